@@ -1,0 +1,31 @@
+# Two commands do all the set-up: `make demo` runs the main job, `make test` passes the tests.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(BIN)/uv
+MEMBERS := shared services/auth services/users services/gateway services/scheduler services/billing services/runner cli
+
+.PHONY: help install demo test lint format types lock docs bench test-containers clean
+.DEFAULT_GOAL := help
+
+help:  ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
+
+$(UV):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 install"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { echo "This Python has no venv. On Debian: apt-get install python3-venv"; exit 1; }
+	@$(BIN)/pip install --quiet --disable-pip-version-check 'uv>=0.9,<1'
+
+$(VENV)/.installed: $(UV) requirements.lock pyproject.toml $(MEMBERS:%=%/pyproject.toml)
+	@echo "installing (about half a gigabyte, most of it the Claude Code binary)"
+	@VIRTUAL_ENV=$(VENV) $(UV) pip install --quiet --require-hashes -r requirements.lock
+	@VIRTUAL_ENV=$(VENV) $(UV) pip install --quiet --no-deps --no-build-isolation $(MEMBERS:%=-e ./%)
+	@touch $@
+
+install: $(VENV)/.installed  ## Install everything into .venv, from the lock file
+
+lock: $(UV)  ## Write requirements.lock anew: hashes, no addresses
+	@$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+		--group pyproject.toml:dev --all-extras requirements.in $(MEMBERS:%=%/pyproject.toml) \
+		$(foreach s,shared auth users gateway scheduler billing runner,--no-emit-package remote-claude-$(s)) \
+		--output-file requirements.lock
