@@ -1,0 +1,130 @@
+"""An event on its way into the log, and an event as the log gives it back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Protocol
+from uuid import UUID, uuid5
+
+CAUSATION_NAMESPACE = UUID("6f1d0f5e-4d0a-5d57-9f43-0d6a5b0f2f6e")
+
+
+class Codec(Protocol):
+    """Turns events into bytes and back. The published events' registry is one."""
+
+    def encode(self, event: Any) -> tuple[str, int, bytes]:
+        """Return (wire name, version, canonical JSON)."""
+
+    def decode(self, type: str, version: int, data: bytes) -> Any:
+        """Return the event in its newest version; raise `UnknownEvent` or `UndecodableEvent`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewEvent:
+    """An event that has been decided and not yet recorded.
+
+    `event_id` is a UUID, made by `caused_id` where the event has a cause.
+    `cause` is the position of the highest event that this one's aggregate has handled.
+    `subject` names what it is about inside the aggregate (a task in an organisation's queue).
+    """
+
+    event: Any
+    event_id: str
+    occurred_at: str
+    subject: str | None = None
+    correlation_id: str | None = None
+    causation_id: str | None = None
+    cause: int | None = None
+    traceparent: str | None = None
+
+
+class RecordedEvent:
+    """An event at its place in the log. Its payload is decoded at the first look at `event`.
+
+    `position` is the log's sequence number; `stream` the exact subject of its aggregate;
+    `occurred_at` RFC 3339 UTC with six decimals; `data` canonical JSON as stored.
+    """
+
+    __slots__ = (
+        "_codec", "_event", "causation_id", "cause", "correlation_id", "data", "event_id", "occurred_at",
+        "position", "stream", "subject", "traceparent", "type", "version",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        *,
+        position: int,
+        stream: str,
+        event_id: str,
+        type: str,
+        version: int,
+        occurred_at: str,
+        data: bytes,
+        codec: Codec,
+        subject: str | None = None,
+        correlation_id: str | None = None,
+        causation_id: str | None = None,
+        cause: int | None = None,
+        traceparent: str | None = None,
+    ) -> None:
+        self.position = position
+        self.stream = stream
+        self.event_id = event_id
+        self.type = type
+        self.version = version
+        self.occurred_at = occurred_at
+        self.data = data
+        self.subject = subject
+        self.correlation_id = correlation_id
+        self.causation_id = causation_id
+        self.cause = cause
+        self.traceparent = traceparent
+        self._codec = codec
+        self._event: Any = None
+
+    @property
+    def event(self) -> Any:
+        """The decoded event, in its newest version."""
+        if self._event is None:
+            self._event = self._codec.decode(self.type, self.version, self.data)
+        return self._event
+
+    @property
+    def organisation(self) -> str | None:
+        """The organisation that the stream belongs to, or None."""
+        org = self.stream.split(".")[2]
+        return None if org == "_" else org
+
+    def __repr__(self) -> str:
+        return f"RecordedEvent({self.position} {self.type} v{self.version} {self.stream})"
+
+
+def stream_id(producer: str, organisation: str | None, aggregate: str, id: str) -> str:
+    """The subject of one aggregate of one producer: `ev.<producer>.<org>.<aggregate>.<id>`."""
+    tokens = (producer, organisation or "_", aggregate, id)
+    for token in tokens:
+        if not token or not all(c.isascii() and (c.islower() or c.isdigit() or c in "_-") for c in token):
+            raise ValueError(f"not a subject token: {token!r}")
+    return ".".join(("ev", *tokens))
+
+
+def caused_id(causing_event_id: str, handler: str, n: int = 0) -> str:
+    """The id of the n-th event that `handler` appends because of another: the same at every try."""
+    return str(uuid5(CAUSATION_NAMESPACE, f"{causing_event_id}/{handler}/{n}"))
+
+
+def timestamp(moment: datetime) -> str:
+    """RFC 3339, UTC, six decimals, `Z`. Refuses a time without its zone."""
+    if moment.tzinfo is None:
+        raise ValueError("a time without a zone")
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def parse_timestamp(text: str) -> datetime:
+    """The inverse of `timestamp`."""
+    return datetime.fromisoformat(text)
+
+
+Clock = Callable[[], datetime]
