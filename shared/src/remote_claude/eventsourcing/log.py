@@ -18,7 +18,7 @@ class EventLogError(Exception):
     code = "event_log_error"
 
 
-class ConcurrencyConflict(EventLogError):  # noqa: N818
+class ConcurrencyConflict(EventLogError):
     """The stream has moved on since it was read: load, decide and append again."""
 
     code = "concurrency_conflict"
