@@ -1,0 +1,123 @@
+"""Data keys: one per organisation or person, kept outside the log so that what they seal can be forgotten.
+
+They live in the broker's key-value bucket `KEYS`, wrapped (AES-KW, RFC 3394) by a key-encryption key from a file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import hmac
+import os
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from pathlib import Path
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap, aes_key_wrap
+from nats.js.errors import KeyNotFoundError, KeyWrongLastSequenceError
+from nats.js.kv import KeyValue
+
+from remote_claude.contracts import Sealed
+
+NONCE_BYTES = 12
+
+
+class KeyErased(Exception):
+    """The data key is gone: what it sealed has been forgotten, or this keyring was never given it."""
+
+    code = "key_erased"
+
+
+class KeyUnusable(Exception):
+    """The key-encryption key does not fit the data key, or a sealed text was tampered with."""
+
+    code = "key_unusable"
+
+
+class DataKey:
+    """Seals and opens text. `context` binds a text to its place (`task_x/prompt`): it opens nowhere else."""
+
+    def __init__(self, name: str, secret: bytes) -> None:
+        self.name = name
+        self._secret = secret
+        self._cipher = AESGCM(secret)
+
+    def fingerprint(self, data: bytes) -> str:
+        """A hash that tells equal from different and nothing else to whoever lacks the key: HMAC-SHA256, hex."""
+        return hmac.digest(self._secret, b"fingerprint " + data, hashlib.sha256).hex()
+
+    def seal(self, text: str, context: str) -> Sealed:
+        """Encrypt `text` under a fresh nonce."""
+        nonce = os.urandom(NONCE_BYTES)
+        box = nonce + self._cipher.encrypt(nonce, text.encode(), context.encode())
+        return Sealed(key=self.name, box=urlsafe_b64encode(box).decode())
+
+    def open(self, sealed: Sealed, context: str) -> str:
+        """Decrypt. Raises `KeyUnusable` for another key's text, another place's, or a changed one."""
+        box = urlsafe_b64decode(sealed.box)
+        try:
+            return self._cipher.decrypt(box[:NONCE_BYTES], box[NONCE_BYTES:], context.encode()).decode()
+        except InvalidTag:
+            raise KeyUnusable(f"{context} does not open with the key {self.name}") from None
+
+
+class Keyring:
+    """Reads data keys out of `KEYS` and keeps them in memory; `create` and `erase` are for the users service."""
+
+    def __init__(self, bucket: KeyValue, kek: bytes) -> None:
+        self._bucket = bucket
+        self._kek = kek
+        self._keys: dict[str, DataKey] = {}
+
+    async def get(self, name: str) -> DataKey:
+        """The data key of an organisation or a person. Raises `KeyErased`, `KeyUnusable`."""
+        if (key := self._keys.get(name)) is not None:
+            return key
+        try:
+            entry = await self._bucket.get(name)
+        except KeyNotFoundError:
+            raise KeyErased(f"there is no data key {name}") from None
+        try:
+            secret = aes_key_unwrap(self._kek, entry.value or b"")
+        except (InvalidUnwrap, ValueError):
+            raise KeyUnusable(
+                f"the key-encryption key does not open {name}; was the key file replaced?"
+            ) from None
+        return self._keys.setdefault(name, DataKey(name, secret))
+
+    async def create(self, name: str) -> DataKey:
+        """The data key of a new organisation or person; the one that stands when there is one already."""
+        with contextlib.suppress(KeyWrongLastSequenceError):
+            await self._bucket.create(name, aes_key_wrap(self._kek, os.urandom(32)))
+        return await self.get(name)
+
+    async def erase(self, name: str) -> None:
+        """Forget: what this key sealed can't be read again, in the log, the views or anywhere else."""
+        self._keys.pop(name, None)
+        await self._bucket.purge(name)
+
+    async def open(self, sealed: Sealed, context: str) -> str:
+        """Decrypt with whichever key the text names."""
+        return (await self.get(sealed.key)).open(sealed, context)
+
+
+def load_kek(path: Path) -> bytes:
+    """Read the key-encryption key: 32 bytes as base64url. Raises `KeyUnusable`."""
+    try:
+        kek = urlsafe_b64decode(path.read_text().strip())
+    except (OSError, ValueError) as error:
+        raise KeyUnusable(f"the key-encryption key can't be read from {path}: {error}") from error
+    if len(kek) != 32:
+        raise KeyUnusable(f"{path} holds {len(kek)} bytes, not the 32 of a key-encryption key")
+    return kek
+
+
+def create_kek(path: Path) -> None:
+    """Make a key-encryption key, readable by its owner only. Keeps one that is there."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return
+    with os.fdopen(descriptor, "w") as file:
+        file.write(urlsafe_b64encode(os.urandom(32)).decode() + "\n")

@@ -1,0 +1,33 @@
+"""How a runner keeps what it was assigned: a request on core NATS, not an event, since a renewal is not a fact worth keeping.
+
+A runner asks on `SUBJECT` at least three times a lease; the leading scheduler answers. What it holds is renewed from
+the moment it asked. A runner without an answer for one lease stops its sandboxes by its own monotonic clock; the
+scheduler waits one lease and five seconds before it gives an attempt to another.
+"""
+
+from remote_claude.contracts.base import Value
+
+SUBJECT = "lease.renew"
+
+
+class HeldAttempt(Value):
+    org: str
+    task: str
+    attempt: int
+
+
+class LeaseRequest(Value):
+    """A runner and every attempt that it is executing."""
+
+    runner: str
+    attempts: tuple[HeldAttempt, ...] = ()
+
+
+class LeaseAnswer(Value):
+    """`revoked` are held attempts that are no longer the runner's: it stops them and says nothing more about them.
+
+    `known` is False when the scheduler has not seen this runner join: it has to append `RunnerJoined` again.
+    """
+
+    known: bool
+    revoked: tuple[HeldAttempt, ...] = ()

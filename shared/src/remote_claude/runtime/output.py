@@ -1,0 +1,135 @@
+"""Agent output: frames on the stream `OUTPUT`. Not facts: they age out there and are kept as sealed objects.
+
+One message holds many frames of one attempt: `{"first": n, "frames": [...]}` on `out.<org>.<task>-<attempt>`.
+Frames of an attempt are numbered from 1 without a gap; the append is guarded on its subject.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.js.api import ConsumerConfig, DeliverPolicy
+from nats.js.errors import APIError
+
+STREAM = "OUTPUT"
+WRONG_LAST_SEQUENCE = 10071
+
+
+class OutputConflict(Exception):
+    """Somebody else has written to this attempt's output: a stale runner has been fenced off."""
+
+    code = "output_conflict"
+
+
+@dataclass(frozen=True, slots=True)
+class OutputChunk:
+    """Frames `first`, `first + 1`, ... of one attempt, in order."""
+
+    org: str
+    task: str
+    attempt: int
+    first: int
+    frames: list[dict[str, Any]]
+
+
+class OutputStream:
+    """Writes and reads the frames of attempts."""
+
+    def __init__(self, nats: Client) -> None:
+        self._nats = nats
+        self._js = nats.jetstream()
+
+    def writer(self, org: str, task: str, attempt: int) -> OutputWriter:
+        """The writer of a new attempt's output."""
+        return OutputWriter(self, f"out.{org}.{task}-{attempt}")
+
+    async def read(self, org: str, task: str, attempt: int, *, after: int = 0) -> list[OutputChunk]:
+        """The chunks of an attempt that hold frames after number `after`, in order."""
+        return [
+            chunk
+            for message in await self._history(f"out.{org}.{task}-{attempt}")
+            if (chunk := _chunk(message)).first + len(chunk.frames) - 1 > after
+        ]
+
+    async def follow(self) -> AsyncIterator[OutputChunk]:
+        """Every chunk of every attempt from now on, in order; for one fan-out per process. Never ends by itself."""
+        arrived: asyncio.Queue[Msg] = asyncio.Queue()
+        subscription = await self._js.subscribe(
+            "out.>",
+            stream=STREAM,
+            cb=arrived.put,
+            ordered_consumer=True,
+            config=ConsumerConfig(deliver_policy=DeliverPolicy.NEW),
+        )
+        try:
+            while True:
+                yield _chunk(await arrived.get())
+        finally:
+            await subscription.unsubscribe()
+
+    async def publish(self, subject: str, data: bytes, expected: int) -> int:
+        """One guarded write; returns its sequence. Raises `OutputConflict`."""
+        try:
+            ack = await self._js.publish(
+                subject,
+                data,
+                stream=STREAM,
+                headers={"Nats-Expected-Last-Subject-Sequence": str(expected)},
+            )
+        except APIError as error:
+            if error.err_code == WRONG_LAST_SEQUENCE:
+                raise OutputConflict(subject) from error
+            raise
+        return ack.seq
+
+    async def _history(self, subject: str) -> list[Msg]:
+        """All messages of one subject, by direct get."""
+        inbox = self._nats.new_inbox()
+        subscription = await self._nats.subscribe(inbox)
+        messages: list[Msg] = []
+        sequence = 1
+        try:
+            while True:
+                request = orjson.dumps({"batch": 256, "seq": sequence, "next_by_subj": subject})
+                await self._nats.publish(f"$JS.API.DIRECT.GET.{STREAM}", request, reply=inbox)
+                while True:
+                    message = await subscription.next_msg(timeout=5)
+                    headers = message.headers or {}
+                    if status := headers.get("Status"):
+                        break
+                    messages.append(message)
+                    sequence = int(headers["Nats-Sequence"]) + 1
+                if status == "404" or int(headers.get("Nats-Num-Pending", "0")) == 0:
+                    return messages
+        finally:
+            await subscription.unsubscribe()
+
+
+class OutputWriter:
+    """Appends to one attempt's output. Not for use by two tasks at once."""
+
+    def __init__(self, stream: OutputStream, subject: str) -> None:
+        self._stream, self._subject = stream, subject
+        self._sequence = 0
+        self.frames = 0
+        """Frames written so far, which is the number of the last one."""
+
+    async def write(self, frames: Sequence[dict[str, Any]]) -> None:
+        """Append frames; when this returns, the broker has them. Raises `OutputConflict`."""
+        data = orjson.dumps({"first": self.frames + 1, "frames": frames})
+        self._sequence = await self._stream.publish(self._subject, data, self._sequence)
+        self.frames += len(frames)
+
+
+def _chunk(message: Msg) -> OutputChunk:
+    subject = (message.headers or {}).get("Nats-Subject", message.subject)
+    _, org, name = subject.split(".")
+    task, _, attempt = name.rpartition("-")
+    body = orjson.loads(message.data)
+    return OutputChunk(org, task, int(attempt), body["first"], body["frames"])

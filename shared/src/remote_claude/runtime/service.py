@@ -1,0 +1,75 @@
+"""What a service is made of, and what it is given."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from fastapi import APIRouter, Request
+from nats.aio.client import Client
+from opentelemetry.metrics import Meter
+from psycopg import AsyncConnection
+from psycopg_pool import AsyncConnectionPool
+from remote_claude.eventsourcing.projector import Projector
+
+from remote_claude.access import Keyring, Principal, Verifier
+from remote_claude.eventsourcing.events import Clock
+from remote_claude.eventsourcing.log import EventLog
+from remote_claude.eventsourcing.tail import Tail
+from remote_claude.eventsourcing.views import View
+from remote_claude.runtime.ids import NewId
+from remote_claude.runtime.objects import Objects
+from remote_claude.runtime.output import OutputStream
+from remote_claude.runtime.settings import RuntimeSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Runtime:
+    """Everything that services of one process share. `build` takes from it what its service needs."""
+
+    settings: RuntimeSettings
+    environment: Mapping[str, str]
+    nats: Client
+    log: EventLog
+    tail: Tail
+    pool: AsyncConnectionPool[AsyncConnection[Any]]
+    projectors: dict[str, Projector]
+    """By view name; filled by the host before any service's background work starts."""
+    keyring: Keyring
+    verifier: Verifier
+    objects: Objects
+    output: OutputStream
+    meter: Meter
+    clock: Clock
+    new_id: NewId
+
+    def principal(self, request: Request) -> Principal:
+        """FastAPI dependency: who is asking. Raises `Unauthenticated`, answered with 401."""
+        return self.verifier.verify(request.headers.get("authorization"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """One service, wired: what the host runs.
+
+    `on_start` runs once the log can be read and before anything else of the service; it may append.
+    `background` are coroutines that run until they are cancelled; one that ends or raises is started again.
+    `ready` returns None, or why the service can't do its work at the moment.
+    `status` is shown by `/v1/status`.
+    `fallback` is mounted behind every router of the process (the gateway's proxy).
+    """
+
+    name: str
+    router: APIRouter | None = None
+    views: Sequence[View] = ()
+    on_start: Callable[[], Awaitable[None]] | None = None
+    background: Mapping[str, Callable[[], Awaitable[None]]] = field(default_factory=dict)
+    on_stop: Callable[[], Awaitable[None]] | None = None
+    ready: Callable[[], str | None] = lambda: None
+    status: Callable[[], Mapping[str, Any]] = dict
+    fallback: APIRouter | None = None
+
+
+Build = Callable[[Runtime], Service]
+"""The composition root of a service, found through the entry point group `remote_claude.services`."""

@@ -1,0 +1,28 @@
+"""What every service has to be told, from the environment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class RuntimeSettings(BaseSettings):
+    """Where the shared parts are. Each field is read from `RCLAUDE_<FIELD>`."""
+
+    model_config = SettingsConfigDict(env_prefix="RCLAUDE_", frozen=True, extra="ignore")
+
+    home: Path = Path("~/.rclaude")
+    nats_url: str
+    nats_credentials: Path | None = None
+    """File with the NKey seed of this process's broker user."""
+    postgres_dsn: str
+    objects: str
+    """A directory, or the URL of a bucket that obstore understands."""
+    kek_file: Path
+    """File with the key-encryption key: 32 bytes, base64url."""
+    http_host: str = "127.0.0.1"
+    http_port: int = 0
+    log_level: str = "info"
+    log_json: bool = True
+    replicas: int = 1
