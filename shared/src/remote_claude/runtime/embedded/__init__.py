@@ -1,0 +1,1 @@
+"""`nats-server` and PostgreSQL as supervised children, with their data in `RCLAUDE_HOME`."""

@@ -1,0 +1,51 @@
+"""What can go wrong with an embedded server. Each error has a stable `code` and says what to do next."""
+
+from typing import ClassVar
+
+
+class EmbeddedError(Exception):
+    """Base of every refusal of this package."""
+
+    code: ClassVar[str] = "embedded_error"
+
+
+class StackAlreadyRunning(EmbeddedError):
+    """Another process holds this home's lock."""
+
+    code = "stack_already_running"
+
+
+class ServerNotFound(EmbeddedError):
+    """No usable binary: neither a wheel's nor the system's."""
+
+    code = "server_not_found"
+
+
+class ServerTooOld(EmbeddedError):
+    """The only binary found is older than what the product needs."""
+
+    code = "server_too_old"
+
+
+class DataVersionMismatch(EmbeddedError):
+    """The data directory was written by a PostgreSQL major version that is not installed."""
+
+    code = "data_version_mismatch"
+
+
+class NoUsableUser(EmbeddedError):
+    """PostgreSQL refuses to run as root, and there is no way to run it as anyone else here."""
+
+    code = "no_usable_user"
+
+
+class ServerDidNotStart(EmbeddedError):
+    """A child ended, or did not answer in time, before it was ready."""
+
+    code = "server_did_not_start"
+
+
+class ServerSetupFailed(EmbeddedError):
+    """A data directory could not be made."""
+
+    code = "server_setup_failed"

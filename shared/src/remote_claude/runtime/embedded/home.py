@@ -1,0 +1,126 @@
+"""`RCLAUDE_HOME`: where one stack keeps its data, its logs, its secrets and its lock."""
+
+import fcntl
+import json
+import os
+import random
+import socket
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from remote_claude.runtime.embedded.errors import StackAlreadyRunning
+from remote_claude.runtime.embedded.process import NOBODY
+
+# Below the range that outgoing connections take their ports from: while a server is down, a client that
+# dials its port over and over must neither take the port nor meet itself on it.
+_PORTS = range(15000, 32000)
+
+
+class Home:
+    """The folder of one stack: `nats/`, `postgres/`, `log/`, `run/`, all 0700, and `lock`.
+
+    Root's home lets the group of `nobody` pass (0710), since PostgreSQL runs as that user.
+    Used as a context manager it holds the lock: one stack per home.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.expanduser().absolute()
+        self.nats = self.root / "nats"
+        self.postgres = self.root / "postgres"
+        self.log = self.root / "log"
+        self.run = self.root / "run"
+        self._lock: int | None = None
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str]) -> Self:
+        """`RCLAUDE_HOME`, by default `~/.rclaude`."""
+        return cls(Path(env.get("RCLAUDE_HOME") or "~/.rclaude"))
+
+    def create(self) -> None:
+        """Make the folders; put right the modes of those that exist."""
+        self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if os.geteuid() == 0:
+            os.chown(self.root, 0, NOBODY)
+            self.root.chmod(0o710)
+        else:
+            self.root.chmod(0o700)
+        for folder in (self.nats, self.postgres, self.log, self.run):
+            folder.mkdir(exist_ok=True, mode=0o700)
+            folder.chmod(0o700)
+
+    def __enter__(self) -> Self:
+        self.create()
+        descriptor = os.open(self.root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(descriptor, 20, 0).decode() or "another process"
+            os.close(descriptor)
+            raise StackAlreadyRunning(
+                f"a stack runs in {self.root} already (process {holder}): use it, end it with `rclaude down`, "
+                "or set RCLAUDE_HOME to another folder"
+            ) from None
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+        self._lock = descriptor
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def port(self, name: str) -> int:
+        """The port of the server `name`: the one it had, if free, else another free one, remembered."""
+        ports = self._ports()
+        if name not in ports or not is_free(ports[name]):
+            ports[name] = free_port(taken=ports.values())
+            write_private(self.run / "ports.json", json.dumps(ports))
+        return ports[name]
+
+    def _ports(self) -> dict[str, int]:
+        try:
+            return {
+                str(name): int(port)
+                for name, port in json.loads((self.run / "ports.json").read_text()).items()
+            }
+        except FileNotFoundError:
+            return {}
+
+
+def is_free(port: int) -> bool:
+    """Whether a server could listen on 127.0.0.1:`port` now."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def free_port(taken: Iterable[int] = ()) -> int:
+    """A free port on 127.0.0.1, at random so that stacks that start together rarely meet."""
+    taken = set(taken)
+    while True:
+        port = random.choice(_PORTS)  # noqa: S311 - no secret
+        if port not in taken and is_free(port):
+            return port
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a 0600 file whole or not at all."""
+    staged = path.with_name(f"{path.name}.{os.getpid()}.new")
+    staged.unlink(missing_ok=True)
+    with os.fdopen(os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    staged.replace(path)

