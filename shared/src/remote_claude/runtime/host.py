@@ -1,0 +1,236 @@
+"""Hosts services: one, or all of an installation, in one process on one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import entry_points
+from typing import Any
+
+import nats
+import structlog
+from nats.aio.client import Client
+from psycopg import AsyncConnection
+from psycopg_pool import AsyncConnectionPool
+from remote_claude.eventsourcing.jetstream import JetStreamEventLog
+from remote_claude.eventsourcing.projector import Projector
+
+from remote_claude.access import Keyring, Verifier
+from remote_claude.access.keyring import load_kek
+from remote_claude.contracts import REGISTRY
+from remote_claude.eventsourcing import streams
+from remote_claude.eventsourcing.tail import Tail
+from remote_claude.runtime import web
+from remote_claude.runtime.ids import new_id
+from remote_claude.runtime.objects import Objects
+from remote_claude.runtime.output import OutputStream
+from remote_claude.runtime.service import Build, Runtime, Service
+from remote_claude.runtime.settings import RuntimeSettings
+from remote_claude.runtime.telemetry import Metrics, configure_logging
+
+log = structlog.get_logger(__name__)
+
+ENTRY_POINTS = "remote_claude.services"
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """A running process: what it shares, what it runs, and the port it answers on."""
+
+    runtime: Runtime
+    services: Sequence[Service]
+    port: int
+
+
+def installed(*names: str) -> list[Build]:
+    """The composition roots of the named services, or of all that are installed."""
+    found = {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}
+    return [found[name].load() for name in names or sorted(found)]
+
+
+def main(*names: str) -> None:
+    """Run the named services, or all that are installed, until SIGTERM or SIGINT."""
+    settings = RuntimeSettings()  # type: ignore[call-arg]  # from the environment
+    configure_logging(settings.log_level, as_json=settings.log_json)
+    with contextlib.suppress(KeyboardInterrupt):
+        _run(_serve(installed(*names), settings, "-".join(names) or "services"))
+
+
+def _run(work: Any) -> None:
+    if sys.platform == "win32":
+        asyncio.run(work)
+    else:
+        import uvloop
+
+        uvloop.run(work)
+
+
+async def _serve(builds: Sequence[Build], settings: RuntimeSettings, name: str) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with hosting(builds, settings, os.environ, name=name):
+        await stop.wait()
+
+
+@contextlib.asynccontextmanager
+async def hosting(
+    builds: Sequence[Build],
+    settings: RuntimeSettings,
+    environment: Mapping[str, str],
+    *,
+    name: str = "services",
+) -> AsyncIterator[Host]:
+    """Connect, build the services, and run them for as long as the context lasts."""
+    async with contextlib.AsyncExitStack() as stack:
+        metrics = Metrics(name)
+        stack.callback(metrics.close)
+        runtime = await _connect(settings, environment, metrics, stack)
+        services = [build(runtime) for build in builds]
+        for service in services:
+            for view in service.views:
+                runtime.projectors[view.name] = Projector(view, runtime.pool, runtime.log, runtime.tail)
+        observe(runtime, metrics)
+        for service in services:
+            if service.on_stop is not None:
+                stack.push_async_callback(service.on_stop)
+
+        work: dict[str, Callable[[], Awaitable[None]]] = {"verifier": runtime.verifier.run}
+        for view_name, projector in runtime.projectors.items():
+            work[f"view {view_name}"] = projector.run
+        for service in services:
+            if service.on_start is not None:
+                await service.on_start()
+            work |= {f"{service.name} {job}": run for job, run in service.background.items()}
+        for job, run in work.items():
+            await stack.enter_async_context(_cancelled_at_exit(_keep_running(job, run)))
+
+        server = web.server(
+            web.application(runtime, services, metrics), settings.http_host, settings.http_port
+        )
+        serving = asyncio.create_task(server.serve())
+        stack.push_async_callback(_stop_serving, server, serving)
+        while not server.started:
+            if serving.done():
+                serving.result()
+                raise RuntimeError(f"nothing listens on {settings.http_host}:{settings.http_port}")
+            await asyncio.sleep(0)
+        port = server.servers[0].sockets[0].getsockname()[1]
+        log.info("ready to serve", services=[s.name for s in services], port=port)
+        yield Host(runtime, services, port)
+
+
+async def _connect(
+    settings: RuntimeSettings,
+    environment: Mapping[str, str],
+    metrics: Metrics,
+    stack: contextlib.AsyncExitStack,
+) -> Runtime:
+    client = await connect_nats(settings)
+    stack.push_async_callback(client.close)
+    await streams.ensure_streams(client, replicas=settings.replicas)
+    event_log = JetStreamEventLog(client, REGISTRY)
+    stack.push_async_callback(event_log.close)
+    pool: AsyncConnectionPool[AsyncConnection[Any]] = AsyncConnectionPool(
+        settings.postgres_dsn, min_size=1, max_size=20, open=False
+    )
+    await stack.enter_async_context(pool)
+    tail = Tail(event_log)
+    await stack.enter_async_context(tail)
+
+    def clock() -> datetime:
+        return datetime.now(UTC)
+
+    verifier = Verifier(event_log, tail, clock)
+    await verifier.load()
+    keys = await client.jetstream().key_value(streams.KEYS)
+    return Runtime(
+        settings=settings,
+        environment=environment,
+        nats=client,
+        log=event_log,
+        tail=tail,
+        pool=pool,
+        projectors={},
+        keyring=Keyring(keys, load_kek(settings.kek_file)),
+        verifier=verifier,
+        objects=Objects(settings.objects),
+        output=OutputStream(client),
+        meter=metrics.meter,
+        clock=clock,
+        new_id=new_id,
+    )
+
+
+async def connect_nats(settings: RuntimeSettings) -> Client:
+    """A connection that outlives restarts of the broker."""
+
+    async def on_error(error: Exception) -> None:
+        log.warning("broker connection", error=repr(error))
+
+    return await nats.connect(
+        settings.nats_url,
+        nkeys_seed=str(settings.nats_credentials) if settings.nats_credentials else None,
+        max_reconnect_attempts=-1,
+        reconnect_time_wait=0.1,
+        ping_interval=5,
+        max_outstanding_pings=2,
+        pending_size=64 * 1024 * 1024,
+        error_cb=on_error,
+    )
+
+
+async def _keep_running(name: str, run: Callable[[], Awaitable[None]]) -> None:
+    """Run a piece of background work; when it fails say so and start it again, ever more slowly."""
+    loop = asyncio.get_running_loop()
+    pause = 0.1
+    while True:
+        started = loop.time()
+        try:
+            await run()
+            log.error("background work ended by itself", work=name)
+        except Exception:
+            log.exception("background work failed and is started again", work=name, in_seconds=pause)
+        pause = 0.1 if loop.time() - started > 30 else min(pause * 2, 5.0)
+        await asyncio.sleep(pause)
+
+
+@contextlib.asynccontextmanager
+async def _cancelled_at_exit(work: Any) -> AsyncIterator[None]:
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+async def _stop_serving(server: web.Server, serving: asyncio.Task[None]) -> None:
+    server.should_exit = True
+    await serving
+
+
+def observe(runtime: Runtime, metrics: Metrics) -> None:
+    """The gauges that every process has: how far its views are, and what its event log has done."""
+    from opentelemetry.metrics import CallbackOptions, Observation
+
+    def lag(_: CallbackOptions) -> list[Observation]:
+        return [Observation(p.lag, {"view": name}) for name, p in runtime.projectors.items()]
+
+    def parked(_: CallbackOptions) -> list[Observation]:
+        return [Observation(p.parked, {"view": name}) for name, p in runtime.projectors.items()]
+
+    def position(_: CallbackOptions) -> list[Observation]:
+        return [Observation(runtime.tail.position)]
+
+    metrics.meter.create_observable_gauge("rclaude_view_lag_events", [lag])
+    metrics.meter.create_observable_gauge("rclaude_view_parked_events", [parked])
+    metrics.meter.create_observable_gauge("rclaude_log_position", [position])

@@ -1,0 +1,56 @@
+"""Logs and metrics: structlog lines, OpenTelemetry instruments, a Prometheus page."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any
+
+import structlog
+from opentelemetry.exporter.prometheus import PrometheusMetricReader
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.resources import Resource
+from prometheus_client import CollectorRegistry, generate_latest
+
+
+class Metrics:
+    """The instruments of one process, and the page that shows them."""
+
+    def __init__(self, service: str) -> None:
+        self._registry = CollectorRegistry()
+        reader = PrometheusMetricReader(registry=self._registry)
+        self._provider = MeterProvider([reader], Resource.create({"service.name": service}))
+        self.meter = self._provider.get_meter("remote_claude")
+
+    def page(self) -> bytes:
+        """The Prometheus text format."""
+        return generate_latest(self._registry)
+
+    def close(self) -> None:
+        """Stop reading the instruments."""
+        self._provider.shutdown()
+
+
+def configure_logging(level: str, *, as_json: bool) -> None:
+    """One line an event on standard error; standard library loggers take the same way."""
+    renderer: Any = structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer()
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+    ]
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(structlog.stdlib.ProcessorFormatter(processor=renderer, foreign_pre_chain=shared))
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(level.upper())
+    for noisy in ("uvicorn.access", "httpx2", "httpcore2", "websockets"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
