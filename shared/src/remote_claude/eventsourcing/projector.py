@@ -1,0 +1,246 @@
+"""Keeps one view: applies what the tail brings, exactly once, for as long as the process lives."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, AsyncIterator
+from enum import StrEnum
+from typing import Any, Self
+
+import psycopg
+import structlog
+from psycopg import AsyncConnection, sql
+
+from remote_claude.eventsourcing.batches import PoisonError, apply_batch, sift
+from remote_claude.eventsourcing.errors import CheckpointMoved, LogLostTail
+from remote_claude.eventsourcing.events import RecordedEvent
+from remote_claude.eventsourcing.log import EventLog, EventLogError
+from remote_claude.eventsourcing.schemas import (
+    Checkpoint,
+    Pool,
+    connect,
+    create_schema,
+    move_checkpoint,
+    read_checkpoint,
+    read_parked,
+    try_lock,
+    unlock,
+)
+from remote_claude.eventsourcing.tail import Tail
+from remote_claude.eventsourcing.views import View
+
+FIRST_RETRY, LAST_RETRY = 0.1, 5.0
+
+_log = structlog.get_logger(__name__)
+
+
+class ProjectorState(StrEnum):
+    """What a projector is doing. `Projector.reason` says why, where that is not plain."""
+
+    STARTING = "starting"
+    LIVE = "live"  # applies the view
+    STANDBY = "standby"  # another process does
+    RETRYING = "retrying"  # PostgreSQL or the log is out of reach
+    STOPPED = "stopped"  # it will not go on by itself
+
+
+class Projector:
+    """Applies one view in whichever process holds the view's lock; in the others it follows its position.
+
+    `run()` until cancelled: it takes no other stop, since an interrupted batch leaves nothing behind.
+
+    - `batch_size`: at most so many events in a transaction.
+    - `ignored_interval`: seconds between two writes of the checkpoint over events that the view ignores.
+    - `standby_interval`: seconds between two looks whether the lock is free.
+    """
+
+    def __init__(
+        self,
+        view: View,
+        pool: Pool,
+        log: EventLog,
+        tail: Tail,
+        *,
+        batch_size: int = 2000,
+        ignored_interval: float = 1.0,
+        standby_interval: float = 1.0,
+    ) -> None:
+        self.view = view
+        self.state = ProjectorState.STARTING
+        self.reason: str | None = None
+        self.applied = 0  # events handled since the start of this process
+        self.parked = 0  # events parked in the view, as far as this process has looked
+        self._pool, self._eventlog, self._tail = pool, log, tail
+        self._batch_size = batch_size
+        self._ignored_interval, self._standby_interval = ignored_interval, standby_interval
+        self._position = 0
+        self._waiters: dict[asyncio.Future[bool], int] = {}
+
+    @property
+    def position(self) -> int:
+        """The view holds everything up to this position of the log: what a read reports as `as_of`."""
+        return self._position
+
+    @property
+    def lag(self) -> int:
+        """How many positions the view is behind what has arrived in this process."""
+        return max(0, self._tail.position - self._position)
+
+    async def wait_for(self, position: int, timeout: float) -> bool:
+        """Wait until the view holds `position`, at most `timeout` seconds; False when it does not."""
+        if self._position >= position:
+            return True
+        waiter: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._waiters[waiter] = position
+        try:
+            return await asyncio.wait_for(waiter, timeout)
+        except TimeoutError:
+            return False
+        finally:
+            del self._waiters[waiter]
+
+    async def run(self) -> None:
+        """Keep the view until cancelled. Tries again for ever when PostgreSQL or the log is gone.
+
+        Raises `LogLostTail` when the log ends before the view does: no retry mends that.
+        """
+        retry = FIRST_RETRY
+        self._change(ProjectorState.STARTING)
+        while True:
+            before = self._position
+            try:
+                async with connect(self._pool, self.view.name) as connection:
+                    await self._keep(connection)
+            except (psycopg.Error, PoisonError, EventLogError, OSError) as error:
+                retry = FIRST_RETRY if self._position != before else retry
+                self._change(ProjectorState.RETRYING, f"{type(error).__name__}: {error}")
+                await asyncio.sleep(retry)
+                retry = min(2 * retry, LAST_RETRY)
+            except LogLostTail as error:
+                self._change(ProjectorState.STOPPED, str(error))
+                raise
+
+    async def _keep(self, connection: AsyncConnection[Any]) -> None:
+        view, locked = self.view, False
+        while True:
+            checkpoint = await self._open(connection)
+            if not locked and checkpoint.version == view.version and self.state != ProjectorState.STOPPED:
+                locked = await try_lock(connection, view.name)
+            if locked and checkpoint.version == view.version:
+                try:
+                    await self._apply_tail(connection, await self._open(connection))
+                except CheckpointMoved:
+                    continue
+            if locked:
+                await unlock(connection, view.name)
+                locked = False
+            await self._stand_by(connection, checkpoint)
+
+    async def _open(self, connection: AsyncConnection[Any]) -> Checkpoint:
+        """The checkpoint, in a schema that is made when missing; held against the end of the log."""
+        checkpoint = await read_checkpoint(connection, self.view.name)
+        if checkpoint is None:
+            await create_schema(connection, self.view.name, self.view)
+            return await self._open(connection)
+        if checkpoint.position > self._position:
+            last = await self._eventlog.last_position()
+            if checkpoint.position > last:
+                raise LogLostTail(self.view.name, checkpoint.position, last)
+        self._reach(checkpoint.position)
+        return checkpoint
+
+    async def _stand_by(self, connection: AsyncConnection[Any], checkpoint: Checkpoint) -> None:
+        """Follow the position of whoever applies the view, until it is time to try the lock again."""
+        if self.state != ProjectorState.STOPPED:
+            newer = checkpoint.version > self.view.version
+            self._change(
+                ProjectorState.STANDBY,
+                f"the view is of version {checkpoint.version}, built by a newer release; this one has "
+                f"{self.view.version}. To go back to it: rclaude-admin rebuild {self.view.name}"
+                if newer
+                else None,
+            )
+        channel = sql.Identifier(self.view.name)
+        await connection.execute(sql.SQL("LISTEN {}").format(channel))
+        async for notification in connection.notifies(timeout=self._standby_interval):
+            self._reach(int(notification.payload))
+        await connection.execute(sql.SQL("UNLISTEN {}").format(channel))
+
+    async def _apply_tail(self, connection: AsyncConnection[Any], checkpoint: Checkpoint) -> None:
+        """Apply from the checkpoint on. Returns only when the view has to stop."""
+        view, stored = self.view, checkpoint.position
+        counts = await read_parked(connection)
+        parked, self.parked = set(counts), sum(counts.values())
+        written = time.monotonic()
+        self._change(ProjectorState.LIVE)
+        async with _Arrivals(self._tail.subscribe(after=stored)) as arrivals:
+            while True:
+                due = None
+                if stored != self._position:
+                    due = max(0.0, written + self._ignored_interval - time.monotonic())
+                events = await arrivals.next(due)
+                for at in range(0, len(events), self._batch_size):
+                    batch = sift(view, events[at : at + self._batch_size], self._position, parked)
+                    if not batch.empty:
+                        letters = await apply_batch(connection, view, batch, start=stored)
+                        stored, written = batch.end, time.monotonic()
+                        parked.update(letter.event.stream for letter in letters)
+                        self.applied += len(batch.fold)
+                        self.parked += len(letters)
+                        for letter in letters:
+                            _log.error(
+                                "event parked",
+                                view=view.name,
+                                recorded=repr(letter.event),
+                                reason=letter.reason,
+                            )
+                    self._reach(batch.end)
+                    if batch.stop is not None:
+                        self._change(ProjectorState.STOPPED, batch.stop)
+                        await move_checkpoint(connection, stored, batch.end, view.version)
+                        return
+                if stored != self._position and time.monotonic() >= written + self._ignored_interval:
+                    await move_checkpoint(connection, stored, self._position, view.version)
+                    stored, written = self._position, time.monotonic()
+
+    def _reach(self, position: int) -> None:
+        self._position = position
+        for waiter, wanted in self._waiters.items():
+            if wanted <= position and not waiter.done():
+                waiter.set_result(True)
+
+    def _change(self, state: ProjectorState, reason: str | None = None) -> None:
+        if (state, reason) != (self.state, self.reason):
+            self.state, self.reason = state, reason
+            level = _log.info if reason is None else _log.warning
+            level("projector", view=self.view.name, state=state.value, reason=reason, position=self._position)
+
+
+class _Arrivals:
+    """The next batch of a subscription, or nothing when it does not come in time; a late one is not lost."""
+
+    def __init__(self, subscription: AsyncIterator[list[RecordedEvent]]) -> None:
+        self._subscription = subscription
+        self._pending: asyncio.Future[list[RecordedEvent]] | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._pending is not None:
+            self._pending.cancel()
+            await asyncio.wait({self._pending})
+        if isinstance(self._subscription, AsyncGenerator):
+            await self._subscription.aclose()
+
+    async def next(self, timeout: float | None) -> list[RecordedEvent]:
+        if self._pending is None:
+            if timeout is None:
+                return await anext(self._subscription)
+            self._pending = asyncio.ensure_future(anext(self._subscription))
+        done, _ = await asyncio.wait({self._pending}, timeout=timeout)
+        if not done:
+            return []
+        self._pending = None
+        return done.pop().result()

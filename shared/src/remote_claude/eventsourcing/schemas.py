@@ -1,0 +1,127 @@
+"""A view's PostgreSQL schema: its tables, its checkpoint, its parked events, and who may write to it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, cast
+
+from psycopg import AsyncConnection, sql
+from psycopg_pool import AsyncConnectionPool
+from sqlalchemy import MetaData, create_mock_engine
+from sqlalchemy.engine.mock import MockConnection
+
+from remote_claude.eventsourcing.errors import CheckpointMoved
+from remote_claude.eventsourcing.views import View
+
+Pool = AsyncConnectionPool[AsyncConnection[Any]]
+
+OWN_TABLES = """
+CREATE TABLE checkpoint (position bigint NOT NULL, version int NOT NULL);
+CREATE TABLE parked (
+    position bigint PRIMARY KEY, event_id text NOT NULL, stream text NOT NULL,
+    type text NOT NULL, version int NOT NULL, reason text NOT NULL
+);
+"""
+
+# Readers in other processes hear of a new position when the batch commits. The channel is the schema's name.
+MOVE = """
+WITH moved AS (
+    UPDATE checkpoint SET position = %s WHERE position = %s AND version = %s RETURNING position
+)
+SELECT pg_notify(current_schema(), position::text) FROM moved
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """How far a view has come, and by which version of its code."""
+
+    position: int
+    version: int
+
+
+@asynccontextmanager
+async def connect(pool: Pool, schema: str) -> AsyncIterator[AsyncConnection[Any]]:
+    """A connection of its own, outside the pool's count, for one that keeps a lock or works for long.
+
+    It commits asynchronously (the log can tell everything again) and finds `schema`'s tables unqualified.
+    """
+    conninfo, kwargs = cast(str, pool.conninfo), dict(cast(dict[str, Any], pool.kwargs or {}))
+    connection = await AsyncConnection.connect(conninfo, **(kwargs | {"autocommit": True}))
+    async with connection:
+        await connection.execute(
+            "SELECT set_config('synchronous_commit', 'off', false), set_config('search_path', %s, false)",
+            [f'"{schema}"'],
+        )
+        yield connection
+
+
+async def create_schema(connection: AsyncConnection[Any], schema: str, view: View) -> None:
+    """Create the schema with empty tables at position 0, unless it is there. Safe against others who do the same."""
+    async with connection.transaction():
+        await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended('view/schemas', 0))")
+        if await read_checkpoint(connection, schema) is not None:
+            return
+        name = sql.Identifier(schema)
+        await connection.execute(sql.SQL("CREATE SCHEMA {}; SET LOCAL search_path = {}").format(name, name))
+        for statement in (OWN_TABLES, *ddl(view.tables)):
+            await connection.execute(sql.SQL(cast(Any, statement)))
+        await connection.execute("INSERT INTO checkpoint VALUES (0, %s)", [view.version])
+
+
+def ddl(tables: MetaData) -> list[str]:
+    """The statements that create a view's tables. An integer key comes from the events, never from a sequence."""
+    plain = MetaData()
+    for table in tables.sorted_tables:
+        for column in table.to_metadata(plain).primary_key:
+            column.autoincrement = False
+    statements: list[str] = []
+    engine: MockConnection = create_mock_engine(
+        "postgresql+psycopg://",
+        lambda statement, *_: statements.append(str(statement.compile(dialect=engine.dialect))),
+    )
+    plain.create_all(engine, checkfirst=False)
+    return statements
+
+
+async def read_checkpoint(connection: AsyncConnection[Any], schema: str) -> Checkpoint | None:
+    """The checkpoint of a schema, or None when there is no such schema."""
+    found = await connection.execute("SELECT to_regclass(%s)::oid", [f'"{schema}".checkpoint'])
+    row = await found.fetchone()
+    if row is None or row[0] is None:
+        return None
+    found = await connection.execute(
+        sql.SQL("SELECT position, version FROM {}").format(sql.Identifier(schema, "checkpoint"))
+    )
+    row = await found.fetchone()
+    return Checkpoint(*row) if row is not None else None
+
+
+async def move_checkpoint(connection: AsyncConnection[Any], start: int, end: int, version: int) -> None:
+    """Move it from `start` to `end`. It comes first in a batch's transaction: its row lock orders all writers.
+
+    Raises `CheckpointMoved` when it is not at `start`, or not of this version.
+    """
+    moved = await connection.execute(MOVE, [end, start, version])
+    if moved.rowcount != 1:
+        raise CheckpointMoved(f"the checkpoint is not at {start}")
+
+
+async def read_parked(connection: AsyncConnection[Any]) -> dict[str, int]:
+    """How many events are parked, by stream."""
+    found = await connection.execute("SELECT stream, count(*) FROM parked GROUP BY stream")
+    return dict(await found.fetchall())
+
+
+async def try_lock(connection: AsyncConnection[Any], name: str) -> bool:
+    """Take the lock called `name` for as long as the connection lives, unless somebody has it."""
+    found = await connection.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", [f"view/{name}"])
+    row = await found.fetchone()
+    return row is not None and bool(row[0])
+
+
+async def unlock(connection: AsyncConnection[Any], name: str) -> None:
+    """Give the lock called `name` to whoever wants it."""
+    await connection.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", [f"view/{name}"])

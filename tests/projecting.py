@@ -1,0 +1,188 @@
+"""A small log in memory, a view that would show every event applied twice or never, and what drives them."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+from uuid import UUID
+
+from psycopg import AsyncConnection
+from psycopg_pool import AsyncConnectionPool
+from sqlalchemy import BigInteger
+from sqlalchemy.orm import registry
+from sqlmodel import Field, SQLModel
+
+from remote_claude.eventsourcing.events import NewEvent, RecordedEvent
+from remote_claude.eventsourcing.projector import Projector
+from remote_claude.eventsourcing.schemas import Pool
+from remote_claude.eventsourcing.tables import load, reading, upsert
+from remote_claude.eventsourcing.views import View
+
+
+class Undecodable(Exception):
+    """What a codec raises; `code` says which kind it is."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+class Codec:
+    """JSON; version 9 is of the future, and so is the type `Unheard`."""
+
+    def encode(self, event: Any) -> tuple[str, int, bytes]:
+        return event["type"], event.get("version", 1), json.dumps(event).encode()
+
+    def decode(self, type: str, version: int, data: bytes) -> Any:
+        if type == "Unheard":
+            raise Undecodable("unknown_event")
+        if version == 9:
+            raise Undecodable("unknown_event_version")
+        return json.loads(data)
+
+
+class MemoryLog:
+    """An event log and its tail, as far as a projector needs them."""
+
+    def __init__(self) -> None:
+        self.events: list[RecordedEvent] = []
+        self._arrived = asyncio.Event()
+
+    def add(self, stream: str, type: str = "Counted", *, version: int = 1, data: bytes = b'{"n": 1}') -> int:
+        """Append one event and return its position."""
+        position = len(self.events) + 1
+        self.events.append(
+            RecordedEvent(
+                position=position,
+                stream=f"ev.test.o.thing.{stream}",
+                event_id=str(UUID(int=position)),
+                type=type,
+                version=version,
+                occurred_at="2026-01-01T00:00:00.000000Z",
+                data=data,
+                codec=Codec(),
+            )
+        )
+        self._arrived.set()
+        self._arrived = asyncio.Event()
+        return position
+
+    async def append(self, stream: str, events: Sequence[NewEvent], *, expected_position: int) -> int:
+        raise NotImplementedError
+
+    async def read_stream(self, stream: str, *, after: int = 0) -> list[RecordedEvent]:
+        return [event for event in self.events[after:] if event.stream == stream]
+
+    async def read(
+        self, *, after: int = 0, until: int | None = None, subjects: str | None = None
+    ) -> AsyncIterator[list[RecordedEvent]]:
+        assert subjects is None
+        until = len(self.events) if until is None else until
+        for start in range(after, until, 500):
+            await asyncio.sleep(0)
+            yield self.events[start : min(start + 500, until)]
+
+    async def last_position(self) -> int:
+        return len(self.events)
+
+    @property
+    def position(self) -> int:
+        return len(self.events)
+
+    @property
+    def age(self) -> float:
+        return 0.0
+
+    async def follow(self, *, after: int) -> AsyncIterator[list[RecordedEvent]]:
+        while True:
+            arrived = self._arrived
+            if fresh := self.events[after:]:
+                yield fresh
+                after = fresh[-1].position
+            else:
+                await arrived.wait()
+
+    def subscribe(self, *, after: int) -> AsyncIterator[list[RecordedEvent]]:
+        return self.follow(after=after)
+
+    async def wait_for(self, position: int, timeout: float) -> bool:
+        return self.position >= position
+
+
+class TallyTables(SQLModel, registry=registry()):
+    """The tables of `Tally`."""
+
+
+class TallyRow(TallyTables, table=True):
+    """How many events a stream has had, and what they add up to."""
+
+    __tablename__ = "tally"
+    stream: str = Field(primary_key=True)
+    count: int = Field(sa_type=BigInteger)
+    total: int = Field(sa_type=BigInteger)
+    last: int = Field(sa_type=BigInteger)
+
+
+class Tally(View):
+    """Counts: an event applied twice or never shows. `Cursed` can't be folded, `Broken` not be stored."""
+
+    name = "test_tally"
+    version = 1
+    tables = TallyTables.metadata
+    handles = frozenset({"Counted", "Cursed", "Broken", "Unheard"})
+
+    def __init__(self, name: str = "test_tally", version: int = 1) -> None:
+        self.name = name  # type: ignore[misc]  # one class, several views
+        self.version = version  # type: ignore[misc]
+
+    async def apply(self, connection: AsyncConnection[Any], events: Sequence[RecordedEvent]) -> None:
+        rows = await load(connection, TallyRow, {event.stream for event in events})
+        for event in events:
+            row = rows.setdefault(event.stream, {"stream": event.stream, "count": 0, "total": 0, "last": 0})
+            match event.type:
+                case "Cursed":
+                    raise ValueError("cursed")
+                case "Broken":
+                    row["total"] = 2**70
+            row |= {
+                "count": row["count"] + 1,
+                "total": row["total"] + event.event["n"],
+                "last": event.position,
+            }
+        await upsert(connection, TallyRow, rows.values())
+
+
+async def tally(pool: Pool, view: View) -> dict[str, tuple[int, int]]:
+    """Count and last position by the last token of the stream."""
+    async with reading(pool, view) as connection:
+        rows = await (await connection.execute("SELECT * FROM tally")).fetchall()
+    return {row["stream"].split(".")[-1]: (row["count"], row["last"]) for row in rows}
+
+
+async def parked(pool: Pool, view: View) -> dict[int, str]:
+    """The reasons of the parked events by position."""
+    async with reading(pool, view) as connection:
+        rows = await (
+            await connection.execute("SELECT position, reason FROM parked ORDER BY position")
+        ).fetchall()
+    return {row["position"]: row["reason"] for row in rows}
+
+
+@asynccontextmanager
+async def open_pool(dsn: str) -> AsyncIterator[Pool]:
+    """A small pool on a database."""
+    pool: Pool = AsyncConnectionPool(dsn, min_size=1, max_size=4, open=False)
+    async with pool:
+        yield pool
+
+
+@asynccontextmanager
+async def running(projector: Projector) -> AsyncIterator[Projector]:
+    """A projector that runs meanwhile; what it raises is raised here."""
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(projector.run())
+        try:
+            yield projector
+        finally:
+            task.cancel()
