@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
-from uuid import UUID, uuid5
+from uuid import UUID, uuid4, uuid5
 
 CAUSATION_NAMESPACE = UUID("6f1d0f5e-4d0a-5d57-9f43-0d6a5b0f2f6e")
 
@@ -108,6 +108,11 @@ def stream_id(producer: str, organisation: str | None, aggregate: str, id: str) 
         if not token or not all(c.isascii() and (c.islower() or c.isdigit() or c in "_-") for c in token):
             raise ValueError(f"not a subject token: {token!r}")
     return ".".join(("ev", *tokens))
+
+
+def new_event_id() -> str:
+    """The id of an event that a person caused."""
+    return str(uuid4())
 
 
 def caused_id(causing_event_id: str, handler: str, n: int = 0) -> str:

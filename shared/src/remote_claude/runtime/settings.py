@@ -26,3 +26,5 @@ class RuntimeSettings(BaseSettings):
     log_level: str = "info"
     log_json: bool = True
     replicas: int = 1
+    owner_file: Path | None = None
+    """Where an embedded stack keeps its owner; None everywhere else."""

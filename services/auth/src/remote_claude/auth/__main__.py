@@ -1,0 +1,5 @@
+"""`python -m remote_claude.auth`: auth alone."""
+
+from remote_claude.runtime.host import main
+
+main("auth")

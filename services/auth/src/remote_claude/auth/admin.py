@@ -1,0 +1,49 @@
+"""`rclaude-admin key`: API keys of organisations."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from remote_claude.access import api_keys
+from remote_claude.auth.domain.keys import KeyNotFound
+from remote_claude.auth.handlers import ApiKeys
+from remote_claude.runtime.administration import Refused, administer
+from remote_claude.runtime.service import Runtime
+
+app = typer.Typer(no_args_is_help=True, help="API keys of organisations.")
+
+Org = Annotated[str, typer.Argument(help="The organisation's id, org_...")]
+
+
+@app.command()
+def issue(org: Org, user: Annotated[str, typer.Argument(help="The person's id, user_...")]) -> None:
+    """Make a key and print it: the only time that anybody sees it."""
+
+    async def work(runtime: Runtime) -> None:
+        if not await runtime.log.read_stream(f"ev.users.{org}.org.{org}"):
+            raise Refused(f"there is no organisation {org}")
+        key, secret = runtime.new_id("key"), api_keys.generate()
+        await ApiKeys(runtime.log, runtime.clock).issue(key=key, org=org, user=user, secret=secret)
+        typer.echo(f"{key} {secret}")
+
+    administer(work)
+
+
+@app.command()
+def revoke(
+    org: Org,
+    key: Annotated[str, typer.Argument(help="The key's id, key_...")],
+    reason: Annotated[str, typer.Option(help="Why; it is recorded.")] = "revoked by the administrator",
+) -> None:
+    """Refuse a key from now on, on open connections too."""
+
+    async def work(runtime: Runtime) -> None:
+        try:
+            await ApiKeys(runtime.log, runtime.clock).revoke(key=key, org=org, reason=reason)
+        except KeyNotFound as error:
+            raise Refused(str(error)) from error
+        typer.echo(f"{key} is revoked")
+
+    administer(work)

@@ -1,0 +1,34 @@
+"""`rclaude-admin plan`: which plan an organisation is on."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from remote_claude.billing.domain.account import UnknownPlan
+from remote_claude.billing.domain.plans import PLANS
+from remote_claude.billing.handlers import Accounts
+from remote_claude.runtime.administration import Refused, administer
+from remote_claude.runtime.service import Runtime
+
+app = typer.Typer(no_args_is_help=True, help="Plans of organisations.")
+
+
+@app.command("set")
+def set_plan(
+    org: Annotated[str, typer.Argument(help="The organisation's id, org_...")],
+    plan: Annotated[str, typer.Argument(help=f"One of: {', '.join(PLANS)}.")],
+) -> None:
+    """Put an organisation on a plan, by an event. It holds from the next admission on."""
+
+    async def change(runtime: Runtime) -> None:
+        if not await runtime.log.read_stream(f"ev.users.{org}.org.{org}"):
+            raise Refused(f"there is no organisation {org}")
+        try:
+            position = await Accounts(runtime.log, runtime.clock).set_plan(org, plan)
+        except UnknownPlan as error:
+            raise Refused(str(error)) from error
+        typer.echo(f"{org} is on {plan} (position {position})")
+
+    administer(change)

@@ -1,0 +1,59 @@
+"""Process manager `accounts`: every organisation gets an account, and every account its period."""
+
+from __future__ import annotations
+
+import asyncio
+
+from remote_claude.billing.domain.periods import Period
+from remote_claude.billing.handlers import Accounts
+from remote_claude.contracts.billing import PlanChanged
+from remote_claude.contracts.users import OrgCreated
+from remote_claude.eventsourcing.events import RecordedEvent
+from remote_claude.runtime.service import Runtime
+
+ROLL_CHECK_S = 60.0
+
+
+class AccountOpener:
+    """Opens the account of each new organisation, and each account's next period when a month begins."""
+
+    def __init__(self, runtime: Runtime, accounts: Accounts, default_plan: str) -> None:
+        self._runtime, self._accounts, self._default_plan = runtime, accounts, default_plan
+        self._orgs: set[str] = set()
+
+    async def open_accounts(self) -> None:
+        """Follow the log from its organisations on; never ends by itself. What was done before is found done."""
+        log = self._runtime.log
+        position = await log.last_position()
+        created: set[str] = set()
+        for subjects in ("ev.users.*.org.>", "ev.billing.*.account.>"):
+            async for batch in log.read(until=position, subjects=subjects):
+                created |= self._note(batch)
+        await self._open(created)
+        async for batch in self._runtime.tail.subscribe(after=position):
+            await self._open(self._note(batch))
+
+    async def roll_periods(self) -> None:
+        """Open the next period of every account when it begins; never ends by itself."""
+        opened: str | None = None
+        while True:
+            current = Period.containing(self._runtime.clock()).name
+            if current != opened:
+                for org in sorted(self._orgs):
+                    await self._accounts.open_account(org, self._default_plan)
+                opened = current
+            await asyncio.sleep(ROLL_CHECK_S)
+
+    def _note(self, batch: list[RecordedEvent]) -> set[str]:
+        """The organisations that this batch creates; remembers those that have an account."""
+        created = set()
+        for recorded in batch:
+            if recorded.type == OrgCreated.type:
+                created.add(recorded.event.org)
+            elif recorded.type == PlanChanged.type:
+                self._orgs.add(recorded.event.org)
+        return created
+
+    async def _open(self, orgs: set[str]) -> None:
+        for org in sorted(orgs - self._orgs):
+            await self._accounts.open_account(org, self._default_plan)

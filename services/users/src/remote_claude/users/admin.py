@@ -1,0 +1,29 @@
+"""`rclaude-admin org`: organisations."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from remote_claude.runtime.administration import administer
+from remote_claude.runtime.service import Runtime
+from remote_claude.users.handlers import Directory
+
+app = typer.Typer(no_args_is_help=True, help="Organisations.")
+
+
+@app.command()
+def create(
+    name: Annotated[str, typer.Argument(help="Its name; it is sealed before it is recorded.")],
+) -> None:
+    """Found an organisation with an owner; prints `<org> <user>`. Billing puts it on the plan `free`."""
+
+    async def work(runtime: Runtime) -> None:
+        org, user = runtime.new_id("org"), runtime.new_id("user")
+        directory = Directory(runtime.log, runtime.keyring, runtime.clock)
+        await directory.register(user, f"owner of {name}")
+        await directory.create_org(org, name, user)
+        typer.echo(f"{org} {user}")
+
+    administer(work)

@@ -1,0 +1,22 @@
+"""Where a sealed text stands. A text sealed for one place opens in no other."""
+
+
+def prompt_context(task: str) -> str:
+    return f"{task}/prompt"
+
+
+def repository_url_context(task: str) -> str:
+    return f"{task}/repository/url"
+
+
+def repository_ref_context(task: str) -> str:
+    return f"{task}/repository/ref"
+
+
+def labels_context(task: str) -> str:
+    return f"{task}/labels"
+
+
+def name_context(owner: str) -> str:
+    """The name of a person or an organisation."""
+    return f"{owner}/name"
