@@ -8,11 +8,11 @@ import os
 from collections.abc import Awaitable, Callable
 
 import typer
-from remote_claude.runtime.stack_file import NotRunning, StackFile
 
 from remote_claude.runtime.host import connected
 from remote_claude.runtime.service import Runtime
 from remote_claude.runtime.settings import RuntimeSettings
+from remote_claude.runtime.stack_file import NotRunning, StackFile
 from remote_claude.runtime.telemetry import Metrics, configure_logging
 
 

@@ -19,12 +19,12 @@ from nats.aio.client import Client
 from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 from remote_claude.eventsourcing.jetstream import JetStreamEventLog
-from remote_claude.eventsourcing.projector import Projector
 
 from remote_claude.access import Keyring, Verifier
 from remote_claude.access.keyring import load_kek
 from remote_claude.contracts import REGISTRY
 from remote_claude.eventsourcing import streams
+from remote_claude.eventsourcing.projector import Projector
 from remote_claude.eventsourcing.tail import Tail
 from remote_claude.runtime import web
 from remote_claude.runtime.ids import new_id
@@ -92,7 +92,7 @@ async def hosting(
     async with contextlib.AsyncExitStack() as stack:
         metrics = Metrics(name)
         stack.callback(metrics.close)
-        runtime = await _connect(settings, environment, metrics, stack)
+        runtime = await stack.enter_async_context(connected(settings, environment, metrics))
         services = [build(runtime) for build in builds]
         for service in services:
             for view in service.views:
@@ -127,46 +127,47 @@ async def hosting(
         yield Host(runtime, services, port)
 
 
-async def _connect(
-    settings: RuntimeSettings,
-    environment: Mapping[str, str],
-    metrics: Metrics,
-    stack: contextlib.AsyncExitStack,
-) -> Runtime:
-    client = await connect_nats(settings)
-    stack.push_async_callback(client.close)
-    await streams.ensure_streams(client, replicas=settings.replicas)
-    event_log = JetStreamEventLog(client, REGISTRY)
-    stack.push_async_callback(event_log.close)
-    pool: AsyncConnectionPool[AsyncConnection[Any]] = AsyncConnectionPool(
-        settings.postgres_dsn, min_size=1, max_size=20, open=False
-    )
-    await stack.enter_async_context(pool)
-    tail = Tail(event_log)
-    await stack.enter_async_context(tail)
+@contextlib.asynccontextmanager
+async def connected(
+    settings: RuntimeSettings, environment: Mapping[str, str], metrics: Metrics
+) -> AsyncIterator[Runtime]:
+    """What services share, connected and able to read the log; nothing runs in the background yet but the tail."""
+    async with contextlib.AsyncExitStack() as stack:
+        client = await connect_nats(settings)
+        stack.push_async_callback(client.close)
+        await streams.ensure_streams(client, replicas=settings.replicas)
+        event_log = JetStreamEventLog(client, REGISTRY)
+        stack.push_async_callback(event_log.close)
+        pool: AsyncConnectionPool[AsyncConnection[Any]] = AsyncConnectionPool(
+            settings.postgres_dsn, min_size=1, max_size=20, open=False
+        )
+        await stack.enter_async_context(pool)
+        tail = Tail(event_log)
+        await stack.enter_async_context(tail)
+        verifier = Verifier(event_log, tail, now)
+        await verifier.load()
+        keys = await client.jetstream().key_value(streams.KEYS)
+        yield Runtime(
+            settings=settings,
+            environment=environment,
+            nats=client,
+            log=event_log,
+            tail=tail,
+            pool=pool,
+            projectors={},
+            keyring=Keyring(keys, load_kek(settings.kek_file)),
+            verifier=verifier,
+            objects=Objects(settings.objects),
+            output=OutputStream(client),
+            meter=metrics.meter,
+            clock=now,
+            new_id=new_id,
+        )
 
-    def clock() -> datetime:
-        return datetime.now(UTC)
 
-    verifier = Verifier(event_log, tail, clock)
-    await verifier.load()
-    keys = await client.jetstream().key_value(streams.KEYS)
-    return Runtime(
-        settings=settings,
-        environment=environment,
-        nats=client,
-        log=event_log,
-        tail=tail,
-        pool=pool,
-        projectors={},
-        keyring=Keyring(keys, load_kek(settings.kek_file)),
-        verifier=verifier,
-        objects=Objects(settings.objects),
-        output=OutputStream(client),
-        meter=metrics.meter,
-        clock=clock,
-        new_id=new_id,
-    )
+def now() -> datetime:
+    """The clock of a real process: UTC."""
+    return datetime.now(UTC)
 
 
 async def connect_nats(settings: RuntimeSettings) -> Client:

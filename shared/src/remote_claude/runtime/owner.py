@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import getpass
 import json
-import os
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from remote_claude.access import api_keys
+from remote_claude.runtime.embedded.home import write_private
 from remote_claude.runtime.ids import new_id
 
 
@@ -27,26 +27,20 @@ class LocalOwner:
     api_key: str
 
 
+def api_key_file(path: Path) -> Path:
+    """Where the key itself stands: beside the owner's file, alone in a file of its own."""
+    return path.with_name("api_key")
+
+
 def load(path: Path) -> LocalOwner:
-    """Read the owner's file."""
-    return LocalOwner(**json.loads(path.read_text()))
+    """Read the owner's file, and the key beside it."""
+    return LocalOwner(**json.loads(path.read_text()), api_key=api_key_file(path).read_text().strip())
 
 
 def ensure(path: Path) -> LocalOwner:
     """The owner of this stack; made, readable by nobody else, when there is none yet."""
-    if path.exists():
-        return load(path)
-    owner = LocalOwner(
-        org=new_id("org"),
-        user=new_id("user"),
-        key=new_id("key"),
-        name=getpass.getuser(),
-        api_key=api_keys.generate(),
-    )
-    draft = path.with_suffix(".new")
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        json.dump(asdict(owner), file)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.rename(path)
-    return owner
+    if not path.exists():
+        write_private(api_key_file(path), api_keys.generate() + "\n")
+        made = {"org": new_id("org"), "user": new_id("user"), "key": new_id("key"), "name": getpass.getuser()}
+        write_private(path, json.dumps(made))
+    return load(path)

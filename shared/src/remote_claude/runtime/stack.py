@@ -1,0 +1,142 @@
+"""An embedded stack: broker, PostgreSQL and all services on this machine, kept running by this process.
+
+`python -m remote_claude.runtime.stack [--port N]`; `rclaude up` is the way to call it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import http.client
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from importlib.metadata import version
+
+from remote_claude.access.keyring import create_kek
+from remote_claude.runtime import owner
+from remote_claude.runtime.embedded import (
+    Child,
+    EmbeddedError,
+    Home,
+    NatsUser,
+    StackAlreadyRunning,
+    Supervisor,
+    servers_for,
+)
+from remote_claude.runtime.stack_file import StackFile
+
+ALREADY_RUNNING = 75
+"""Exit code when another stack holds this home (EX_TEMPFAIL)."""
+
+BROKER_USER = NatsUser(name="services")
+
+
+def main() -> None:
+    """Run the stack of `RCLAUDE_HOME` until SIGTERM or SIGINT."""
+    parser = argparse.ArgumentParser(prog="remote_claude.runtime.stack")
+    parser.add_argument("--port", type=int, default=None)
+    port = parser.parse_args().port
+    try:
+        asyncio.run(run(Home.from_env(os.environ), os.environ, port))
+    except StackAlreadyRunning as error:
+        print(error, file=sys.stderr)
+        sys.exit(ALREADY_RUNNING)
+    except EmbeddedError as error:
+        print(error, file=sys.stderr)
+        sys.exit(1)
+
+
+async def run(home: Home, environment: Mapping[str, str], port: int | None) -> None:
+    """Bring the stack up, say where it is in its file, keep it running until a signal, take it down."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    with home:
+        servers = servers_for(home, environment, [BROKER_USER])
+        create_kek(home.root / "kek")
+        local = owner.ensure(home.root / "owner.json")
+        file = StackFile(
+            home=str(home.root),
+            pid=os.getpid(),
+            version=version("remote-claude-shared"),
+            url=f"http://127.0.0.1:{port or home.port('http')}",
+            org=local.org,
+            api_key=str(owner.api_key_file(home.root / "owner.json")),
+            nats_url=servers.nats_url,
+            nats_credentials=str(servers.nats_credentials.get(BROKER_USER.name, "")) or None,
+            postgres_dsn=servers.postgres_dsn,
+            objects=str(home.root / "objects"),
+            kek_file=str(home.root / "kek"),
+            owner_file=str(home.root / "owner.json"),
+        )
+        up = False
+
+        def processes_changed(pids: dict[str, int]) -> None:
+            file.pids = {"stack": os.getpid(), **pids}
+            if up:
+                file.save()
+
+        supervisor = Supervisor(
+            [*servers.children, _services(file, environment)], log_dir=home.log, on_change=processes_changed
+        )
+        starting = asyncio.create_task(supervisor.start())
+        stopped = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait([starting, stopped], return_when=asyncio.FIRST_COMPLETED)
+            if starting.done():
+                starting.result()
+                up = True
+                file.save()
+                print(f"ready at {file.url}", flush=True)
+                await stopped
+        finally:
+            up = False
+            starting.cancel()
+            stopped.cancel()
+            await supervisor.stop()
+            file.remove()
+
+
+def _services(file: StackFile, environment: Mapping[str, str]) -> Child:
+    address = file.url.removeprefix("http://")
+    host, _, port = address.partition(":")
+    given = {
+        "RCLAUDE_HOME": file.home,
+        "RCLAUDE_NATS_URL": file.nats_url,
+        "RCLAUDE_NATS_CREDENTIALS": file.nats_credentials,
+        "RCLAUDE_POSTGRES_DSN": file.postgres_dsn,
+        "RCLAUDE_OBJECTS": file.objects,
+        "RCLAUDE_KEK_FILE": file.kek_file,
+        "RCLAUDE_OWNER_FILE": file.owner_file,
+        "RCLAUDE_HTTP_HOST": host,
+        "RCLAUDE_HTTP_PORT": port,
+    }
+    return Child(
+        name="services",
+        argv=[sys.executable, "-m", "remote_claude.runtime"],
+        env={**environment, **{name: value for name, value in given.items() if value}},
+        ready=lambda: _ready(host, int(port)),
+        stop_timeout=15.0,
+    )
+
+
+async def _ready(host: str, port: int) -> None:
+    while not await asyncio.to_thread(_is_ready, host, port):
+        await asyncio.sleep(0.05)
+
+
+def _is_ready(host: str, port: int) -> bool:
+    connection = http.client.HTTPConnection(host, port, timeout=2)
+    try:
+        connection.request("GET", "/readyz")
+        return connection.getresponse().status == http.HTTPStatus.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+if __name__ == "__main__":
+    main()
