@@ -1,1 +1,47 @@
-"""`nats-server` and PostgreSQL as supervised children, with their data in `RCLAUDE_HOME`."""
+"""`nats-server` and PostgreSQL as supervised children, with their data in `RCLAUDE_HOME`.
+
+with Home.from_env(env) as home:                      # one stack per home
+    servers = servers_for(home, env, users)           # outside ones, or children to run
+    async with Supervisor([*servers.children, services], log_dir=home.log, on_change=write_pids) as supervisor:
+        await supervisor.wait()
+"""
+
+from remote_claude.runtime.embedded.errors import (
+    DataVersionMismatch,
+    EmbeddedError,
+    NoUsableUser,
+    ServerDidNotStart,
+    ServerNotFound,
+    ServerSetupFailed,
+    ServerTooOld,
+    StackAlreadyRunning,
+)
+from remote_claude.runtime.embedded.home import Home
+from remote_claude.runtime.embedded.nats import NatsServer, NatsUser, find_nats
+from remote_claude.runtime.embedded.postgres import PostgresServer, find_postgres
+from remote_claude.runtime.embedded.process import Child, RunAs
+from remote_claude.runtime.embedded.servers import Servers, servers_for
+from remote_claude.runtime.embedded.supervisor import Backoff, Supervisor
+
+__all__ = [
+    "Backoff",
+    "Child",
+    "DataVersionMismatch",
+    "EmbeddedError",
+    "Home",
+    "NatsServer",
+    "NatsUser",
+    "NoUsableUser",
+    "PostgresServer",
+    "RunAs",
+    "ServerDidNotStart",
+    "ServerNotFound",
+    "ServerSetupFailed",
+    "ServerTooOld",
+    "Servers",
+    "StackAlreadyRunning",
+    "Supervisor",
+    "find_nats",
+    "find_postgres",
+    "servers_for",
+]

@@ -5,6 +5,7 @@ import json
 import os
 import random
 import socket
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -77,10 +78,13 @@ class Home:
             os.close(self._lock)
             self._lock = None
 
-    def port(self, name: str) -> int:
-        """The port of the server `name`: the one it had, if free, else another free one, remembered."""
+    def port(self, name: str, patience: float = 5.0) -> int:
+        """The port of the server `name`: the one it had, if free, else another free one, remembered.
+
+        A predecessor that is on its way out gets `patience` seconds to leave it: addresses in use stay true.
+        """
         ports = self._ports()
-        if name not in ports or not is_free(ports[name]):
+        if name not in ports or not _comes_free(ports[name], patience):
             ports[name] = free_port(taken=ports.values())
             write_private(self.run / "ports.json", json.dumps(ports))
         return ports[name]
@@ -91,7 +95,7 @@ class Home:
                 str(name): int(port)
                 for name, port in json.loads((self.run / "ports.json").read_text()).items()
             }
-        except FileNotFoundError:
+        except (FileNotFoundError, ValueError):  # a spoilt file is no loss: ports are chosen anew
             return {}
 
 
@@ -104,6 +108,13 @@ def is_free(port: int) -> bool:
         except OSError:
             return False
     return True
+
+
+def _comes_free(port: int, patience: float) -> bool:
+    deadline = time.monotonic() + patience
+    while not (free := is_free(port)) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return free
 
 
 def free_port(taken: Iterable[int] = ()) -> int:

