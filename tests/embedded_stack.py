@@ -12,6 +12,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import structlog
+
 from remote_claude.runtime.embedded import EmbeddedError, Home, NatsUser, Supervisor, servers_for
 
 
@@ -37,6 +39,7 @@ async def main(root: Path) -> None:
 
 
 if __name__ == "__main__":
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     try:
         asyncio.run(main(Path(sys.argv[1])))
     except EmbeddedError as error:

@@ -1,0 +1,193 @@
+"""The supervisor, over small real processes."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import psutil
+import pytest
+import uvloop
+
+from remote_claude.runtime.embedded import Backoff, Child, ServerDidNotStart, Supervisor
+from remote_claude.runtime.embedded.process import LOG_LIMIT
+
+
+async def until(fact: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not fact():  # noqa: ASYNC110 - another process's state
+            await asyncio.sleep(0.005)
+
+
+def exists(path: Path) -> Callable[[], Awaitable[None]]:
+    return lambda: until(path.exists)
+
+
+def child(folder: Path, name: str, script: str, **options: object) -> Child:
+    """A shell process; it is ready once it has made `<folder>/<name>.up`."""
+    argv = ["/bin/sh", "-c", script.replace("UP", f"touch {folder}/{name}.up")]
+    return Child(name=name, argv=argv, **({"ready": exists(folder / f"{name}.up")} | options))  # type: ignore[arg-type]
+
+
+def quick() -> Backoff:
+    return Backoff(first=0.01, longest=0.05)
+
+
+def gone(pid: int) -> bool:
+    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+
+async def test_children_start_in_order_and_stop_in_reverse(tmp_path: Path) -> None:
+    diary = tmp_path / "diary"
+    script = "trap 'echo stop NAME >> DIARY; exit' TERM; echo start NAME >> DIARY; UP; while :; do sleep 0.01; done"
+    children = [
+        child(tmp_path, name, script.replace("NAME", name).replace("DIARY", str(diary)))
+        for name in ("one", "two")
+    ]
+    async with Supervisor(children, log_dir=tmp_path) as supervisor:
+        assert list(supervisor.pids) == ["one", "two"]
+    assert diary.read_text().splitlines() == ["start one", "start two", "stop two", "stop one"]
+    assert supervisor.pids == {}
+
+
+async def test_crashed_child_comes_back_and_others_stay(tmp_path: Path) -> None:
+    seen: list[dict[str, int]] = []
+    children = [child(tmp_path, name, "UP; exec sleep 60") for name in ("one", "two")]
+    async with Supervisor(children, log_dir=tmp_path, on_change=seen.append, backoff=quick) as supervisor:
+        before = supervisor.pids
+        os.kill(before["two"], signal.SIGKILL)
+        await until(lambda: supervisor.pids.get("two") not in (None, before["two"]))
+        assert supervisor.pids["one"] == before["one"]
+    assert [sorted(pids) for pids in seen] == [["one"], ["one", "two"], ["one"], ["one", "two"], ["one"], []]
+
+
+async def test_child_that_keeps_failing_is_tried_again_until_it_holds(tmp_path: Path) -> None:
+    """Up at first, then five starts fail, then up again."""
+    script = f"echo x >> {tmp_path}/starts; n=$(wc -l < {tmp_path}/starts); [ $n -gt 1 ] && [ $n -lt 7 ] && exit 3; UP; exec sleep 60"
+    flaky = child(tmp_path, "flaky", script)
+    async with Supervisor([flaky], log_dir=tmp_path, backoff=quick) as supervisor:
+        (tmp_path / "flaky.up").unlink()
+        os.kill(supervisor.pids["flaky"], signal.SIGKILL)
+        await until((tmp_path / "flaky.up").exists)
+        assert len((tmp_path / "starts").read_text().split()) == 7
+
+
+async def test_child_that_never_starts_is_told_with_the_end_of_its_log(tmp_path: Path) -> None:
+    good = child(tmp_path, "good", "UP; exec sleep 60")
+    bad = child(tmp_path, "bad", "echo the reason; exit 3")
+    supervisor = Supervisor([good, bad], log_dir=tmp_path, backoff=quick)
+    with pytest.raises(
+        ServerDidNotStart, match=r"bad ended with 3; the end of .*bad\.log says:\n(the reason\n?)+"
+    ):
+        await supervisor.start()
+    assert supervisor.pids == {}
+
+
+async def test_child_that_does_not_answer_in_time_is_ended(tmp_path: Path) -> None:
+    mute = child(tmp_path, "mute", "exec sleep 60", ready_timeout=0.05)
+    supervisor = Supervisor([mute], log_dir=tmp_path, backoff=quick)
+    with pytest.raises(ServerDidNotStart, match=r"did not answer within 0\.05 s"):
+        await supervisor.start()
+    assert supervisor.pids == {}
+
+
+async def test_start_that_is_called_off_leaves_nothing(tmp_path: Path) -> None:
+    pids: list[int] = []
+    mute = child(tmp_path, "mute", "exec sleep 60")
+    supervisor = Supervisor([mute], log_dir=tmp_path, on_change=lambda now: pids.extend(now.values()))
+    starting = asyncio.create_task(supervisor.start())
+    await until(lambda: bool(pids))
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    assert gone(pids[0])
+
+
+async def test_child_that_ignores_the_stop_is_killed_with_its_offspring(tmp_path: Path) -> None:
+    script = f"trap '' TERM; sleep 60 & echo $! > {tmp_path}/offspring; UP; while :; do sleep 60; done"
+    stubborn = child(tmp_path, "stubborn", script, stop_timeout=0.1)
+    async with Supervisor([stubborn], log_dir=tmp_path) as supervisor:
+        pid = supervisor.pids["stubborn"]
+    assert gone(pid)
+    await until(lambda: gone(int((tmp_path / "offspring").read_text())))
+
+
+async def test_offspring_of_a_crashed_child_goes_with_it(tmp_path: Path) -> None:
+    script = f"sleep 60 & echo $! >> {tmp_path}/offspring; UP; wait"
+    async with Supervisor([child(tmp_path, "parent", script)], log_dir=tmp_path, backoff=quick) as supervisor:
+        os.kill(supervisor.pids["parent"], signal.SIGKILL)
+        await until(lambda: len((tmp_path / "offspring").read_text().split()) == 2)
+        first = int((tmp_path / "offspring").read_text().split()[0])
+        await until(lambda: gone(first))
+
+
+async def test_failing_listener_is_heard(tmp_path: Path) -> None:
+    def listener(pids: dict[str, int]) -> None:
+        if armed:
+            armed.clear()
+            raise OSError("disk full")
+
+    armed: list[bool] = []
+    async with Supervisor(
+        [child(tmp_path, "one", "UP; exec sleep 60")], log_dir=tmp_path, on_change=listener
+    ) as supervisor:
+        armed.append(True)
+        os.kill(supervisor.pids["one"], signal.SIGKILL)
+        with pytest.raises(OSError, match="disk full"):
+            await supervisor.wait()
+
+
+async def test_wait_returns_when_stopped(tmp_path: Path) -> None:
+    supervisor = Supervisor([child(tmp_path, "one", "UP; exec sleep 60")], log_dir=tmp_path)
+    await supervisor.start()
+    waiting = asyncio.create_task(supervisor.wait())
+    await asyncio.sleep(0)
+    await supervisor.stop()
+    await waiting
+
+
+def test_it_runs_on_uvloop(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with Supervisor(
+            [child(tmp_path, "one", "UP; exec sleep 60")], log_dir=tmp_path, backoff=quick
+        ) as supervisor:
+            before = supervisor.pids["one"]
+            os.kill(before, signal.SIGKILL)
+            await until(lambda: supervisor.pids.get("one") not in (None, before))
+
+    uvloop.run(scenario())
+
+
+def test_wait_between_starts_doubles_and_begins_anew_after_a_lasting_run() -> None:
+    backoff = Backoff()
+    assert [backoff.after(1) for _ in range(8)] == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0]
+    assert [backoff.after(30), backoff.after(1)] == [0.1, 0.2]
+
+
+async def test_environment_is_the_given_one_only(tmp_path: Path) -> None:
+    os.environ["LEAK"] = "yes"
+    try:
+        quiet = child(tmp_path, "quiet", "UP; env; exec sleep 60", env={"PATH": os.defpath, "GIVEN": "1"})
+        async with Supervisor([quiet], log_dir=tmp_path):
+            await until(lambda: "GIVEN=1" in (tmp_path / "quiet.log").read_text())
+    finally:
+        del os.environ["LEAK"]
+    assert "LEAK" not in (tmp_path / "quiet.log").read_text()
+
+
+async def test_large_log_is_put_aside_at_a_start(tmp_path: Path) -> None:
+    (tmp_path / "one.log").write_bytes(bytes(LOG_LIMIT + 1))
+    async with Supervisor([child(tmp_path, "one", "UP; exec sleep 60")], log_dir=tmp_path):
+        assert (tmp_path / "one.log").stat().st_size < LOG_LIMIT
+        assert (tmp_path / "one.log.1").stat().st_size > LOG_LIMIT
+
+
+async def test_python_process_is_a_child_like_any_other(tmp_path: Path) -> None:
+    script = f"import pathlib, time; pathlib.Path('{tmp_path}/services.up').touch(); time.sleep(60)"
+    services = Child(
+        name="services", argv=[sys.executable, "-c", script], ready=exists(tmp_path / "services.up")
+    )
+    async with Supervisor([services], log_dir=tmp_path) as supervisor:
+        assert psutil.Process(supervisor.pids["services"]).ppid() == os.getpid()
