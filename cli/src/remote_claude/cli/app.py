@@ -1,0 +1,76 @@
+"""The commands of `rclaude`, and what becomes of their errors."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib.metadata import version
+from typing import Annotated
+
+import click
+import typer
+
+from remote_claude.cli import render
+from remote_claude.cli.commands import money, settings, stack, tasks
+from remote_claude.cli.commands import run as run_command
+from remote_claude.cli.errors import CliError, Exit
+
+app = typer.Typer(
+    name="rclaude",
+    help="Hand a coding task to an agent, close the laptop, get a commit and an exact bill.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit codes: 0 succeeded, 1 failed, 2 usage, 3 refused, 4 not reachable, 124 timed out, 130 cancelled.",
+)
+
+app.command("run")(run_command.run)
+app.command("list")(tasks.list_tasks)
+app.command("show")(tasks.show)
+app.command("logs")(tasks.logs)
+app.command("cancel")(tasks.cancel)
+app.command("diff")(tasks.diff)
+app.command("apply")(tasks.apply)
+app.command("usage")(money.usage)
+app.command("bill")(money.bill)
+app.command("up")(stack.up)
+app.command("down")(stack.down)
+app.command("status")(stack.status)
+app.command("doctor")(stack.doctor)
+app.command("config")(settings.configure)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"rclaude {version('remote-claude')}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Hand a coding task to an agent, close the laptop, get a commit and an exact bill."""
+
+
+def run() -> None:
+    """Run the command line; every error ends in one line on standard error and its exit code."""
+    try:
+        code = app(standalone_mode=False)
+    except CliError as error:
+        if "--json" in sys.argv:
+            render.emit({"error": {"code": error.code, "detail": str(error), **error.extra}})
+        render.note(f"rclaude: {error}")
+        sys.exit(error.exit)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(Exit.USAGE)
+    except (KeyboardInterrupt, click.Abort):
+        sys.exit(Exit.CANCELLED)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(Exit.OK)
+    sys.exit(code or 0)

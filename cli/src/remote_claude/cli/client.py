@@ -1,0 +1,145 @@
+"""Talks to the server: HTTP with patience for a lost connection, and the live stream."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2 as httpx
+
+from remote_claude.cli.config import Target
+from remote_claude.cli.errors import CliError, Exit, from_problem
+
+PATIENCE_S = 20.0
+"""How long a server that has answered before is waited for while it is away."""
+FIRST_PATIENCE_S = 2.0
+"""The same for one that has never answered: its address may be wrong."""
+LIVE_SILENCE_S = 30.0
+"""A live stream without even a heartbeat for so long is dialled again."""
+
+
+class Client:
+    """One server, one key."""
+
+    def __init__(self, target: Target) -> None:
+        self.target = target
+        self._patience = FIRST_PATIENCE_S
+        self._http = httpx.Client(
+            base_url=target.url,
+            headers={"Authorization": f"Bearer {target.api_key}"},
+            timeout=httpx.Timeout(30.0, connect=5.0),
+        )
+
+    def get(self, path: str, **query: Any) -> Any:
+        """A JSON document. Raises `CliError`."""
+        given = {key: value for key, value in query.items() if value is not None}
+        return self._repeatable("GET", path, params=given).json()
+
+    def post(self, path: str, body: Any = None, *, idempotency_key: str | None = None) -> Any:
+        """Post JSON. It is tried again when the connection is lost: give an idempotency key where that matters."""
+        headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
+        return self._repeatable("POST", path, json=body, headers=headers).json()
+
+    def has_blob(self, sha256: str) -> bool:
+        """Whether an upload can be spared."""
+        try:
+            response = self._http.head(f"/v1/blobs/{sha256}")
+        except httpx.TransportError:
+            return False
+        return response.status_code == httpx.codes.OK
+
+    def put_blob(self, sha256: str, file: Path) -> None:
+        """Upload a file under its hash."""
+        with file.open("rb") as content:
+            try:
+                response = self._http.put(
+                    f"/v1/blobs/{sha256}",
+                    content=content,
+                    headers={
+                        "Content-Length": str(file.stat().st_size),
+                        "Content-Type": "application/octet-stream",
+                    },
+                    timeout=httpx.Timeout(600.0, connect=5.0),
+                )
+            except httpx.TransportError as error:
+                raise self._unreachable(error) from error
+        _checked(response)
+
+    def download(self, path: str) -> bytes:
+        """The bytes of an object. Raises `CliError`."""
+        return bytes(self._repeatable("GET", path, timeout=httpx.Timeout(600.0, connect=5.0)).content)
+
+    def live(self, task: str, after: str | None = None) -> Iterator[dict[str, Any]]:
+        """Everything that happens to a task from a cursor on, up to its end; a lost connection is resumed."""
+        lost_at: float | None = None
+        while True:
+            try:
+                for message in self._connection(task, after):
+                    lost_at = None
+                    after = message.get("cursor", after)
+                    yield message
+                    if message["type"] == "end":
+                        return
+            except (OSError, EOFError, TimeoutError) as error:
+                lost_at = lost_at or time.monotonic()
+                if time.monotonic() - lost_at > self._patience:
+                    raise self._unreachable(error) from error
+            time.sleep(0.2)
+
+    def _connection(self, task: str, after: str | None) -> Iterator[dict[str, Any]]:
+        from websockets.exceptions import ConnectionClosed, InvalidStatus
+        from websockets.sync.client import connect
+
+        url = "ws" + self.target.url.removeprefix("http") + "/v1/stream"
+        headers = {"Authorization": f"Bearer {self.target.api_key}"}
+        try:
+            with connect(url, additional_headers=headers, max_size=16 * 1024 * 1024, proxy=None) as socket:
+                socket.send(json.dumps({"type": "subscribe", "task": task, "after": after}))
+                while True:
+                    message = json.loads(socket.recv(timeout=LIVE_SILENCE_S))
+                    if message["type"] == "error" and message.get("code") != "slow_consumer":
+                        raise from_problem(message.get("status", 400), message)
+                    yield message
+        except InvalidStatus as error:
+            status = error.response.status_code
+            if status in (502, 503, 504):
+                raise EOFError(str(error)) from error
+            raise from_problem(
+                status, {"detail": f"the server refused the live stream ({status})"}
+            ) from error
+        except ConnectionClosed as error:
+            raise EOFError(str(error)) from error
+
+    def _repeatable(self, method: str, path: str, **options: Any) -> httpx.Response:
+        deadline = time.monotonic() + self._patience
+        while True:
+            try:
+                response = self._http.request(method, path, **options)
+            except httpx.TransportError as error:
+                if time.monotonic() > deadline:
+                    raise self._unreachable(error) from error
+            else:
+                self._patience = PATIENCE_S
+                if response.status_code != httpx.codes.SERVICE_UNAVAILABLE or time.monotonic() > deadline:
+                    return _checked(response)
+            time.sleep(0.3)
+
+    def _unreachable(self, error: Exception) -> CliError:
+        return CliError(
+            f"{self.target.url} does not answer ({error or type(error).__name__}); look with `rclaude status`",
+            Exit.UNREACHABLE,
+            code="unreachable",
+        )
+
+
+def _checked(response: httpx.Response) -> httpx.Response:
+    if response.is_success:
+        return response
+    try:
+        document = response.json()
+    except ValueError:
+        document = {}
+    raise from_problem(response.status_code, document if isinstance(document, dict) else {})

@@ -1,0 +1,53 @@
+"""Commands about use and money: usage, bill."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from remote_claude.cli import render
+from remote_claude.cli.commands.tasks import Json
+from remote_claude.cli.session import connect
+
+Period = Annotated[str | None, typer.Option(help="YYYY-MM; this month if left out.")]
+
+
+def usage(period: Period = None, as_json: Json = False) -> None:
+    """What has been used this month, against what the plan allows."""
+    used = connect().get("/v1/usage", period=period)
+    if as_json:
+        render.emit(used)
+        return
+    limit = used["executions"]["limit"]
+    executions = f"{used['executions']['used']:,} of {'unlimited' if limit is None else format(limit, ',')}"
+    render.say(f"plan {used['plan']}, period {used['period']}")
+    rows = [("executions", executions)]
+    rows += [
+        (meter.removesuffix("_nano_usd").removesuffix("_ms"), render.quantity(meter, int(used[meter])))
+        for meter in ("vcpu_ms", "gib_ms", "egress_bytes", "model_nano_usd")
+    ]
+    for model, kinds in used["model_tokens"].items():
+        rows.append((model, ", ".join(f"{count:,} {kind}" for kind, count in kinds.items())))
+    render.table(("meter", "used"), rows)
+
+
+def bill(
+    task: Annotated[
+        str | None, typer.Argument(help="One task's share, with the events that it stands on.")
+    ] = None,
+    period: Period = None,
+    as_json: Json = False,
+) -> None:
+    """The bill as it stands, each line the sum of events in the log."""
+    client = connect()
+    document = client.get(f"/v1/tasks/{task}/bill") if task else client.get("/v1/bill", period=period)
+    if as_json:
+        render.emit(document)
+        return
+    if task is None:
+        render.say(f"plan {document['plan']}, period {document['period']}, prices {document['price_book']}")
+    render.bill_lines(document)
+    for event in document["events"] if task else ():
+        amount = render.quantity(event["meter"], int(event["quantity"]))
+        render.say(f"  {amount:>28}  event {event['event_id']} at position {event['position']}")

@@ -1,0 +1,171 @@
+"""`rclaude run`: hand over a task."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+import tempfile
+import uuid
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from remote_claude.cli import config, render, repository
+from remote_claude.cli.client import Client
+from remote_claude.cli.commands.tasks import details, follow
+from remote_claude.cli.errors import OF_STATE, CliError, Exit
+from remote_claude.cli.session import connect_or_start
+
+MAX_PROMPT = 64 * 1024
+
+
+def run(
+    prompt: Annotated[str, typer.Argument(help="What the agent is to do; `-` reads it from standard input.")],
+    agent: Annotated[
+        str | None, typer.Option(help="claude, shell or noop; claude unless configured.")
+    ] = None,
+    repo: Annotated[
+        str | None, typer.Option(help="Folder of a Git repository, or its URL; the current one if left out.")
+    ] = None,
+    ref: Annotated[str | None, typer.Option(help="Branch, tag or commit of a --repo URL.")] = None,
+    no_repo: Annotated[bool, typer.Option("--no-repo", help="Work without a repository.")] = False,
+    detach: Annotated[
+        bool, typer.Option("--detach", "-d", help="Return as soon as the task is admitted.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
+    timeout: Annotated[
+        int | None, typer.Option(min=1, max=86400, help="Seconds an attempt may take.")
+    ] = None,
+    max_attempts: Annotated[
+        int | None, typer.Option(min=1, max=10, help="Attempts if a sandbox is lost.")
+    ] = None,
+    priority: Annotated[int, typer.Option(min=-100, max=100, help="Higher goes first among your own.")] = 0,
+    label: Annotated[list[str] | None, typer.Option(help="KEY=VALUE; may be given again.")] = None,
+) -> None:
+    """Hand a task to an agent, watch it, and get a commit and its bill."""
+    if no_repo and repo:
+        raise CliError("--repo and --no-repo contradict each other", Exit.USAGE)
+    body: dict[str, Any] = {
+        "prompt": _prompt(prompt),
+        "agent": agent or config.setting("agent") or "claude",
+        "priority": priority,
+    }
+    if timeout is not None:
+        body["timeout_s"] = timeout
+    if max_attempts is not None:
+        body["max_attempts"] = max_attempts
+    if label:
+        body["labels"] = _labels(label)
+    local = None if no_repo else _local_repository(repo)
+    if local is not None:
+        render.say(f"repository: {local.root}", to_stderr=as_json)
+    elif repo:
+        render.say(f"repository: {repo}", to_stderr=as_json)
+        body["repo"] = {"url": repo, **({"ref": ref} if ref else {})}
+    if ref and "repo" not in body:
+        raise CliError("--ref goes with the URL of a repository", Exit.USAGE)
+
+    client = connect_or_start()
+    if local is not None:
+        body["repo"] = {"bundle": _send(client, local)}
+    submitted = client.post("/v1/tasks", body, idempotency_key=str(uuid.uuid4()))
+    if detach:
+        if as_json:
+            render.emit({key: submitted[key] for key in ("id", "state", "position")})
+        else:
+            render.say(f"{submitted['id']} {submitted['state']}")
+            render.note(f"watch it with `rclaude logs -f {submitted['id']}`")
+        return
+    raise typer.Exit(_watch(client, submitted["id"], as_json=as_json))
+
+
+def _watch(client: Client, task: str, *, as_json: bool) -> Exit:
+    render.note(f"task: {task}")
+    try:
+        follow(client, task, quiet=as_json)
+    except KeyboardInterrupt:
+        with contextlib.suppress(KeyboardInterrupt):
+            _cancel(client, task)
+            follow(client, task, quiet=as_json)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    shown = details(client, task)
+    if as_json:
+        render.emit(shown)
+    else:
+        _conclude(shown)
+    return OF_STATE.get(shown["state"], Exit.CANCELLED)
+
+
+def _cancel(client: Client, task: str) -> None:
+    render.note("cancelling; press Ctrl-C again to leave it to itself")
+    try:
+        client.post(f"/v1/tasks/{task}/cancel")
+    except CliError as error:
+        if error.code != "task_already_finished":
+            raise
+
+
+def _conclude(task: dict[str, Any]) -> None:
+    print()
+    render.describe_task(task)
+    if (task.get("result") or {}).get("commit"):
+        render.note(f"\nsee it with `rclaude diff {task['id']}`, take it with `rclaude apply {task['id']}`")
+
+
+def _prompt(text: str) -> str:
+    if text == "-":
+        data = sys.stdin.buffer.read(MAX_PROMPT + 1)
+        try:
+            text = data.decode()
+        except UnicodeDecodeError as error:
+            raise CliError(
+                f"the prompt on standard input is not UTF-8 (byte {error.start})", Exit.USAGE
+            ) from error
+    if not text.strip():
+        raise CliError("the prompt is empty: say what the agent is to do", Exit.USAGE)
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError as error:
+        raise CliError("the prompt is not valid UTF-8", Exit.USAGE) from error
+    if size > MAX_PROMPT:
+        raise CliError(
+            "the prompt is over 64 KiB: put the material into the repository and refer to it", Exit.USAGE
+        )
+    return text
+
+
+def _labels(given: list[str]) -> dict[str, str]:
+    labels = {}
+    for item in given:
+        key, separator, value = item.partition("=")
+        if not separator or not key:
+            raise CliError(f"not a label: {item!r}; labels are KEY=VALUE", Exit.USAGE)
+        labels[key] = value
+    return labels
+
+
+def _local_repository(repo: str | None) -> repository.Repository | None:
+    """The repository on this disk that is meant, or None when it is a URL."""
+    if repo is not None and ("://" in repo or (":" in repo and not Path(repo).exists())):
+        return None
+    place = Path(repo) if repo is not None else Path.cwd()
+    if not place.is_dir():
+        raise CliError(f"there is no folder {place}", Exit.USAGE)
+    found = repository.find(place)
+    if found is None:
+        where = "" if repo else "; name one with --repo, or use --no-repo"
+        raise CliError(f"{place.absolute()} is not in a Git repository{where}", Exit.USAGE)
+    return found
+
+
+def _send(client: Client, local: repository.Repository) -> str:
+    with tempfile.TemporaryDirectory(prefix="rclaude-") as folder:
+        out = Path(folder) / "source.bundle"
+        sent = repository.bundle(local, out)
+        if not client.has_blob(sent.sha256):
+            if sent.size > 8 * 1024 * 1024:
+                render.note(f"uploading {sent.size / 1024 / 1024:.0f} MiB")
+            client.put_blob(sent.sha256, out)
+        return sent.sha256

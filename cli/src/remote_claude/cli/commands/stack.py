@@ -1,0 +1,156 @@
+"""Commands about the stack: up, down, status, doctor."""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+import shutil
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from typing import Annotated, Any
+
+import typer
+
+from remote_claude.cli import config, embedded, render
+from remote_claude.cli.client import Client
+from remote_claude.cli.commands.tasks import Json
+from remote_claude.cli.errors import CliError, Exit
+
+
+def up(
+    detach: Annotated[
+        bool, typer.Option("--detach", "-d", help="Return when it is ready; it goes on.")
+    ] = False,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port of the HTTP API.")] = None,
+) -> None:
+    """Bring the embedded stack up: broker, PostgreSQL and all services, on this machine."""
+    running = config.stack_file()
+    if running is not None:
+        render.say(f"running already at {running['url']}")
+        return
+    if detach:
+        stack = embedded.start(port)
+        render.say(f"ready at {stack['url']}")
+        return
+    code = embedded.foreground(port)
+    if code == embedded.ALREADY_RUNNING:
+        return
+    if code:
+        raise CliError(f"the stack ended with exit code {code}", Exit.FAILED)
+
+
+def down() -> None:
+    """Take the embedded stack down. What runs is given back and goes on at the next start."""
+    render.say("stopped" if embedded.stop() else "nothing was running")
+
+
+def status(as_json: Json = False) -> None:
+    """Where the stack is, what runs, and how far its views are."""
+    stack = config.stack_file()
+    target = config.target()
+    if target is None:
+        if as_json:
+            render.emit({"state": "stopped", "home": str(config.home())})
+        raise CliError(
+            f"nothing runs in {config.home()}: start it with `rclaude up`",
+            Exit.UNREACHABLE,
+            code="not_running",
+        )
+    server: dict[str, Any] = {}
+    problem: CliError | None = None
+    try:
+        server = Client(target).get("/v1/status")
+    except CliError as error:
+        problem = error
+    document = _document(stack, target.url, server)
+    if as_json:
+        render.emit(document)
+    else:
+        _print(document)
+    if problem is not None:
+        raise problem
+
+
+def _document(stack: dict[str, Any] | None, url: str, server: dict[str, Any]) -> dict[str, Any]:
+    services = server.get("services", {})
+    document = {
+        "state": "running" if server else "not ready",
+        "url": url,
+        "version": server.get("version"),
+        "position": server.get("position"),
+        "services": services,
+    }
+    if stack is None:
+        return document
+    workers = services.get("runner", {}).get("workers", [])
+    return {
+        **document,
+        "home": stack["home"],
+        "version": stack["version"],
+        "api_key": stack["api_key"],
+        "org": stack["org"],
+        "nats": {"url": stack["nats_url"], "credentials": stack["nats_credentials"]},
+        "postgres": {"dsn": stack["postgres_dsn"]},
+        "pids": {**stack["pids"], "workers": workers},
+    }
+
+
+def _print(document: dict[str, Any]) -> None:
+    render.say(f"{document['state']} at {document['url']}, version {document['version']}")
+    rows = [
+        (
+            name,
+            service["state"] + (f" ({service['reason']})" if service.get("reason") else ""),
+            ", ".join(f"{view} -{v['lag']}" for view, v in service.get("views", {}).items()) or "-",
+        )
+        for name, service in document["services"].items()
+    ]
+    render.table(("service", "state", "views and how many events they lag"), rows)
+    if "pids" in document:
+        render.say("processes: " + ", ".join(f"{name} {pid}" for name, pid in document["pids"].items()))
+
+
+def doctor(as_json: Json = False) -> None:
+    """Check what this machine needs, and say what to do about what is missing."""
+    checks = list(_checks())
+    if as_json:
+        render.emit([{"check": name, "ok": ok, "detail": detail} for name, ok, detail in checks])
+    else:
+        for name, ok, detail in checks:
+            mark = render.coloured("ok  ", "green") if ok else render.coloured("FAIL", "red")
+            print(f"{mark}  {name}: {detail}")
+    if not all(ok for _, ok, _ in checks):
+        raise typer.Exit(Exit.FAILED)
+
+
+def _checks() -> list[tuple[str, bool, str]]:
+    found = [("python", sys.version_info >= (3, 11), platform.python_version())]
+    git = shutil.which("git")
+    if git:
+        said = subprocess.run([git, "--version"], capture_output=True, text=True, check=False).stdout.strip()
+        found.append(("git", True, said))
+    else:
+        found.append(("git", False, "not found; on Debian: apt-get install git"))
+    with contextlib.suppress(PackageNotFoundError):
+        found.append(("rclaude", True, version("remote-claude")))
+    try:
+        target = config.target()
+    except CliError as error:
+        found.append(("configuration", False, str(error)))
+        return found
+    if target is None:
+        found.append(("server", True, f"nothing runs in {config.home()}; `rclaude run` starts it"))
+        return found
+    try:
+        services = Client(target).get("/v1/status")["services"]
+    except CliError as error:
+        found.append(("server", False, str(error)))
+        return found
+    found.append(("server", True, target.url))
+    found += [
+        (f"service {n}", s["state"] == "ready", s.get("reason") or s["state"]) for n, s in services.items()
+    ]
+    for agent in services.get("runner", {}).get("agents", []):
+        found.append((f"agent {agent['name']}", True, "available" if agent["available"] else agent["reason"]))
+    return found

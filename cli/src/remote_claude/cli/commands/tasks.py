@@ -1,0 +1,164 @@
+"""Commands about tasks that there are: list, show, logs, cancel, diff, apply."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from remote_claude.cli import render, repository
+from remote_claude.cli.client import Client
+from remote_claude.cli.errors import CliError, Exit
+from remote_claude.cli.session import connect, task_id
+
+TaskArgument = Annotated[str | None, typer.Argument(help="The task's id; the newest one if left out.")]
+Json = Annotated[bool, typer.Option("--json", help="JSON on standard output.")]
+
+
+def list_tasks(
+    state: Annotated[str | None, typer.Option(help="Only tasks in this state.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=200, help="How many at the most.")] = 20,
+    cursor: Annotated[str | None, typer.Option(help="Where the last page ended.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List tasks, newest first."""
+    page = connect().get("/v1/tasks", state=state, limit=limit, cursor=cursor)
+    if as_json:
+        render.emit(page)
+        return
+    rows = [
+        (t["id"], t["state"], t["agent"], render.local_time(t["submitted_at"]), _first_line(t.get("prompt")))
+        for t in page["tasks"]
+    ]
+    render.table(("task", "state", "agent", "submitted", "prompt"), rows)
+    if page.get("next"):
+        render.note(f"there are more: --cursor {page['next']}")
+
+
+def show(task: TaskArgument = None, as_json: Json = False) -> None:
+    """Show one task: state, usage, result, cost."""
+    client = connect()
+    shown = details(client, task_id(task, client))
+    if as_json:
+        render.emit(shown)
+    else:
+        render.describe_task(shown)
+
+
+def logs(
+    task: TaskArgument = None,
+    follow_it: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on until the task has ended.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One frame a line, as JSON.")] = False,
+) -> None:
+    """Print what the agent did."""
+    client = connect()
+    id = task_id(task, client)
+    if follow_it:
+        follow(client, id, as_json=as_json)
+        return
+    live = render.Live()
+    after: str | None = None
+    while True:
+        page = client.get(f"/v1/tasks/{id}/output", after=after, limit=200)
+        _show(page["frames"], live, as_json=as_json)
+        after = page.get("next") or after
+        if not page.get("more"):
+            break
+    live.finish()
+
+
+def cancel(task: TaskArgument = None, as_json: Json = False) -> None:
+    """Ask for the end of a task."""
+    client = connect()
+    answer = client.post(f"/v1/tasks/{task_id(task, client)}/cancel")
+    if as_json:
+        render.emit(answer)
+    else:
+        render.say(f"{answer['id']}: cancellation requested")
+
+
+def diff(task: TaskArgument = None) -> None:
+    """Print the agent's change as a patch."""
+    client = connect()
+    patch = client.download(f"/v1/tasks/{task_id(task, client)}/diff")
+    if sys.stdout.isatty():
+        render.say(patch.decode(errors="replace"))
+    else:
+        sys.stdout.buffer.write(patch)
+
+
+def apply(
+    task: TaskArgument = None,
+    no_commit: Annotated[bool, typer.Option("--no-commit", help="Leave the change staged.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Bring the agent's commit over to the current branch. Your own uncommitted changes stay as they are."""
+    client = connect()
+    id = task_id(task, client)
+    here = repository.find(Path.cwd())
+    if here is None:
+        raise CliError(
+            f"{Path.cwd()} is not in a Git repository: go to the one that the task is to change", Exit.USAGE
+        )
+    shown = client.get(f"/v1/tasks/{id}")
+    content = client.download(f"/v1/tasks/{id}/bundle")
+    with tempfile.TemporaryDirectory(prefix="rclaude-") as folder:
+        bundle = Path(folder) / "result.bundle"
+        bundle.write_bytes(content)
+        applied = repository.apply(
+            here, bundle, task=id, agent=shown["agent"], message=_message(shown), commit=not no_commit
+        )
+    if as_json:
+        render.emit({"id": id, "commit": applied.commit, "files": list(applied.files)})
+    elif applied.commit:
+        render.say(f"{applied.commit[:12]} on {here.root}: {len(applied.files)} files changed")
+    else:
+        render.say(f"staged in {here.root}: {len(applied.files)} files changed")
+
+
+def details(client: Client, task: str) -> dict[str, Any]:
+    """A task with what it cost, both read at the same position or later."""
+    shown: dict[str, Any] = client.get(f"/v1/tasks/{task}")
+    try:
+        bill = client.get(f"/v1/tasks/{task}/bill", min_position=shown["as_of"])
+    except CliError as error:
+        if error.exit is not Exit.UNREACHABLE and error.code != "period_not_found":
+            raise
+        bill = None
+    return {**shown, "cost": bill}
+
+
+def follow(client: Client, task: str, *, quiet: bool = False, as_json: bool = False) -> None:
+    """Print what happens until the task has ended."""
+    live = render.Live()
+    try:
+        for message in client.live(task):
+            match message["type"]:
+                case "state" if not quiet and not as_json:
+                    live.state(message["state"])
+                case "output" if not quiet:
+                    _show(message["frames"], live, as_json=as_json)
+    finally:
+        live.finish()
+
+
+def _show(frames: list[dict[str, Any]], live: render.Live, *, as_json: bool) -> None:
+    if as_json:
+        for frame in frames:
+            render.emit(frame)
+    else:
+        live.frames(frames)
+
+
+def _first_line(prompt: str | None) -> str:
+    line = (prompt or "").strip().partition("\n")[0]
+    return line if len(line) <= 60 else line[:59] + "…"
+
+
+def _message(task: dict[str, Any]) -> str:
+    return str(task.get("prompt") or task["id"])

@@ -1,0 +1,79 @@
+"""Starts and ends the embedded stack. It runs on its own, whatever becomes of the command that started it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from remote_claude.cli import config
+from remote_claude.cli.errors import CliError, Exit
+
+MODULE = "remote_claude.runtime.stack"
+ALREADY_RUNNING = 75
+START_S, STOP_S = 120.0, 40.0
+
+
+def command(port: int | None) -> list[str]:
+    """The command line of a stack. Raises `CliError` where only the client is installed."""
+    if find_spec("remote_claude.runtime") is None:
+        raise CliError(
+            "only the client is installed here: `pip install 'remote-claude[embedded]'` adds the stack, "
+            "or set RCLAUDE_URL and RCLAUDE_API_KEY to use a server",
+            Exit.UNREACHABLE,
+        )
+    return [sys.executable, "-m", MODULE, *(["--port", str(port)] if port else [])]
+
+
+def start(port: int | None = None) -> dict[str, Any]:
+    """Bring a stack up in the background and return what it says of itself once it is ready."""
+    log_file = config.home() / "log" / "stack.log"
+    log_file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with log_file.open("ab") as log:
+        begin = log.tell()
+        process = subprocess.Popen(
+            command(port), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/"
+        )
+    deadline = time.monotonic() + START_S
+    while time.monotonic() < deadline:
+        code = process.poll()
+        stack = config.stack_file()
+        if stack is not None and (code == ALREADY_RUNNING or stack["pid"] == process.pid):
+            return stack
+        if code not in (None, ALREADY_RUNNING):
+            with log_file.open("rb") as log:
+                log.seek(begin)
+                said = log.read().decode(errors="replace").strip()
+            raise CliError(f"the stack did not start:\n{said[-2000:]}", Exit.UNREACHABLE)
+        time.sleep(0.02)
+    process.terminate()
+    raise CliError(f"the stack was not ready after {START_S:.0f} s; see {log_file}", Exit.UNREACHABLE)
+
+
+def foreground(port: int | None) -> int:
+    """Run a stack until it is ended; returns its exit code."""
+    with subprocess.Popen(command(port), cwd="/") as process:
+        while True:
+            try:
+                return process.wait()
+            except KeyboardInterrupt:
+                continue  # the stack has got the same signal and is on its way down
+
+
+def stop() -> bool:
+    """End the stack, if one runs; False when none does."""
+    stack = config.stack_file()
+    if stack is None:
+        return False
+    os.kill(stack["pid"], signal.SIGTERM)
+    deadline = time.monotonic() + STOP_S
+    while time.monotonic() < deadline:
+        if config.stack_file() is None and not Path(f"/proc/{stack['pid']}").exists():
+            return True
+        time.sleep(0.02)
+    raise CliError(f"the stack (process {stack['pid']}) is still on its way down after {STOP_S:.0f} s")

@@ -1,0 +1,203 @@
+"""How things look to a person: frames, states, tables, money. Remote text never reaches a terminal unwashed."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from remote_claude.cli.terminal import safe_text
+
+NANO = 1_000_000_000
+COLOURS = {"dim": "2", "bold": "1", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
+TERMINAL_STATES = frozenset({"succeeded", "failed", "cancelled", "timed_out", "rejected"})
+
+
+def emit(document: Any) -> None:
+    """A document for programs: one line of JSON on standard output."""
+    print(json.dumps(document, ensure_ascii=False), flush=True)
+
+
+def say(text: str = "", *, to_stderr: bool = False) -> None:
+    """A line for people."""
+    print(safe_text(text), file=sys.stderr if to_stderr else sys.stdout, flush=True)
+
+
+def note(text: str) -> None:
+    """A line for people about the command itself, which is never part of its output."""
+    say(text, to_stderr=True)
+
+
+def coloured(text: str, colour: str) -> str:
+    """The text in a colour, on a terminal."""
+    return f"\x1b[{COLOURS[colour]}m{text}\x1b[0m" if sys.stdout.isatty() else text
+
+
+def money(nano_usd: int) -> str:
+    """Dollars, exact: as many decimals as it takes, two at least."""
+    whole, fraction = divmod(abs(nano_usd), NANO)
+    decimals = f"{fraction:09}".rstrip("0").ljust(2, "0")
+    return f"{'-' if nano_usd < 0 else ''}${whole:,}.{decimals}"
+
+
+def local_time(text: str | None) -> str:
+    """A time of the server's, in this machine's zone."""
+    return datetime.fromisoformat(text).astimezone().strftime("%Y-%m-%d %H:%M:%S") if text else "-"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Columns under their names."""
+    cells = [[safe_text(str(cell)) for cell in row] for row in (head, *rows)]
+    widths = [max(len(row[n]) for row in cells) for n in range(len(head))]
+    for number, row in enumerate(cells):
+        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        print(coloured(line, "bold") if number == 0 else line)
+
+
+class Live:
+    """What an agent does, line by line; on a terminal with a quiet line below that says how long it has taken."""
+
+    def __init__(self) -> None:
+        self._terminal = sys.stdout.isatty()
+        self._started = time.monotonic()
+        self._state = "submitted"
+        self._open = False
+        self._progress = False
+
+    def state(self, state: str) -> None:
+        """The task has changed its state."""
+        self._state = state
+        self._draw()
+
+    def frames(self, frames: Sequence[dict[str, Any]]) -> None:
+        """Frames of the agent, in order."""
+        self.clear()
+        for frame in frames:
+            self._frame(frame)
+        sys.stdout.flush()
+        self._draw()
+
+    def clear(self) -> None:
+        """Take the progress line away."""
+        if self._progress:
+            sys.stdout.write("\r\x1b[2K")
+            self._progress = False
+
+    def finish(self) -> None:
+        """End an open line, and the progress line."""
+        self.clear()
+        if self._open:
+            print(flush=True)
+            self._open = False
+
+    def _draw(self) -> None:
+        if self._terminal and not self._open and self._state not in TERMINAL_STATES:
+            self.clear()
+            seconds = int(time.monotonic() - self._started)
+            sys.stdout.write(f"\x1b[2m{self._state} · {seconds // 60}:{seconds % 60:02}\x1b[0m")
+            sys.stdout.flush()
+            self._progress = True
+
+    def _frame(self, frame: dict[str, Any]) -> None:
+        match frame.get("kind"):
+            case "output":
+                self._write(str(frame.get("text", "")))
+            case "text":
+                self._line(str(frame.get("text", "")))
+            case "tool_call":
+                self._line(coloured("→ ", "cyan") + safe_text(_call(frame)), washed=True)
+            case "tool_result":
+                text = str(frame.get("content", "")).strip()
+                if text:
+                    shown = text if len(text) <= 500 else text[:500] + " …"
+                    lines = "\n".join("  " + line for line in safe_text(shown).splitlines())
+                    self._line(coloured(lines, "red" if frame.get("is_error") else "dim"), washed=True)
+
+    def _write(self, text: str) -> None:
+        sys.stdout.write(safe_text(text))
+        self._open = not text.endswith("\n")
+
+    def _line(self, text: str, *, washed: bool = False) -> None:
+        if self._open:
+            sys.stdout.write("\n")
+        sys.stdout.write((text if washed else safe_text(text)).rstrip("\n") + "\n")
+        self._open = False
+
+
+def _call(frame: dict[str, Any]) -> str:
+    given = frame.get("input") or {}
+    hint = next(
+        (str(given[key]) for key in ("command", "file_path", "path", "pattern", "url") if key in given), ""
+    )
+    return f"{frame.get('name', 'tool')} {hint.splitlines()[0][:160] if hint else ''}".rstrip()
+
+
+def describe_task(task: dict[str, Any]) -> None:
+    """One task, for people."""
+    state = str(task["state"])
+    colour = {"succeeded": "green", "failed": "red", "timed_out": "red", "rejected": "red"}.get(
+        state, "yellow"
+    )
+    rows = [
+        ("task", task["id"]),
+        (
+            "state",
+            coloured(state, colour) + (f" ({safe_text(str(task['reason']))})" if task.get("reason") else ""),
+        ),
+        ("agent", safe_text(task["agent"])),
+        ("prompt", safe_text(_shorten(str(task.get("prompt") or "")))),
+        ("attempts", f"{task.get('attempt') or 0} of at most {task.get('max_attempts')}"),
+        ("submitted", local_time(task.get("submitted_at"))),
+        ("started", local_time(task.get("started_at"))),
+        ("finished", local_time(task.get("finished_at"))),
+    ]
+    result = task.get("result") or {}
+    if result.get("commit"):
+        rows.append(("commit", f"{result['commit']} on rclaude/{task['id']}"))
+    if task.get("exit_code") is not None:
+        rows.append(("exit code", str(task["exit_code"])))
+    if task.get("cost"):
+        rows.append(("cost", money(int(task["cost"]["total_nano_usd"]))))
+    for name, value in rows:
+        print(f"{name:>10}  {value}")
+
+
+def _shorten(text: str) -> str:
+    first = text.strip().splitlines()[0] if text.strip() else ""
+    return first if len(first) <= 100 and first == text.strip() else first[:100] + " …"
+
+
+QUANTITIES = {
+    "vcpu_ms": ("vCPU-seconds", 1000),
+    "gib_ms": ("GiB-seconds", 1000),
+    "egress_bytes": ("bytes", 1),
+    "executions": ("executions", 1),
+    "subscription": ("months", 1),
+}
+
+
+def quantity(meter: str, count: int) -> str:
+    """A quantity of a meter in a unit that people use, exact."""
+    if meter == "model_nano_usd":
+        return money(count)
+    unit, scale = QUANTITIES[meter]
+    return f"{count / scale:,.3f} {unit}" if scale > 1 else f"{count:,} {unit}"
+
+
+def bill_lines(bill: dict[str, Any]) -> None:
+    """The lines of a bill and its total."""
+    rows = [
+        (
+            line["meter"].removesuffix("_nano_usd").removesuffix("_ms"),
+            quantity(line["meter"], int(line["quantity"])),
+            f"{line['included']:,} free" if line["included"] else "",
+            f"{line['events']} event{'s' * (line['events'] != 1)}",
+            money(int(line["amount_nano_usd"])),
+        )
+        for line in bill["lines"]
+    ]
+    table(("meter", "quantity", "included", "from", "amount"), rows)
+    print(coloured(f"total  {money(int(bill['total_nano_usd']))}", "bold"))

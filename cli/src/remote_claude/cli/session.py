@@ -1,0 +1,49 @@
+"""What every command begins with: a client, and a stack to talk to."""
+
+from __future__ import annotations
+
+from remote_claude.cli import config, embedded
+from remote_claude.cli.client import Client
+from remote_claude.cli.config import Target
+from remote_claude.cli.errors import CliError, Exit
+from remote_claude.cli.render import note
+
+ID_PREFIX = "task_"
+
+
+def connect() -> Client:
+    """A client of the configured server, or of the embedded stack that runs. Raises `CliError`."""
+    target = config.target()
+    if target is None:
+        raise CliError(
+            f"nothing runs in {config.home()}: start it with `rclaude up`",
+            Exit.UNREACHABLE,
+            code="not_running",
+        )
+    return Client(target)
+
+
+def connect_or_start() -> Client:
+    """The same; an embedded stack that does not run is brought up."""
+    target: Target | None = config.target()
+    if target is None:
+        note(f"starting the embedded stack in {config.home()}")
+        embedded.start()
+        target = config.target()
+    if target is None:
+        raise CliError("the stack ended as soon as it was up; see `rclaude doctor`", Exit.UNREACHABLE)
+    return Client(target)
+
+
+def task_id(text: str | None, client: Client) -> str:
+    """The task that is meant; the newest when none is named."""
+    if text:
+        if not text.startswith(ID_PREFIX):
+            raise CliError(
+                f"not a task: {text!r}; ids begin with {ID_PREFIX} (see `rclaude list`)", Exit.USAGE
+            )
+        return text
+    newest = client.get("/v1/tasks", limit=1)["tasks"]
+    if not newest:
+        raise CliError('there is no task yet: `rclaude run "..."` makes one', Exit.USAGE)
+    return str(newest[0]["id"])

@@ -1,0 +1,188 @@
+"""Takes assignments off the log and sees each one to its end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Protocol
+
+import structlog
+
+from remote_claude.contracts.gateway import TaskCancellationRequested
+from remote_claude.contracts.leases import HeldAttempt
+from remote_claude.contracts.runner import RunnerJoined
+from remote_claude.contracts.scheduler import (
+    RunnerLost,
+    TaskAssigned,
+    TaskCancelled,
+    TaskFailed,
+    TaskSucceeded,
+    TaskTimedOut,
+)
+from remote_claude.eventsourcing.events import NewEvent, RecordedEvent, new_event_id, stream_id, timestamp
+from remote_claude.eventsourcing.log import ConcurrencyConflict
+from remote_claude.runner.domain.attempt import AttemptId, Decline, Finish, Running, Start
+from remote_claude.runner.execution import StopReason
+from remote_claude.runner.journal import Journal, Superseded
+from remote_claude.runner.projections.held import HeldView, held_by
+from remote_claude.runtime.service import Runtime
+
+log = structlog.get_logger(__name__)
+
+Terminal = TaskSucceeded | TaskFailed | TaskCancelled | TaskTimedOut
+
+
+class Execution(Protocol):
+    """One attempt on its way."""
+
+    def stop(self, reason: StopReason) -> None:
+        """End it; the first reason counts."""
+
+    async def run(self) -> None:
+        """From the assignment to the last event."""
+
+
+class Executor:
+    """The attempts of one runner."""
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        runner: str,
+        joined: Callable[[], RunnerJoined],
+        slots: int,
+        execute: Callable[[TaskAssigned, Journal], Execution],
+    ) -> None:
+        self.runner = runner
+        self._runtime, self._joined, self._slots, self._execute = runtime, joined, slots, execute
+        self._running: dict[tuple[str, str, int], Execution] = {}
+        self._work: set[asyncio.Task[None]] = set()
+        self.joined = False
+
+    @property
+    def held(self) -> tuple[HeldAttempt, ...]:
+        """Every attempt that is being executed."""
+        return tuple(HeldAttempt(org=o, task=t, attempt=a) for o, t, a in self._running)
+
+    async def run(self) -> None:
+        """Give back what an earlier life of this runner held, join, take what is assigned; never ends by itself."""
+        position = await self._runtime.log.last_position()
+        await self._give_back(position)
+        await self.join()
+        self.joined = True
+        async for batch in self._runtime.tail.subscribe(after=position):
+            self._take(batch)
+
+    async def join(self) -> None:
+        """Say that this runner takes work. Each process writes its own stream, so a conflict is a repeated try."""
+        stream = stream_id("runner", None, "runner", self.runner)
+        history = await self._runtime.log.read_stream(stream)
+        event = NewEvent(
+            event=self._joined(), event_id=new_event_id(), occurred_at=timestamp(self._runtime.clock())
+        )
+        try:
+            await self._runtime.log.append(
+                stream, [event], expected_position=history[-1].position if history else 0
+            )
+        except ConcurrencyConflict:
+            log.warning("another process runs as this runner", runner=self.runner)
+            raise
+
+    def stop(self, attempt: HeldAttempt, reason: StopReason) -> None:
+        """End one attempt, if it runs here."""
+        if (execution := self._running.get((attempt.org, attempt.task, attempt.attempt))) is not None:
+            execution.stop(reason)
+
+    def stop_all(self, reason: StopReason) -> None:
+        """End everything."""
+        for execution in list(self._running.values()):
+            execution.stop(reason)
+
+    async def close(self) -> None:
+        """The process ends: end every attempt as lost, so that another runner can have it at once."""
+        self.stop_all("lost")
+        await asyncio.gather(*self._work, return_exceptions=True)
+
+    async def _give_back(self, position: int) -> None:
+        """Attempts assigned to this runner before it started: their sandboxes died with the process that ran them."""
+        await self._runtime.projectors[HeldView.name].wait_for(position, timeout=float("inf"))
+        async with self._runtime.pool.connection() as connection:
+            held = await held_by(connection, self.runner)
+        for attempt in held:
+            id = AttemptId(attempt.org, attempt.task, attempt.attempt, self.runner)
+            journal = Journal(self._runtime.log, self._runtime.clock, id, attempt.cause)
+            while True:
+                await journal.load()
+                lost = Finish(outcome="lost", reason="runner_restarted")
+                command = lost if isinstance(journal.state, Running) else Decline("runner_restarted")
+                try:
+                    await journal.say(command)
+                except Superseded:
+                    continue  # what the earlier life had sent has only now arrived
+                break
+
+    def _take(self, batch: Sequence[RecordedEvent]) -> None:
+        for recorded in batch:
+            if recorded.type == TaskAssigned.type:
+                if recorded.event.runner == self.runner:
+                    self._begin(recorded)
+            elif self._running and recorded.type in INTERRUPTING:
+                self._interrupt(recorded.event)
+
+    def _begin(self, recorded: RecordedEvent) -> None:
+        assigned: TaskAssigned = recorded.event
+        key = (assigned.org, assigned.task, assigned.attempt)
+        id = AttemptId(*key, self.runner)
+        journal = Journal(self._runtime.log, self._runtime.clock, id, recorded.event_id)
+        if assigned.agent == "noop":
+            self._spawn(_noop(journal))
+        elif len(self._running) >= self._slots:
+            self._spawn(_decline(journal))
+        else:
+            execution = self._running[key] = self._execute(assigned, journal)
+            self._spawn(self._see_through(key, execution))
+
+    async def _see_through(self, key: tuple[str, str, int], execution: Execution) -> None:
+        try:
+            await execution.run()
+        finally:
+            del self._running[key]
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._work.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._work.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("an attempt was left to its lease", exc_info=error)
+
+    def _interrupt(self, event: TaskCancellationRequested | RunnerLost | Terminal) -> None:
+        for (org, task, attempt), execution in list(self._running.items()):
+            if (org, task) != (event.org, event.task):
+                continue
+            match event:
+                case TaskCancellationRequested():
+                    execution.stop("cancelled")
+                case RunnerLost() if event.attempt != attempt:
+                    pass
+                case _:
+                    execution.stop("revoked")
+
+
+INTERRUPTING = frozenset(
+    e.type
+    for e in (TaskCancellationRequested, RunnerLost, TaskSucceeded, TaskFailed, TaskCancelled, TaskTimedOut)
+)
+
+
+NOOP = (Start(), Finish(outcome="succeeded", exit_code=0))
+
+
+async def _noop(journal: Journal) -> None:
+    await journal.say(*NOOP)
+
+
+async def _decline(journal: Journal) -> None:
+    await journal.say(Decline("no_free_slot"))

@@ -1,0 +1,72 @@
+"""The stream of one attempt, as its runner writes it: decide, append, evolve, without ever reading it back."""
+
+from __future__ import annotations
+
+from remote_claude.eventsourcing.events import Clock, NewEvent, caused_id, stream_id, timestamp
+from remote_claude.eventsourcing.log import ConcurrencyConflict, EventLog
+from remote_claude.runner.domain.attempt import (
+    AttemptId,
+    Command,
+    State,
+    decide,
+    evolve,
+    fold,
+    initial_state,
+)
+
+
+class Superseded(Exception):
+    """Somebody else has written this attempt's stream: this runner is a stale one and must stop."""
+
+    code = "attempt_superseded"
+
+
+class Journal:
+    """What is said about one attempt. `cause` is the event id of its assignment."""
+
+    def __init__(self, log: EventLog, clock: Clock, id: AttemptId, cause: str) -> None:
+        self._log, self._clock, self._id, self._cause = log, clock, id, cause
+        self._stream = stream_id("runner", id.org, "attempt", f"{id.task}-{id.attempt}")
+        self._state: State = initial_state
+        self._position = 0
+        self._said = 0
+
+    @property
+    def state(self) -> State:
+        """What has been said so far comes to."""
+        return self._state
+
+    async def load(self) -> None:
+        """Take up a stream that an earlier life of this runner wrote."""
+        history = await self._log.read_stream(self._stream)
+        self._state = fold([recorded.event for recorded in history])
+        self._position = history[-1].position if history else 0
+        self._said = len(history)
+
+    async def say(self, *commands: Command) -> int:
+        """Append what follows from the commands, as one; returns the position. Raises `Superseded`."""
+        state, events = self._state, []
+        for command in commands:
+            for event in decide(self._id, command, state):
+                events.append(event)
+                state = evolve(state, event)
+        if not events:
+            return self._position
+        now = timestamp(self._clock())
+        new = [
+            NewEvent(
+                event=event,
+                event_id=caused_id(self._cause, "runner", self._said + n),
+                occurred_at=now,
+                subject=self._id.task,
+                correlation_id=self._id.task,
+                causation_id=self._cause,
+            )
+            for n, event in enumerate(events)
+        ]
+        try:
+            self._position = await self._log.append(self._stream, new, expected_position=self._position)
+        except ConcurrencyConflict as error:
+            raise Superseded(str(error)) from error
+        self._state, self._said = state, self._said + len(new)
+        return self._position

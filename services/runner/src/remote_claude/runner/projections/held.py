@@ -1,0 +1,93 @@
+"""Which attempts each runner holds: what a runner that starts again has to give back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from psycopg import AsyncConnection
+from sqlalchemy.orm import registry
+from sqlmodel import Field, SQLModel
+
+from remote_claude.contracts.runner import AssignmentDeclined, AttemptFinished
+from remote_claude.contracts.scheduler import (
+    RunnerLost,
+    TaskAssigned,
+    TaskCancelled,
+    TaskFailed,
+    TaskSucceeded,
+    TaskTimedOut,
+)
+from remote_claude.eventsourcing.events import RecordedEvent
+from remote_claude.eventsourcing.views import View
+
+
+class Tables(SQLModel, registry=registry()):
+    """The tables of this view, apart from every other view's."""
+
+
+class Held(Tables, table=True):
+    org: str = Field(primary_key=True)
+    task: str = Field(primary_key=True)
+    attempt: int = Field(primary_key=True)
+    runner: str = Field(index=True)
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class HeldAttempt:
+    """An attempt, and the id of the event that assigned it."""
+
+    org: str
+    task: str
+    attempt: int
+    cause: str
+
+
+ENDS = (
+    AttemptFinished,
+    AssignmentDeclined,
+    RunnerLost,
+    TaskSucceeded,
+    TaskFailed,
+    TaskCancelled,
+    TaskTimedOut,
+)
+
+
+class HeldView(View):
+    """Folds assignments and their ends."""
+
+    name: ClassVar[str] = "runner_held"
+    version: ClassVar[int] = 1
+    tables = Tables.metadata
+    handles = frozenset(e.type for e in (TaskAssigned, *ENDS))
+
+    async def apply(self, connection: AsyncConnection[Any], events: Sequence[RecordedEvent]) -> None:
+        begun: dict[tuple[str, str, int], tuple[str, str]] = {}
+        ended: list[tuple[str, str, int]] = []
+        for recorded in events:
+            event = recorded.event
+            if isinstance(event, TaskAssigned):
+                begun[event.org, event.task, event.attempt] = event.runner, recorded.event_id
+            elif event.attempt is not None:
+                key = event.org, event.task, event.attempt
+                begun.pop(key, None)
+                ended.append(key)
+        async with connection.cursor() as cursor:
+            if ended:
+                await cursor.executemany("DELETE FROM held WHERE (org, task, attempt) = (%s, %s, %s)", ended)
+            if begun:
+                await cursor.executemany(
+                    "INSERT INTO held VALUES (%s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
+                    [(*key, *value) for key, value in begun.items()],
+                )
+
+
+async def held_by(connection: AsyncConnection[Any], runner: str) -> list[HeldAttempt]:
+    """The attempts that a runner has been assigned and has not ended."""
+    cursor = await connection.execute(
+        "SELECT org, task, attempt, cause FROM runner_held.held WHERE runner = %s ORDER BY task", (runner,)
+    )
+    return [HeldAttempt(*row) for row in await cursor.fetchall()]

@@ -1,0 +1,26 @@
+"""What the runner has to be told."""
+
+import os
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class RunnerSettings(BaseSettings):
+    """Each field is read from `RCLAUDE_RUNNER_<FIELD>`."""
+
+    model_config = SettingsConfigDict(env_prefix="RCLAUDE_RUNNER_", frozen=True, extra="ignore")
+
+    slots: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1)
+    """Attempts at one time; as many as there are cores unless set."""
+    isolation: Literal["bubblewrap", "none"] = "bubblewrap"
+    """`none` runs agents unprotected as the user of the services: only when it is asked for by name."""
+    allow_noop: bool = True
+    """Whether the agent `noop` may be asked for: nothing is run, for benchmarks and health checks."""
+    sample_s: float = 5.0
+    """Seconds between two samples of what an attempt uses."""
+    lease_s: float = 15.0
+    """A runner that was not renewed for so long stops what it runs."""
+    max_result_mib: int = 512
+    max_source_mib: int = 2048
