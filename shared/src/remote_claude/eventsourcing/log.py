@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+import re
+from collections.abc import AsyncGenerator, Sequence
 from typing import Protocol
 
 from remote_claude.eventsourcing.events import NewEvent, RecordedEvent
@@ -40,6 +41,25 @@ class LogUnavailable(EventLogError):
     code = "log_unavailable"
 
 
+class AppendRefused(EventLogError):
+    """The broker refuses the append for a reason that trying again won't mend; the message says which."""
+
+    code = "append_refused"
+
+
+class PositionAhead(EventLogError):
+    """A reader has been further than the log is: the log was restored from an older copy, or is another one."""
+
+    code = "position_ahead"
+
+    def __init__(self, after: int, last: int) -> None:
+        super().__init__(
+            f"reading after {after}, but the log ends at {last}: "
+            f"restore the log up to there, or rebuild what has been read from it"
+        )
+        self.after, self.last = after, last
+
+
 class EventLog(Protocol):
     """One ordered log of events, in streams that are guarded one by one."""
 
@@ -48,7 +68,8 @@ class EventLog(Protocol):
 
         `expected_position` is the position of the stream's last event, 0 for a new stream.
         Appending the same event ids again after they have landed returns their position.
-        Raises `ConcurrencyConflict`, `EventTooLarge`, `LogUnavailable`.
+        Raises `ConcurrencyConflict`, `EventTooLarge`, `LogUnavailable`, `AppendRefused`;
+        `ValueError` for a stream or a position that can't be one.
         """
 
     async def read_stream(self, stream: str, *, after: int = 0) -> list[RecordedEvent]:
@@ -56,17 +77,49 @@ class EventLog(Protocol):
 
     def read(
         self, *, after: int = 0, until: int | None = None, subjects: str | None = None
-    ) -> AsyncIterator[list[RecordedEvent]]:
+    ) -> AsyncGenerator[list[RecordedEvent], None]:
         """Everything after a position in log order, in batches, up to `until` or the end as it is now.
 
         `subjects` is a broker wildcard such as `ev.auth.>`; it costs a scan, use it for start-up folds only.
+        Raises `LogUnavailable` when nothing comes for long, `PositionAhead`.
         """
 
-    def follow(self, *, after: int) -> AsyncIterator[list[RecordedEvent]]:
+    def follow(self, *, after: int) -> AsyncGenerator[list[RecordedEvent], None]:
         """Everything after a position, and then what comes, in batches as they arrive; never ends by itself.
 
         An empty batch is a sign of life: it comes at least every few seconds while the log is reachable.
+        Survives reconnections and restarts of the broker. Raises `PositionAhead`, and
+        `LogUnavailable` only when the connection has been closed for good.
         """
 
     async def last_position(self) -> int:
         """The position of the last event in the log, 0 when it is empty."""
+
+
+_stream = re.compile(r"(?:\.[a-z0-9_-]+){4}").fullmatch
+
+
+def check_append(prefix: str, stream: str, expected_position: int, sizes: Sequence[int]) -> None:
+    """Refuse what no log takes: `EventTooLarge` by the sizes in bytes, `ValueError` for the rest."""
+    if not stream.startswith(prefix) or not _stream(stream, len(prefix)):
+        raise ValueError(
+            f"not the stream of an aggregate: {stream!r}, expected {prefix}.<producer>.<org>.<aggregate>.<id>"
+        )
+    if expected_position < 0:
+        raise ValueError(f"an append needs the position it expects, 0 for a new stream: {expected_position}")
+    if not sizes:
+        raise ValueError("an append of no events")
+    if max(sizes) > MAX_EVENT_BYTES:
+        raise EventTooLarge(
+            f"an event of {max(sizes)} bytes, more than {MAX_EVENT_BYTES}: put its content into the object store"
+        )
+    if len(sizes) > MAX_BATCH_EVENTS or sum(sizes) > MAX_BATCH_BYTES:
+        raise EventTooLarge(
+            f"{len(sizes)} events with {sum(sizes)} bytes in one append, more than {MAX_BATCH_EVENTS} or {MAX_BATCH_BYTES}"
+        )
+
+
+def landed(ids: Sequence[str], since: Sequence[tuple[str, int]]) -> int | None:
+    """Where the last of `ids` is, when all of them are in (id, position) since the expected position; else None."""
+    positions = dict(since)
+    return positions[ids[-1]] if all(event_id in positions for event_id in ids) else None

@@ -1,0 +1,60 @@
+"""The envelope of an event: CloudEvents 1.0 in the headers of a message, as its NATS binding's binary mode has it."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import quote, unquote
+
+from remote_claude.eventsourcing.events import Codec, NewEvent, RecordedEvent
+from remote_claude.eventsourcing.wire import parse_headers
+
+SCHEMA = "remote-claude"
+_SAFE = "".join(chr(c) for c in range(0x21, 0x7F) if chr(c) not in '"%')
+_plain = re.compile(r"[!#$&-~]*").fullmatch
+
+
+def encode_headers(new: NewEvent, producer: str, name: str, version: int) -> bytes:
+    """Header lines, each ending in CRLF. Values are percent-encoded where the binding asks for it."""
+    lines = (
+        f"ce-specversion: 1.0\r\nce-id: {_value(new.event_id)}\r\nce-source: {producer}\r\nce-type: {_value(name)}\r\n"
+        f"ce-time: {_value(new.occurred_at)}\r\nce-dataschema: {SCHEMA}:{_value(name)}:{version}\r\n"
+    )
+    if new.subject is not None:
+        lines += f"ce-subject: {_value(new.subject)}\r\n"
+    if new.correlation_id is not None:
+        lines += f"ce-correlationid: {_value(new.correlation_id)}\r\n"
+    if new.causation_id is not None:
+        lines += f"ce-causationid: {_value(new.causation_id)}\r\n"
+    if new.cause is not None:
+        lines += f"ce-cause: {new.cause}\r\n"
+    if new.traceparent is not None:
+        lines += f"traceparent: {_value(new.traceparent)}\r\n"
+    return lines.encode()
+
+
+def decode_event(position: int, stream: str, block: bytes, data: bytes, codec: Codec) -> RecordedEvent:
+    """The event in a message. One that is no CloudEvent has an empty type, which every reader skips."""
+    headers = parse_headers(block)
+    if b"%" in block:
+        headers = {name: unquote(value) for name, value in headers.items()}
+    get = headers.get
+    version, cause = get("ce-dataschema", "").rpartition(":")[2], get("ce-cause")
+    return RecordedEvent(
+        position=position,
+        stream=stream,
+        event_id=get("ce-id", ""),
+        type=get("ce-type", ""),
+        version=int(version) if version.isdigit() else 0,
+        occurred_at=get("ce-time", ""),
+        data=data,
+        codec=codec,
+        subject=get("ce-subject"),
+        correlation_id=get("ce-correlationid"),
+        causation_id=get("ce-causationid"),
+        cause=int(cause) if cause is not None and cause.isdigit() else None,
+        traceparent=get("traceparent"),
+    )
+
+
+def _value(text: str) -> str:
+    return text if _plain(text) else quote(text, safe=_SAFE)

@@ -1,0 +1,114 @@
+"""The event log over NATS JetStream."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from types import TracebackType
+
+from nats.aio.client import Client
+
+from remote_claude.eventsourcing.cloudevents import encode_headers
+from remote_claude.eventsourcing.commit import Committer, Message
+from remote_claude.eventsourcing.direct import DirectReader
+from remote_claude.eventsourcing.events import Codec, NewEvent, RecordedEvent
+from remote_claude.eventsourcing.log import check_append
+from remote_claude.eventsourcing.reading import Reader
+from remote_claude.eventsourcing.stats import LogStats
+from remote_claude.eventsourcing.wire import Wire
+
+
+class JetStreamEventLog:
+    """An `EventLog` in one JetStream stream. One per process, since its committer gathers what goes there.
+
+    `client` is connected, reconnects for ever (`max_reconnect_attempts=-1`) and is closed by whoever made it,
+    after this log. `name` begins the names of its consumers. `leader_reads`: with several replicas a decision
+    asks the leader how far its stream goes. `bound` is in seconds how long an append is tried.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        codec: Codec,
+        *,
+        stream: str = "EVENTS",
+        prefix: str = "ev",
+        name: str = "log",
+        leader_reads: bool = False,
+        bound: float = 30.0,
+        attempt_timeout: float = 5.0,
+        heartbeat: float = 2.0,
+    ) -> None:
+        self.stats = LogStats()
+        self._codec = codec
+        self._prefix = prefix
+        self._leader_reads = leader_reads
+        self._bound = bound
+        wire = Wire.over(client)
+        self._direct = DirectReader(wire, stream, codec, timeout=attempt_timeout)
+        self._committer = Committer(
+            wire, self._direct, self.stats, bound=bound, attempt_timeout=attempt_timeout
+        )
+        self._reader = Reader(
+            wire,
+            self._direct,
+            stream,
+            codec,
+            self.stats,
+            name=name,
+            heartbeat=heartbeat,
+            timeout=attempt_timeout,
+        )
+
+    async def __aenter__(self) -> JetStreamEventLog:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Finish the appends that are waiting, and take no more."""
+        await self._committer.close()
+
+    async def append(self, stream: str, events: Sequence[NewEvent], *, expected_position: int) -> int:
+        producer = stream.split(".", 2)[1] if "." in stream else ""
+        messages = []
+        for new in events:
+            name, version, data = self._codec.encode(new.event)
+            messages.append(Message(encode_headers(new, producer, name, version), data))
+        check_append(self._prefix, stream, expected_position, [len(message.data) for message in messages])
+        return await self._committer.append(
+            stream, expected_position, [new.event_id for new in events], messages
+        )
+
+    async def read_stream(self, stream: str, *, after: int = 0) -> list[RecordedEvent]:
+        reaching = await self._direct.leader_last(stream) if self._leader_reads else 0
+        return await self._direct.history(stream, after=after, reaching=reaching)
+
+    async def read(
+        self, *, after: int = 0, until: int | None = None, subjects: str | None = None
+    ) -> AsyncGenerator[list[RecordedEvent], None]:
+        end = await self._reader.end(after)
+        if until is not None:
+            end = min(until, end)
+        if after >= end:
+            return
+        async with aclosing(self._reader.batches(after, subjects, patience=self._bound)) as batches:
+            async for events, pending in batches:
+                last = events[-1].position if events else after
+                if last > end:
+                    events = [event for event in events if event.position <= end]
+                if events:
+                    yield events
+                if last >= end or pending == 0:
+                    return
+
+    async def follow(self, *, after: int) -> AsyncGenerator[list[RecordedEvent], None]:
+        async with aclosing(self._reader.batches(after)) as batches:
+            async for events, _ in batches:
+                yield events
+
+    async def last_position(self) -> int:
+        return await self._direct.last_position()
