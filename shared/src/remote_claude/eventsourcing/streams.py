@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from nats.aio.client import Client
 from nats.js import JetStreamContext
 from nats.js.api import DiscardPolicy, KeyValueConfig, PersistMode, RetentionPolicy, StorageType, StreamConfig
-from nats.js.errors import NotFoundError
+from nats.js.errors import APIError, NotFoundError
 
 from remote_claude.eventsourcing.log import EventLogError
 
@@ -15,6 +16,7 @@ OUTPUT = "OUTPUT"
 KEYS = "KEYS"
 WEEK = 7 * 24 * 3600.0
 OLDEST_SERVER = (2, 12)
+NAME_IN_USE = 10058
 
 
 class StreamMismatch(EventLogError):
@@ -69,28 +71,38 @@ def output_config(
     )
 
 
-async def ensure_stream(js: JetStreamContext, wanted: StreamConfig) -> None:
+async def ensure_stream(client: Client, wanted: StreamConfig) -> None:
     """Create the stream, or check that the one there has this configuration; raises `StreamMismatch`.
 
     The number of replicas is not compared: an operator may have raised it.
     """
-    assert wanted.name is not None
-    try:
-        found = (await js.stream_info(wanted.name)).config
-    except NotFoundError:
-        await js.add_stream(wanted)
-        return
-    differences = {
-        name: (have, want)
-        for name, want in _comparable(wanted).items()
-        if (have := _comparable(found)[name]) != want
-    }
+    js = client.jetstream()
+    found = await _config(js, wanted.name or "")
+    if found is None:
+        try:
+            await js.add_stream(wanted)
+            return
+        except APIError as error:
+            if error.err_code != NAME_IN_USE:
+                raise
+        found = await _config(js, wanted.name or "")  # somebody else has just made it
+        assert found is not None
+    have, want = _comparable(found), _comparable(wanted)
+    differences = [
+        f"{name} is {have[name]!r}, not {want[name]!r}" for name in want if have[name] != want[name]
+    ]
     if differences:
-        listed = ", ".join(f"{name} is {have!r}, not {want!r}" for name, (have, want) in differences.items())
         raise StreamMismatch(
-            f"stream {wanted.name} exists and differs: {listed}. Use another broker or stream name, "
+            f"stream {wanted.name} exists and differs: {', '.join(differences)}. Use another broker or stream name, "
             f"or let an administrator update the stream after a backup."
         )
+
+
+async def _config(js: JetStreamContext, name: str) -> StreamConfig | None:
+    try:
+        return (await js.stream_info(name)).config
+    except NotFoundError:
+        return None
 
 
 def _comparable(config: StreamConfig) -> dict[str, Any]:
@@ -111,37 +123,32 @@ def _comparable(config: StreamConfig) -> dict[str, Any]:
     }
 
 
+async def ensure_bucket(client: Client, name: str, *, replicas: int = 1) -> None:
+    """A key-value bucket that forgets what is overwritten or deleted: history 1."""
+    js = client.jetstream()
+    found = await _config(js, f"KV_{name}")
+    if found is None:
+        config = KeyValueConfig(bucket=name, history=1, storage=StorageType.FILE, replicas=replicas)
+        await js.create_key_value(config)
+    elif found.max_msgs_per_subject != 1:
+        raise StreamMismatch(
+            f"bucket {name} keeps {found.max_msgs_per_subject} values of a key: it can't forget one"
+        )
+
+
 async def ensure_streams(
-    js: JetStreamContext,
-    *,
-    replicas: int = 1,
-    output_max_age: float = WEEK,
-    output_max_bytes: int = -1,
+    client: Client, *, replicas: int = 1, output_max_age: float = WEEK, output_max_bytes: int = -1
 ) -> None:
     """EVENTS, OUTPUT and the bucket KEYS, made where they are missing and checked where they are not.
 
     `output_max_age` in seconds, `output_max_bytes` -1 for no limit. Raises `StreamMismatch`, `ServerTooOld`.
     """
-    version = js._nc.connected_server_version
+    version = client.connected_server_version
     if (version.major, version.minor) < OLDEST_SERVER:
-        raise ServerTooOld(f"this broker is nats-server {version}; 2.12 or newer is needed")
-    await ensure_stream(js, events_config(replicas=replicas))
-    await ensure_stream(
-        js, output_config(replicas=replicas, max_age=output_max_age, max_bytes=output_max_bytes)
-    )
-    await ensure_bucket(js, KEYS, replicas=replicas)
-
-
-async def ensure_bucket(js: JetStreamContext, name: str, *, replicas: int = 1) -> None:
-    """A key-value bucket that forgets what is overwritten or deleted: history 1."""
-    try:
-        found = (await js.stream_info(f"KV_{name}")).config
-    except NotFoundError:
-        await js.create_key_value(
-            config=KeyValueConfig(bucket=name, history=1, storage=StorageType.FILE, replicas=replicas)
+        raise ServerTooOld(
+            f"this broker is nats-server {version.major}.{version.minor}; 2.12 or newer is needed"
         )
-        return
-    if found.max_msgs_per_subject != 1:
-        raise StreamMismatch(
-            f"bucket {name} keeps {found.max_msgs_per_subject} values of a key, not 1: it could not forget"
-        )
+    output = output_config(replicas=replicas, max_age=output_max_age, max_bytes=output_max_bytes)
+    await ensure_stream(client, events_config(replicas=replicas))
+    await ensure_stream(client, output)
+    await ensure_bucket(client, KEYS, replicas=replicas)

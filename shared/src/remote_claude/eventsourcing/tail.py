@@ -60,6 +60,11 @@ class Tail:
         """Seconds since the last event or sign of life arrived."""
         return time.monotonic() - self._alive_at
 
+    @property
+    def held(self) -> int:
+        """About how many bytes the ring holds, at most its capacity."""
+        return self._bytes
+
     async def start(self) -> None:
         """Begin to read. Raises `EventLogError` when the log can't be reached."""
         if self._position is None:

@@ -1,0 +1,149 @@
+"""What the tests of event logs share: a codec, events, a log over a real broker, and a proxy that cuts it off."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from itertools import count
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import nats
+from nats.aio.client import Client
+
+from remote_claude.eventsourcing.events import NewEvent, RecordedEvent
+from remote_claude.eventsourcing.jetstream import JetStreamEventLog
+from remote_claude.eventsourcing.log import EventLog
+from remote_claude.eventsourcing.streams import ensure_stream, events_config
+from servers import Broker
+
+_names = count(1)
+
+
+@dataclass(frozen=True)
+class Happened:
+    """An event for tests."""
+
+    what: str
+
+
+class JsonCodec:
+    """Version 1 of `Happened`."""
+
+    def encode(self, event: Happened) -> tuple[str, int, bytes]:
+        return "Happened", 1, json.dumps({"what": event.what}).encode()
+
+    def decode(self, type: str, version: int, data: bytes) -> Any:
+        assert (type, version) == ("Happened", 1)
+        return Happened(**json.loads(data))
+
+
+def happened(what: str = "x", *, event_id: str | None = None, **envelope: Any) -> NewEvent:
+    return NewEvent(
+        event=Happened(what),
+        event_id=event_id or str(uuid4()),
+        occurred_at="2026-01-02T03:04:05.000006Z",
+        **envelope,
+    )
+
+
+def whats(events: Sequence[RecordedEvent]) -> list[str]:
+    return [event.event.what for event in events]
+
+
+async def everything(log: EventLog, **where: Any) -> list[RecordedEvent]:
+    return [event async for batch in log.read(**where) for event in batch]
+
+
+async def connect(broker: Broker, url: str | None = None) -> Client:
+    """A connection that tries again quickly and for ever, and takes its errors quietly."""
+
+    async def quiet(_: Exception) -> None: ...
+
+    options = broker.options | ({"servers": [url]} if url else {})
+    return await nats.connect(
+        **options,
+        max_reconnect_attempts=-1,
+        reconnect_time_wait=0.02,
+        connect_timeout=2,
+        ping_interval=5,
+        error_cb=quiet,
+    )
+
+
+@dataclass
+class Place:
+    """A stream of events of its own on a broker, and logs over it."""
+
+    broker: Broker
+    stream: str
+    prefix: str
+
+    def subject(self, aggregate: str, producer: str = "gateway") -> str:
+        return f"{self.prefix}.{producer}.org_1.task.{aggregate}"
+
+    @asynccontextmanager
+    async def log(self, *, url: str | None = None, **options: Any) -> AsyncIterator[JetStreamEventLog]:
+        """A log with a connection of its own, as another process has."""
+        client = await connect(self.broker, url)
+        try:
+            async with JetStreamEventLog(
+                client, JsonCodec(), stream=self.stream, prefix=self.prefix, **options
+            ) as log:
+                yield log
+        finally:
+            with suppress(ConnectionResetError):  # nats-py's, with a dead broker
+                await client.close()
+
+
+async def new_place(broker: Broker, *, replicas: int = 1) -> Place:
+    n = f"{next(_names)}-{uuid4().hex[:6]}"
+    place = Place(broker, f"EVENTS-{n}", f"ev-{n}")
+    client = await connect(broker)
+    try:
+        await ensure_stream(client, events_config(place.stream, place.prefix, replicas))
+    finally:
+        await client.close()
+    return place
+
+
+class Proxy:
+    """A TCP proxy in front of a broker. `deaf` swallows what the broker answers; `cut` breaks the connections."""
+
+    def __init__(self, broker: Broker) -> None:
+        target = urlsplit(broker.url)
+        self._target = target.hostname or "", target.port or 4222
+        self._writers: set[asyncio.StreamWriter] = set()
+        self.deaf = False
+
+    async def __aenter__(self) -> "Proxy":
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.url = f"nats://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        self.cut()
+
+    def cut(self) -> None:
+        for writer in self._writers:
+            writer.transport.abort()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            upstream, to_broker = await asyncio.open_connection(*self._target)
+            self._writers |= {writer, to_broker}
+            await asyncio.gather(self._pump(reader, to_broker), self._pump(upstream, writer, answers=True))
+            self._writers -= {writer, to_broker}
+
+    async def _pump(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, answers: bool = False
+    ) -> None:
+        with suppress(OSError):
+            while data := await reader.read(65536):
+                if not (answers and self.deaf):
+                    writer.write(data)
+                    await writer.drain()
+        writer.close()

@@ -1,0 +1,70 @@
+"""The streams are made as they have to be, and what is there already is never changed."""
+
+from dataclasses import replace
+
+import pytest
+from nats.js.api import DiscardPolicy, PersistMode, StorageType
+
+from event_logs import connect
+from remote_claude.eventsourcing.streams import (
+    EVENTS,
+    KEYS,
+    OUTPUT,
+    StreamMismatch,
+    ensure_bucket,
+    ensure_stream,
+    ensure_streams,
+    events_config,
+)
+from servers import Broker
+
+
+async def test_the_streams_are_made_once_and_as_specified(fresh_nats: Broker) -> None:
+    client = await connect(fresh_nats)
+    for _ in range(2):
+        await ensure_streams(client, output_max_age=3600.0, output_max_bytes=10_000_000)
+    js = client.jetstream()
+    events = (await js.stream_info(EVENTS)).config
+    assert (events.subjects, events.storage, events.discard) == (
+        ["ev.>"],
+        StorageType.FILE,
+        DiscardPolicy.NEW,
+    )
+    assert events.deny_delete
+    assert events.deny_purge
+    assert events.allow_direct
+    assert events.allow_atomic
+    assert not events.max_age
+    assert (events.max_msgs, events.max_bytes, events.max_msgs_per_subject) == (-1, -1, -1)
+    output = (await js.stream_info(OUTPUT)).config
+    assert (output.subjects, output.max_age, output.max_bytes) == (["out.>"], 3600, 10_000_000)
+    assert output.persist_mode == PersistMode.ASYNC
+    assert (await js.stream_info(f"KV_{KEYS}")).config.max_msgs_per_subject == 1
+    await client.close()
+
+
+async def test_a_stream_that_would_lose_events_is_refused(fresh_nats: Broker) -> None:
+    client = await connect(fresh_nats)
+    for number, change in enumerate(
+        [
+            {"max_msgs": 10},
+            {"max_age": 60.0},
+            {"discard": DiscardPolicy.OLD},
+            {"deny_purge": False},
+            {"allow_atomic": False},
+            {"storage": StorageType.MEMORY},
+        ]
+    ):
+        wanted = events_config(f"E{number}", f"e{number}")
+        await client.jetstream().add_stream(replace(wanted, **change))
+        with pytest.raises(StreamMismatch, match=next(iter(change))):
+            await ensure_stream(client, wanted)
+    await client.close()
+
+
+async def test_a_bucket_that_keeps_what_was_deleted_is_refused(fresh_nats: Broker) -> None:
+    client = await connect(fresh_nats)
+    await client.jetstream().create_key_value(bucket="OLD", history=5)
+    with pytest.raises(StreamMismatch, match="forget"):
+        await ensure_bucket(client, "OLD")
+    await client.close()
