@@ -123,7 +123,7 @@ def _services(file: StackFile, environment: Mapping[str, str]) -> Child:
 
 
 async def _ready(host: str, port: int) -> None:
-    while not await asyncio.to_thread(_is_ready, host, port):
+    while not await asyncio.to_thread(_is_ready, host, port):  # noqa: ASYNC110  it is another process that gets ready
         await asyncio.sleep(0.05)
 
 

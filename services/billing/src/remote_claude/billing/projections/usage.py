@@ -10,7 +10,8 @@ from typing import Any, ClassVar
 from psycopg import AsyncConnection
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
-from sqlalchemy import JSON, BigInteger
+from sqlalchemy import BigInteger
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import registry
 from sqlmodel import Field, SQLModel
 
@@ -32,7 +33,7 @@ class Account(Tables, table=True):
 
     org: str = Field(primary_key=True)
     plan: str
-    entitlements: dict[str, Any] = Field(sa_type=JSON)
+    entitlements: dict[str, Any] = Field(sa_type=JSONB)
 
 
 class BillingPeriod(Tables, table=True):
@@ -44,7 +45,7 @@ class BillingPeriod(Tables, table=True):
     period: str = Field(primary_key=True)
     starts_at: str
     ends_at: str
-    price_book: dict[str, Any] = Field(sa_type=JSON)
+    price_book: dict[str, Any] = Field(sa_type=JSONB)
 
 
 class Execution(Tables, table=True):
@@ -65,8 +66,8 @@ class Usage(Tables, table=True):
     attempt: int = Field(primary_key=True)
     period: str = Field(primary_key=True)
     sequence: int
-    cumulative: dict[str, Any] = Field(sa_type=JSON)
-    before: dict[str, Any] = Field(sa_type=JSON)
+    cumulative: dict[str, Any] = Field(sa_type=JSONB)
+    before: dict[str, Any] = Field(sa_type=JSONB)
     event_id: str
     position: int = Field(sa_type=BigInteger)
 

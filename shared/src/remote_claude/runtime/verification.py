@@ -1,0 +1,202 @@
+"""An independent reader of the raw log: it checks what must always hold, and shares no code with any service's fold."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from remote_claude.eventsourcing.events import RecordedEvent
+from remote_claude.eventsourcing.log import EventLog
+
+TERMINAL = {"TaskSucceeded", "TaskFailed", "TaskCancelled", "TaskTimedOut", "TaskRejected"}
+MEASURES = ("vcpu_ms", "gib_ms", "egress_bytes", "model_nano_usd")
+KEPT_VIOLATIONS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """What does not hold, and the position at which it stopped to hold."""
+
+    rule: str
+    position: int
+    detail: str
+
+
+@dataclass(slots=True)
+class Task:
+    org: str
+    period: str | None = None
+    attempts: int = 0
+    runners: dict[int, str] = field(default_factory=dict)
+    started: set[int] = field(default_factory=set)
+    finished: set[int] = field(default_factory=set)
+    terminal: str | None = None
+
+
+@dataclass(slots=True)
+class Report:
+    """How much was read, and the first violations."""
+
+    events: int = 0
+    position: int = 0
+    tasks: int = 0
+    live: int = 0
+    violations: list[Violation] = field(default_factory=list)
+
+    def document(self) -> dict[str, Any]:
+        return {
+            "ok": not self.violations,
+            "events": self.events,
+            "position": self.position,
+            "tasks": self.tasks,
+            "live": self.live,
+            "violations": [
+                {"rule": v.rule, "position": v.position, "detail": v.detail} for v in self.violations
+            ],
+        }
+
+    def summary(self) -> str:
+        read = f"{self.events:,} events up to position {self.position:,}, {self.tasks:,} tasks, {self.live:,} of them live"
+        if not self.violations:
+            return f"ok: {read}"
+        first = self.violations[0]
+        return f"VIOLATED: {first.rule} at position {first.position}: {first.detail}\n({read})"
+
+
+async def verify(log: EventLog) -> Report:
+    """Read the whole log once and check every rule on the way."""
+    checker = Checker()
+    async for batch in log.read():
+        for recorded in batch:
+            checker.check(recorded)
+    return checker.report
+
+
+class Checker:
+    """The rules, folded over raw events in log order."""
+
+    def __init__(self) -> None:
+        self.report = Report()
+        self._ids: set[str] = set()
+        self._tasks: dict[str, Task] = {}
+        self._limits: dict[str, int | None] = {}
+        self._reserved: Counter[tuple[str, str]] = Counter()
+        self._samples: dict[tuple[str, int], tuple[int, dict[str, Any]]] = {}
+
+    def check(self, recorded: RecordedEvent) -> None:
+        """One event, in its turn."""
+        self._position = recorded.position
+        self._check_envelope(recorded)
+        data = json.loads(recorded.data)
+        producer = recorded.stream.split(".")[1]
+        match producer:
+            case "gateway":
+                self._check_gateway(recorded.type, data)
+            case "scheduler":
+                self._check_scheduler(recorded.type, data)
+            case "runner" if "task" in data:
+                self._check_runner(recorded.type, data)
+            case "billing" if recorded.type == "PlanChanged":
+                self._limits[data["org"]] = data["entitlements"]["executions_per_month"]
+        self.report.events += 1
+        self.report.tasks = len(self._tasks)
+
+    def _violated(self, rule: str, detail: str) -> None:
+        if len(self.report.violations) < KEPT_VIOLATIONS:
+            self.report.violations.append(Violation(rule, self._position, detail))
+
+    def _check_envelope(self, recorded: RecordedEvent) -> None:
+        if recorded.position <= self.report.position:
+            self._violated("positions rise", f"{recorded.position} after {self.report.position}")
+        self.report.position = recorded.position
+        if recorded.event_id in self._ids:
+            self._violated("event ids are unique", recorded.event_id)
+        self._ids.add(recorded.event_id)
+        org = json.loads(recorded.data).get("org")
+        if org is not None and recorded.organisation != org:
+            self._violated("an organisation's events stand in its own streams", f"{org} in {recorded.stream}")
+
+    def _check_gateway(self, kind: str, data: dict[str, Any]) -> None:
+        task = self._tasks.get(data["task"])
+        if kind == "TaskSubmitted":
+            if task is not None:
+                self._violated("a task is submitted once", data["task"])
+            self._tasks[data["task"]] = Task(data["org"])
+            self.report.live += 1
+        elif task is None:
+            self._violated("what concerns a task follows its submission", f"{kind} of {data['task']}")
+
+    def _check_scheduler(self, kind: str, data: dict[str, Any]) -> None:
+        name = data["task"]
+        task = self._tasks.get(name)
+        if task is None:
+            self._violated("what concerns a task follows its submission", f"{kind} of {name}")
+            return
+        if task.org != data["org"]:
+            self._violated("a task stays with its organisation", f"{kind} of {name} by {data['org']}")
+        if task.terminal is not None:
+            self._violated("a task ends once", f"{kind} of {name} after {task.terminal}")
+            return
+        match kind:
+            case "TaskAdmitted":
+                self._admitted(name, task, data["period"])
+            case "TaskAssigned":
+                if data["attempt"] <= task.attempts:
+                    self._violated("attempt numbers rise", f"{name}: {data['attempt']} after {task.attempts}")
+                task.attempts = data["attempt"]
+                task.runners[data["attempt"]] = data["runner"]
+            case _ if kind in TERMINAL:
+                self._ended(name, task, kind, data)
+
+    def _admitted(self, name: str, task: Task, period: str) -> None:
+        if task.period is not None:
+            self._violated("a task is admitted once", name)
+            return
+        task.period = period
+        self._reserved[task.org, period] += 1
+        reserved, limit = self._reserved[task.org, period], self._limits.get(task.org, 0)
+        if limit is not None and reserved > limit:
+            self._violated(
+                "no more is admitted than the plan allows", f"{task.org} in {period}: {reserved} of {limit}"
+            )
+
+    def _ended(self, name: str, task: Task, kind: str, data: dict[str, Any]) -> None:
+        task.terminal = kind
+        self.report.live -= 1
+        executed = bool(data.get("executed", False))
+        if executed != bool(task.started):
+            self._violated("what is charged as an execution has started", f"{name}: executed is {executed}")
+        if task.period is not None and not executed:
+            self._reserved[task.org, task.period] -= 1
+
+    def _check_runner(self, kind: str, data: dict[str, Any]) -> None:
+        name, attempt = data["task"], data["attempt"]
+        task = self._tasks.get(name)
+        if task is None or task.runners.get(attempt) != data["runner"]:
+            self._violated("only the assigned runner speaks of an attempt", f"{kind} of {name}-{attempt}")
+            return
+        if attempt in task.finished:
+            self._violated("an attempt ends once", f"{kind} of {name}-{attempt} after its end")
+        match kind:
+            case "TaskStarted":
+                if attempt in task.started:
+                    self._violated("an attempt starts once", f"{name}-{attempt}")
+                task.started.add(attempt)
+            case "UsageRecorded":
+                self._sampled(name, attempt, data)
+            case "AttemptFinished" | "AssignmentDeclined":
+                task.finished.add(attempt)
+                self._samples.pop((name, attempt), None)
+
+    def _sampled(self, name: str, attempt: int, data: dict[str, Any]) -> None:
+        sequence, last = self._samples.get((name, attempt), (0, {}))
+        if data["sequence"] != sequence + 1:
+            self._violated(
+                "samples are numbered without a gap", f"{name}-{attempt}: {data['sequence']} after {sequence}"
+            )
+        for measure in MEASURES:
+            if int(data["cumulative"][measure]) < int(last.get(measure, 0)):
+                self._violated("cumulative use never falls", f"{name}-{attempt}: {measure}")
+        self._samples[name, attempt] = data["sequence"], data["cumulative"]
