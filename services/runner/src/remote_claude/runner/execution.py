@@ -4,39 +4,370 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import tempfile
-from collections.abc import AsyncIterator, Sequence
+import json
+import shutil
+import sys
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import orjson
 import structlog
+from remote_claude.runner.model_proxy import ModelProxy, Upstream
+from remote_claude.runner.protocol import GRACE_S, Task
+from remote_claude.runner.providers.base import ComputeProvider, Exit, LaunchSpec, Limits, ProviderError
+from remote_claude.runner.sources import SourceFailed
+from remote_claude.runner.worker_link import WorkerLink, WorkerLost, WorkerResult
 
 from remote_claude.access import KeyErased, KeyUnusable
 from remote_claude.contracts.contexts import prompt_context, repository_ref_context, repository_url_context
 from remote_claude.contracts.gateway import (
     BundleRepository,
     RemoteRepository,
-    Repository,
     TaskCancellationRequested,
     TaskSubmitted,
 )
-from remote_claude.contracts.runner import Cumulative, Result, SealedOutput
+from remote_claude.contracts.runner import AttemptOutcome, Cumulative, Result, SealedOutput
 from remote_claude.contracts.scheduler import TaskAssigned
 from remote_claude.eventsourcing.events import parse_timestamp, stream_id
 from remote_claude.runner import metering, sources
 from remote_claude.runner.domain.attempt import Finish, Sample, Start
 from remote_claude.runner.journal import Journal, Superseded
-from remote_claude.runner.model_proxy import ModelProxy, Upstream
-from remote_claude.runner.protocol import CHANGES_PATCH, RESULT_BUNDLE, Task
-from remote_claude.runner.providers.base import ComputeProvider, LaunchSpec, Limits, ProviderError
-from remote_claude.runner.sessions import WorkerSession
 from remote_claude.runner.settings import RunnerSettings
 from remote_claude.runtime.objects import ObjectNotFound
-from remote_claude.runtime.output import OutputConflict
+from remote_claude.runtime.output import OutputConflict, OutputWriter
 from remote_claude.runtime.service import Runtime
 
 log = structlog.get_logger(__name__)
 
 StopReason = Literal["cancelled", "timed_out", "lost", "revoked"]
+
+AFTER_STOP_S = GRACE_S + 5.0
+"""How long a worker that was asked to stop may take to say what came of it."""
+AFTER_EXIT_S = 1.0
+"""How long the last words of a sandbox that has ended may be on their way."""
+
+OUTCOME_OF_STOP: dict[StopReason, AttemptOutcome] = {
+    "cancelled": "cancelled",
+    "timed_out": "timed_out",
+    "lost": "lost",
+    "revoked": "lost",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Workshop:
+    """What every execution of a runner works with."""
+
+    runtime: Runtime
+    settings: RunnerSettings
+    provider: ComputeProvider
+    upstream: Upstream
+    folder: Path
+    """Where attempts keep their sockets and files while they run."""
+
+
+class Unstartable(Exception):
+    """The attempt can't begin, and would not another time: `code` says why."""
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(detail)
+        self.code = code
+
+
+class SandboxedExecution:
+    """One attempt in a sandbox of its own."""
+
+    def __init__(
+        self,
+        workshop: Workshop,
+        assigned: TaskAssigned,
+        journal: Journal,
+        on_end: Callable[[SandboxedExecution], None],
+    ) -> None:
+        self._on_end = on_end
+        self._shop, self._assigned, self._journal = workshop, assigned, journal
+        self._name = f"{assigned.task}-{assigned.attempt}"
+        self._folder = workshop.folder / self._name
+        self._stop_reason: StopReason | None = None
+        self._stopped = asyncio.Event()
+        self.pid: int | None = None
+        """The host's number of the sandbox's first process, while there is one."""
+
+    def stop(self, reason: StopReason) -> None:
+        """End it; the first reason counts."""
+        if self._stop_reason is None:
+            self._stop_reason = reason
+            self._stopped.set()
+
+    async def run(self) -> None:
+        """From the assignment to the last event. What can't be said any more is said by another runner."""
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            finish = await self._attempt()
+            await self._journal.say(finish)
+        except Superseded as error:
+            log.warning("this attempt is another runner's by now", attempt=self._name, detail=str(error))
+        finally:
+            self._on_end(self)
+            await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
+
+    async def _attempt(self) -> Finish:
+        try:
+            submitted = await self._submission()
+            prompt = await self._open(submitted)
+            bundle = await self._source(submitted)
+        except Unstartable as error:
+            log.info("an attempt can't begin", attempt=self._name, code=error.code, detail=str(error))
+            return Finish(outcome="failed", reason=error.code)
+        if self._stop_reason is not None:
+            return Finish(outcome=OUTCOME_OF_STOP[self._stop_reason], reason=self._stop_reason)
+        task = Task(
+            task=self._assigned.task,
+            attempt=self._assigned.attempt,
+            agent=self._assigned.agent,
+            prompt=prompt,
+            lease_s=self._shop.settings.lease_s,
+            branch=f"rclaude/{self._assigned.task}",
+        )
+        await self._journal.say(Start())
+        return await self._sandboxed(task, bundle)
+
+    async def _submission(self) -> TaskSubmitted:
+        stream = stream_id("gateway", self._assigned.org, "task", self._assigned.task)
+        history = [recorded.event for recorded in await self._shop.runtime.log.read_stream(stream)]
+        if any(isinstance(event, TaskCancellationRequested) for event in history):
+            self.stop("cancelled")
+        submitted: TaskSubmitted = history[0]
+        return submitted
+
+    async def _open(self, submitted: TaskSubmitted) -> str:
+        try:
+            return await self._shop.runtime.keyring.open(submitted.prompt, prompt_context(submitted.task))
+        except (KeyErased, KeyUnusable) as error:
+            raise Unstartable(error.code, str(error)) from error
+
+    async def _source(self, submitted: TaskSubmitted) -> Path | None:
+        """The repository as a bundle on this machine: fetched out here, since the sandbox has no network."""
+        keyring, objects = self._shop.runtime.keyring, self._shop.runtime.objects
+        target = self._folder / "source.bundle"
+        match submitted.repository:
+            case None:
+                return None
+            case BundleRepository(sha256=sha256):
+                try:
+                    with target.open("wb") as file:
+                        async for piece in objects.stream(submitted.org, sha256):
+                            file.write(piece)
+                except ObjectNotFound as error:
+                    raise Unstartable("bundle_not_found", f"no bundle {sha256}") from error
+            case RemoteRepository(url=url, ref=ref):
+                limits = sources.Limits(
+                    size=self._shop.settings.max_source_mib * 1024 * 1024, seconds=self._time_left()
+                )
+                try:
+                    opened = await keyring.open(url, repository_url_context(submitted.task))
+                    at = await keyring.open(ref, repository_ref_context(submitted.task)) if ref else None
+                    await sources.fetch(opened, at, target, limits=limits)
+                except (KeyErased, KeyUnusable, SourceFailed) as error:
+                    raise Unstartable(error.code, str(error)) from error
+        return target
+
+    async def _sandboxed(self, task: Task, bundle: Path | None) -> Finish:
+        runtime, settings = self._shop.runtime, self._shop.settings
+        output = Output(
+            runtime.output.writer(self._assigned.org, task.task, task.attempt), self._folder / "output.jsonl"
+        )
+        inbox = self._folder / "inbox"
+        inbox.mkdir(mode=0o700)
+        sockets = {"runner": self._folder / "runner.sock", "model": self._folder / "model.sock"}
+        async with (
+            ModelProxy(sockets["model"], self._shop.upstream) as proxy,
+            WorkerLink(
+                sockets["runner"],
+                task=task,
+                inbox=inbox,
+                on_frames=output.store,
+                bundle=bundle,
+                max_blob_bytes=settings.max_result_mib * 1024 * 1024,
+            ) as link,
+        ):
+            spec = LaunchSpec(
+                name=self._name,
+                argv=(sys.executable, "-m", "remote_claude.runner.worker"),
+                limits=self._limits(),
+                sockets=sockets,
+                env={"RCLAUDE_WORKER_TOKEN": link.token},
+            )
+            try:
+                instance = await self._shop.provider.launch(spec)
+            except ProviderError as error:
+                log.error("no sandbox", attempt=self._name, code=error.code, detail=str(error))
+                return Finish(outcome="failed", reason=error.code)
+            self.pid = instance.pid
+            try:
+                async with self._attended(link, proxy):
+                    ended = await self._end(link)
+            finally:
+                self.pid = None
+                proxy.revoke()
+                await self._shop.provider.terminate(self._name)
+            used = await self._used(proxy)
+        said = ended.said
+        return Finish(
+            outcome=ended.outcome,
+            reason=ended.reason,
+            exit_code=ended.exit_code,
+            used=used,
+            result=await self._keep(said) if said is not None else None,
+            output=await output.seal(runtime, self._assigned.org),
+        )
+
+    def _limits(self) -> Limits:
+        allowed = self._assigned.limits
+        return Limits(
+            vcpu_millis=allowed.vcpu_millis,
+            memory_mib=allowed.memory_mib,
+            duration_s=self._time_left() + AFTER_STOP_S,
+        )
+
+    def _time_left(self) -> float:
+        deadline = parse_timestamp(self._assigned.deadline)
+        return max(0.0, (deadline - self._shop.runtime.clock()).total_seconds())
+
+    @contextlib.asynccontextmanager
+    async def _attended(self, link: WorkerLink, proxy: ModelProxy) -> AsyncIterator[None]:
+        """While the sandbox runs: renew its lease, record what it uses, end it at its deadline."""
+        over = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        deadline = loop.call_later(self._time_left(), self.stop, "timed_out")
+
+        async def every(seconds: float) -> bool:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(over.wait(), seconds)
+            return not over.is_set()
+
+        async def renew() -> None:
+            while await every(self._shop.settings.lease_s / 3):
+                await link.renew()
+
+        async def sample() -> None:
+            while await every(self._shop.settings.sample_s):
+                await self._journal.say(Sample(await self._used(proxy)))
+
+        attending = [asyncio.create_task(renew()), asyncio.create_task(sample())]
+        attending[1].add_done_callback(lambda done: self.stop("revoked") if done.exception() else None)
+        try:
+            yield
+        finally:
+            deadline.cancel()
+            over.set()  # not cancelled: an append on its way must be known to have landed
+            for outcome in await asyncio.gather(*attending, return_exceptions=True):
+                if isinstance(outcome, Exception):
+                    raise outcome
+
+    async def _end(self, link: WorkerLink) -> Ended:
+        """Wait for whichever comes first: what the worker says, the end of its sandbox, or a reason to stop."""
+        gone = asyncio.create_task(self._shop.provider.wait(self._name))
+        stopped = asyncio.create_task(self._stopped.wait())
+        try:
+            await asyncio.wait([link.result, gone, stopped], return_when=asyncio.FIRST_COMPLETED)
+            if self._stop_reason is not None and not link.result.done():
+                await link.stop(self._stop_reason)
+                await asyncio.wait(
+                    [link.result, gone], timeout=AFTER_STOP_S, return_when=asyncio.FIRST_COMPLETED
+                )
+            if gone.done() and not link.result.done():
+                await asyncio.wait([link.result], timeout=AFTER_EXIT_S)
+            return self._judge(link, gone)
+        finally:
+            stopped.cancel()
+            gone.cancel()
+
+    def _judge(self, link: WorkerLink, gone: asyncio.Task[Exit]) -> Ended:
+        said: WorkerResult | None = None
+        if link.result.done():
+            try:
+                said = link.result.result()
+            except WorkerLost as error:
+                log.warning("a worker was lost", attempt=self._name, detail=str(error))
+        if self._stop_reason is not None:
+            return Ended(OUTCOME_OF_STOP[self._stop_reason], self._stop_reason, said=said)
+        if said is not None:
+            return Ended(said.outcome, said.reason, said.exit_code, said)
+        if gone.done():
+            return self._judge_exit(gone)
+        return Ended("lost", "worker_lost")
+
+    def _judge_exit(self, gone: asyncio.Task[Exit]) -> Ended:
+        """A sandbox that ended without a word."""
+        try:
+            end = gone.result()
+        except ProviderError as error:
+            log.error("the sandbox failed", attempt=self._name, code=error.code, detail=str(error))
+            return Ended("lost", error.code)
+        match end.reason:
+            case "deadline":
+                return Ended("timed_out", "timed_out")
+            case "out_of_memory":
+                return Ended("failed", "out_of_memory", end.code)
+            case _:
+                log.warning(
+                    "a sandbox ended without a word",
+                    attempt=self._name,
+                    code=end.code,
+                    said=end.output[-2000:],
+                )
+                return Ended("lost", "worker_lost")
+
+    async def _used(self, proxy: ModelProxy) -> Cumulative:
+        measured = await self._shop.provider.measure(self._name)
+        model = proxy.usage()
+        return metering.used(
+            self._assigned.limits, measured.wall_ms, model_tokens=model.tokens, model_nano_usd=model.nano_usd
+        )
+
+    async def _keep(self, said: WorkerResult) -> Result:
+        """Put the worker's files where they outlive it."""
+        objects, org = self._shop.runtime.objects, self._assigned.org
+        return Result(
+            base=said.base,
+            sent=said.sent,
+            commit=said.commit,
+            bundle=await objects.put_file(org, said.bundle) if said.bundle else None,
+            patch=await objects.put_file(org, said.patch) if said.patch else None,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How an attempt ended, and what its worker said of it."""
+
+    outcome: AttemptOutcome
+    reason: str | None = None
+    exit_code: int | None = None
+    said: WorkerResult | None = None
+
+
+class Output:
+    """The frames of one attempt: to `OUTPUT` as they come, and into a file that becomes an object at the end."""
+
+    def __init__(self, writer: OutputWriter, path: Path) -> None:
+        self._writer, self._path = writer, path
+
+    async def store(self, first: int, frames: list[dict[str, Any]]) -> None:
+        """Keep frames; when this returns they may be acknowledged."""
+        try:
+            await self._writer.write(frames)
+        except OutputConflict as error:
+            raise Superseded(str(error)) from error
+        with self._path.open("a", encoding="utf-8") as file:
+            file.writelines(json.dumps(frame, ensure_ascii=False) + "\n" for frame in frames)
+
+    async def seal(self, runtime: Runtime, org: str) -> SealedOutput | None:
+        """The whole output as one object of JSON lines."""
+        if not self._path.exists():
+            return None
+        return SealedOutput(
+            sha256=await runtime.objects.put_file(org, self._path), frames=self._writer.frames
+        )

@@ -14,6 +14,9 @@ class RunnerSettings(BaseSettings):
 
     slots: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1)
     """Attempts at one time; as many as there are cores unless set."""
+    vcpu_millis: int = Field(default_factory=lambda: 1000 * (os.cpu_count() or 1))
+    memory_mib: int = Field(default_factory=lambda: _memory_mib())
+    """What one attempt may ask for at the most: the machine's own unless set."""
     isolation: Literal["bubblewrap", "none"] = "bubblewrap"
     """`none` runs agents unprotected as the user of the services: only when it is asked for by name."""
     allow_noop: bool = True
@@ -24,3 +27,7 @@ class RunnerSettings(BaseSettings):
     """A runner that was not renewed for so long stops what it runs."""
     max_result_mib: int = 512
     max_source_mib: int = 2048
+
+
+def _memory_mib() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // (1024 * 1024)

@@ -1,0 +1,5 @@
+"""`python -m remote_claude.runner`: the runner alone."""
+
+from remote_claude.runtime.host import main
+
+main("runner")

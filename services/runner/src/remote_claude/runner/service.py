@@ -1,0 +1,131 @@
+"""The composition root of the runner."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import structlog
+from remote_claude.runner.agents import AgentInfo
+from remote_claude.runner.model_proxy import Upstream
+from remote_claude.runner.providers.base import SandboxUnavailable
+from remote_claude.runner.providers.local import LocalProvider
+
+from remote_claude.contracts.runner import RunnerJoined
+from remote_claude.contracts.scheduler import TaskAssigned
+from remote_claude.runner import agents
+from remote_claude.runner.execution import SandboxedExecution, Workshop
+from remote_claude.runner.executor import Executor
+from remote_claude.runner.journal import Journal
+from remote_claude.runner.leases import keep_leases
+from remote_claude.runner.projections.held import HeldView
+from remote_claude.runner.settings import RunnerSettings
+from remote_claude.runtime.service import Runtime, Service
+
+log = structlog.get_logger(__name__)
+
+
+def build(runtime: Runtime) -> Service:
+    """Wire the runner to what its process shares."""
+    settings = RunnerSettings()
+    home = runtime.settings.home.expanduser()
+    provider = LocalProvider(home / "runner", settings.isolation)
+    workshop = Workshop(
+        runtime,
+        settings,
+        provider,
+        Upstream.from_environment(runtime.environment),
+        home / "runner" / "attempts",
+    )
+    desk = _Desk(runtime, settings, provider, workshop)
+    return Service(
+        name="runner",
+        views=(HeldView(),),
+        background={
+            "execute": desk.executor.run,
+            "keep leases": lambda: keep_leases(runtime, desk.executor, settings.lease_s),
+        },
+        on_start=desk.open,
+        on_stop=desk.close,
+        ready=desk.ready,
+        status=desk.status,
+    )
+
+
+class _Desk:
+    """The runner's parts that have a life: its id, its provider, its agents, its executor."""
+
+    def __init__(
+        self, runtime: Runtime, settings: RunnerSettings, provider: LocalProvider, workshop: Workshop
+    ) -> None:
+        self._settings, self._provider, self._workshop = settings, provider, workshop
+        self._agents = _agents(runtime.environment, settings)
+        self._executions: set[SandboxedExecution] = set()
+        self.executor = Executor(runtime, runner_id(runtime), self._joined, settings.slots, self._execute)
+
+    async def open(self) -> None:
+        """Clear away what an earlier life left, and see whether this machine can isolate."""
+        await self._provider.reap()
+        try:
+            await self._provider.check()
+        except SandboxUnavailable as error:
+            log.error("agents that need a sandbox are not offered", detail=str(error))
+            self._agents = [
+                AgentInfo(a.name, a.name == "noop" and a.available, "" if a.name == "noop" else str(error))
+                for a in self._agents
+            ]
+
+    async def close(self) -> None:
+        """Give back what runs, so that it goes on elsewhere, or here after the next start."""
+        await self.executor.close()
+        await self._provider.close()
+
+    def ready(self) -> str | None:
+        """Why no work is taken, if none is."""
+        return None if self.executor.joined else "the runner has not joined yet"
+
+    def status(self) -> Mapping[str, Any]:
+        """What runs here, and what could."""
+        return {
+            "runner": self.executor.runner,
+            "slots": self._settings.slots,
+            "isolation": self._settings.isolation,
+            "attempts": [held.model_dump() for held in self.executor.held],
+            "workers": sorted(e.pid for e in self._executions if e.pid is not None),
+            "agents": [asdict(agent) for agent in self._agents],
+        }
+
+    def _joined(self) -> RunnerJoined:
+        return RunnerJoined(
+            runner=self.executor.runner,
+            provider=self._provider.name,
+            slots=self._settings.slots,
+            vcpu_millis=self._settings.vcpu_millis,
+            memory_mib=self._settings.memory_mib,
+            agents=tuple(agent.name for agent in self._agents if agent.available),
+        )
+
+    def _execute(self, assigned: TaskAssigned, journal: Journal) -> SandboxedExecution:
+        execution = SandboxedExecution(self._workshop, assigned, journal, on_end=self._executions.discard)
+        self._executions.add(execution)
+        return execution
+
+
+def _agents(environment: Mapping[str, str], settings: RunnerSettings) -> list[AgentInfo]:
+    noop = AgentInfo(
+        "noop", settings.allow_noop, "" if settings.allow_noop else "The operator does not allow it."
+    )
+    return [*agents.available(environment), noop]
+
+
+def runner_id(runtime: Runtime) -> str:
+    """This runner's id: kept on disk, so that one that starts again knows what it held."""
+    path: Path = runtime.settings.home.expanduser() / "runner" / "id"
+    try:
+        return path.read_text().strip()
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path.write_text(made := runtime.new_id("runner"))
+        return made
