@@ -23,7 +23,7 @@ class Refused(Exception):
 def settings() -> RuntimeSettings:
     """Where the stack is: from the environment, else from the file that an embedded stack keeps in its home."""
     if "RCLAUDE_NATS_URL" in os.environ:
-        return RuntimeSettings()  # type: ignore[call-arg]  # from the environment
+        return RuntimeSettings()  # from the environment
     return StackFile.load().settings()
 
 

@@ -18,12 +18,12 @@ import structlog
 from nats.aio.client import Client
 from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
-from remote_claude.eventsourcing.jetstream import JetStreamEventLog
 
 from remote_claude.access import Keyring, Verifier
 from remote_claude.access.keyring import load_kek
 from remote_claude.contracts import REGISTRY
 from remote_claude.eventsourcing import streams
+from remote_claude.eventsourcing.jetstream import JetStreamEventLog
 from remote_claude.eventsourcing.projector import Projector
 from remote_claude.eventsourcing.tail import Tail
 from remote_claude.runtime import web
@@ -56,7 +56,7 @@ def installed(*names: str) -> list[Build]:
 
 def main(*names: str) -> None:
     """Run the named services, or all that are installed, until SIGTERM or SIGINT."""
-    settings = RuntimeSettings()  # type: ignore[call-arg]  # from the environment
+    settings = RuntimeSettings()  # from the environment
     configure_logging(settings.log_level, as_json=settings.log_json)
     with contextlib.suppress(KeyboardInterrupt):
         _run(_serve(installed(*names), settings, "-".join(names) or "services"))

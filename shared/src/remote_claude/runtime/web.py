@@ -6,14 +6,15 @@ import contextlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
-from typing import Annotated, Any
+from typing import Any
 
 import uvicorn
-from fastapi import Depends, FastAPI, Request, Response
+from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 
-from remote_claude.access import Principal, Unauthenticated
+from remote_claude.access import Unauthenticated
 from remote_claude.runtime import problems
+from remote_claude.runtime.identity import Who
 from remote_claude.runtime.problems import Problem
 from remote_claude.runtime.service import Runtime, Service
 from remote_claude.runtime.telemetry import Metrics
@@ -30,6 +31,7 @@ def application(runtime: Runtime, services: Sequence[Service], metrics: Metrics)
         redoc_url=None,
         generate_unique_id_function=_operation,
     )
+    app.state.verifier = runtime.verifier
     problems.install(app)
 
     @app.exception_handler(Unauthenticated)
@@ -55,7 +57,7 @@ def application(runtime: Runtime, services: Sequence[Service], metrics: Metrics)
         return PlainTextResponse(metrics.page(), media_type="text/plain; version=0.0.4")
 
     @app.get("/v1/status", tags=["operations"])
-    async def status(_: Annotated[Principal, Depends(runtime.principal)]) -> dict[str, Any]:
+    async def status(_: Who) -> dict[str, Any]:
         """What runs in this process, how far its views are, and what it can do."""
         reasons = unready()
         return {

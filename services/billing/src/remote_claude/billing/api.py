@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Query
 from psycopg import AsyncConnection
 
-from remote_claude.access import Principal
 from remote_claude.billing.domain.periods import Period
 from remote_claude.billing.domain.rating import Meter, rate, total
 from remote_claude.billing.projections import bills
 from remote_claude.billing.projections.usage import UsageView
 from remote_claude.contracts.billing import PriceBook
+from remote_claude.runtime.identity import Who
 from remote_claude.runtime.problems import Problem
 from remote_claude.runtime.service import Runtime
 
@@ -31,7 +31,6 @@ MinPosition = Annotated[
 def router(runtime: Runtime) -> APIRouter:
     """The routes under `/v1/usage`, `/v1/bill` and `/v1/tasks/{task}/bill`."""
     api = APIRouter(prefix="/v1", tags=["billing"])
-    who = Annotated[Principal, Depends(runtime.principal)]
 
     async def as_of(min_position: int | None) -> int:
         projector = runtime.projectors[UsageView.name]
@@ -52,7 +51,7 @@ def router(runtime: Runtime) -> APIRouter:
 
     @api.get("/usage")
     async def get_usage(
-        principal: who, period: PeriodName = None, min_position: MinPosition = None
+        principal: Who, period: PeriodName = None, min_position: MinPosition = None
     ) -> dict[str, Any]:
         """What the organisation has used in a period, against what its plan allows."""
         position = await as_of(min_position)
@@ -79,7 +78,7 @@ def router(runtime: Runtime) -> APIRouter:
 
     @api.get("/bill")
     async def get_bill(
-        principal: who, period: PeriodName = None, min_position: MinPosition = None
+        principal: Who, period: PeriodName = None, min_position: MinPosition = None
     ) -> dict[str, Any]:
         """The bill of a period as it stands: lines, and how many events each is the sum of."""
         position = await as_of(min_position)
@@ -99,7 +98,7 @@ def router(runtime: Runtime) -> APIRouter:
 
     @api.get("/bill/events")
     async def get_bill_events(
-        principal: who,
+        principal: Who,
         meter: Meter,
         period: PeriodName = None,
         after: Annotated[int, Query(ge=0, description="Events after this position")] = 0,
@@ -120,7 +119,7 @@ def router(runtime: Runtime) -> APIRouter:
         }
 
     @api.get("/tasks/{task}/bill")
-    async def get_task_bill(task: str, principal: who, min_position: MinPosition = None) -> dict[str, Any]:
+    async def get_task_bill(task: str, principal: Who, min_position: MinPosition = None) -> dict[str, Any]:
         """What one task comes to, line by line, with the events that say so. All zero for a task that never ran."""
         position = await as_of(min_position)
         async with runtime.pool.connection() as connection:
