@@ -29,3 +29,32 @@ lock: $(UV)  ## Write requirements.lock anew: hashes, no addresses
 		--group pyproject.toml:dev --all-extras requirements.in $(MEMBERS:%=%/pyproject.toml) \
 		$(foreach s,shared auth users gateway scheduler billing runner,--no-emit-package remote-claude-$(s)) \
 		--output-file requirements.lock
+
+demo: install  ## Run one task from a failing test to an applied commit and its bill
+	@$(BIN)/python deploy/demo.py
+
+test: install  ## Lint, type-check and run every test against real servers
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/pytest -n 2
+
+lint: install  ## Lint and check the format
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+format: install  ## Put the code into its format
+	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .
+
+types: install  ## Type-check every package
+	@$(BIN)/mypy
+
+docs: install  ## Generate what is generated: the AsyncAPI document, the event tables
+	@$(BIN)/python -m remote_claude.contracts.asyncapi
+
+bench: install  ## Measure, each figure against a limit of this machine; FIGURE=7,9 runs some
+	@$(BIN)/python tests/benchmarks/run.py $(FIGURE)
+
+test-containers: install  ## The store suites against servers in Docker
+	@bash tests/containers.sh
+
+clean:  ## Remove what was built; the demo's data too
+	@rm -rf build dist .mypy_cache .ruff_cache .pytest_cache
