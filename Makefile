@@ -48,7 +48,7 @@ types: install  ## Type-check every package
 	@$(BIN)/mypy
 
 docs: install  ## Generate what is generated: the AsyncAPI document, the event tables
-	@$(BIN)/python -m remote_claude.contracts.asyncapi
+	@$(BIN)/python -m remote_claude.runtime.reference
 
 bench: install  ## Measure, each figure against a limit of this machine; FIGURE=7,9 runs some
 	@$(BIN)/python tests/benchmarks/run.py $(FIGURE)

@@ -7,6 +7,7 @@ from remote_claude.contracts.base import Event
 
 class AuthEvent(Event):
     producer: ClassVar[str] = "auth"
+    aggregate: ClassVar[str] = "key"
 
 
 class ApiKeyIssued(AuthEvent):

@@ -24,11 +24,16 @@ class Value(BaseModel):
 
 
 class Event(Value):
-    """A published event. `type` and `version` are its name on the wire: constants, never derived from a path."""
+    """A published event. `type` and `version` are its name on the wire: constants, never derived from a path.
+
+    It stands on `ev.<producer>.<org>.<aggregate>.<id>`, with `_` for `org` where there is no organisation.
+    """
 
     type: ClassVar[str]
     version: ClassVar[int]
     producer: ClassVar[str]
+    aggregate: ClassVar[str]
+    in_organisation: ClassVar[bool] = True
 
     def to_json(self) -> bytes:
         """Canonical JSON (RFC 8785: sorted keys, no white space, no floats)."""

@@ -37,6 +37,7 @@ class PriceBook(Value):
 
 class BillingEvent(Event):
     producer: ClassVar[str] = "billing"
+    aggregate: ClassVar[str] = "account"
 
 
 class PlanChanged(BillingEvent):

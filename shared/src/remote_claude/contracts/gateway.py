@@ -27,6 +27,7 @@ Repository = Annotated[BundleRepository | RemoteRepository, Field(discriminator=
 
 class GatewayEvent(Event):
     producer: ClassVar[str] = "gateway"
+    aggregate: ClassVar[str] = "task"
 
 
 class TaskSubmitted(GatewayEvent):

@@ -11,6 +11,8 @@ AttemptOutcome = Literal["succeeded", "failed", "cancelled", "timed_out", "lost"
 
 class RunnerEvent(Event):
     producer: ClassVar[str] = "runner"
+    aggregate: ClassVar[str] = "runner"
+    in_organisation: ClassVar[bool] = False
 
 
 class RunnerJoined(RunnerEvent):
@@ -37,6 +39,9 @@ class RunnerDrained(RunnerEvent):
 
 
 class AttemptEvent(RunnerEvent):
+    aggregate: ClassVar[str] = "attempt"
+    in_organisation: ClassVar[bool] = True
+
     task: str
     org: str
     attempt: int

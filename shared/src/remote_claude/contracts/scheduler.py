@@ -15,6 +15,7 @@ class Limits(Value):
 
 class SchedulerEvent(Event):
     producer: ClassVar[str] = "scheduler"
+    aggregate: ClassVar[str] = "org"
 
     task: str
     org: str

@@ -9,11 +9,14 @@ Role = Literal["owner", "admin", "member", "billing"]
 
 class UsersEvent(Event):
     producer: ClassVar[str] = "users"
+    aggregate: ClassVar[str] = "org"
 
 
 class UserRegistered(UsersEvent):
     type: ClassVar[str] = "UserRegistered"
     version: ClassVar[int] = 1
+    aggregate: ClassVar[str] = "user"
+    in_organisation: ClassVar[bool] = False
 
     user: str
     name: Sealed

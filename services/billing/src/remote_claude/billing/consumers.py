@@ -6,12 +6,16 @@ import asyncio
 
 from remote_claude.billing.domain.periods import Period
 from remote_claude.billing.handlers import Accounts
+from remote_claude.billing.projections.usage import UsageView
 from remote_claude.contracts.billing import PlanChanged
 from remote_claude.contracts.users import OrgCreated
 from remote_claude.eventsourcing.events import RecordedEvent
 from remote_claude.runtime.service import Runtime
 
 ROLL_CHECK_S = 60.0
+
+READS = UsageView.handles | {OrgCreated.type, PlanChanged.type}
+"""The events that billing reads."""
 
 
 class AccountOpener:
