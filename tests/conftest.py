@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from servers import Broker, Database, running_nats, running_postgres
+from servers import Broker, Database, empty_nats, running_nats, running_postgres
 
 
 @pytest.fixture(scope="session")
@@ -17,7 +17,7 @@ def nats_server() -> Iterator[Broker]:
 @pytest.fixture
 def fresh_nats() -> Iterator[Broker]:
     """An empty broker for this test alone (about 30 ms)."""
-    with running_nats() as broker:
+    with empty_nats() as broker:
         yield broker
 
 

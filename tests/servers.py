@@ -114,6 +114,11 @@ class _Controlled:
         self._server = server
 
     @property
+    def outside(self) -> bool:
+        """Whether it is somebody else's."""
+        return isinstance(self._server, OutsideServer)
+
+    @property
     def pid(self) -> int:
         return self._server.pid
 
@@ -179,23 +184,26 @@ def scratch_home() -> Iterator[Home]:
 
 @contextmanager
 def running_nats(env: Mapping[str, str] = os.environ) -> Iterator[Broker]:
-    """An empty broker; one that the environment names is emptied, and kept from other test processes meanwhile."""
+    """A broker: a new one, or the one that the environment names, as it is."""
     if url := env.get("RCLAUDE_NATS_URL"):
         seed = env.get("RCLAUDE_NATS_CREDENTIALS")
-        broker = Broker(OutsideServer(), url, Path(seed) if seed else None)
-        with _alone(url):
-            delete_streams(broker)
-            yield broker
+        yield Broker(OutsideServer(), url, Path(seed) if seed else None)
         return
     with scratch_home() as home:
         spec = NatsServer(
             folder=home.nats, port=home.port("nats"), users=[NatsUser(name=NATS_USER)], binary=find_nats()
         )
-        server = OwnServer(spec.prepare(), spec.answers, home.log)
-        try:
+        with _serving(spec, home, env) as server:
             yield Broker(server, spec.url, spec.seed_file(NATS_USER))
-        finally:
-            server.stop()
+
+
+@contextmanager
+def empty_nats(env: Mapping[str, str] = os.environ) -> Iterator[Broker]:
+    """A broker without streams; an outside one loses all it has, and is kept from other such tests meanwhile."""
+    with running_nats(env) as broker, _alone(broker):
+        if broker.outside:
+            delete_streams(broker)
+        yield broker
 
 
 @contextmanager
@@ -208,11 +216,23 @@ def running_postgres(env: Mapping[str, str] = os.environ) -> Iterator[Database]:
         spec = PostgresServer(
             folder=home.postgres, port=home.port("postgres"), binaries=find_postgres(), durable=False
         )
-        server = OwnServer(spec.prepare(), spec.answers, home.log)
-        try:
+        with _serving(spec, home, env) as server:
             yield Database(server, spec.dsn)
-        finally:
-            server.stop()
+
+
+@contextmanager
+def _serving(spec: NatsServer | PostgresServer, home: Home, env: Mapping[str, str]) -> Iterator[Server]:
+    if env.get("RCLAUDE_TEST_CONTAINERS") == "1":
+        from server_containers import serving_container  # slow to import, and rarely wanted
+
+        with serving_container(spec, env) as container:
+            yield container
+        return
+    server = OwnServer(spec.prepare(), spec.answers, home.log)
+    try:
+        yield server
+    finally:
+        server.stop()
 
 
 def delete_streams(broker: Broker) -> None:
@@ -232,9 +252,12 @@ def delete_streams(broker: Broker) -> None:
 
 
 @contextmanager
-def _alone(resource: str) -> Iterator[None]:
-    """One test process at a time uses `resource`."""
-    mark = Path(gettempdir()) / f"rclaude-test-{hashlib.sha256(resource.encode()).hexdigest()[:12]}.lock"
+def _alone(broker: Broker) -> Iterator[None]:
+    """Have an outside broker to ourselves."""
+    mark = Path(gettempdir()) / f"rclaude-test-{hashlib.sha256(broker.url.encode()).hexdigest()[:12]}.lock"
+    if not broker.outside:
+        yield
+        return
     with mark.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

@@ -58,9 +58,7 @@ class NatsServer:
     def prepare(self) -> Child:
         """Write seeds (once) and configuration; the process that serves them."""
         config = self.folder / "nats.conf"
-        write_private(
-            config, json.dumps(self._config(), indent=1)
-        )  # JSON is valid in the broker's own syntax
+        write_private(config, json.dumps(self.config(), indent=1))  # JSON is valid in the broker's own syntax
         return Child(
             name="nats",
             argv=[str(self.binary), "--config", str(config)],
@@ -87,7 +85,8 @@ class NatsServer:
     def _name(self) -> str:
         return f"rclaude-{hashlib.sha256(str(self.folder).encode()).hexdigest()[:12]}"
 
-    def _config(self) -> dict[str, Any]:
+    def config(self) -> dict[str, Any]:
+        """The configuration as the broker reads it; makes the seeds that are missing."""
         config: dict[str, Any] = {
             "server_name": self._name,
             "host": "127.0.0.1",

@@ -60,8 +60,8 @@ class PostgresServer:
 
     @property
     def dsn(self) -> str:
-        """The URL with the password; readable once `prepare` has run."""
-        return f"postgresql://{ROLE}:{self._password()}@127.0.0.1:{self.port}/{DATABASE}"
+        """The URL with the password."""
+        return f"postgresql://{ROLE}:{self.password()}@127.0.0.1:{self.port}/{DATABASE}"
 
     def prepare(self) -> Child:
         """Initialise the data directory if there is none; the process that serves it. Takes a second once."""
@@ -99,8 +99,12 @@ class PostgresServer:
             return False
         return True
 
-    def _password(self) -> str:
-        return (self.folder / "password").read_text().strip()
+    def password(self) -> str:
+        """The role's password, made once, in `<folder>/password` (0600)."""
+        path = self.folder / "password"
+        if not path.exists():
+            write_private(path, secrets.token_urlsafe(24))
+        return path.read_text().strip()
 
     def _settle(self) -> RunAs:
         """Choose the user, since PostgreSQL refuses root, and give it the folder. Raises `NoUsableUser`."""
@@ -122,11 +126,9 @@ class PostgresServer:
         """Make the data directory beside its place, with role and database, and rename it when whole."""
         for half_made in self.folder.glob("data.*.new"):
             shutil.rmtree(half_made)
-        if not (self.folder / "password").exists():
-            write_private(self.folder / "password", secrets.token_urlsafe(24))
         staged = self.folder / f"data.{os.getpid()}.new"
         password = self.folder / "password.new"
-        write_private(password, self._password())
+        write_private(password, self.password())
         if run_as is RunAs.NOBODY:
             os.chown(password, NOBODY, NOBODY)
         try:

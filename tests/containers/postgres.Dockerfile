@@ -1,0 +1,8 @@
+# A PostgreSQL where no registry has the official image: Debian's, with the official image's interface.
+ARG BASE
+FROM ${BASE}
+COPY postgres-entrypoint.sh /usr/local/bin/docker-entrypoint.sh
+ENTRYPOINT ["/usr/local/bin/docker-entrypoint.sh"]
+EXPOSE 5432
+STOPSIGNAL SIGINT
+CMD ["postgres"]
