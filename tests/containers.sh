@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Run the store suites against servers in containers: `tests/containers/run.sh [PYTEST ARGUMENT...]`.
+# Run the store suites against servers in containers: `tests/containers.sh [PYTEST ARGUMENT...]`.
 #
 # An engine that runs is used. Where there is none, Debian's docker.io is installed and a dockerd of our own started,
 # apart from any other (its own socket, and no change to the machine's firewall), and ended afterwards.
 # RCLAUDE_TEST_NATS_IMAGE and RCLAUDE_TEST_POSTGRES_IMAGE name images to use; else two are built on a Debian base that
 # debootstrap makes, so that no image registry is needed. They are kept for the next run.
 set -euo pipefail
-cd "$(dirname "$0")/../.."
+cd "$(dirname "$0")/.."
 PATH=$PATH:/usr/sbin:/sbin
 
 cache=${RCLAUDE_TEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/remote-claude/containers}
