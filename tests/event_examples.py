@@ -1,0 +1,153 @@
+"""One example of every published event, every field filled in."""
+
+from remote_claude.contracts import Event, Sealed
+from remote_claude.contracts.auth import ApiKeyIssued, ApiKeyRevoked
+from remote_claude.contracts.billing import Entitlements, PeriodOpened, PlanChanged, PriceBook
+from remote_claude.contracts.gateway import (
+    BundleRepository,
+    RemoteRepository,
+    TaskCancellationRequested,
+    TaskSubmitted,
+)
+from remote_claude.contracts.runner import (
+    AssignmentDeclined,
+    AttemptFinished,
+    Cumulative,
+    Result,
+    RunnerDrained,
+    RunnerJoined,
+    SealedOutput,
+    TaskStarted,
+    UsageRecorded,
+)
+from remote_claude.contracts.scheduler import (
+    Limits,
+    RunnerLost,
+    TaskAdmitted,
+    TaskAssigned,
+    TaskCancelled,
+    TaskFailed,
+    TaskRejected,
+    TaskRequeued,
+    TaskSucceeded,
+    TaskTimedOut,
+)
+from remote_claude.contracts.users import MemberJoined, OrgCreated, UserRegistered
+
+ORG, USER, TASK, RUNNER = "org_01", "user_01", "task_01", "runner_01"
+SEALED = Sealed(key=ORG, box="bm9uY2UgYW5kIGNpcGhlcnRleHQ=")
+ATTEMPT = {"org": ORG, "task": TASK, "attempt": 1, "runner": RUNNER}
+DECISION = {"org": ORG, "task": TASK}
+SHA256 = "a" * 64
+
+EXAMPLES: tuple[Event, ...] = (
+    ApiKeyIssued(
+        key="key_01",
+        org=ORG,
+        user=USER,
+        prefix="rck_abcdef",
+        hash=SHA256,
+        scopes=("tasks", "billing"),
+        expires_at="2027-01-01T00:00:00.000000Z",
+    ),
+    ApiKeyRevoked(key="key_01", org=ORG, reason="lost"),
+    UserRegistered(user=USER, name=SEALED, email=SEALED),
+    OrgCreated(org=ORG, name=SEALED, owner=USER),
+    MemberJoined(org=ORG, user=USER, role="owner"),
+    TaskSubmitted(
+        task=TASK,
+        org=ORG,
+        user=USER,
+        prompt=SEALED,
+        agent="claude",
+        repository=RemoteRepository(url=SEALED, ref=SEALED),
+        max_attempts=2,
+        timeout_s=600,
+        priority=5,
+        labels=SEALED,
+        body_hash=SHA256,
+    ),
+    TaskCancellationRequested(task=TASK, org=ORG, user=USER),
+    TaskAdmitted(**DECISION, period="2026-11"),
+    TaskRejected(**DECISION, code="quota_exceeded", detail="100 of 100 executions are used"),
+    TaskAssigned(
+        **DECISION,
+        attempt=1,
+        runner=RUNNER,
+        agent="claude",
+        limits=Limits(vcpu_millis=2000, memory_mib=4096, duration_s=1800),
+        deadline="2026-11-01T00:30:00.000000Z",
+        lease_s=15,
+    ),
+    RunnerLost(**DECISION, attempt=1, runner=RUNNER, reason="lease_expired"),
+    TaskRequeued(**DECISION, attempt=2, reason="runner_lost"),
+    TaskSucceeded(**DECISION, attempt=1, executed=True),
+    TaskFailed(**DECISION, attempt=1, executed=True, reason="agent_exited", exit_code=2),
+    TaskCancelled(**DECISION, attempt=1, executed=True),
+    TaskTimedOut(**DECISION, attempt=1, executed=True),
+    RunnerJoined(
+        runner=RUNNER,
+        provider="local",
+        slots=2,
+        vcpu_millis=2000,
+        memory_mib=4096,
+        agents=("claude", "shell"),
+    ),
+    RunnerDrained(runner=RUNNER),
+    AssignmentDeclined(**ATTEMPT, reason="no_free_slot"),
+    TaskStarted(**ATTEMPT),
+    UsageRecorded(
+        **ATTEMPT,
+        sequence=3,
+        cumulative=Cumulative(
+            vcpu_ms=2**53 + 1,
+            gib_ms=8000,
+            egress_bytes=1024,
+            model_tokens={"claude-opus-4": {"input": 1200, "output": 300}},
+            model_nano_usd=40_500_000,
+        ),
+    ),
+    AttemptFinished(
+        **ATTEMPT,
+        outcome="succeeded",
+        exit_code=0,
+        reason="done",
+        result=Result(base="b" * 40, sent="c" * 40, commit="d" * 40, bundle=SHA256, patch=SHA256),
+        output=SealedOutput(sha256=SHA256, frames=12),
+    ),
+    PlanChanged(
+        org=ORG,
+        plan="free",
+        entitlements=Entitlements(
+            executions_per_month=100, vcpu_millis=2000, memory_mib=4096, duration_s=1800, concurrency=2
+        ),
+    ),
+    PeriodOpened(
+        org=ORG,
+        period="2026-11",
+        starts_at="2026-11-01T00:00:00.000000Z",
+        ends_at="2026-12-01T00:00:00.000000Z",
+        price_book=PriceBook(
+            version="free-1",
+            subscription="0",
+            included_executions=100,
+            per_execution="0",
+            per_vcpu_ms="11",
+            per_gib_ms="1",
+            per_egress_byte="0",
+            model_factor="1",
+        ),
+    ),
+)
+
+OTHER_SHAPES: tuple[Event, ...] = (
+    TaskSubmitted(
+        task=TASK,
+        org=ORG,
+        user=USER,
+        prompt=SEALED,
+        agent="shell",
+        repository=BundleRepository(sha256=SHA256),
+        body_hash=SHA256,
+    ),
+)
