@@ -1,0 +1,204 @@
+"""A task's life, told from the events of gateway, scheduler and runner in log order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
+
+from remote_claude.contracts import Event
+from remote_claude.contracts.base import Value
+from remote_claude.contracts.runner import (
+    AssignmentDeclined,
+    AttemptEvent,
+    AttemptFinished,
+    AttemptOutcome,
+    Cumulative,
+    Result,
+    SealedOutput,
+    TaskStarted,
+    UsageRecorded,
+)
+from remote_claude.contracts.scheduler import (
+    RunnerLost,
+    TaskAdmitted,
+    TaskAssigned,
+    TaskCancelled,
+    TaskFailed,
+    TaskRejected,
+    TaskRequeued,
+    TaskSucceeded,
+    TaskTimedOut,
+)
+
+State = Literal[
+    "submitted", "queued", "assigned", "running", "succeeded", "failed", "cancelled", "timed_out", "rejected"
+]
+STATES: tuple[State, ...] = get_args(State)
+TERMINAL: frozenset[State] = frozenset({"succeeded", "failed", "cancelled", "timed_out", "rejected"})
+
+
+class Attempt(Value):
+    """One attempt as far as it has come. `outcome` is None until it has finished or its runner was lost."""
+
+    number: int
+    runner: str
+    started_at: str | None = None
+    finished_at: str | None = None
+    outcome: AttemptOutcome | None = None
+    reason: str | None = None
+    exit_code: int | None = None
+    result: Result | None = None
+    output: SealedOutput | None = None
+    usage_sequence: int = 0
+    usage: Cumulative = Cumulative()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far a task is.
+
+    `attempt` is the number of the current attempt, 0 before the first. `decided` is the position of the admission
+    or the rejection, `changed` the position of the last change of `state` or `attempt`.
+    """
+
+    state: State = "submitted"
+    reason: str | None = None
+    detail: str | None = None
+    attempt: int = 0
+    exit_code: int | None = None
+    started_at: str | None = None
+    finished_at: str | None = None
+    decided: int | None = None
+    changed: int = 0
+    attempts: tuple[Attempt, ...] = ()
+
+    @property
+    def terminal(self) -> bool:
+        """The scheduler has said its last word."""
+        return self.state in TERMINAL
+
+    @property
+    def settled(self) -> bool:
+        """Terminal, and no attempt has anything more to say."""
+        return self.terminal and all(a.outcome is not None or a.started_at is None for a in self.attempts)
+
+    def get(self, number: int) -> Attempt | None:
+        """An attempt by its number."""
+        return next((a for a in self.attempts if a.number == number), None)
+
+
+def evolve(progress: Progress, event: Event, *, position: int, occurred_at: str) -> Progress:
+    """The progress after an event of the task.
+
+    What a runner says of another attempt than the current one, or after the end, is kept with its attempt and
+    changes no state.
+    """
+    match event:
+        case AttemptEvent():
+            return _attempt_says(progress, event, position, occurred_at)
+        case _ if progress.terminal:
+            return progress
+        case TaskAdmitted():
+            return replace(progress, state="queued", decided=position, changed=position)
+        case TaskRejected():
+            end = _end(progress, "rejected", position, occurred_at, event.code)
+            return replace(end, detail=event.detail, decided=position)
+        case TaskAssigned():
+            assigned = Attempt(number=event.attempt, runner=event.runner)
+            return replace(
+                progress,
+                state="assigned",
+                attempt=event.attempt,
+                exit_code=None,
+                changed=position,
+                attempts=_put(progress.attempts, assigned),
+            )
+        case TaskRequeued():
+            return replace(progress, state="queued", changed=position)
+        case RunnerLost():
+            return _lost(progress, event, occurred_at)
+        case TaskSucceeded():
+            return _end(progress, "succeeded", position, occurred_at)
+        case TaskFailed():
+            end = _end(progress, "failed", position, occurred_at, event.reason)
+            return end if event.exit_code is None else replace(end, exit_code=event.exit_code)
+        case TaskCancelled():
+            return _end(progress, "cancelled", position, occurred_at)
+        case TaskTimedOut():
+            return _end(progress, "timed_out", position, occurred_at)
+        case _:
+            return progress
+
+
+def total_usage(attempts: Sequence[Attempt]) -> Cumulative:
+    """What all attempts have used together."""
+    tokens: dict[str, dict[str, int]] = {}
+    for attempt in attempts:
+        for model, kinds in attempt.usage.model_tokens.items():
+            counts = tokens.setdefault(model, {})
+            for kind, count in kinds.items():
+                counts[kind] = counts.get(kind, 0) + count
+    return Cumulative(
+        vcpu_ms=sum(a.usage.vcpu_ms for a in attempts),
+        gib_ms=sum(a.usage.gib_ms for a in attempts),
+        egress_bytes=sum(a.usage.egress_bytes for a in attempts),
+        model_tokens=tokens,
+        model_nano_usd=sum(a.usage.model_nano_usd for a in attempts),
+    )
+
+
+def _end(progress: Progress, state: State, position: int, at: str, reason: str | None = None) -> Progress:
+    return replace(progress, state=state, reason=reason, finished_at=at, changed=position)
+
+
+def _attempt_says(progress: Progress, event: AttemptEvent, position: int, at: str) -> Progress:
+    attempt = progress.get(event.attempt)
+    if attempt is None:
+        return progress
+    current = event.attempt == progress.attempt and not progress.terminal
+    match event:
+        case TaskStarted() if attempt.outcome is None:
+            started = attempt.model_copy(update={"started_at": at})
+            progress = replace(progress, attempts=_put(progress.attempts, started))
+            if current and progress.state == "assigned":
+                first = progress.started_at or at
+                return replace(progress, state="running", started_at=first, changed=position)
+            return progress
+        case AssignmentDeclined():
+            others = tuple(a for a in progress.attempts if a.number != event.attempt)
+            return replace(progress, attempts=others)
+        case UsageRecorded() if event.sequence > attempt.usage_sequence:
+            used = attempt.model_copy(update={"usage_sequence": event.sequence, "usage": event.cumulative})
+            return replace(progress, attempts=_put(progress.attempts, used))
+        case AttemptFinished() if attempt.outcome == "lost":
+            late = attempt.model_copy(update={"output": event.output})
+            return replace(progress, attempts=_put(progress.attempts, late))
+        case AttemptFinished():
+            finished = attempt.model_copy(
+                update={
+                    "finished_at": at,
+                    "outcome": event.outcome,
+                    "reason": event.reason,
+                    "exit_code": event.exit_code,
+                    "result": event.result,
+                    "output": event.output,
+                }
+            )
+            progress = replace(progress, attempts=_put(progress.attempts, finished))
+            return replace(progress, exit_code=event.exit_code) if current else progress
+        case _:
+            return progress
+
+
+def _lost(progress: Progress, event: RunnerLost, at: str) -> Progress:
+    attempt = progress.get(event.attempt)
+    if attempt is None or attempt.outcome is not None:
+        return progress
+    lost = attempt.model_copy(update={"outcome": "lost", "reason": event.reason, "finished_at": at})
+    return replace(progress, attempts=_put(progress.attempts, lost))
+
+
+def _put(attempts: tuple[Attempt, ...], attempt: Attempt) -> tuple[Attempt, ...]:
+    """With this attempt in the place of the one of its number, in order of numbers."""
+    return tuple(sorted((*(a for a in attempts if a.number != attempt.number), attempt), key=lambda a: a.number))

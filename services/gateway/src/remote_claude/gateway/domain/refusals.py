@@ -1,0 +1,101 @@
+"""What the gateway refuses, by stable code. The edge maps each to an HTTP status; `detail` says what to do next."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class Refusal(Exception):
+    """An expected refusal. `extra` are further fields of the problem document."""
+
+    code: ClassVar[str]
+
+    def __init__(self, detail: str, **extra: Any) -> None:
+        super().__init__(detail)
+        self.detail, self.extra = detail, extra
+
+
+class TaskNotFound(Refusal):
+    """Unknown, or another organisation's: nobody can tell which."""
+
+    code = "task_not_found"
+
+    def __init__(self, task: str) -> None:
+        super().__init__(f"There is no task {task[:64]!r}. `GET /v1/tasks` lists yours.")
+
+
+class TaskAlreadyFinished(Refusal):
+    code = "task_already_finished"
+
+    def __init__(self, state: str) -> None:
+        super().__init__(f"The task has ended already: it is {state}. There is nothing to cancel.", state=state)
+
+
+class IdempotencyKeyReused(Refusal):
+    code = "idempotency_key_reused"
+
+    def __init__(self, task: str) -> None:
+        super().__init__(
+            f"This Idempotency-Key has submitted {task} with another body. Use a new key for a new task.", task=task
+        )
+
+
+class UnknownAgent(Refusal):
+    code = "unknown_agent"
+
+    def __init__(self, agent: str, known: list[str]) -> None:
+        super().__init__(f"There is no agent {agent!r}. Known: {', '.join(known)}.", known=known)
+
+
+class AgentUnavailable(Refusal):
+    code = "agent_unavailable"
+
+    def __init__(self, agent: str, offered: list[str]) -> None:
+        how = HOW_TO_OFFER.get(agent, "Ask the operator for a runner that offers it.")
+        what = ", ".join(offered) or "none"
+        super().__init__(f"No runner offers the agent {agent!r}. Offered: {what}. {how}", offered=offered)
+
+
+HOW_TO_OFFER = {
+    "claude": "Set ANTHROPIC_API_KEY in the environment that the runner is started in, and start it again.",
+    "noop": "The operator has to allow it on the runner.",
+}
+
+
+class RepositoryUrlRefused(Refusal):
+    code = "repository_url_refused"
+
+
+class BundleNotFound(Refusal):
+    code = "bundle_not_found"
+
+    def __init__(self, sha256: str) -> None:
+        super().__init__(f"There is no upload {sha256}. Send it first: `PUT /v1/blobs/{sha256}`.")
+
+
+class NoResult(Refusal):
+    code = "no_result"
+
+
+class InvalidCursor(Refusal):
+    code = "invalid_cursor"
+
+    def __init__(self) -> None:
+        super().__init__("This cursor was not made here. Send one of an earlier answer, or none to begin anew.")
+
+
+class NotCaughtUp(Refusal):
+    code = "not_caught_up"
+
+    def __init__(self, position: int, as_of: int) -> None:
+        super().__init__(
+            f"The view is at position {as_of} and did not reach {position} in time. Ask again in a moment.",
+            as_of=as_of,
+        )
+
+
+class Stale(Refusal):
+    code = "stale"
+
+    def __init__(self) -> None:
+        super().__init__("The event log has shown no sign of life for too long to trust what is known here. Ask again.")

@@ -1,0 +1,120 @@
+"""The task as the gateway owns it: what its user has asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import assert_never
+
+from remote_claude.contracts import Event, Sealed
+from remote_claude.contracts.gateway import Repository, TaskCancellationRequested, TaskSubmitted
+from remote_claude.gateway.domain.refusals import IdempotencyKeyReused, TaskNotFound
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubmitTask:
+    """`body_hash` is a keyed fingerprint of the body as it was asked."""
+
+    task: str
+    org: str
+    user: str
+    prompt: Sealed
+    agent: str
+    repository: Repository | None
+    max_attempts: int
+    timeout_s: int | None
+    priority: int
+    labels: Sealed | None
+    body_hash: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestCancellation:
+    task: str
+    org: str
+    user: str
+
+
+Command = SubmitTask | RequestCancellation
+
+
+@dataclass(frozen=True, slots=True)
+class NotSubmitted:
+    """Nothing is known of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    body_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class CancellationRequested:
+    body_hash: str
+
+
+State = NotSubmitted | Submitted | CancellationRequested
+
+initial_state: State = NotSubmitted()
+
+
+def decide(command: Command, state: State) -> list[Event]:
+    """What is to be recorded; nothing when it has been said before.
+
+    Raises `IdempotencyKeyReused`, `TaskNotFound`.
+    """
+    match command:
+        case SubmitTask():
+            return _submit(command, state)
+        case RequestCancellation():
+            return _request_cancellation(command, state)
+        case _:
+            assert_never(command)
+
+
+def evolve(state: State, event: Event) -> State:
+    """The state after an event; one that says nothing here changes nothing."""
+    match event:
+        case TaskSubmitted():
+            return Submitted(event.body_hash)
+        case TaskCancellationRequested() if isinstance(state, Submitted):
+            return CancellationRequested(state.body_hash)
+        case _:
+            return state
+
+
+def _submit(command: SubmitTask, state: State) -> list[Event]:
+    match state:
+        case NotSubmitted():
+            return [
+                TaskSubmitted(
+                    task=command.task,
+                    org=command.org,
+                    user=command.user,
+                    prompt=command.prompt,
+                    agent=command.agent,
+                    repository=command.repository,
+                    max_attempts=command.max_attempts,
+                    timeout_s=command.timeout_s,
+                    priority=command.priority,
+                    labels=command.labels,
+                    body_hash=command.body_hash,
+                )
+            ]
+        case Submitted(body_hash) | CancellationRequested(body_hash):
+            if body_hash != command.body_hash:
+                raise IdempotencyKeyReused(command.task)
+            return []
+        case _:
+            assert_never(state)
+
+
+def _request_cancellation(command: RequestCancellation, state: State) -> list[Event]:
+    match state:
+        case NotSubmitted():
+            raise TaskNotFound(command.task)
+        case Submitted():
+            return [TaskCancellationRequested(task=command.task, org=command.org, user=command.user)]
+        case CancellationRequested():
+            return []
+        case _:
+            assert_never(state)

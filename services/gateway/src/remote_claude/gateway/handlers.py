@@ -1,0 +1,163 @@
+"""Load, decide, append: the two things that can be asked of a task."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import uuid_utils
+
+from remote_claude.eventsourcing.events import Clock, NewEvent, stream_id, timestamp
+from remote_claude.eventsourcing.log import ConcurrencyConflict, EventLog
+from remote_claude.gateway.domain import task as domain
+from remote_claude.gateway.domain.lifecycle import Progress
+from remote_claude.gateway.domain.refusals import TaskAlreadyFinished
+from remote_claude.gateway.domain.task import RequestCancellation, SubmitTask
+from remote_claude.gateway.projections.queries import TaskQueries
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What the scheduler said of a submission. `code` and `detail` are set when it was rejected."""
+
+    position: int
+    code: str | None = None
+    detail: str | None = None
+
+
+class Decisions:
+    """Those who wait for the scheduler's word on a task. Fed by the consumer of the log."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, set[asyncio.Future[Decision]]] = {}
+        self.position = 0
+        """Every decision up to here has been told to whoever waited for it."""
+
+    @contextlib.contextmanager
+    def expected(self, task: str) -> Iterator[asyncio.Future[Decision]]:
+        """A future of the decision, if it comes from here on."""
+        future: asyncio.Future[Decision] = asyncio.get_running_loop().create_future()
+        futures = self._waiting.setdefault(task, set())
+        futures.add(future)
+        try:
+            yield future
+        finally:
+            futures.discard(future)
+            if not futures:
+                self._waiting.pop(task, None)
+
+    def tell(self, task: str, decision: Decision) -> None:
+        """Wake those who wait for it."""
+        for future in self._waiting.get(task, ()):
+            if not future.done():
+                future.set_result(decision)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submission:
+    """What became of a submission. `decision` is None when none was seen in time; the task stands all the same."""
+
+    task: str
+    position: int
+    decision: Decision | None
+
+
+class TaskHandlers:
+    """Handles the commands of the task resource."""
+
+    def __init__(
+        self, log: EventLog, decisions: Decisions, queries: TaskQueries, clock: Clock, admission_wait_s: float
+    ) -> None:
+        self._log, self._decisions, self._queries, self._clock = log, decisions, queries, clock
+        self._admission_wait_s = admission_wait_s
+
+    async def submit(self, command: SubmitTask, traceparent: str | None = None) -> Submission:
+        """Record the task and wait for the scheduler's decision. The same submission again gets the same answer.
+
+        Raises `IdempotencyKeyReused`, `LogUnavailable`.
+        """
+        stream = _stream(command)
+        [event] = domain.decide(command, domain.initial_state)
+        deadline = asyncio.get_running_loop().time() + self._admission_wait_s
+        with self._decisions.expected(command.task) as decision:
+            try:
+                position = await self._log.append(
+                    stream, [self._new(event, command.task, traceparent)], expected_position=0
+                )
+            except ConcurrencyConflict:
+                position = await self._submitted_before(command, stream)
+                if (told := await self._decided_before(command)) is not None:
+                    return Submission(task=command.task, position=position, decision=told)
+            left = max(0.0, deadline - asyncio.get_running_loop().time())
+            await asyncio.wait([decision], timeout=left)
+            return Submission(
+                task=command.task, position=position, decision=decision.result() if decision.done() else None
+            )
+
+    async def request_cancellation(
+        self, command: RequestCancellation, traceparent: str | None = None
+    ) -> tuple[Progress, int]:
+        """Ask the scheduler to end the task. Returns the progress known so far, and the request's position.
+
+        A task that was cancelled before is answered the same again. Raises `TaskNotFound`, `TaskAlreadyFinished`,
+        `LogUnavailable`.
+        """
+        stream = _stream(command)
+        while True:
+            state, position = await self._load(stream)
+            events = domain.decide(command, state)
+            await self._queries.caught_up(position, self._admission_wait_s)
+            row, _ = await self._queries.get(command.org, command.task)
+            if row.progress.terminal:
+                if row.progress.state != "cancelled":
+                    raise TaskAlreadyFinished(row.progress.state)
+                return row.progress, row.progress.changed
+            if not events:
+                return row.progress, position
+            new = [self._new(event, command.task, traceparent) for event in events]
+            try:
+                return row.progress, await self._log.append(stream, new, expected_position=position)
+            except ConcurrencyConflict:
+                continue
+
+    async def _submitted_before(self, command: SubmitTask, stream: str) -> int:
+        """The position of the first submission; raises `IdempotencyKeyReused` when it had another body."""
+        history = await self._log.read_stream(stream)
+        state = domain.initial_state
+        for recorded in history:
+            state = domain.evolve(state, recorded.event)
+        domain.decide(command, state)
+        return history[0].position
+
+    async def _decided_before(self, command: SubmitTask) -> Decision | None:
+        """The decision, if it was made before this request began to wait for it."""
+        await self._queries.caught_up(self._decisions.position, self._admission_wait_s)
+        row, _ = await self._queries.get(command.org, command.task)
+        progress = row.progress
+        if progress.decided is None:
+            return None
+        if progress.state == "rejected":
+            return Decision(position=progress.decided, code=progress.reason, detail=progress.detail)
+        return Decision(position=progress.decided)
+
+    async def _load(self, stream: str) -> tuple[domain.State, int]:
+        state, position = domain.initial_state, 0
+        for recorded in await self._log.read_stream(stream):
+            state, position = domain.evolve(state, recorded.event), recorded.position
+        return state, position
+
+    def _new(self, event: object, task: str, traceparent: str | None) -> NewEvent:
+        return NewEvent(
+            event=event,
+            event_id=str(uuid_utils.uuid7()),
+            occurred_at=timestamp(self._clock()),
+            subject=task,
+            correlation_id=task,
+            traceparent=traceparent,
+        )
+
+
+def _stream(command: SubmitTask | RequestCancellation) -> str:
+    return stream_id("gateway", command.org, "task", command.task)

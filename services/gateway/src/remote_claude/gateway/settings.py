@@ -1,0 +1,44 @@
+"""What the gateway has to be told, from the environment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field, Json
+
+PREFIX = "RCLAUDE_GATEWAY_"
+
+
+class GatewaySettings(BaseModel):
+    """Each field is read from `RCLAUDE_GATEWAY_<FIELD>`; durations are in seconds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    admission_wait_s: float = Field(default=2, ge=0)
+    """How long a submission waits for the scheduler's decision before it is answered with 202."""
+    position_wait_s: float = Field(default=5, ge=0)
+    """How long a read waits for `?min_position=`."""
+    stale_after_s: float = Field(default=10, gt=0)
+    """Reads are refused once the log has shown no sign of life for so long."""
+    max_bundle_mib: int = Field(default=512, ge=1)
+    """The largest upload."""
+    heartbeat_s: float = Field(default=5, gt=0)
+    """How often an open stream gets a heartbeat."""
+    watcher_queue_kib: int = Field(default=4096, ge=1)
+    """How much output may wait for one socket before it is closed as too slow."""
+    watcher_stall_s: float = Field(default=30, gt=0)
+    """How long one write to a socket may take before it is closed as too slow."""
+    routes: Json[dict[str, str]] = Field(default_factory=dict, validate_default=False)
+    """Where services run apart: path prefix to the base URL of its owner, as JSON."""
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Self:
+        """Read what is set; an unknown name under the prefix is an error, not silence."""
+        return cls.model_validate(
+            {
+                name.removeprefix(PREFIX).lower(): value
+                for name, value in environment.items()
+                if name.startswith(PREFIX)
+            }
+        )
