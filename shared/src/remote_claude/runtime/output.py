@@ -7,18 +7,21 @@ Frames of an attempt are numbered from 1 without a gap; the append is guarded on
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+import contextlib
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
 from nats.js.api import ConsumerConfig, DeliverPolicy
 from nats.js.errors import APIError
 
 STREAM = "OUTPUT"
 WRONG_LAST_SEQUENCE = 10071
+LOOKS_AGAIN_S = 0.5
 
 
 class OutputConflict(Exception):
@@ -57,21 +60,32 @@ class OutputStream:
             if (chunk := _chunk(message)).first + len(chunk.frames) - 1 > after
         ]
 
-    async def follow(self) -> AsyncIterator[OutputChunk]:
-        """Every chunk of every attempt from now on, in order; for one fan-out per process. Never ends by itself."""
-        arrived: asyncio.Queue[Msg] = asyncio.Queue()
-        subscription = await self._js.subscribe(
-            "out.>",
-            stream=STREAM,
-            cb=arrived.put,
-            ordered_consumer=True,
-            config=ConsumerConfig(deliver_policy=DeliverPolicy.NEW),
-        )
-        try:
-            while True:
-                yield _chunk(await arrived.get())
-        finally:
-            await subscription.unsubscribe()
+    async def follow(self) -> AsyncGenerator[OutputChunk | None, None]:
+        """Every chunk of every attempt from now on, in order; for one fan-out per process. Never ends by itself.
+
+        None means that what is written from here on will come. It is the first thing that comes, and comes again
+        after the broker was lost: what was written in between has to be read.
+        """
+        while True:
+            arrived: asyncio.Queue[Msg] = asyncio.Queue()
+            epoch = self._nats.stats["reconnects"]
+            subscription = await self._js.subscribe(
+                "out.>",
+                stream=STREAM,
+                cb=arrived.put,
+                ordered_consumer=True,
+                config=ConsumerConfig(deliver_policy=DeliverPolicy.NEW),
+            )
+            try:
+                yield None
+                while self._nats.stats["reconnects"] == epoch:
+                    with contextlib.suppress(TimeoutError):
+                        yield _chunk(await asyncio.wait_for(arrived.get(), LOOKS_AGAIN_S))
+                    while not arrived.empty():
+                        yield _chunk(arrived.get_nowait())
+            finally:
+                with contextlib.suppress(NatsError):
+                    await subscription.unsubscribe()
 
     async def publish(self, subject: str, data: bytes, expected: int) -> int:
         """One guarded write; returns its sequence. Raises `OutputConflict`."""

@@ -96,6 +96,10 @@ class TaskHandlers:
                 task=command.task, position=position, decision=decision.result() if decision.done() else None
             )
 
+    async def is_submitted(self, org: str, task: str) -> bool:
+        """Whether there is such a task already."""
+        return bool(await self._log.read_stream(stream_id("gateway", org, "task", task)))
+
     async def request_cancellation(
         self, command: RequestCancellation, traceparent: str | None = None
     ) -> tuple[Progress, int]:

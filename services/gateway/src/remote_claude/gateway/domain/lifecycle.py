@@ -201,4 +201,6 @@ def _lost(progress: Progress, event: RunnerLost, at: str) -> Progress:
 
 def _put(attempts: tuple[Attempt, ...], attempt: Attempt) -> tuple[Attempt, ...]:
     """With this attempt in the place of the one of its number, in order of numbers."""
-    return tuple(sorted((*(a for a in attempts if a.number != attempt.number), attempt), key=lambda a: a.number))
+    return tuple(
+        sorted((*(a for a in attempts if a.number != attempt.number), attempt), key=lambda a: a.number)
+    )

@@ -28,7 +28,9 @@ class TaskAlreadyFinished(Refusal):
     code = "task_already_finished"
 
     def __init__(self, state: str) -> None:
-        super().__init__(f"The task has ended already: it is {state}. There is nothing to cancel.", state=state)
+        super().__init__(
+            f"The task has ended already: it is {state}. There is nothing to cancel.", state=state
+        )
 
 
 class IdempotencyKeyReused(Refusal):
@@ -36,7 +38,8 @@ class IdempotencyKeyReused(Refusal):
 
     def __init__(self, task: str) -> None:
         super().__init__(
-            f"This Idempotency-Key has submitted {task} with another body. Use a new key for a new task.", task=task
+            f"This Idempotency-Key has submitted {task} with another body. Use a new key for a new task.",
+            task=task,
         )
 
 
@@ -81,7 +84,9 @@ class InvalidCursor(Refusal):
     code = "invalid_cursor"
 
     def __init__(self) -> None:
-        super().__init__("This cursor was not made here. Send one of an earlier answer, or none to begin anew.")
+        super().__init__(
+            "This cursor was not made here. Send one of an earlier answer, or none to begin anew."
+        )
 
 
 class NotCaughtUp(Refusal):
@@ -98,4 +103,6 @@ class Stale(Refusal):
     code = "stale"
 
     def __init__(self) -> None:
-        super().__init__("The event log has shown no sign of life for too long to trust what is known here. Ask again.")
+        super().__init__(
+            "The event log has shown no sign of life for too long to trust what is known here. Ask again."
+        )

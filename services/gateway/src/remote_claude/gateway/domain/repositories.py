@@ -21,7 +21,9 @@ def check_url(url: str) -> None:
         host = parts.hostname or ""
         _ = parts.port
     except ValueError:
-        raise RepositoryUrlRefused("This is not a URL. Send one such as https://host/owner/name.git.") from None
+        raise RepositoryUrlRefused(
+            "This is not a URL. Send one such as https://host/owner/name.git."
+        ) from None
     if parts.scheme not in SCHEMES:
         raise RepositoryUrlRefused(
             "The URL has to begin with https, http, ssh or git. A repository on your disk is sent as a bundle: "
@@ -29,4 +31,6 @@ def check_url(url: str) -> None:
         )
     named = HOST.fullmatch(f"[{host}]" if ":" in host else host) and len(parts.path) > 1
     if not named or (parts.username or "").startswith("-"):
-        raise RepositoryUrlRefused("The URL has to name a host and a repository: https://host/owner/name.git.")
+        raise RepositoryUrlRefused(
+            "The URL has to name a host and a repository: https://host/owner/name.git."
+        )

@@ -8,52 +8,51 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-from psycopg import AsyncConnection
 from psycopg.rows import dict_row
-from psycopg_pool import AsyncConnectionPool
-from remote_claude.eventsourcing.projector import Projector
+from pydantic import TypeAdapter
 
 from remote_claude.contracts import Sealed
 from remote_claude.contracts.gateway import Repository
+from remote_claude.eventsourcing.projector import Projector
+from remote_claude.eventsourcing.schemas import Pool
 from remote_claude.gateway.domain.lifecycle import Progress, State
 from remote_claude.gateway.domain.refusals import InvalidCursor, NotCaughtUp, TaskNotFound
-from remote_claude.gateway.projections.tasks import NAME, REPOSITORY, progress_of
+from remote_claude.gateway.projections.tasks import progress_of
 
-SCHEMA = NAME
 CONNECTION_TIMEOUT_S = 5
+LAST_POSITION = 2**63 - 1
 
-ONE = f"""
-SELECT c.position AS as_of, t.* FROM {SCHEMA}.checkpoint c
-LEFT JOIN {SCHEMA}.tasks t ON t.org = %(org)s AND t.task = %(task)s
-"""  # noqa: S608  # the schema's name is a constant
-PAGE = f"""
-SELECT c.position AS as_of, t.* FROM {SCHEMA}.checkpoint c
+ONE = """
+SELECT c.position AS as_of, t.*, s.*, t.position AS position, t.task AS found FROM gateway_tasks.checkpoint c
+LEFT JOIN (gateway_tasks.task t JOIN gateway_tasks.submission s USING (task)) ON org = %(org)s AND t.task = %(task)s
+"""
+PAGE = """
+SELECT c.position AS as_of, t.*, s.*, t.position AS position, t.task AS found FROM gateway_tasks.checkpoint c
 LEFT JOIN LATERAL (
-    SELECT * FROM {SCHEMA}.tasks
-    WHERE org = %(org)s AND position < %(before)s {{state}}
+    SELECT * FROM gateway_tasks.task WHERE org = %(org)s AND position < %(before)s {state}
     ORDER BY position DESC LIMIT %(limit)s
-) t ON true ORDER BY t.position DESC
-"""  # noqa: S608
-EVENTS = f"""
-SELECT c.position AS as_of, e.* FROM {SCHEMA}.checkpoint c
+) t ON true LEFT JOIN gateway_tasks.submission s USING (task) ORDER BY t.position DESC
+"""
+EVENTS = """
+SELECT c.position AS as_of, e.*, e.position AS found FROM gateway_tasks.checkpoint c
 LEFT JOIN LATERAL (
-    SELECT position, event_id, type, version, occurred_at, data FROM {SCHEMA}.events
+    SELECT position, event_id, type, version, occurred_at, data FROM gateway_tasks.event
     WHERE task = %(task)s AND org = %(org)s AND position > %(after)s
     ORDER BY position LIMIT %(limit)s
 ) e ON true ORDER BY e.position
-"""  # noqa: S608
-LAST_POSITION = 2**63 - 1
+"""
+
+REPOSITORY: TypeAdapter[Repository | None] = TypeAdapter(Repository | None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TaskRow:
-    """A task as the view has it; texts are sealed."""
+class Task:
+    """A task as the view has it; texts are sealed. `position` is that of its submission."""
 
     task: str
     org: str
-    submitted_by: str
     position: int
+    submitted_by: str
     submitted_at: str
     agent: str
     prompt: Sealed
@@ -66,7 +65,7 @@ class TaskRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EventRow:
+class TaskEvent:
     """An event of a task, without its sealed texts."""
 
     position: int
@@ -83,7 +82,7 @@ class TaskQueries:
     `projector` gives the view's projector, which says how far the view is.
     """
 
-    def __init__(self, pool: AsyncConnectionPool[AsyncConnection[Any]], projector: Callable[[], Projector]) -> None:
+    def __init__(self, pool: Pool, projector: Callable[[], Projector]) -> None:
         self._pool, self._projector = pool, projector
 
     async def caught_up(self, position: int, timeout: float) -> None:
@@ -92,56 +91,60 @@ class TaskQueries:
         if not await projector.wait_for(position, timeout):
             raise NotCaughtUp(position, projector.position)
 
-    async def get(self, org: str, task: str) -> tuple[TaskRow, int]:
+    async def get(self, org: str, task: str) -> tuple[Task, int]:
         """A task and `as_of`. Raises `TaskNotFound`."""
-        rows, as_of = await self._rows(ONE, {"org": org, "task": task}, key="task")
+        rows, as_of = await self._rows(ONE, {"org": org, "task": task})
         if not rows:
             raise TaskNotFound(task)
         return _task(rows[0]), as_of
 
     async def page(
         self, org: str, state: State | None, limit: int, cursor: str | None
-    ) -> tuple[list[TaskRow], str | None, int]:
+    ) -> tuple[list[Task], str | None, int]:
         """Tasks, newest first; the cursor of what follows, if anything does; `as_of`. Raises `InvalidCursor`."""
         before = _decode(cursor) if cursor is not None else LAST_POSITION
         query = PAGE.format(state="AND state = %(state)s" if state else "")
         parameters = {"org": org, "before": before, "state": state, "limit": limit + 1}
-        rows, as_of = await self._rows(query, parameters, key="task")
+        rows, as_of = await self._rows(query, parameters)
         tasks = [_task(row) for row in rows[:limit]]
         return tasks, _encode(tasks[-1]) if len(rows) > limit else None, as_of
 
-    async def events(self, org: str, task: str, after: int, limit: int) -> tuple[list[EventRow], int]:
+    async def events(self, org: str, task: str, after: int, limit: int) -> tuple[list[TaskEvent], int]:
         """The events of a task after a position, in order, and `as_of`."""
         parameters = {"org": org, "task": task, "after": after, "limit": limit}
-        rows, as_of = await self._rows(EVENTS, parameters, key="position")
-        return [EventRow(**row | {"data": orjson.loads(row["data"])}) for row in rows], as_of
+        rows, as_of = await self._rows(EVENTS, parameters)
+        return [TaskEvent(**row) for row in rows], as_of
 
-    async def _rows(self, query: str, parameters: dict[str, Any], *, key: str) -> tuple[list[dict[str, Any]], int]:
-        """The rows, and the position that they reflect: the checkpoint beside them, or what was applied before."""
+    async def _rows(self, query: str, parameters: dict[str, Any]) -> tuple[list[dict[str, Any]], int]:
+        """What was found, and the position that it reflects: the checkpoint beside it, or what was applied before."""
         applied = self._projector().position
         async with (
             self._pool.connection(CONNECTION_TIMEOUT_S) as connection,
             connection.cursor(row_factory=dict_row) as cursor,
         ):
-            await cursor.execute(query, parameters)
+            # Not prepared: a rebuild may change the columns under a prepared statement.
+            await cursor.execute(query.encode(), parameters, prepare=False)
             rows = await cursor.fetchall()
         as_of = max(applied, rows[0]["as_of"])
+        found = []
         for row in rows:
             del row["as_of"]
-        return [row for row in rows if row[key] is not None], as_of
+            if row.pop("found") is not None:
+                found.append(row)
+        return found, as_of
 
 
-def _task(row: dict[str, Any]) -> TaskRow:
-    return TaskRow(
+def _task(row: dict[str, Any]) -> Task:
+    return Task(
         task=row["task"],
         org=row["org"],
-        submitted_by=row["submitted_by"],
         position=row["position"],
+        submitted_by=row["submitted_by"],
         submitted_at=row["submitted_at"],
         agent=row["agent"],
-        prompt=Sealed.model_validate_json(row["prompt"]),
-        repository=REPOSITORY.validate_json(row["repository"]) if row["repository"] else None,
-        labels=Sealed.model_validate_json(row["labels"]) if row["labels"] else None,
+        prompt=Sealed.model_validate(row["prompt"]),
+        repository=REPOSITORY.validate_python(row["repository"]),
+        labels=Sealed.model_validate(row["labels"]) if row["labels"] else None,
         max_attempts=row["max_attempts"],
         timeout_s=row["timeout_s"],
         priority=row["priority"],
@@ -149,15 +152,16 @@ def _task(row: dict[str, Any]) -> TaskRow:
     )
 
 
-def _encode(task: TaskRow) -> str:
+def _encode(task: Task) -> str:
     return urlsafe_b64encode(f"{task.position}/{task.task}".encode()).decode().rstrip("=")
 
 
 def _decode(cursor: str) -> int:
     try:
-        position, _, task = urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode().partition("/")
-        if not task or not 0 < int(position) <= LAST_POSITION:
-            raise InvalidCursor
-        return int(position)
+        text = urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
     except (NotBase64, ValueError):
         raise InvalidCursor from None
+    position, _, task = text.partition("/")
+    if not task or not position.isascii() or not position.isdigit() or len(position) > 18:
+        raise InvalidCursor
+    return int(position)

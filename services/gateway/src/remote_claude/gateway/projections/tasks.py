@@ -1,18 +1,21 @@
-"""The view `gateway_tasks`: one row per task, and an index of each task's events. Keeps ciphertext, reads none."""
+"""The view `gateway_tasks`: how far each task is, what was submitted, and each task's events. Reads no ciphertext."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import fields
 from typing import Any, ClassVar
 
 import orjson
 from psycopg import AsyncConnection
 from pydantic import TypeAdapter
-from sqlalchemy import BigInteger, Column, Index, Integer, MetaData, Table, Text
+from sqlalchemy import BigInteger, Index, MetaData
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import registry
+from sqlmodel import Field, SQLModel
 
 from remote_claude.contracts import Event
-from remote_claude.contracts.gateway import Repository, TaskCancellationRequested, TaskSubmitted
+from remote_claude.contracts.gateway import TaskCancellationRequested, TaskSubmitted
 from remote_claude.contracts.runner import AssignmentDeclined, AttemptFinished, TaskStarted, UsageRecorded
 from remote_claude.contracts.scheduler import (
     RunnerLost,
@@ -26,10 +29,9 @@ from remote_claude.contracts.scheduler import (
     TaskTimedOut,
 )
 from remote_claude.eventsourcing.events import RecordedEvent
+from remote_claude.eventsourcing.tables import append, load, upsert
 from remote_claude.eventsourcing.views import View
 from remote_claude.gateway.domain.lifecycle import Attempt, Progress, evolve
-
-NAME = "gateway_tasks"
 
 FOLDED: tuple[type[Event], ...] = (
     TaskSubmitted, TaskCancellationRequested,
@@ -39,160 +41,111 @@ FOLDED: tuple[type[Event], ...] = (
 )  # fmt: skip
 
 ATTEMPTS: TypeAdapter[tuple[Attempt, ...]] = TypeAdapter(tuple[Attempt, ...])
-REPOSITORY: TypeAdapter[Repository] = TypeAdapter(Repository)
-
-TABLES = MetaData()
-
-TASKS = Table(
-    "tasks",
-    TABLES,
-    Column("task", Text, primary_key=True),
-    Column("org", Text, nullable=False),
-    Column("submitted_by", Text, nullable=False),
-    Column("position", BigInteger, nullable=False),
-    Column("submitted_at", Text, nullable=False),
-    Column("agent", Text, nullable=False),
-    Column("prompt", Text, nullable=False),
-    Column("repository", Text),
-    Column("labels", Text),
-    Column("max_attempts", Integer, nullable=False),
-    Column("timeout_s", Integer),
-    Column("priority", Integer, nullable=False),
-    Column("state", Text, nullable=False),
-    Column("reason", Text),
-    Column("detail", Text),
-    Column("attempt", Integer, nullable=False),
-    Column("exit_code", Integer),
-    Column("started_at", Text),
-    Column("finished_at", Text),
-    Column("decided", BigInteger),
-    Column("changed", BigInteger, nullable=False),
-    Column("attempts", Text, nullable=False),
-    Index("tasks_by_org", "org", "position"),
-    Index("tasks_by_state", "org", "state", "position"),
-)
-
-EVENTS = Table(
-    "events",
-    TABLES,
-    Column("task", Text, primary_key=True),
-    Column("position", BigInteger, primary_key=True),
-    Column("org", Text, nullable=False),
-    Column("event_id", Text, nullable=False),
-    Column("type", Text, nullable=False),
-    Column("version", Integer, nullable=False),
-    Column("occurred_at", Text, nullable=False),
-    Column("data", Text, nullable=False),
-)
-
-PROGRESS = ("state", "reason", "detail", "attempt", "exit_code", "started_at", "finished_at", "decided", "changed", "attempts")  # fmt: skip
-ARRAYS = {"TEXT": "text[]", "BIGINT": "bigint[]", "INTEGER": "int[]"}
+PROGRESS = tuple(field.name for field in fields(Progress))
 
 
-def _unnest(table: Table, columns: Sequence[str]) -> str:
-    """`unnest` of one array per column, to write many rows with one statement."""
-    return "unnest(" + ", ".join(f"%s::{ARRAYS[str(table.c[name].type)]}" for name in columns) + ")"
+class Tables(SQLModel, registry=registry()):
+    """The tables of this view, apart from every other view's."""
 
 
-def _insert(table: Table) -> str:
-    columns = [column.name for column in table.columns]
-    return f"INSERT INTO {table.name} ({', '.join(columns)}) SELECT * FROM {_unnest(table, columns)}"  # noqa: S608  # names are constants of this module
+class TaskRow(Tables, table=True):
+    """How far a task is: what changes. `position` is that of its submission."""
 
-
-INSERT_TASKS, INSERT_EVENTS = _insert(TASKS), _insert(EVENTS)
-SELECT_PROGRESS = f"SELECT task, org, {', '.join(PROGRESS)} FROM tasks WHERE task = ANY(%s)"  # noqa: S608
-UPDATE_PROGRESS = (
-    f"UPDATE tasks SET {', '.join(f'{name} = new.{name}' for name in PROGRESS)} "  # noqa: S608
-    f"FROM {_unnest(TASKS, ('task', *PROGRESS))} AS new(task, {', '.join(PROGRESS)}) WHERE tasks.task = new.task"
-)
-
-
-@dataclass(slots=True)
-class _Row:
-    """A task while its batch is folded; `first` is set when it begins in this batch."""
-
+    __tablename__ = "task"
+    __table_args__ = (
+        Index("task_by_org", "org", "position"),
+        Index("task_by_state", "org", "state", "position"),
+    )
+    task: str = Field(primary_key=True)
     org: str
-    progress: Progress
-    changed: bool = False
-    first: tuple[Any, ...] | None = None
+    position: int = Field(sa_type=BigInteger)
+    state: str
+    reason: str | None
+    detail: str | None
+    attempt: int
+    exit_code: int | None
+    started_at: str | None
+    finished_at: str | None
+    decided: int | None = Field(sa_type=BigInteger)
+    changed: int = Field(sa_type=BigInteger)
+    attempts: list[Any] = Field(sa_type=JSONB)
 
 
-@dataclass(slots=True)
-class _Batch:
-    rows: dict[str, _Row] = field(default_factory=dict)
-    index: list[tuple[Any, ...]] = field(default_factory=list)
+class SubmissionRow(Tables, table=True):
+    """What was submitted: never changes."""
 
-    def fold(self, recorded: RecordedEvent) -> None:
-        event = recorded.event
-        if isinstance(event, TaskSubmitted):
-            progress = Progress(changed=recorded.position)
-            self.rows[event.task] = _Row(event.org, progress, first=_submission(event, recorded))
-        row = self.rows.get(event.task)
-        if row is None or row.org != event.org:
-            return
-        progress = evolve(
-            row.progress, event, position=recorded.position, occurred_at=recorded.occurred_at
-        )
-        row.changed = row.changed or progress is not row.progress
-        row.progress = progress
-        self.index.append(
-            (
-                event.task,
-                recorded.position,
-                event.org,
-                recorded.event_id,
-                recorded.type,
-                recorded.version,
-                recorded.occurred_at,
-                orjson.dumps(without_ciphertext(orjson.loads(recorded.data))).decode(),
-            )
-        )
+    __tablename__ = "submission"
+    task: str = Field(primary_key=True)
+    submitted_by: str
+    submitted_at: str
+    agent: str
+    prompt: dict[str, Any] = Field(sa_type=JSONB)
+    repository: dict[str, Any] | None = Field(sa_type=JSONB)
+    labels: dict[str, Any] | None = Field(sa_type=JSONB)
+    max_attempts: int
+    timeout_s: int | None
+    priority: int
+
+
+class EventRow(Tables, table=True):
+    """An event that concerns a task, without its sealed texts."""
+
+    __tablename__ = "event"
+    task: str = Field(primary_key=True)
+    position: int = Field(sa_type=BigInteger, primary_key=True)
+    org: str
+    event_id: str
+    type: str
+    version: int
+    occurred_at: str
+    data: dict[str, Any] = Field(sa_type=JSONB)
 
 
 class TasksView(View):
-    """Folds a batch with one read, one insert and one update of tasks, and one insert into the index."""
+    """Folds a batch with one read and one write of its tasks; what was submitted and the events are only added."""
 
-    name: ClassVar[str] = NAME
+    name: ClassVar[str] = "gateway_tasks"
     version: ClassVar[int] = 1
-    tables: ClassVar[MetaData] = TABLES
+    tables: ClassVar[MetaData] = Tables.metadata
     handles: ClassVar[frozenset[str]] = frozenset(event.type for event in FOLDED)
 
     async def apply(self, connection: AsyncConnection[Any], events: Sequence[RecordedEvent]) -> None:
-        batch = _Batch()
-        begun = {recorded.event.task for recorded in events if recorded.type == TaskSubmitted.type}
-        before = {recorded.event.task for recorded in events} - begun
-        if before:
-            found = await connection.execute(SELECT_PROGRESS, [list(before)])
-            async for task, org, *values in found:
-                batch.rows[task] = _Row(org, progress_of(dict(zip(PROGRESS, values, strict=True))))
+        submitted = [recorded for recorded in events if recorded.type == TaskSubmitted.type]
+        concerned = {recorded.event.task for recorded in events}
+        earlier = concerned - {recorded.event.task for recorded in submitted}
+        rows = await load(connection, TaskRow, earlier)
+        tasks = {task: progress_of(row) for task, row in rows.items()}
+        index = []
         for recorded in events:
-            batch.fold(recorded)
-        new = [row.first + _values(row.progress) for row in batch.rows.values() if row.first is not None]
-        old = [
-            (task, *_values(row.progress))
-            for task, row in batch.rows.items()
-            if row.first is None and row.changed
-        ]
-        if new:
-            await connection.execute(INSERT_TASKS, _columns(new))
-        if old:
-            await connection.execute(UPDATE_PROGRESS, _columns(old))
-        if batch.index:
-            await connection.execute(INSERT_EVENTS, _columns(batch.index))
+            event = recorded.event
+            if recorded.type == TaskSubmitted.type:
+                rows[event.task] = {"task": event.task, "org": event.org, "position": recorded.position}
+                tasks[event.task] = Progress(changed=recorded.position)
+            elif event.task not in tasks or rows[event.task]["org"] != event.org:
+                continue
+            tasks[event.task] = evolve(
+                tasks[event.task], event, position=recorded.position, occurred_at=recorded.occurred_at
+            )
+            index.append(_indexed(recorded))
+        await upsert(connection, TaskRow, [row | _columns(tasks[task]) for task, row in rows.items()])
+        if submitted:
+            await append(connection, SubmissionRow, [_submission(recorded) for recorded in submitted])
+        if index:
+            await append(connection, EventRow, index)
 
 
 def progress_of(row: dict[str, Any]) -> Progress:
-    """The progress in a row of `tasks`."""
+    """The progress in a row of `task`."""
     values = {name: row[name] for name in PROGRESS}
-    return Progress(**values | {"attempts": ATTEMPTS.validate_json(values["attempts"])})
+    return Progress(**values | {"attempts": ATTEMPTS.validate_python(values["attempts"])})
 
 
 def without_ciphertext(value: Any) -> Any:
-    """JSON without its sealed texts: what is left of an event for those who may not, or can't, open them."""
+    """JSON without its sealed texts: what is left of an event for those who can't open them."""
     if isinstance(value, dict):
-        return {k: without_ciphertext(v) for k, v in value.items() if not _is_sealed(v)}
+        return {name: without_ciphertext(part) for name, part in value.items() if not _is_sealed(part)}
     if isinstance(value, list):
-        return [without_ciphertext(v) for v in value if not _is_sealed(v)]
+        return [without_ciphertext(part) for part in value if not _is_sealed(part)]
     return value
 
 
@@ -200,27 +153,35 @@ def _is_sealed(value: Any) -> bool:
     return isinstance(value, dict) and value.keys() == {"key", "box"}
 
 
-def _submission(event: TaskSubmitted, recorded: RecordedEvent) -> tuple[Any, ...]:
-    return (
-        event.task,
-        event.org,
-        event.user,
-        recorded.position,
-        recorded.occurred_at,
-        event.agent,
-        event.prompt.model_dump_json(),
-        event.repository.model_dump_json() if event.repository else None,
-        event.labels.model_dump_json() if event.labels else None,
-        event.max_attempts,
-        event.timeout_s,
-        event.priority,
-    )
+def _columns(progress: Progress) -> dict[str, Any]:
+    values = {name: getattr(progress, name) for name in PROGRESS}
+    return values | {"attempts": ATTEMPTS.dump_python(progress.attempts, mode="json")}
 
 
-def _values(progress: Progress) -> tuple[Any, ...]:
-    *values, attempts = (getattr(progress, name) for name in PROGRESS)
-    return (*values, ATTEMPTS.dump_json(attempts).decode())
+def _submission(recorded: RecordedEvent) -> dict[str, Any]:
+    event: TaskSubmitted = recorded.event
+    return {
+        "task": event.task,
+        "submitted_by": event.user,
+        "submitted_at": recorded.occurred_at,
+        "agent": event.agent,
+        "prompt": event.prompt.model_dump(),
+        "repository": event.repository.model_dump() if event.repository else None,
+        "labels": event.labels.model_dump() if event.labels else None,
+        "max_attempts": event.max_attempts,
+        "timeout_s": event.timeout_s,
+        "priority": event.priority,
+    }
 
 
-def _columns(rows: Iterable[tuple[Any, ...]]) -> list[list[Any]]:
-    return [list(column) for column in zip(*rows, strict=True)]
+def _indexed(recorded: RecordedEvent) -> dict[str, Any]:
+    return {
+        "task": recorded.event.task,
+        "position": recorded.position,
+        "org": recorded.event.org,
+        "event_id": recorded.event_id,
+        "type": recorded.type,
+        "version": recorded.version,
+        "occurred_at": recorded.occurred_at,
+        "data": without_ciphertext(orjson.loads(recorded.data)),
+    }

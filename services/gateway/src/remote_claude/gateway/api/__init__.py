@@ -1,0 +1,1 @@
+"""The edge: what the gateway answers over HTTP and WebSocket."""

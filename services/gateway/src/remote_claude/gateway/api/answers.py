@@ -1,0 +1,120 @@
+"""From a task in the view to what is answered. Here, and nowhere before, texts are opened."""
+
+from __future__ import annotations
+
+import orjson
+
+from remote_claude.access import DataKey, KeyErased, Keyring
+from remote_claude.contracts import Sealed
+from remote_claude.contracts.contexts import (
+    labels_context,
+    prompt_context,
+    repository_ref_context,
+    repository_url_context,
+)
+from remote_claude.contracts.gateway import BundleRepository, RemoteRepository
+from remote_claude.gateway.api.models import (
+    AttemptAnswer,
+    EventAnswer,
+    OutputSize,
+    RepositoryAnswer,
+    TaskAnswer,
+    TaskSummary,
+)
+from remote_claude.gateway.domain.lifecycle import total_usage
+from remote_claude.gateway.projections.queries import Task, TaskEvent
+
+TITLE_CHARACTERS = 120
+
+
+async def data_key(keyring: Keyring, org: str) -> DataKey | None:
+    """The organisation's data key; None once it has been erased."""
+    try:
+        return await keyring.get(org)
+    except KeyErased:
+        return None
+
+
+def _open(key: DataKey | None, sealed: Sealed | None, context: str) -> str | None:
+    return key.open(sealed, context) if key and sealed else None
+
+
+def summary(task: Task, key: DataKey | None) -> TaskSummary:
+    """A task in a list."""
+    progress = task.progress
+    prompt = _open(key, task.prompt, prompt_context(task.task))
+    labels = _open(key, task.labels, labels_context(task.task))
+    return TaskSummary(
+        id=task.task,
+        state=progress.state,
+        reason=progress.reason,
+        agent=task.agent,
+        title=prompt.strip().splitlines()[0][:TITLE_CHARACTERS] if prompt else None,
+        labels=orjson.loads(labels) if labels else [],
+        attempt=progress.attempt,
+        max_attempts=task.max_attempts,
+        exit_code=progress.exit_code,
+        submitted_by=task.submitted_by,
+        submitted_at=task.submitted_at,
+        started_at=progress.started_at,
+        finished_at=progress.finished_at,
+        position=task.position,
+    )
+
+
+def whole(task: Task, key: DataKey | None, as_of: int) -> TaskAnswer:
+    """A task with everything that is known of it."""
+    progress = task.progress
+    current = progress.get(progress.attempt)
+    return TaskAnswer(
+        **dict(summary(task, key)),
+        detail=progress.detail,
+        prompt=_open(key, task.prompt, prompt_context(task.task)),
+        repo=_repository(task, key),
+        priority=task.priority,
+        timeout_s=task.timeout_s,
+        changed=progress.changed,
+        attempts=[
+            AttemptAnswer(
+                attempt=a.number,
+                runner=a.runner,
+                outcome=a.outcome,
+                reason=a.reason,
+                exit_code=a.exit_code,
+                started_at=a.started_at,
+                finished_at=a.finished_at,
+            )
+            for a in progress.attempts
+        ],
+        usage=total_usage(progress.attempts),
+        result=current.result if current else None,
+        output=OutputSize(
+            frames=sum(a.output.frames for a in progress.attempts if a.output), complete=progress.settled
+        ),
+        as_of=as_of,
+    )
+
+
+def _repository(task: Task, key: DataKey | None) -> RepositoryAnswer | None:
+    match task.repository:
+        case None:
+            return None
+        case BundleRepository(sha256=sha256):
+            return RepositoryAnswer(bundle=sha256)
+        case RemoteRepository(url=url, ref=ref):
+            return RepositoryAnswer(
+                url=_open(key, url, repository_url_context(task.task)),
+                ref=_open(key, ref, repository_ref_context(task.task)),
+            )
+
+
+def event(row: TaskEvent) -> EventAnswer:
+    """An event of a task."""
+    return EventAnswer(
+        position=row.position,
+        id=row.event_id,
+        type=row.type,
+        version=row.version,
+        time=row.occurred_at,
+        data=row.data,
+    )

@@ -1,0 +1,102 @@
+"""Uploads: a repository's bundle, by its SHA-256, before the task that names it."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import tempfile
+from http import HTTPStatus
+from pathlib import Path as File
+from typing import IO, Annotated
+
+from fastapi import APIRouter, Depends, Path, Request, Response
+
+from remote_claude.access import Principal
+from remote_claude.gateway.api.edge import Edge, RefusingRoute, drain
+from remote_claude.gateway.api.models import SHA256, BlobAnswer, problems
+from remote_claude.gateway.settings import GatewaySettings
+from remote_claude.runtime.objects import Objects
+from remote_claude.runtime.problems import Problem
+
+MIB = 1024 * 1024
+Sha256 = Annotated[str, Path(pattern=SHA256, description="SHA-256 of the content, lower-case hex.")]
+
+
+def router(edge: Edge, settings: GatewaySettings, objects: Objects) -> APIRouter:
+    """The routes under `/v1/blobs`."""
+    api = APIRouter(prefix="/v1/blobs", tags=["blobs"], route_class=RefusingRoute)
+    who = Annotated[Principal, Depends(edge.principal)]
+
+    @api.head(
+        "/{sha256}", status_code=HTTPStatus.NO_CONTENT, response_class=Response, responses=problems(404, 422)
+    )
+    async def head_blob(principal: who, sha256: Sha256) -> Response:
+        """Whether the organisation has this upload already: 204, or 404."""
+        found = await objects.exists(principal.org, sha256)
+        return Response(status_code=HTTPStatus.NO_CONTENT if found else HTTPStatus.NOT_FOUND)
+
+    @api.put(
+        "/{sha256}",
+        status_code=HTTPStatus.CREATED,
+        responses={200: {"model": BlobAnswer, "description": "It was here already"}, **problems(413, 422)},
+        openapi_extra={
+            "requestBody": {
+                "required": True,
+                "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+            }
+        },
+    )
+    async def put_blob(request: Request, response: Response, principal: who, sha256: Sha256) -> BlobAnswer:
+        """Upload a file. It is kept only when its content has this SHA-256."""
+        limit = settings.max_bundle_mib * MIB
+        announced = request.headers.get("content-length", "")
+        if announced.isdigit() and int(announced) > limit:
+            await drain(request, int(announced))
+            raise _too_large(settings)
+        with tempfile.NamedTemporaryFile(prefix="rclaude-upload-") as file:
+            size, actual = await _receive(request, file, limit)
+            if size > limit:
+                raise _too_large(settings)
+            if actual != sha256:
+                raise Problem(
+                    HTTPStatus.UNPROCESSABLE_ENTITY,
+                    "hash_mismatch",
+                    f"What arrived has the SHA-256 {actual}, not {sha256}. Send it again, under its own hash.",
+                )
+            if await objects.exists(principal.org, sha256):
+                response.status_code = HTTPStatus.OK
+            else:
+                await objects.put_file(principal.org, File(file.name))
+        return BlobAnswer(sha256=sha256, size=size)
+
+    return api
+
+
+async def _receive(request: Request, file: IO[bytes], limit: int) -> tuple[int, str]:
+    """Write the body to a file, a mebibyte at a time. Returns its size, or more than `limit`, and its SHA-256."""
+    digest, size, pending = hashlib.sha256(), 0, bytearray()
+
+    def write(data: bytes) -> None:
+        digest.update(data)
+        file.write(data)
+
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > limit:
+            await drain(request, 0)
+            return size, ""
+        pending += chunk
+        if len(pending) >= MIB:
+            await asyncio.to_thread(write, bytes(pending))
+            pending.clear()
+    write(bytes(pending))
+    file.flush()
+    return size, digest.hexdigest()
+
+
+def _too_large(settings: GatewaySettings) -> Problem:
+    return Problem(
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        "bundle_too_large",
+        f"At most {settings.max_bundle_mib} MiB fit. The operator sets the bound: RCLAUDE_GATEWAY_MAX_BUNDLE_MIB.",
+    )

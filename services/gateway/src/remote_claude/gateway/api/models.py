@@ -1,0 +1,247 @@
+"""What is sent and what is answered, as it stands in the OpenAPI document."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic_core import PydanticCustomError
+
+from remote_claude.contracts.runner import AttemptOutcome, Cumulative, Result
+from remote_claude.gateway.domain.lifecycle import State
+
+MAX_LABELS = 32
+REF_FORBIDDEN = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|\.lock$|^[-/]|[/.]$", re.ASCII)
+SHA256 = r"^[0-9a-f]{64}$"
+
+
+def _no_nul(text: str) -> str:
+    if "\0" in text:
+        raise PydanticCustomError("nul", "must not contain a NUL character")
+    return text
+
+
+def _not_blank(text: str) -> str:
+    if not text.strip():
+        raise PydanticCustomError("blank", "must not be blank")
+    return text
+
+
+def _printable(text: str) -> str:
+    if not text.isprintable():
+        raise PydanticCustomError("unprintable", "must be printable, without line breaks")
+    return text
+
+
+def _ref(text: str) -> str:
+    if REF_FORBIDDEN.search(text):
+        raise PydanticCustomError("ref", "must be a branch, a tag or a commit")
+    return text
+
+
+Text = Annotated[str, AfterValidator(_no_nul), AfterValidator(_not_blank)]
+Label = Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(_printable)]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(_printable)]
+
+
+class Request(BaseModel):
+    """What is not known is refused: a misspelt field would do something else than was meant."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class RepositoryRequest(Request):
+    """Either a URL to clone, with a branch, tag or commit if it is not the default one, or an uploaded bundle."""
+
+    url: Annotated[str, StringConstraints(max_length=2048), AfterValidator(_printable)] | None = None
+    ref: Annotated[str, StringConstraints(min_length=1, max_length=255), AfterValidator(_ref)] | None = None
+    bundle: Annotated[str, StringConstraints(pattern=SHA256)] | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.url is None) == (self.bundle is None):
+            raise PydanticCustomError("repository", "needs either `url` or `bundle`")
+        if self.ref is not None and self.url is None:
+            raise PydanticCustomError("repository", "`ref` goes with `url` only")
+        return self
+
+
+class SubmitRequest(Request):
+    """A task. `timeout_s` bounds each attempt; without it the plan does."""
+
+    prompt: Text = Field(description="At most 64 KiB of UTF-8.")
+    agent: Name
+    repo: RepositoryRequest | None = None
+    max_attempts: int = Field(default=3, ge=1, le=10)
+    timeout_s: int | None = Field(default=None, ge=1, le=86400)
+    priority: int = Field(default=0, ge=-100, le=100)
+    labels: list[Label] = Field(default_factory=list, max_length=MAX_LABELS)
+
+
+class Submitted(BaseModel):
+    """`position` is that of the decision, or of the submission while there is none: reads with `min_position` show it."""
+
+    id: str
+    state: Literal["queued", "submitted"]
+    position: int
+
+
+class CancelAnswer(BaseModel):
+    """`state` is the state before the request took effect; `position` is that of the request."""
+
+    id: str
+    state: State
+    position: int
+
+
+class RepositoryAnswer(BaseModel):
+    url: str | None = None
+    ref: str | None = None
+    bundle: str | None = None
+
+
+class AttemptAnswer(BaseModel):
+    attempt: int
+    runner: str
+    outcome: AttemptOutcome | None
+    reason: str | None
+    exit_code: int | None
+    started_at: str | None
+    finished_at: str | None
+
+
+class OutputSize(BaseModel):
+    """Frames of all attempts whose output is sealed; `complete` when that is all there will be."""
+
+    frames: int
+    complete: bool
+
+
+class TaskSummary(BaseModel):
+    """A task in a list. `title` is the first line of the prompt, cut to 120 characters; null once erased."""
+
+    id: str
+    state: State
+    reason: str | None
+    agent: str
+    title: str | None
+    labels: list[str]
+    attempt: int
+    max_attempts: int
+    exit_code: int | None
+    submitted_by: str
+    submitted_at: str
+    started_at: str | None
+    finished_at: str | None
+    position: int
+
+
+class TaskAnswer(TaskSummary):
+    """A task. `position` is that of its submission, `changed` that of its last change of state.
+
+    `reason` is a stable code, `detail` a sentence about it. Texts are null once the organisation's key is erased.
+    """
+
+    detail: str | None
+    prompt: str | None
+    repo: RepositoryAnswer | None
+    priority: int
+    timeout_s: int | None
+    changed: int
+    attempts: list[AttemptAnswer]
+    usage: Cumulative
+    result: Result | None
+    output: OutputSize
+    as_of: int
+
+
+class TaskPage(BaseModel):
+    """Newest first. `next` is the cursor of the following page, null on the last."""
+
+    tasks: list[TaskSummary]
+    next: str | None
+    as_of: int
+
+
+class EventAnswer(BaseModel):
+    """An event as it stands in the log, without its sealed texts."""
+
+    position: int
+    id: str
+    type: str
+    version: int
+    time: str
+    data: dict[str, Any]
+
+
+class EventPage(BaseModel):
+    """In log order. `next` is the position to go on after, null when nothing follows by now."""
+
+    events: list[EventAnswer]
+    next: int | None
+    as_of: int
+
+
+class OutputFrame(BaseModel):
+    cursor: str
+    frame: dict[str, Any]
+
+
+class OutputPage(BaseModel):
+    """In order. `next` is the cursor to go on after; `complete` says that nothing comes after it any more."""
+
+    frames: list[OutputFrame]
+    next: str
+    complete: bool
+    as_of: int
+
+
+class BlobAnswer(BaseModel):
+    sha256: str
+    size: int
+
+
+class ProblemDocument(BaseModel):
+    """RFC 9457. `code` is stable; `detail` says what to do next; some codes carry further fields."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str
+    title: str
+    status: int
+    code: str
+    detail: str
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of an endpoint that may refuse."""
+    schema = {"$ref": "#/components/schemas/ProblemDocument"}
+    return {
+        status: {
+            "model": ProblemDocument,
+            "description": HTTPStatus(status).phrase,
+            "content": {"application/problem+json": {"schema": schema}},
+        }
+        for status in sorted({*statuses, 401})
+    }
+
+
+def inlined(model: type[BaseModel]) -> dict[str, Any]:
+    """A model's JSON schema without references, for a body that FastAPI does not parse."""
+    schema = model.model_json_schema()
+    definitions = schema.pop("$defs", {})
+
+    def resolve(node: Any) -> Any:
+        if isinstance(node, dict):
+            if "$ref" in node:
+                return resolve(definitions[node["$ref"].rpartition("/")[2]])
+            return {key: resolve(value) for key, value in node.items()}
+        if isinstance(node, Sequence) and not isinstance(node, str):
+            return [resolve(value) for value in node]
+        return node
+
+    resolved: dict[str, Any] = resolve(schema)
+    return resolved

@@ -1,0 +1,113 @@
+"""What a task has put out, and what it has left."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Annotated, Any, Literal
+
+import orjson
+from fastapi import APIRouter, Depends, Query, Response
+from fastapi.responses import StreamingResponse
+
+from remote_claude.access import Principal
+from remote_claude.gateway.api.edge import Edge, RefusingRoute, TaskId
+from remote_claude.gateway.api.models import OutputPage, problems
+from remote_claude.gateway.domain.cursor import Cursor
+from remote_claude.gateway.domain.refusals import NoResult
+from remote_claude.gateway.projections.output import OutputHistory
+from remote_claude.gateway.projections.queries import TaskQueries
+from remote_claude.runtime.objects import ObjectNotFound, Objects
+
+MAX_FRAMES = 1000
+MAX_PAGE_BYTES = 4 * 1024 * 1024
+Kind = Literal["bundle", "patch"]
+
+
+def router(edge: Edge, queries: TaskQueries, history: OutputHistory, objects: Objects) -> APIRouter:
+    """The routes `output`, `bundle` and `diff` of a task."""
+    api = APIRouter(prefix="/v1/tasks/{task}", tags=["tasks"], route_class=RefusingRoute)
+    who = Annotated[Principal, Depends(edge.principal)]
+    fresh = [Depends(edge.fresh)]
+
+    @api.get("/output", dependencies=fresh, response_model=OutputPage, responses=problems(404, 422, 503))
+    async def get_task_output(
+        principal: who,
+        task: TaskId,
+        after: Annotated[
+            str, Query(max_length=40, description="The cursor of the last frame that was seen.")
+        ] = "0.0",
+        limit: Annotated[int, Query(ge=1, le=MAX_FRAMES)] = 200,
+    ) -> Response:
+        """The frames of all attempts after a cursor, in order; also while the task runs."""
+        cursor = Cursor.parse(after)
+        found, as_of = await queries.get(principal.org, task)
+        frames, last, more = await _page(history, found.org, task, found.progress, cursor, limit)
+        complete = found.progress.settled and not more
+        body = {"frames": frames, "next": str(last), "complete": complete, "as_of": as_of}
+        return Response(orjson.dumps(body), media_type="application/json")
+
+    @api.get(
+        "/bundle", dependencies=fresh, response_class=Response, responses=_file("application/x-git-bundle")
+    )
+    async def get_task_bundle(principal: who, task: TaskId) -> Response:
+        """The result as a Git bundle: the branch of the task."""
+        return await _result(principal.org, task, "bundle", "application/x-git-bundle", f"{task}.bundle")
+
+    @api.get("/diff", dependencies=fresh, response_class=Response, responses=_file("text/x-diff"))
+    async def get_task_diff(principal: who, task: TaskId) -> Response:
+        """The result as a patch."""
+        return await _result(principal.org, task, "patch", "text/x-diff; charset=utf-8", f"{task}.patch")
+
+    async def _result(org: str, task: str, kind: Kind, media_type: str, name: str) -> Response:
+        found, _ = await queries.get(org, task)
+        progress = found.progress
+        attempt = progress.get(progress.attempt)
+        result = attempt.result if attempt else None
+        sha256 = None if result is None else result.bundle if kind == "bundle" else result.patch
+        if sha256 is None:
+            raise NoResult(_why(progress.state, progress.terminal, result is not None))
+        pieces = objects.stream(org, sha256)
+        try:
+            first = await anext(pieces, b"")
+        except ObjectNotFound:
+            raise NoResult(f"The object {sha256} is no longer in the store.") from None
+        headers = {"ETag": f'"{sha256}"', "Content-Disposition": f'attachment; filename="{name}"'}
+        return StreamingResponse(_all(first, pieces), media_type=media_type, headers=headers)
+
+    return api
+
+
+async def _page(
+    history: OutputHistory, org: str, task: str, progress: Any, cursor: Cursor, limit: int
+) -> tuple[list[dict[str, Any]], Cursor, bool]:
+    """At most `limit` frames, or about 4 MiB; the cursor of the last; whether there is more."""
+    page: list[dict[str, Any]] = []
+    size = 0
+    async for frames in history.read(org, task, progress, cursor):
+        for number, frame in enumerate(frames.frames, frames.first):
+            if len(page) == limit or size > MAX_PAGE_BYTES:
+                return page, cursor, True
+            data = orjson.dumps(frame)
+            size += len(data)
+            cursor = Cursor(frames.attempt, number)
+            page.append({"cursor": str(cursor), "frame": orjson.Fragment(data)})
+    return page, cursor, False
+
+
+def _why(state: str, terminal: bool, has_result: bool) -> str:
+    if not terminal:
+        return f"The task is {state}: its result comes with its end."
+    if has_result:
+        return "The task has changed nothing in its repository."
+    return f"The task is {state} and has left no result."
+
+
+def _file(media_type: str) -> dict[int | str, dict[str, Any]]:
+    content = {media_type: {"schema": {"type": "string", "format": "binary"}}}
+    return {200: {"description": "The file.", "content": content}, **problems(404, 503)}
+
+
+async def _all(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield first
+    async for piece in rest:
+        yield piece

@@ -1,0 +1,95 @@
+"""Where services run apart: what the gateway does not own goes to its owner, with the client's own credential."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Mapping
+from http import HTTPStatus
+
+import httpx2
+import structlog
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import StreamingResponse
+from starlette.background import BackgroundTask
+from starlette.exceptions import HTTPException
+
+from remote_claude.gateway.api.edge import answer
+from remote_claude.runtime.problems import Problem
+
+log = structlog.get_logger(__name__)
+
+METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+HOP_BY_HOP = frozenset(
+    {"connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailer", "trailers",
+     "transfer-encoding", "upgrade", "proxy-connection"}
+)  # fmt: skip
+TIMEOUT = httpx2.Timeout(connect=2, read=60, write=60, pool=5)
+
+
+class Routes:
+    """Which service owns which path. A pattern is a path prefix; `*` stands for one segment of it."""
+
+    def __init__(self, routes: Mapping[str, str]) -> None:
+        self._routes = sorted(
+            ((tuple(pattern.strip("/").split("/")), base.rstrip("/")) for pattern, base in routes.items()),
+            key=lambda route: len(route[0]),
+            reverse=True,
+        )
+
+    def owner(self, path: str) -> str | None:
+        """The base URL of the path's owner, by the longest pattern that fits."""
+        segments = path.strip("/").split("/")
+        for pattern, base in self._routes:
+            if len(pattern) <= len(segments) and all(
+                p in ("*", s) for p, s in zip(pattern, segments, strict=False)
+            ):
+                return base
+        return None
+
+
+def router(routes: Mapping[str, str], client: httpx2.AsyncClient) -> APIRouter:
+    """Everything that no other route of this process has taken."""
+    api = APIRouter(include_in_schema=False)
+    owners = Routes(routes)
+
+    @api.api_route("/{path:path}", methods=METHODS)
+    async def forward(request: Request, path: str) -> Response:
+        base = owners.owner(path)
+        if base is None:
+            raise HTTPException(HTTPStatus.NOT_FOUND)
+        raw_path = request.scope.get("raw_path", request.url.path.encode()).decode("ascii")
+        query = request.scope["query_string"].decode("latin-1")
+        url = base + raw_path + (f"?{query}" if query else "")
+        has_body = "content-length" in request.headers or "transfer-encoding" in request.headers
+        outgoing = client.build_request(
+            request.method,
+            url,
+            headers=_end_to_end(request.headers.items(), {"host"}),
+            content=request.stream() if has_body else None,
+        )
+        try:
+            incoming = await client.send(outgoing, stream=True)
+        except httpx2.TransportError as error:
+            log.warning("a service does not answer", owner=base, error=repr(error))
+            detail = f"The service that owns /{path} does not answer. Ask again in a moment."
+            return answer(Problem(HTTPStatus.BAD_GATEWAY, "owner_unreachable", detail))
+        return StreamingResponse(
+            _pieces(incoming),
+            incoming.status_code,
+            dict(_end_to_end(incoming.headers.multi_items(), set())),
+            background=BackgroundTask(incoming.aclose),
+        )
+
+    return api
+
+
+async def _pieces(incoming: httpx2.Response) -> AsyncIterator[bytes]:
+    """The body as the owner sent it, encoded as it is."""
+    async for piece in incoming.aiter_raw():
+        yield piece
+
+
+def _end_to_end(headers: Iterable[tuple[str, str]], besides: set[str]) -> list[tuple[str, str]]:
+    """Without what concerns one connection only."""
+    headers = list(headers)
+    named = {token.strip().lower() for name, value in headers if name.lower() == "connection" for token in value.split(",")}  # fmt: skip
+    return [(n, v) for n, v in headers if n.lower() not in HOP_BY_HOP | named | besides]

@@ -1,0 +1,167 @@
+"""The live stream: one WebSocket, any number of tasks. `docs/reference/stream.md` describes its frames."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, WebSocket
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from starlette.websockets import WebSocketDisconnect
+
+from remote_claude.access import Principal, Unauthenticated, Verifier
+from remote_claude.eventsourcing.tail import Tail
+from remote_claude.gateway.domain.cursor import Cursor
+from remote_claude.gateway.domain.refusals import Refusal, TaskNotFound
+from remote_claude.gateway.settings import GatewaySettings
+from remote_claude.gateway.sockets import (
+    TRY_AGAIN_LATER,
+    UNAUTHORIZED,
+    Socket,
+    Sockets,
+    error_frame,
+    heartbeat_frame,
+)
+from remote_claude.gateway.watchers import Watchers
+from remote_claude.runtime.ids import is_id
+
+AUTHENTICATES_WITHIN_S = 10
+MAX_WATCHES = 100
+KIB = 1024
+
+
+class Message(BaseModel):
+    """What a client may say."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Auth(Message):
+    type: Literal["auth"]
+    token: str
+
+
+class Subscribe(Message):
+    type: Literal["subscribe"]
+    task: str
+    after: str = "0.0"
+    min_position: Annotated[int, Field(ge=0)] = 0
+
+
+class Unsubscribe(Message):
+    type: Literal["unsubscribe"]
+    task: str
+
+
+class Ping(Message):
+    type: Literal["ping"]
+
+
+MESSAGE: TypeAdapter[Auth | Subscribe | Unsubscribe | Ping] = TypeAdapter(
+    Annotated[Auth | Subscribe | Unsubscribe | Ping, Field(discriminator="type")]
+)
+
+
+class Stream:
+    """Serves the sockets of `/v1/stream`."""
+
+    def __init__(
+        self, settings: GatewaySettings, verifier: Verifier, tail: Tail, watchers: Watchers, sockets: Sockets
+    ) -> None:
+        self._settings, self._verifier, self._tail = settings, verifier, tail
+        self._watchers, self._sockets = watchers, sockets
+
+    async def serve(self, peer: WebSocket) -> None:
+        """One socket, from its handshake to its end."""
+        await peer.accept()
+        try:
+            authorization, principal = await self._authenticate(peer)
+        except Unauthenticated as error:
+            await peer.send_text(error_frame(error.code, str(error)))
+            await peer.close(UNAUTHORIZED, error.code)
+            return
+        except WebSocketDisconnect:
+            return
+        socket = Socket(peer, principal, authorization, self._settings.watcher_queue_kib * KIB)
+        with self._sockets.opened(socket):
+            if self._tail.age > self._settings.stale_after_s:
+                socket.close(TRY_AGAIN_LATER, "stale", "The event log shows no sign of life. Connect again.")
+            work = [
+                asyncio.create_task(job)
+                for job in (self._obey(peer, socket), socket.send_all(self._watchers), socket.closing())
+            ]
+            try:
+                await asyncio.wait(work, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for task in work:
+                    task.cancel()
+                results = await asyncio.gather(*work, return_exceptions=True)
+            await socket.say_farewell()
+        for result in results:
+            if isinstance(result, Exception) and not isinstance(
+                result, WebSocketDisconnect | RuntimeError | OSError
+            ):
+                raise result
+
+    async def _authenticate(self, peer: WebSocket) -> tuple[str | None, Principal]:
+        """By the handshake's header, or by the first message. Raises `Unauthenticated`."""
+        authorization = peer.headers.get("authorization")
+        if authorization is None:
+            with contextlib.suppress(TimeoutError, ValidationError):
+                async with asyncio.timeout(AUTHENTICATES_WITHIN_S):
+                    message = MESSAGE.validate_json(await peer.receive_text())
+                if isinstance(message, Auth):
+                    authorization = f"Bearer {message.token}"
+        return authorization, self._verifier.verify(authorization)
+
+    async def _obey(self, peer: WebSocket, socket: Socket) -> None:
+        """Do what the client says, one message after the other, until it leaves."""
+        while True:
+            try:
+                message = MESSAGE.validate_json(await peer.receive_text())
+            except (ValidationError, KeyError):
+                detail = "A message is a JSON object: `subscribe`, `unsubscribe` or `ping`. See the reference of the stream."
+                socket.put(error_frame("invalid_message", detail))
+                continue
+            match message:
+                case Subscribe():
+                    await self._subscribe(socket, message)
+                case Unsubscribe():
+                    if (watch := socket.watches.pop(message.task, None)) is not None:
+                        self._watchers.unwatch(watch)
+                case Ping():
+                    socket.put(heartbeat_frame(self._tail.position))
+                case Auth():
+                    socket.put(error_frame("invalid_message", "This socket is authenticated already."))
+
+    async def _subscribe(self, socket: Socket, message: Subscribe) -> None:
+        task = message.task
+        try:
+            if not is_id("task", task):
+                raise TaskNotFound(task)
+            cursor = Cursor.parse(message.after)
+            if (before := socket.watches.pop(task, None)) is not None:
+                self._watchers.unwatch(before)
+            if len(socket.watches) >= MAX_WATCHES:
+                detail = f"A socket watches at most {MAX_WATCHES} tasks. Unsubscribe from one, or open another socket."
+                socket.put(error_frame("too_many_subscriptions", detail, task))
+                return
+            watch = await self._watchers.watch(
+                socket.principal.org, task, socket, cursor, message.min_position
+            )
+            socket.watches[task] = watch
+            socket.wake()
+        except Refusal as refusal:
+            socket.put(error_frame(refusal.code, refusal.detail, task))
+
+
+def router(stream: Stream) -> APIRouter:
+    """The route `/v1/stream`."""
+    api = APIRouter()
+
+    @api.websocket("/v1/stream")
+    async def stream_tasks(peer: WebSocket) -> None:
+        await stream.serve(peer)
+
+    return api

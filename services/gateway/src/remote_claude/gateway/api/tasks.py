@@ -1,0 +1,139 @@
+"""The task resource: submit, list, look at, cancel."""
+
+from __future__ import annotations
+
+import re
+from http import HTTPStatus
+from typing import Annotated, Any
+
+import orjson
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
+
+from remote_claude.access import Principal
+from remote_claude.gateway.api import answers
+from remote_claude.gateway.api.answers import data_key
+from remote_claude.gateway.api.edge import MAX_POSITION, Edge, RefusingRoute, TaskId, bounded_body
+from remote_claude.gateway.api.models import (
+    CancelAnswer,
+    EventPage,
+    SubmitRequest,
+    Submitted,
+    TaskAnswer,
+    TaskPage,
+    inlined,
+    problems,
+)
+from remote_claude.gateway.api.submissions import Submissions, parse
+from remote_claude.gateway.domain.lifecycle import State
+from remote_claude.gateway.domain.task import RequestCancellation
+from remote_claude.gateway.handlers import Submission, TaskHandlers
+from remote_claude.gateway.projections.queries import TaskQueries
+from remote_claude.runtime.problems import Problem
+from remote_claude.runtime.service import Runtime
+
+MAX_BODY_BYTES = 1024 * 1024
+"""Above any body whose prompt is within its bound, however it is escaped."""
+MAX_PAGE = 200
+TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+def router(
+    runtime: Runtime, edge: Edge, submissions: Submissions, handlers: TaskHandlers, queries: TaskQueries
+) -> APIRouter:
+    """The routes under `/v1/tasks`, but for output and results."""
+    api = APIRouter(prefix="/v1/tasks", tags=["tasks"], route_class=RefusingRoute)
+    who = Annotated[Principal, Depends(edge.principal)]
+    fresh = [Depends(edge.fresh)]
+
+    @api.post(
+        "",
+        status_code=HTTPStatus.CREATED,
+        response_model=Submitted,
+        responses={
+            202: {"model": Submitted, "description": "Recorded; the scheduler has not decided yet"},
+            **problems(402, 409, 413, 422, 503),
+        },
+        openapi_extra={
+            "requestBody": {
+                "required": True,
+                "content": {"application/json": {"schema": inlined(SubmitRequest)}},
+            }
+        },
+    )
+    async def submit_task(
+        request: Request,
+        principal: who,
+        idempotency_key: Annotated[str | None, Header(pattern=r"^[\x21-\x7e]{1,255}$")] = None,
+    ) -> Response:
+        """Submit a task. The same `Idempotency-Key` with the same body gets the same answer, whenever it is sent."""
+        too_large = Problem(413, "body_too_large", f"The body is larger than {MAX_BODY_BYTES} bytes. Upload files as a bundle.")  # fmt: skip
+        body = parse(await bounded_body(request, MAX_BODY_BYTES, too_large))
+        submission = await submissions.submit(principal, body, idempotency_key, _traceparent(request))
+        return _submitted(submission)
+
+    @api.get("", dependencies=fresh, responses=problems(422, 503))
+    async def list_tasks(
+        principal: who,
+        state: State | None = None,
+        limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 50,
+        cursor: Annotated[str | None, Query(max_length=200)] = None,
+    ) -> TaskPage:
+        """The organisation's tasks, newest first."""
+        tasks, following, as_of = await queries.page(principal.org, state, limit, cursor)
+        key = await data_key(runtime.keyring, principal.org)
+        return TaskPage(tasks=[answers.summary(t, key) for t in tasks], next=following, as_of=as_of)
+
+    @api.get("/{task}", dependencies=fresh, responses=problems(404, 503))
+    async def get_task(principal: who, task: TaskId) -> TaskAnswer:
+        """A task, as far as it is."""
+        found, as_of = await queries.get(principal.org, task)
+        return answers.whole(found, await data_key(runtime.keyring, principal.org), as_of)
+
+    @api.get("/{task}/events", dependencies=fresh, responses=problems(404, 422, 503))
+    async def list_task_events(
+        principal: who,
+        task: TaskId,
+        after: Annotated[int, Query(ge=0, le=MAX_POSITION)] = 0,
+        limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 100,
+    ) -> EventPage:
+        """Everything that was said of a task, by every service, in log order."""
+        await queries.get(principal.org, task)
+        rows, as_of = await queries.events(principal.org, task, after, limit + 1)
+        events = [answers.event(row) for row in rows[:limit]]
+        return EventPage(events=events, next=events[-1].position if len(rows) > limit else None, as_of=as_of)
+
+    @api.post("/{task}/cancel", status_code=HTTPStatus.ACCEPTED, responses=problems(404, 409, 503))
+    async def cancel_task(request: Request, principal: who, task: TaskId) -> CancelAnswer:
+        """Ask for a task's end. Asking again changes nothing."""
+        command = RequestCancellation(task=task, org=principal.org, user=principal.user)
+        progress, position = await handlers.request_cancellation(command, _traceparent(request))
+        return CancelAnswer(id=task, state=progress.state, position=position)
+
+    return api
+
+
+def _submitted(submission: Submission) -> Response:
+    decision = submission.decision
+    if decision is None:
+        body = {"id": submission.task, "state": "submitted", "position": submission.position}
+        return _json(body, HTTPStatus.ACCEPTED)
+    if decision.code is not None:
+        raise Problem(
+            HTTPStatus.PAYMENT_REQUIRED,
+            decision.code,
+            decision.detail or "The task was refused.",
+            task=submission.task,
+            position=decision.position,
+        )
+    return _json(
+        {"id": submission.task, "state": "queued", "position": decision.position}, HTTPStatus.CREATED
+    )
+
+
+def _json(body: Any, status: HTTPStatus) -> Response:
+    return Response(orjson.dumps(body), status, media_type="application/json")
+
+
+def _traceparent(request: Request) -> str | None:
+    header = request.headers.get("traceparent", "")
+    return header if TRACEPARENT.fullmatch(header) else None

@@ -1,0 +1,101 @@
+"""What the gateway takes from the log and from the output, besides its view: one reader of each per process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import aclosing
+
+import structlog
+
+from remote_claude.contracts import UndecodableEvent, UnknownVersion
+from remote_claude.contracts.auth import ApiKeyRevoked
+from remote_claude.contracts.runner import RunnerDrained, RunnerJoined
+from remote_claude.contracts.scheduler import TaskAdmitted, TaskRejected
+from remote_claude.eventsourcing.events import RecordedEvent
+from remote_claude.eventsourcing.log import EventLog
+from remote_claude.eventsourcing.tail import Tail
+from remote_claude.gateway.domain.agents import Agents
+from remote_claude.gateway.handlers import Decision, Decisions
+from remote_claude.gateway.sockets import Sockets
+from remote_claude.gateway.watchers import Watchers
+from remote_claude.runtime.output import OutputStream
+
+log = structlog.get_logger(__name__)
+
+RUNNERS = "ev.runner._.runner.>"
+
+
+class LogConsumer:
+    """Passes the log's events on to whoever in this process waits for them."""
+
+    def __init__(
+        self,
+        log: EventLog,
+        tail: Tail,
+        decisions: Decisions,
+        agents: Agents,
+        watchers: Watchers,
+        sockets: Sockets,
+    ) -> None:
+        self._log, self._tail = log, tail
+        self._decisions, self._agents, self._watchers, self._sockets = decisions, agents, watchers, sockets
+        self._position = 0
+
+    async def load(self) -> None:
+        """Learn which runners have joined so far."""
+        self._position = await self._log.last_position()
+        async for batch in self._log.read(until=self._position, subjects=RUNNERS):
+            for recorded in batch:
+                self._pass_on(recorded, self._runner_says)
+
+    async def run(self) -> None:
+        """Pass on what comes; never ends by itself."""
+        async for batch in self._tail.subscribe(after=self._position):
+            for recorded in batch:
+                self._position = recorded.position
+                self._pass_on(recorded, self._tell)
+            self._decisions.position = self._position
+
+    def _pass_on(self, recorded: RecordedEvent, tell: Callable[[RecordedEvent], None]) -> None:
+        try:
+            tell(recorded)
+        except (UnknownVersion, UndecodableEvent) as error:
+            log.warning("an event can't be read here", recorded=repr(recorded), error=str(error))
+
+    def _tell(self, recorded: RecordedEvent) -> None:
+        match recorded.type:
+            case TaskAdmitted.type:
+                decision = Decision(position=recorded.position)
+                self._decisions.tell(recorded.event.task, decision)
+            case TaskRejected.type:
+                event: TaskRejected = recorded.event
+                decision = Decision(position=recorded.position, code=event.code, detail=event.detail)
+                self._decisions.tell(event.task, decision)
+            case RunnerJoined.type | RunnerDrained.type:
+                self._runner_says(recorded)
+            case ApiKeyRevoked.type:
+                self._sockets.revoke(recorded.event.key)
+        self._watchers.tell(recorded)
+
+    def _runner_says(self, recorded: RecordedEvent) -> None:
+        if recorded.type in (RunnerJoined.type, RunnerDrained.type):
+            self._agents.evolve(recorded.event)
+
+
+class OutputConsumer:
+    """Passes output on to whoever watches it."""
+
+    def __init__(self, output: OutputStream, watchers: Watchers) -> None:
+        self._output, self._watchers = output, watchers
+
+    async def run(self) -> None:
+        """Pass on what comes. Raises what the broker's client raises; started again, it misses nothing."""
+        try:
+            async with aclosing(self._output.follow()) as chunks:
+                async for chunk in chunks:
+                    if chunk is None:
+                        await self._watchers.listen_again()
+                    else:
+                        self._watchers.hear(chunk)
+        finally:
+            self._watchers.deaf()

@@ -1,0 +1,62 @@
+"""The composition root of the gateway."""
+
+from __future__ import annotations
+
+import httpx2
+from fastapi import APIRouter
+
+from remote_claude.gateway.api import blobs, output, proxy, stream, tasks
+from remote_claude.gateway.api.edge import Edge
+from remote_claude.gateway.api.stream import Stream
+from remote_claude.gateway.api.submissions import Submissions
+from remote_claude.gateway.consumers import LogConsumer, OutputConsumer
+from remote_claude.gateway.domain.agents import Agents
+from remote_claude.gateway.handlers import Decisions, TaskHandlers
+from remote_claude.gateway.projections.output import OutputHistory
+from remote_claude.gateway.projections.queries import TaskQueries
+from remote_claude.gateway.projections.tasks import TasksView
+from remote_claude.gateway.settings import GatewaySettings
+from remote_claude.gateway.sockets import Sockets
+from remote_claude.gateway.watchers import Watchers
+from remote_claude.runtime.service import Runtime, Service
+
+
+def build(runtime: Runtime) -> Service:
+    """Wire the gateway to what its process shares."""
+    settings = GatewaySettings.from_environment(runtime.environment)
+    queries = TaskQueries(runtime.pool, lambda: runtime.projectors[TasksView.name])
+    history = OutputHistory(runtime.objects, runtime.output)
+    agents, decisions = Agents(), Decisions()
+    handlers = TaskHandlers(runtime.log, decisions, queries, runtime.clock, settings.admission_wait_s)
+    submissions = Submissions(runtime, agents, handlers)
+    watchers = Watchers(queries, history, runtime.output, runtime.clock, settings.position_wait_s)
+    sockets = Sockets(settings, runtime.verifier, runtime.tail, watchers)
+    consumer = LogConsumer(runtime.log, runtime.tail, decisions, agents, watchers, sockets)
+    edge = Edge(runtime, settings, queries)
+
+    router = APIRouter()
+    router.include_router(tasks.router(runtime, edge, submissions, handlers, queries))
+    router.include_router(output.router(edge, queries, history, runtime.objects))
+    router.include_router(blobs.router(edge, settings, runtime.objects))
+    router.include_router(stream.router(Stream(settings, runtime.verifier, runtime.tail, watchers, sockets)))
+
+    client = httpx2.AsyncClient(timeout=proxy.TIMEOUT, follow_redirects=False) if settings.routes else None
+
+    async def stop() -> None:
+        if client is not None:
+            await client.aclose()
+
+    return Service(
+        name="gateway",
+        router=router,
+        views=(TasksView(),),
+        on_start=consumer.load,
+        on_stop=stop,
+        background={
+            "log": consumer.run,
+            "output": OutputConsumer(runtime.output, watchers).run,
+            "sockets": sockets.watch_over,
+        },
+        status=lambda: {"agents": agents.offered, "sockets": len(sockets), "watches": len(watchers)},
+        fallback=proxy.router(settings.routes, client) if client is not None else None,
+    )

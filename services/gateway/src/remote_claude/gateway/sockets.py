@@ -1,0 +1,202 @@
+"""Open sockets: what waits to be sent to each, and when one has to be closed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Iterator
+from typing import Protocol
+
+import orjson
+import structlog
+
+from remote_claude.access import Principal, Unauthenticated, Verifier
+from remote_claude.eventsourcing.tail import Tail
+from remote_claude.gateway.domain.refusals import Refusal
+from remote_claude.gateway.settings import GatewaySettings
+from remote_claude.gateway.watchers import Watch, Watchers
+
+log = structlog.get_logger(__name__)
+
+TRY_AGAIN_LATER, UNAUTHORIZED = 1013, 4401
+TICK_S, FAREWELL_S = 0.5, 2.0
+
+
+class Peer(Protocol):
+    """The other end of a WebSocket."""
+
+    async def send_text(self, data: str) -> None: ...
+    async def close(self, code: int = 1000, reason: str | None = None) -> None: ...
+
+
+class Socket:
+    """One client. What it is sent waits in one bounded queue, and goes out in one task."""
+
+    def __init__(self, peer: Peer, principal: Principal, authorization: str | None, limit: int) -> None:
+        self.principal, self.authorization = principal, authorization
+        self.watches: dict[str, Watch] = {}
+        self.writing_since: float | None = None
+        self._peer, self._limit = peer, limit
+        self._queue: deque[str] = deque()
+        self._size = 0
+        self._woken = asyncio.Event()
+        self._farewell: tuple[int, str, str] | None = None
+        self._closing = asyncio.Event()
+
+    def put(self, text: str) -> None:
+        """Queue a frame. A queue that is full closes the socket."""
+        if self._closing.is_set():
+            return
+        self._queue.append(text)
+        self._size += len(text)
+        self._woken.set()
+        if self._size > self._limit:
+            self.close(TRY_AGAIN_LATER, "slow_consumer", "Frames came faster than they were read. Subscribe again from the last cursor.")  # fmt: skip
+
+    def wake(self) -> None:
+        """A watch is behind."""
+        self._woken.set()
+
+    def close(self, code: int, reason: str, detail: str) -> None:
+        """Say why, then close. The first reason counts."""
+        if not self._closing.is_set():
+            self._farewell = code, reason, detail
+            self._closing.set()
+
+    async def send_all(self, watchers: Watchers) -> None:
+        """Send what comes, and the history of watches that are behind; never ends by itself."""
+        while True:
+            await self._woken.wait()
+            self._woken.clear()
+            await self._flush()
+            for watch in [watch for watch in self.watches.values() if not watch.live]:
+                if (
+                    await watchers.catch_up(watch, self._send)
+                    and self.watches.get(watch.channel.task) is watch
+                ):
+                    await self._flush()
+                    del self.watches[watch.channel.task]
+                    watchers.unwatch(watch)
+                    await self._write(end_frame(watch))
+
+    async def closing(self) -> None:
+        """Return when this side has to close."""
+        await self._closing.wait()
+
+    async def say_farewell(self) -> None:
+        """Close with the reason, if there is one. A peer that does not take it is given up."""
+        if self._farewell is None:
+            return
+        code, reason, detail = self._farewell
+        with contextlib.suppress(TimeoutError, RuntimeError, OSError):
+            async with asyncio.timeout(FAREWELL_S):
+                if reason != "slow_consumer":
+                    await self._peer.send_text(error_frame(reason, detail))
+                await self._peer.close(code, reason)
+
+    async def _send(self, text: str) -> None:
+        """Send a piece of history, after what waits already."""
+        await self._flush()
+        await self._write(text)
+
+    async def _flush(self) -> None:
+        while self._queue:
+            text = self._queue.popleft()
+            self._size -= len(text)
+            await self._write(text)
+
+    async def _write(self, text: str) -> None:
+        self.writing_since = asyncio.get_running_loop().time()
+        await self._peer.send_text(text)
+        self.writing_since = None
+
+
+class Sockets:
+    """All open sockets of a process, and what closes them: a revoked key, a silent log, a stalled client."""
+
+    def __init__(self, settings: GatewaySettings, verifier: Verifier, tail: Tail, watchers: Watchers) -> None:
+        self._settings, self._verifier, self._tail, self._watchers = settings, verifier, tail, watchers
+        self._sockets: set[Socket] = set()
+
+    def __len__(self) -> int:
+        return len(self._sockets)
+
+    @contextlib.contextmanager
+    def opened(self, socket: Socket) -> Iterator[Socket]:
+        """Watch over a socket; end its watches with it."""
+        self._sockets.add(socket)
+        try:
+            yield socket
+        finally:
+            self._sockets.discard(socket)
+            for watch in socket.watches.values():
+                self._watchers.unwatch(watch)
+            socket.watches.clear()
+
+    def revoke(self, key: str) -> None:
+        """Close what was opened with a key."""
+        for socket in self._sockets:
+            if socket.principal.key == key:
+                socket.close(UNAUTHORIZED, "unauthenticated", "The API key has been revoked.")
+
+    async def watch_over(self) -> None:
+        """Heartbeats and time-outs; never ends by itself."""
+        loop = asyncio.get_running_loop()
+        beat = loop.time()
+        while True:
+            await asyncio.sleep(TICK_S)
+            now = loop.time()
+            self._watchers.nudge()
+            stale = self._tail.age > self._settings.stale_after_s
+            beating = now >= beat
+            if beating:
+                beat = now + self._settings.heartbeat_s
+                heartbeat = heartbeat_frame(self._tail.position)
+            for socket in tuple(self._sockets):
+                if stale:
+                    socket.close(
+                        TRY_AGAIN_LATER, "stale", "The event log shows no sign of life. Connect again."
+                    )
+                elif (
+                    socket.writing_since is not None
+                    and now - socket.writing_since > self._settings.watcher_stall_s
+                ):
+                    socket.close(TRY_AGAIN_LATER, "slow_consumer", "Nothing was read for too long.")
+                elif beating:
+                    self._beat(socket, heartbeat)
+
+    def _beat(self, socket: Socket, heartbeat: str) -> None:
+        try:
+            self._verifier.verify(socket.authorization)
+        except Unauthenticated as error:
+            socket.close(UNAUTHORIZED, error.code, str(error))
+        else:
+            socket.put(heartbeat)
+
+
+def heartbeat_frame(position: int) -> str:
+    """The frame `heartbeat`: how far the log has been read here."""
+    return orjson.dumps({"type": "heartbeat", "position": position}).decode()
+
+
+def error_frame(code: str, detail: str, task: str | None = None) -> str:
+    """The frame `error`; `task` when it is about a subscription."""
+    frame = {"type": "error", "code": code, "detail": detail} | ({"task": task} if task else {})
+    return orjson.dumps(frame).decode()
+
+
+def refusal_frame(refusal: Refusal, task: str | None = None) -> str:
+    """The frame `error` of a refusal."""
+    return error_frame(refusal.code, refusal.detail, task)
+
+
+def end_frame(watch: Watch) -> str:
+    """The frame `end`: the task is over, and all of its output has been sent."""
+    frame = {
+        "type": "end",
+        "task": watch.channel.task,
+        "state": watch.channel.progress.state,
+        "cursor": str(watch.cursor),
+    }
+    return orjson.dumps(frame).decode()
