@@ -7,7 +7,7 @@ from fastapi import Depends, Request
 from remote_claude.access import Principal, Verifier
 
 
-def _principal(request: Request) -> Principal:
+async def _principal(request: Request) -> Principal:
     verifier: Verifier = request.app.state.verifier
     return verifier.verify(request.headers.get("authorization"))
 

@@ -30,7 +30,7 @@ def list_tasks(
         render.emit(page)
         return
     rows = [
-        (t["id"], t["state"], t["agent"], render.local_time(t["submitted_at"]), _first_line(t.get("prompt")))
+        (t["id"], t["state"], t["agent"], render.local_time(t["submitted_at"]), _first_line(t.get("title")))
         for t in page["tasks"]
     ]
     render.table(("task", "state", "agent", "submitted", "prompt"), rows)

@@ -37,7 +37,7 @@ def build(runtime: Runtime) -> Service:
     router = APIRouter()
     router.include_router(tasks.router(runtime, edge, submissions, handlers, queries))
     router.include_router(output.router(edge, queries, history, runtime.objects))
-    router.include_router(blobs.router(edge, settings, runtime.objects))
+    router.include_router(blobs.router(settings, runtime.objects))
     router.include_router(stream.router(Stream(settings, runtime.verifier, runtime.tail, watchers, sockets)))
 
     client = httpx2.AsyncClient(timeout=proxy.TIMEOUT, follow_redirects=False) if settings.routes else None

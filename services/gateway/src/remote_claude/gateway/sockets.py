@@ -6,14 +6,13 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Any, Protocol
 
 import orjson
 import structlog
 
 from remote_claude.access import Principal, Unauthenticated, Verifier
 from remote_claude.eventsourcing.tail import Tail
-from remote_claude.gateway.domain.refusals import Refusal
 from remote_claude.gateway.settings import GatewaySettings
 from remote_claude.gateway.watchers import Watch, Watchers
 
@@ -91,8 +90,8 @@ class Socket:
         code, reason, detail = self._farewell
         with contextlib.suppress(TimeoutError, RuntimeError, OSError):
             async with asyncio.timeout(FAREWELL_S):
-                if reason != "slow_consumer":
-                    await self._peer.send_text(error_frame(reason, detail))
+                if code == UNAUTHORIZED:
+                    await self._peer.send_text(error_frame(401, reason, detail))
                 await self._peer.close(code, reason)
 
     async def _send(self, text: str) -> None:
@@ -180,15 +179,12 @@ def heartbeat_frame(position: int) -> str:
     return orjson.dumps({"type": "heartbeat", "position": position}).decode()
 
 
-def error_frame(code: str, detail: str, task: str | None = None) -> str:
-    """The frame `error`; `task` when it is about a subscription."""
-    frame = {"type": "error", "code": code, "detail": detail} | ({"task": task} if task else {})
+def error_frame(status: int, code: str, detail: str, task: str | None = None) -> str:
+    """The frame `error`, with the HTTP status that the code has elsewhere; `task` when it is about a subscription."""
+    frame: dict[str, Any] = {"type": "error", "code": code, "status": status, "detail": detail}
+    if task is not None:
+        frame["task"] = task
     return orjson.dumps(frame).decode()
-
-
-def refusal_frame(refusal: Refusal, task: str | None = None) -> str:
-    """The frame `error` of a refusal."""
-    return error_frame(refusal.code, refusal.detail, task)
 
 
 def end_frame(watch: Watch) -> str:

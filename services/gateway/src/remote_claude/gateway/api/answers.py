@@ -50,7 +50,7 @@ def summary(task: Task, key: DataKey | None) -> TaskSummary:
         reason=progress.reason,
         agent=task.agent,
         title=prompt.strip().splitlines()[0][:TITLE_CHARACTERS] if prompt else None,
-        labels=orjson.loads(labels) if labels else [],
+        labels=orjson.loads(labels) if labels else {},
         attempt=progress.attempt,
         max_attempts=task.max_attempts,
         exit_code=progress.exit_code,

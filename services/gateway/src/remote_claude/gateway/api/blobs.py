@@ -9,12 +9,12 @@ from http import HTTPStatus
 from pathlib import Path as File
 from typing import IO, Annotated
 
-from fastapi import APIRouter, Depends, Path, Request, Response
+from fastapi import APIRouter, Path, Request, Response
 
-from remote_claude.access import Principal
-from remote_claude.gateway.api.edge import Edge, RefusingRoute, drain
+from remote_claude.gateway.api.edge import RefusingRoute, drain
 from remote_claude.gateway.api.models import SHA256, BlobAnswer, problems
 from remote_claude.gateway.settings import GatewaySettings
+from remote_claude.runtime.identity import Who
 from remote_claude.runtime.objects import Objects
 from remote_claude.runtime.problems import Problem
 
@@ -22,18 +22,15 @@ MIB = 1024 * 1024
 Sha256 = Annotated[str, Path(pattern=SHA256, description="SHA-256 of the content, lower-case hex.")]
 
 
-def router(edge: Edge, settings: GatewaySettings, objects: Objects) -> APIRouter:
+def router(settings: GatewaySettings, objects: Objects) -> APIRouter:
     """The routes under `/v1/blobs`."""
     api = APIRouter(prefix="/v1/blobs", tags=["blobs"], route_class=RefusingRoute)
-    who = Annotated[Principal, Depends(edge.principal)]
 
-    @api.head(
-        "/{sha256}", status_code=HTTPStatus.NO_CONTENT, response_class=Response, responses=problems(404, 422)
-    )
-    async def head_blob(principal: who, sha256: Sha256) -> Response:
-        """Whether the organisation has this upload already: 204, or 404."""
+    @api.head("/{sha256}", response_class=Response, responses=problems(404, 422))
+    async def head_blob(principal: Who, sha256: Sha256) -> Response:
+        """Whether the organisation has this upload already: 200, or 404."""
         found = await objects.exists(principal.org, sha256)
-        return Response(status_code=HTTPStatus.NO_CONTENT if found else HTTPStatus.NOT_FOUND)
+        return Response(status_code=HTTPStatus.OK if found else HTTPStatus.NOT_FOUND)
 
     @api.put(
         "/{sha256}",
@@ -46,7 +43,7 @@ def router(edge: Edge, settings: GatewaySettings, objects: Objects) -> APIRouter
             }
         },
     )
-    async def put_blob(request: Request, response: Response, principal: who, sha256: Sha256) -> BlobAnswer:
+    async def put_blob(request: Request, response: Response, principal: Who, sha256: Sha256) -> BlobAnswer:
         """Upload a file. It is kept only when its content has this SHA-256."""
         limit = settings.max_bundle_mib * MIB
         announced = request.headers.get("content-length", "")

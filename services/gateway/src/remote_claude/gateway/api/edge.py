@@ -12,7 +12,7 @@ from fastapi import Depends, Path, Query, Request, Response
 from fastapi.routing import APIRoute
 from psycopg_pool import PoolTimeout
 
-from remote_claude.access import KeyErased, Principal
+from remote_claude.access import KeyErased
 from remote_claude.gateway.domain import refusals
 from remote_claude.gateway.domain.refusals import Refusal, Stale, TaskNotFound
 from remote_claude.gateway.projections.queries import TaskQueries
@@ -80,10 +80,6 @@ class Edge:
 
     def __init__(self, runtime: Runtime, settings: GatewaySettings, queries: TaskQueries) -> None:
         self._runtime, self._settings, self._queries = runtime, settings, queries
-
-    async def principal(self, request: Request) -> Principal:
-        """Who is asking. Raises `Unauthenticated`."""
-        return self._runtime.principal(request)
 
     async def fresh(
         self,

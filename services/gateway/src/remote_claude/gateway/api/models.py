@@ -43,7 +43,7 @@ def _ref(text: str) -> str:
 
 
 Text = Annotated[str, AfterValidator(_no_nul), AfterValidator(_not_blank)]
-Label = Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(_printable)]
+LabelValue = Annotated[str, StringConstraints(max_length=256), AfterValidator(_printable)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(_printable)]
 
 
@@ -78,7 +78,7 @@ class SubmitRequest(Request):
     max_attempts: int = Field(default=3, ge=1, le=10)
     timeout_s: int | None = Field(default=None, ge=1, le=86400)
     priority: int = Field(default=0, ge=-100, le=100)
-    labels: list[Label] = Field(default_factory=list, max_length=MAX_LABELS)
+    labels: dict[Name, LabelValue] = Field(default_factory=dict, max_length=MAX_LABELS)
 
 
 class Submitted(BaseModel):
@@ -128,7 +128,7 @@ class TaskSummary(BaseModel):
     reason: str | None
     agent: str
     title: str | None
-    labels: list[str]
+    labels: dict[str, str]
     attempt: int
     max_attempts: int
     exit_code: int | None
@@ -186,15 +186,24 @@ class EventPage(BaseModel):
 
 
 class OutputFrame(BaseModel):
+    """A frame of the agent with its place, which is what `after` takes; `kind` says what else it holds."""
+
+    model_config = ConfigDict(extra="allow")
+
     cursor: str
-    frame: dict[str, Any]
+    kind: str
+    at: str
 
 
 class OutputPage(BaseModel):
-    """In order. `next` is the cursor to go on after; `complete` says that nothing comes after it any more."""
+    """In order. `next` is the cursor to go on after.
+
+    `more` says that the page was full, `complete` that nothing comes after it any more.
+    """
 
     frames: list[OutputFrame]
     next: str
+    more: bool
     complete: bool
     as_of: int
 

@@ -9,13 +9,13 @@ import orjson
 from fastapi import APIRouter, Depends, Query, Response
 from fastapi.responses import StreamingResponse
 
-from remote_claude.access import Principal
 from remote_claude.gateway.api.edge import Edge, RefusingRoute, TaskId
 from remote_claude.gateway.api.models import OutputPage, problems
 from remote_claude.gateway.domain.cursor import Cursor
 from remote_claude.gateway.domain.refusals import NoResult
 from remote_claude.gateway.projections.output import OutputHistory
 from remote_claude.gateway.projections.queries import TaskQueries
+from remote_claude.runtime.identity import Who
 from remote_claude.runtime.objects import ObjectNotFound, Objects
 
 MAX_FRAMES = 1000
@@ -26,12 +26,11 @@ Kind = Literal["bundle", "patch"]
 def router(edge: Edge, queries: TaskQueries, history: OutputHistory, objects: Objects) -> APIRouter:
     """The routes `output`, `bundle` and `diff` of a task."""
     api = APIRouter(prefix="/v1/tasks/{task}", tags=["tasks"], route_class=RefusingRoute)
-    who = Annotated[Principal, Depends(edge.principal)]
     fresh = [Depends(edge.fresh)]
 
     @api.get("/output", dependencies=fresh, response_model=OutputPage, responses=problems(404, 422, 503))
     async def get_task_output(
-        principal: who,
+        principal: Who,
         task: TaskId,
         after: Annotated[
             str, Query(max_length=40, description="The cursor of the last frame that was seen.")
@@ -43,18 +42,18 @@ def router(edge: Edge, queries: TaskQueries, history: OutputHistory, objects: Ob
         found, as_of = await queries.get(principal.org, task)
         frames, last, more = await _page(history, found.org, task, found.progress, cursor, limit)
         complete = found.progress.settled and not more
-        body = {"frames": frames, "next": str(last), "complete": complete, "as_of": as_of}
+        body = {"frames": frames, "next": str(last), "more": more, "complete": complete, "as_of": as_of}
         return Response(orjson.dumps(body), media_type="application/json")
 
     @api.get(
         "/bundle", dependencies=fresh, response_class=Response, responses=_file("application/x-git-bundle")
     )
-    async def get_task_bundle(principal: who, task: TaskId) -> Response:
+    async def get_task_bundle(principal: Who, task: TaskId) -> Response:
         """The result as a Git bundle: the branch of the task."""
         return await _result(principal.org, task, "bundle", "application/x-git-bundle", f"{task}.bundle")
 
     @api.get("/diff", dependencies=fresh, response_class=Response, responses=_file("text/x-diff"))
-    async def get_task_diff(principal: who, task: TaskId) -> Response:
+    async def get_task_diff(principal: Who, task: TaskId) -> Response:
         """The result as a patch."""
         return await _result(principal.org, task, "patch", "text/x-diff; charset=utf-8", f"{task}.patch")
 
@@ -79,18 +78,18 @@ def router(edge: Edge, queries: TaskQueries, history: OutputHistory, objects: Ob
 
 async def _page(
     history: OutputHistory, org: str, task: str, progress: Any, cursor: Cursor, limit: int
-) -> tuple[list[dict[str, Any]], Cursor, bool]:
+) -> tuple[list[Any], Cursor, bool]:
     """At most `limit` frames, or about 4 MiB; the cursor of the last; whether there is more."""
-    page: list[dict[str, Any]] = []
+    page: list[Any] = []
     size = 0
     async for frames in history.read(org, task, progress, cursor):
         for number, frame in enumerate(frames.frames, frames.first):
             if len(page) == limit or size > MAX_PAGE_BYTES:
                 return page, cursor, True
-            data = orjson.dumps(frame)
-            size += len(data)
             cursor = Cursor(frames.attempt, number)
-            page.append({"cursor": str(cursor), "frame": orjson.Fragment(data)})
+            data = b'{"cursor":"%b",%b' % (str(cursor).encode(), orjson.dumps(frame)[1:])
+            size += len(data)
+            page.append(orjson.Fragment(data))
     return page, cursor, False
 
 

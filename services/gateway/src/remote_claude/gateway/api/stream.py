@@ -12,7 +12,8 @@ from starlette.websockets import WebSocketDisconnect
 
 from remote_claude.access import Principal, Unauthenticated, Verifier
 from remote_claude.eventsourcing.tail import Tail
-from remote_claude.gateway.domain.cursor import Cursor
+from remote_claude.gateway.api.edge import STATUS
+from remote_claude.gateway.domain.cursor import START, Cursor
 from remote_claude.gateway.domain.refusals import Refusal, TaskNotFound
 from remote_claude.gateway.settings import GatewaySettings
 from remote_claude.gateway.sockets import (
@@ -45,7 +46,7 @@ class Auth(Message):
 class Subscribe(Message):
     type: Literal["subscribe"]
     task: str
-    after: str = "0.0"
+    after: str | None = None
     min_position: Annotated[int, Field(ge=0)] = 0
 
 
@@ -78,7 +79,7 @@ class Stream:
         try:
             authorization, principal = await self._authenticate(peer)
         except Unauthenticated as error:
-            await peer.send_text(error_frame(error.code, str(error)))
+            await peer.send_text(error_frame(401, error.code, str(error)))
             await peer.close(UNAUTHORIZED, error.code)
             return
         except WebSocketDisconnect:
@@ -122,7 +123,7 @@ class Stream:
                 message = MESSAGE.validate_json(await peer.receive_text())
             except (ValidationError, KeyError):
                 detail = "A message is a JSON object: `subscribe`, `unsubscribe` or `ping`. See the reference of the stream."
-                socket.put(error_frame("invalid_message", detail))
+                socket.put(error_frame(422, "invalid_message", detail))
                 continue
             match message:
                 case Subscribe():
@@ -133,19 +134,19 @@ class Stream:
                 case Ping():
                     socket.put(heartbeat_frame(self._tail.position))
                 case Auth():
-                    socket.put(error_frame("invalid_message", "This socket is authenticated already."))
+                    socket.put(error_frame(422, "invalid_message", "This socket is authenticated already."))
 
     async def _subscribe(self, socket: Socket, message: Subscribe) -> None:
         task = message.task
         try:
             if not is_id("task", task):
                 raise TaskNotFound(task)
-            cursor = Cursor.parse(message.after)
+            cursor = Cursor.parse(message.after) if message.after is not None else START
             if (before := socket.watches.pop(task, None)) is not None:
                 self._watchers.unwatch(before)
             if len(socket.watches) >= MAX_WATCHES:
                 detail = f"A socket watches at most {MAX_WATCHES} tasks. Unsubscribe from one, or open another socket."
-                socket.put(error_frame("too_many_subscriptions", detail, task))
+                socket.put(error_frame(422, "too_many_subscriptions", detail, task))
                 return
             watch = await self._watchers.watch(
                 socket.principal.org, task, socket, cursor, message.min_position
@@ -153,7 +154,7 @@ class Stream:
             socket.watches[task] = watch
             socket.wake()
         except Refusal as refusal:
-            socket.put(error_frame(refusal.code, refusal.detail, task))
+            socket.put(error_frame(STATUS[type(refusal)], refusal.code, refusal.detail, task))
 
 
 def router(stream: Stream) -> APIRouter:

@@ -9,7 +9,6 @@ from typing import Annotated, Any
 import orjson
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 
-from remote_claude.access import Principal
 from remote_claude.gateway.api import answers
 from remote_claude.gateway.api.answers import data_key
 from remote_claude.gateway.api.edge import MAX_POSITION, Edge, RefusingRoute, TaskId, bounded_body
@@ -28,6 +27,7 @@ from remote_claude.gateway.domain.lifecycle import State
 from remote_claude.gateway.domain.task import RequestCancellation
 from remote_claude.gateway.handlers import Submission, TaskHandlers
 from remote_claude.gateway.projections.queries import TaskQueries
+from remote_claude.runtime.identity import Who
 from remote_claude.runtime.problems import Problem
 from remote_claude.runtime.service import Runtime
 
@@ -42,7 +42,6 @@ def router(
 ) -> APIRouter:
     """The routes under `/v1/tasks`, but for output and results."""
     api = APIRouter(prefix="/v1/tasks", tags=["tasks"], route_class=RefusingRoute)
-    who = Annotated[Principal, Depends(edge.principal)]
     fresh = [Depends(edge.fresh)]
 
     @api.post(
@@ -62,7 +61,7 @@ def router(
     )
     async def submit_task(
         request: Request,
-        principal: who,
+        principal: Who,
         idempotency_key: Annotated[str | None, Header(pattern=r"^[\x21-\x7e]{1,255}$")] = None,
     ) -> Response:
         """Submit a task. The same `Idempotency-Key` with the same body gets the same answer, whenever it is sent."""
@@ -73,7 +72,7 @@ def router(
 
     @api.get("", dependencies=fresh, responses=problems(422, 503))
     async def list_tasks(
-        principal: who,
+        principal: Who,
         state: State | None = None,
         limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 50,
         cursor: Annotated[str | None, Query(max_length=200)] = None,
@@ -84,14 +83,14 @@ def router(
         return TaskPage(tasks=[answers.summary(t, key) for t in tasks], next=following, as_of=as_of)
 
     @api.get("/{task}", dependencies=fresh, responses=problems(404, 503))
-    async def get_task(principal: who, task: TaskId) -> TaskAnswer:
+    async def get_task(principal: Who, task: TaskId) -> TaskAnswer:
         """A task, as far as it is."""
         found, as_of = await queries.get(principal.org, task)
         return answers.whole(found, await data_key(runtime.keyring, principal.org), as_of)
 
     @api.get("/{task}/events", dependencies=fresh, responses=problems(404, 422, 503))
     async def list_task_events(
-        principal: who,
+        principal: Who,
         task: TaskId,
         after: Annotated[int, Query(ge=0, le=MAX_POSITION)] = 0,
         limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 100,
@@ -103,7 +102,7 @@ def router(
         return EventPage(events=events, next=events[-1].position if len(rows) > limit else None, as_of=as_of)
 
     @api.post("/{task}/cancel", status_code=HTTPStatus.ACCEPTED, responses=problems(404, 409, 503))
-    async def cancel_task(request: Request, principal: who, task: TaskId) -> CancelAnswer:
+    async def cancel_task(request: Request, principal: Who, task: TaskId) -> CancelAnswer:
         """Ask for a task's end. Asking again changes nothing."""
         command = RequestCancellation(task=task, org=principal.org, user=principal.user)
         progress, position = await handlers.request_cancellation(command, _traceparent(request))
@@ -122,7 +121,7 @@ def _submitted(submission: Submission) -> Response:
             HTTPStatus.PAYMENT_REQUIRED,
             decision.code,
             decision.detail or "The task was refused.",
-            task=submission.task,
+            id=submission.task,
             position=decision.position,
         )
     return _json(

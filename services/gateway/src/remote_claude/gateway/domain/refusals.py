@@ -39,7 +39,7 @@ class IdempotencyKeyReused(Refusal):
     def __init__(self, task: str) -> None:
         super().__init__(
             f"This Idempotency-Key has submitted {task} with another body. Use a new key for a new task.",
-            task=task,
+            id=task,
         )
 
 
