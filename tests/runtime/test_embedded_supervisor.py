@@ -191,3 +191,12 @@ async def test_python_process_is_a_child_like_any_other(tmp_path: Path) -> None:
     )
     async with Supervisor([services], log_dir=tmp_path) as supervisor:
         assert psutil.Process(supervisor.pids["services"]).ppid() == os.getpid()
+
+
+async def test_stopping_twice_at_once_is_stopping(tmp_path: Path) -> None:
+    supervisor = Supervisor([child(tmp_path, "one", "UP; exec sleep 60")], log_dir=tmp_path)
+    await supervisor.start()
+    pid = supervisor.pids["one"]
+    await asyncio.gather(supervisor.stop(), supervisor.stop())
+    assert gone(pid)
+    assert supervisor.pids == {}

@@ -138,5 +138,6 @@ async def exited(process: "subprocess.Popen[bytes]") -> int:
             loop.remove_reader(descriptor)
             os.close(descriptor)
         with suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
+            if process.returncode is None:  # nobody else who waits has let the number go
+                os.killpg(process.pid, signal.SIGKILL)
     return process.wait()
