@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import sys
 from importlib.metadata import version
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import click
 import typer
+from remote_claude.cli.repository.git import RepositoryError
 
 from remote_claude.cli import render
 from remote_claude.cli.commands import money, settings, stack, tasks
@@ -56,15 +57,21 @@ def main(
     """Hand a coding task to an agent, close the laptop, get a commit and an exact bill."""
 
 
+def _fail(error: CliError) -> NoReturn:
+    if "--json" in sys.argv:
+        render.emit({"error": {"code": error.code, "detail": str(error), **error.extra}})
+    render.note(f"rclaude: {error}")
+    sys.exit(error.exit)
+
+
 def run() -> None:
     """Run the command line; every error ends in one line on standard error and its exit code."""
     try:
         code = app(standalone_mode=False)
     except CliError as error:
-        if "--json" in sys.argv:
-            render.emit({"error": {"code": error.code, "detail": str(error), **error.extra}})
-        render.note(f"rclaude: {error}")
-        sys.exit(error.exit)
+        _fail(error)
+    except RepositoryError as error:
+        _fail(CliError(str(error), Exit.USAGE, code=error.code, files=list(error.files)))
     except click.ClickException as error:
         error.show()
         sys.exit(Exit.USAGE)

@@ -60,7 +60,7 @@ def run(
         body["labels"] = _labels(label)
     local = None if no_repo else _local_repository(repo)
     if local is not None:
-        render.say(f"repository: {local.root}", to_stderr=as_json)
+        render.say(f"repository: {local.top}", to_stderr=as_json)
     elif repo:
         render.say(f"repository: {repo}", to_stderr=as_json)
         body["repo"] = {"url": repo, **({"ref": ref} if ref else {})}

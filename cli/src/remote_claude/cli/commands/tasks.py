@@ -116,9 +116,9 @@ def apply(
     if as_json:
         render.emit({"id": id, "commit": applied.commit, "files": list(applied.files)})
     elif applied.commit:
-        render.say(f"{applied.commit[:12]} on {here.root}: {len(applied.files)} files changed")
+        render.say(f"{applied.commit[:12]} on {here.top}: {len(applied.files)} files changed")
     else:
-        render.say(f"staged in {here.root}: {len(applied.files)} files changed")
+        render.say(f"staged in {here.top}: {len(applied.files)} files changed")
 
 
 def details(client: Client, task: str) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import structlog
 from remote_claude.runner.model_proxy import ModelProxy, Upstream
+from remote_claude.runner.model_usage import ModelUsage
 from remote_claude.runner.protocol import GRACE_S, Task
 from remote_claude.runner.providers.base import ComputeProvider, Exit, LaunchSpec, Limits, ProviderError
 from remote_claude.runner.sources import SourceFailed
@@ -62,7 +63,8 @@ class Workshop:
     runtime: Runtime
     settings: RunnerSettings
     provider: ComputeProvider
-    upstream: Upstream
+    upstream: Upstream | None
+    """The model, for those that have a key to it."""
     folder: Path
     """Where attempts keep their sockets and files while they run."""
 
@@ -180,18 +182,22 @@ class SandboxedExecution:
         )
         inbox = self._folder / "inbox"
         inbox.mkdir(mode=0o700)
-        sockets = {"runner": self._folder / "runner.sock", "model": self._folder / "model.sock"}
-        async with (
-            ModelProxy(sockets["model"], self._shop.upstream) as proxy,
-            WorkerLink(
-                sockets["runner"],
-                task=task,
-                inbox=inbox,
-                on_frames=output.store,
-                bundle=bundle,
-                max_blob_bytes=settings.max_result_mib * 1024 * 1024,
-            ) as link,
-        ):
+        sockets = {"runner": self._folder / "runner.sock"}
+        async with contextlib.AsyncExitStack() as stack:
+            proxy = None
+            if self._shop.upstream is not None:
+                sockets["model"] = self._folder / "model.sock"
+                proxy = await stack.enter_async_context(ModelProxy(sockets["model"], self._shop.upstream))
+            link = await stack.enter_async_context(
+                WorkerLink(
+                    sockets["runner"],
+                    task=task,
+                    inbox=inbox,
+                    on_frames=output.store,
+                    bundle=bundle,
+                    max_blob_bytes=settings.max_result_mib * 1024 * 1024,
+                )
+            )
             spec = LaunchSpec(
                 name=self._name,
                 argv=(sys.executable, "-m", "remote_claude.runner.worker"),
@@ -210,7 +216,8 @@ class SandboxedExecution:
                     ended = await self._end(link)
             finally:
                 self.pid = None
-                proxy.revoke()
+                if proxy is not None:
+                    proxy.revoke()
                 await self._shop.provider.terminate(self._name)
             used = await self._used(proxy)
         said = ended.said
@@ -236,7 +243,7 @@ class SandboxedExecution:
         return max(0.0, (deadline - self._shop.runtime.clock()).total_seconds())
 
     @contextlib.asynccontextmanager
-    async def _attended(self, link: WorkerLink, proxy: ModelProxy) -> AsyncIterator[None]:
+    async def _attended(self, link: WorkerLink, proxy: ModelProxy | None) -> AsyncIterator[None]:
         """While the sandbox runs: renew its lease, record what it uses, end it at its deadline."""
         over = asyncio.Event()
         loop = asyncio.get_running_loop()
@@ -271,12 +278,11 @@ class SandboxedExecution:
         gone = asyncio.create_task(self._shop.provider.wait(self._name))
         stopped = asyncio.create_task(self._stopped.wait())
         try:
-            await asyncio.wait([link.result, gone, stopped], return_when=asyncio.FIRST_COMPLETED)
+            first: list[asyncio.Future[Any]] = [link.result, gone, stopped]
+            await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
             if self._stop_reason is not None and not link.result.done():
                 await link.stop(self._stop_reason)
-                await asyncio.wait(
-                    [link.result, gone], timeout=AFTER_STOP_S, return_when=asyncio.FIRST_COMPLETED
-                )
+                await asyncio.wait(first[:2], timeout=AFTER_STOP_S, return_when=asyncio.FIRST_COMPLETED)
             if gone.done() and not link.result.done():
                 await asyncio.wait([link.result], timeout=AFTER_EXIT_S)
             return self._judge(link, gone)
@@ -320,9 +326,9 @@ class SandboxedExecution:
                 )
                 return Ended("lost", "worker_lost")
 
-    async def _used(self, proxy: ModelProxy) -> Cumulative:
+    async def _used(self, proxy: ModelProxy | None) -> Cumulative:
         measured = await self._shop.provider.measure(self._name)
-        model = proxy.usage()
+        model = proxy.usage() if proxy is not None else ModelUsage()
         return metering.used(
             self._assigned.limits, measured.wall_ms, model_tokens=model.tokens, model_nano_usd=model.nano_usd
         )
