@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
@@ -186,3 +186,36 @@ async def running(projector: Projector) -> AsyncIterator[Projector]:
             yield projector
         finally:
             task.cancel()
+
+
+async def stored_position(pool: Pool, view: View) -> int:
+    """The checkpoint as it is in the database."""
+    async with reading(pool, view) as connection:
+        row = await (await connection.execute("SELECT position FROM checkpoint")).fetchone()
+    assert row is not None
+    return int(row["position"])
+
+
+async def eventually(fact: Callable[[], Awaitable[bool]] | Callable[[], bool], timeout: float = 30.0) -> None:
+    """Wait for a fact."""
+    async with asyncio.timeout(timeout):
+        while True:
+            found = fact()
+            if await found if isinstance(found, Awaitable) else found:
+                return
+            await asyncio.sleep(0.005)
+
+
+class Gated(Tally):
+    """A tally that waits in the middle of its transaction, for as long as `gate` is closed."""
+
+    def __init__(self, name: str = "test_tally", version: int = 1) -> None:
+        super().__init__(name, version)
+        self.gate, self.inside = asyncio.Event(), asyncio.Event()
+        self.backend = 0
+
+    async def apply(self, connection: AsyncConnection[Any], events: Sequence[RecordedEvent]) -> None:
+        await super().apply(connection, events)
+        self.backend = connection.info.backend_pid
+        self.inside.set()
+        await self.gate.wait()

@@ -1,18 +1,13 @@
-"""A projector applies every event once, whatever happens to it."""
+"""A projector keeps a view at the end of the log, in one process at a time."""
 
-from collections.abc import AsyncIterator
+import asyncio
 
 import pytest
 
-from projecting import MemoryLog, Tally, open_pool, parked, running, tally
+from projecting import MemoryLog, Tally, eventually, running, stored_position, tally
+from remote_claude.eventsourcing.errors import LogLostTail
 from remote_claude.eventsourcing.projector import Projector
 from remote_claude.eventsourcing.schemas import Pool
-
-
-@pytest.fixture
-async def pool(postgres_dsn: str) -> AsyncIterator[Pool]:
-    async with open_pool(postgres_dsn) as pool:
-        yield pool
 
 
 async def test_events_become_rows_and_the_position_follows(pool: Pool) -> None:
@@ -28,7 +23,7 @@ async def test_events_become_rows_and_the_position_follows(pool: Pool) -> None:
     assert await tally(pool, view) == {"a": (2, 3), "b": (1, 2)}
 
 
-async def test_a_second_process_goes_on_where_the_first_ended(pool: Pool) -> None:
+async def test_the_next_process_goes_on_where_the_last_ended(pool: Pool) -> None:
     log, view = MemoryLog(), Tally()
     for _ in range(2):
         log.add("a")
@@ -37,23 +32,106 @@ async def test_a_second_process_goes_on_where_the_first_ended(pool: Pool) -> Non
     assert await tally(pool, view) == {"a": (2, 2)}
 
 
-async def test_poison_is_parked_with_the_rest_of_its_aggregate(pool: Pool) -> None:
+async def test_a_long_backlog_is_applied_in_bounded_batches(pool: Pool) -> None:
+    log, view = MemoryLog(), Tally()
+    sizes: list[int] = []
+
+    class Sized(Tally):
+        async def apply(self, connection, events):  # type: ignore[no-untyped-def]
+            sizes.append(len(events))
+            await super().apply(connection, events)
+
+    for n in range(4100):
+        log.add(f"s{n % 7}")
+    async with running(Projector(Sized(), pool, log, log)) as projector:
+        assert await projector.wait_for(4100, 30)
+    assert sizes == [2000, 2000, 100]
+    assert sum(count for count, _ in (await tally(pool, view)).values()) == 4100
+
+
+async def test_waiting_for_a_position_ends_when_it_is_readable_or_the_time_is_up(pool: Pool) -> None:
+    log, view = MemoryLog(), Tally()
+    async with running(Projector(view, pool, log, log)) as projector:
+        waiting = [asyncio.create_task(projector.wait_for(n, 30)) for n in (1, 2, 2)]
+        assert not await projector.wait_for(1, 0.01)
+        log.add("a")
+        assert await waiting[0]
+        assert await tally(pool, view) == {"a": (1, 1)}
+        log.add("a")
+        assert await waiting[1]
+        assert await waiting[2]
+        assert not await projector.wait_for(3, 0)
+
+
+async def test_ignored_events_move_the_position_at_once_and_the_checkpoint_rarely(pool: Pool) -> None:
+    log, view = MemoryLog(), Tally()
+    async with running(Projector(view, pool, log, log, ignored_interval=3600)) as projector:
+        for _ in range(20):
+            assert await projector.wait_for(log.add("a", "Ignored"), 30)
+        assert await stored_position(pool, view) == 0
+        assert await projector.wait_for(log.add("a"), 30)
+        assert await stored_position(pool, view) == 21
+        assert await projector.wait_for(log.add("a", "Ignored"), 30)
+        assert await stored_position(pool, view) == 21
+
+
+async def test_the_checkpoint_advances_over_ignored_events_when_nothing_else_comes(pool: Pool) -> None:
+    log, view = MemoryLog(), Tally()
+
+    async def stored() -> bool:
+        return await stored_position(pool, view) == log.position
+
+    async with running(Projector(view, pool, log, log, ignored_interval=0.05)) as projector:
+        log.add("a")
+        for _ in range(3):
+            assert await projector.wait_for(log.add("a", "Ignored"), 30)
+            await eventually(stored)
+
+
+async def test_a_stand_by_follows_the_position_and_takes_over(pool: Pool) -> None:
     log, view = MemoryLog(), Tally()
     log.add("a")
-    log.add("b")
-    log.add("b", "Cursed")
-    log.add("a")
-    log.add("b")
-    async with running(Projector(view, pool, log, log)) as projector:
-        assert await projector.wait_for(5, 30)
-        log.add("b")
+    second = Projector(view, pool, log, log, standby_interval=0.05)
+    async with running(Projector(view, pool, log, log)) as first:
+        assert await first.wait_for(1, 30)
+        async with running(second):
+            await eventually(lambda: second.state == "standby")
+            for _ in range(50):
+                assert await second.wait_for(log.add("a"), 30)
+            assert (first.state, second.state) == ("live", "standby")
+            assert await tally(pool, view) == {"a": (51, 51)}
+    async with running(second):
+        await eventually(lambda: second.state == "live")
+        assert await second.wait_for(log.add("a"), 30)
+    assert await tally(pool, view) == {"a": (52, 52)}
+
+
+async def test_of_many_projectors_of_one_view_one_is_live_whoever_is_stopped(pool: Pool) -> None:
+    log, view = MemoryLog(), Tally()
+    projectors = [Projector(view, pool, log, log, standby_interval=0.02) for _ in range(3)]
+    tasks = [asyncio.create_task(projector.run()) for projector in projectors]
+    for _ in range(len(projectors)):
         log.add("a")
-        assert await projector.wait_for(7, 30)
-        assert projector.parked == 3
-        assert projector.state == "live"
-    assert await tally(pool, view) == {"a": (3, 7), "b": (1, 2)}
-    assert await parked(pool, view) == {
-        3: "ValueError: cursed",
-        5: "an earlier event of its stream is parked",
-        6: "an earlier event of its stream is parked",
-    }
+        alive = [n for n, task in enumerate(tasks) if not task.done()]
+        for n in alive:
+            assert await projectors[n].wait_for(log.position, 30)
+        (live,) = [n for n in alive if projectors[n].state == "live"]
+        tasks[live].cancel()
+        await asyncio.wait({tasks[live]})
+    assert await tally(pool, view) == {"a": (3, 3)}
+
+
+async def test_a_log_that_ends_before_the_view_is_refused_with_what_to_do(pool: Pool) -> None:
+    log, view = MemoryLog(), Tally()
+    for _ in range(3):
+        log.add("a")
+    async with running(Projector(view, pool, log, log)) as projector:
+        assert await projector.wait_for(3, 30)
+    log.events.pop()
+    projector = Projector(view, pool, log, log)
+    with pytest.raises(
+        LogLostTail, match=r"applied position 3, but the log ends at 2.*rclaude-admin rebuild"
+    ):
+        await projector.run()
+    assert projector.state == "stopped"
+    assert await tally(pool, view) == {"a": (3, 3)}

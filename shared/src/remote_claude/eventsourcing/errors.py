@@ -34,6 +34,16 @@ class RebuildInProgress(Exception):
         self.view = view
 
 
+class ViewStopped(Exception):
+    """A view met an event that this release can't read."""
+
+    code = "view_stopped"
+
+    def __init__(self, view: str, reason: str) -> None:
+        super().__init__(f"view {view} stopped: {reason}")
+        self.view, self.reason = view, reason
+
+
 class CheckpointMoved(Exception):
     """Somebody else moved the checkpoint, or a rebuild was swapped in: read it again and go on from there."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import suppress
 from enum import StrEnum
 from typing import Any, Self
 
@@ -13,9 +14,10 @@ import structlog
 from psycopg import AsyncConnection, sql
 
 from remote_claude.eventsourcing.batches import PoisonError, apply_batch, sift
-from remote_claude.eventsourcing.errors import CheckpointMoved, LogLostTail
+from remote_claude.eventsourcing.errors import CheckpointMoved, LogLostTail, RebuildInProgress, ViewStopped
 from remote_claude.eventsourcing.events import RecordedEvent
 from remote_claude.eventsourcing.log import EventLog, EventLogError
+from remote_claude.eventsourcing.rebuild import rebuild
 from remote_claude.eventsourcing.schemas import (
     Checkpoint,
     Pool,
@@ -40,6 +42,7 @@ class ProjectorState(StrEnum):
 
     STARTING = "starting"
     LIVE = "live"  # applies the view
+    BUILDING = "building"  # builds the view of this version beside the older one
     STANDBY = "standby"  # another process does
     RETRYING = "retrying"  # PostgreSQL or the log is out of reach
     STOPPED = "stopped"  # it will not go on by itself
@@ -122,20 +125,39 @@ class Projector:
                 raise
 
     async def _keep(self, connection: AsyncConnection[Any]) -> None:
-        view, locked = self.view, False
+        name, version = self.view.name, self.view.version
         while True:
             checkpoint = await self._open(connection)
-            if not locked and checkpoint.version == view.version and self.state != ProjectorState.STOPPED:
-                locked = await try_lock(connection, view.name)
-            if locked and checkpoint.version == view.version:
-                try:
-                    await self._apply_tail(connection, await self._open(connection))
-                except CheckpointMoved:
+            if self.state != ProjectorState.STOPPED:
+                if checkpoint.version < version:
+                    if await self._build(checkpoint):
+                        continue
+                elif checkpoint.version > version:
+                    self._change(
+                        ProjectorState.STANDBY,
+                        f"a newer release has built version {checkpoint.version}, this one has {version}; "
+                        f"to go back to it: rclaude-admin rebuild {name}",
+                    )
+                elif await try_lock(connection, name):
+                    with suppress(CheckpointMoved):
+                        await self._apply_tail(connection)
+                    await unlock(connection, name)
                     continue
-            if locked:
-                await unlock(connection, view.name)
-                locked = False
-            await self._stand_by(connection, checkpoint)
+                else:
+                    self._change(ProjectorState.STANDBY)
+            await self._stand_by(connection)
+
+    async def _build(self, checkpoint: Checkpoint) -> bool:
+        """Build this version beside the older one, which serves meanwhile. False when it could not be done here."""
+        self._change(ProjectorState.BUILDING, f"the view is of version {checkpoint.version}")
+        try:
+            await rebuild(self.view, self._pool, self._eventlog)
+        except RebuildInProgress:
+            return False
+        except ViewStopped as error:
+            self._change(ProjectorState.STOPPED, error.reason)
+            return False
+        return True
 
     async def _open(self, connection: AsyncConnection[Any]) -> Checkpoint:
         """The checkpoint, in a schema that is made when missing; held against the end of the log."""
@@ -150,26 +172,18 @@ class Projector:
         self._reach(checkpoint.position)
         return checkpoint
 
-    async def _stand_by(self, connection: AsyncConnection[Any], checkpoint: Checkpoint) -> None:
+    async def _stand_by(self, connection: AsyncConnection[Any]) -> None:
         """Follow the position of whoever applies the view, until it is time to try the lock again."""
-        if self.state != ProjectorState.STOPPED:
-            newer = checkpoint.version > self.view.version
-            self._change(
-                ProjectorState.STANDBY,
-                f"the view is of version {checkpoint.version}, built by a newer release; this one has "
-                f"{self.view.version}. To go back to it: rclaude-admin rebuild {self.view.name}"
-                if newer
-                else None,
-            )
         channel = sql.Identifier(self.view.name)
         await connection.execute(sql.SQL("LISTEN {}").format(channel))
+        await self._open(connection)
         async for notification in connection.notifies(timeout=self._standby_interval):
             self._reach(int(notification.payload))
-        await connection.execute(sql.SQL("UNLISTEN {}").format(channel))
+        await connection.execute(sql.SQL("UNLISTEN {}").format(channel))  # a busy applier would hoard its own
 
-    async def _apply_tail(self, connection: AsyncConnection[Any], checkpoint: Checkpoint) -> None:
+    async def _apply_tail(self, connection: AsyncConnection[Any]) -> None:
         """Apply from the checkpoint on. Returns only when the view has to stop."""
-        view, stored = self.view, checkpoint.position
+        view, stored = self.view, (await self._open(connection)).position
         counts = await read_parked(connection)
         parked, self.parked = set(counts), sum(counts.values())
         written = time.monotonic()

@@ -61,7 +61,7 @@ async def connect(pool: Pool, schema: str) -> AsyncIterator[AsyncConnection[Any]
 async def create_schema(connection: AsyncConnection[Any], schema: str, view: View) -> None:
     """Create the schema with empty tables at position 0, unless it is there. Safe against others who do the same."""
     async with connection.transaction():
-        await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended('view/schemas', 0))")
+        await lock_schemas(connection)
         if await read_checkpoint(connection, schema) is not None:
             return
         name = sql.Identifier(schema)
@@ -86,14 +86,23 @@ def ddl(tables: MetaData) -> list[str]:
     return statements
 
 
-async def read_checkpoint(connection: AsyncConnection[Any], schema: str) -> Checkpoint | None:
-    """The checkpoint of a schema, or None when there is no such schema."""
+async def lock_schemas(connection: AsyncConnection[Any]) -> None:
+    """Until the transaction ends, nobody else creates a view's schema."""
+    await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended('view/schemas', 0))")
+
+
+async def read_checkpoint(
+    connection: AsyncConnection[Any], schema: str, *, lock: bool = False
+) -> Checkpoint | None:
+    """The checkpoint of a schema, or None when there is no such schema. `lock` keeps it from moving."""
     found = await connection.execute("SELECT to_regclass(%s)::oid", [f'"{schema}".checkpoint'])
     row = await found.fetchone()
     if row is None or row[0] is None:
         return None
     found = await connection.execute(
-        sql.SQL("SELECT position, version FROM {}").format(sql.Identifier(schema, "checkpoint"))
+        sql.SQL("SELECT position, version FROM {} {}").format(
+            sql.Identifier(schema, "checkpoint"), sql.SQL("FOR UPDATE" if lock else "")
+        )
     )
     row = await found.fetchone()
     return Checkpoint(*row) if row is not None else None
