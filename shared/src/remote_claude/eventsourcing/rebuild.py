@@ -29,7 +29,7 @@ from remote_claude.eventsourcing.schemas import (
 from remote_claude.eventsourcing.views import View
 
 BATCH = 2000
-NEARLY_THERE = 2000  # positions behind the live view at which it is paused
+NEARLY_THERE = 2000  # positions: when the last round was no longer, the live view is paused for the next
 ROUNDS = 20  # a live view that moves as fast as its rebuild is paused all the same
 
 Progress = Callable[[int, int], None]
@@ -141,9 +141,11 @@ class _Builder:
         """Come so near to the live view that it can be paused for the rest."""
         for _ in range(ROUNDS):
             goal = await self.goal(await read_checkpoint(self._connection, self._view.name))
-            if goal - self.position <= NEARLY_THERE:
+            behind = goal - self.position
+            if behind:
+                await self.reach(goal)
+            if behind <= NEARLY_THERE:
                 return
-            await self.reach(goal)
 
     async def reach(self, goal: int) -> None:
         """Apply everything up to `goal`."""
