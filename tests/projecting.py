@@ -1,4 +1,4 @@
-"""A small log in memory, a view that would show every event applied twice or never, and what drives them."""
+"""A log to write to, a view that would show every event applied twice or never, and what drives them."""
 
 import asyncio
 import json
@@ -13,10 +13,12 @@ from sqlalchemy import BigInteger
 from sqlalchemy.orm import registry
 from sqlmodel import Field, SQLModel
 
-from remote_claude.eventsourcing.events import NewEvent, RecordedEvent
+from remote_claude.eventsourcing.events import NewEvent, RecordedEvent, stream_id
+from remote_claude.eventsourcing.memory import InMemoryEventLog
 from remote_claude.eventsourcing.projector import Projector
 from remote_claude.eventsourcing.schemas import Pool
 from remote_claude.eventsourcing.tables import load, reading, upsert
+from remote_claude.eventsourcing.tail import Tail
 from remote_claude.eventsourcing.views import View
 
 
@@ -29,10 +31,10 @@ class Undecodable(Exception):
 
 
 class Codec:
-    """JSON; version 9 is of the future, and so is the type `Unheard`."""
+    """Takes what is stored as it comes. Version 9 is of the future, and so is the type `Unheard`."""
 
-    def encode(self, event: Any) -> tuple[str, int, bytes]:
-        return event["type"], event.get("version", 1), json.dumps(event).encode()
+    def encode(self, event: tuple[str, int, bytes]) -> tuple[str, int, bytes]:
+        return event
 
     def decode(self, type: str, version: int, data: bytes) -> Any:
         if type == "Unheard":
@@ -42,72 +44,39 @@ class Codec:
         return json.loads(data)
 
 
-class MemoryLog:
-    """An event log and its tail, as far as a projector needs them."""
+class Log(InMemoryEventLog):
+    """A log in memory that is easy to write to, and to damage."""
+
+    tail: Tail
 
     def __init__(self) -> None:
-        self.events: list[RecordedEvent] = []
-        self._arrived = asyncio.Event()
+        super().__init__(Codec(), heartbeat=0.1)
 
-    def add(self, stream: str, type: str = "Counted", *, version: int = 1, data: bytes = b'{"n": 1}') -> int:
+    async def add(
+        self, stream: str, type: str = "Counted", *, version: int = 1, data: bytes = b'{"n": 1}'
+    ) -> int:
         """Append one event and return its position."""
-        position = len(self.events) + 1
-        self.events.append(
-            RecordedEvent(
-                position=position,
-                stream=f"ev.test.o.thing.{stream}",
-                event_id=str(UUID(int=position)),
-                type=type,
-                version=version,
-                occurred_at="2026-01-01T00:00:00.000000Z",
-                data=data,
-                codec=Codec(),
-            )
+        name = stream_id("test", "o", "thing", stream)
+        history = await self.read_stream(name)
+        event = NewEvent(
+            event=(type, version, data),
+            event_id=str(UUID(int=self.end + 1)),
+            occurred_at="2026-01-01T00:00:00.000000Z",
         )
-        self._arrived.set()
-        self._arrived = asyncio.Event()
-        return position
-
-    async def append(self, stream: str, events: Sequence[NewEvent], *, expected_position: int) -> int:
-        raise NotImplementedError
-
-    async def read_stream(self, stream: str, *, after: int = 0) -> list[RecordedEvent]:
-        return [event for event in self.events[after:] if event.stream == stream]
-
-    async def read(
-        self, *, after: int = 0, until: int | None = None, subjects: str | None = None
-    ) -> AsyncIterator[list[RecordedEvent]]:
-        assert subjects is None
-        until = len(self.events) if until is None else until
-        for start in range(after, until, 500):
-            await asyncio.sleep(0)
-            yield self.events[start : min(start + 500, until)]
-
-    async def last_position(self) -> int:
-        return len(self.events)
+        return await self.append(name, [event], expected_position=history[-1].position if history else 0)
 
     @property
-    def position(self) -> int:
-        return len(self.events)
+    def end(self) -> int:
+        return len(self._events)
 
-    @property
-    def age(self) -> float:
-        return 0.0
+    def lose_last(self) -> None:
+        """What a broker without synced writes does in a power cut."""
+        self._events.pop()
 
-    async def follow(self, *, after: int) -> AsyncIterator[list[RecordedEvent]]:
-        while True:
-            arrived = self._arrived
-            if fresh := self.events[after:]:
-                yield fresh
-                after = fresh[-1].position
-            else:
-                await arrived.wait()
-
-    def subscribe(self, *, after: int) -> AsyncIterator[list[RecordedEvent]]:
-        return self.follow(after=after)
-
-    async def wait_for(self, position: int, timeout: float) -> bool:
-        return self.position >= position
+    def change_version(self, position: int, version: int) -> None:
+        """As if the event had been written by, or is read by, another release."""
+        event = self._events[position - 1]
+        event.version, event._event = version, None
 
 
 class TallyTables(SQLModel, registry=registry()):

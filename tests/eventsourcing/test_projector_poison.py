@@ -5,7 +5,7 @@ from typing import Any
 
 from psycopg import AsyncConnection, Error
 
-from projecting import MemoryLog, Tally, eventually, parked, running, stored_position, tally
+from projecting import Log, Tally, eventually, parked, running, stored_position, tally
 from remote_claude.eventsourcing.events import RecordedEvent
 from remote_claude.eventsourcing.projector import Projector
 from remote_claude.eventsourcing.schemas import Pool
@@ -13,17 +13,17 @@ from remote_claude.eventsourcing.schemas import Pool
 FOLLOWER = "an earlier event of its stream is parked"
 
 
-async def test_poison_is_parked_with_later_events_of_its_aggregate(pool: Pool) -> None:
-    log, view = MemoryLog(), Tally()
-    log.add("a")
-    log.add("b")
-    log.add("b", "Cursed")
-    log.add("a")
-    log.add("b")
-    async with running(Projector(view, pool, log, log)) as projector:
+async def test_poison_is_parked_with_later_events_of_its_aggregate(pool: Pool, log: Log) -> None:
+    view = Tally()
+    await log.add("a")
+    await log.add("b")
+    await log.add("b", "Cursed")
+    await log.add("a")
+    await log.add("b")
+    async with running(Projector(view, pool, log, log.tail)) as projector:
         assert await projector.wait_for(5, 30)
-        log.add("b")
-        log.add("a")
+        await log.add("b")
+        await log.add("a")
         assert await projector.wait_for(7, 30)
         assert projector.parked == 3
         assert projector.state == "live"
@@ -31,25 +31,25 @@ async def test_poison_is_parked_with_later_events_of_its_aggregate(pool: Pool) -
     assert await parked(pool, view) == {3: "ValueError: cursed", 5: FOLLOWER, 6: FOLLOWER}
 
 
-async def test_a_parked_aggregate_stays_parked_in_the_next_process(pool: Pool) -> None:
-    log, view = MemoryLog(), Tally()
-    log.add("a", "Cursed")
+async def test_a_parked_aggregate_stays_parked_in_the_next_process(pool: Pool, log: Log) -> None:
+    view = Tally()
+    await log.add("a", "Cursed")
     for _ in range(2):
-        async with running(Projector(view, pool, log, log)) as projector:
-            assert await projector.wait_for(log.add("a"), 30)
-            assert await projector.wait_for(log.add("b"), 30)
+        async with running(Projector(view, pool, log, log.tail)) as projector:
+            assert await projector.wait_for(await log.add("a"), 30)
+            assert await projector.wait_for(await log.add("b"), 30)
     assert projector.parked == 3
     assert await tally(pool, view) == {"b": (2, 5)}
     assert list(await parked(pool, view)) == [1, 2, 4]
 
 
-async def test_what_the_database_refuses_is_poison(pool: Pool) -> None:
-    log, view = MemoryLog(), Tally()
-    log.add("a", "Broken")
-    log.add("b")
-    log.add("nul", data=b'{"n": "\\u0000"}')
-    log.add("text", data=b'{"n": "many"}')
-    async with running(Projector(view, pool, log, log)) as projector:
+async def test_what_the_database_refuses_is_poison(pool: Pool, log: Log) -> None:
+    view = Tally()
+    await log.add("a", "Broken")
+    await log.add("b")
+    await log.add("nul", data=b'{"n": "\\u0000"}')
+    await log.add("text", data=b'{"n": "many"}')
+    async with running(Projector(view, pool, log, log.tail)) as projector:
         assert await projector.wait_for(4, 30)
     assert await tally(pool, view) == {"b": (1, 2)}
     reasons = await parked(pool, view)
@@ -57,12 +57,12 @@ async def test_what_the_database_refuses_is_poison(pool: Pool) -> None:
     assert list(reasons) == [1, 3, 4]
 
 
-async def test_damaged_data_is_poison(pool: Pool) -> None:
-    log, view = MemoryLog(), Tally()
-    log.add("a", data=b"{")
-    log.add("a")
-    log.add("b")
-    async with running(Projector(view, pool, log, log)) as projector:
+async def test_damaged_data_is_poison(pool: Pool, log: Log) -> None:
+    view = Tally()
+    await log.add("a", data=b"{")
+    await log.add("a")
+    await log.add("b")
+    async with running(Projector(view, pool, log, log.tail)) as projector:
         assert await projector.wait_for(3, 30)
     assert await tally(pool, view) == {"b": (1, 3)}
     reasons = await parked(pool, view)
@@ -70,11 +70,13 @@ async def test_damaged_data_is_poison(pool: Pool) -> None:
     assert reasons[2] == FOLLOWER
 
 
-async def test_several_poisonous_events_in_one_batch_cost_only_their_own_aggregates(pool: Pool) -> None:
-    log, view = MemoryLog(), Tally()
+async def test_several_poisonous_events_in_one_batch_cost_only_their_own_aggregates(
+    pool: Pool, log: Log
+) -> None:
+    view = Tally()
     for n in range(300):
-        log.add(f"s{n % 30}", "Cursed" if n in (40, 41, 150, 299) else "Counted")
-    async with running(Projector(view, pool, log, log)) as projector:
+        await log.add(f"s{n % 30}", "Cursed" if n in (40, 41, 150, 299) else "Counted")
+    async with running(Projector(view, pool, log, log.tail)) as projector:
         assert await projector.wait_for(300, 30)
     rows = await tally(pool, view)
     assert {s: c for s, (c, _) in rows.items() if c != 10} == {"s10": 1, "s11": 1, "s0": 5, "s29": 9}
@@ -82,7 +84,7 @@ async def test_several_poisonous_events_in_one_batch_cost_only_their_own_aggrega
     assert len(await parked(pool, view)) == projector.parked
 
 
-async def test_an_error_that_apply_swallows_loses_nothing(pool: Pool) -> None:
+async def test_an_error_that_apply_swallows_loses_nothing(pool: Pool, log: Log) -> None:
     class Careless(Tally):
         async def apply(self, connection: AsyncConnection[Any], events: Sequence[RecordedEvent]) -> None:
             await super().apply(connection, events)
@@ -92,32 +94,32 @@ async def test_an_error_that_apply_swallows_loses_nothing(pool: Pool) -> None:
                 except Error:
                     return
 
-    log, view = MemoryLog(), Careless()
+    view = Careless()
     for stream in "abcd":
-        log.add(stream)
-    async with running(Projector(view, pool, log, log)) as projector:
+        await log.add(stream)
+    async with running(Projector(view, pool, log, log.tail)) as projector:
         assert await projector.wait_for(4, 30)
     assert await tally(pool, view) == {"a": (1, 1), "b": (1, 2), "d": (1, 4)}
     assert await parked(pool, view) == {3: "apply() swallowed an error of the database"}
 
 
-async def test_unknown_types_are_skipped(pool: Pool) -> None:
-    log, view = MemoryLog(), Tally()
-    log.add("a", "Unheard")
-    log.add("a")
-    async with running(Projector(view, pool, log, log)) as projector:
+async def test_unknown_types_are_skipped(pool: Pool, log: Log) -> None:
+    view = Tally()
+    await log.add("a", "Unheard")
+    await log.add("a")
+    async with running(Projector(view, pool, log, log.tail)) as projector:
         assert await projector.wait_for(2, 30)
     assert await tally(pool, view) == {"a": (1, 2)}
     assert await parked(pool, view) == {}
 
 
-async def test_an_unknown_version_of_a_known_type_stops_the_view_in_front_of_it(pool: Pool) -> None:
-    log, view = MemoryLog(), Tally()
-    log.add("a")
-    log.add("a", "Ignored", version=9)
-    log.add("a", version=9)
-    log.add("b")
-    async with running(Projector(view, pool, log, log)) as projector:
+async def test_an_unknown_version_of_a_known_type_stops_the_view_in_front_of_it(pool: Pool, log: Log) -> None:
+    view = Tally()
+    await log.add("a")
+    await log.add("a", "Ignored", version=9)
+    await log.add("a", version=9)
+    await log.add("b")
+    async with running(Projector(view, pool, log, log.tail)) as projector:
         await eventually(lambda: projector.state == "stopped")
         assert projector.reason is not None
         assert "3 Counted v9" in projector.reason
@@ -128,14 +130,14 @@ async def test_an_unknown_version_of_a_known_type_stops_the_view_in_front_of_it(
     assert await stored_position(pool, view) == 2
 
 
-async def test_a_newer_release_goes_on_where_an_older_one_stopped(pool: Pool) -> None:
-    log, view = MemoryLog(), Tally()
-    log.add("a", version=9)
-    async with running(Projector(view, pool, log, log)) as old:
+async def test_a_newer_release_goes_on_where_an_older_one_stopped(pool: Pool, log: Log) -> None:
+    view = Tally()
+    await log.add("a", version=9)
+    async with running(Projector(view, pool, log, log.tail)) as old:
         await eventually(lambda: old.state == "stopped")
-        log.events[0].version = 1  # what a release that knows version 9 sees
-        async with running(Projector(view, pool, log, log)) as new:
-            assert await new.wait_for(log.add("a"), 30)
+        log.change_version(1, 1)  # what a release that knows version 9 sees
+        async with running(Projector(view, pool, log, log.tail)) as new:
+            assert await new.wait_for(await log.add("a"), 30)
             assert await old.wait_for(2, 30)
             assert old.state == "stopped"
     assert await tally(pool, view) == {"a": (2, 2)}

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from psycopg import AsyncConnection
 
-from projecting import Gated, MemoryLog, Tally, eventually, parked, running, stored_position, tally
+from projecting import Gated, Log, Tally, eventually, parked, running, stored_position, tally
 from rebuilding import assert_rebuild_equals_live
 from remote_claude.eventsourcing.canonical import canonical_rows, digest
 from remote_claude.eventsourcing.errors import RebuildInProgress, ViewStopped
@@ -16,11 +16,12 @@ from remote_claude.eventsourcing.projector import Projector
 from remote_claude.eventsourcing.rebuild import rebuild
 from remote_claude.eventsourcing.schemas import Pool
 from remote_claude.eventsourcing.tables import reading
+from remote_claude.eventsourcing.tail import Tail
 
 
-async def apply_all(log: MemoryLog, view: Tally, pool: Pool) -> None:
-    async with running(Projector(view, pool, log, log)) as projector:
-        assert await projector.wait_for(log.position, 30)
+async def apply_all(log: Log, view: Tally, pool: Pool) -> None:
+    async with running(Projector(view, pool, log, log.tail)) as projector:
+        assert await projector.wait_for(log.end, 30)
 
 
 async def schemas(pool: Pool) -> list[str]:
@@ -31,11 +32,11 @@ async def schemas(pool: Pool) -> list[str]:
         return [name for (name,) in await found.fetchall()]
 
 
-async def test_canonical_rows_are_every_row_by_table_and_key(pool: Pool) -> None:
-    log, view = MemoryLog(), Tally()
-    log.add("b")
-    log.add("a")
-    log.add("c", "Cursed")
+async def test_canonical_rows_are_every_row_by_table_and_key(pool: Pool, log: Log) -> None:
+    view = Tally()
+    await log.add("b")
+    await log.add("a")
+    await log.add("c", "Cursed")
     await apply_all(log, view, pool)
     assert [row async for row in canonical_rows(pool, view.name)] == [
         b'parked {"type": "Cursed", "stream": "ev.test.o.thing.c", "version": 1, '
@@ -45,13 +46,13 @@ async def test_canonical_rows_are_every_row_by_table_and_key(pool: Pool) -> None
     ]
 
 
-async def test_a_rebuild_equals_the_live_view_however_it_was_batched(pool: Pool) -> None:
-    log, view = MemoryLog(), Tally()
-    async with running(Projector(view, pool, log, log, batch_size=7)) as projector:
+async def test_a_rebuild_equals_the_live_view_however_it_was_batched(pool: Pool, log: Log) -> None:
+    view = Tally()
+    async with running(Projector(view, pool, log, log.tail, batch_size=7)) as projector:
         for n in range(500):
-            log.add(f"s{n % 40}", "Cursed" if n in (100, 333) else "Ignored" if n % 3 else "Counted")
+            await log.add(f"s{n % 40}", "Cursed" if n in (100, 333) else "Ignored" if n % 3 else "Counted")
         assert await projector.wait_for(500, 30)
-        log.add("s0", "Ignored")
+        await log.add("s0", "Ignored")
         assert await projector.wait_for(501, 30)
         before = await digest(pool, view.name)
         seen: list[tuple[int, int]] = []
@@ -65,10 +66,10 @@ async def test_a_rebuild_equals_the_live_view_however_it_was_batched(pool: Pool)
     assert await schemas(pool) == ["test_tally"]
 
 
-async def test_a_planted_difference_is_found_and_mended(pool: Pool) -> None:
-    log, view = MemoryLog(), Tally()
+async def test_a_planted_difference_is_found_and_mended(pool: Pool, log: Log) -> None:
+    view = Tally()
     for n in range(30):
-        log.add(f"s{n % 10}")
+        await log.add(f"s{n % 10}")
     await apply_all(log, view, pool)
     clean = await digest(pool, view.name)
     for damage, live, rebuilt in (
@@ -89,16 +90,16 @@ async def test_a_planted_difference_is_found_and_mended(pool: Pool) -> None:
         assert await digest(pool, view.name) == clean
 
 
-async def test_swapping_under_readers_and_a_live_applier_disturbs_neither(pool: Pool) -> None:
-    log, view = MemoryLog(), Tally()
+async def test_swapping_under_readers_and_a_live_applier_disturbs_neither(pool: Pool, log: Log) -> None:
+    view = Tally()
     for n in range(3000):
-        log.add(f"s{n % 50}")
+        await log.add(f"s{n % 50}")
     stop = asyncio.Event()
     reads = [0, 0]
 
     async def append() -> None:
         while not stop.is_set():
-            log.add("hot")
+            await log.add("hot")
             await asyncio.sleep(0.001)
 
     async def read(prepared: bool) -> None:
@@ -132,38 +133,39 @@ async def test_swapping_under_readers_and_a_live_applier_disturbs_neither(pool: 
             seen = count
             reads[prepared] += 1
 
-    async with running(Projector(view, pool, log, log)) as projector:
-        assert await projector.wait_for(log.add("hot"), 30)
+    async with running(Projector(view, pool, log, log.tail)) as projector:
+        assert await projector.wait_for(await log.add("hot"), 30)
         async with asyncio.TaskGroup() as group:
             for work in (append(), read(False), read(True)):
                 group.create_task(work)
             for _ in range(3):
                 result = await rebuild(view, pool, log)
                 assert result.equal is True
-                assert await projector.wait_for(log.add("hot"), 30)
+                assert await projector.wait_for(await log.add("hot"), 30)
             stop.set()
-        assert await projector.wait_for(log.position, 30)
+        assert await projector.wait_for(log.end, 30)
         assert projector.state == "live"
     assert min(reads) > 10
-    assert (await tally(pool, view))["hot"] == (log.position - 3000, log.position)
+    assert (await tally(pool, view))["hot"] == (log.end - 3000, log.end)
     await assert_rebuild_equals_live(view, pool, log)
 
 
 async def test_a_view_of_a_newer_version_is_built_beside_the_old_one_which_serves_meanwhile(
     pool: Pool,
+    log: Log,
 ) -> None:
-    log, old, new = MemoryLog(), Tally(version=1), Gated(version=2)
-    log.add("a")
-    async with running(Projector(old, pool, log, log)) as first:
+    old, new = Tally(version=1), Gated(version=2)
+    await log.add("a")
+    async with running(Projector(old, pool, log, log.tail)) as first:
         assert await first.wait_for(1, 30)
-        async with running(Projector(new, pool, log, log)) as second:
+        async with running(Projector(new, pool, log, log.tail)) as second:
             await new.inside.wait()
             assert second.state == "building"
-            assert await first.wait_for(log.add("a"), 30)
+            assert await first.wait_for(await log.add("a"), 30)
             assert await tally(pool, old) == {"a": (2, 2)}
             new.gate.set()
             await eventually(lambda: second.state == "standby")
-            assert await second.wait_for(log.add("a"), 30)
+            assert await second.wait_for(await log.add("a"), 30)
             assert await first.wait_for(3, 30)
             assert (first.state, second.state) == ("standby", "live")
             assert first.reason is not None
@@ -172,13 +174,13 @@ async def test_a_view_of_a_newer_version_is_built_beside_the_old_one_which_serve
     assert await schemas(pool) == ["test_tally"]
 
 
-async def test_two_processes_of_a_newer_version_build_it_once(pool: Pool) -> None:
-    log, new = MemoryLog(), Gated(version=2)
-    log.add("a")
+async def test_two_processes_of_a_newer_version_build_it_once(pool: Pool, log: Log) -> None:
+    new = Gated(version=2)
+    await log.add("a")
     await apply_all(log, Tally(version=1), pool)
-    async with running(Projector(new, pool, log, log, standby_interval=0.05)) as one:
+    async with running(Projector(new, pool, log, log.tail, standby_interval=0.05)) as one:
         await new.inside.wait()
-        async with running(Projector(new, pool, log, log, standby_interval=0.05)) as two:
+        async with running(Projector(new, pool, log, log.tail, standby_interval=0.05)) as two:
             await eventually(lambda: two.state == "building")
             with pytest.raises(RebuildInProgress):
                 await rebuild(new, pool, log)
@@ -187,47 +189,48 @@ async def test_two_processes_of_a_newer_version_build_it_once(pool: Pool) -> Non
     assert await tally(pool, new) == {"a": (1, 1)}
 
 
-async def test_an_older_release_gets_its_view_back_by_a_rebuild(pool: Pool) -> None:
-    log, old = MemoryLog(), Tally(version=1)
-    log.add("a")
+async def test_an_older_release_gets_its_view_back_by_a_rebuild(pool: Pool, log: Log) -> None:
+    old = Tally(version=1)
+    await log.add("a")
     await apply_all(log, Tally(version=2), pool)
-    async with running(Projector(old, pool, log, log, standby_interval=0.05)) as projector:
+    async with running(Projector(old, pool, log, log.tail, standby_interval=0.05)) as projector:
         await eventually(lambda: projector.reason is not None)
         assert (await rebuild(old, pool, log)).equal is None
         await eventually(lambda: projector.state == "live")
 
 
-async def test_a_view_that_is_not_there_yet_is_built_to_the_end_of_the_log(pool: Pool) -> None:
-    log, view = MemoryLog(), Tally()
-    log.add("a")
-    log.add("a", "Ignored")
+async def test_a_view_that_is_not_there_yet_is_built_to_the_end_of_the_log(pool: Pool, log: Log) -> None:
+    view = Tally()
+    await log.add("a")
+    await log.add("a", "Ignored")
     result = await rebuild(view, pool, log)
     assert (result.position, result.equal) == (2, None)
     assert await tally(pool, view) == {"a": (1, 1)}
     assert await stored_position(pool, view) == 2
 
 
-async def test_a_rebuild_makes_good_a_log_that_lost_its_tail(pool: Pool) -> None:
-    log, view = MemoryLog(), Tally()
+async def test_a_rebuild_makes_good_a_log_that_lost_its_tail(pool: Pool, log: Log) -> None:
+    view = Tally()
     for _ in range(3):
-        log.add("a")
+        await log.add("a")
     await apply_all(log, view, pool)
-    log.events.pop()
+    log.lose_last()
     assert (await rebuild(view, pool, log)).equal is None
-    await apply_all(log, view, pool)
+    async with Tail(log) as log.tail:
+        await apply_all(log, view, pool)
     assert await tally(pool, view) == {"a": (2, 2)}
 
 
-async def test_what_was_parked_is_folded_by_a_rebuild_with_mended_code(pool: Pool) -> None:
+async def test_what_was_parked_is_folded_by_a_rebuild_with_mended_code(pool: Pool, log: Log) -> None:
     class Mended(Tally):
         async def apply(self, connection: AsyncConnection[Any], events: Sequence[RecordedEvent]) -> None:
             for event in events:
                 event.type = "Counted"
             await super().apply(connection, events)
 
-    log, view = MemoryLog(), Tally()
-    log.add("a", "Cursed")
-    log.add("a")
+    view = Tally()
+    await log.add("a", "Cursed")
+    await log.add("a")
     await apply_all(log, view, pool)
     assert list(await parked(pool, view)) == [1, 2]
     assert (await rebuild(Mended(), pool, log)).equal is False
@@ -235,22 +238,21 @@ async def test_what_was_parked_is_folded_by_a_rebuild_with_mended_code(pool: Poo
     assert await tally(pool, view) == {"a": (2, 2)}
 
 
-async def test_a_rebuild_that_fails_leaves_the_live_view_and_no_rest(pool: Pool) -> None:
-    log, view = MemoryLog(), Tally()
-    log.add("a")
-    log.add("a")
+async def test_a_rebuild_that_fails_leaves_the_live_view_and_no_rest(pool: Pool, log: Log) -> None:
+    view = Tally()
+    await log.add("a")
+    await log.add("a")
     await apply_all(log, view, pool)
-    log.events[1].version = 9
-    log.events[1]._event = None
+    log.change_version(2, 9)
     with pytest.raises(ViewStopped, match="2 Counted v9"):
         await rebuild(view, pool, log)
     assert await tally(pool, view) == {"a": (2, 2)}
     assert await schemas(pool) == ["test_tally"]
 
 
-async def test_what_a_killed_rebuild_left_behind_is_in_nobodys_way(pool: Pool) -> None:
-    log, view = MemoryLog(), Tally()
-    log.add("a")
+async def test_what_a_killed_rebuild_left_behind_is_in_nobodys_way(pool: Pool, log: Log) -> None:
+    view = Tally()
+    await log.add("a")
     await apply_all(log, view, pool)
     async with pool.connection() as connection:
         for rest in ("test_tally__next", "test_tally__old"):

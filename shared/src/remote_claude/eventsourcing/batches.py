@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,14 +39,47 @@ class Batch:
     parked: list[DeadLetter] = field(default_factory=list)
     stop: str | None = None
 
-    @property
-    def empty(self) -> bool:
-        """True when the view does not care about any of it."""
-        return not self.fold and not self.parked
-
 
 class PoisonError(Exception):
     """`apply` swallowed an error of the database, and with it the whole transaction."""
+
+
+class Applier:
+    """Applies one batch after another to the schema that its connection's search path names.
+
+    The view holds everything up to `position`; the checkpoint is at `stored`, behind it only by events that the
+    view ignores. `stop` says why it can't go on.
+    """
+
+    def __init__(
+        self, view: View, connection: AsyncConnection[Any], position: int, parked: Iterable[str] = ()
+    ) -> None:
+        self._view, self._connection = view, connection
+        self._parked = set(parked)
+        self.position = self.stored = position
+        self.folded = 0
+        self.stop: str | None = None
+
+    async def apply(self, events: Sequence[RecordedEvent]) -> list[DeadLetter]:
+        """Apply a batch in a transaction of its own; nothing is written when the view ignores all of it.
+
+        Returns what was parked. Raises `CheckpointMoved`, and `psycopg.Error` where the database is to blame.
+        """
+        batch = sift(self._view, events, self.position, self._parked)
+        letters: list[DeadLetter] = []
+        if batch.fold or batch.parked:
+            letters = await apply_batch(self._connection, self._view, batch, start=self.stored)
+            self._parked.update(letter.event.stream for letter in letters)
+            self.folded += len(batch.fold)
+            self.stored = batch.end
+        self.position, self.stop = batch.end, batch.stop
+        return letters
+
+    async def write_checkpoint(self) -> None:
+        """Move the checkpoint over the ignored events."""
+        if self.stored != self.position:
+            await move_checkpoint(self._connection, self.stored, self.position, self._view.version)
+            self.stored = self.position
 
 
 def sift(view: View, events: Sequence[RecordedEvent], start: int, parked: set[str]) -> Batch:

@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import suppress
 from enum import StrEnum
-from typing import Any, Self
+from typing import Any
 
 import psycopg
 import structlog
 from psycopg import AsyncConnection, sql
 
-from remote_claude.eventsourcing.batches import PoisonError, apply_batch, sift
+from remote_claude.eventsourcing.arrivals import Arrivals
+from remote_claude.eventsourcing.batches import Applier, DeadLetter, PoisonError
 from remote_claude.eventsourcing.errors import CheckpointMoved, LogLostTail, RebuildInProgress, ViewStopped
-from remote_claude.eventsourcing.events import RecordedEvent
-from remote_claude.eventsourcing.log import EventLog, EventLogError
+from remote_claude.eventsourcing.log import EventLog, EventLogError, LogUnavailable, PositionAhead
 from remote_claude.eventsourcing.rebuild import rebuild
 from remote_claude.eventsourcing.schemas import (
     Checkpoint,
     Pool,
     connect,
     create_schema,
-    move_checkpoint,
     read_checkpoint,
     read_parked,
     try_lock,
@@ -72,7 +70,6 @@ class Projector:
         self.view = view
         self.state = ProjectorState.STARTING
         self.reason: str | None = None
-        self.applied = 0  # events handled since the start of this process
         self.parked = 0  # events parked in the view, as far as this process has looked
         self._pool, self._eventlog, self._tail = pool, log, tail
         self._batch_size = batch_size
@@ -115,6 +112,10 @@ class Projector:
             try:
                 async with connect(self._pool, self.view.name) as connection:
                     await self._keep(connection)
+            except PositionAhead as error:
+                lost = LogLostTail(self.view.name, error.after, error.last)
+                self._change(ProjectorState.STOPPED, str(lost))
+                raise lost from error
             except (psycopg.Error, PoisonError, EventLogError, OSError) as error:
                 retry = FIRST_RETRY if self._position != before else retry
                 self._change(ProjectorState.RETRYING, f"{type(error).__name__}: {error}")
@@ -165,7 +166,7 @@ class Projector:
         if checkpoint is None:
             await create_schema(connection, self.view.name, self.view)
             return await self._open(connection)
-        if checkpoint.position > self._position:
+        if checkpoint.position > self._tail.position:
             last = await self._eventlog.last_position()
             if checkpoint.position > last:
                 raise LogLostTail(self.view.name, checkpoint.position, last)
@@ -183,40 +184,35 @@ class Projector:
 
     async def _apply_tail(self, connection: AsyncConnection[Any]) -> None:
         """Apply from the checkpoint on. Returns only when the view has to stop."""
-        view, stored = self.view, (await self._open(connection)).position
+        view, start = self.view, (await self._open(connection)).position
         counts = await read_parked(connection)
-        parked, self.parked = set(counts), sum(counts.values())
+        self.parked = sum(counts.values())
+        applier = Applier(view, connection, start, counts)
         written = time.monotonic()
         self._change(ProjectorState.LIVE)
-        async with _Arrivals(self._tail.subscribe(after=stored)) as arrivals:
-            while True:
+        async with Arrivals(self._tail.subscribe(after=start), self._batch_size) as arrivals:
+            while applier.stop is None:
                 due = None
-                if stored != self._position:
+                if applier.stored != applier.position:
                     due = max(0.0, written + self._ignored_interval - time.monotonic())
                 events = await arrivals.next(due)
-                for at in range(0, len(events), self._batch_size):
-                    batch = sift(view, events[at : at + self._batch_size], self._position, parked)
-                    if not batch.empty:
-                        letters = await apply_batch(connection, view, batch, start=stored)
-                        stored, written = batch.end, time.monotonic()
-                        parked.update(letter.event.stream for letter in letters)
-                        self.applied += len(batch.fold)
-                        self.parked += len(letters)
-                        for letter in letters:
-                            _log.error(
-                                "event parked",
-                                view=view.name,
-                                recorded=repr(letter.event),
-                                reason=letter.reason,
-                            )
-                    self._reach(batch.end)
-                    if batch.stop is not None:
-                        self._change(ProjectorState.STOPPED, batch.stop)
-                        await move_checkpoint(connection, stored, batch.end, view.version)
-                        return
-                if stored != self._position and time.monotonic() >= written + self._ignored_interval:
-                    await move_checkpoint(connection, stored, self._position, view.version)
-                    stored, written = self._position, time.monotonic()
+                if events is None:
+                    raise LogUnavailable("the tail was closed")
+                stored = applier.stored
+                if events:
+                    self._report(await applier.apply(events))
+                    self._reach(applier.position)
+                if applier.stored == stored and time.monotonic() >= written + self._ignored_interval:
+                    await applier.write_checkpoint()
+                if applier.stored != stored:
+                    written = time.monotonic()
+        self._change(ProjectorState.STOPPED, applier.stop)
+        await applier.write_checkpoint()
+
+    def _report(self, letters: list[DeadLetter]) -> None:
+        self.parked += len(letters)
+        for letter in letters:
+            _log.error("event parked", view=self.view.name, recorded=repr(letter.event), reason=letter.reason)
 
     def _reach(self, position: int) -> None:
         self._position = position
@@ -229,32 +225,3 @@ class Projector:
             self.state, self.reason = state, reason
             level = _log.info if reason is None else _log.warning
             level("projector", view=self.view.name, state=state.value, reason=reason, position=self._position)
-
-
-class _Arrivals:
-    """The next batch of a subscription, or nothing when it does not come in time; a late one is not lost."""
-
-    def __init__(self, subscription: AsyncIterator[list[RecordedEvent]]) -> None:
-        self._subscription = subscription
-        self._pending: asyncio.Future[list[RecordedEvent]] | None = None
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        if self._pending is not None:
-            self._pending.cancel()
-            await asyncio.wait({self._pending})
-        if isinstance(self._subscription, AsyncGenerator):
-            await self._subscription.aclose()
-
-    async def next(self, timeout: float | None) -> list[RecordedEvent]:
-        if self._pending is None:
-            if timeout is None:
-                return await anext(self._subscription)
-            self._pending = asyncio.ensure_future(anext(self._subscription))
-        done, _ = await asyncio.wait({self._pending}, timeout=timeout)
-        if not done:
-            return []
-        self._pending = None
-        return done.pop().result()

@@ -12,7 +12,8 @@ import structlog
 from psycopg import AsyncConnection, IsolationLevel, sql
 from psycopg.errors import LockNotAvailable
 
-from remote_claude.eventsourcing.batches import apply_batch, sift
+from remote_claude.eventsourcing.arrivals import Arrivals
+from remote_claude.eventsourcing.batches import Applier
 from remote_claude.eventsourcing.canonical import Difference, compare
 from remote_claude.eventsourcing.errors import RebuildInProgress, ViewStopped
 from remote_claude.eventsourcing.log import EventLog
@@ -22,7 +23,6 @@ from remote_claude.eventsourcing.schemas import (
     connect,
     create_schema,
     lock_schemas,
-    move_checkpoint,
     read_checkpoint,
     try_lock,
 )
@@ -129,8 +129,12 @@ class _Builder:
         self, view: View, connection: AsyncConnection[Any], log: EventLog, progress: Progress | None
     ) -> None:
         self._view, self._connection, self._eventlog, self._progress = view, connection, log, progress
-        self._streams: set[str] = set()
-        self.position = self.events = self.parked = 0
+        self._applier = Applier(view, connection, 0)
+        self.events = self.parked = 0
+
+    @property
+    def position(self) -> int:
+        return self._applier.position
 
     async def goal(self, live: Checkpoint | None) -> int:
         """The position of the live view; the end of the log where that comes first or there is no live view."""
@@ -149,23 +153,15 @@ class _Builder:
 
     async def reach(self, goal: int) -> None:
         """Apply everything up to `goal`."""
-        stored = self.position
-        async for events in self._eventlog.read(after=self.position, until=goal):
-            for at in range(0, len(events), BATCH):
-                batch = sift(self._view, events[at : at + BATCH], self.position, self._streams)
-                if batch.stop is not None:
-                    raise ViewStopped(self._view.name, batch.stop)
-                if not batch.empty:
-                    letters = await apply_batch(self._connection, self._view, batch, start=stored)
-                    self._streams.update(letter.event.stream for letter in letters)
-                    self.parked += len(letters)
-                    stored = batch.end
-                self.position = batch.end
-            self.events += len(events)
-            if self._progress is not None:
-                self._progress(self.position, goal)
-        if stored < self.position:
-            await move_checkpoint(self._connection, stored, self.position, self._view.version)
+        async with Arrivals(self._eventlog.read(after=self.position, until=goal), BATCH) as arrivals:
+            while events := await arrivals.next():
+                self.parked += len(await self._applier.apply(events))
+                if self._applier.stop is not None:
+                    raise ViewStopped(self._view.name, self._applier.stop)
+                self.events += len(events)
+                if self._progress is not None:
+                    self._progress(self.position, goal)
+        await self._applier.write_checkpoint()
 
 
 @asynccontextmanager

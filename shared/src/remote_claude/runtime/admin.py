@@ -89,7 +89,7 @@ def views(as_json: Json = False) -> None:
         for view in registered(runtime):
             async with connect(runtime.pool, view.name) as connection:
                 checkpoint = await read_checkpoint(connection, view.name)
-                parked = len(await read_parked(connection)) if checkpoint else 0
+                parked = sum((await read_parked(connection)).values()) if checkpoint else 0
             position = checkpoint.position if checkpoint else 0
             rows.append(
                 {
