@@ -83,14 +83,15 @@ def run(
 
 def _watch(client: Client, task: str, *, as_json: bool) -> Exit:
     render.note(f"task: {task}")
+    position: int | None = None
     try:
-        follow(client, task, quiet=as_json)
+        position = follow(client, task, quiet=as_json)
     except KeyboardInterrupt:
         with contextlib.suppress(KeyboardInterrupt):
             _cancel(client, task)
-            follow(client, task, quiet=as_json)
+            position = follow(client, task, quiet=as_json)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    shown = details(client, task)
+    shown = details(client, task, position)
     if as_json:
         render.emit(shown)
     else:

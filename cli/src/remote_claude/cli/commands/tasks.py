@@ -121,9 +121,9 @@ def apply(
         render.say(f"staged in {here.top}: {len(applied.files)} files changed")
 
 
-def details(client: Client, task: str) -> dict[str, Any]:
-    """A task with what it cost, both read at the same position or later."""
-    shown: dict[str, Any] = client.get(f"/v1/tasks/{task}")
+def details(client: Client, task: str, position: int | None = None) -> dict[str, Any]:
+    """A task with what it cost, both as they are at a log position or later."""
+    shown: dict[str, Any] = client.get(f"/v1/tasks/{task}", min_position=position)
     try:
         bill = client.get(f"/v1/tasks/{task}/bill", min_position=shown["as_of"])
     except CliError as error:
@@ -133,11 +133,13 @@ def details(client: Client, task: str) -> dict[str, Any]:
     return {**shown, "cost": bill}
 
 
-def follow(client: Client, task: str, *, quiet: bool = False, as_json: bool = False) -> None:
-    """Print what happens until the task has ended."""
+def follow(client: Client, task: str, *, quiet: bool = False, as_json: bool = False) -> int | None:
+    """Print what happens until the task has ended; returns the log position of its end."""
     live = render.Live()
+    position: int | None = None
     try:
         for message in client.live(task):
+            position = message.get("position", position)
             match message["type"]:
                 case "state" if not quiet and not as_json:
                     live.state(message["state"])
@@ -145,6 +147,7 @@ def follow(client: Client, task: str, *, quiet: bool = False, as_json: bool = Fa
                     _show(message["frames"], live, as_json=as_json)
     finally:
         live.finish()
+    return position
 
 
 def _show(frames: list[dict[str, Any]], live: render.Live, *, as_json: bool) -> None:
