@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Container, Mapping
+from collections.abc import Container, Mapping, Sequence
 from itertools import chain
+from types import MappingProxyType
 
 from remote_claude.contracts.billing import Entitlements
 from remote_claude.scheduler.domain.decide import Moment
-from remote_claude.scheduler.domain.draft import Draft
+from remote_claude.scheduler.domain.draft import Draft, draft
 from remote_claude.scheduler.domain.state import Runner, State
+from remote_claude.scheduler.domain.tasks import Ended
 
 
 class Slots:
@@ -39,6 +41,28 @@ class Slots:
         return runner
 
 
+def decide_round(
+    state: State,
+    moment: Moment,
+    free: Mapping[str, int],
+    lease_s: int,
+    *,
+    busy: Container[str] = (),
+    expired: Mapping[str, Sequence[Ended]] = MappingProxyType({}),
+) -> dict[str, Draft]:
+    """Everything that can be decided now: at most one append for each organisation that is not `busy`.
+
+    `free` slots are those of runners that are there; `expired` are attempts that their runner no longer keeps.
+    """
+    drafts = {
+        id: draft(state.organisations[id], moment, expired.get(id, ()))
+        for id in {**state.due, **dict.fromkeys(expired)}
+        if id not in busy
+    }
+    dispatch(state, drafts, Slots(state.runners, free), busy, moment, lease_s)
+    return {id: decided for id, decided in drafts.items() if decided.events}
+
+
 def dispatch(
     state: State, drafts: dict[str, Draft], slots: Slots, busy: Container[str], moment: Moment, lease_s: int
 ) -> None:
@@ -47,20 +71,20 @@ def dispatch(
     Organisations take turns in rotation, as many assignments a turn as their plan's weight. Those that are `busy`
     keep their turn for later.
     """
-    new = [id for id, draft in drafts.items() if draft.queued and id not in state.rotation]
+    new = [id for id, decided in drafts.items() if decided.queued and id not in state.rotation]
     turns = chain((id for id in state.rotation if id not in busy), new)
     again: deque[str] = deque()
     while slots:
         if (id := next(turns, None)) is not None:
-            if (draft := drafts.get(id)) is None:
-                draft = drafts[id] = Draft(state.organisations[id], moment)
-            assignments = draft.organisation.credit
+            organisation = state.organisations[id]
+            if id not in drafts:
+                drafts[id] = Draft(organisation, moment)
+            assignments = organisation.credit
         elif again:
-            draft = drafts[id := again.popleft()]
-            assignments = draft.organisation.weight
+            assignments = state.organisations[id := again.popleft()].weight
         else:
             return
-        if all(assign_one(draft, slots, lease_s) for _ in range(assignments)):
+        if all(assign_one(drafts[id], slots, lease_s) for _ in range(assignments)):
             again.append(id)
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
-from functools import cache
-from typing import Any, Literal, NamedTuple, TypeVar, cast
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from remote_claude.contracts.gateway import TaskSubmitted
 
@@ -137,11 +136,12 @@ def cancel(task: Task, cause: Cause) -> Task:
 
 def become(state: type[State], task: Live, **changes: Any) -> State:
     """The task in another state: what both states have is carried over, `changes` are laid on top."""
-    carried = {name: getattr(task, name) for name in _shared(state, type(task)) if name not in changes}
+    carried = {name: getattr(task, name) for name in _COMMON[state, type(task)] if name not in changes}
     return state(**carried, **changes)
 
 
-@cache
-def _shared(to: type[Live], of: type[Live]) -> tuple[str, ...]:
-    known = {field.name for field in fields(cast(Any, of))}
-    return tuple(field.name for field in fields(cast(Any, to)) if field.name in known)
+_STATES: tuple[Any, ...] = (Submitted, Queued, Assigned, Running, Ended)
+_FIELDS = {state: tuple(field.name for field in fields(state)) for state in _STATES}
+_COMMON: dict[tuple[Any, Any], tuple[str, ...]] = {
+    (to, of): tuple(name for name in _FIELDS[to] if name in _FIELDS[of]) for to in _STATES for of in _STATES
+}
