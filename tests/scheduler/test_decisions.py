@@ -5,6 +5,23 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+
+from remote_claude.contracts.billing import Entitlements
+from remote_claude.contracts.runner import RUNNER_RESTARTED
+from remote_claude.contracts.scheduler import (
+    Limits,
+    RunnerLost,
+    TaskAdmitted,
+    TaskAssigned,
+    TaskCancelled,
+    TaskFailed,
+    TaskRejected,
+    TaskRequeued,
+    TaskSucceeded,
+    TaskTimedOut,
+)
+from remote_claude.eventsourcing.events import timestamp
+from remote_claude.scheduler.domain.tasks import Assigned, Queued, Running
 from scheduling import (
     FREE,
     NOW,
@@ -22,23 +39,8 @@ from scheduling import (
     submitted,
 )
 
-from remote_claude.contracts.billing import Entitlements
-from remote_claude.contracts.scheduler import (
-    Limits,
-    RunnerLost,
-    TaskAdmitted,
-    TaskAssigned,
-    TaskCancelled,
-    TaskFailed,
-    TaskRejected,
-    TaskRequeued,
-    TaskSucceeded,
-    TaskTimedOut,
-)
-from remote_claude.eventsourcing.events import timestamp
-from remote_claude.scheduler.domain.tasks import Assigned, Queued, Running
-
 ID: dict[str, Any] = {"task": "task_1", "org": ORG}
+LOST = finished("lost", reason=RUNNER_RESTARTED)
 ADMITTED = TaskAdmitted(**ID, period="2026-11")
 
 
@@ -333,7 +335,7 @@ class TestLoss:
         decided.recorded().when().then()
         assert isinstance(world.state.task(ORG, "task_1"), Assigned)
 
-    @pytest.mark.parametrize("order", [(finished("lost"), joined()), (joined(), finished("lost"))])
+    @pytest.mark.parametrize("order", [(LOST, joined()), (joined(), LOST)])
     @pytest.mark.parametrize("at_once", [True, False])
     def test_a_restart_that_is_said_twice_costs_one_retry(self, order: Any, at_once: bool) -> None:
         world = settled(on_plan(), joined(), submitted(), started())

@@ -9,6 +9,7 @@ from typing import Any
 from remote_claude.contracts.billing import PlanChanged
 from remote_claude.contracts.gateway import TaskCancellationRequested, TaskSubmitted
 from remote_claude.contracts.runner import (
+    RUNNER_RESTARTED,
     AssignmentDeclined,
     AttemptEvent,
     AttemptFinished,
@@ -139,6 +140,8 @@ def _started(state: State, event: TaskStarted, by: Cause) -> None:
 def _finished(state: State, event: AttemptFinished, by: Cause) -> None:
     if task := _current(state, event):
         state.put(task, end(task, event.outcome, by, exit_code=event.exit_code, reason=event.reason))
+    if event.outcome == "lost" and event.reason == RUNNER_RESTARTED:
+        state.runner(event.runner).joined = False  # what it were given now, its joining would declare lost
 
 
 def _declined(state: State, event: AssignmentDeclined, by: Cause) -> None:
@@ -153,7 +156,7 @@ def _joined(state: State, event: RunnerJoined, by: Cause) -> None:
     for task in sorted(
         (t for t in held if isinstance(t, Assigned | Running)), key=lambda t: t.assigned.position
     ):
-        state.put(task, end(task, "lost", by, reason="runner_restarted"))
+        state.put(task, end(task, "lost", by, reason=RUNNER_RESTARTED))
     runner.slots, runner.agents, runner.joined = event.slots, frozenset(event.agents), True
     runner.vcpu_millis, runner.memory_mib = event.vcpu_millis, event.memory_mib
 

@@ -18,7 +18,7 @@ PERIODS_KEPT = 2
 
 @dataclass(slots=True, kw_only=True)
 class Runner:
-    """A runner and the attempts that occupy its slots. `joined` is False for one that only assignments speak of.
+    """A runner and the attempts that occupy its slots. It is given work while it has `joined`.
 
     `vcpu_millis` and `memory_mib` are what each slot can give.
     """
@@ -34,7 +34,8 @@ class Runner:
 
     @property
     def free(self) -> int:
-        return self.slots - len(self.held)
+        """How many more attempts it takes; below zero when it came back with fewer slots."""
+        return self.slots - len(self.held) if self.joined else 0
 
     def fits(self, agent: str, plan: Entitlements) -> bool:
         """Whether one of its slots could run the agent within the plan's bounds."""
