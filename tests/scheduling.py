@@ -169,9 +169,11 @@ class World:
         drafts = self.drafts(now, **given)
         return Decided(self, [event for draft in drafts.values() for event in draft.events])
 
-    def expired(self, outcome: Outcome = "lost", reason: str = "runner_lost", task: str = "task_1") -> Ended:
+    def expired(
+        self, outcome: Outcome = "lost", reason: str = "runner_lost", task: str = "task_1", org: str = ORG
+    ) -> Ended:
         """What the leader finds when a runner no longer keeps an attempt."""
-        attempt = self.state.task(ORG, task)
+        attempt = self.state.task(org, task)
         assert isinstance(attempt, Assigned | Running)
         return end(attempt, outcome, Cause(f"expired-{task}-{attempt.attempt}", 0), reason=reason)
 

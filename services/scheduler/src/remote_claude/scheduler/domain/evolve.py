@@ -140,8 +140,8 @@ def _started(state: State, event: TaskStarted, by: Cause) -> None:
 def _finished(state: State, event: AttemptFinished, by: Cause) -> None:
     if task := _current(state, event):
         state.put(task, end(task, event.outcome, by, exit_code=event.exit_code, reason=event.reason))
-    if event.outcome == "lost" and event.reason == RUNNER_RESTARTED:
-        state.runner(event.runner).joined = False  # what it were given now, its joining would declare lost
+        if event.outcome == "lost" and event.reason == RUNNER_RESTARTED:
+            state.runner(event.runner).joined = False  # its joining would declare lost what it is given now
 
 
 def _declined(state: State, event: AssignmentDeclined, by: Cause) -> None:
