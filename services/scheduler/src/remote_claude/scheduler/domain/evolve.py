@@ -140,13 +140,19 @@ def _started(state: State, event: TaskStarted, by: Cause) -> None:
 def _finished(state: State, event: AttemptFinished, by: Cause) -> None:
     if task := _current(state, event):
         state.put(task, end(task, event.outcome, by, exit_code=event.exit_code, reason=event.reason))
-        if event.outcome == "lost" and event.reason == RUNNER_RESTARTED:
-            state.runner(event.runner).joined = False  # its joining would declare lost what it is given now
+        _starting(state, event)
 
 
 def _declined(state: State, event: AssignmentDeclined, by: Cause) -> None:
     if task := _current(state, event):
         state.put(task, end(task, "declined", by, reason=event.reason))
+        _starting(state, event)
+
+
+def _starting(state: State, event: AttemptFinished | AssignmentDeclined) -> None:
+    """A runner that gives back what an earlier life of it held has yet to join: what it got now would be lost then."""
+    if event.reason == RUNNER_RESTARTED:
+        state.runner(event.runner).joined = False
 
 
 def _joined(state: State, event: RunnerJoined, by: Cause) -> None:

@@ -122,6 +122,11 @@ class State:
                 assert isinstance(held, Assigned | Running)
                 yield held
 
+    def forget(self, runner: str) -> None:
+        """Drop a runner that holds nothing. If it comes back it has to join again."""
+        if not self.runners[runner].held:
+            del self.runners[runner]
+
     def put(self, before: Task | None, after: Task | None) -> None:
         """Let `after` take the place of `before`, and keep every index true. None is before the first or after the last."""
         asked = (after or before).asked  # type: ignore[union-attr]
