@@ -68,10 +68,13 @@ class Scheduler:
         self.state = await self._restored()
         self._saved = self.state.position
         self._head = await self._log.last_position()
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._follow())
-            group.create_task(self._lead())
-            group.create_task(self._save_regularly())
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._follow())
+                group.create_task(self._lead())
+                group.create_task(self._save_regularly())
+        finally:
+            self._head = None
 
     async def stop(self) -> None:
         """Leave a snapshot, so that the next start is short."""
@@ -101,7 +104,7 @@ class Scheduler:
     def ready(self) -> str | None:
         """Why nothing can be decided, if that is so."""
         if self._head is None:
-            return "the scheduler has not started to read the log"
+            return "the scheduler does not read the log"
         if self.state.position < self._head:
             return f"the scheduler has read the log to {self.state.position} of {self._head}"
         if self._tail.age > SILENCE_S:
@@ -117,9 +120,7 @@ class Scheduler:
             "position": self.state.position,
             "queued": sum(len(o.waiting) for o in organisations),
             "running": sum(o.attempts for o in organisations),
-            "runners": sum(
-                r.joined and self._leases.present(r.id, now) for r in runners
-            ),
+            "runners": sum(r.joined and self._leases.present(r.id, now) for r in runners),
             "unreadable_events": self.unreadable,
         }
 
@@ -176,7 +177,7 @@ class Scheduler:
         while True:
             async with self._election.term() as watch:
                 await self.reached(await self._log.last_position())
-                        self._leases.begin(monotonic())
+                self._leases.begin(monotonic())
                 leader = Leader(
                     self._log, self.state, self._leases, self._clock, self._settings.lease_s, self.decided
                 )

@@ -21,8 +21,8 @@ from remote_claude.scheduler.domain.queue import Heads, Waiting
 from remote_claude.scheduler.domain.state import Organisation
 from remote_claude.scheduler.domain.tasks import Admitted, Assigned, Cause, Ended, Queued, Running, Task, due
 
-MAX_DUE = 250
-"""Tasks decided in one draft; each says two events at most."""
+MAX_DUE = 200
+"""Causes decided in one draft, and as many expired attempts; each says two events at most."""
 MAX_EVENTS = 900
 """Of one draft, assignments included: within what the log takes in one batch."""
 
@@ -118,11 +118,11 @@ class Draft:
 def draft(organisation: Organisation, moment: Moment, expired: Sequence[Ended] = ()) -> Draft:
     """Decide what is due for an organisation: attempts that its leader found `expired`, then causes in log order."""
     result = Draft(organisation, moment)
-    for ended in expired[:MAX_DUE]:
+    for ended in {ended.asked.task: ended for ended in expired[:MAX_DUE]}.values():
         current = organisation.tasks.get(ended.asked.task)
         if isinstance(current, Assigned | Running) and current.attempt == ended.attempt and not due(current):
             result.settle(ended)
-    for task in islice(organisation.due, MAX_DUE - len(expired[:MAX_DUE])):
+    for task in islice(organisation.due, MAX_DUE):
         result.settle(organisation.tasks[task])
     return result
 
