@@ -8,6 +8,9 @@ from remote_claude.contracts.base import Event, Quantity, Value
 
 AttemptOutcome = Literal["succeeded", "failed", "cancelled", "timed_out", "lost"]
 
+RUNNER_RESTARTED = "runner_restarted"
+"""Reason of the attempts that a runner finds lost at its start. It says so before it joins, and gets no work until then."""
+
 
 class RunnerEvent(Event):
     producer: ClassVar[str] = "runner"
@@ -16,7 +19,10 @@ class RunnerEvent(Event):
 
 
 class RunnerJoined(RunnerEvent):
-    """A runner takes work from here on. A second one of the same runner replaces the first: it has restarted."""
+    """A runner takes work from here on. A second one of the same runner replaces the first: it has restarted.
+
+    `vcpu_millis` and `memory_mib` are what each of its slots can give an attempt.
+    """
 
     type: ClassVar[str] = "RunnerJoined"
     version: ClassVar[int] = 1

@@ -1,0 +1,283 @@
+"""What the scheduler hears: the log, through the shared tail, and the runners' renewals of their leases."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import aclosing
+from datetime import timedelta
+from time import monotonic
+from typing import Any
+
+import psycopg
+import structlog
+from nats.aio.client import Client
+from pydantic import ValidationError
+
+from remote_claude.contracts import UndecodableEvent
+from remote_claude.contracts.leases import SUBJECT, HeldAttempt, LeaseAnswer, LeaseRequest
+from remote_claude.contracts.runner import AssignmentDeclined, RunnerJoined
+from remote_claude.eventsourcing.events import Clock, RecordedEvent, parse_timestamp
+from remote_claude.eventsourcing.log import ConcurrencyConflict, EventLog
+from remote_claude.eventsourcing.tail import Tail
+from remote_claude.scheduler.domain.evolve import evolve, pass_over
+from remote_claude.scheduler.domain.leases import Leases
+from remote_claude.scheduler.domain.state import State
+from remote_claude.scheduler.domain.tasks import Attempted, Ended, end
+from remote_claude.scheduler.handlers import Leader
+from remote_claude.scheduler.leadership import Election, LeadershipLost
+from remote_claude.scheduler.settings import SchedulerSettings
+from remote_claude.scheduler.snapshots import Snapshots
+
+log = structlog.get_logger(__name__)
+
+SILENCE_S = 10.0
+"""A log that has given no sign of life for so long can't be decided on."""
+AFTER_A_TERM_S = 0.2
+"""How long one that has stood down leaves the others the lock."""
+SNAPSHOT_S = 10.0
+"""How long PostgreSQL has to keep a snapshot."""
+
+
+class Scheduler:
+    """Folds the log for as long as it runs, and decides while it leads."""
+
+    def __init__(
+        self,
+        event_log: EventLog,
+        tail: Tail,
+        clock: Clock,
+        settings: SchedulerSettings,
+        election: Election,
+        snapshots: Snapshots,
+    ) -> None:
+        self._log, self._tail, self._clock, self._settings = event_log, tail, clock, settings
+        self._election, self._snapshots = election, snapshots
+        self._moved = asyncio.Event()
+        self._leases = Leases(settings.lease_s, settings.lease_s + settings.grace_s, monotonic())
+        self._saved = 0
+        self._head: int | None = None
+        self.state = State()
+        self.leader: Leader | None = None
+        self.decided: Counter[str] = Counter()
+        self.unreadable = 0
+
+    async def run(self) -> None:
+        """Read up to the log's end, then stand by or lead; never ends by itself."""
+        self.state = await self._restored()
+        self._saved = self.state.position
+        self._head = await self._log.last_position()
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._follow())
+                group.create_task(self._lead())
+                group.create_task(self._save_regularly())
+        finally:
+            self._head = None
+
+    async def stop(self) -> None:
+        """Leave a snapshot, so that the next start is short."""
+        if self.state.position > self._saved:
+            await self._save()
+
+    async def renew(self, request: LeaseRequest) -> LeaseAnswer | None:
+        """Answer a runner; None while this process does not lead."""
+        self._leases.renew(request, monotonic())
+        leader = self.leader
+        if leader is None:
+            return None
+        answer = self._answer(request)
+        if not answer.known or answer.revoked:  # it may have read further in the log than is folded here
+            await self.reached(await self._log.last_position())
+            if self.leader is not leader:
+                return None
+            answer = self._answer(request)
+        leader.wake()
+        return answer
+
+    async def reached(self, position: int) -> None:
+        """Wait until the state is at least as of `position`."""
+        while self.state.position < position:
+            await self._moved.wait()
+
+    def ready(self) -> str | None:
+        """Why nothing can be decided, if that is so."""
+        if self._head is None:
+            return "the scheduler does not read the log"
+        if self.state.position < self._head:
+            return f"the scheduler has read the log to {self.state.position} of {self._head}"
+        if self._tail.age > SILENCE_S:
+            return f"the log has given no sign of life for {self._tail.age:.0f} s"
+        return self._election.problem if self.leader is None else None
+
+    def status(self) -> dict[str, Any]:
+        """What an operator wants to see."""
+        organisations, runners = self.state.organisations.values(), self.state.runners.values()
+        now = monotonic()
+        return {
+            "leader": self.leader is not None,
+            "position": self.state.position,
+            "queued": sum(len(o.waiting) for o in organisations),
+            "running": sum(o.attempts for o in organisations),
+            "runners": sum(r.joined and self._leases.present(r.id, now) for r in runners),
+            "unreadable_events": self.unreadable,
+        }
+
+    async def _restored(self) -> State:
+        """The state of the last snapshot if it is of this log, else an empty one."""
+        state = await self._snapshots.load()
+        if state is None or state.position == 0:
+            return State()
+        if state.position <= await self._log.last_position():
+            async with aclosing(self._log.read(after=state.position - 1, until=state.position)) as batches:
+                async for batch in batches:
+                    if batch[-1].event_id == state.event_id:
+                        return state
+        log.warning(
+            "the snapshot is of another log, or the log has lost its end: reading it anew",
+            position=state.position,
+        )
+        await self._snapshots.discard()
+        return State()
+
+    async def _follow(self) -> None:
+        async with aclosing(self._tail.subscribe(after=self.state.position)) as batches:
+            async for batch in batches:
+                self._fold(batch)
+
+    def _fold(self, batch: Sequence[RecordedEvent]) -> None:
+        for recorded in batch:
+            try:
+                evolve(self.state, recorded)
+            except UndecodableEvent as error:
+                log.error(
+                    "an event can't be read, and is passed over", event=repr(recorded), detail=str(error)
+                )
+                self.unreadable += 1
+                pass_over(self.state, recorded)
+            else:
+                if recorded.type in HEARD:
+                    self._hear(recorded)
+        moved, self._moved = self._moved, asyncio.Event()
+        moved.set()
+        if self.leader is not None:
+            self.leader.folded()
+
+    def _hear(self, recorded: RecordedEvent) -> None:
+        """A runner that joined a moment ago is there; one that declined is left alone for a moment."""
+        event = recorded.event
+        if isinstance(event, RunnerJoined):
+            age = (self._clock() - parse_timestamp(recorded.occurred_at)).total_seconds()
+            self._leases.hear(event.runner, monotonic() - max(0.0, age))
+        elif isinstance(event, AssignmentDeclined):
+            self._leases.rest(event.runner, monotonic() + self._settings.decline_pause_s)
+
+    async def _lead(self) -> None:
+        while True:
+            async with self._election.term() as watch:
+                await self.reached(await self._log.last_position())
+                self._leases.begin(monotonic())
+                leader = Leader(
+                    self._log, self.state, self._leases, self._clock, self._settings.lease_s, self.decided
+                )
+                log.info("leading", position=self.state.position)
+                try:
+                    async with asyncio.TaskGroup() as term:
+                        self.leader = leader
+                        term.create_task(leader.run())
+                        term.create_task(self._look_after(leader))
+                        term.create_task(_watched(watch))
+                except* (ConcurrencyConflict, LeadershipLost) as over:
+                    log.warning("standing down", reasons=[str(error) for error in _leaves(over)])
+                finally:
+                    self.leader = None
+            await asyncio.sleep(AFTER_A_TERM_S)
+
+    async def _look_after(self, leader: Leader) -> None:
+        """Find the attempts that nobody keeps, those whose time is long up, and runners that are gone for good."""
+        settings, leases = self._settings, self._leases
+        while True:
+            await asyncio.sleep(min(settings.tick_s, settings.lease_s / 4))
+            now = monotonic()
+            leader.expire(
+                end(attempt, "lost", attempt.assigned, reason=reason)
+                for attempt, reason in leases.expired(self.state, now)
+            )
+            leader.expire(self._overdue())
+            for runner in leases.silent(self.state, now, settings.forget_runner_s):
+                self.state.forget(runner)
+            leader.wake()
+
+    def _overdue(self) -> Iterator[Ended]:
+        patience = timedelta(seconds=self._settings.lease_s + self._settings.grace_s)
+        ended_before = self._clock() - patience
+        for attempt in self.state.occupying():
+            if attempt.deadline < ended_before:
+                yield end(attempt, "timed_out", attempt.assigned)
+
+    def _answer(self, request: LeaseRequest) -> LeaseAnswer:
+        runner = self.state.runners.get(request.runner)
+        revoked = tuple(held for held in request.attempts if not self._holds(request.runner, held))
+        return LeaseAnswer(known=runner is not None and runner.joined, revoked=revoked)
+
+    def _holds(self, runner: str, held: HeldAttempt) -> bool:
+        task = self.state.task(held.org, held.task)
+        return isinstance(task, Attempted) and (task.attempt, task.runner) == (held.attempt, runner)
+
+    async def _save_regularly(self) -> None:
+        settings, last = self._settings, monotonic()
+        while True:
+            await asyncio.sleep(settings.tick_s)
+            new = self.state.position - self._saved
+            if self.leader is None or not new:
+                continue
+            if new >= settings.snapshot_events or monotonic() - last >= settings.snapshot_interval_s:
+                await self._save()
+                last = monotonic()
+
+    async def _save(self) -> None:
+        position = self.state.position
+        try:
+            async with asyncio.timeout(SNAPSHOT_S):
+                await self._snapshots.save(self.state)
+            self._saved = position
+        except (psycopg.Error, TimeoutError) as error:
+            log.warning("no snapshot could be kept", error=repr(error))
+
+
+class LeaseDesk:
+    """Answers the runners on core NATS."""
+
+    def __init__(self, client: Client, scheduler: Scheduler) -> None:
+        self._client, self._scheduler = client, scheduler
+
+    async def run(self) -> None:
+        """Answer until cancelled."""
+        subscription = await self._client.subscribe(SUBJECT)
+        try:
+            async for message in subscription.messages:
+                try:
+                    request = LeaseRequest.model_validate_json(message.data)
+                except ValidationError as error:
+                    log.warning("a renewal can't be read", detail=str(error))
+                    continue
+                if (answer := await self._scheduler.renew(request)) is not None and message.reply:
+                    await message.respond(answer.model_dump_json().encode())
+        finally:
+            await subscription.unsubscribe()
+
+
+HEARD = frozenset((RunnerJoined.type, AssignmentDeclined.type))
+
+
+async def _watched(watch: Any) -> None:
+    await watch()
+
+
+def _leaves(group: BaseExceptionGroup[Any]) -> Iterator[BaseException]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error

@@ -1,0 +1,134 @@
+"""The next append of an organisation: all that is due for it, then what its tasks are assigned to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from itertools import islice
+
+from remote_claude.contracts.scheduler import (
+    Limits,
+    SchedulerEvent,
+    TaskAdmitted,
+    TaskAssigned,
+    TerminalEvent,
+)
+from remote_claude.eventsourcing.events import NewEvent, caused_id, timestamp
+from remote_claude.scheduler.domain.decide import Moment, decide
+from remote_claude.scheduler.domain.evolve import decided
+from remote_claude.scheduler.domain.queue import Heads, Waiting
+from remote_claude.scheduler.domain.state import Organisation
+from remote_claude.scheduler.domain.tasks import Admitted, Assigned, Cause, Ended, Queued, Running, Task, due
+
+MAX_DUE = 200
+"""Causes decided in one draft, and as many expired attempts; each says two events at most."""
+MAX_EVENTS = 900
+"""Of one draft, assignments included: within what the log takes in one batch."""
+
+
+@dataclass(slots=True)
+class Draft:
+    """Decisions about one organisation, each on top of the ones before. The organisation stays as the log has it."""
+
+    organisation: Organisation
+    moment: Moment
+    events: list[NewEvent] = field(default_factory=list)
+    runners: list[str] = field(default_factory=list)
+    """One for every slot that is promised."""
+    queued: Waiting = field(default_factory=Waiting)
+    """What has come into the queue here."""
+    reserved: int = field(init=False)
+    attempts: int = field(init=False)
+    _heads: Heads | None = None
+
+    def __post_init__(self) -> None:
+        self.reserved = self.organisation.reserved.get(self.moment.period, 0)
+        self.attempts = self.organisation.attempts
+
+    def settle(self, task: Task) -> None:
+        """Decide what is due for a task."""
+        after: Task | None = task
+        cause, handler = _cause(task)
+        for n, event in enumerate(decide(task, self.organisation, self.reserved, self.moment)):
+            id = caused_id(cause.event_id, handler, n)
+            self._say(event, id, cause.event_id)
+            after = decided(after, event, Cause(id, 0))
+            match event, task:
+                case TaskAdmitted(), _:
+                    self.reserved += 1
+                case TerminalEvent(executed=False), Admitted() if task.period == self.moment.period:
+                    self.reserved -= 1
+                case _:
+                    pass
+        if isinstance(self.organisation.tasks[task.asked.task], Assigned | Running):
+            self.attempts -= 1
+        if isinstance(after, Queued):
+            self.queued.add(after)
+
+    @property
+    def hungry(self) -> bool:
+        """Whether the organisation may have one more slot."""
+        entitlements = self.organisation.entitlements
+        if entitlements is None or len(self.events) >= MAX_EVENTS:
+            return False
+        return entitlements.concurrency is None or self.attempts < entitlements.concurrency
+
+    @property
+    def heads(self) -> Heads:
+        """The next task for each agent. From the first look on nothing more may be settled."""
+        if self._heads is None:
+            self._heads = Heads(self.organisation.waiting, self.queued)
+        return self._heads
+
+    def assign(self, task: Queued, runner: str, lease_s: int) -> None:
+        """Give a waiting task to a runner."""
+        asked, plan = task.asked, self.organisation.entitlements
+        assert plan is not None
+        duration = min(plan.duration_s, asked.timeout_s or plan.duration_s)
+        event = TaskAssigned(
+            task=asked.task,
+            org=asked.org,
+            attempt=task.attempt,
+            runner=runner,
+            agent=asked.agent,
+            limits=Limits(vcpu_millis=plan.vcpu_millis, memory_mib=plan.memory_mib, duration_s=duration),
+            deadline=timestamp(self.moment.now + timedelta(seconds=duration)),
+            lease_s=lease_s,
+        )
+        entered = task.entered.event_id
+        self._say(event, caused_id(entered, f"scheduler/{asked.task}/assign"), entered)
+        self.attempts += 1
+        self.runners.append(runner)
+
+    def _say(self, event: SchedulerEvent, id: str, causation: str) -> None:
+        self.events.append(
+            NewEvent(
+                event=event,
+                event_id=id,
+                occurred_at=timestamp(self.moment.now),
+                subject=event.task,
+                correlation_id=event.task,
+                causation_id=causation,
+                cause=self.moment.position,
+            )
+        )
+
+
+def draft(organisation: Organisation, moment: Moment, expired: Sequence[Ended] = ()) -> Draft:
+    """Decide what is due for an organisation: attempts that its leader found `expired`, then causes in log order."""
+    result = Draft(organisation, moment)
+    for ended in {ended.asked.task: ended for ended in expired[:MAX_DUE]}.values():
+        current = organisation.tasks.get(ended.asked.task)
+        if isinstance(current, Assigned | Running) and current.attempt == ended.attempt and not due(current):
+            result.settle(ended)
+    for task in islice(organisation.due, MAX_DUE):
+        result.settle(organisation.tasks[task])
+    return result
+
+
+def _cause(task: Task) -> tuple[Cause, str]:
+    """Why something is due for a task, and the name under which event ids follow from it."""
+    if isinstance(task, Ended):
+        return task.cause, f"scheduler/{task.asked.task}/{task.outcome}"
+    return task.cancellation or task.asked.by, f"scheduler/{task.asked.task}/{type(task).__name__.lower()}"

@@ -1,0 +1,193 @@
+"""How the log becomes the state: every event in log order, whoever wrote it. Refuses nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from remote_claude.contracts.billing import PlanChanged
+from remote_claude.contracts.gateway import TaskCancellationRequested, TaskSubmitted
+from remote_claude.contracts.runner import (
+    RUNNER_RESTARTED,
+    AssignmentDeclined,
+    AttemptEvent,
+    AttemptFinished,
+    RunnerDrained,
+    RunnerJoined,
+    TaskStarted,
+)
+from remote_claude.contracts.scheduler import (
+    RunnerLost,
+    TaskAdmitted,
+    TaskAssigned,
+    TaskCancelled,
+    TaskFailed,
+    TaskRejected,
+    TaskRequeued,
+    TaskSucceeded,
+    TaskTimedOut,
+    TerminalEvent,
+)
+from remote_claude.eventsourcing.events import RecordedEvent, parse_timestamp
+from remote_claude.scheduler.domain.state import State
+from remote_claude.scheduler.domain.tasks import (
+    Admitted,
+    Asked,
+    Assigned,
+    Attempted,
+    Cause,
+    Ended,
+    Queued,
+    Running,
+    Submitted,
+    Task,
+    become,
+    cancel,
+    end,
+)
+
+OWN = "ev.scheduler."
+
+
+def evolve(state: State, recorded: RecordedEvent) -> None:
+    """Fold one event into the state, in place. Raises what the decoding raises, and has then changed nothing."""
+    if (fold := FOLDS.get(recorded.type)) is not None:
+        fold(state, recorded.event, Cause(recorded.event_id, recorded.position))
+    pass_over(state, recorded)
+
+
+def pass_over(state: State, recorded: RecordedEvent) -> None:
+    """Move on without folding: the guard and the position count every event, readable or not."""
+    if recorded.stream.startswith(OWN) and (org := recorded.organisation) is not None:
+        state.organisation(org).position = recorded.position
+    state.position, state.event_id = recorded.position, recorded.event_id
+
+
+def decided(task: Task | None, event: Any, by: Cause) -> Task | None:
+    """What a decision makes of a task. None is a task that is not alive, or not any more."""
+    match event, task:
+        case TaskAdmitted(), Submitted():
+            return become(Queued, task, period=event.period, attempt=1, entered=by)
+        case TaskAssigned(), Queued():
+            deadline = parse_timestamp(event.deadline)
+            return become(
+                Assigned, task, attempt=event.attempt, runner=event.runner, assigned=by, deadline=deadline
+            )
+        case RunnerLost(), Assigned() | Running() if event.attempt == task.attempt:
+            return end(task, "lost", by, reason=event.reason, lost=task.lost + 1)
+        case RunnerLost(), Ended() if event.attempt == task.attempt:
+            return replace(task, lost=task.lost + 1)
+        case TaskRequeued(), Attempted():
+            return become(Queued, task, attempt=event.attempt, entered=by)
+        case ((TaskRejected() | TerminalEvent()), _):
+            return None
+        case _:
+            return task
+
+
+def _own(state: State, event: Any, by: Cause) -> None:
+    before = state.task(event.org, event.task)
+    if before is None:
+        return
+    after = decided(before, event, by)
+    organisation = state.organisation(event.org)
+    match event:
+        case TaskAdmitted() if isinstance(before, Submitted):
+            organisation.reserve(event.period)
+        case TaskAssigned() if isinstance(before, Queued):
+            organisation.credit -= 1
+            if organisation.credit <= 0:
+                organisation.credit = organisation.weight
+                state.rotation.pop(organisation.id, None)  # and at its end again, if it is still hungry
+        case TerminalEvent(executed=False) if isinstance(before, Admitted):
+            organisation.release(before.period)
+        case _:
+            pass
+    state.put(before, after)
+
+
+def _submitted(state: State, event: TaskSubmitted, by: Cause) -> None:
+    if state.task(event.org, event.task) is None:
+        state.put(None, Submitted(asked=Asked.of(event, by)))
+
+
+def _cancellation_requested(state: State, event: TaskCancellationRequested, by: Cause) -> None:
+    if (task := state.task(event.org, event.task)) is not None:
+        state.put(task, cancel(task, by))
+
+
+def _plan_changed(state: State, event: PlanChanged, by: Cause) -> None:
+    organisation = state.organisation(event.org)
+    organisation.plan, organisation.entitlements = event.plan, event.entitlements
+    organisation.credit = organisation.weight
+    state.reindex(organisation)
+
+
+def _current(state: State, event: AttemptEvent) -> Assigned | Running | None:
+    """The attempt that a runner speaks of, if it is still that runner's to speak of."""
+    task = state.task(event.org, event.task)
+    if isinstance(task, Assigned | Running) and (task.attempt, task.runner) == (event.attempt, event.runner):
+        return task
+    return None
+
+
+def _started(state: State, event: TaskStarted, by: Cause) -> None:
+    if isinstance(task := _current(state, event), Assigned):
+        state.put(task, become(Running, task, executed=True))
+
+
+def _finished(state: State, event: AttemptFinished, by: Cause) -> None:
+    if task := _current(state, event):
+        state.put(task, end(task, event.outcome, by, exit_code=event.exit_code, reason=event.reason))
+        _starting(state, event)
+
+
+def _declined(state: State, event: AssignmentDeclined, by: Cause) -> None:
+    if task := _current(state, event):
+        state.put(task, end(task, "declined", by, reason=event.reason))
+        _starting(state, event)
+
+
+def _starting(state: State, event: AttemptFinished | AssignmentDeclined) -> None:
+    """A runner that gives back what an earlier life of it held has yet to join: what it got now would be lost then."""
+    if event.reason == RUNNER_RESTARTED:
+        state.runner(event.runner).joined = False
+
+
+def _joined(state: State, event: RunnerJoined, by: Cause) -> None:
+    """What the runner was assigned before is lost: it has restarted. What is assigned after is not."""
+    runner = state.runner(event.runner)
+    held = [state.organisations[org].tasks[task] for task, org in runner.held.items()]
+    for task in sorted(
+        (t for t in held if isinstance(t, Assigned | Running)), key=lambda t: t.assigned.position
+    ):
+        state.put(task, end(task, "lost", by, reason=RUNNER_RESTARTED))
+    runner.slots, runner.agents, runner.joined = event.slots, frozenset(event.agents), True
+    runner.vcpu_millis, runner.memory_mib = event.vcpu_millis, event.memory_mib
+
+
+def _drained(state: State, event: RunnerDrained, by: Cause) -> None:
+    if (runner := state.runners.get(event.runner)) is not None:
+        runner.slots = 0
+
+
+Fold = Callable[[State, Any, Cause], None]
+
+FOLDS: dict[str, Fold] = {
+    TaskSubmitted.type: _submitted,
+    TaskCancellationRequested.type: _cancellation_requested,
+    PlanChanged.type: _plan_changed,
+    RunnerJoined.type: _joined,
+    RunnerDrained.type: _drained,
+    TaskStarted.type: _started,
+    AttemptFinished.type: _finished,
+    AssignmentDeclined.type: _declined,
+    **{
+        own.type: _own
+        for own in (
+            TaskAdmitted, TaskRejected, TaskAssigned, RunnerLost, TaskRequeued,
+            TaskSucceeded, TaskFailed, TaskCancelled, TaskTimedOut,
+        )
+    },
+}  # fmt: skip

@@ -1,0 +1,163 @@
+"""Everything the scheduler knows: a fold of the log, kept to what is alive."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from remote_claude.contracts.billing import Entitlements
+from remote_claude.scheduler.domain.queue import Waiting
+from remote_claude.scheduler.domain.tasks import Assigned, Queued, Running, Task, due
+
+WEIGHTS = {"pro": 2, "enterprise": 4}
+"""How many assignments in a row an organisation on a plan gets when it is its turn; 1 on any other."""
+
+PERIODS_KEPT = 2
+
+
+@dataclass(slots=True, kw_only=True)
+class Runner:
+    """A runner and the attempts that occupy its slots. It is given work while it has `joined`.
+
+    `vcpu_millis` and `memory_mib` are what each slot can give.
+    """
+
+    id: str
+    slots: int = 0
+    vcpu_millis: int = 0
+    memory_mib: int = 0
+    agents: frozenset[str] = frozenset()
+    joined: bool = False
+    held: dict[str, str] = field(default_factory=dict)
+    """Task to organisation."""
+
+    @property
+    def free(self) -> int:
+        """How many more attempts it takes; below zero when it came back with fewer slots."""
+        return self.slots - len(self.held) if self.joined else 0
+
+    def fits(self, agent: str, plan: Entitlements) -> bool:
+        """Whether one of its slots could run the agent within the plan's bounds."""
+        return (
+            agent in self.agents
+            and self.vcpu_millis >= plan.vcpu_millis
+            and self.memory_mib >= plan.memory_mib
+        )
+
+
+@dataclass(slots=True, kw_only=True)
+class Organisation:
+    """An organisation's queue: the aggregate. `position` is the one of its last own event, the guard of the next."""
+
+    id: str
+    position: int = 0
+    plan: str | None = None
+    entitlements: Entitlements | None = None
+    reserved: dict[str, int] = field(default_factory=dict)
+    """Period to executions: those that ran and those that still may."""
+    tasks: dict[str, Task] = field(default_factory=dict)
+    due: dict[str, None] = field(default_factory=dict)
+    """Tasks for which something has to be decided, in the order of the causes."""
+    waiting: Waiting = field(default_factory=Waiting)
+    attempts: int = 0
+    """How many tasks occupy a slot."""
+    credit: int = 1
+    """Assignments that are left of its turn."""
+
+    @property
+    def weight(self) -> int:
+        return WEIGHTS.get(self.plan or "", 1)
+
+    @property
+    def hungry(self) -> bool:
+        """Whether it waits for slots and may have one."""
+        if not self.waiting or self.entitlements is None:
+            return False
+        concurrency = self.entitlements.concurrency
+        return concurrency is None or self.attempts < concurrency
+
+    def reserve(self, period: str) -> None:
+        self.reserved[period] = self.reserved.get(period, 0) + 1
+        if len(self.reserved) > PERIODS_KEPT:
+            del self.reserved[min(self.reserved)]
+
+    def release(self, period: str) -> None:
+        if period in self.reserved:
+            self.reserved[period] -= 1
+
+
+@dataclass(slots=True, kw_only=True)
+class State:
+    """All organisations and runners as of `position`; `event_id` is the event there."""
+
+    position: int = 0
+    event_id: str = ""
+    organisations: dict[str, Organisation] = field(default_factory=dict)
+    runners: dict[str, Runner] = field(default_factory=dict)
+    due: dict[str, None] = field(default_factory=dict)
+    """Organisations with something to decide."""
+    rotation: OrderedDict[str, None] = field(default_factory=OrderedDict)
+    """Organisations that are hungry; the first one's turn is next."""
+
+    def organisation(self, id: str) -> Organisation:
+        if (organisation := self.organisations.get(id)) is None:
+            organisation = self.organisations[id] = Organisation(id=id)
+        return organisation
+
+    def runner(self, id: str) -> Runner:
+        if (runner := self.runners.get(id)) is None:
+            runner = self.runners[id] = Runner(id=id)
+        return runner
+
+    def task(self, org: str, task: str) -> Task | None:
+        organisation = self.organisations.get(org)
+        return organisation.tasks.get(task) if organisation else None
+
+    def occupying(self) -> Iterator[Assigned | Running]:
+        """Every attempt that holds a slot."""
+        for runner in self.runners.values():
+            for task, org in runner.held.items():
+                held = self.organisations[org].tasks[task]
+                assert isinstance(held, Assigned | Running)
+                yield held
+
+    def forget(self, runner: str) -> None:
+        """Drop a runner that holds nothing. If it comes back it has to join again."""
+        if not self.runners[runner].held:
+            del self.runners[runner]
+
+    def put(self, before: Task | None, after: Task | None) -> None:
+        """Let `after` take the place of `before`, and keep every index true. None is before the first or after the last."""
+        asked = (after or before).asked  # type: ignore[union-attr]
+        organisation = self.organisation(asked.org)
+        if isinstance(before, Queued) and not before.cancellation:
+            organisation.waiting.discard(before)
+        if isinstance(before, Assigned | Running):
+            organisation.attempts -= 1
+            del self.runners[before.runner].held[asked.task]
+        if after is None:
+            organisation.tasks.pop(asked.task, None)
+        else:
+            organisation.tasks[asked.task] = after
+        if isinstance(after, Queued) and not after.cancellation:
+            organisation.waiting.add(after)
+        if isinstance(after, Assigned | Running):
+            organisation.attempts += 1
+            self.runner(after.runner).held[asked.task] = asked.org
+        if after is not None and due(after):
+            organisation.due[asked.task] = None
+        else:
+            organisation.due.pop(asked.task, None)
+        self.reindex(organisation)
+
+    def reindex(self, organisation: Organisation) -> None:
+        """Keep the organisation's place in the line of those to decide for, and in the rotation."""
+        if organisation.due:
+            self.due[organisation.id] = None
+        else:
+            self.due.pop(organisation.id, None)
+        if not organisation.hungry:
+            self.rotation.pop(organisation.id, None)
+        elif organisation.id not in self.rotation:
+            self.rotation[organisation.id] = None

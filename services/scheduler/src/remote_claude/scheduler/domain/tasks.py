@@ -1,0 +1,147 @@
+"""The life of a task, as a union of state types; a task that has ended is forgotten."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from datetime import datetime
+from typing import Any, Literal, NamedTuple, TypeVar
+
+from remote_claude.contracts.gateway import TaskSubmitted
+
+Outcome = Literal["succeeded", "failed", "cancelled", "timed_out", "lost", "declined"]
+
+
+class Cause(NamedTuple):
+    """The event that something follows from, and its place in the log."""
+
+    event_id: str
+    position: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What the scheduler has to know of a submission. `by` is the submission itself: its position is the task's age."""
+
+    task: str
+    org: str
+    agent: str
+    priority: int
+    max_attempts: int
+    timeout_s: int | None
+    by: Cause
+
+    @classmethod
+    def of(cls, submitted: TaskSubmitted, by: Cause) -> Asked:
+        return cls(
+            task=submitted.task,
+            org=submitted.org,
+            agent=submitted.agent,
+            priority=submitted.priority,
+            max_attempts=submitted.max_attempts,
+            timeout_s=submitted.timeout_s,
+            by=by,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Live:
+    """What all states share. `cancellation` is the user's wish, whether or not it has been fulfilled."""
+
+    asked: Asked
+    cancellation: Cause | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submitted(Live):
+    """Nothing has been decided yet."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Admitted(Live):
+    """One execution of `period` is reserved. `lost` attempts are spent retries; `executed` once an attempt has started."""
+
+    period: str
+    attempt: int
+    lost: int = 0
+    executed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Queued(Admitted):
+    """Waits for a slot; `attempt` is the number that its next attempt will have, `entered` the event that queued it."""
+
+    entered: Cause
+
+    @property
+    def level(self) -> tuple[int, int]:
+        """Where it stands in its organisation's queue: by priority, repeated tasks before new ones; then by age."""
+        return -self.asked.priority, 0 if self.attempt > 1 else 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempted(Admitted):
+    """`attempt` has been given to `runner`, by the event `assigned`."""
+
+    runner: str
+    assigned: Cause
+    deadline: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assigned(Attempted):
+    """The runner has not said yet that it started."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running(Attempted):
+    """The runner has started the attempt."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended(Attempted):
+    """The attempt is over, and what follows for the task has not been decided yet."""
+
+    outcome: Outcome
+    cause: Cause
+    exit_code: int | None = None
+    reason: str | None = None
+
+
+Task = Submitted | Queued | Assigned | Running | Ended
+State = TypeVar("State", bound=Live)
+
+
+def due(task: Task) -> bool:
+    """Whether something has to be decided for the task, whatever slots there are."""
+    match task:
+        case Submitted() | Ended():
+            return True
+        case Queued():
+            return task.cancellation is not None
+        case Assigned():  # the runner obeys only what is said after its assignment
+            return task.cancellation is not None and task.cancellation.position < task.assigned.position
+        case Running():
+            return False
+
+
+def end(task: Assigned | Running, outcome: Outcome, cause: Cause, **details: Any) -> Ended:
+    """The attempt is over."""
+    return become(Ended, task, outcome=outcome, cause=cause, **details)
+
+
+def cancel(task: Task, cause: Cause) -> Task:
+    """The user wants the task to stop; the first wish counts."""
+    return task if task.cancellation else replace(task, cancellation=cause)
+
+
+def become(state: type[State], task: Live, **changes: Any) -> State:
+    """The task in another state: what both states have is carried over, `changes` are laid on top."""
+    carried = {name: getattr(task, name) for name in _COMMON[state, type(task)] if name not in changes}
+    return state(**carried, **changes)
+
+
+_STATES: tuple[Any, ...] = (Submitted, Queued, Assigned, Running, Ended)
+_FIELDS = {state: tuple(field.name for field in fields(state)) for state in _STATES}
+_COMMON: dict[tuple[Any, Any], tuple[str, ...]] = {
+    (to, of): tuple(name for name in _FIELDS[to] if name in _FIELDS[of]) for to in _STATES for of in _STATES
+}

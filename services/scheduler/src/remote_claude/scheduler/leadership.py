@@ -1,0 +1,106 @@
+"""Who decides: one process at a time. A convenience; what keeps decisions safe is the guard of every append."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, Protocol
+
+import psycopg
+import structlog
+from psycopg import AsyncConnection
+
+log = structlog.get_logger(__name__)
+
+LOCK = "remote_claude.scheduler"
+FIRST_RETRY, LAST_RETRY = 0.1, 2.0
+
+
+class LeadershipLost(Exception):
+    """Another process may lead by now: stand down."""
+
+    code = "leadership_lost"
+
+
+Watch = Callable[[], Awaitable[None]]
+"""Returns never; raises `LeadershipLost` when the term is over."""
+
+
+class Election(Protocol):
+    """How a process comes to lead. `problem` says why nobody can be elected, if that is so."""
+
+    problem: str | None
+
+    def term(self) -> AbstractAsyncContextManager[Watch]:
+        """Wait until this process leads, and lead until the context ends."""
+
+
+class Uncontested:
+    """The election of an installation that is known to have one scheduler."""
+
+    problem: str | None = None
+
+    @asynccontextmanager
+    async def term(self) -> AsyncGenerator[Watch, None]:
+        yield _for_ever
+
+
+class PostgresElection:
+    """Whoever holds an advisory lock leads; the others wait for it, and have it as soon as its holder's connection ends.
+
+    `check_s`: how often, in seconds, the connection is tried; it has as long to answer.
+    """
+
+    def __init__(self, dsn: str, *, check_s: float = 5.0) -> None:
+        self._dsn, self._check_s = dsn, check_s
+        self.problem: str | None = None
+
+    @asynccontextmanager
+    async def term(self) -> AsyncGenerator[Watch, None]:
+        connection = await self._locked()
+        try:
+            yield lambda: self._watch(connection)
+        finally:
+            await connection.close()
+
+    async def _locked(self) -> AsyncConnection[Any]:
+        pause = FIRST_RETRY
+        while True:
+            connection = None
+            try:
+                connection = await AsyncConnection.connect(
+                    self._dsn,
+                    autocommit=True,
+                    application_name="remote-claude scheduler",
+                    keepalives_idle=5,
+                    keepalives_interval=2,
+                    keepalives_count=3,
+                )
+                self.problem = None
+                await connection.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", [LOCK])
+                return connection
+            except psycopg.OperationalError as error:
+                self.problem = "PostgreSQL does not answer, so no leader can be elected"
+                log.warning("no election without PostgreSQL", error=str(error), again_in_seconds=pause)
+                if connection is not None:
+                    await connection.close()
+            except BaseException:
+                if connection is not None:
+                    await connection.close()
+                raise
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LAST_RETRY)
+
+    async def _watch(self, connection: AsyncConnection[Any]) -> None:
+        try:
+            while True:
+                async for _ in connection.notifies(timeout=self._check_s):
+                    pass  # nobody notifies: this returns when time is up, and raises when the connection ends
+                await asyncio.wait_for(connection.execute("SELECT 1"), self._check_s)
+        except (psycopg.OperationalError, TimeoutError) as error:
+            raise LeadershipLost(f"the connection that holds the lock is gone: {error}") from error
+
+
+async def _for_ever() -> None:
+    await asyncio.Event().wait()

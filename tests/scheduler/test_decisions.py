@@ -1,0 +1,412 @@
+"""Given-when-then: what the scheduler decides."""
+
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from remote_claude.contracts.billing import Entitlements
+from remote_claude.contracts.runner import RUNNER_RESTARTED
+from remote_claude.contracts.scheduler import (
+    Limits,
+    RunnerLost,
+    TaskAdmitted,
+    TaskAssigned,
+    TaskCancelled,
+    TaskFailed,
+    TaskRejected,
+    TaskRequeued,
+    TaskSucceeded,
+    TaskTimedOut,
+)
+from remote_claude.eventsourcing.events import timestamp
+from remote_claude.scheduler.domain.tasks import Assigned, Queued, Running
+from scheduling import (
+    FREE,
+    NOW,
+    ORG,
+    RUNNER,
+    cancelled,
+    declined,
+    drained,
+    finished,
+    given,
+    joined,
+    on_plan,
+    settled,
+    started,
+    submitted,
+)
+
+ID: dict[str, Any] = {"task": "task_1", "org": ORG}
+LOST = finished("lost", reason=RUNNER_RESTARTED)
+ADMITTED = TaskAdmitted(**ID, period="2026-11")
+
+
+def assigned(attempt: int = 1, runner: str = RUNNER, duration: int = 7200, **more: Any) -> TaskAssigned:
+    return TaskAssigned(
+        **{**ID, "agent": "noop", **more},
+        attempt=attempt,
+        runner=runner,
+        limits=Limits(vcpu_millis=2000, memory_mib=4096, duration_s=duration),
+        deadline=timestamp(NOW + timedelta(seconds=duration)),
+        lease_s=15,
+    )
+
+
+class TestAdmission:
+    def test_a_task_within_its_plan_is_admitted(self) -> None:
+        given(on_plan("free", FREE), submitted()).when().then(ADMITTED)
+
+    def test_a_task_without_a_plan_is_rejected(self) -> None:
+        [event] = given(submitted()).when().events
+        assert isinstance(event, TaskRejected)
+        assert event.code == "no_plan"
+        assert "rclaude-admin plan set" in event.detail
+
+    def test_the_last_execution_of_the_month_is_given_once(self) -> None:
+        two = FREE.model_copy(update={"executions_per_month": 2})
+        decided = given(on_plan("free", two), *(submitted(f"task_{n}") for n in range(4))).when()
+        assert [type(e) for e in decided.events] == [TaskAdmitted, TaskAdmitted, TaskRejected, TaskRejected]
+
+    def test_a_refusal_says_the_plan_the_limit_and_when_the_month_ends(self) -> None:
+        none = FREE.model_copy(update={"executions_per_month": 0})
+        [event] = given(on_plan("free", none), submitted()).when().events
+        assert isinstance(event, TaskRejected)
+        assert event.code == "quota_exceeded"
+        assert "plan free allows 0 executions" in event.detail
+        assert "2026-12-01" in event.detail
+
+    def test_a_rejected_task_is_forgotten(self) -> None:
+        world = given(submitted()).when().recorded()
+        assert world.state.organisations[ORG].tasks == {}
+        world.when().then()
+
+    def test_a_new_month_has_its_own_quota(self) -> None:
+        one = FREE.model_copy(update={"executions_per_month": 1})
+        world = given(on_plan("free", one), submitted("task_0")).when().recorded()
+        december = datetime(2026, 12, 1, tzinfo=UTC)
+        world.record(submitted()).when(december).then(TaskAdmitted(**ID, period="2026-12"))
+
+    def test_a_task_that_never_started_gives_its_execution_back(self) -> None:
+        one = FREE.model_copy(update={"executions_per_month": 1})
+        world = given(on_plan("free", one), submitted("task_0")).when().recorded()
+        world.record(cancelled("task_0"), submitted())
+        world.when().then(TaskCancelled(task="task_0", org=ORG, executed=False), ADMITTED)
+
+    def test_a_task_that_started_keeps_its_execution(self) -> None:
+        one = FREE.model_copy(update={"executions_per_month": 1})
+        world = settled(on_plan("free", one), joined(), submitted("task_0"), started("task_0"))
+        world.record(finished("failed", "task_0")).when().recorded()
+        [event] = world.record(submitted()).when().events
+        assert isinstance(event, TaskRejected)
+
+    def test_an_execution_is_given_back_in_the_month_it_was_reserved_in(self) -> None:
+        one = FREE.model_copy(update={"executions_per_month": 1})
+        world = given(on_plan("free", one), submitted("task_0")).when().recorded()
+        december = datetime(2026, 12, 1, tzinfo=UTC)
+        world.record(submitted("task_2")).when(december).recorded()
+        world.record(cancelled("task_0")).when(december).recorded()
+        assert world.state.organisations[ORG].reserved == {"2026-11": 0, "2026-12": 1}
+
+    def test_a_larger_plan_counts_at_once(self) -> None:
+        none = FREE.model_copy(update={"executions_per_month": 0})
+        given(on_plan("free", none), on_plan("pro", FREE), submitted()).when().then(ADMITTED)
+
+    def test_a_submission_that_was_cancelled_first_is_not_admitted(self) -> None:
+        given(on_plan(), submitted(), cancelled()).when().then(TaskCancelled(**ID, executed=False))
+
+
+class TestAssignment:
+    def test_admission_and_assignment_are_one_decision(self) -> None:
+        given(on_plan(), joined(), submitted()).when().then(ADMITTED, assigned())
+
+    def test_limits_are_the_plans(self) -> None:
+        [_, event] = given(on_plan("free", FREE), joined(), submitted()).when().events
+        assert event == assigned(duration=1800)
+
+    def test_a_shorter_timeout_is_kept_and_a_longer_one_cut_to_the_plan(self) -> None:
+        [_, short] = given(on_plan("free", FREE), joined(), submitted(timeout_s=60)).when().events
+        [_, long] = given(on_plan("free", FREE), joined(), submitted(timeout_s=86400)).when().events
+        assert (short, long) == (assigned(duration=60), assigned(duration=1800))
+
+    @pytest.mark.parametrize(
+        "runner",
+        [
+            joined(slots=0),
+            joined(agents=("claude",)),
+            joined(vcpu_millis=1000),
+            joined(memory_mib=1024),
+        ],
+        ids=["no slot", "another agent", "too few vCPU", "too little memory"],
+    )
+    def test_a_task_waits_for_a_runner_that_fits(self, runner: Any) -> None:
+        world = given(on_plan(), runner, submitted()).when().then(ADMITTED)
+        world.record(joined("run_2")).when().then(assigned(runner="run_2"))
+
+    def test_a_drained_runner_gets_nothing_more(self) -> None:
+        given(on_plan(), joined(), drained(), submitted()).when().then(ADMITTED)
+
+    def test_a_runner_that_is_not_there_gets_nothing(self) -> None:
+        given(on_plan(), joined(), submitted()).when(gone={RUNNER}).then(ADMITTED)
+
+    def test_the_emptiest_runner_is_chosen(self) -> None:
+        world = settled(on_plan(), joined(slots=2), submitted("task_0"), joined("run_2", slots=2))
+        [_, event] = world.record(submitted()).when().events
+        assert event == assigned(runner="run_2")
+
+    def test_slots_are_never_filled_twice(self) -> None:
+        tasks = [submitted(f"task_{n}") for n in range(5)]
+        world = given(on_plan(), joined(slots=2), *tasks)
+        assert sum(isinstance(e, TaskAssigned) for e in world.when().events) == 2
+        world.when().recorded().when().then()
+
+    def test_a_slot_is_free_again_when_its_attempt_has_finished(self) -> None:
+        world = settled(on_plan(), joined(slots=1), submitted("task_0"), started("task_0"), submitted())
+        world.record(finished(task="task_0"))
+        world.when().then(TaskSucceeded(task="task_0", org=ORG, attempt=1, executed=True), assigned())
+
+    def test_concurrency_of_the_plan_is_respected(self) -> None:
+        one = Entitlements(
+            executions_per_month=None, vcpu_millis=2000, memory_mib=4096, duration_s=7200, concurrency=1
+        )
+        world = given(on_plan("free", one), joined(slots=4), submitted("task_0"), submitted("task_2"))
+        assert sum(isinstance(e, TaskAssigned) for e in world.when().events) == 1
+        world.when().recorded().when().then()
+
+    def test_a_higher_priority_goes_first_then_age(self) -> None:
+        world = given(on_plan(), submitted("task_a"), submitted("task_b", priority=5), submitted("task_c"))
+        world.when().recorded()
+        order = [e.task for e in world.record(joined(slots=3)).when().events]
+        assert order == ["task_b", "task_a", "task_c"]
+
+    def test_a_task_that_no_runner_can_run_holds_up_nobody(self) -> None:
+        world = given(on_plan(), joined(), submitted("task_0", agent="claude", priority=9), submitted())
+        assert world.when().events[-1] == assigned()
+
+
+class TestFairness:
+    def test_organisations_take_turns(self) -> None:
+        world = given(on_plan(), on_plan(org="org_b"))
+        world.record(*(submitted(f"task_a{n}") for n in range(100)), submitted("task_b", "org_b"))
+        world.when().recorded()
+        world.record(joined(slots=2))
+        assert [e.org for e in world.when().events] == [ORG, "org_b"]
+
+    def test_turns_go_on_where_they_stopped(self) -> None:
+        world = given(on_plan(), on_plan(org="org_b"))
+        world.record(*(submitted(f"task_a{n}") for n in range(5)))
+        world.record(*(submitted(f"task_b{n}", "org_b") for n in range(5))).when().recorded()
+        served = []
+        for n in range(6):
+            [event] = world.record(joined(f"run_{n}", slots=1)).when().new
+            served.append(event.event.org)
+            world.record(event)
+        assert served == [ORG, "org_b"] * 3
+
+    def test_a_heavier_plan_gets_more_in_a_turn(self) -> None:
+        world = given(on_plan(), on_plan("pro", org="org_b"))
+        world.record(*(submitted(f"task_a{n}") for n in range(9)))
+        world.record(*(submitted(f"task_b{n}", "org_b") for n in range(9))).when().recorded()
+        world.record(joined(slots=6))
+        assert Counter(e.org for e in world.when().events) == {ORG: 2, "org_b": 4}
+
+    def test_an_organisation_whose_append_is_on_its_way_keeps_its_turn(self) -> None:
+        world = given(on_plan(), on_plan(org="org_b"), submitted(), submitted("task_b", "org_b"))
+        world.when().recorded()
+        world.record(joined(slots=1))
+        assert [e.org for e in world.when(busy={ORG}).events] == ["org_b"]
+        assert [e.org for e in world.when().events] == [ORG]
+
+
+class TestOutcome:
+    @pytest.mark.parametrize(
+        ("said", "event"),
+        [
+            (finished("succeeded"), TaskSucceeded(**ID, attempt=1, executed=True)),
+            (
+                finished("failed", exit_code=3),
+                TaskFailed(**ID, attempt=1, executed=True, reason="agent_failed", exit_code=3),
+            ),
+            (
+                finished("failed", reason="repository_not_found"),
+                TaskFailed(**ID, attempt=1, executed=True, reason="repository_not_found"),
+            ),
+            (finished("cancelled"), TaskCancelled(**ID, attempt=1, executed=True)),
+            (finished("timed_out"), TaskTimedOut(**ID, attempt=1, executed=True)),
+        ],
+        ids=["succeeded", "failed", "failed with a reason", "cancelled", "timed out"],
+    )
+    def test_the_end_of_an_attempt_ends_the_task(self, said: Any, event: Any) -> None:
+        world = settled(on_plan(), joined(), submitted(), started())
+        world.record(said).when().then(event)
+        assert world.state.organisations[ORG].tasks == {}
+
+    def test_an_attempt_that_failed_before_its_start_was_no_execution(self) -> None:
+        world = settled(on_plan(), joined(), submitted())
+        world.record(finished("failed")).when().then(
+            TaskFailed(**ID, attempt=1, executed=False, reason="agent_failed")
+        )
+
+    def test_a_cancellation_that_came_too_late_changes_nothing(self) -> None:
+        world = settled(on_plan(), joined(), submitted(), started())
+        world.record(cancelled(), finished()).when().then(TaskSucceeded(**ID, attempt=1, executed=True))
+
+
+class TestCancellation:
+    def test_a_queued_task_is_cancelled_at_once(self) -> None:
+        settled(on_plan(), submitted()).record(cancelled()).when().then(TaskCancelled(**ID, executed=False))
+
+    def test_a_running_task_is_stopped_by_its_runner(self) -> None:
+        world = settled(on_plan(), joined(), submitted(), started())
+        world.record(cancelled()).when().then()
+        world.record(finished("cancelled")).when().then(TaskCancelled(**ID, attempt=1, executed=True))
+
+    def test_a_cancellation_that_its_assignment_overtook_is_carried_out_by_the_scheduler(self) -> None:
+        world = settled(on_plan(), submitted()).record(joined())
+        decided = world.when()
+        world.record(cancelled())
+        decided.then(assigned()).when().then(TaskCancelled(**ID, attempt=1, executed=False))
+
+    def test_a_cancelled_task_is_not_tried_again(self) -> None:
+        world = settled(on_plan(), joined(), submitted(), started(), cancelled())
+        world.record(finished("lost", reason="sandbox_lost")).when().then(
+            RunnerLost(**ID, attempt=1, runner=RUNNER, reason="sandbox_lost"),
+            TaskCancelled(**ID, attempt=1, executed=True),
+        )
+
+    def test_a_second_wish_changes_nothing(self) -> None:
+        world = settled(on_plan(), submitted()).record(cancelled(), cancelled())
+        world.when().then(TaskCancelled(**ID, executed=False))
+        world.record(cancelled()).when().then()
+
+
+class TestLoss:
+    def test_a_lost_attempt_is_tried_again_under_the_next_number(self) -> None:
+        world = settled(on_plan(), joined(), submitted(), started())
+        world.record(finished("lost", reason="worker_lost")).when().then(
+            RunnerLost(**ID, attempt=1, runner=RUNNER, reason="worker_lost"),
+            TaskRequeued(**ID, attempt=2, reason="worker_lost"),
+            assigned(attempt=2),
+        )
+
+    def test_a_task_fails_when_its_attempts_are_spent(self) -> None:
+        world = settled(on_plan(), joined(), submitted(max_attempts=2), started())
+        world.record(finished("lost")).when().recorded()
+        world.record(finished("lost", attempt=2)).when().then(
+            RunnerLost(**ID, attempt=2, runner=RUNNER, reason="lost"),
+            TaskFailed(**ID, attempt=2, executed=True, reason="attempts_exhausted"),
+        )
+
+    def test_a_lost_attempt_costs_no_second_execution(self) -> None:
+        world = settled(on_plan(), joined(), submitted(), started(), finished("lost"), started(attempt=2))
+        world.record(finished(attempt=2)).when().recorded()
+        assert world.state.organisations[ORG].reserved == {"2026-11": 1}
+
+    def test_an_attempt_that_its_runner_no_longer_keeps_is_lost(self) -> None:
+        world = settled(on_plan(), joined(), submitted(), started())
+        world.when(expired=[world.expired()], gone={RUNNER}).then(
+            RunnerLost(**ID, attempt=1, runner=RUNNER, reason="runner_lost"),
+            TaskRequeued(**ID, attempt=2, reason="runner_lost"),
+        )
+
+    def test_an_attempt_long_after_its_deadline_is_timed_out(self) -> None:
+        world = settled(on_plan(), joined(), submitted(), started())
+        world.when(expired=[world.expired("timed_out")]).then(TaskTimedOut(**ID, attempt=1, executed=True))
+
+    def test_what_has_ended_meanwhile_does_not_expire(self) -> None:
+        world = settled(on_plan(), joined(), submitted(), started())
+        expired = world.expired()
+        world.record(finished()).when(expired=[expired]).then(TaskSucceeded(**ID, attempt=1, executed=True))
+
+    def test_a_runner_that_joins_again_has_lost_what_it_held(self) -> None:
+        world = settled(on_plan(), joined(), submitted(), started())
+        world.record(joined()).when().then(
+            RunnerLost(**ID, attempt=1, runner=RUNNER, reason="runner_restarted"),
+            TaskRequeued(**ID, attempt=2, reason="runner_restarted"),
+            assigned(attempt=2),
+        )
+
+    def test_what_is_assigned_after_a_runner_joined_again_is_not_lost(self) -> None:
+        world = given(on_plan(), joined(), submitted())
+        decided = world.when()
+        world.record(joined())
+        decided.recorded().when().then()
+        assert isinstance(world.state.task(ORG, "task_1"), Assigned)
+
+    @pytest.mark.parametrize("order", [(LOST, joined()), (joined(), LOST)])
+    @pytest.mark.parametrize("at_once", [True, False])
+    def test_a_restart_that_is_said_twice_costs_one_retry(self, order: Any, at_once: bool) -> None:
+        world = settled(on_plan(), joined(), submitted(), started())
+        for event in order:
+            world.record(event)
+            if not at_once:
+                world.when().recorded()
+        world.when().recorded()
+        task = world.state.task(ORG, "task_1")
+        assert isinstance(task, Assigned)
+        assert (task.attempt, task.lost) == (2, 1)
+
+    def test_a_repeated_task_goes_before_new_ones(self) -> None:
+        world = settled(on_plan(), joined(slots=1), submitted(), started(), submitted("task_2"))
+        [*_, event] = world.record(finished("lost")).when().events
+        assert event == assigned(attempt=2)
+
+
+class TestDecline:
+    def test_a_declined_assignment_costs_no_retry(self) -> None:
+        world = settled(on_plan(), joined(), submitted(max_attempts=1))
+        world.record(declined()).when(gone={RUNNER}).then(TaskRequeued(**ID, attempt=2, reason="declined"))
+        task = world.state.task(ORG, "task_1")
+        assert isinstance(task, Queued)
+        assert (task.attempt, task.lost) == (2, 0)
+
+    def test_a_declined_task_that_was_cancelled_is_over(self) -> None:
+        world = settled(on_plan(), joined(), submitted(), cancelled())
+        world.record(declined()).when().then(TaskCancelled(**ID, attempt=1, executed=False))
+
+
+class TestLateness:
+    @pytest.mark.parametrize("late", [started(), finished(), finished("lost"), declined(), cancelled()])
+    def test_nothing_changes_after_the_end(self, late: Any) -> None:
+        world = settled(on_plan(), joined(), submitted(), started(), finished())
+        world.record(late).when().then()
+        assert world.state.organisations[ORG].tasks == {}
+
+    @pytest.mark.parametrize("late", [started(), finished(), finished("lost"), declined()])
+    def test_what_is_said_of_an_older_attempt_changes_nothing(self, late: Any) -> None:
+        world = settled(on_plan(), joined(), submitted(), finished("lost"))
+        before = world.state.task(ORG, "task_1")
+        world.record(late).when().then()
+        assert world.state.task(ORG, "task_1") == before
+
+    def test_nobody_but_the_assigned_runner_is_believed(self) -> None:
+        world = settled(on_plan(), joined(), submitted())
+        world.record(started(runner="run_9"), finished(runner="run_9")).when().then()
+
+    def test_a_submission_told_twice_is_one_task(self) -> None:
+        world = settled(on_plan(), joined(), submitted(), started())
+        world.record(submitted()).when().then()
+        assert isinstance(world.state.task(ORG, "task_1"), Running)
+
+
+class TestEnvelope:
+    def test_ids_follow_from_causes(self) -> None:
+        world = given(on_plan(), joined(), submitted())
+        assert [e.event_id for e in world.when().new] == [e.event_id for e in world.when().new]
+        assert len({e.event_id for e in world.when().new}) == 2
+
+    def test_each_decision_names_its_task_and_what_caused_it(self) -> None:
+        world = given(on_plan(), joined(), submitted())
+        admission, assignment = world.when().new
+        assert admission.causation_id == world.history[-1].event_id
+        assert assignment.causation_id == admission.event_id
+        assert {e.subject for e in (admission, assignment)} == {"task_1"}
+        assert {e.correlation_id for e in (admission, assignment)} == {"task_1"}
+        assert {e.cause for e in (admission, assignment)} == {3}
+
+    def test_one_restart_gives_every_task_its_own_ids(self) -> None:
+        world = settled(on_plan(), joined(), submitted(), submitted("task_2"))
+        ids = [e.event_id for e in world.record(joined()).when().new]
+        assert len(set(ids)) == len(ids) == 6

@@ -1,0 +1,278 @@
+"""A scheduler process over a log: in memory, and over a real broker."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+
+import nats
+import pytest
+
+from remote_claude.contracts import REGISTRY
+from remote_claude.contracts.leases import HeldAttempt, LeaseRequest
+from remote_claude.contracts.scheduler import (
+    RunnerLost,
+    TaskAdmitted,
+    TaskAssigned,
+    TaskFailed,
+    TaskRejected,
+    TaskRequeued,
+    TaskSucceeded,
+    TaskTimedOut,
+    TerminalEvent,
+)
+from remote_claude.eventsourcing.jetstream import JetStreamEventLog
+from remote_claude.eventsourcing.log import EventLog
+from remote_claude.eventsourcing.memory import InMemoryEventLog
+from remote_claude.eventsourcing.streams import ensure_streams
+from remote_claude.eventsourcing.tail import Tail
+from remote_claude.scheduler.domain.evolve import evolve
+from remote_claude.scheduler.domain.state import State
+from remote_claude.scheduler.settings import SchedulerSettings
+from scheduler_process import (
+    Process,
+    SimulatedRunner,
+    count,
+    decisions,
+    ended_once,
+    happened,
+    history,
+    say,
+    say_at_once,
+)
+from scheduling import (
+    FREE,
+    ORG,
+    UNLIMITED,
+    cancelled,
+    declined,
+    finished,
+    joined,
+    on_plan,
+    started,
+    submitted,
+)
+from servers import Broker
+
+QUICK = SchedulerSettings(lease_s=1, grace_s=0, tick_s=0.05)
+TERMINAL = TerminalEvent | TaskRejected
+
+
+@pytest.fixture(params=["memory", "jetstream"])
+async def log(request: pytest.FixtureRequest) -> AsyncIterator[EventLog]:
+    if request.param == "memory":
+        yield InMemoryEventLog(REGISTRY)
+        return
+    broker: Broker = request.getfixturevalue("fresh_nats")
+    client = await nats.connect(**broker.options)
+    await ensure_streams(client)
+    async with JetStreamEventLog(client, REGISTRY) as jetstream:
+        yield jetstream
+    await client.close()
+
+
+@pytest.fixture
+async def tail(log: EventLog) -> AsyncIterator[Tail]:
+    async with Tail(log) as tail:
+        yield tail
+
+
+async def test_a_task_goes_from_submission_to_its_end(log: EventLog, tail: Tail) -> None:
+    async with Process(log).running(), SimulatedRunner(log).running():
+        await say(log, on_plan())
+        await say(log, submitted())
+        decided = await happened(tail, log, count(TaskSucceeded, 1))
+    assert [type(event) for event in decided] == [TaskAdmitted, TaskAssigned, TaskSucceeded]
+
+
+async def test_110_submissions_at_once_on_the_free_plan_admit_exactly_100(log: EventLog, tail: Tail) -> None:
+    await say(log, on_plan("free", FREE))
+    async with Process(log).running(), SimulatedRunner(log).running() as runner:
+        await say_at_once(log, (submitted(f"task_{n}") for n in range(110)))
+        decided = await happened(tail, log, count(TERMINAL, 110))
+    kinds = Counter(type(event) for event in decided)
+    assert kinds == {TaskAdmitted: 100, TaskAssigned: 100, TaskSucceeded: 100, TaskRejected: 10}
+    assert runner.most <= runner.slots
+
+
+async def test_what_waits_for_an_organisation_is_decided_in_one_append(log: EventLog, tail: Tail) -> None:
+    await say(log, on_plan())
+    await say_at_once(log, (submitted(f"task_{n}") for n in range(100)))
+    before = log.stats.appends  # type: ignore[attr-defined]
+    async with Process(log).running():
+        await happened(tail, log, count(TaskAdmitted, 100))
+    assert log.stats.appends == before + 1  # type: ignore[attr-defined]
+
+
+async def test_two_that_both_believe_to_lead_decide_each_thing_once(log: EventLog, tail: Tail) -> None:
+    orgs = [f"org_{n}" for n in range(4)]
+    await say_at_once(log, (on_plan("free", FREE, org) for org in orgs))
+    async with Process(log).running(), Process(log).running(), SimulatedRunner(log, slots=8).running():
+        await say_at_once(log, (submitted(f"task_{org}_{n}", org) for org in orgs for n in range(110)))
+        decided = await happened(tail, log, count(TERMINAL, 440))
+    assert ended_once(decided, TERMINAL)
+    kinds = Counter(type(event) for event in decided)
+    assert (kinds[TaskAdmitted], kinds[TaskRejected], kinds[TaskSucceeded]) == (400, 40, 400)
+    assert len({r.event_id for r in await history(log)}) == len(await history(log))
+
+
+async def test_a_restart_goes_on_where_the_log_ends(log: EventLog, tail: Tail) -> None:
+    await say(log, on_plan("free", FREE))
+    async with SimulatedRunner(log, slots=2).running():
+        for part in range(3):
+            async with Process(log).running():
+                await say_at_once(log, (submitted(f"task_{part}_{n}") for n in range(20)))
+                await happened(tail, log, count(TaskAdmitted, 20 * part + 1))
+        async with Process(log).running() as last:
+            decided = await happened(tail, log, count(TERMINAL, 60))
+            await last.reached(await log.last_position())
+            live = last.state
+    assert ended_once(decided, TERMINAL)
+    assert Counter(type(e) for e in decided)[TaskSucceeded] == 60
+    replayed = State()
+    for recorded in await history(log):
+        evolve(replayed, recorded)
+    assert replayed == live
+
+
+async def test_a_runner_that_vanishes_is_given_up_and_its_task_fails_in_the_end(
+    log: EventLog, tail: Tail
+) -> None:
+    await say(log, on_plan())
+    async with Process(log, QUICK).running():
+        await say(log, submitted(max_attempts=2))
+        await say(log, joined("run_1"))
+        await happened(tail, log, count(RunnerLost, 1))
+        await say(log, joined("run_2"))
+        decided = await happened(tail, log, count(TaskFailed, 1))
+    kinds = [TaskAdmitted, TaskAssigned, RunnerLost, TaskRequeued, TaskAssigned, RunnerLost, TaskFailed]
+    assert [type(event) for event in decided] == kinds
+    assert decided[2] == RunnerLost(task="task_1", org=ORG, attempt=1, runner="run_1", reason="runner_lost")
+
+
+async def test_a_runner_that_renews_keeps_its_attempts(log: EventLog, tail: Tail) -> None:
+    await say(log, on_plan())
+    async with Process(log, QUICK).running() as scheduler:
+        slow = SimulatedRunner(log, "run_slow", slots=1, outcome=None, renew=scheduler.renew)
+        async with slow.running():
+            await say(log, submitted())
+            await happened(tail, log, count(TaskAssigned, 1))
+            await say(log, joined("run_dead", slots=1))  # its loss shows that more than a lease has passed
+            await say(log, submitted("task_2"))
+            decided = await happened(tail, log, count(RunnerLost, 1))
+    assert {event.task for event in decided if isinstance(event, RunnerLost)} == {"task_2"}
+    assert not slow.revoked
+
+
+async def test_an_attempt_that_its_runner_does_not_know_of_is_given_up(log: EventLog, tail: Tail) -> None:
+    await say(log, on_plan())
+    async with Process(log, QUICK).running() as scheduler:
+        await say(log, joined())
+        await say(log, submitted())
+        renewing = asyncio.create_task(renew_nothing(scheduler.renew))
+        decided = await happened(tail, log, count(RunnerLost, 1))
+        renewing.cancel()
+    [lost] = [event for event in decided if isinstance(event, RunnerLost)]
+    assert (lost.runner, lost.reason) == ("run_1", "attempt_lost")
+
+
+async def renew_nothing(renew: object) -> None:
+    while True:
+        await renew(LeaseRequest(runner="run_1"))  # type: ignore[operator]
+        await asyncio.sleep(0.1)
+
+
+async def test_an_attempt_long_after_its_deadline_is_timed_out(log: EventLog, tail: Tail) -> None:
+    await say(log, on_plan())
+    async with Process(log, QUICK).running() as scheduler:
+        stuck = SimulatedRunner(log, outcome=None, renew=scheduler.renew)
+        async with stuck.running():
+            await say(log, submitted(timeout_s=1))
+            decided = await happened(tail, log, count(TERMINAL, 1))
+    assert isinstance(decided[-1], TaskTimedOut)
+
+
+async def test_what_is_no_longer_a_runners_is_revoked(log: EventLog, tail: Tail) -> None:
+    await say(log, on_plan())
+    async with Process(log).running() as scheduler:
+        await say(log, joined())
+        await say(log, submitted())
+        await happened(tail, log, count(TaskAssigned, 1))
+        current, older = (HeldAttempt(org=ORG, task="task_1", attempt=n) for n in (1, 0))
+        unheard_of = HeldAttempt(org=ORG, task="task_9", attempt=1)
+        request = LeaseRequest(runner="run_1", attempts=(current, older, unheard_of))
+        answer = await scheduler.renew(request)
+        assert answer is not None
+        assert answer.known
+        assert answer.revoked == (older, unheard_of)
+        another = await scheduler.renew(LeaseRequest(runner="run_9", attempts=(current,)))
+        assert another is not None
+        assert not another.known
+        assert another.revoked == (current,)
+
+
+async def test_a_runner_that_declines_is_left_alone_for_a_while(log: EventLog, tail: Tail) -> None:
+    await say(log, on_plan())
+    async with Process(log).running(), Tail(log):
+        await say(log, joined())
+        await say(log, submitted())
+        await happened(tail, log, count(TaskAssigned, 1))
+        await say(log, declined())
+        decided = await happened(tail, log, count(TaskAssigned, 2))
+    assert [type(e) for e in decided[-2:]] == [TaskRequeued, TaskAssigned]
+    assert len(decided) == 4
+
+
+async def test_a_cancellation_and_the_end_of_an_attempt_end_the_task_once(log: EventLog, tail: Tail) -> None:
+    await say(log, on_plan())
+    async with Process(log).running():
+        await say(log, joined(slots=20))
+        await say_at_once(log, (submitted(f"task_{n}") for n in range(20)))
+        await happened(tail, log, count(TaskAssigned, 20))
+        tasks = [f"task_{n}" for n in range(20)]
+        await say_at_once(log, (started(task) for task in tasks))
+        await say_at_once(log, [e for t in tasks for e in (cancelled(t), finished(task=t))])
+        decided = await happened(tail, log, count(TERMINAL, 20))
+    assert ended_once(decided, TERMINAL)
+
+
+async def test_many_queued_tasks_of_one_organisation_do_not_hold_up_another(
+    log: EventLog, tail: Tail
+) -> None:
+    await say(log, on_plan(allowed=UNLIMITED))
+    await say(log, on_plan(org="org_b"))
+    async with Process(log).running(), SimulatedRunner(log, slots=1).running():
+        await say_at_once(log, (submitted(f"task_{n}") for n in range(300)))
+        await say(log, submitted("task_b", "org_b"))
+        decided = await happened(
+            tail, log, lambda seen: any(e.task == "task_b" and isinstance(e, TERMINAL) for e in seen)
+        )
+    ends = [event.task for event in decided if isinstance(event, TERMINAL)]
+    admissions = [event.task for event in decided if isinstance(event, TaskAdmitted)]
+    assert "task_b" in ends
+    assert len(ends) < len(admissions)
+
+
+async def test_status_and_readiness_say_what_is(log: EventLog, tail: Tail) -> None:
+    process = Process(log)
+    await say(log, on_plan())
+    async with process.running() as scheduler:
+        assert scheduler.ready() == "the scheduler does not read the log"
+        await say(log, joined(slots=1))
+        await say_at_once(log, (submitted(f"task_{n}") for n in range(3)))
+        await happened(tail, log, count(TaskAssigned, 1))
+        await happened(tail, log, count(TaskAdmitted, 3))
+        await scheduler.reached(await log.last_position())
+        assert scheduler.ready() is None
+        shown = {"leader": True, "queued": 2, "running": 1, "runners": 1, "unreadable_events": 0}
+        assert scheduler.status() == shown | {"position": await log.last_position()}
+
+
+async def test_decisions_are_not_made_before_the_log_is_read_to_its_end(log: EventLog) -> None:
+    await say(log, on_plan())
+    await say(log, submitted())
+    await say(log, cancelled())
+    async with Process(log).running() as scheduler, Tail(log) as tail:
+        decided = await happened(tail, log, count(TERMINAL, 1))
+        assert scheduler.leader is not None
+    assert [type(event).__name__ for event in decided] == ["TaskCancelled"]
+    assert await decisions(log) == decided
