@@ -1,9 +1,7 @@
-"""The command lines of bubblewrap: what a sandbox sees, and the walls around it.
+"""bubblewrap: where it is, what a sandbox sees, and the walls around it.
 
-As root two bubblewraps are nested. The outer one lays out the file system with root's eyes (a Python below
-`/root` or another's home stays out of reach for the sandbox's own user); then `setpriv` drops to a user that
-nobody else has, and the inner one builds every namespace as that user, with no privilege to lose. Anybody else
-needs the inner one only. The workspace is memory (tmpfs): the kernel holds its size without quotas or
+Everything is built by the user that the command will run as, so that there is no privilege to lose; as root that is
+a user which nobody else has. The workspace is memory (tmpfs): the kernel holds it to its size without quotas or
 root, and it is gone with the namespace, whatever dies.
 """
 
@@ -13,7 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
@@ -25,6 +23,7 @@ AGENT_ID = 1000
 HOME = Path("/home/agent")
 WORKSPACE = Path("/workspace")
 SOCKETS = Path("/run/rclaude")
+_STAGED = Path("/tmp")  # noqa: S108  (in a mount namespace of its own)
 _OLDEST = (0, 8)  # the first with --disable-userns
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 _OF_ETC = (  # of the host's /etc: what programs need to start and to check certificates
@@ -83,6 +82,12 @@ def advice(error: str) -> str:
     return f"no sandbox can be built here ({error.strip()}). {'; '.join(ways)}"
 
 
+def reached(bwrap: Path, reach: Callable[[Path], Path]) -> Path:
+    """The program where it can be reached, with the libraries that the wheel has two folders above it."""
+    above = bwrap.parents[2] if bwrap.parent.name == "_bin" else bwrap.parent
+    return reach(above) / bwrap.relative_to(above)
+
+
 @cache
 def python_folders() -> tuple[Path, ...]:
     """Where the Python that we run on, its environment and the source folders of this product are."""
@@ -115,116 +120,103 @@ def environment(spec: LaunchSpec) -> dict[str, str]:
     }
 
 
-class _Layout:
-    """Mounts in order, each with its parent folders made and readable (bubblewrap's own are 0700 as root)."""
+class Stage:
+    """As root: a mount namespace, made before root is given up, where the sandbox's user can reach the sources.
 
-    def __init__(self) -> None:
+    A Python below `/root`, or the home of somebody else, is closed to that user. `fstab` binds each source below
+    an empty skeleton on disk, and at last the skeleton over `/tmp`; the host sees none of it.
+    """
+
+    def __init__(self, skeleton: Path) -> None:
+        self._skeleton = skeleton
+        self._lines: list[str] = []
+        skeleton.mkdir(mode=0o755)
+        skeleton.chmod(0o755)
+
+    def reach(self, source: Path) -> Path:
+        """Where the sandbox's user finds this source."""
+        if any(source.is_relative_to(open_to_all) for open_to_all in (*_SYSTEM, "/etc")):
+            return source
+        place = self._skeleton / str(len(self._lines))
+        place.mkdir(mode=0o755) if source.is_dir() else place.touch(mode=0o644)
+        self._lines.append(f"{_escaped(source)} {_escaped(place)} none rbind 0 0")
+        return _STAGED / place.name
+
+    def fstab(self) -> bytes:
+        last = f"{_escaped(self._skeleton)} {_STAGED} none rbind 0 0"
+        return "".join(f"{line}\n" for line in (*self._lines, last)).encode()
+
+
+def _escaped(path: Path) -> str:
+    return "".join(f"\\{ord(c):03o}" if c in " \t\n\\#" else c for c in str(path))
+
+
+class _Layout:
+    """Mounts in order, each with its parent folders made and open (bubblewrap's own are 0700 as root)."""
+
+    def __init__(self, reach: Callable[[Path], Path]) -> None:
         self.args: list[str] = []
+        self._reach = reach
         self._there = {Path("/")}
         self._bound: set[Path] = set()
 
     def bind(self, source: Path, place: Path | None = None) -> None:
         """Read-only, at the same place unless told another."""
         place = place or source
-        if any(folder in self._bound for folder in (place, *place.parents)):
-            return
-        self._parents(place)
-        self.args += ["--ro-bind", str(source), str(place)]
-        self._bound.add(place)
+        if not any(folder in self._bound for folder in (place, *place.parents)):
+            self._parents(place)
+            self.args += ["--ro-bind", str(self._reach(source)), str(place)]
+            self._bound.add(place)
 
     def link(self, target: str, place: Path) -> None:
         self.args += ["--symlink", target, str(place)]
         self._there.add(place)
 
-    def folder(self, place: Path) -> None:
+    def own(self, place: Path, size: int, mode: str = "0755") -> None:
+        """A folder of the sandbox's own, in memory: it holds `size` bytes and no more."""
         self._parents(place)
-        if place not in self._there:
-            self.args += ["--dir", str(place)]
-            self._there.add(place)
+        self.args += ["--size", str(size), "--perms", mode, "--tmpfs", str(place)]
+        self._there.add(place)
 
     def _parents(self, place: Path) -> None:
         for parent in reversed(place.parents):
-            if parent not in self._there:
+            if parent not in self._there and not any(at in self._bound for at in (parent, *parent.parents)):
                 self.args += ["--dir", str(parent)]
                 self._there.add(parent)
 
 
-_WRITABLE = (HOME, Path("/tmp"), WORKSPACE)  # noqa: S108  (its own, inside)
-
-
-def _is_below_writable(place: Path) -> bool:
-    return any(place.is_relative_to(folder) for folder in _WRITABLE)
-
-
-def read_only(
-    etc: Path, sockets: Mapping[str, Path], readable: Iterable[Path]
-) -> tuple[list[str], list[str]]:
-    """Arguments for all that a sandbox can see and not change: what comes before, and what has to come
-    after its writable folders since it lies below them (an environment in `/tmp`, for instance)."""
-    before, after = _Layout(), _Layout()
-    for name in _SYSTEM:
-        place = Path(name)
+def _layout(spec: LaunchSpec, etc: Path, reach: Callable[[Path], Path]) -> list[str]:
+    """Everything that is to be seen inside. Own folders come first: a source may be meant to lie below one."""
+    layout, mib = _Layout(reach), spec.limits.disk_mib << 20
+    layout.args += ["--proc", "/proc", "--dev", "/dev"]
+    layout.own(Path("/dev/shm"), mib // 8)  # noqa: S108
+    layout.own(Path("/tmp"), mib // 8, "1777")  # noqa: S108
+    layout.own(HOME, mib // 4)
+    layout.own(WORKSPACE, mib // 2)
+    for place in map(Path, _SYSTEM):
         if place.is_symlink():
-            before.link(os.readlink(place), place)
+            layout.link(os.readlink(place), place)
         elif place.exists():
-            before.bind(place)
-    for name in _OF_ETC:
-        if (place := Path("/etc") / name).exists():
-            before.bind(place)
+            layout.bind(place)
+    for place in (Path("/etc") / name for name in _OF_ETC):
+        if place.exists():
+            layout.bind(place)
+    made = reach(etc)
     for name in _MADE_ETC:
-        before.bind(etc / name, Path("/etc") / name)
-    for folder in sorted({*readable, *python_folders()}):
-        (after if _is_below_writable(folder) else before).bind(folder)
-    for name, path in sockets.items():
-        before.bind(path, SOCKETS / f"{name}.sock")
-    for folder in (*_WRITABLE, SOCKETS, Path("/proc"), Path("/dev")):
-        before.folder(folder)
-    return before.args, after.args
+        layout.args += ["--ro-bind", str(made / name), f"/etc/{name}"]
+    for place in sorted({*spec.readable, *python_folders()}):
+        layout.bind(place)
+    for name, path in spec.sockets.items():
+        layout.bind(path, SOCKETS / f"{name}.sock")
+    return [*layout.args, "--remount-ro", "/dev", "--remount-ro", "/", "--chdir", str(WORKSPACE)]
 
 
-def _own(disk_mib: int) -> list[str]:
-    """Arguments for what belongs to the sandbox."""
-    half, quarter, eighth = (str(disk_mib << bits) for bits in (19, 18, 17))
-    return [
-        *("--proc", "/proc", "--dev", "/dev", "--size", eighth, "--tmpfs", "/dev/shm"),  # noqa: S108
-        *("--size", quarter, "--tmpfs", str(HOME), "--size", eighth, "--perms", "1777", "--tmpfs", "/tmp"),  # noqa: S108
-        *("--size", half, "--tmpfs", str(WORKSPACE), "--remount-ro", "/dev"),
-    ]
-
-
-def command(
-    bwrap: Path,
-    *,
-    drop: list[str],
-    etc: Path,
-    spec: LaunchSpec,
-    args_fd: int,
-    status_fd: int,
-    seccomp_fd: int | None,
-) -> tuple[list[str], bytes]:
-    """The command line, and what is to be read from `args_fd`, where `/proc/1/cmdline` does not show it.
-
-    `drop` is the command that gives up root's privilege, empty for anybody else.
-    """
-    before, after = read_only(etc, spec.sockets, spec.readable)
-    outer: list[str] = []
-    layout = [*before, *_own(spec.limits.disk_mib), *after]
-    if drop:
-        outer = [
-            *(str(bwrap), "--die-with-parent", "--cap-add", "ALL", *before, *after),
-            *("--bind", "/proc", "/proc", "--dev", "/dev", "--remount-ro", "/", "--", *drop),
-        ]
-        layout = ["--bind", "/", "/", *_own(spec.limits.disk_mib), *after]
-    variables = [part for item in environment(spec).items() for part in ("--setenv", *item)]
+def arguments(
+    spec: LaunchSpec, *, etc: Path, reach: Callable[[Path], Path], status_fd: int, seccomp_fd: int | None
+) -> bytes:
+    """For `--args`, so that `/proc/1/cmdline` shows nothing of it. `reach` says where a source can be reached."""
     seccomp = ["--seccomp", str(seccomp_fd)] if seccomp_fd is not None else []
-    hidden = [
-        *_WALLS,
-        *layout,
-        *("--remount-ro", "/", "--chdir", str(WORKSPACE), "--json-status-fd", str(status_fd)),
-        *seccomp,
-        *variables,
-    ]
-    return (
-        [*outer, str(bwrap), "--args", str(args_fd), "--", *spec.argv],
-        "".join(f"{part}\0" for part in hidden).encode(),
-    )
+    variables = [part for item in environment(spec).items() for part in ("--setenv", *item)]
+    status = ["--json-status-fd", str(status_fd)]
+    parts = [*_WALLS, *_layout(spec, etc, reach), *status, *seccomp, *variables]
+    return "".join(f"{part}\0" for part in parts).encode()

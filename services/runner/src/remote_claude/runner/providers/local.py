@@ -16,6 +16,7 @@ from asyncio.subprocess import DEVNULL, Process
 from collections import OrderedDict
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -47,7 +48,20 @@ _REMEMBERED = 1000
 # Into the groups first, then the command. When the host's memory runs out a sandbox goes before the host.
 _JOIN = """echo 500 > /proc/self/oom_score_adj
 while [ "$1" != -- ]; do echo 0 > "$1" || exit 125; shift; done
+shift; [ -z "$1" ] || mount --all --fstab "$1" || exit 125
 shift; exec "$@" """
+
+
+@dataclass(slots=True)
+class _Plan:
+    """How to start a command: after `before` comes the way into the control groups and the mounts of `fstab`."""
+
+    command: Command
+    before: Command = field(default_factory=list)
+    fstab: str = ""
+    folder: Path = Path("/")
+    environment: dict[str, str] = field(default_factory=dict)
+    inherited: list[int] = field(default_factory=list)
 
 
 class HomeBusy(ProviderError):
@@ -183,7 +197,7 @@ class LocalProvider:
         finally:
             sandbox.kill("killed")
             await sandbox.clear()
-            shutil.rmtree(self._home / name, ignore_errors=True)
+            _remove(self._home / name)
             self._ended[name] = self._live.pop(name)
             while len(self._ended) > _REMEMBERED:
                 self._ended.popitem(last=False)
@@ -217,75 +231,52 @@ class LocalProvider:
 
     async def _spawn(self, sandbox: Sandbox) -> tuple[Process, int, int]:
         """Start it; with the read ends of its status and of its output."""
-        spec = sandbox.spec
+        limits = sandbox.spec.limits
         with ExitStack() as ours, ExitStack() as theirs:
             status, status_write = _pipe(ours, theirs)
             output, output_write = _pipe(ours, theirs)
-            environment = {processes.MARK: sandbox.mark}
-            folder = Path("/")
-            if self._walls:
-                args, bpf = _memory(theirs), seccomp.program()
-                seccomp_fd = _memory(theirs, bpf) if bpf else None
-                command, hidden = bubblewrap.command(
-                    self._tool(),
-                    drop=self._drop_privilege(sandbox),
-                    etc=self._home / ".etc",
-                    spec=spec,
-                    args_fd=args,
-                    status_fd=status_write,
-                    seccomp_fd=seccomp_fd,
-                )
-                _fill(args, hidden)
-                inherited = [fd for fd in (args, seccomp_fd, status_write) if fd is not None]
-            else:
-                folder, bare = self._bare(spec)
-                environment |= bare
-                command, inherited = [_which("setpriv"), "--pdeathsig", "KILL", "--", *spec.argv], []
+            plan = self._walled(sandbox, status_write, theirs) if self._walls else self._bare(sandbox)
+            if sandbox.uid is not None:
+                os.fchown(output_write, sandbox.uid, -1)  # it may be opened anew, as /dev/stderr
             process = await asyncio.create_subprocess_exec(
-                *("/bin/sh", "-c", _JOIN, "sh", *sandbox.cgroup.doors, "--"),
-                *(_which("prlimit"), "--core=0", f"--fsize={spec.limits.disk_mib << 20}"),
-                *(*self._process_limit(spec.limits), "--", *command),
+                *(*plan.before, "/bin/sh", "-c", _JOIN, "sh", *sandbox.cgroup.doors, "--", plan.fstab),
+                *(_which("prlimit"), "--core=0", f"--fsize={limits.disk_mib << 20}"),
+                *(*self._process_limit(limits), "--", *plan.command),
                 stdin=DEVNULL,
                 stdout=output_write,
                 stderr=output_write,
-                cwd=folder,
-                env=environment,
-                pass_fds=inherited,
+                cwd=plan.folder,
+                env={processes.MARK: sandbox.mark, **plan.environment},
+                pass_fds=plan.inherited,
                 start_new_session=True,
             )
             ours.pop_all()
             return process, status, output
 
-    def _tool(self) -> Path:
-        if self._bwrap is None:
-            bubblewrap.write_etc(self._home / ".etc")
-            self._bwrap = bubblewrap.find()
-        return self._bwrap
+    def _walled(self, sandbox: Sandbox, status_fd: int, theirs: ExitStack) -> _Plan:
+        """The command in bubblewrap; as root by a user of its own, in reach of what it needs."""
+        spec, folder = sandbox.spec, self._home / sandbox.spec.name
+        tool, drop = self._tool(), self._drop_privilege(sandbox)
+        stage = bubblewrap.Stage(folder / "stage") if drop else None
+        reach = stage.reach if stage else _itself
+        seccomp_fd = _memory(theirs, bpf) if (bpf := seccomp.program()) else None
+        arguments = bubblewrap.arguments(
+            spec, etc=self._home / ".etc", reach=reach, status_fd=status_fd, seccomp_fd=seccomp_fd
+        )
+        args_fd = _memory(theirs, arguments)
+        bwrap = bubblewrap.reached(tool, reach)
+        plan = _Plan(
+            command=[*drop, str(bwrap), "--args", str(args_fd), "--", *spec.argv],
+            inherited=[fd for fd in (status_fd, seccomp_fd, args_fd) if fd is not None],
+        )
+        if stage:
+            (folder / "fstab").write_bytes(stage.fstab())
+            plan.before, plan.fstab = [_which("unshare"), "--mount", "--"], str(folder / "fstab")
+        return plan
 
-    def _drop_privilege(self, sandbox: Sandbox) -> Command:
-        """As root: to a user of the sandbox's own, who may connect to its sockets. Else nothing to drop."""
-        if os.geteuid() != 0:
-            return []
-        in_use = {other.uid for other in self._live.values() if other.uid is not None}
-        sandbox.uid = processes.free_user(in_use, start=int(self._key, 16))
-        for path in sandbox.spec.sockets.values():
-            os.chown(path, -1, processes.GROUP_ID)
-            path.chmod(stat.S_IMODE(path.stat().st_mode) | 0o060)
-        ids = (f"--reuid={sandbox.uid}", f"--regid={processes.GROUP_ID}")
-        return [_which("setpriv"), *ids, "--clear-groups", "--no-new-privs", "--"]
-
-    def _process_limit(self, limits: Limits) -> Command:
-        """The kernel counts all that a user runs: tight for a user of the sandbox's own, else on top of the rest."""
-        root = os.geteuid() == 0
-        if root and self._walls:
-            return [f"--nproc={limits.processes}"]
-        if root or any("pids" in place.controllers for place in self._groups):
-            return []
-        return [f"--nproc={processes.threads_of(os.geteuid()) + limits.processes}"]
-
-    def _bare(self, spec: LaunchSpec) -> tuple[Path, dict[str, str]]:
-        """Working folder and environment of a command with no wall around it."""
-        folder = self._home / spec.name
+    def _bare(self, sandbox: Sandbox) -> _Plan:
+        """The command with no wall around it, in folders of its own."""
+        spec, folder = sandbox.spec, self._home / sandbox.spec.name
         for part in ("workspace", "home", "tmp", "run"):
             (folder / part).mkdir(exist_ok=True)
         for name, path in spec.sockets.items():
@@ -298,7 +289,34 @@ class LocalProvider:
             "TZ": "UTC",
             "RCLAUDE_SOCKETS": str(folder / "run"),
         }
-        return folder / "workspace", {**own, **spec.env}
+        command = [_which("setpriv"), "--pdeathsig", "KILL", "--", *spec.argv]
+        return _Plan(command=command, folder=folder / "workspace", environment={**own, **spec.env})
+
+    def _tool(self) -> Path:
+        if self._bwrap is None:
+            bubblewrap.write_etc(self._home / ".etc")
+            self._bwrap = bubblewrap.find()
+        return self._bwrap
+
+    def _drop_privilege(self, sandbox: Sandbox) -> Command:
+        """As root: to a user of the sandbox's own, who may connect to its sockets. Else nothing to drop."""
+        if not processes.can_change_user():
+            return []
+        in_use = {other.uid for other in self._live.values() if other.uid is not None}
+        sandbox.uid = processes.free_user(in_use, start=int(self._key, 16))
+        for path in sandbox.spec.sockets.values():
+            os.chown(path, -1, processes.GROUP_ID)
+            path.chmod(stat.S_IMODE(path.stat().st_mode) | 0o060)
+        ids = (f"--reuid={sandbox.uid}", f"--regid={processes.GROUP_ID}")
+        return [_which("setpriv"), *ids, "--clear-groups", "--no-new-privs", "--"]
+
+    def _process_limit(self, limits: Limits) -> Command:
+        """The kernel counts all that a user runs: tight for a user of the sandbox's own, else on top of the rest."""
+        if self._walls and processes.can_change_user():
+            return [f"--nproc={limits.processes}"]
+        if any("pids" in place.controllers for place in self._groups):
+            return []
+        return [f"--nproc={processes.threads_of(os.geteuid()) + limits.processes}"]
 
     async def _reap(self, folder: Path) -> None:
         with suppress(
@@ -310,7 +328,7 @@ class LocalProvider:
                 if path.is_socket() and not _answers(path):
                     path.unlink(missing_ok=True)
         await processes.end_marked(f"{self._key}/{folder.name}")
-        shutil.rmtree(folder)
+        _remove(folder)
         log.info("cleared away what an earlier runner left", sandbox=folder.name)
 
 
@@ -328,18 +346,28 @@ def _pipe(reader: ExitStack, writer: ExitStack) -> tuple[int, int]:
     return read, write
 
 
-def _memory(stack: ExitStack, content: bytes = b"") -> int:
+def _memory(stack: ExitStack, content: bytes) -> int:
     """A file in memory, to hand over by its descriptor."""
     fd = os.memfd_create("rclaude")
     stack.callback(os.close, fd)
-    _fill(fd, content)
-    return fd
-
-
-def _fill(fd: int, content: bytes) -> None:
     with os.fdopen(os.dup(fd), "wb") as file:
         file.write(content)
     os.lseek(fd, 0, os.SEEK_SET)
+    return fd
+
+
+def _itself(path: Path) -> Path:
+    return path
+
+
+def _remove(folder: Path) -> None:
+    """All of it, with what a command has closed against its own user."""
+    if folder.exists():
+        for at, names, _ in os.walk(folder):
+            for inner in (Path(at, name) for name in names):
+                if not inner.is_symlink():
+                    inner.chmod(0o700)
+        shutil.rmtree(folder)
 
 
 def _answers(path: Path) -> bool:

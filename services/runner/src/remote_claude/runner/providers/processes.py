@@ -17,6 +17,14 @@ GROUP_ID = 60600
 _USER_IDS = range(60601, 61101)  # claimed neither by Debian's packages nor by systemd
 
 
+def can_change_user() -> bool:
+    """Are we root, with those users to change to? A root of a small user namespace has none."""
+    if os.geteuid() != 0:
+        return False
+    ranges = (map(int, line.split()) for line in Path("/proc/self/uid_map").read_text().splitlines())
+    return any(first <= GROUP_ID and first + count >= _USER_IDS.stop for first, _, count in ranges)
+
+
 def free_user(in_use: Collection[int], start: int) -> int:
     """A user id that no account and no process has; the search begins at a place of one's own."""
     running = {path.stat().st_uid for path in _all() if path.exists()}
