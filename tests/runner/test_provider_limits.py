@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from remote_claude.runner.providers import LocalProvider
-from sandboxes import has_begun, outcome, processes_with, spec, told, until
+from sandboxes import outcome, processes_with, spec, told, until
 
 
 @pytest.fixture
@@ -49,10 +49,10 @@ async def test_files_count_as_memory(provider: LocalProvider) -> None:
 
 async def test_a_fork_bomb_is_bounded_and_ends(provider: LocalProvider, tmp_path: Path) -> None:
     unique = uuid.uuid4().hex
-    bomb = f"bomb() {{ bomb | bomb & }}; : {unique}; bomb; sleep 1000"
+    bomb = f"import os  # {unique}\nwhile True:\n try: os.fork()\n except OSError: pass"
     await provider.launch(spec(bomb, unique, processes=40))
-    await until(lambda: has_begun(unique), "the bomb went off")
-    assert len(processes_with(unique)) <= 40 + 2  # bubblewrap's own are outside of the count
+    await until(lambda: len(processes_with(unique)) > 30, "the bomb went off")
+    assert len(processes_with(unique)) <= 40 + 1  # bubblewrap's watcher is outside of the count
     await provider.terminate(unique)
     assert processes_with(unique) == []
 
@@ -72,10 +72,10 @@ print(json.dumps(children))"""
 
 
 async def test_two_sandboxes_do_not_count_against_each_other(provider: LocalProvider) -> None:
-    script = "for i in $(seq 25); do sleep 1000 & done; echo $(jobs -p | wc -l) > /dev/stdout; [ $(jobs -p | wc -l) = 25 ]"
-    await provider.launch(spec(f"{script} || exit 1; wait", "first", processes=40))
+    script = "for i in $(seq 25); do sleep 1000 & done; echo all run"
+    await provider.launch(spec(f"{script}; wait", "first", processes=40))
     end = await outcome(provider, spec(script, "second", processes=40))
-    assert end.code == 0, end.output
+    assert (end.code, end.output) == (0, "all run\n")
     assert [instance.name for instance in await provider.list()] == ["first"]
 
 
@@ -114,8 +114,9 @@ for folder, folders, _ in os.walk("/"):
     folders[:] = [f for f in folders if os.path.join(folder, f) not in skipped]
     if writable(folder):
         found.add(folder)
-print(json.dumps(sorted(found)))"""
-    assert await told(provider, spec(script)) == ["/dev/shm", "/home/agent", "/tmp", "/workspace"]
+tops = ("/dev/shm", "/home/agent", "/tmp", "/workspace")
+print(json.dumps(sorted(folder for folder in found if not folder.startswith(tops))))"""
+    assert await told(provider, spec(script)) == []
 
 
 async def test_processor_time_is_held_to_the_quota(provider: LocalProvider) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from remote_claude.runner.providers import (
     HomeBusy,
+    Isolation,
     LaunchSpec,
     Limits,
     LocalProvider,
@@ -22,6 +23,8 @@ from remote_claude.runner.providers import (
     SandboxUnknown,
 )
 from sandboxes import control_groups, has_begun, listener, outcome, processes_with, spec, told, until
+
+SCENARIOS = Path(__file__).parents[1] / "sandbox_scenarios.py"
 
 
 @pytest.fixture(params=["bubblewrap", "none"])
@@ -218,7 +221,7 @@ def test_a_name_that_is_not_a_token_is_refused(name: str) -> None:
 def test_a_limit_is_positive(limit: str) -> None:
     good = {"vcpu_millis": 1, "memory_mib": 1, "duration_s": 1}
     with pytest.raises(ValueError, match=limit):
-        Limits(**(good | {limit: 0}))  # type: ignore[arg-type]
+        Limits(**(good | {limit: 0}))
 
 
 async def test_what_is_measured_goes_on_being_told_after_the_end(provider: LocalProvider) -> None:
@@ -244,35 +247,22 @@ async def test_two_providers_do_not_share_a_home(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("isolation", ["bubblewrap", "none"])
 async def test_a_killed_provider_leaves_nothing_once_the_next_has_reaped(
-    isolation: str, tmp_path: Path
+    isolation: Isolation, tmp_path: Path
 ) -> None:
     unique = uuid.uuid4().hex
-    driver = f"""
-import asyncio, sys
-sys.path.insert(0, {str(Path(__file__).parents[1])!r})
-from pathlib import Path
-from sandboxes import listener, spec
-from remote_claude.runner.providers import LocalProvider
-async def main():
-    home = Path({str(tmp_path)!r})
-    provider = LocalProvider(home, {isolation!r})
-    await provider.reap()
-    async with listener(home / "dead.sock"):
-        sockets = {{"dead": home / "dead.sock", "alive": home / "alive.sock"}}
-        await provider.launch(spec("setsid sleep 1000 & : {unique}; sleep 1000", "{unique}", sockets=sockets))
-        print("up", flush=True)
-        await provider.wait("{unique}")
-asyncio.run(main())"""
     async with listener(tmp_path / "alive.sock"):
-        process = await asyncio.create_subprocess_exec(sys.executable, "-c", driver, stdout=-1)
+        scenario = (str(SCENARIOS), "wait_to_be_killed", str(tmp_path), unique, isolation)
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, *scenario, stdout=asyncio.subprocess.PIPE
+        )
         assert process.stdout is not None
-        assert await process.stdout.readline() == b"up\n"
+        assert await process.stdout.readline() == b'"up"\n'
         await until(lambda: has_begun(unique), "the command has begun")
         process.kill()
         await process.wait()
         if isolation == "bubblewrap":
             await until(lambda: not processes_with(unique), "the sandbox ended with its provider")
-        following = LocalProvider(tmp_path, "bubblewrap" if isolation == "bubblewrap" else "none")
+        following = LocalProvider(tmp_path, isolation)
         assert await following.reap() == [unique]
         assert left_over(tmp_path, unique) == []
         assert not (tmp_path / "dead.sock").exists()

@@ -145,7 +145,7 @@ async def test_neighbours_do_not_see_or_reach_each_other(provider: LocalProvider
     attack = f"""import json, os, pathlib
 needle, seen = os.environ["NEEDLE"], []
 for folder in ("/workspace", "/tmp", "/home/agent", "/dev/shm"):
-    seen += os.listdir(folder)
+    seen += [name for name in os.listdir(folder) if name in ("mine", "up")]
 for path in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
     seen += [str(path)] if needle in path.read_text() else []
 for pid in ({started.pid}, -1):

@@ -71,13 +71,14 @@ def find() -> Path:
 
 def advice(error: str) -> str:
     """What to do about a sandbox that cannot be built on this machine."""
-    ways = ["install bubblewrap 0.8 or newer (Debian: apt-get install bubblewrap)"]
+    ways = []
     for setting, good in _SETTINGS.items():
         file = Path("/proc/sys", setting.replace(".", "/"))
         if file.exists() and (file.read_text().strip() == "0") != (good == "0"):
-            ways = [f"allow user namespaces: sysctl -w {setting}={good}"]
+            ways.append(f"allow user namespaces: sysctl -w {setting}={good}")
     if Path("/.dockerenv").exists() or Path("/run/.containerenv").exists():
         ways.append("give this container the right to make namespaces (for example --privileged)")
+    ways = ways or ["what it takes: user namespaces, and bubblewrap 0.8 (Debian: apt-get install bubblewrap)"]
     ways.append("or choose `--isolation none`, which runs tasks with no wall around them")
     return f"no sandbox can be built here ({error.strip()}). {'; '.join(ways)}"
 

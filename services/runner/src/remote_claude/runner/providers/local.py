@@ -314,9 +314,10 @@ class LocalProvider:
         """The kernel counts all that a user runs: tight for a user of the sandbox's own, else on top of the rest."""
         if self._walls and processes.can_change_user():
             return [f"--nproc={limits.processes}"]
-        if any("pids" in place.controllers for place in self._groups):
+        if os.geteuid() == 0 or any("pids" in place.controllers for place in self._groups):
             return []
-        return [f"--nproc={processes.threads_of(os.geteuid()) + limits.processes}"]
+        granted = sum(sandbox.spec.limits.processes for sandbox in self._live.values())
+        return [f"--nproc={processes.threads_of(os.geteuid()) + granted}"]
 
     async def _reap(self, folder: Path) -> None:
         with suppress(
