@@ -1,0 +1,155 @@
+"""One local sandbox's life, from its first process to its last trace."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import time
+from asyncio.subprocess import Process
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from remote_claude.runner.providers.base import (
+    Exit,
+    Instance,
+    LaunchSpec,
+    Measured,
+    ProviderError,
+    SandboxFailed,
+)
+from remote_claude.runner.providers.cgroups import Cgroup
+from remote_claude.runner.providers.processes import end_marked, gone
+
+_OUTPUT_KEPT = 8 * 1024
+_OUTPUT_CHUNK = 64 * 1024
+_OUTPUT_PAUSE_S = 0.02  # at most about 3 MiB a second of output are read and thrown away
+
+
+@dataclass(slots=True)
+class Sandbox:
+    """Mutable: what the provider knows of one launch."""
+
+    spec: LaunchSpec
+    mark: str
+    walls: bool
+    """Is there a process namespace around it? Then its end is the end of all in it."""
+    started: asyncio.Future[Instance]
+    begun: float
+    run: asyncio.Task[None] | None = None
+    process: Process | None = None
+    pidfd: int | None = None
+    cgroup: Cgroup = field(default_factory=lambda: Cgroup(()))
+    uid: int | None = None
+    why_killed: Literal["killed", "deadline"] | None = None
+    outcome: Exit | ProviderError | None = None
+    measured: Measured | None = None
+
+    def kill(self, reason: Literal["killed", "deadline"]) -> None:
+        """SIGKILL to all of it, by every way there is; `follow` then sees it end."""
+        self.why_killed = self.why_killed or reason
+        if self.pidfd is not None:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+        if self.process is not None and self.process.returncode is None:
+            with suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+        self.cgroup.kill()
+
+    def measure(self) -> Measured:
+        if self.measured is not None:
+            return self.measured
+        wall_ms = int((time.monotonic() - self.begun) * 1000)
+        return Measured(wall_ms, self.cgroup.cpu_ms(), self.cgroup.memory_peak_mib())
+
+    async def follow(self, process: Process, status_fd: int, output_fd: int) -> Exit:
+        """Announce that it has started, and tell how it ended. Raises `SandboxFailed` if it never began."""
+        self.process = process
+        loop, said = asyncio.get_running_loop(), bytearray()
+        left = self.begun + self.spec.limits.duration_s - time.monotonic()
+        deadline = loop.call_later(max(left, 0), self.kill, "deadline")
+        async with _reading(status_fd) as status, _reading(output_fd) as output:
+            drain = asyncio.create_task(_keep_end(output, said))
+            try:
+                reported = _documents(await status.readline()) if self.walls else {"child-pid": process.pid}
+                if pid := reported.get("child-pid"):
+                    with suppress(ProcessLookupError):
+                        self.pidfd = os.pidfd_open(pid)
+                    self.started.set_result(Instance(self.spec.name, pid, self.begun))
+                if self.why_killed:  # when there was less to kill
+                    self.kill(self.why_killed)
+                code = await process.wait()
+                await self._end_stragglers(process.pid)
+                reported |= _documents(await status.read())
+                await drain
+            finally:
+                deadline.cancel()
+                drain.cancel()
+        code = reported.get("exit-code", code if code >= 0 else 128 - code)
+        text = said.decode(errors="replace")
+        if self.why_killed == "deadline":
+            return Exit(code, "deadline", text)
+        if code and self.cgroup.out_of_memory():
+            return Exit(code, "out_of_memory", text)
+        if self.why_killed or code == 128 + signal.SIGKILL:
+            return Exit(code, "killed", text)
+        if self.walls and "exit-code" not in reported:
+            raise SandboxFailed(f"the sandbox {self.spec.name} could not be built: {text.strip()}")
+        return Exit(code, "exited", text)
+
+    async def clear(self) -> None:
+        """Wait for the last process, measure a last time, and take the control groups away."""
+        if self.process is not None:
+            await self.process.wait()
+            await self._end_stragglers(self.process.pid)
+        if self.pidfd is not None:
+            os.close(self.pidfd)
+            self.pidfd = None
+        self.measured = self.measure()
+        await self.cgroup.remove()
+        self.cgroup = Cgroup(())
+
+    async def _end_stragglers(self, group: int) -> None:
+        """The command has ended; what it left in the background must not stay."""
+        self.cgroup.kill()
+        if self.walls:
+            if self.pidfd is not None:
+                await gone(self.pidfd)
+            return
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(group, signal.SIGKILL)
+        await end_marked(self.mark)
+
+
+def _documents(lines: bytes) -> dict[str, Any]:
+    """bubblewrap's JSON documents, one a line; a line that was cut off by its end says nothing."""
+    merged: dict[str, Any] = {}
+    for line in lines.splitlines():
+        with suppress(ValueError):
+            merged |= json.loads(line)
+    return merged
+
+
+@asynccontextmanager
+async def _reading(fd: int) -> AsyncIterator[asyncio.StreamReader]:
+    """Read a pipe's end, and close it."""
+    loop, reader = asyncio.get_running_loop(), asyncio.StreamReader()
+    transport, _ = await loop.connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(fd, "rb", 0)
+    )
+    try:
+        yield reader
+    finally:
+        transport.close()
+
+
+async def _keep_end(output: asyncio.StreamReader, kept: bytearray) -> None:
+    """Read to the end, no faster than is good for us, and keep the last of it."""
+    while chunk := await output.read(_OUTPUT_CHUNK):
+        kept += chunk
+        del kept[:-_OUTPUT_KEPT]
+        if len(chunk) == _OUTPUT_CHUNK:
+            await asyncio.sleep(_OUTPUT_PAUSE_S)
