@@ -1,0 +1,249 @@
+"""The only way out of a sandbox: to the model, with a key that the sandbox never sees.
+
+One proxy per attempt, on a unix socket of its own, outside the sandbox. It forwards the few calls that an agent
+needs, puts the operator's credential in place of whatever came, passes answers on as they stream, and measures
+what they used.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import httpx2
+import orjson
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.server import ServerState
+
+from remote_claude.runner import unix_sockets
+from remote_claude.runner.model_usage import AnswerReader, ModelUsage, UsageMeter
+
+ANTHROPIC = "https://api.anthropic.com"
+MAX_BODY = 32 * 1024 * 1024
+"""Bytes of one request; the limit of the Messages API itself."""
+MAX_IN_FLIGHT = 32
+MAX_CONNECTIONS = 64
+TIMEOUT = httpx2.Timeout(connect=10, read=600, write=60, pool=60)
+
+_ALLOWED = {
+    "POST": re.compile(rb"/v1/messages(/count_tokens)?"),
+    "GET": re.compile(rb"/v1/models(/[A-Za-z0-9][A-Za-z0-9._:@-]*)?"),
+}
+_REQUEST_HEADERS = re.compile(rb"accept|content-type|user-agent|x-app|(anthropic|x-stainless|x-claude)-.*")
+_ANSWER_HEADERS = re.compile(
+    r"content-type|retry-after|request-id|x-should-retry|anthropic-(?!organization-id).*"
+)
+
+Scope: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Upstream:
+    """Where the model is, and the header that opens it."""
+
+    base_url: str
+    credential: tuple[str, str] = field(repr=False)
+
+    @classmethod
+    def from_environment(cls, env: Mapping[str, str]) -> Upstream | None:
+        """By `ANTHROPIC_BASE_URL` and `ANTHROPIC_API_KEY` or `ANTHROPIC_AUTH_TOKEN`; None without a key."""
+        base_url = (env.get("ANTHROPIC_BASE_URL") or ANTHROPIC).rstrip("/")
+        if key := env.get("ANTHROPIC_API_KEY"):
+            return cls(base_url, ("x-api-key", key))
+        if token := env.get("ANTHROPIC_AUTH_TOKEN"):
+            return cls(base_url, ("authorization", f"Bearer {token}"))
+        return None
+
+    @cached_property
+    def tls(self) -> ssl.SSLContext:
+        """Shared by the proxies: reading the certificates takes its time."""
+        return httpx2.create_ssl_context()
+
+
+class _Refusal(Exception):
+    """An answer of the proxy's own, in the shape of the Messages API's errors."""
+
+    def __init__(self, status: int, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.body = orjson.dumps({"type": "error", "error": {"type": kind, "message": message}})
+
+
+class _Gone(Exception):
+    """Whoever asked has hung up."""
+
+
+class ModelProxy:
+    """Listens while it is entered; `usage` goes on being told after that."""
+
+    def __init__(self, socket: Path, upstream: Upstream) -> None:
+        self._socket, self._upstream = socket, upstream
+        self._meter = UsageMeter()
+        self._revoked = asyncio.Event()
+        self._in_flight = 0
+        self._state = ServerState()
+        self._client = httpx2.AsyncClient(
+            timeout=TIMEOUT, verify=upstream.tls, limits=httpx2.Limits(max_connections=MAX_IN_FLIGHT)
+        )
+        self._server: asyncio.Server | None = None
+
+    async def __aenter__(self) -> ModelProxy:
+        config = uvicorn.Config(
+            self._serve, http="h11", ws="none", lifespan="off", log_config=None, access_log=False, server_header=False
+        )  # fmt: skip
+        config.load()
+        self._server = await asyncio.get_running_loop().create_unix_server(
+            lambda: _Bounded(config, self._state, {}), unix_sockets.prepare(self._socket)
+        )
+        unix_sockets.open_to_sandbox(self._socket)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._server is not None
+        self.revoke()
+        self._server.close()
+        if self._state.tasks:
+            await asyncio.wait(self._state.tasks)
+        for connection in list(self._state.connections):
+            connection.transport.abort()
+        await self._client.aclose()
+        self._socket.unlink(missing_ok=True)
+
+    def usage(self) -> ModelUsage:
+        """What has been used so far; an answer that is still coming is not yet in it."""
+        return self._meter.usage()
+
+    def revoke(self) -> None:
+        """The attempt is over: refuse what comes, cut off what goes on."""
+        self._revoked.set()
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        body = _Body(scope, receive)
+        try:
+            self._check(scope, body)
+            self._in_flight += 1
+            try:
+                await self._forward(scope, body, send)
+            finally:
+                self._in_flight -= 1
+        except _Gone:
+            return
+        except _Refusal as refusal:
+            headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
+            await send({"type": "http.response.start", "status": refusal.status, "headers": headers})
+            await send({"type": "http.response.body", "body": refusal.body})
+
+    def _check(self, scope: Scope, body: _Body) -> None:
+        if self._revoked.is_set():
+            raise _Refusal(403, "permission_error", "this attempt is over")
+        allowed = _ALLOWED.get(scope["method"])
+        if not allowed or not allowed.fullmatch(scope["raw_path"]):
+            path = scope["raw_path"][:80].decode(errors="replace")
+            raise _Refusal(403, "permission_error", f"{scope['method']} {path} is not allowed from a sandbox")
+        if body.announced > MAX_BODY:
+            raise _Refusal(413, "request_too_large", f"more than {MAX_BODY} bytes")
+        if self._in_flight >= MAX_IN_FLIGHT:
+            raise _Refusal(429, "rate_limit_error", f"more than {MAX_IN_FLIGHT} calls at once from one task")
+
+    async def _forward(self, scope: Scope, body: _Body, send: Send) -> None:
+        """Pass the call on and the answer back, until one side or the attempt has ended."""
+        passing = asyncio.create_task(self._pass(scope, body, send))
+        gone = asyncio.create_task(body.gone())
+        revoked = asyncio.create_task(self._revoked.wait())
+        try:
+            await asyncio.wait({passing, gone, revoked}, return_when=asyncio.FIRST_COMPLETED)
+            if not passing.done():
+                raise _Gone
+            await passing
+        finally:
+            for task in (passing, gone, revoked):
+                task.cancel()
+            await asyncio.wait({passing, gone, revoked})
+
+    async def _pass(self, scope: Scope, body: _Body, send: Send) -> None:
+        query = b"?" + scope["query_string"] if scope["query_string"] else b""
+        request = self._client.build_request(
+            scope["method"],
+            self._upstream.base_url + (scope["raw_path"] + query).decode("latin-1"),
+            headers=self._headers(scope),
+            content=body if scope["method"] == "POST" else None,
+        )
+        try:
+            response = await self._client.send(request, stream=True)
+        except httpx2.HTTPError as error:
+            raise _Refusal(502, "api_error", f"the model cannot be reached: {error!r}") from error
+        reader = AnswerReader(response.headers.get("content-type", ""))
+        counted = scope["raw_path"] == b"/v1/messages" and response.is_success
+        try:
+            await self._answer(response, reader, send)
+        except httpx2.HTTPError as error:
+            raise _Gone from error  # cut in the middle: what has begun cannot be refused any more
+        finally:
+            if counted:
+                reader.settle(self._meter)
+            await response.aclose()
+
+    async def _answer(self, response: httpx2.Response, reader: AnswerReader, send: Send) -> None:
+        kept = [(k.encode(), v.encode()) for k, v in response.headers.items() if _ANSWER_HEADERS.fullmatch(k)]
+        if "content-encoding" not in response.headers and "content-length" in response.headers:
+            kept.append((b"content-length", response.headers["content-length"].encode()))
+        await send({"type": "http.response.start", "status": response.status_code, "headers": kept})
+        async for data in response.aiter_bytes():
+            reader.feed(data)
+            await send({"type": "http.response.body", "body": data, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+    def _headers(self, scope: Scope) -> list[tuple[bytes, bytes]]:
+        kept = [(name, value) for name, value in scope["headers"] if _REQUEST_HEADERS.fullmatch(name)]
+        kept += [(name, value) for name, value in scope["headers"] if name == b"content-length"]
+        name, secret = self._upstream.credential
+        return [*kept, (b"accept-encoding", b"identity"), (name.encode(), secret.encode())]
+
+
+class _Body:
+    """What the sandbox sends, as it comes, up to the limit; and whether it is still there."""
+
+    def __init__(self, scope: Scope, receive: Receive) -> None:
+        self._receive = receive
+        self._whole = asyncio.Event()
+        length = dict(scope["headers"]).get(b"content-length", b"0")
+        self.announced = int(length) if length.isdigit() else 0
+        if scope["method"] != "POST":
+            self._whole.set()
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        size = 0
+        while not self._whole.is_set():
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise _Gone
+            size += len(message.get("body", b""))
+            if size > MAX_BODY:
+                raise _Refusal(413, "request_too_large", f"more than {MAX_BODY} bytes")
+            if not message.get("more_body", False):
+                self._whole.set()
+            yield message.get("body", b"")
+
+    async def gone(self) -> None:
+        """Wait until the other side hangs up."""
+        await self._whole.wait()
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+
+
+class _Bounded(H11Protocol):
+    """Refuses to be one connection too many: what is inside must not use up this process's descriptors."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if len(self.connections) > MAX_CONNECTIONS:
+            transport.abort()

@@ -1,0 +1,122 @@
+"""Real workers as plain subprocesses, and the runner's end of their line, for tests."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from remote_claude.runner.protocol import Task
+from remote_claude.runner.worker_link import OnFrames, WorkerLink, WorkerResult
+
+
+@dataclass
+class Stored:
+    """A store of frames that keeps them in memory, and checks what the link promises about their order."""
+
+    frames: list[dict[str, Any]] = field(default_factory=list)
+    calls: int = 0
+    grown: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def __call__(self, first: int, frames: list[dict[str, Any]]) -> None:
+        assert first == len(self.frames) + 1
+        self.calls += 1
+        self.frames += frames
+        self.grown.set()
+
+    def of(self, kind: str) -> list[dict[str, Any]]:
+        return [frame for frame in self.frames if frame["kind"] == kind]
+
+    def text(self, stream: str = "stdout") -> str:
+        return "".join(f["text"] for f in self.of("output") if f["stream"] == stream)
+
+    async def until_text(self, wanted: str) -> None:
+        """Wait until this has been printed."""
+        while wanted not in self.text():
+            self.grown.clear()
+            await self.grown.wait()
+
+
+@dataclass
+class Worker:
+    """A worker process with its folders, and the link that serves it."""
+
+    link: WorkerLink
+    process: asyncio.subprocess.Process
+    folder: Path
+    stderr: asyncio.Task[bytes]
+
+    async def result(self, *, renewing: bool = True) -> WorkerResult:
+        """What came of it, with the lease kept up meanwhile."""
+        async with asyncio.timeout(120):
+            while True:
+                done, _ = await asyncio.wait({self.link.result}, timeout=0.2)
+                if done:
+                    return self.link.result.result()
+                if renewing:
+                    await self.link.renew()
+
+    async def exit_code(self) -> int:
+        async with asyncio.timeout(60):
+            return await self.process.wait()
+
+
+def task(prompt: str, agent: str = "shell", **more: Any) -> Task:
+    given: dict[str, Any] = {"task": "task_1", "attempt": 1, "lease_s": 10.0, "branch": "rclaude/task_1"}
+    return Task(agent=agent, prompt=prompt, **given | more)
+
+
+@asynccontextmanager
+async def worker(
+    given: Task,
+    on_frames: OnFrames,
+    *,
+    bundle: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    runner_socket: Path | None = None,
+    max_blob_bytes: int = 1 << 20,
+) -> AsyncIterator[Worker]:
+    """Launch it. Its socket can be another than the link's, for what stands between."""
+    with tempfile.TemporaryDirectory(prefix="rc-", dir="/tmp") as name:
+        folder = Path(name)
+        for child in ("workspace", "home", "inbox"):
+            (folder / child).mkdir()
+        async with WorkerLink(
+            folder / "runner.sock",
+            task=given,
+            bundle=bundle,
+            inbox=folder / "inbox",
+            on_frames=on_frames,
+            max_blob_bytes=max_blob_bytes,
+        ) as link:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "remote_claude.runner.worker",
+                cwd=folder / "workspace",
+                stdin=asyncio.subprocess.DEVNULL,
+                stderr=asyncio.subprocess.PIPE,
+                env={
+                    "PATH": os.environ["PATH"],
+                    "HOME": str(folder / "home"),
+                    "RCLAUDE_SOCKETS": str(folder),
+                    "RCLAUDE_WORKER_TOKEN": link.token,
+                    **({"RCLAUDE_RUNNER_SOCKET": str(runner_socket)} if runner_socket else {}),
+                    **(env or {}),
+                },
+            )
+            assert process.stderr is not None
+            stderr = asyncio.create_task(process.stderr.read())
+            try:
+                yield Worker(link, process, folder, stderr)
+            finally:
+                if process.returncode is None:
+                    process.kill()
+                await process.wait()
+                print((await stderr).decode(errors="replace"), file=sys.stderr)
