@@ -62,17 +62,20 @@ class Landing:
     def write_files(self, writes: Collection[Change]) -> None:
         """Whole files, each by one rename; deletions last, but where a file makes way for a folder."""
         writes = [change for change in writes if change.path not in self.sparse]
-        added = [change.path for change in writes if not change.deleted]
-        parents = {parent for path in added for parent in _parents(path)}
-        deleted = [change for change in writes if change.deleted]
-        first = [c for c in deleted if c.path in parents or any(p in set(added) for p in _parents(c.path))]
-        last = [change for change in deleted if change not in first]
+        placed = {change.path for change in writes if not change.deleted}
+        folders = {parent for path in placed for parent in _parents(path)}
+        first: list[Change] = []
+        last: list[Change] = []
+        for change in writes:
+            if change.deleted:
+                makes_way = change.path in folders or not placed.isdisjoint(_parents(change.path))
+                (first if makes_way else last).append(change)
         path = b""
         try:
             for change in first:
                 path = change.path
                 self._delete(change)
-            for path in added:
+            for path in sorted(placed):
                 self._place(path)
             for change in last:
                 path = change.path
