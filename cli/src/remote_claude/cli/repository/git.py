@@ -107,6 +107,7 @@ def find(path: Path) -> Repository | None:
                 "repository_bare", f"{path} has no working tree: pass a folder with checked out files"
             ) from error
         raise RepositoryError("repository_unreadable", f"Git can't read {path}: {error}") from error
+    # One question each: a path may have a newline in it.
     return Repository(
         top=Path(top),
         git_dir=Path(_ask(path, "--absolute-git-dir")),
