@@ -123,6 +123,14 @@ def tree(folder: Path) -> dict[str, tuple[int, bytes]]:
     return found
 
 
+async def until(fact: Callable[[], bool]) -> None:
+    """Waits for a fact; the test's own time limit ends it."""
+    while True:
+        if fact():
+            return
+        await asyncio.sleep(0.01)
+
+
 @dataclass(frozen=True)
 class Sandbox:
     """What the worker does with a bundle, the agent being a function."""

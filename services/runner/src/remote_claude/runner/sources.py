@@ -192,7 +192,6 @@ class _Source:
             "fetch.unpackLimit=1",
         ]
         settings += ["transfer.bundleURI=false", "core.bigFileThreshold=16m"]
-        options = [part for setting in settings for part in ("-c", setting)]
         flags = {
             "fetch": (
                 "--quiet",
@@ -205,7 +204,14 @@ class _Source:
         }[command]
         try:
             out = await git(
-                *options, command, *flags, "--", *args, cwd=self.folder, env=self.env, most=_REFS_MOST
+                command,
+                *flags,
+                "--",
+                *args,
+                cwd=self.folder,
+                env=self.env,
+                most=_REFS_MOST,
+                settings=settings,
             )
         except GitFailed as error:
             raise self._explained(error) from error

@@ -9,6 +9,13 @@ from pathlib import Path
 
 _STDERR_KEPT = 64 * 1024  # bytes, the last ones
 _STDOUT_MOST = 256 * 1024 * 1024  # bytes
+_SETTINGS = (
+    "core.hooksPath=/dev/null",
+    "core.fsmonitor=false",
+    "core.safecrlf=false",
+    "gc.auto=0",
+    "maintenance.auto=false",
+)
 
 
 class GitFailed(Exception):
@@ -42,14 +49,15 @@ async def git(
     stdin: bytes = b"",
     expect: Collection[int] = (0,),
     most: int = _STDOUT_MOST,
+    settings: Collection[str] = (),
 ) -> bytes:
     """What Git prints. Cancelling ends it and all that it started.
 
     Errors: `GitFailed` for another exit code than expected, or more than `most` bytes of output.
     """
     process = await asyncio.create_subprocess_exec(
-        *("git", "--no-pager", "--literal-pathspecs", "-c", "core.hooksPath=/dev/null"),
-        *("-c", "gc.auto=0", "-c", "maintenance.auto=false", "-c", "core.fsmonitor=false"),
+        *("git", "--no-pager"),
+        *(part for setting in (*_SETTINGS, *settings) for part in ("-c", setting)),
         *map(str, args),
         cwd=cwd,
         env=dict(env),

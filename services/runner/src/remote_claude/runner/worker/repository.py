@@ -173,9 +173,7 @@ class _Work:
         where: Path | None = None,
         env: dict[str, str] | None = None,
     ) -> bytes:
-        return await git(
-            "-c", "core.safecrlf=false", *args, cwd=where or self.top, env=self.env | (env or {}), stdin=stdin
-        )
+        return await git(*args, cwd=where or self.top, env=self.env | (env or {}), stdin=stdin)
 
     async def tree(self, commit: str) -> str:
         return (await self.git("rev-parse", f"{commit}^{{tree}}")).decode().strip()
