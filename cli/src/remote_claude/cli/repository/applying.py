@@ -1,0 +1,300 @@
+"""Bringing the agent's commit over into what the user has by now."""
+
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from remote_claude.cli.repository.git import Repository, RepositoryError
+from remote_claude.cli.repository.landing import Landing
+from remote_claude.cli.repository.result import Result, compare, read_result
+from remote_claude.cli.repository.scratch import Scratch, snapshot
+
+_IN_PROGRESS = {
+    "MERGE_HEAD": "a merge",
+    "CHERRY_PICK_HEAD": "a cherry-pick",
+    "REVERT_HEAD": "a revert",
+    "rebase-merge": "a rebase",
+    "rebase-apply": "a rebase or `git am`",
+}
+_LOCK = b"rclaude apply %d\n"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Applied:
+    commit: str | None  # the new commit; the earlier one when `already`; None when staged only
+    files: tuple[str, ...]  # what the commit, or the index, changed
+    already: bool = False  # it was there before, nothing changed
+    kept: tuple[str, ...] = ()  # never committed here, deleted by the agent: still here
+
+
+class Conflict(RepositoryError):
+    """`apply_conflict`: the agent's commit and what is here now can't both stand. Nothing changed."""
+
+    def __init__(self, reasons: dict[str, str], task: str) -> None:
+        listing = "".join(f"\n  {name}: {reason}" for name, reason in sorted(reasons.items()))
+        super().__init__(
+            "apply_conflict",
+            f"nothing was changed, since these files stand in the way:{listing}\n"
+            "Commit your own changes to them (or move the files away) and apply again; or fetch the branch "
+            f"rclaude/{task} out of the result bundle with `git fetch` and merge it by hand.",
+            sorted(reasons),
+        )
+
+
+def apply(
+    repository: Repository,
+    result_bundle: Path,
+    *,
+    task: str,
+    agent: str,
+    message: str,
+    commit: bool = True,
+    sent: str | None = None,
+) -> Applied:
+    """Brings the agent's commit over, as a commit on HEAD, or staged only.
+
+    Three merges, all from what was sent to what the agent made of it: into HEAD, into the index, into the
+    working tree. Only when all three are clean does anything change, in an order in which an interruption
+    at any point loses nothing and a second call finishes the work: objects, files, index, HEAD. So
+    uncommitted changes stay as they are, uncommitted, and merge with the agent's where both touched a file.
+
+    A file that was never committed here isn't deleted, though the agent did so (`Applied.kept`).
+    The bundle is taken for hostile: strictly checked, read without the user's configuration; its
+    attributes choose no filter, no hook runs, nothing is written outside the working tree.
+
+    `sent`, where known, is the commit that must be the parent of the agent's.
+    Errors: `apply_conflict`, `repository_busy`, `identity_missing`, `result_invalid`, `result_unsafe`,
+    `result_foreign`, `apply_interrupted` (a file couldn't be written half-way: apply again).
+    """
+    if not re.fullmatch(r"[A-Za-z0-9_-]+", task):
+        raise RepositoryError("result_invalid", f"{task!r} is no task id")
+    if commit:
+        _require_identity(repository)
+    with _locked(repository) as folder:
+        _refuse_when_busy(repository)
+        scratch = Scratch.create(folder / "git", repository)
+        result = read_result(scratch, result_bundle, task)
+        if sent and result.sent != sent:
+            raise RepositoryError("result_invalid", "the result isn't built on what was sent")
+        return _Apply(scratch, result, task).run(agent, message, commit=commit)
+
+
+class _Apply:
+    def __init__(self, scratch: Scratch, result: Result, task: str) -> None:
+        self.scratch, self.result, self.task = scratch, result, task
+        self.repository = scratch.repository
+        self.landing = Landing(scratch)
+        self.reasons: dict[str, str] = {}  # path to why it is in the way
+        self.kept: set[str] = set()
+
+    def run(self, agent: str, message: str, *, commit: bool) -> Applied:
+        head = self.repository.commit()
+        earlier = head and self._earlier(head)
+        if earlier and commit:
+            return Applied(commit=earlier, files=(), already=True)
+        head_tree = f"{head}^{{tree}}" if head else self._empty_tree()
+        head_tree = self.scratch.git("rev-parse", head_tree).text
+        agent_tree = self._agent_tree(head_tree)
+        index_tree = self.landing.index_tree()
+        new_index = self._merge(index_tree, agent_tree, "differs from what was sent in what you have staged")
+        new_head = head_tree
+        if commit:
+            reason = "the agent built on changes that aren't committed here, or others were committed since"
+            new_head = self._merge(head_tree, agent_tree, reason)
+        if not self.reasons and (new_head if commit else new_index) == (head_tree if commit else index_tree):
+            return Applied(commit=earlier, files=(), already=True, kept=self._still_here())
+        here = snapshot(self.scratch, self.landing.snapshot_index, flagged=True).tree
+        new_here = self._merge(here, agent_tree, "was changed here since it was sent")
+        self._settle()
+        writes = compare(self.scratch, here, new_here)
+        self.reasons |= self.landing.in_the_way(writes)
+        self._settle()
+        staged = compare(self.scratch, index_tree, new_index)
+        made = compare(self.scratch, head_tree, new_head) if commit else staged
+        # From here on the user's repository changes: each step stands without the next one.
+        self.landing.bring_objects([new_index, new_head], writes, without=head_tree if head else None)
+        oid = self._commit(new_head, head, agent, message) if commit else None
+        self.landing.write_files(writes)
+        self.landing.write_index(staged)
+        if oid:
+            self._move_head(head, oid)
+        return Applied(commit=oid, files=tuple(change.name for change in made), kept=self._still_here())
+
+    def _earlier(self, head: str) -> str | None:
+        """The commit that says it is this task's."""
+        mark = f"(rclaude {self.task})"
+        since = ("--not", self.result.base) if self.result.base else ()
+        log = self.repository.git(
+            *("log", "--no-show-signature", "--encoding=UTF-8", "--fixed-strings", f"--grep={mark}", "-z"),
+            *("--format=%H%n%(trailers:key=Assisted-by,valueonly)", head, *since),
+        )
+        for entry in log.out.decode("utf-8", "replace").split("\0"):
+            oid, *trailers = entry.splitlines() or [""]
+            if any(trailer.endswith(mark) for trailer in trailers):
+                return oid
+        return None
+
+    def _empty_tree(self) -> str:
+        return self.scratch.git("mktree").text
+
+    def _agent_tree(self, head_tree: str) -> str:
+        """The agent's tree with the files it deleted put back where HEAD hasn't got them.
+
+        They exist nowhere but in the user's working tree, and the commit can't delete them anyway.
+        """
+        elsewhere = {
+            change.path
+            for change in compare(self.scratch, self.result.sent_tree, head_tree)
+            if change.deleted
+        }
+        deleted = [change for change in self.result.changes if change.deleted and change.path in elsewhere]
+        if not deleted:
+            return self.result.agent_tree
+        added = [change.path for change in self.result.changes if change.added]
+        for change in deleted:
+            if any(_collide(change.path, path) for path in added):
+                self.reasons[change.name] = (
+                    "isn't committed here, and the agent replaced it by a folder or file"
+                )
+        self._settle()
+        self.kept = {change.name for change in deleted}
+        env = {"GIT_INDEX_FILE": str(self.scratch.folder / "kept-index")}
+        entries = b"".join(b"%s %s\t%s\0" % (change.old_mode, change.old, change.path) for change in deleted)
+        self.scratch.git("read-tree", self.result.agent_tree, env=env)
+        self.scratch.git("update-index", "-z", "--index-info", stdin=entries, env=env)
+        return self.scratch.git("write-tree", "--missing-ok", env=env).text
+
+    def _merge(self, ours: str, theirs: str, reason: str) -> str:
+        """The tree of what is here with the agent's changes; conflicts go to `reasons`."""
+        sent = self.result.sent_tree
+        if ours in (sent, theirs):
+            return theirs
+        if theirs == sent:
+            return ours
+        base = self._synthetic(sent)
+        sides = (self._synthetic(ours, base), self._synthetic(theirs, base))
+        merged = self.scratch.git(
+            *("-c", "merge.directoryRenames=false", "-c", "merge.conflictStyle=merge"),
+            *("merge-tree", "--write-tree", "--name-only", "--no-messages", "-z", *sides),
+            expect=(0, 1),
+        )
+        tree, *paths = merged.paths
+        if merged.code:
+            names = [os.fsdecode(path) for path in paths] or [change.name for change in self.result.changes]
+            self.reasons |= {name: reason for name in names if name not in self.reasons}
+        return tree.decode()
+
+    def _synthetic(self, tree: str, *parents: str) -> str:
+        identity = {
+            f"GIT_{role}_{part}": "rclaude" for role in ("AUTHOR", "COMMITTER") for part in ("NAME", "EMAIL")
+        }
+        above = [part for parent in parents for part in ("-p", parent)]
+        return self.scratch.git("commit-tree", tree, *above, "-m", "merge", env=identity).text
+
+    def _settle(self) -> None:
+        if self.reasons:
+            raise Conflict(self.reasons, self.task)
+
+    def _still_here(self) -> tuple[str, ...]:
+        return tuple(sorted(name for name in self.kept if os.path.lexists(self.repository.top / name)))
+
+    def _commit(self, tree: str, head: str | None, agent: str, message: str) -> str:
+        text = message.replace("\0", "").strip() or f"Apply {self.task}"
+        trailer = " ".join(f"Assisted-by: {agent} (rclaude {self.task})".split())
+        text = self.scratch.git(
+            *("interpret-trailers", "--no-divider", f"--trailer={trailer}"),
+            stdin=f"{text}\n".encode("utf-8", "replace"),
+        ).text
+        sign = ("--gpg-sign",) if self.repository.flag("commit.gpgSign") else ()
+        parents = ("-p", head) if head else ()
+        return self.repository.git(
+            *("-c", "i18n.commitEncoding=UTF-8", "commit-tree", *sign, tree, *parents, "-F", "-"),
+            stdin=os.fsencode(text),
+        ).text
+
+    def _move_head(self, old: str | None, new: str) -> None:
+        try:
+            self.repository.git(
+                *("update-ref", "-m", f"rclaude apply: {self.task}", "HEAD", new, old or "0" * len(new))
+            )
+        except RepositoryError as error:
+            raise RepositoryError(
+                "apply_interrupted", f"the changes are staged, but HEAD couldn't move: {error}. Apply again."
+            ) from error
+
+
+def _collide(one: bytes, other: bytes) -> bool:
+    return one.startswith(other + b"/") or other.startswith(one + b"/")
+
+
+def _require_identity(repository: Repository) -> None:
+    for role in ("GIT_AUTHOR_IDENT", "GIT_COMMITTER_IDENT"):
+        if repository.git("-c", "user.useConfigOnly=true", "var", role, expect=(0, 128)).code:
+            raise RepositoryError(
+                "identity_missing",
+                "Git doesn't know who you are. Run `git config --global user.name 'Your Name'` and "
+                "`git config --global user.email you@example.com`, then apply again.",
+            )
+
+
+def _refuse_when_busy(repository: Repository) -> None:
+    for name, what in _IN_PROGRESS.items():
+        if (repository.git_dir / name).exists():
+            raise RepositoryError("repository_busy", f"{what} is in progress here: finish or abort it first")
+    unmerged = repository.git("ls-files", "-z", "--unmerged").paths
+    if unmerged:
+        names = {os.fsdecode(line.partition(b"\t")[2]) for line in unmerged}
+        raise RepositoryError(
+            "repository_busy",
+            f"unmerged files: {', '.join(sorted(names))}. Resolve them first.",
+            sorted(names),
+        )
+
+
+@contextmanager
+def _locked(repository: Repository) -> Iterator[Path]:
+    """Holds the index as Git does, and gives a folder of our own in the Git folder.
+
+    A lock that an interrupted `apply` left behind is known by its content and taken over.
+    """
+    lock = repository.index.with_name("index.lock")
+    folder = repository.git_dir / "rclaude"
+    if _abandoned(lock):
+        lock.unlink(missing_ok=True)
+    try:
+        with lock.open("xb") as file:
+            file.write(_LOCK % os.getpid())
+    except PermissionError as error:
+        raise RepositoryError("repository_unwritable", f"{repository.git_dir} can't be written") from error
+    except FileExistsError as error:
+        raise RepositoryError(
+            "repository_busy",
+            f"another Git process is at work here; if there is none, remove {lock} and apply again",
+        ) from error
+    try:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        lock.unlink(missing_ok=True)
+
+
+def _abandoned(lock: Path) -> bool:
+    try:
+        found = re.fullmatch(_LOCK.replace(b"%d", rb"(\d+)"), lock.read_bytes())
+    except FileNotFoundError:
+        return False
+    if not found:
+        return False
+    try:
+        os.kill(int(found[1]), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        pass
+    return False
