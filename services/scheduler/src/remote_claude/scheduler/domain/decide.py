@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import assert_never
 
 from remote_claude.contracts.scheduler import (
@@ -17,18 +18,24 @@ from remote_claude.contracts.scheduler import (
     TaskSucceeded,
     TaskTimedOut,
 )
+from remote_claude.eventsourcing.events import timestamp
 from remote_claude.scheduler.domain.state import Organisation
 from remote_claude.scheduler.domain.tasks import Assigned, Ended, Queued, Running, Submitted, Task, due
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Moment:
     """When it is decided, and on what: `position` is the last event that was taken into account."""
 
     now: datetime
     position: int
 
-    @property
+    @cached_property
+    def occurred_at(self) -> str:
+        """As events say it."""
+        return timestamp(self.now)
+
+    @cached_property
     def period(self) -> str:
         """The calendar month, UTC, as `YYYY-MM`."""
         return f"{self.now.year:04}-{self.now.month:02}"

@@ -106,7 +106,7 @@ class Draft:
             NewEvent(
                 event=event,
                 event_id=id,
-                occurred_at=timestamp(self.moment.now),
+                occurred_at=self.moment.occurred_at,
                 subject=event.task,
                 correlation_id=event.task,
                 causation_id=causation,
