@@ -7,7 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from remote_claude.eventsourcing.events import CAUSATION_NAMESPACE, caused_id, parse_timestamp, timestamp
+from remote_claude.eventsourcing.events import (
+    CAUSATION_NAMESPACE,
+    caused_id,
+    parse_timestamp,
+    stream_id,
+    timestamp,
+)
 
 
 @given(st.text(), st.text(), st.integers(0, 9))
@@ -29,3 +35,10 @@ def test_a_time_is_utc_with_six_decimals_and_comes_back(moment: datetime) -> Non
 def test_a_time_without_its_zone_is_refused() -> None:
     with pytest.raises(ValueError, match="without a zone"):
         timestamp(datetime(2026, 1, 1))  # noqa: DTZ001  # the point
+
+
+@pytest.mark.parametrize("id", ["", "A", "a b", "a.b", "ü", "*", "a\n"])
+def test_what_is_no_subject_token_makes_no_stream(id: str) -> None:
+    with pytest.raises(ValueError, match="not a subject token"):
+        stream_id("gateway", "org_1", "task", id)
+    assert stream_id("gateway", None, "task", "task_a-1") == "ev.gateway._.task.task_a-1"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -102,11 +103,14 @@ class RecordedEvent:
         return f"RecordedEvent({self.position} {self.type} v{self.version} {self.stream})"
 
 
+_token = re.compile(r"[a-z0-9_-]+").fullmatch
+
+
 def stream_id(producer: str, organisation: str | None, aggregate: str, id: str) -> str:
     """The subject of one aggregate of one producer: `ev.<producer>.<org>.<aggregate>.<id>`."""
     tokens = (producer, organisation or "_", aggregate, id)
     for token in tokens:
-        if not token or not all(c.isascii() and (c.islower() or c.isdigit() or c in "_-") for c in token):
+        if not _token(token):
             raise ValueError(f"not a subject token: {token!r}")
     return ".".join(("ev", *tokens))
 
