@@ -20,6 +20,8 @@ async def keep_leases(runtime: Runtime, executor: Executor, lease_s: float) -> N
     """Renew until cancelled. What holds is counted from when the request was sent, on this machine's monotonic clock."""
     loop = asyncio.get_running_loop()
     interval = lease_s / RENEWALS_PER_LEASE
+    while not executor.joined:  # one that renews is given work, and joining gives up what came before
+        await asyncio.sleep(interval)
     renewed_at = loop.time()
     while True:
         sent_at = loop.time()
@@ -35,6 +37,6 @@ async def keep_leases(runtime: Runtime, executor: Executor, lease_s: float) -> N
             renewed_at = sent_at
             for attempt in answer.revoked:
                 executor.stop(attempt, "revoked")
-            if not answer.known and executor.joined:
+            if not answer.known:
                 await executor.join()
         await asyncio.sleep(max(0.0, sent_at + interval - loop.time()))
