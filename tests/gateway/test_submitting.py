@@ -1,20 +1,308 @@
 """Submitting a task over HTTP: what is taken, what is refused and how, and what a repeated key gets."""
 
+import asyncio
+import hashlib
+import json
+from typing import Any
 
 import pytest
 
 from gateway_stack import Member, Stack
+from remote_claude.contracts.contexts import labels_context, prompt_context, repository_url_context
+from remote_claude.contracts.runner import RunnerDrained, RunnerJoined
+from remote_claude.eventsourcing.events import stream_id
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
+TASK: dict[str, Any] = {"prompt": "fix it", "agent": "shell"}
 
-async def test_an_admitted_task_is_answered_with_its_decision(stack: Stack, member: Member) -> None:
-    answer = await member.http.post("/v1/tasks", json={"prompt": "fix it", "agent": "shell"})
+
+async def refused(member: Member, status: int, code: str, body: Any = None, **more: Any) -> dict[str, Any]:
+    answer = await member.http.post("/v1/tasks", **({"json": body} if body is not None else {}), **more)
+    problem: dict[str, Any] = answer.json()
+    assert (answer.status_code, problem["code"]) == (status, code), answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert problem["detail"]
+    return problem
+
+
+async def test_an_admitted_task_is_answered_with_its_decision(member: Member) -> None:
+    answer = await member.http.post("/v1/tasks", json=TASK)
     assert answer.status_code == 201
     body = answer.json()
     assert body.keys() == {"id", "state", "position"}
     assert body["state"] == "queued"
     shown = (await member.http.get(f"/v1/tasks/{body['id']}?min_position={body['position']}")).json()
-    assert shown["state"] == "queued"
-    assert shown["prompt"] == "fix it"
+    assert (shown["state"], shown["prompt"]) == ("queued", "fix it")
     assert shown["as_of"] >= body["position"]
+
+
+async def test_texts_are_in_the_log_as_ciphertext_only(stack: Stack, member: Member) -> None:
+    secret = "very secret words"
+    repo = {"url": f"https://token:{secret.replace(' ', '-')}@host/a/b", "ref": "main"}
+    task = await member.submit(secret, repo=repo, labels={"team": secret})
+    [submitted] = await stack.host.runtime.log.read_stream(stream_id("gateway", member.org, "task", task))
+    assert b"secret" not in submitted.data
+    key = await stack.host.runtime.keyring.get(member.org)
+    event = submitted.event
+    assert key.open(event.prompt, prompt_context(task)) == secret
+    assert key.open(event.repository.url, repository_url_context(task)) == repo["url"]
+    assert json.loads(key.open(event.labels, labels_context(task))) == {"team": secret}
+    assert (submitted.subject, submitted.correlation_id) == (task, task)
+
+
+async def test_everything_that_was_asked_is_shown(member: Member) -> None:
+    asked = {
+        "max_attempts": 5, "timeout_s": 90, "priority": -7, "labels": {"team": "core", "empty": ""},
+        "repo": {"url": "https://host/a/b", "ref": "feature/x"},
+    }  # fmt: skip
+    shown = (await member.http.get(f"/v1/tasks/{await member.submit(**asked)}")).json()
+    assert {name: shown[name] for name in ("max_attempts", "timeout_s", "priority", "labels")} == {
+        name: asked[name] for name in ("max_attempts", "timeout_s", "priority", "labels")
+    }
+    assert shown["repo"] == {"url": "https://host/a/b", "ref": "feature/x", "bundle": None}
+    assert shown["submitted_by"] == member.user
+
+
+async def test_a_rejected_task_is_answered_with_the_schedulers_code(stack: Stack, member: Member) -> None:
+    stack.rejecting[member.org] = "quota_exceeded", "100 of 100 executions are used."
+    problem = await refused(member, 402, "quota_exceeded", TASK)
+    assert problem["detail"] == "100 of 100 executions are used."
+    shown = (await member.http.get(f"/v1/tasks/{problem['id']}?min_position={problem['position']}")).json()
+    assert (shown["state"], shown["reason"], shown["detail"]) == (
+        "rejected",
+        "quota_exceeded",
+        problem["detail"],
+    )
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"agent": "shell"}, "prompt"),
+        ({"prompt": "x"}, "agent"),
+        ({**TASK, "prompt": ""}, "prompt"),
+        ({**TASK, "prompt": " \n\t"}, "prompt"),
+        ({**TASK, "prompt": "a\0b"}, "prompt"),
+        ({**TASK, "prompt": 7}, "prompt"),
+        ({**TASK, "agent": ""}, "agent"),
+        ({**TASK, "max_attempts": 0}, "max_attempts"),
+        ({**TASK, "max_attempts": 11}, "max_attempts"),
+        ({**TASK, "max_attempts": "3"}, "max_attempts"),
+        ({**TASK, "max_attempts": True}, "max_attempts"),
+        ({**TASK, "timeout_s": 0}, "timeout_s"),
+        ({**TASK, "timeout_s": 86401}, "timeout_s"),
+        ({**TASK, "timeout_s": 1.5}, "timeout_s"),
+        ({**TASK, "priority": -101}, "priority"),
+        ({**TASK, "priority": 101}, "priority"),
+        ({**TASK, "labels": {str(n): "" for n in range(33)}}, "labels"),
+        ({**TASK, "labels": {"k": "v" * 257}}, "labels.k"),
+        ({**TASK, "labels": {"k": "a\nb"}}, "labels.k"),
+        ({**TASK, "labels": ["a"]}, "labels"),
+        ({**TASK, "max_attemps": 3}, "max_attemps"),
+        ({**TASK, "repo": {}}, "repo"),
+        ({**TASK, "repo": "https://host/a/b"}, "repo"),
+        ({**TASK, "repo": {"url": "https://host/a/b", "bundle": "0" * 64}}, "repo"),
+        ({**TASK, "repo": {"bundle": "0" * 64, "ref": "main"}}, "repo"),
+        ({**TASK, "repo": {"bundle": "XYZ"}}, "repo.bundle"),
+        ({**TASK, "repo": {"url": "https://host/a/b", "ref": "--upload-pack=x"}}, "repo.ref"),
+        ({**TASK, "repo": {"url": "https://host/a/b", "ref": "a..b"}}, "repo.ref"),
+        ({**TASK, "repo": {"url": "https://host/a/\nb"}}, "repo.url"),
+        ([], ""),
+        ("text", ""),
+    ],
+)
+async def test_what_is_not_valid_is_refused_by_field(member: Member, body: Any, field: str) -> None:
+    problem = await refused(member, 422, "invalid_request", body)
+    assert field in [error["field"] for error in problem["errors"]]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b'{"prompt": "\xff\xfe", "agent": "shell"}',
+        b'{"prompt": "\\ud800", "agent": "shell"}',
+        b'{"prompt": "\\udc00 \\ud800", "agent": "shell"}',
+        b"\xff\xff\xff",
+        b"[" * 100_000,
+    ],
+    ids=["empty", "cut", "broken UTF-8", "lone surrogate", "swapped surrogates", "binary", "deep"],
+)
+async def test_a_body_that_is_no_json_text_is_refused(member: Member, body: bytes) -> None:
+    await refused(member, 422, "invalid_request", content=body)
+
+
+async def test_a_prompt_may_have_64_kib_and_not_a_byte_more(member: Member) -> None:
+    assert await member.submit("é" * 32 * 1024)
+    problem = await refused(member, 413, "prompt_too_large", {**TASK, "prompt": "é" * 32 * 1024 + "x"})
+    assert "65537" in problem["detail"]
+
+
+async def test_a_prompt_of_64_kib_may_be_escaped_in_full(member: Member) -> None:
+    body = b'{"agent": "shell", "prompt": "%b"}' % (b"\\u0041" * 64 * 1024)
+    assert (await member.http.post("/v1/tasks", content=body)).status_code == 201
+
+
+async def test_a_prompt_of_10_mb_is_refused(member: Member) -> None:
+    await refused(member, 413, "body_too_large", {**TASK, "prompt": "x" * 10_000_000})
+
+
+async def test_a_body_of_10_mb_without_a_length_is_refused(member: Member) -> None:
+    async def pieces() -> Any:
+        for _ in range(160):
+            yield b" " * 65536
+
+    await refused(member, 413, "body_too_large", content=pieces())
+
+
+async def test_an_agent_that_nobody_knows_is_refused(member: Member) -> None:
+    problem = await refused(member, 422, "unknown_agent", {**TASK, "agent": "gpt-9"})
+    assert {"claude", "shell", "noop"} <= set(problem["known"])
+
+
+async def test_an_agent_that_no_runner_offers_is_refused(stack: Stack, member: Member) -> None:
+    stream = stream_id("runner", None, "runner", "runner_a")
+    offer = RunnerJoined(
+        runner="runner_a", provider="local", slots=2, vcpu_millis=1000, memory_mib=512, agents=("shell",)
+    )
+    position = await stack.say(offer, stream)
+    try:
+        await stack.host.runtime.tail.wait_for(position, 10)
+        problem = await refused(member, 422, "agent_unavailable", {**TASK, "agent": "claude"})
+        assert "ANTHROPIC_API_KEY" in problem["detail"]
+        assert problem["offered"] == ["shell"]
+    finally:
+        await stack.say(RunnerDrained(runner="runner_a"), stream)
+
+
+async def test_a_path_on_the_servers_disk_is_refused(member: Member) -> None:
+    for url in ("/etc", "file:///etc", "../x", "ext::sh -c id"):
+        problem = await refused(member, 422, "repository_url_refused", {**TASK, "repo": {"url": url}})
+        assert "bundle" in problem["detail"]
+
+
+async def test_a_bundle_has_to_be_uploaded_before(stack: Stack, member: Member) -> None:
+    content = b"a bundle"
+    sha256 = hashlib.sha256(content).hexdigest()
+    other = await stack.member()
+    assert (await other.http.put(f"/v1/blobs/{sha256}", content=content)).status_code == 201
+    problem = await refused(member, 422, "bundle_not_found", {**TASK, "repo": {"bundle": sha256}})
+    assert sha256 in problem["detail"]
+    assert (await member.http.put(f"/v1/blobs/{sha256}", content=content)).status_code == 201
+    task = await member.submit(repo={"bundle": sha256})
+    shown = (await member.http.get(f"/v1/tasks/{task}")).json()
+    assert shown["repo"] == {"url": None, "ref": None, "bundle": sha256}
+
+
+@pytest.mark.parametrize("header", [None, "", "Bearer", "Basic abc", "Bearer rck_nope", "Bearer é"])
+async def test_a_request_without_a_good_key_is_refused(member: Member, header: Any) -> None:
+    for method, path in [("POST", "/v1/tasks"), ("GET", "/v1/tasks"), ("PUT", f"/v1/blobs/{'0' * 64}")]:
+        request = member.http.build_request(method, path, content=b"{")
+        del request.headers["authorization"]
+        if header is not None:
+            request.headers["authorization"] = header
+        answer = await member.http.send(request)
+        assert (answer.status_code, answer.json()["code"]) == (401, "unauthenticated")
+        assert answer.headers["www-authenticate"] == "Bearer"
+
+
+async def test_without_a_decision_in_time_the_task_stands(stack: Stack, member: Member) -> None:
+    stack.admitting = False
+    key = {"Idempotency-Key": "later"}
+    try:
+        answer = await member.http.post("/v1/tasks", json=TASK, headers=key)
+        again = await member.http.post("/v1/tasks", json=TASK, headers=key)
+    finally:
+        stack.admitting = True
+    assert answer.status_code == again.status_code == 202
+    body = answer.json()
+    assert body == again.json()
+    assert body["state"] == "submitted"
+    shown = (await member.http.get(f"/v1/tasks/{body['id']}?min_position={body['position']}")).json()
+    assert shown["state"] == "submitted"
+
+
+async def test_the_same_key_and_body_get_the_same_answer(stack: Stack, member: Member) -> None:
+    key = {"Idempotency-Key": "k-1"}
+    first = await member.http.post("/v1/tasks", json=TASK, headers=key)
+    task = first.json()["id"]
+    await stack.start(member.org, task)
+    second = await member.http.post("/v1/tasks", json={**TASK, "max_attempts": 3}, headers=key)
+    assert (first.status_code, first.json()) == (second.status_code, second.json())
+    assert (await member.http.get(f"/v1/tasks/{task}")).json()["state"] == "running"
+
+
+async def test_the_same_key_gets_the_same_refusal(stack: Stack, member: Member) -> None:
+    stack.rejecting[member.org] = "quota_exceeded", "spent"
+    key = {"Idempotency-Key": "k-1"}
+    first = await refused(member, 402, "quota_exceeded", TASK, headers=key)
+    del stack.rejecting[member.org]
+    assert await refused(member, 402, "quota_exceeded", TASK, headers=key) == first
+
+
+async def test_another_body_under_the_same_key_is_refused(member: Member) -> None:
+    key = {"Idempotency-Key": "k-1"}
+    task = (await member.http.post("/v1/tasks", json=TASK, headers=key)).json()["id"]
+    for change in (
+        {"prompt": "another"},
+        {"priority": 1},
+        {"labels": {"a": "b"}},
+        {"repo": {"url": "https://h/a"}},
+    ):
+        problem = await refused(member, 409, "idempotency_key_reused", {**TASK, **change}, headers=key)
+        assert problem["id"] == task
+
+
+async def test_a_key_belongs_to_its_person_and_organisation(stack: Stack, member: Member) -> None:
+    key = {"Idempotency-Key": "k-1"}
+    colleague, stranger = await stack.member(member.org), await stack.member()
+    answers = [await m.http.post("/v1/tasks", json=TASK, headers=key) for m in (member, colleague, stranger)]
+    assert [a.status_code for a in answers] == [201, 201, 201]
+    assert len({a.json()["id"] for a in answers}) == 3
+
+
+@pytest.mark.parametrize("key", ["", "two words", "x" * 256, "tab\there"])
+async def test_a_key_that_is_none_is_refused(member: Member, key: str) -> None:
+    await refused(member, 422, "invalid_request", TASK, headers={"Idempotency-Key": key})
+
+
+async def test_twenty_at_once_with_one_key_are_one_task(stack: Stack, member: Member) -> None:
+    key = {"Idempotency-Key": "stampede"}
+    answers = await asyncio.gather(
+        *(member.http.post("/v1/tasks", json=TASK, headers=key) for _ in range(20))
+    )
+    assert {a.status_code for a in answers} == {201}
+    [body] = {a.text for a in answers}
+    page = (await member.http.get(f"/v1/tasks?min_position={json.loads(body)['position']}")).json()
+    assert [task["id"] for task in page["tasks"]] == [json.loads(body)["id"]]
+
+
+async def test_an_agent_that_has_gone_meanwhile_does_not_change_an_answer(
+    stack: Stack, member: Member
+) -> None:
+    key = {"Idempotency-Key": "k-1"}
+    body = {**TASK, "agent": "claude"}
+    first = await member.http.post("/v1/tasks", json=body, headers=key)
+    stream = stream_id("runner", None, "runner", "runner_b")
+    offer = RunnerJoined(
+        runner="runner_b", provider="local", slots=2, vcpu_millis=1000, memory_mib=512, agents=("shell",)
+    )
+    await stack.host.runtime.tail.wait_for(await stack.say(offer, stream), 10)
+    try:
+        second = await member.http.post("/v1/tasks", json=body, headers=key)
+        assert (first.status_code, first.json()) == (second.status_code, second.json())
+    finally:
+        await stack.say(RunnerDrained(runner="runner_b"), stream)
+
+
+async def test_an_erased_organisation_can_submit_nothing_and_its_texts_are_gone(
+    stack: Stack, member: Member
+) -> None:
+    task = await member.submit(labels={"a": "b"}, repo={"url": "https://host/a"})
+    await stack.host.runtime.keyring.erase(member.org)
+    await refused(member, 410, "key_erased", TASK)
+    shown = (await member.http.get(f"/v1/tasks/{task}")).json()
+    assert (shown["prompt"], shown["title"], shown["labels"]) == (None, None, {})
+    assert shown["repo"] == {"url": None, "ref": None, "bundle": None}

@@ -112,7 +112,8 @@ class TaskHandlers:
         while True:
             state, position = await self._load(stream)
             events = domain.decide(command, state)
-            await self._queries.caught_up(position, self._admission_wait_s)
+            known = max(position, self._decisions.position)
+            await self._queries.caught_up(known, self._admission_wait_s)
             row, _ = await self._queries.get(command.org, command.task)
             if row.progress.terminal:
                 if row.progress.state != "cancelled":

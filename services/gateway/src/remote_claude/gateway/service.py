@@ -32,7 +32,7 @@ def build(runtime: Runtime) -> Service:
     watchers = Watchers(queries, history, runtime.output, runtime.clock, settings.position_wait_s)
     sockets = Sockets(settings, runtime.verifier, runtime.tail, watchers)
     consumer = LogConsumer(runtime.log, runtime.tail, decisions, agents, watchers, sockets)
-    edge = Edge(runtime, settings, queries)
+    edge = Edge(runtime.tail, settings, queries, decisions)
 
     router = APIRouter()
     router.include_router(tasks.router(runtime, edge, submissions, handlers, queries))

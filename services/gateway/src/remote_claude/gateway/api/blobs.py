@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import tempfile
+from collections.abc import AsyncIterator
 from http import HTTPStatus
 from pathlib import Path as File
 from typing import IO, Annotated
 
 from fastapi import APIRouter, Path, Request, Response
 
-from remote_claude.gateway.api.edge import RefusingRoute, drain
+from remote_claude.gateway.api.edge import RefusingRoute, bounded
 from remote_claude.gateway.api.models import SHA256, BlobAnswer, problems
 from remote_claude.gateway.settings import GatewaySettings
 from remote_claude.runtime.identity import Who
@@ -45,15 +46,9 @@ def router(settings: GatewaySettings, objects: Objects) -> APIRouter:
     )
     async def put_blob(request: Request, response: Response, principal: Who, sha256: Sha256) -> BlobAnswer:
         """Upload a file. It is kept only when its content has this SHA-256."""
-        limit = settings.max_bundle_mib * MIB
-        announced = request.headers.get("content-length", "")
-        if announced.isdigit() and int(announced) > limit:
-            await drain(request, int(announced))
-            raise _too_large(settings)
+        pieces = bounded(request, settings.max_bundle_mib * MIB, _too_large(settings))
         with tempfile.NamedTemporaryFile(prefix="rclaude-upload-") as file:
-            size, actual = await _receive(request, file, limit)
-            if size > limit:
-                raise _too_large(settings)
+            size, actual = await _receive(pieces, file)
             if actual != sha256:
                 raise Problem(
                     HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -69,19 +64,16 @@ def router(settings: GatewaySettings, objects: Objects) -> APIRouter:
     return api
 
 
-async def _receive(request: Request, file: IO[bytes], limit: int) -> tuple[int, str]:
-    """Write the body to a file, a mebibyte at a time. Returns its size, or more than `limit`, and its SHA-256."""
+async def _receive(pieces: AsyncIterator[bytes], file: IO[bytes]) -> tuple[int, str]:
+    """Write a body to a file, a mebibyte at a time. Returns its size and its SHA-256."""
     digest, size, pending = hashlib.sha256(), 0, bytearray()
 
     def write(data: bytes) -> None:
         digest.update(data)
         file.write(data)
 
-    async for chunk in request.stream():
+    async for chunk in pieces:
         size += len(chunk)
-        if size > limit:
-            await drain(request, 0)
-            return size, ""
         pending += chunk
         if len(pending) >= MIB:
             await asyncio.to_thread(write, bytes(pending))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from http import HTTPStatus
 from typing import Annotated, Any
 
@@ -13,13 +13,14 @@ from fastapi.routing import APIRoute
 from psycopg_pool import PoolTimeout
 
 from remote_claude.access import KeyErased
+from remote_claude.eventsourcing.tail import Tail
 from remote_claude.gateway.domain import refusals
 from remote_claude.gateway.domain.refusals import Refusal, Stale, TaskNotFound
+from remote_claude.gateway.handlers import Decisions
 from remote_claude.gateway.projections.queries import TaskQueries
 from remote_claude.gateway.settings import GatewaySettings
 from remote_claude.runtime.ids import is_id
 from remote_claude.runtime.problems import Problem, respond
-from remote_claude.runtime.service import Runtime
 
 log = structlog.get_logger(__name__)
 
@@ -36,8 +37,9 @@ STATUS: dict[type[Refusal], HTTPStatus] = {
     refusals.NotCaughtUp: HTTPStatus.SERVICE_UNAVAILABLE,
     refusals.Stale: HTTPStatus.SERVICE_UNAVAILABLE,
 }
+OWN_WORDS_WAIT_S = 0.5
 RETRY_AFTER_S = "1"
-DRAINED_BYTES = 64 * 1024 * 1024
+DROPPED_BYTES = 64 * 1024 * 1024
 """How much of a body that is too large is read and dropped, so that its sender gets to read the refusal."""
 
 MAX_POSITION = 2**63 - 1
@@ -78,8 +80,10 @@ def answer(problem: Problem) -> Response:
 class Edge:
     """Dependencies of the endpoints."""
 
-    def __init__(self, runtime: Runtime, settings: GatewaySettings, queries: TaskQueries) -> None:
-        self._runtime, self._settings, self._queries = runtime, settings, queries
+    def __init__(
+        self, tail: Tail, settings: GatewaySettings, queries: TaskQueries, decisions: Decisions
+    ) -> None:
+        self._tail, self._settings, self._queries, self._decisions = tail, settings, queries, decisions
 
     async def fresh(
         self,
@@ -92,11 +96,16 @@ class Edge:
             ),
         ] = None,
     ) -> None:
-        """Refuse to answer out of the past. Raises `Stale`, `NotCaughtUp`."""
-        if self._runtime.tail.age > self._settings.stale_after_s:
+        """Refuse to answer out of the past. Raises `Stale`, `NotCaughtUp`.
+
+        Without a position, what this process has answered before is waited for, as long as that takes moments.
+        """
+        if self._tail.age > self._settings.stale_after_s:
             raise Stale
         if min_position is not None:
             await self._queries.caught_up(min_position, self._settings.position_wait_s)
+        else:
+            await self._queries.catches_up(self._decisions.position, OWN_WORDS_WAIT_S)
 
 
 async def task_id(task: Annotated[str, Path(description="The id of a task.")]) -> str:
@@ -111,25 +120,35 @@ TaskId = Annotated[str, Depends(task_id)]
 
 async def bounded_body(request: Request, limit: int, too_large: Problem) -> bytes:
     """The whole body. Raises `too_large` above `limit` bytes, having kept none of it."""
-    announced = request.headers.get("content-length", "")
     body = bytearray()
-    if announced.isdigit() and int(announced) > limit:
-        await drain(request, int(announced))
-        raise too_large
-    async for chunk in request.stream():
+    async for chunk in bounded(request, limit, too_large):
         body += chunk
-        if len(body) > limit:
-            await drain(request, 0)
-            raise too_large
     return bytes(body)
 
 
-async def drain(request: Request, announced: int) -> None:
-    """Read and drop a body, unless there is too much of it."""
-    if announced > DRAINED_BYTES:
+async def bounded(request: Request, limit: int, too_large: Problem) -> AsyncIterator[bytes]:
+    """The body as it arrives. Raises `too_large` once more than `limit` bytes have been announced or have come."""
+    announced = request.headers.get("content-length", "")
+    size = int(announced) if announced.isdigit() else 0
+    pieces = request.stream()
+    if limit < size:
+        await _drop(pieces, size)
+        raise too_large
+    received = 0
+    async for chunk in pieces:
+        received += len(chunk)
+        if received > limit:
+            await _drop(pieces, 0)
+            raise too_large
+        yield chunk
+
+
+async def _drop(pieces: AsyncIterator[bytes], announced: int) -> None:
+    """Read what is left of a body, unless that is too much of it."""
+    if announced > DROPPED_BYTES:
         return
     dropped = 0
-    async for chunk in request.stream():
+    async for chunk in pieces:
         dropped += len(chunk)
-        if dropped > DRAINED_BYTES:
+        if dropped > DROPPED_BYTES:
             return

@@ -87,9 +87,12 @@ class TaskQueries:
 
     async def caught_up(self, position: int, timeout: float) -> None:
         """Wait until the view holds `position`. Raises `NotCaughtUp`."""
-        projector = self._projector()
-        if not await projector.wait_for(position, timeout):
-            raise NotCaughtUp(position, projector.position)
+        if not await self.catches_up(position, timeout):
+            raise NotCaughtUp(position, self._projector().position)
+
+    async def catches_up(self, position: int, timeout: float) -> bool:
+        """Whether the view holds `position` within `timeout` seconds."""
+        return await self._projector().wait_for(position, timeout)
 
     async def get(self, org: str, task: str) -> tuple[Task, int]:
         """A task and `as_of`. Raises `TaskNotFound`."""

@@ -1,0 +1,198 @@
+"""What the gateway decides about a task: given what was recorded, when asked, then this is recorded or refused."""
+
+from collections.abc import Sequence
+
+import pytest
+
+from remote_claude.contracts import Event, Sealed
+from remote_claude.contracts.gateway import TaskCancellationRequested, TaskSubmitted
+from remote_claude.contracts.runner import RunnerDrained, RunnerJoined
+from remote_claude.gateway.domain.agents import Agents
+from remote_claude.gateway.domain.cursor import Cursor
+from remote_claude.gateway.domain.refusals import (
+    AgentUnavailable,
+    IdempotencyKeyReused,
+    InvalidCursor,
+    RepositoryUrlRefused,
+    TaskNotFound,
+    UnknownAgent,
+)
+from remote_claude.gateway.domain.repositories import check_url
+from remote_claude.gateway.domain.task import (
+    Command,
+    RequestCancellation,
+    SubmitTask,
+    decide,
+    evolve,
+    initial_state,
+)
+
+TASK, ORG, USER = "task_1", "org_1", "user_1"
+PROMPT = Sealed(key=ORG, box="c2VhbGVk")
+
+
+def submit(body_hash: str = "hash") -> SubmitTask:
+    return SubmitTask(
+        task=TASK,
+        org=ORG,
+        user=USER,
+        prompt=PROMPT,
+        agent="shell",
+        repository=None,
+        max_attempts=3,
+        timeout_s=None,
+        priority=0,
+        labels=None,
+        body_hash=body_hash,
+    )
+
+
+CANCEL = RequestCancellation(task=TASK, org=ORG, user=USER)
+SUBMITTED = TaskSubmitted(task=TASK, org=ORG, user=USER, prompt=PROMPT, agent="shell", body_hash="hash")
+REQUESTED = TaskCancellationRequested(task=TASK, org=ORG, user=USER)
+
+
+def when(given: Sequence[Event], command: Command) -> list[Event]:
+    state = initial_state
+    for event in given:
+        state = evolve(state, event)
+    return decide(command, state)
+
+
+def test_a_new_task_is_recorded_as_it_was_asked() -> None:
+    assert when([], submit()) == [SUBMITTED]
+
+
+def test_the_same_submission_again_records_nothing() -> None:
+    assert when([SUBMITTED], submit()) == []
+
+
+def test_the_same_submission_after_a_cancellation_records_nothing() -> None:
+    assert when([SUBMITTED, REQUESTED], submit()) == []
+
+
+@pytest.mark.parametrize("given", [[SUBMITTED], [SUBMITTED, REQUESTED]])
+def test_another_body_under_the_same_key_is_refused(given: list[Event]) -> None:
+    with pytest.raises(IdempotencyKeyReused):
+        when(given, submit("another"))
+
+
+def test_a_submitted_task_can_be_asked_to_end() -> None:
+    assert when([SUBMITTED], CANCEL) == [REQUESTED]
+
+
+def test_asking_for_the_end_again_records_nothing() -> None:
+    assert when([SUBMITTED, REQUESTED], CANCEL) == []
+
+
+def test_what_was_never_submitted_cannot_be_asked_to_end() -> None:
+    with pytest.raises(TaskNotFound):
+        when([], CANCEL)
+
+
+def joined(*agents: str, runner: str = "runner_1") -> RunnerJoined:
+    return RunnerJoined(
+        runner=runner, provider="local", slots=1, vcpu_millis=1000, memory_mib=512, agents=agents
+    )
+
+
+def agents(*events: RunnerJoined | RunnerDrained) -> Agents:
+    known = Agents()
+    for event in events:
+        known.evolve(event)
+    return known
+
+
+@pytest.mark.parametrize("agent", ["claude", "shell", "noop"])
+def test_a_known_agent_may_wait_for_a_runner_while_there_is_none(agent: str) -> None:
+    agents().check(agent)
+
+
+def test_an_agent_that_nobody_knows_is_refused_with_those_that_are_known() -> None:
+    with pytest.raises(UnknownAgent) as refused:
+        agents(joined("shell", "codex")).check("gpt")
+    assert refused.value.extra == {"known": ["claude", "codex", "noop", "shell"]}
+    assert "codex" in refused.value.detail
+
+
+def test_a_known_agent_that_no_runner_offers_is_refused_with_how_to_get_it() -> None:
+    with pytest.raises(AgentUnavailable) as refused:
+        agents(joined("shell")).check("claude")
+    assert "ANTHROPIC_API_KEY" in refused.value.detail
+    assert refused.value.extra == {"offered": ["shell"]}
+
+
+def test_a_runner_that_joins_again_offers_what_it_says_now() -> None:
+    with pytest.raises(AgentUnavailable):
+        agents(joined("shell", "claude"), joined("shell")).check("claude")
+
+
+def test_what_one_of_several_runners_offers_is_available_until_it_leaves() -> None:
+    both = agents(joined("shell"), joined("claude", runner="runner_2"))
+    both.check("claude")
+    both.evolve(RunnerDrained(runner="runner_2"))
+    with pytest.raises(AgentUnavailable):
+        both.check("claude")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://github.com/owner/name.git",
+        "http://localhost:3000/owner/name",
+        "https://user:token@host/owner/name.git",
+        "ssh://git@github.com:22/owner/name.git",
+        "git://host/name",
+        "git@github.com:owner/name.git",
+        "https://[::1]:8443/a/b",
+    ],
+)
+def test_urls_that_a_runner_can_clone_are_taken(url: str) -> None:
+    check_url(url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "/home/me/repository",
+        "./repository",
+        "../up",
+        "~/repository",
+        "C:\\repository",
+        "file:///home/me/repository",
+        "FILE:///etc",
+        "ext::sh -c touch% /tmp/x",
+        "ext::git@host:x",
+        "fd::17",
+        "ftp://host/name",
+        "javascript:alert(1)",
+        "https://",
+        "https://host",
+        "https://host/",
+        "https:///name",
+        "https://-oProxyCommand=x/name",
+        "ssh://-oProxyCommand=x/name",
+        "ssh://-oProxyCommand=x@host/name",
+        "-oProxyCommand=x@host:name",
+        "git@-host:name",
+        "https://host:notaport/name",
+        "https://[::1/name",
+        "",
+    ],
+)
+def test_urls_that_are_local_or_would_run_something_are_refused(url: str) -> None:
+    with pytest.raises(RepositoryUrlRefused):
+        check_url(url)
+
+
+def test_cursors_sort_as_the_output_does() -> None:
+    assert Cursor.parse("0.0") < Cursor.parse("1.2") < Cursor.parse("1.10") < Cursor.parse("2.1")
+    assert str(Cursor.parse("12.345")) == "12.345"
+
+
+@pytest.mark.parametrize(
+    "text", ["", "1", "1.", ".1", "-1.0", "1.0.0", "a.b", "1.1\n", "\u0663.\u0661", "9999999999.1"]
+)
+def test_a_cursor_that_was_not_made_here_is_refused(text: str) -> None:
+    with pytest.raises(InvalidCursor):
+        Cursor.parse(text)
