@@ -196,7 +196,7 @@ async def test_a_bundle_has_to_be_uploaded_before(stack: Stack, member: Member) 
     assert shown["repo"] == {"url": None, "ref": None, "bundle": sha256}
 
 
-@pytest.mark.parametrize("header", [None, "", "Bearer", "Basic abc", "Bearer rck_nope", "Bearer é"])
+@pytest.mark.parametrize("header", [None, "", "Bearer", "Basic abc", "Bearer rck_nope"])
 async def test_a_request_without_a_good_key_is_refused(member: Member, header: Any) -> None:
     for method, path in [("POST", "/v1/tasks"), ("GET", "/v1/tasks"), ("PUT", f"/v1/blobs/{'0' * 64}")]:
         request = member.http.build_request(method, path, content=b"{")
