@@ -1,0 +1,93 @@
+"""Bad input gets a clear error and loses nothing."""
+
+from pathlib import Path
+
+import pytest
+
+from product import Product
+
+
+@pytest.mark.parametrize("prompt", ["", "   \n\t "])
+def test_an_empty_prompt_is_refused(stack: Product, prompt: str) -> None:
+    done = stack.run("run", "--agent", "shell", "--no-repo", prompt)
+    assert done.code == 2
+    assert "empty" in done.err
+    with stack.client() as api:
+        answer = api.post("/v1/tasks", json={"prompt": prompt, "agent": "shell"})
+    assert answer.status_code == 422
+    assert "prompt" in answer.json()["detail"]
+
+
+def test_a_prompt_of_10_mb_is_refused(stack: Product) -> None:
+    done = stack.run("run", "--agent", "shell", "--no-repo", "-", stdin=b"x" * 10_000_000)
+    assert done.code == 2
+    assert "64 KiB" in done.err
+    with stack.client() as api:
+        answer = api.post("/v1/tasks", json={"prompt": "x" * 10_000_000, "agent": "shell"})
+    assert answer.status_code == 413
+
+
+def test_a_prompt_that_is_not_utf8_is_refused(stack: Product) -> None:
+    done = stack.run("run", "--agent", "shell", "--no-repo", "-", stdin=b"caf\xe9")
+    assert done.code == 2
+    assert "UTF-8" in done.err
+    with stack.client() as api:
+        answer = api.post(
+            "/v1/tasks",
+            content=b'{"prompt": "caf\xe9", "agent": "shell"}',
+            headers={"Content-Type": "application/json"},
+        )
+    assert answer.status_code == 422
+
+
+def test_a_folder_that_is_no_repository_is_refused(stack: Product, tmp_path: Path) -> None:
+    for args in (("--repo", str(tmp_path / "nowhere")), ("--repo", str(tmp_path)), ()):
+        done = stack.run("run", "--agent", "shell", *args, "true", cwd=tmp_path)
+        assert done.code == 2
+        assert done.err.startswith("rclaude: ")
+
+
+def test_a_remote_repository_that_does_not_exist_fails_the_task_and_costs_nothing(stack: Product) -> None:
+    done = stack.run("run", "--agent", "shell", "--repo", "http://127.0.0.1:9/none.git", "--json", "true")
+    assert done.code == 1
+    assert done.json["state"] == "failed"
+    assert done.json["reason"] in ("repository_unreachable", "repository_not_found")
+    assert done.json["cost"]["lines"] == []
+
+
+def test_a_path_on_the_server_is_refused(stack: Product) -> None:
+    with stack.client() as api:
+        for url in ("/etc", "file:///etc", "ext::sh -c id", "--upload-pack=id"):
+            answer = api.post("/v1/tasks", json={"prompt": "true", "agent": "shell", "repo": {"url": url}})
+            assert answer.status_code == 422, url
+
+
+def test_an_agent_nobody_knows_is_refused_with_those_that_are(stack: Product) -> None:
+    done = stack.run("run", "--agent", "gpt", "--no-repo", "hello")
+    assert done.code == 2
+    assert "shell" in done.err
+
+
+def test_without_a_model_key_claude_says_how_to_set_one(stack: Product) -> None:
+    done = stack.run("run", "--no-repo", "hello")
+    assert done.code in (2, 3)
+    assert "ANTHROPIC_API_KEY" in done.err
+    assert "shell" in done.err
+
+
+@pytest.mark.parametrize("command", ["show", "logs", "cancel", "diff", "apply"])
+def test_an_unknown_task_is_a_usage_error(stack: Product, command: str, repo: Path) -> None:
+    for id in ("task_00000000000000000000000000", "nonsense"):
+        done = stack.run(command, id, cwd=repo)
+        assert done.code == 2, (command, id, done.err)
+        assert done.err.startswith("rclaude: ")
+
+
+def test_a_server_that_is_not_there_is_unreachable(stack: Product) -> None:
+    elsewhere = Product(stack.home, {"RCLAUDE_URL": "http://127.0.0.1:9", "RCLAUDE_API_KEY": "rck_made_up"})
+    assert elsewhere.run("list").code == 4
+
+
+def test_a_wrong_key_is_refused(stack: Product) -> None:
+    other = Product(stack.home, {"RCLAUDE_URL": stack.status()["url"], "RCLAUDE_API_KEY": "rck_made_up"})
+    assert other.run("list").code == 3

@@ -1,0 +1,137 @@
+"""The embedded stack, from outside."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from product import Product, product
+
+ROLES = {"nats", "postgres", "services", "workers", "stack"}
+
+
+def test_nothing_runs_is_said_with_its_own_exit_code() -> None:
+    with product(up=False) as one:
+        for command in (("status",), ("status", "--json"), ("list",)):
+            assert one.run(*command).code == 4
+        assert one.run("down").code == 0
+
+
+def test_run_brings_the_stack_up_and_up_again_is_no_error() -> None:
+    with product(up=False) as one:
+        done = one.run("run", "--agent", "shell", "--no-repo", "echo hello")
+        assert done.code == 0, done.err
+        assert "hello" in done.out
+        assert one.run("up").code == 0
+        assert one.run("up", "--detach").code == 0
+
+
+def test_what_starts_the_stack_holds_nothing_of_its_caller() -> None:
+    with product(up=False) as one:
+        # A pipe that the stack held open would keep this from returning.
+        done = subprocess.run(
+            one.command("up", "--detach"),
+            env=one.env,
+            capture_output=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+
+
+def test_status_says_where_everything_is(stack: Product) -> None:
+    status = stack.status()
+    assert set(status["pids"]) >= ROLES
+    assert set(status["services"]) == {"auth", "users", "gateway", "scheduler", "billing", "runner"}
+    assert all(service["state"] == "ready" for service in status["services"].values())
+    assert Path(status["api_key"]).read_text().startswith("rck_")
+    assert status["nats"]["url"].startswith("nats://127.0.0.1:")
+    assert Path(status["nats"]["credentials"]).exists()
+    assert "127.0.0.1" in status["postgres"]["dsn"]
+    assert status["org"].startswith("org_")
+
+
+def test_secrets_in_the_home_are_for_its_owner_only(stack: Product) -> None:
+    for name in ("api_key", "kek", "owner.json", "run/stack.json"):
+        assert (stack.home / name).stat().st_mode & 0o077 == 0, name
+
+
+def test_every_view_rebuilds_to_what_is_live(stack: Product) -> None:
+    stack.ok("run", "--agent", "shell", "--no-repo", "--json", "echo one more")
+    views = stack.admin("views", "--json").json
+    assert {view["name"] for view in views} >= {
+        "gateway_tasks",
+        "billing_usage",
+        "users_directory",
+        "runner_held",
+    }
+    for view in views:
+        done = stack.admin("rebuild", view["name"], "--json")
+        assert done.code == 0, done.out + done.err
+        assert done.json["equal"] is True
+    stack.ok("list")
+
+
+def test_the_log_can_be_read_and_holds_no_plain_text_of_a_person(stack: Product) -> None:
+    prompt = "echo a-very-private-prompt"
+    task = stack.ok("run", "--agent", "shell", "--no-repo", "--json", prompt).json
+    assert task["prompt"] == prompt
+    events = stack.events()
+    assert [event["position"] for event in events] == sorted(event["position"] for event in events)
+    assert {
+        "position",
+        "id",
+        "type",
+        "version",
+        "subject",
+        "time",
+        "task",
+        "causation",
+        "correlation",
+        "data",
+    } <= set(events[0])
+    assert "a-very-private-prompt" not in json.dumps(events)
+    started = stack.events("--type", "TaskStarted")
+    assert task["id"] in {event["task"] for event in started}
+    assert {event["type"] for event in started} == {"TaskStarted"}
+    assert stack.verified()["ok"]
+
+
+def test_a_plan_is_changed_by_an_event_and_holds_from_then_on() -> None:
+    with product() as one:
+        org = one.status()["org"]
+        assert one.admin("plan", "set", org, "platinum").code == 2
+        assert one.admin("plan", "set", "org_nobody", "free").code == 2
+        assert one.admin("plan", "set", org, "free").code == 0
+        usage = one.ok("usage", "--json").json
+        assert (usage["plan"], usage["executions"]["limit"]) == ("free", 100)
+        assert one.events("--type", "PlanChanged")[-1]["data"]["plan"] == "free"
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_is_offered(stack: Product, shell: str) -> None:
+    variables = {"_RCLAUDE_COMPLETE": f"source_{shell}"}
+    assert "rclaude" in Product(stack.home, variables).ok().out
+
+
+def test_the_metrics_page_and_the_probes_answer_anyone(stack: Product) -> None:
+    with stack.client() as api:
+        del api.headers["Authorization"]
+        assert api.get("/healthz").status_code == 200
+        assert api.get("/readyz").status_code == 200
+        assert "rclaude_view_lag_events" in api.get("/metrics").text
+        assert "/v1/tasks" in api.get("/openapi.json").json()["paths"]
+        assert api.get("/v1/tasks").status_code == 401
+
+
+def test_another_organisations_ids_are_unknown(stack: Product) -> None:
+    mine = stack.ok("run", "--agent", "shell", "--no-repo", "--json", "echo mine").json["id"]
+    org, user = stack.admin("org", "create", "Rivals").out.split()
+    key = stack.admin("key", "issue", org, user).out.split()[1]
+    other = Product(stack.home, {"RCLAUDE_URL": stack.status()["url"], "RCLAUDE_API_KEY": key})
+    assert other.ok("list", "--json").json["tasks"] == []
+    for command in ("show", "logs", "cancel", "diff"):
+        assert other.run(command, mine).code == 2
+    assert other.ok("bill", mine, "--json").json["lines"] == []
+    assert other.ok("usage", "--json").json["executions"]["used"] == 0

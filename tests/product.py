@@ -1,0 +1,165 @@
+"""The product as a user has it: the real commands, on a home of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import httpx2
+
+from servers import until
+
+BIN = Path(sys.executable).parent
+OURS = ("RCLAUDE_", "ANTHROPIC_", "GIT_")
+TERMINAL = {"succeeded", "failed", "cancelled", "timed_out", "rejected"}
+
+
+@dataclass(frozen=True)
+class Done:
+    """A command that has ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+    @property
+    def lines(self) -> list[Any]:
+        return [json.loads(line) for line in self.out.splitlines()]
+
+
+@dataclass
+class Product:
+    """One home, and the commands run in it."""
+
+    home: Path
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def env(self) -> dict[str, str]:
+        clean = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
+        identity = {
+            "GIT_AUTHOR_NAME": "Ada", "GIT_AUTHOR_EMAIL": "ada@example.com",
+            "GIT_COMMITTER_NAME": "Ada", "GIT_COMMITTER_EMAIL": "ada@example.com",
+        }  # fmt: skip
+        return {**clean, **identity, "RCLAUDE_HOME": str(self.home), **self.environment}
+
+    def command(self, *args: str, program: str = "rclaude") -> list[str]:
+        return [str(BIN / program), *args]
+
+    def run(
+        self,
+        *args: str,
+        cwd: Path | None = None,
+        stdin: bytes | None = None,
+        program: str = "rclaude",
+        timeout: float = 120,
+    ) -> Done:
+        """`rclaude ...`, to its end."""
+        done = subprocess.run(
+            self.command(*args, program=program),
+            cwd=cwd or self.home.parent,
+            env=self.env,
+            input=stdin if stdin is not None else b"",
+            capture_output=True,
+            timeout=timeout,
+            check=False,
+        )
+        return Done(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+    def ok(self, *args: str, **options: Any) -> Done:
+        """The same, and it must succeed."""
+        done = self.run(*args, **options)
+        assert done.code == 0, f"rclaude {' '.join(args)}: {done.code}\n{done.out}\n{done.err}"
+        return done
+
+    def admin(self, *args: str) -> Done:
+        """`rclaude-admin ...`."""
+        return self.run(*args, program="rclaude-admin")
+
+    def status(self) -> Any:
+        return self.ok("status", "--json").json
+
+    def task(self, id: str) -> Any:
+        return self.ok("show", id, "--json").json
+
+    def submit(self, prompt: str, *args: str) -> str:
+        """Hand over a task for `shell` without a repository; its id."""
+        done = self.ok("run", "--agent", "shell", "--no-repo", "--detach", "--json", *args, prompt)
+        return str(done.json["id"])
+
+    def ended(self, id: str, timeout: float = 90) -> Any:
+        """The task, once it is over."""
+        until(lambda: self.task(id)["state"] in TERMINAL, f"the end of {id}", timeout)
+        return self.task(id)
+
+    def client(self) -> httpx2.Client:
+        """The HTTP API, as the owner."""
+        status = self.status()
+        key = Path(status["api_key"]).read_text().strip()
+        return httpx2.Client(base_url=status["url"], headers={"Authorization": f"Bearer {key}"}, timeout=30)
+
+    def events(self, *args: str) -> list[Any]:
+        """`rclaude-admin log read --json`."""
+        done = self.admin("log", "read", "--json", *args)
+        assert done.code == 0, done.err
+        return done.lines
+
+    def verified(self) -> Any:
+        """What `rclaude-admin verify` finds, which must be nothing."""
+        done = self.admin("verify", "--json")
+        assert done.code == 0, done.out + done.err
+        return done.json
+
+    def kill(self, role: str) -> None:
+        """`kill -9` one process of the stack, or every worker."""
+        pids = self.status()["pids"][role]
+        for pid in pids if isinstance(pids, list) else [pids]:
+            os.kill(pid, signal.SIGKILL)
+
+
+@contextmanager
+def product(environment: Mapping[str, str] | None = None, *, up: bool = True) -> Iterator[Product]:
+    """A stack of its own for as long as this lasts."""
+    with TemporaryDirectory(prefix="rclaude-e2e-") as folder:
+        one = Product(Path(folder) / "home", environment or {})
+        try:
+            if up:
+                one.ok("up", "--detach")
+            yield one
+        finally:
+            one.run("down")
+
+
+def repository(folder: Path, files: Mapping[str, str]) -> Path:
+    """A Git repository with one commit."""
+    folder.mkdir(parents=True)
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(content)
+    for command in (
+        ("init", "--quiet", "--initial-branch", "main"),
+        ("config", "user.name", "Ada"),
+        ("config", "user.email", "ada@example.com"),
+        ("add", "."),
+        ("commit", "--quiet", "--message", "first"),
+    ):
+        git(folder, *command)
+    return folder
+
+
+def git(folder: Path, *args: str) -> str:
+    """The output of a Git command."""
+    return subprocess.run(["git", *args], cwd=folder, check=True, capture_output=True, text=True).stdout
