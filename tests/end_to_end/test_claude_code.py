@@ -1,0 +1,81 @@
+"""The real Claude Code, in a real sandbox, against a local Messages API."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Event, Thread
+
+import pytest
+from messages_api import MessagesApi, messages_api, text, tool
+
+from product import git, product
+
+KEY = "sk-ant-made-up-for-this-test"
+
+
+@contextmanager
+def served(*turns: list[dict[str, object]]) -> Iterator[MessagesApi]:
+    """The API in a thread of its own, since the product's commands are other processes."""
+    ready, over, found = Event(), Event(), list[MessagesApi]()
+
+    async def serve() -> None:
+        async with messages_api(*turns) as api:
+            found.append(api)
+            ready.set()
+            await asyncio.to_thread(over.wait)
+
+    thread = Thread(target=lambda: asyncio.run(serve()))
+    thread.start()
+    try:
+        assert ready.wait(30)
+        yield found[0]
+    finally:
+        over.set()
+        thread.join()
+
+
+@pytest.mark.timeout(300)
+def test_claude_code_edits_a_repository_and_is_billed_by_the_proxy(repo: Path) -> None:
+    turns = (
+        [
+            text("I'll mend the addition."),
+            tool("Write", file_path="/workspace/calc.py", content="def add(a, b):\n    return a + b\n"),
+        ],
+        [
+            tool(
+                "Bash",
+                command="python3 -c 'from calc import add; print(add(2, 3))'; env",
+                description="try it",
+            )
+        ],
+        [text("Done: add adds.")],
+    )
+    with (
+        served(*turns) as api,
+        product({"ANTHROPIC_API_KEY": KEY, "ANTHROPIC_BASE_URL": api.base_url}) as one,
+    ):
+        task = one.ok("run", "--json", "mend add()", cwd=repo).json
+        assert task["state"] == "succeeded", task
+        assert task["agent"] == "claude"
+
+        frames = one.ok("logs", task["id"], "--json").lines
+        kinds = [frame["kind"] for frame in frames]
+        assert {"text", "tool_call", "tool_result", "usage", "result"} <= set(kinds)
+        assert [f["name"] for f in frames if f["kind"] == "tool_call"] == ["Write", "Bash"]
+        tried = next(f["content"] for f in frames if f["kind"] == "tool_result" and "5" in f["content"])
+        assert KEY not in tried, "the key is not in the sandbox"
+        assert all(request["headers"]["x-api-key"] == KEY for request in api.requests), (
+            "and it is at the proxy"
+        )
+
+        one.ok("apply", task["id"], cwd=repo)
+        assert "a + b" in (repo / "calc.py").read_text()
+        assert "claude" in git(repo, "log", "-1", "--format=%B")
+
+        tokens = task["usage"]["model_tokens"]
+        assert sum(kinds["output"] for kinds in tokens.values()) > 0
+        assert task["usage"]["model_nano_usd"] > 0
+        lines = {line["meter"]: line for line in one.ok("bill", task["id"], "--json").json["lines"]}
+        assert lines["model_nano_usd"]["amount_nano_usd"] == task["usage"]["model_nano_usd"]
+        assert KEY not in str(one.events())

@@ -1,0 +1,110 @@
+"""`kill -9` of anything, while a task runs: it ends, exactly once, and the log holds together."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from product import Product, product
+from servers import until
+
+TERMINAL = {"TaskSucceeded", "TaskFailed", "TaskCancelled", "TaskTimedOut"}
+LEASES = {"RCLAUDE_SCHEDULER_LEASE_S": "5", "RCLAUDE_RUNNER_LEASE_S": "5"}
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[Product]:
+    with product(LEASES) as one:
+        yield one
+
+
+def running(stack: Product) -> str:
+    """A task that has begun and takes a few seconds more."""
+    task = stack.submit("echo begun; sleep 4; echo finished")
+    until(lambda: "begun" in stack.run("logs", task).out, "the first line of output", 60)
+    return task
+
+
+def ended_once(stack: Product, task: str) -> list[str]:
+    """Wait for the task's end; the scheduler's words about it."""
+    state = stack.ended(task, 120)["state"]
+    assert state == "succeeded"
+    said = [e["type"] for e in stack.events("--subject", "ev.scheduler.>") if e["task"] == task]
+    assert len(TERMINAL & set(said)) == 1
+    assert sum(kind in TERMINAL for kind in said) == 1
+    stack.verified()
+    return said
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("role", ["nats", "postgres"])
+def test_a_server_is_killed_and_the_task_goes_on(stack: Product, role: str) -> None:
+    task = running(stack)
+    before = stack.status()["pids"][role]
+    stack.kill(role)
+    until(lambda: stack.status()["pids"][role] != before, f"another {role}")
+    said = ended_once(stack, task)
+    assert said.count("TaskAssigned") == 1, "the sandbox never noticed"
+
+
+@pytest.mark.timeout(300)
+def test_the_services_are_killed_and_the_task_is_tried_again(stack: Product) -> None:
+    task = running(stack)
+    stack.kill("services")
+    said = ended_once(stack, task)
+    assert said.count("TaskAssigned") == 2
+    assert "RunnerLost" in said
+
+
+@pytest.mark.timeout(300)
+def test_the_worker_is_killed_and_the_task_is_tried_again(stack: Product) -> None:
+    task = running(stack)
+    stack.kill("workers")
+    assert ended_once(stack, task).count("TaskAssigned") == 2
+
+
+@pytest.mark.timeout(300)
+def test_everything_inside_a_sandbox_is_killed_and_the_task_is_tried_again(stack: Product) -> None:
+    task = running(stack)
+    for pid in stack.status()["pids"]["workers"]:
+        for inside in reversed(psutil.Process(pid).children(recursive=True)):
+            inside.kill()
+    said = ended_once(stack, task)
+    assert said.count("TaskAssigned") == 2
+
+
+@pytest.mark.timeout(300)
+def test_the_whole_stack_is_killed_and_brought_up_again(stack: Product) -> None:
+    task = running(stack)
+    pids = stack.status()["pids"]
+    stack.kill("stack")
+    flat = [pids["nats"], pids["postgres"], pids["services"], *pids["workers"]]
+    until(lambda: not any(psutil.pid_exists(pid) for pid in flat), "the end of everything", 30)
+    assert stack.run("status").code == 4
+    stack.ok("up", "--detach")
+    assert ended_once(stack, task).count("TaskAssigned") == 2
+
+
+@pytest.mark.timeout(300)
+def test_a_sandbox_that_is_lost_every_time_fails_the_task_after_its_attempts(stack: Product) -> None:
+    task = stack.submit("echo begun; sleep 600", "--max-attempts", "2")
+    for attempt in (1, 2):
+        until(
+            lambda n=attempt: stack.task(task)["state"] == "running" and stack.task(task)["attempt"] == n,
+            f"attempt {attempt}",
+            60,
+        )
+        until(lambda: bool(stack.status()["pids"]["workers"]), "a worker")
+        stack.kill("workers")
+    ended = stack.ended(task)
+    assert (ended["state"], ended["attempt"]) == ("failed", 2)
+    stack.verified()
+
+
+@pytest.mark.timeout(300)
+def test_taking_the_stack_down_gives_back_what_runs(stack: Product, tmp_path: Path) -> None:
+    task = running(stack)
+    stack.ok("down")
+    stack.ok("up", "--detach")
+    ended_once(stack, task)
