@@ -51,7 +51,7 @@ docs: install  ## Generate what is generated: the AsyncAPI document, the event t
 	@$(BIN)/python -m remote_claude.runtime.reference
 
 bench: install  ## Measure, each figure against a limit of this machine; FIGURE=7,9 runs some
-	@$(BIN)/python tests/benchmarks/run.py $(FIGURE)
+	@PYTHONPATH=tests $(BIN)/python tests/benchmarks/run.py $(FIGURE)
 
 test-containers: install  ## The store suites against servers in Docker
 	@bash tests/containers.sh
