@@ -1,0 +1,139 @@
+"""Keys that open, keys that don't, and who is asking."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import nats
+import pytest
+
+from remote_claude.access import KeyErased, Keyring, KeyUnusable, Unauthenticated, Verifier, api_keys
+from remote_claude.access.keyring import create_kek, load_kek
+from remote_claude.contracts import REGISTRY, Event
+from remote_claude.contracts.auth import ApiKeyIssued, ApiKeyRevoked
+from remote_claude.eventsourcing.events import NewEvent, new_event_id, stream_id, timestamp
+from remote_claude.eventsourcing.memory import InMemoryEventLog
+from remote_claude.eventsourcing.streams import KEYS, ensure_streams
+from remote_claude.eventsourcing.tail import Tail
+from servers import Broker
+
+NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+async def bucket(fresh_nats: Broker) -> AsyncIterator[nats.js.kv.KeyValue]:
+    client = await nats.connect(**fresh_nats.options)
+    try:
+        await ensure_streams(client)
+        yield await client.jetstream().key_value(KEYS)
+    finally:
+        await client.close()
+
+
+async def test_what_is_sealed_opens_with_its_key_in_its_place_only(bucket: nats.js.kv.KeyValue) -> None:
+    keyring = Keyring(bucket, b"k" * 32)
+    acme, rival = await keyring.create("org_acme"), await keyring.create("org_rival")
+    sealed = acme.seal("a secret", "task_1/prompt")
+    assert await keyring.open(sealed, "task_1/prompt") == "a secret"
+    assert acme.seal("a secret", "task_1/prompt").box != sealed.box, "never the same twice"
+    with pytest.raises(KeyUnusable):
+        await keyring.open(sealed, "task_2/prompt")
+    with pytest.raises(KeyUnusable):
+        rival.open(sealed, "task_1/prompt")
+
+
+async def test_a_key_is_made_once_and_outlives_the_process(bucket: nats.js.kv.KeyValue) -> None:
+    sealed = (await Keyring(bucket, b"k" * 32).create("org_acme")).seal("kept", "here")
+    again = Keyring(bucket, b"k" * 32)
+    await again.create("org_acme")
+    assert await again.open(sealed, "here") == "kept"
+
+
+async def test_another_key_encryption_key_opens_nothing(bucket: nats.js.kv.KeyValue) -> None:
+    await Keyring(bucket, b"k" * 32).create("org_acme")
+    with pytest.raises(KeyUnusable):
+        await Keyring(bucket, b"x" * 32).get("org_acme")
+
+
+async def test_an_erased_key_is_gone(bucket: nats.js.kv.KeyValue) -> None:
+    keyring = Keyring(bucket, b"k" * 32)
+    sealed = (await keyring.create("user_1")).seal("Ada", "user_1/name")
+    await keyring.erase("user_1")
+    with pytest.raises(KeyErased):
+        await keyring.open(sealed, "user_1/name")
+    with pytest.raises(KeyErased):
+        await keyring.get("user_never")
+
+
+def test_the_key_encryption_key_is_made_once_for_its_owner_only(tmp_path: Path) -> None:
+    create_kek(tmp_path / "kek")
+    made = load_kek(tmp_path / "kek")
+    create_kek(tmp_path / "kek")
+    assert load_kek(tmp_path / "kek") == made
+    assert (tmp_path / "kek").stat().st_mode & 0o777 == 0o600
+    (tmp_path / "kek").write_text("c2hvcnQ=")
+    with pytest.raises(KeyUnusable):
+        load_kek(tmp_path / "kek")
+
+
+def test_a_mistyped_api_key_is_told_from_a_key() -> None:
+    key = api_keys.generate()
+    assert api_keys.is_well_formed(key)
+    assert not api_keys.is_well_formed(key[:-1])
+    assert not api_keys.is_well_formed(key[:10] + ("a" if key[10] != "a" else "b") + key[11:])
+    assert not api_keys.is_well_formed("rck_" + "é" * 38)
+
+
+class Auth:
+    """What auth has said, and a verifier that folds it."""
+
+    def __init__(self) -> None:
+        self.log = InMemoryEventLog(REGISTRY)
+        self.verifier = Verifier(self.log, Tail(self.log), lambda: NOW)
+        self._positions: dict[str, int] = {}
+
+    async def say(self, event: Event, key: str) -> None:
+        stream = stream_id("auth", "org_acme", "key", key)
+        new = NewEvent(event=event, event_id=new_event_id(), occurred_at=timestamp(NOW))
+        self._positions[stream] = await self.log.append(
+            stream, [new], expected_position=self._positions.get(stream, 0)
+        )
+
+    async def issue(self, key: str, expires: datetime | None = None) -> str:
+        secret = api_keys.generate()
+        await self.say(
+            ApiKeyIssued(
+                key=key,
+                org="org_acme",
+                user="user_1",
+                prefix=secret[:10],
+                hash=api_keys.digest(secret),
+                scopes=("tasks",),
+                expires_at=timestamp(expires) if expires else None,
+            ),
+            key,
+        )
+        return secret
+
+
+async def test_a_live_key_names_its_principal() -> None:
+    auth = Auth()
+    secret = await auth.issue("key_1")
+    await auth.verifier.load()
+    principal = auth.verifier.verify(f"Bearer {secret}")
+    assert (principal.org, principal.user, principal.key) == ("org_acme", "user_1", "key_1")
+
+
+async def test_no_other_credential_is_accepted() -> None:
+    auth = Auth()
+    secret = await auth.issue("key_1")
+    expired = await auth.issue("key_2", NOW - timedelta(seconds=1))
+    revoked = await auth.issue("key_3")
+    await auth.say(ApiKeyRevoked(key="key_3", org="org_acme", reason="lost"), "key_3")
+    await auth.verifier.load()
+    for header in (
+        None, "", "Bearer", "Bearer ", f"Basic {secret}", secret, "Bearer nonsense",
+        f"Bearer {api_keys.generate()}", f"Bearer {expired}", f"Bearer {revoked}",
+    ):  # fmt: skip
+        with pytest.raises(Unauthenticated):
+            auth.verifier.verify(header)
