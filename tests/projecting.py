@@ -1,12 +1,12 @@
 """A log to write to, a view that would show every event applied twice or never, and what drives them."""
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
 
+import orjson
 from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 from sqlalchemy import BigInteger
@@ -41,7 +41,7 @@ class Codec:
             raise Undecodable("unknown_event")
         if version == 9:
             raise Undecodable("unknown_event_version")
-        return json.loads(data)
+        return orjson.loads(data)
 
 
 class Log(InMemoryEventLog):
@@ -109,16 +109,10 @@ class Tally(View):
         rows = await load(connection, TallyRow, {event.stream for event in events})
         for event in events:
             row = rows.setdefault(event.stream, {"stream": event.stream, "count": 0, "total": 0, "last": 0})
-            match event.type:
-                case "Cursed":
-                    raise ValueError("cursed")
-                case "Broken":
-                    row["total"] = 2**70
-            row |= {
-                "count": row["count"] + 1,
-                "total": row["total"] + event.event["n"],
-                "last": event.position,
-            }
+            if event.type == "Cursed":
+                raise ValueError("cursed")
+            total = "a lot" if event.type == "Broken" else row["total"] + event.event["n"]
+            row |= {"count": row["count"] + 1, "total": total, "last": event.position}
         await upsert(connection, TallyRow, rows.values())
 
 

@@ -47,14 +47,12 @@ async def test_what_the_database_refuses_is_poison(pool: Pool, log: Log) -> None
     view = Tally()
     await log.add("a", "Broken")
     await log.add("b")
-    await log.add("nul", data=b'{"n": "\\u0000"}')
-    await log.add("text", data=b'{"n": "many"}')
     async with running(Projector(view, pool, log, log.tail)) as projector:
-        assert await projector.wait_for(4, 30)
+        assert await projector.wait_for(2, 30)
     assert await tally(pool, view) == {"b": (1, 2)}
     reasons = await parked(pool, view)
-    assert reasons[1].startswith("NumericValueOutOfRange")
-    assert list(reasons) == [1, 3, 4]
+    assert reasons[1].startswith("InvalidTextRepresentation: invalid input syntax for type bigint")
+    assert list(reasons) == [1]
 
 
 async def test_damaged_data_is_poison(pool: Pool, log: Log) -> None:
