@@ -1,8 +1,9 @@
 """A log to write to, a view that would show every event applied twice or never, and what drives them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Sequence
+from contextlib import asynccontextmanager, suppress
+from itertools import count
 from typing import Any
 from uuid import UUID
 
@@ -182,3 +183,27 @@ class Gated(Tally):
         self.backend = connection.info.backend_pid
         self.inside.set()
         await self.gate.wait()
+
+
+class _CancelledAt:
+    def __init__(self, work: Coroutine[Any, Any, None], step: int) -> None:
+        self._work, self._step = work, step
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        inner = self._work.__await__()
+        with suppress(StopIteration):
+            waits = inner.send(None)
+            for step in count():
+                try:
+                    if step == self._step:
+                        raise asyncio.CancelledError
+                    answer = yield waits
+                except BaseException as error:
+                    waits = inner.throw(error)
+                else:
+                    waits = inner.send(answer)
+
+
+async def cancelled_at(work: Coroutine[Any, Any, Any], step: int) -> None:
+    """Run a coroutine and cancel it where it waits for the n-th time, counted from 0."""
+    await _CancelledAt(work, step)

@@ -3,43 +3,18 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncGenerator, Coroutine, Generator, Iterator
-from typing import Any
+from collections.abc import AsyncGenerator, Iterator
 
 import psycopg
 import pytest
 
-from projecting import Gated, Log, Tally, eventually, open_pool, parked, running, tally
+from projecting import Gated, Log, Tally, cancelled_at, eventually, open_pool, parked, running, tally
 from remote_claude.eventsourcing.events import RecordedEvent
 from remote_claude.eventsourcing.log import LogUnavailable
 from remote_claude.eventsourcing.projector import Projector
 from remote_claude.eventsourcing.schemas import Pool
 from remote_claude.eventsourcing.tail import Tail
 from servers import Database, running_postgres
-
-
-class CancelledAt:
-    """Runs a coroutine and cancels it where it waits for the n-th time."""
-
-    def __init__(self, work: Coroutine[Any, Any, None], step: int) -> None:
-        self._work, self._step = work, step
-
-    def __await__(self) -> Generator[Any, Any, None]:
-        inner = self._work.__await__()
-        waits = inner.send(None)
-        for step in range(1_000_000):
-            try:
-                if step == self._step:
-                    raise asyncio.CancelledError
-                answer = yield waits
-            except BaseException as error:
-                waits = inner.throw(error)
-            else:
-                waits = inner.send(answer)
-
-
-async def drive(work: CancelledAt) -> None:
-    await work
 
 
 @pytest.fixture
@@ -58,7 +33,7 @@ async def test_a_projector_cancelled_at_any_point_leaves_every_event_applied_onc
         await log.add(f"p{step}", "Cursed")
         await log.add("a")
         interrupted = Projector(view, pool, log, log.tail)
-        task = asyncio.create_task(drive(CancelledAt(interrupted.run(), step)))
+        task = asyncio.create_task(cancelled_at(interrupted.run(), step))
         arrival = asyncio.create_task(interrupted.wait_for(log.end, 30))
         await asyncio.wait({task, arrival}, return_when=asyncio.FIRST_COMPLETED)
         through = not task.done()  # it waits for the next event: there is no later point

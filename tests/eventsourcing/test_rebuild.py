@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from psycopg import AsyncConnection
 
-from projecting import Gated, Log, Tally, eventually, parked, running, stored_position, tally
+from projecting import Gated, Log, Tally, cancelled_at, eventually, parked, running, stored_position, tally
 from rebuilding import assert_rebuild_equals_live
 from remote_claude.eventsourcing.canonical import canonical_rows, digest
 from remote_claude.eventsourcing.errors import RebuildInProgress, ViewStopped
@@ -258,4 +258,27 @@ async def test_what_a_killed_rebuild_left_behind_is_in_nobodys_way(pool: Pool, l
         for rest in ("test_tally__next", "test_tally__old"):
             await connection.execute(f"CREATE SCHEMA {rest}; CREATE TABLE {rest}.tally (stream text)")
     assert (await rebuild(view, pool, log)).equal is True
+    assert await schemas(pool) == ["test_tally"]
+
+
+async def test_a_rebuild_cancelled_at_any_point_leaves_a_whole_view_that_goes_on(
+    pool: Pool, log: Log
+) -> None:
+    view = Tally()
+    async with running(Projector(view, pool, log, log.tail)) as projector:
+        step, finished = 0, False
+        while not finished:
+            await log.add("a")
+            assert await projector.wait_for(await log.add(f"b{step % 5}"), 30)
+            before = await tally(pool, view)
+            task = asyncio.create_task(cancelled_at(rebuild(view, pool, log), step))
+            await asyncio.wait({task})
+            finished = not task.cancelled()
+            assert await tally(pool, view) == before
+            step += 1
+        assert step > 50
+        await task
+        assert await projector.wait_for(await log.add("a"), 30)
+    assert (await tally(pool, view))["a"] == (step + 1, log.end)
+    await rebuild(view, pool, log)
     assert await schemas(pool) == ["test_tally"]
