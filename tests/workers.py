@@ -7,11 +7,12 @@ import os
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from relay import Relay, relay
 from remote_claude.runner.protocol import Task
 from remote_claude.runner.worker_link import OnFrames, WorkerLink, WorkerResult
 
@@ -51,6 +52,7 @@ class Worker:
     process: asyncio.subprocess.Process
     folder: Path
     stderr: asyncio.Task[bytes]
+    relay: Relay | None
 
     async def result(self, *, renewing: bool = True) -> WorkerResult:
         """What came of it, with the lease kept up meanwhile."""
@@ -79,22 +81,34 @@ async def worker(
     *,
     bundle: Path | None = None,
     env: Mapping[str, str] | None = None,
-    runner_socket: Path | None = None,
+    through_relay: bool = False,
+    cut_every: int | None = None,
     max_blob_bytes: int = 1 << 20,
 ) -> AsyncIterator[Worker]:
-    """Launch it. Its socket can be another than the link's, for what stands between."""
+    """Launch it, if wanted with a relay between the two that can be cut."""
     with tempfile.TemporaryDirectory(prefix="rc-", dir="/tmp") as name:
         folder = Path(name)
         for child in ("workspace", "home", "inbox"):
             (folder / child).mkdir()
-        async with WorkerLink(
-            folder / "runner.sock",
-            task=given,
-            bundle=bundle,
-            inbox=folder / "inbox",
-            on_frames=on_frames,
-            max_blob_bytes=max_blob_bytes,
-        ) as link:
+        link_socket = folder / ("link.sock" if through_relay else "runner.sock")
+        async with AsyncExitStack() as stack:
+            link = await stack.enter_async_context(
+                WorkerLink(
+                    link_socket,
+                    task=given,
+                    bundle=bundle,
+                    inbox=folder / "inbox",
+                    on_frames=on_frames,
+                    max_blob_bytes=max_blob_bytes,
+                )
+            )
+            between = (
+                await stack.enter_async_context(
+                    relay(folder / "runner.sock", link_socket, cut_every=cut_every)
+                )
+                if through_relay
+                else None
+            )
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
@@ -107,14 +121,13 @@ async def worker(
                     "HOME": str(folder / "home"),
                     "RCLAUDE_SOCKETS": str(folder),
                     "RCLAUDE_WORKER_TOKEN": link.token,
-                    **({"RCLAUDE_RUNNER_SOCKET": str(runner_socket)} if runner_socket else {}),
                     **(env or {}),
                 },
             )
             assert process.stderr is not None
             stderr = asyncio.create_task(process.stderr.read())
             try:
-                yield Worker(link, process, folder, stderr)
+                yield Worker(link, process, folder, stderr, between)
             finally:
                 if process.returncode is None:
                     process.kill()

@@ -98,8 +98,16 @@ class ModelProxy:
 
     async def __aenter__(self) -> ModelProxy:
         config = uvicorn.Config(
-            self._serve, http="h11", ws="none", lifespan="off", log_config=None, access_log=False, server_header=False
-        )  # fmt: skip
+            self._serve,
+            interface="asgi3",
+            http="h11",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+        )
         config.load()
         self._server = await asyncio.get_running_loop().create_unix_server(
             lambda: _Bounded(config, self._state, {}), unix_sockets.prepare(self._socket)

@@ -117,10 +117,9 @@ class AnswerReader:
             case "message_start":
                 self._start(_object(event.get("message")))
             case "content_block_delta":
-                # thinking, text, tool input: whichever it is
-                self._seen_bytes += sum(
-                    len(v.encode()) for v in _object(event.get("delta")).values() if isinstance(v, str)
-                )
+                delta = _object(event.get("delta"))
+                said = (delta.get(part) for part in ("text", "thinking", "partial_json"))
+                self._seen_bytes += sum(len(part.encode()) for part in said if isinstance(part, str))
             case "message_delta":
                 self._usage |= {k: v for k, v in _object(event.get("usage")).items() if v is not None}
                 self._told = True

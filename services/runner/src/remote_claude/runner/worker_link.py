@@ -81,7 +81,7 @@ class WorkerLink:
     """Serves one attempt while it is entered.
 
     `inbox` is a folder of this attempt alone: what the worker sends lands there. `token` goes to the worker by
-    way of its environment. `result` is done when the worker has said what came of it, or fails with `WorkerLost`.
+    way of its environment, and has to be back within `arrival_s`. `result` is done when the worker has said what came of it, or fails with `WorkerLost`.
     """
 
     def __init__(
@@ -93,11 +93,12 @@ class WorkerLink:
         on_frames: OnFrames,
         bundle: Path | None = None,
         max_blob_bytes: int = 1 << 30,
+        arrival_s: float = 60,
     ) -> None:
         self._socket, self._inbox, self._bundle = socket, inbox, bundle
         self._session_key = secrets.token_urlsafe(32)
         self._task = replace(task, session_key=self._session_key, repository=bundle is not None)
-        self._on_frames, self._max_blob_bytes = on_frames, max_blob_bytes
+        self._on_frames, self._max_blob_bytes, self._arrival_s = on_frames, max_blob_bytes, arrival_s
         self._server: Server | None = None
         self._connection: ServerConnection | None = None
         self._talking = asyncio.Lock()
@@ -125,7 +126,7 @@ class WorkerLink:
             server_header=None,
         )
         unix_sockets.open_to_sandbox(self._socket)
-        self._expect_worker()
+        self._expect_worker(self._arrival_s)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -165,7 +166,7 @@ class WorkerLink:
                     await self._talk(ws, first)
                 finally:
                     self._connection = None
-                    self._expect_worker()
+                    self._expect_worker(self._task.lease_s)
         except ConnectionClosed:
             return
         except Malformed as error:
@@ -192,6 +193,8 @@ class WorkerLink:
             offered = (hello.token or "").encode(errors="replace")
             good = not self._token_spent and hmac.compare_digest(offered, self.token.encode())
             self._token_spent = self._token_spent or good
+        if self.result.done() and (self.result.cancelled() or self.result.exception()):
+            raise _Violation(Close.OVER, "the attempt is over")
         if not good:
             raise _Violation(Close.UNAUTHORIZED, "the token is spent or wrong")
         return hello
@@ -292,15 +295,15 @@ class WorkerLink:
                 )
             )
 
-    def _expect_worker(self) -> None:
-        """A lease from now: time to come, or to come back."""
+    def _expect_worker(self, within_s: float) -> None:
+        """Time to come, or to come back."""
 
         def lost() -> None:
             if not self.result.done():
-                self.result.set_exception(WorkerLost(f"no worker for {self._task.lease_s:g} s"))
+                self.result.set_exception(WorkerLost(f"no worker for {within_s:g} s"))
 
         self._expect_no_worker()
-        self._absence = asyncio.get_running_loop().call_later(self._task.lease_s, lost)
+        self._absence = asyncio.get_running_loop().call_later(within_s, lost)
 
     def _expect_no_worker(self) -> None:
         if self._absence is not None:

@@ -42,11 +42,18 @@ def descendants() -> list[int]:
 async def end_descendants(grace_s: float = GRACE_S) -> None:
     """SIGTERM to all of them, SIGKILL to those alive after the grace. Returns when none is left."""
     clock = asyncio.get_running_loop().time
-    _signal(descendants(), signal.SIGTERM)
     deadline = clock() + grace_s
-    while alive := descendants():
+    told: set[int] = set()
+    empty = 0
+    # One look can miss a process whose parent ends while it is taken: two in a row have to find nothing.
+    while empty < 2:
+        alive = descendants()
+        empty = 0 if alive else empty + 1
         if clock() >= deadline:
             _signal(alive, signal.SIGKILL)
+        else:
+            _signal([pid for pid in alive if pid not in told], signal.SIGTERM)
+            told.update(alive)
         await asyncio.sleep(_POLL_S)
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import codecs
-from asyncio.subprocess import DEVNULL, PIPE
+import os
+from asyncio.subprocess import DEVNULL
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import ClassVar, Literal
 
 from remote_claude.runner.agents.base import STOPPED, AgentResult, Emit, Job
@@ -13,6 +16,7 @@ from remote_claude.runner.frames import MAX_TEXT, Output
 
 LINE_S = 0.1
 """How long an unfinished line waits for its end."""
+IDLE_S = 1.0
 
 
 class ShellAgent:
@@ -23,21 +27,35 @@ class ShellAgent:
             return AgentResult(
                 outcome="failed", reason="agent_failed", text="a command cannot hold a NUL character"
             )
-        process = await asyncio.create_subprocess_exec(
-            "/bin/bash", "-c", job.prompt, stdin=DEVNULL, stdout=PIPE, stderr=PIPE, cwd=job.workspace, start_new_session=True
-        )  # fmt: skip
-        assert process.stdout is not None
-        assert process.stderr is not None
-        async with asyncio.TaskGroup() as group:
-            group.create_task(_stream("stdout", process.stdout, emit))
-            group.create_task(_stream("stderr", process.stderr, emit))
+        over = asyncio.Event()
+        async with asyncio.TaskGroup() as group, _pipe() as (out, out_end), _pipe() as (err, err_end):
+            try:
+                process = await asyncio.create_subprocess_exec(
+                    *("/bin/bash", "-c", job.prompt),
+                    stdin=DEVNULL,
+                    stdout=out_end,
+                    stderr=err_end,
+                    cwd=job.workspace,
+                    start_new_session=True,
+                )
+            except OSError as error:
+                return AgentResult(outcome="failed", reason="agent_unavailable", text=f"no shell: {error}")
+            finally:
+                os.close(out_end)
+                os.close(err_end)
+            streams = {
+                group.create_task(_stream("stdout", out, emit, over)),
+                group.create_task(_stream("stderr", err, emit, over)),
+            }
             ended = group.create_task(process.wait())
             stopped = group.create_task(stop.wait())
             await asyncio.wait({ended, stopped}, return_when=asyncio.FIRST_COMPLETED)
             # What it left in the background holds the pipes open, and is over with it.
             await end_descendants()
             code = await ended
+            over.set()
             stopped.cancel()
+            await asyncio.wait(streams)
         if stop.is_set():
             return STOPPED
         if code == 0:
@@ -48,16 +66,35 @@ class ShellAgent:
         )
 
 
-async def _stream(name: Literal["stdout", "stderr"], pipe: asyncio.StreamReader, emit: Emit) -> None:
-    """Whole lines as they come; an unfinished one when it has waited, or has filled a frame."""
+@asynccontextmanager
+async def _pipe() -> AsyncIterator[tuple[asyncio.StreamReader, int]]:
+    """A pipe of our own, its writing end for the child. With asyncio's, some Pythons wait for it to close, too."""
+    reading, writing = os.pipe()
+    reader = asyncio.StreamReader()
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(reading, "rb", 0)
+    )
+    try:
+        yield reader, writing
+    finally:
+        transport.close()
+
+
+async def _stream(
+    name: Literal["stdout", "stderr"], pipe: asyncio.StreamReader, emit: Emit, over: asyncio.Event
+) -> None:
+    """Whole lines as they come; an unfinished one when it has waited, or has filled a frame.
+
+    Ends with the pipe; or when it is over, and whoever still holds the pipe says nothing more.
+    """
     decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
     waiting, ended = "", False
     while not ended:
         try:
-            async with asyncio.timeout(LINE_S if waiting else None):
+            async with asyncio.timeout(LINE_S if waiting else IDLE_S):
                 chunk = await pipe.read(MAX_TEXT)
         except TimeoutError:
-            whole, waiting = waiting, ""
+            whole, waiting, ended = waiting, "", over.is_set()
         else:
             ended = not chunk
             waiting += decoder.decode(chunk, final=ended)

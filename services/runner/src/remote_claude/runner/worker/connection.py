@@ -36,13 +36,16 @@ class RunnerConnection:
     def __init__(self, socket: Path, token: str, scratch: Path) -> None:
         self._socket, self._token, self._scratch = socket, token, scratch
         self._session_key: str | None = None
-        self._renewed = asyncio.get_running_loop().time()
         self._lease_s = START_LEASE_S
+        self._expiry: asyncio.TimerHandle | None = None
         self._result: asyncio.Future[tuple[Result, dict[str, Path]]] = asyncio.Future()
         self.outbox = Outbox()
         self.task: asyncio.Future[tuple[Task, Path | None]] = asyncio.Future()
         """The work, and the bundle of its repository."""
         self.stop = asyncio.Event()
+        self.lease: asyncio.Future[None] = asyncio.Future()
+        """Never done, unless `LeaseLost`."""
+        self._renew()
 
     def finish(self, result: Result, files: dict[str, Path]) -> None:
         """Say what came of it, after the last frame; `run` returns when the runner has it."""
@@ -72,13 +75,6 @@ class RunnerConnection:
                 pass  # the runner is not there, or not yet: the lease bounds how often this is tried
             failures = 0 if talked else failures + 1
             await asyncio.sleep(REDIAL_S[min(failures, len(REDIAL_S) - 1)])
-
-    async def watch_lease(self) -> None:
-        """Never returns. Raises `LeaseLost` when this worker's own clock says so."""
-        clock = asyncio.get_running_loop().time
-        while (left := self._renewed + self._lease_s - clock()) > 0:  # noqa: ASYNC110 - the wait is what time is left
-            await asyncio.sleep(left)
-        raise LeaseLost(f"not renewed for {self._lease_s:g} s")
 
     async def _talk(self, ws: ClientConnection) -> None:
         prepared = self.task.done()
@@ -153,4 +149,12 @@ class RunnerConnection:
         return finished
 
     def _renew(self) -> None:
-        self._renewed = asyncio.get_running_loop().time()
+        """A whole lease from now, by this worker's own monotonic clock."""
+
+        def lost() -> None:
+            if not self.lease.done():
+                self.lease.set_exception(LeaseLost(f"not renewed for {self._lease_s:g} s"))
+
+        if self._expiry is not None:
+            self._expiry.cancel()
+        self._expiry = asyncio.get_running_loop().call_later(self._lease_s, lost)

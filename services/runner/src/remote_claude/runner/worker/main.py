@@ -36,7 +36,9 @@ class Settings:
 
     @classmethod
     def from_environment(cls, env: Mapping[str, str]) -> Settings:
-        """Raises `KeyError` without a token."""
+        """Raises `ValueError` without a token."""
+        if not env.get("RCLAUDE_WORKER_TOKEN"):
+            raise ValueError("RCLAUDE_WORKER_TOKEN is not set: a worker is started by a runner")
         sockets = Path(env.get("RCLAUDE_SOCKETS", "/run/rclaude"))
         return cls(
             token=env["RCLAUDE_WORKER_TOKEN"],
@@ -54,8 +56,8 @@ def main() -> int:
     """The process; its exit code."""
     try:
         settings = Settings.from_environment(os.environ)
-    except KeyError as missing:
-        print(f"worker: {missing} is not set: a worker is started by a runner", file=sys.stderr)
+    except ValueError as error:
+        print(f"worker: {error}", file=sys.stderr)
         return EXIT_USAGE
     for name in [name for name in os.environ if name.startswith(_PRIVATE)]:
         del os.environ[name]
@@ -71,9 +73,8 @@ async def run(settings: Settings) -> int:
         work = asyncio.create_task(_work(connection, settings, Path(scratch)))
         # The line ends well only after the work: with the result in the runner's hands.
         both = asyncio.gather(work, connection.run())
-        lease = asyncio.create_task(connection.watch_lease())
         reaper = asyncio.create_task(reap_orphans())
-        tasks = (both, lease, reaper)
+        tasks = (both, connection.lease, reaper)
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in tasks:

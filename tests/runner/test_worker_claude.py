@@ -1,0 +1,207 @@
+"""The real Claude Code in a real worker, its model calls through the proxy, against a local Messages API."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from messages_api import MODEL, MessagesApi, Turn, messages_api, text, thinking, tool, usage
+from remote_claude.runner import agents, model_prices
+from remote_claude.runner.agents import AgentInfo
+from remote_claude.runner.model_proxy import ModelProxy, Upstream
+from workers import Stored, Worker, task, worker
+
+KEY = "sk-ant-made-up-for-this-test"
+
+
+@asynccontextmanager
+async def claude(
+    prompt: str, stored: Stored, *turns: Turn, bundle: Path | None = None, **more: Any
+) -> AsyncIterator[tuple[Worker, ModelProxy, MessagesApi]]:
+    given = task(prompt, agent="claude", model=MODEL, lease_s=30.0)
+    async with messages_api(*turns, **more) as api:
+        upstream = Upstream.from_environment({"ANTHROPIC_API_KEY": KEY, "ANTHROPIC_BASE_URL": api.base_url})
+        assert upstream
+        async with (
+            worker(given, stored, bundle=bundle) as one,
+            ModelProxy(one.folder / "model.sock", upstream) as proxy,
+        ):
+            yield one, proxy, api
+
+
+def git(*args: str, cwd: Path) -> str:
+    done = subprocess.run(["git", *args], cwd=cwd, check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """A repository with one commit."""
+    folder = tmp_path / "repository"
+    folder.mkdir()
+    git("init", "-q", "-b", "main", cwd=folder)
+    git("config", "user.name", "Ada", cwd=folder)
+    git("config", "user.email", "ada@example.test", cwd=folder)
+    (folder / "add.py").write_text("def add(a, b):\n    return a - b\n")
+    git("add", ".", cwd=folder)
+    git("commit", "-qm", "start", cwd=folder)
+    return folder
+
+
+@pytest.fixture
+def bundle(repository: Path, tmp_path: Path) -> Path:
+    """The repository as it is sent."""
+    path = tmp_path / "source.bundle"
+    git("update-ref", "refs/rclaude/base", "HEAD", cwd=repository)
+    git("update-ref", "refs/rclaude/sent", "HEAD", cwd=repository)
+    git("bundle", "create", "-q", str(path), "refs/rclaude/base", "refs/rclaude/sent", cwd=repository)
+    return path
+
+
+async def test_real_binary_edits_a_file_in_a_real_repository(
+    repository: Path, bundle: Path, tmp_path: Path
+) -> None:
+    stored = Stored()
+    edit = {"old_string": "a - b", "new_string": "a + b"}
+    async with claude(
+        "mend add\nit subtracts",
+        stored,
+        [thinking("It subtracts."), text("I will read it."), tool("Read", file_path="add.py")],
+        [tool("Edit", file_path="add.py", **edit)],
+        [
+            tool(
+                "Bash",
+                command="python3 -c 'import add; print(add.add(20, 22))'; env; tr '\\0' '\\n' < /proc/$PPID/environ",
+                description="Test",
+            )
+        ],
+        [text("It adds now.")],
+        bundle=bundle,
+    ) as (one, proxy, api):
+        for turn in api.turns:
+            for block in turn:
+                if "file_path" in block.get("input", {}):
+                    block["input"]["file_path"] = str(one.folder / "workspace" / "add.py")
+        environment = psutil.Process(one.process.pid).environ()
+        result = await one.result()
+        assert await one.exit_code() == 0
+        measured = proxy.usage()
+        assert result.bundle
+        fetched = tmp_path / "result.bundle"
+        fetched.write_bytes(result.bundle.read_bytes())
+
+    assert (result.outcome, result.reason, result.summary) == ("succeeded", None, "It adds now.")
+
+    # The commit.
+    assert result.sent == git("rev-parse", "HEAD", cwd=repository)
+    git("fetch", "-q", str(fetched), "refs/heads/rclaude/task_1:refs/heads/rclaude/task_1", cwd=repository)
+    assert git("rev-parse", "rclaude/task_1", cwd=repository) == result.commit
+    assert git("show", "rclaude/task_1:add.py", cwd=repository) == "def add(a, b):\n    return a + b"
+    assert git("log", "-1", "--format=%s %an", "rclaude/task_1", cwd=repository) == "mend add Remote Claude"
+
+    # The frames.
+    assert [f["phase"] for f in stored.of("status")] == ["preparing", "running", "committing"]
+    assert [f["text"] for f in stored.of("thinking")] == ["It subtracts."]
+    assert [f["text"] for f in stored.of("text")] == ["I will read it.", "It adds now."]
+    assert [f["name"] for f in stored.of("tool_call")] == ["Read", "Edit", "Bash"]
+    assert stored.of("tool_call")[1]["input"]["new_string"] == "a + b"
+    results = stored.of("tool_result")
+    assert [f["id"] for f in results] == [f["id"] for f in stored.of("tool_call")]
+    assert not any(f["is_error"] for f in results)
+    assert "42" in results[2]["content"]
+
+    # Tokens and cost: the agent's own estimate, and what was measured, agree with what the API said.
+    prices = model_prices.STANDARD[MODEL]
+    turns = [usage(n) for n in range(4)]
+    tokens = {
+        "input": sum(u["input_tokens"] for u in turns),
+        "output": sum(u["output_tokens"] for u in turns),
+        "cache_read": sum(u["cache_read_input_tokens"] for u in turns),
+        "cache_write_5m": sum(u["cache_creation"]["ephemeral_5m_input_tokens"] for u in turns),
+        "cache_write_1h": sum(u["cache_creation"]["ephemeral_1h_input_tokens"] for u in turns),
+    }
+    assert measured.tokens == {MODEL: tokens}
+    assert measured.nano_usd == prices.of(tokens)
+    [estimate] = stored.of("usage")
+    assert estimate["cost_nano_usd"] == measured.nano_usd
+    assert {kind: estimate["tokens"][MODEL][kind] for kind in ("input", "output", "cache_read")} == {
+        kind: tokens[kind] for kind in ("input", "output", "cache_read")
+    }
+
+    # The key.
+    assert {r["headers"]["x-api-key"] for r in api.requests} == {KEY}
+    assert KEY not in json.dumps(stored.frames)
+    assert KEY not in str(environment)
+    assert {r["path"] for r in api.requests} == {"/v1/messages?beta=true"}
+
+
+async def test_failure_that_says_success_has_failed() -> None:
+    stored = Stored()
+    async with claude("hello", stored, statuses=[400] * 20) as (one, proxy, _):
+        result = await one.result()
+        assert proxy.usage().nano_usd == 0
+    assert (result.outcome, result.reason) == ("failed", "agent_failed")
+    assert "400" in result.summary
+
+
+async def test_overloaded_model_is_said_and_tried_again() -> None:
+    stored = Stored()
+    async with claude("hello", stored, [text("Hello.")], statuses=[529]) as (one, _, api):
+        result = await one.result()
+        assert len(api.requests) == 2
+    assert result.outcome == "succeeded"
+    assert "529" in stored.text("stderr")
+
+
+async def test_stop_ends_claude_and_the_command_it_runs() -> None:
+    stored = Stored()
+    turn = [tool("Bash", command="setsid sleep 1239", description="Wait", timeout=600_000)]
+    async with claude("wait", stored, turn) as (one, _, _):
+
+        async def sleeping() -> list[psutil.Process]:
+            while True:
+                children = psutil.Process(one.process.pid).children(recursive=True)
+                if any(child.name() == "sleep" for child in children):
+                    return children
+                await asyncio.sleep(0.05)
+
+        async with asyncio.timeout(60):
+            children = await sleeping()
+        await one.link.stop("cancelled")
+        assert (await one.result()).reason == "stopped"
+        assert await one.exit_code() == 0
+        for child in children:
+            assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
+
+
+async def test_result_of_a_tool_longer_than_a_frame_arrives_in_pieces() -> None:
+    stored = Stored()
+    content = "0123456789abcdef" * 8_000
+    async with claude("write", stored) as (one, _, api):
+        path = str(one.folder / "workspace" / "long.txt")
+        api.turns = [[tool("Write", file_path=path, content=content)], [text("Written.")]]
+        result = await one.result()
+        assert len((one.folder / "workspace" / "long.txt").read_text()) == len(content)
+    assert result.outcome == "succeeded"
+    [call] = stored.of("tool_call")
+    assert call["truncated"]
+    assert call["input"]["file_path"] == path
+    assert call["input"]["content"].startswith("0123456789abcdef")
+
+
+def test_agents_say_how_to_set_a_key() -> None:
+    without = {info.name: info for info in agents.available({})}
+    assert not without["claude"].available
+    assert "ANTHROPIC_API_KEY" in without["claude"].reason
+    assert without["shell"].available
+    for name in ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN"):
+        assert AgentInfo("claude", available=True) in agents.available({name: KEY})
+    assert [info.name for info in agents.available({})] == list(agents.NAMES)
