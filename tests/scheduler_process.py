@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
+from weakref import WeakKeyDictionary
 
 from remote_claude.contracts import Event
 from remote_claude.contracts.leases import HeldAttempt, LeaseAnswer, LeaseRequest
@@ -23,7 +24,9 @@ from remote_claude.scheduler.settings import SchedulerSettings
 from remote_claude.scheduler.snapshots import NoSnapshots, Snapshots
 from scheduling import finished, joined, started, stream_of
 
-PATIENCE = 20.0
+PATIENCE = 60.0
+
+_schedulers: WeakKeyDictionary[EventLog, list[Scheduler]] = WeakKeyDictionary()
 
 
 def now() -> datetime:
@@ -75,6 +78,12 @@ def ended_once(seen: list[SchedulerEvent], terminal: Any) -> bool:
     return set(words.values()) <= {1} and all(isinstance(last[task], terminal) for task in words)
 
 
+async def ask(log: EventLog, request: LeaseRequest) -> LeaseAnswer | None:
+    """What a request on the leases' subject comes to: all schedulers hear it, the leader answers."""
+    answers = [await scheduler.renew(request) for scheduler in list(_schedulers.get(log, []))]
+    return next((answer for answer in answers if answer is not None), None)
+
+
 @dataclass
 class Process:
     """One scheduler process: its own tail, its own memory."""
@@ -89,9 +98,11 @@ class Process:
         async with Tail(self.log) as tail:
             scheduler = Scheduler(self.log, tail, now, self.settings, self.election, self.snapshots)
             task = asyncio.create_task(scheduler.run())
+            _schedulers.setdefault(self.log, []).append(scheduler)
             try:
                 yield scheduler
             finally:
+                _schedulers[self.log].remove(scheduler)
                 task.cancel()
                 with suppress(asyncio.CancelledError):
                     await task
@@ -107,7 +118,8 @@ class SimulatedRunner:
     slots: int = 4
     outcome: str | None = "succeeded"
     """None: attempts never end."""
-    renew: Callable[[LeaseRequest], Any] | None = None
+    keeps: bool = True
+    """Whether it says what it holds."""
     held: set[tuple[str, str, int]] = field(default_factory=set)
     revoked: list[HeldAttempt] = field(default_factory=list)
     most: int = 0
@@ -138,9 +150,10 @@ class SimulatedRunner:
             await say(self.log, finished(self.outcome, **of))
 
     async def _keep(self) -> None:
-        while self.renew is not None:
-            held = tuple(HeldAttempt(org=org, task=task, attempt=n) for org, task, n in self.held)
-            answer: LeaseAnswer | None = await self.renew(LeaseRequest(runner=self.id, attempts=held))
+        while True:
+            keeps = self.held if self.keeps else ()
+            held = tuple(HeldAttempt(org=org, task=task, attempt=n) for org, task, n in keeps)
+            answer = await ask(self.log, LeaseRequest(runner=self.id, attempts=held))
             if answer is not None:
                 self.revoked += answer.revoked
                 self.held -= {(h.org, h.task, h.attempt) for h in answer.revoked}

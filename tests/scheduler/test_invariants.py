@@ -20,6 +20,7 @@ from remote_claude.eventsourcing.events import RecordedEvent
 from remote_claude.scheduler.domain.evolve import evolve
 from remote_claude.scheduler.domain.state import State
 from remote_claude.scheduler.domain.tasks import Assigned, Running
+from remote_claude.scheduler.snapshots import SNAPSHOT, Snapshot
 from scheduling import NOW, World, cancelled, declined, drained, finished, joined, on_plan, started, submitted
 
 ORGS = ("org_a", "org_b")
@@ -109,7 +110,7 @@ plays = st.lists(causes, max_size=80).map(played)
 
 
 @random(plays)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_a_task_ends_once_and_nothing_is_decided_about_it_afterwards(world: World) -> None:
     ended: set[str] = set()
     for recorded in world.history:
@@ -120,7 +121,7 @@ def test_a_task_ends_once_and_nothing_is_decided_about_it_afterwards(world: Worl
 
 
 @random(plays)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_quota_is_not_exceeded_at_any_prefix(world: World) -> None:
     used: Counter[str] = Counter()
     began: set[str] = set()
@@ -141,7 +142,7 @@ def test_quota_is_not_exceeded_at_any_prefix(world: World) -> None:
 
 
 @random(plays)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_attempt_numbers_rise(world: World) -> None:
     last: Counter[str] = Counter()
     for recorded in world.history:
@@ -156,7 +157,7 @@ def test_attempt_numbers_rise(world: World) -> None:
 
 
 @random(plays)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_slots_and_concurrency_are_never_oversubscribed(world: World) -> None:
     state = State()
     for recorded in world.history:
@@ -168,7 +169,7 @@ def test_slots_and_concurrency_are_never_oversubscribed(world: World) -> None:
 
 
 @random(plays)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_indexes_say_what_the_tasks_say(world: World) -> None:
     state = State()
     for recorded in world.history:
@@ -191,6 +192,22 @@ def test_a_replay_gives_the_live_state(world: World) -> None:
     for recorded in world.history:
         evolve(replayed, again(recorded))
     assert replayed == world.state
+
+
+@random(plays, st.integers(0, 200))
+@settings(max_examples=200, deadline=None)
+def test_a_snapshot_and_what_came_after_it_give_the_live_state(world: World, n: int) -> None:
+    state = State()
+    for recorded in world.history[:n]:
+        evolve(state, recorded)
+    restored = SNAPSHOT.validate_json(SNAPSHOT.dump_json(Snapshot.of(state))).state()
+    assert restored == state
+    assert [list(o.due) for o in restored.organisations.values()] == [
+        list(o.due) for o in state.organisations.values()
+    ]
+    for recorded in world.history[n:]:
+        evolve(restored, recorded)
+    assert restored == world.state
 
 
 @random(plays)

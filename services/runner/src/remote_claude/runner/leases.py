@@ -20,11 +20,13 @@ async def keep_leases(runtime: Runtime, executor: Executor, lease_s: float) -> N
     """Renew until cancelled. What holds is counted from when the request was sent, on this machine's monotonic clock."""
     loop = asyncio.get_running_loop()
     interval = lease_s / RENEWALS_PER_LEASE
-    while not executor.joined:  # one that renews is given work, and joining gives up what came before
-        await asyncio.sleep(interval)
     renewed_at = loop.time()
     while True:
         sent_at = loop.time()
+        if not executor.joined:  # one that renews is given work, and joining gives up what came before
+            renewed_at = sent_at
+            await asyncio.sleep(interval)
+            continue
         request = LeaseRequest(runner=executor.runner, attempts=executor.held)
         try:
             reply = await runtime.nats.request(SUBJECT, request.model_dump_json().encode(), timeout=interval)

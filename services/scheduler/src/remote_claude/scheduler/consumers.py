@@ -19,7 +19,7 @@ from remote_claude.contracts import UndecodableEvent
 from remote_claude.contracts.leases import SUBJECT, HeldAttempt, LeaseAnswer, LeaseRequest
 from remote_claude.contracts.runner import AssignmentDeclined, RunnerJoined
 from remote_claude.eventsourcing.events import Clock, RecordedEvent, parse_timestamp
-from remote_claude.eventsourcing.log import ConcurrencyConflict, EventLog
+from remote_claude.eventsourcing.log import ConcurrencyConflict, EventLog, LogUnavailable
 from remote_claude.eventsourcing.tail import Tail
 from remote_claude.scheduler.domain.evolve import evolve, pass_over
 from remote_claude.scheduler.domain.leases import Leases
@@ -82,14 +82,17 @@ class Scheduler:
             await self._save()
 
     async def renew(self, request: LeaseRequest) -> LeaseAnswer | None:
-        """Answer a runner; None while this process does not lead."""
+        """Answer a runner; None while this process does not lead, or can't know what the log says."""
         self._leases.renew(request, monotonic())
         leader = self.leader
         if leader is None:
             return None
         answer = self._answer(request)
         if not answer.known or answer.revoked:  # it may have read further in the log than is folded here
-            await self.reached(await self._log.last_position())
+            try:
+                await self.reached(await self._log.last_position())
+            except LogUnavailable:
+                return None
             if self.leader is not leader:
                 return None
             answer = self._answer(request)
