@@ -1,13 +1,15 @@
 """A scheduler process over a log: in memory, and over a real broker."""
 
+import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
 
 import nats
 import pytest
 
-from remote_claude.contracts import REGISTRY
+from remote_claude.contracts import REGISTRY, Event, UnknownVersion
 from remote_claude.contracts.leases import HeldAttempt, LeaseRequest
+from remote_claude.contracts.registry import Registry
 from remote_claude.contracts.scheduler import (
     RunnerLost,
     TaskAdmitted,
@@ -24,9 +26,12 @@ from remote_claude.eventsourcing.log import EventLog
 from remote_claude.eventsourcing.memory import InMemoryEventLog
 from remote_claude.eventsourcing.streams import ensure_streams
 from remote_claude.eventsourcing.tail import Tail
+from remote_claude.scheduler.consumers import Scheduler
 from remote_claude.scheduler.domain.evolve import evolve
 from remote_claude.scheduler.domain.state import State
+from remote_claude.scheduler.leadership import Uncontested
 from remote_claude.scheduler.settings import SchedulerSettings
+from remote_claude.scheduler.snapshots import NoSnapshots
 from scheduler_process import (
     Process,
     SimulatedRunner,
@@ -35,6 +40,7 @@ from scheduler_process import (
     ended_once,
     happened,
     history,
+    now,
     say,
     say_at_once,
 )
@@ -266,3 +272,40 @@ async def test_decisions_are_not_made_before_the_log_is_read_to_its_end(log: Eve
         assert scheduler.leader is not None
     assert [type(event).__name__ for event in decided] == ["TaskCancelled"]
     assert await decisions(log) == decided
+
+
+async def test_an_event_that_can_not_be_read_holds_up_nobody() -> None:
+    log = InMemoryEventLog(Damaged())
+    await say(log, on_plan())
+    await say(log, submitted(agent="damaged"))
+    async with Process(log).running() as scheduler, Tail(log) as tail:
+        await say(log, submitted("task_2"))
+        decided = await happened(tail, log, count(TaskAdmitted, 1))
+        assert scheduler.unreadable == 1
+    assert [event.task for event in decided] == ["task_2"]
+
+
+async def test_an_event_of_a_newer_version_stops_the_scheduler() -> None:
+    log = InMemoryEventLog(Newer())
+    await say(log, on_plan())
+    async with Tail(log) as tail:
+        scheduler = Scheduler(log, tail, now, SchedulerSettings(), Uncontested(), NoSnapshots())
+        with pytest.raises(ExceptionGroup) as stopped:
+            await asyncio.wait_for(scheduler.run(), 20)
+    assert stopped.group_contains(UnknownVersion)
+    assert scheduler.ready() == "the scheduler does not read the log"
+
+
+class Damaged(Registry):
+    """A log on which one event has been damaged."""
+
+    def decode(self, type: str, version: int, data: bytes) -> Event:
+        return super().decode(type, version, data.replace(b'"agent":"damaged"', b'"agent":3'))
+
+
+class Newer(Registry):
+    """A log that a newer release has written to."""
+
+    def encode(self, event: Event) -> tuple[str, int, bytes]:
+        name, _, data = super().encode(event)
+        return name, 99, data

@@ -155,7 +155,7 @@ class Scheduler:
                 evolve(self.state, recorded)
             except UndecodableEvent as error:
                 log.error(
-                    "an event can't be read, and is passed over", event=repr(recorded), detail=str(error)
+                    "an event can't be read, and is passed over", recorded=repr(recorded), detail=str(error)
                 )
                 self.unreadable += 1
                 pass_over(self.state, recorded)
