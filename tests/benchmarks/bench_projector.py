@@ -1,4 +1,4 @@
-"""Events per second through a whole projector with an upsert view, against raw COPY of the same rows.
+"""Events per second through a whole projector with an upsert view, against raw COPY, row by row.
 
     python tests/benchmarks/bench_projector.py [EVENTS]
 

@@ -20,7 +20,10 @@ class Codec(Protocol):
         """Return (wire name, version, canonical JSON)."""
 
     def decode(self, type: str, version: int, data: bytes) -> Any:
-        """Return the event in its newest version; raise `UnknownEvent` or `UndecodableEvent`."""
+        """Return the event in its newest version.
+
+        Raises an exception with the `code` `unknown_event`, `unknown_event_version` or `undecodable_event`.
+        """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
