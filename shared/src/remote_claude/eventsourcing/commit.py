@@ -99,7 +99,8 @@ class Committer:
         while self.waiting >= self._capacity or self._bytes >= WAITING_BYTES:
             self._room.clear()
             try:
-                await asyncio.wait_for(self._room.wait(), deadline - loop.time())
+                async with asyncio.timeout_at(deadline):
+                    await self._room.wait()
             except TimeoutError:
                 raise self._unavailable("the queue of appends stayed full") from None
         if self._closed:
