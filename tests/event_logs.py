@@ -2,9 +2,9 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 from urllib.parse import urlsplit
@@ -80,6 +80,7 @@ class Place:
     broker: Broker
     stream: str
     prefix: str
+    codec: JsonCodec = field(default_factory=JsonCodec)
 
     def subject(self, aggregate: str, producer: str = "gateway") -> str:
         return f"{self.prefix}.{producer}.org_1.task.{aggregate}"
@@ -90,7 +91,7 @@ class Place:
         client = await connect(self.broker, url)
         try:
             async with JetStreamEventLog(
-                client, JsonCodec(), stream=self.stream, prefix=self.prefix, **options
+                client, self.codec, stream=self.stream, prefix=self.prefix, **options
             ) as log:
                 yield log
         finally:
@@ -110,13 +111,21 @@ async def new_place(broker: Broker, *, replicas: int = 1) -> Place:
 
 
 class Proxy:
-    """A TCP proxy in front of a broker. `deaf` swallows what the broker answers; `cut` breaks the connections."""
+    """A TCP proxy in front of a broker.
+
+    `deaf` swallows what the broker says. `passes`: so many more bytes of the client's get through, the rest is
+    `swallowed`.
+    `cut` breaks the connections; new ones are whole again.
+    """
 
     def __init__(self, broker: Broker) -> None:
         target = urlsplit(broker.url)
         self._target = target.hostname or "", target.port or 4222
         self._writers: set[asyncio.StreamWriter] = set()
+        self._serving: set[asyncio.Task[Any]] = set()
         self.deaf = False
+        self.passes: int | None = None
+        self.swallowed = 0
 
     async def __aenter__(self) -> "Proxy":
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
@@ -126,24 +135,47 @@ class Proxy:
     async def __aexit__(self, *_: object) -> None:
         self._server.close()
         self.cut()
+        if self._serving:
+            await asyncio.wait(self._serving)
 
     def cut(self) -> None:
+        self.deaf, self.passes = False, None
         for writer in self._writers:
             writer.transport.abort()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
         with suppress(OSError):
             upstream, to_broker = await asyncio.open_connection(*self._target)
             self._writers |= {writer, to_broker}
-            await asyncio.gather(self._pump(reader, to_broker), self._pump(upstream, writer, answers=True))
+            await asyncio.gather(self._up(reader, to_broker), self._down(upstream, writer))
             self._writers -= {writer, to_broker}
 
-    async def _pump(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, answers: bool = False
-    ) -> None:
+    async def _up(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError):
             while data := await reader.read(65536):
-                if not (answers and self.deaf):
+                if self.passes is not None:
+                    self.swallowed += max(0, len(data) - self.passes)
+                    data = data[: self.passes]
+                    self.passes -= len(data)
+                writer.write(data)
+                await writer.drain()
+        writer.close()
+
+    async def _down(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while data := await reader.read(65536):
+                if not self.deaf:
                     writer.write(data)
                     await writer.drain()
         writer.close()
+
+
+async def until(fact: Callable[[], bool | Awaitable[bool]], timeout: float = 20.0) -> None:
+    """Wait for a fact."""
+    async with asyncio.timeout(timeout):
+        while not (answer if isinstance(answer := fact(), bool) else await answer):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)

@@ -32,7 +32,6 @@ from remote_claude.eventsourcing.wire import ReplyHandler, Wire, publish_frame
 SINGLES = 16
 """From here on a batch is quicker than guarded publishes side by side."""
 
-WAITING_APPENDS = 10_000
 WAITING_BYTES = 64 * 1024 * 1024
 
 
@@ -54,6 +53,7 @@ class Append:
     deadline: float
     done: asyncio.Future[int]
     alone: bool = False
+    reason: str = "it was waiting for its turn"
     size: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -69,16 +69,18 @@ class Committer:
         reader: DirectReader,
         stats: LogStats,
         *,
-        bound: float = 30.0,
-        attempt_timeout: float = 5.0,
+        bound: float,
+        attempt_timeout: float,
+        capacity: int,
     ) -> None:
         self._wire = wire
         self._reader = reader
         self._stats = stats
         self._bound = bound
         self._attempt_timeout = attempt_timeout
+        self._capacity = capacity
         self._waiting: dict[str, deque[Append]] = {}
-        self._appends = 0
+        self.waiting = 0
         self._bytes = 0
         self._room = asyncio.Event()
         self._arrived = asyncio.Event()
@@ -94,10 +96,11 @@ class Committer:
         """Commit with the next group; the position of the last message, or the errors that `EventLog` names."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._bound
-        while self._appends >= WAITING_APPENDS or self._bytes >= WAITING_BYTES:
+        while self.waiting >= self._capacity or self._bytes >= WAITING_BYTES:
             self._room.clear()
             try:
-                await asyncio.wait_for(self._room.wait(), deadline - loop.time())
+                async with asyncio.timeout_at(deadline):
+                    await self._room.wait()
             except TimeoutError:
                 raise self._unavailable("the queue of appends stayed full") from None
         if self._closed:
@@ -118,7 +121,7 @@ class Committer:
     def _enqueue(self, append: Append, *, first: bool = False) -> None:
         queue = self._waiting.setdefault(append.stream, deque())
         (queue.appendleft if first else queue.append)(append)
-        self._appends += 1
+        self.waiting += 1
         self._bytes += append.size
         self._arrived.set()
 
@@ -140,7 +143,11 @@ class Committer:
 
     async def _next(self) -> list[Append]:
         """The next group, or none when closing and nothing is left."""
-        while not (group := self._take()) and not self._closed:
+        while not (group := self._take()):
+            if self.waiting:  # those at the head have expired; look at the next
+                continue
+            if self._closed:
+                break
             self._arrived.clear()
             await self._arrived.wait()
         return group
@@ -156,7 +163,7 @@ class Committer:
             if append.done.done() or append.deadline <= now:
                 self._dequeue(stream, queue)
                 if not append.done.done():
-                    append.done.set_exception(self._unavailable("it was waiting for its turn"))
+                    append.done.set_exception(self._unavailable(append.reason))
                 continue
             if group and (
                 append.alone
@@ -176,7 +183,7 @@ class Committer:
         del self._waiting[stream]
         if queue:  # behind the other streams
             self._waiting[stream] = queue
-        self._appends -= 1
+        self.waiting -= 1
         self._bytes -= append.size
         self._room.set()
 
@@ -186,7 +193,7 @@ class Committer:
             raise LogUnavailable("the connection to the broker has been closed")
         answers = await (self._publish_each(group) if self._few(group) else self._publish_batch(group))
         moved: list[tuple[Append, int]] = []
-        undecided: list[tuple[Append, str]] = []
+        undecided: list[Append] = []
         for append, answer in zip(group, answers, strict=True):
             match answer:
                 case Landed(position):
@@ -194,11 +201,11 @@ class Committer:
                 case Moved(actual):
                     moved.append((append, actual))
                 case Undecided(reason, apart):
-                    append.alone = append.alone or apart
-                    undecided.append((append, reason))
+                    append.alone, append.reason = append.alone or apart, reason
+                    undecided.append(append)
                 case Refused(reason) if len(group) > 1:  # perhaps because of one of them only
-                    append.alone = True
-                    undecided.append((append, reason))
+                    append.alone, append.reason = True, reason
+                    undecided.append(append)
                 case Refused(reason):
                     self._fail(
                         append, AppendRefused(f"the broker refuses an append to {append.stream}: {reason}")
@@ -264,7 +271,7 @@ class Committer:
             read_answer(*replies[n]) if n in replies else Undecided("no answer") for n in range(len(requests))
         ]
 
-    async def _look(self, moved: list[tuple[Append, int]]) -> list[tuple[Append, str]]:
+    async def _look(self, moved: list[tuple[Append, int]]) -> list[Append]:
         """See which streams have moved, and by whom. Returns the appends that are still to be decided."""
         try:
             lasts = await self._reader.lasts(
@@ -274,13 +281,15 @@ class Committer:
             for append, _ in moved:
                 last = lasts.get(append.stream, Last(0, ""))
                 if last.position == append.expected:
-                    undecided.append((append, "another append of the same batch conflicts"))
+                    undecided.append(append)  # another append of the batch was the reason
                 elif last.position > append.expected and last.event_id == append.ids[-1]:
                     self._settle(append, last.position, before=True)
                 else:
                     await self._conflict_or_landed(append, last.position)
         except LogUnavailable as error:
-            return [(append, str(error)) for append, _ in moved if not append.done.done()]
+            undecided = [append for append, _ in moved if not append.done.done()]
+            for append in undecided:
+                append.reason = str(error)
         return undecided
 
     async def _conflict_or_landed(self, append: Append, actual: int) -> None:
@@ -306,11 +315,11 @@ class Committer:
         if not append.done.done():
             append.done.set_exception(error)
 
-    def _again(self, undecided: list[tuple[Append, str]]) -> None:
+    def _again(self, undecided: list[Append]) -> None:
         now = asyncio.get_running_loop().time()
-        for append, reason in reversed(undecided):
+        for append in undecided:
             if append.deadline <= now:
-                self._fail(append, self._unavailable(reason))
+                self._fail(append, self._unavailable(append.reason))
             elif not append.done.done():
                 self._stats.retries += 1
                 self._enqueue(append, first=True)

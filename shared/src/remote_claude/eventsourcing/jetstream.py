@@ -23,7 +23,8 @@ class JetStreamEventLog:
 
     `client` is connected, reconnects for ever (`max_reconnect_attempts=-1`) and is closed by whoever made it,
     after this log. `name` begins the names of its consumers. `leader_reads`: with several replicas a decision
-    asks the leader how far its stream goes. `bound` is in seconds how long an append is tried.
+    asks the leader how far its stream goes. `bound` is in seconds how long an append is tried,
+    `capacity` how many may wait before `append` itself does.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class JetStreamEventLog:
         bound: float = 30.0,
         attempt_timeout: float = 5.0,
         heartbeat: float = 2.0,
+        capacity: int = 10_000,
     ) -> None:
         self.stats = LogStats()
         self._codec = codec
@@ -47,7 +49,7 @@ class JetStreamEventLog:
         wire = Wire.over(client)
         self._direct = DirectReader(wire, stream, codec, timeout=attempt_timeout)
         self._committer = Committer(
-            wire, self._direct, self.stats, bound=bound, attempt_timeout=attempt_timeout
+            wire, self._direct, self.stats, bound=bound, attempt_timeout=attempt_timeout, capacity=capacity
         )
         self._reader = Reader(
             wire,
@@ -71,6 +73,11 @@ class JetStreamEventLog:
     async def close(self) -> None:
         """Finish the appends that are waiting, and take no more."""
         await self._committer.close()
+
+    @property
+    def waiting(self) -> int:
+        """How many appends wait for the next group."""
+        return self._committer.waiting
 
     async def append(self, stream: str, events: Sequence[NewEvent], *, expected_position: int) -> int:
         producer = stream.split(".", 2)[1] if "." in stream else ""

@@ -85,7 +85,8 @@ class InMemoryEventLog:
             batch = self._events[position : position + BATCH]
             if not batch:
                 try:
-                    await asyncio.wait_for(appended.wait(), self._heartbeat)
+                    async with asyncio.timeout(self._heartbeat):
+                        await appended.wait()
                     continue
                 except TimeoutError:
                     pass  # the sign of life

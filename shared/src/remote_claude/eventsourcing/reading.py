@@ -197,7 +197,8 @@ class Consumer:
             if left <= 0:
                 raise ConsumerLost(f"silent for {3 * self._heartbeat} s")
             try:
-                await asyncio.wait_for(self._arrived.wait(), min(left, 0.25))
+                async with asyncio.timeout(min(left, 0.25)):  # wait_for may swallow a cancellation
+                    await self._arrived.wait()
             except TimeoutError:
                 continue
         return True

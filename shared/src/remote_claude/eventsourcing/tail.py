@@ -75,11 +75,19 @@ class Tail:
     async def close(self) -> None:
         """End, and with it everything that subscribes or waits."""
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait((self._task,))
+            while not self._task.done():  # nats-py may swallow a cancellation
+                self._task.cancel()
+                await asyncio.wait((self._task,), timeout=1)
 
     async def subscribe(self, *, after: int) -> AsyncGenerator[list[RecordedEvent], None]:
-        """Batches of events in order, from any position on; ends only by an error, or by `close`."""
+        """Batches of events in order, from any position on; ends only by an error, or by `close`.
+
+        Raises `PositionAhead` when the log doesn't go as far as `after`.
+        """
+        if after > self.position:  # ahead of this tail, or of the log itself? reading tells
+            async with aclosing(self._log.read(after=after, until=after)) as nothing:
+                async for _ in nothing:
+                    pass
         position = after
         index: int | None = None
         while not self._over():
@@ -114,7 +122,8 @@ class Tail:
         waiter = (position, next(self._numbers), asyncio.get_running_loop().create_future())
         insort(self._waiters, waiter)
         try:
-            await asyncio.wait_for(waiter[2], timeout)
+            async with asyncio.timeout(timeout):
+                await waiter[2]
         except TimeoutError:
             return False
         finally:

@@ -1,0 +1,99 @@
+"""What goes over the wire is what any NATS client and any CloudEvents reader understands."""
+
+import nats
+from hypothesis import given
+from hypothesis import strategies as st
+from nats.aio.client import Client
+
+from event_logs import JsonCodec, connect, everything, happened, new_place
+from remote_claude.eventsourcing.cloudevents import decode_event, encode_headers
+from remote_claude.eventsourcing.events import NewEvent
+from remote_claude.eventsourcing.jetstream import JetStreamEventLog
+from remote_claude.eventsourcing.wire import Wire, parse_headers, status
+from servers import Broker
+
+texts = st.text() | st.from_regex(r"[a-z0-9_:/%+\"\r\n -]*", fullmatch=True)
+maybe = st.none() | texts
+
+
+@given(
+    event_id=texts.filter(bool),
+    subject=maybe,
+    correlation_id=maybe,
+    causation_id=maybe,
+    cause=st.none() | st.integers(min_value=0, max_value=2**64),
+    traceparent=maybe,
+)
+def test_every_envelope_survives_its_headers(**envelope: str | int | None) -> None:
+    new = NewEvent(event=None, occurred_at="2026-01-02T03:04:05.000006Z", **envelope)  # type: ignore[arg-type]
+    block = b"NATS/1.0\r\n" + encode_headers(new, "gateway", "Happened", 3) + b"\r\n"
+    assert block.isascii()
+    event = decode_event(1, "ev.gateway.o.task.t", block, b"{}", JsonCodec())
+    for name, value in envelope.items():
+        assert getattr(event, name) == value
+    assert (event.type, event.version, event.occurred_at) == ("Happened", 3, new.occurred_at)
+    assert Client._parse_header_lines(block[10:]) == parse_headers(block)
+
+
+def test_headers_of_other_writers_are_understood() -> None:
+    block = b"NATS/1.0 100 Idle Heartbeat\r\nA:1\r\nB:  2 \r\nC\r\n\r\n"
+    assert parse_headers(block) == {"A": "1", "B": "2", "C": ""}
+    assert status(block) == 100
+    assert status(b"NATS/1.0\r\nA: 1\r\n\r\n") == status(b"") == 0
+
+
+async def test_an_event_is_a_cloudevent_for_any_client(nats_server: Broker) -> None:
+    place = await new_place(nats_server)
+    new = happened(
+        "it", subject="task_1", correlation_id="c", causation_id="d", cause=7, traceparent="00-a-b-01"
+    )
+    async with place.log() as log:
+        await log.append(place.subject("a"), [new], expected_position=0)
+    client = await nats.connect(**nats_server.options)
+    message = await client.jetstream().get_msg(place.stream, 1, direct=True)
+    assert message.subject == place.subject("a")
+    assert message.data == b'{"what": "it"}'
+    assert message.headers is not None
+    assert {name: value for name, value in message.headers.items() if not name.startswith("Nats-")} == {
+        "ce-specversion": "1.0",
+        "ce-id": new.event_id,
+        "ce-source": "gateway",
+        "ce-type": "Happened",
+        "ce-time": new.occurred_at,
+        "ce-dataschema": "remote-claude:Happened:1",
+        "ce-subject": "task_1",
+        "ce-correlationid": "c",
+        "ce-causationid": "d",
+        "ce-cause": "7",
+        "traceparent": "00-a-b-01",
+    }
+    await client.close()
+
+
+async def test_a_message_that_is_no_event_is_read_without_a_type(nats_server: Broker) -> None:
+    place = await new_place(nats_server)
+    client = await connect(nats_server)
+    await client.request(place.subject("a"), b"?", timeout=10)
+    async with place.log() as log:
+        assert await log.append(place.subject("a"), [happened()], expected_position=1) == 2
+        assert [event.type for event in await everything(log)] == ["", "Happened"]
+    await client.close()
+
+
+async def test_others_use_the_connection_as_before(nats_server: Broker) -> None:
+    place = await new_place(nats_server)
+    client = await connect(nats_server)
+    logs = [
+        JetStreamEventLog(client, place.codec, stream=place.stream, prefix=place.prefix) for _ in range(2)
+    ]
+    assert Wire.over(client) is Wire.over(client)
+    for n, log in enumerate(logs):
+        await log.append(place.subject(f"t{n}"), [happened()], expected_position=0)
+    subscription = await client.subscribe("ordinary")
+    await client.publish("ordinary", b"yes", headers={"a": "b"})
+    message = await subscription.next_msg(timeout=10)
+    assert (message.data, message.headers) == (b"yes", {"a": "b"})
+    assert (await client.jetstream().stream_info(place.stream)).state.messages == 2
+    for log in logs:
+        await log.close()
+    await client.close()

@@ -1,0 +1,111 @@
+"""Three brokers on this machine that keep their streams together."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import nats
+import nats.errors
+
+from remote_claude.runtime.embedded.nats import find_nats, greeting
+from remote_claude.runtime.embedded.process import Child
+from servers import Broker, OwnServer
+
+SIZE = 3
+
+
+class Cluster:
+    """`nodes` by the names that the brokers give themselves; `broker` stands for all of them together."""
+
+    def __init__(self, nodes: dict[str, OwnServer], urls: list[str]) -> None:
+        self.nodes = nodes
+        self.broker = ClusterBroker(next(iter(nodes.values())), urls)
+
+    async def elected(self) -> None:
+        """Wait until the three have found each other and answer."""
+        client = await nats.connect(**self.broker.options)
+        async with asyncio.timeout(60):
+            while True:
+                with suppress(nats.errors.Error):
+                    await client.jetstream(timeout=0.5).account_info()
+                    break
+        await client.close()
+
+
+class ClusterBroker(Broker):
+    def __init__(self, server: OwnServer, urls: list[str]) -> None:
+        super().__init__(server, urls[0], None)
+        self._urls = urls
+
+    @property
+    def options(self) -> dict[str, object]:
+        return {"servers": self._urls}
+
+
+@contextmanager
+def running_cluster() -> Iterator[Cluster]:
+    with TemporaryDirectory(prefix="rclaude-test-") as folder, ExitStack() as stack:
+        ports = _free_ports(2 * SIZE)
+        clients, routes = ports[:SIZE], ports[SIZE:]
+        names = [f"n{n}" for n in range(SIZE)]
+        nodes = {
+            name: OwnServer(_node(Path(folder), name, port, route, routes), _greets(port), Path(folder))
+            for name, port, route in zip(names, clients, routes, strict=True)
+        }
+        for node in nodes.values():
+            stack.callback(node.kill)
+        yield Cluster(nodes, [f"nats://127.0.0.1:{port}" for port in clients])
+
+
+def _node(folder: Path, name: str, port: int, route: int, routes: list[int]) -> Child:
+    config = folder / f"{name}.conf"
+    config.write_text(
+        json.dumps(
+            {
+                "server_name": name,
+                "host": "127.0.0.1",
+                "port": port,
+                "jetstream": {"store_dir": str(folder / name), "sync_interval": "always"},
+                "cluster": {
+                    "name": "test",
+                    "listen": f"127.0.0.1:{route}",
+                    "routes": [f"nats://127.0.0.1:{other}" for other in routes],
+                },
+            }
+        )
+    )
+
+    async def ready() -> None: ...
+
+    return Child(
+        name=name,
+        argv=[str(find_nats()), "--config", str(config)],
+        env={"PATH": os.defpath},
+        ready=ready,
+        stop_signal=signal.SIGTERM,
+        death_signal=signal.SIGKILL,
+    )
+
+
+def _greets(port: int) -> Callable[[], bool]:
+    def greets() -> bool:
+        try:
+            return greeting("127.0.0.1", port).get("jetstream") is True
+        except (OSError, ValueError):
+            return False
+
+    return greets
+
+
+def _free_ports(n: int) -> list[int]:
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(n)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
