@@ -152,6 +152,15 @@ async def test_failure_that_says_success_has_failed() -> None:
     assert "400" in result.summary
 
 
+async def test_refused_key_is_said_and_not_tried_for_minutes() -> None:
+    stored = Stored()
+    async with claude("hello", stored, key=("x-api-key", "sk-ant-another")) as (one, _, api):
+        result = await one.result()
+        assert len(api.requests) <= 4
+    assert (result.outcome, result.reason) == ("failed", "model_key_refused")
+    assert "ANTHROPIC_API_KEY" in result.summary
+
+
 async def test_overloaded_model_is_said_and_tried_again() -> None:
     stored = Stored()
     async with claude("hello", stored, [text("Hello.")], statuses=[529]) as (one, _, api):

@@ -117,7 +117,7 @@ class WorkerLink:
         self._server = await unix_serve(
             self._serve,
             unix_sockets.prepare(self._socket),
-            create_connection=_Bounded,
+            create_connection=_bounded(),
             compression=None,
             ping_interval=None,  # `lease` and `alive` say who is there
             max_size=protocol.MAX_MESSAGE,
@@ -310,10 +310,19 @@ class WorkerLink:
             self._absence.cancel()
 
 
-class _Bounded(ServerConnection):
-    """Refuses to be one connection too many, before it costs anything."""
+def _bounded() -> type[ServerConnection]:
+    """Connections that refuse to be one too many: what is inside must not use up this process's descriptors."""
+    alive: set[ServerConnection] = set()
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)
-        if len(self.server.handler_tasks) > MAX_CONNECTIONS:
-            self.transport.abort()
+    class Bounded(ServerConnection):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            super().connection_made(transport)
+            alive.add(self)
+            if len(alive) > MAX_CONNECTIONS:
+                self.transport.abort()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            alive.discard(self)
+            super().connection_lost(exc)
+
+    return Bounded

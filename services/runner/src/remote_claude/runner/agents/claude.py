@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing
 from decimal import Decimal
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from claude_agent_sdk import (
     AssistantMessage,
@@ -35,6 +36,11 @@ from remote_claude.runner.agents.processes import end_descendants
 from remote_claude.runner.frames import Frame, Output, Text, Thinking, ToolCall, ToolResult, Usage
 
 PLACEHOLDER_KEY = "sk-ant-placeholder-the-proxy-has-the-key"
+KEY_REFUSED = AgentResult(
+    outcome="failed",
+    reason="model_key_refused",
+    text="the model refused the key that the services were started with: check ANTHROPIC_API_KEY, then start them again",
+)
 _MAX_SDK_MESSAGE = 64 * 1024 * 1024  # a tool's result is one line of its output
 
 
@@ -73,11 +79,19 @@ async def _converse(job: Job, base_url: str, emit: Emit) -> AgentResult:
     )
     result: ResultMessage | None = None
     try:
-        async for message in query(prompt=job.prompt, options=options):
-            async for frame in _frames(message):
-                await emit(frame)
-            if isinstance(message, ResultMessage):
-                result = message
+        async with aclosing(
+            cast(AsyncGenerator[Any, None], query(prompt=job.prompt, options=options))
+        ) as said:
+            async for message in said:
+                async for frame in _frames(message):
+                    await emit(frame)
+                match message:
+                    case ResultMessage():
+                        result = message
+                    case SystemMessage(
+                        subtype="api_retry", data={"error_status": 401, "attempt": attempt}
+                    ) if attempt > 1:
+                        return KEY_REFUSED  # else it goes on trying for minutes, with the same key
     except ProcessError as error:
         # It also ends with an error after it has said in its result what was wrong: then that is the better word.
         if result is None:
