@@ -11,21 +11,20 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
-from functools import cache
+from dataclasses import dataclass
+from functools import cache, lru_cache
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
 from remote_claude.runner.providers.base import LaunchSpec, SandboxUnavailable
+from remote_claude.runner.providers.layout import SYSTEM, Layout, Stage
 
 AGENT_ID = 1000
 HOME = Path("/home/agent")
 WORKSPACE = Path("/workspace")
 SOCKETS = Path("/run/rclaude")
-_STAGED = Path("/tmp")  # noqa: S108  (in a mount namespace of its own)
 _OLDEST = (0, 8)  # the first with --disable-userns
-_SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 _OF_ETC = (  # of the host's /etc: what programs need to start and to check certificates
     *("alternatives", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "mime.types", "services", "protocols"),
     *("ssl/certs", "ssl/openssl.cnf", "pki/ca-trust/extracted", "pki/tls/certs", "terminfo"),
@@ -83,25 +82,12 @@ def advice(error: str) -> str:
     return f"no sandbox can be built here ({error.strip()}). {'; '.join(ways)}"
 
 
-def reached(bwrap: Path, reach: Callable[[Path], Path]) -> Path:
-    """The program where it can be reached, with the libraries that the wheel has two folders above it."""
-    above = bwrap.parents[2] if bwrap.parent.name == "_bin" else bwrap.parent
-    return reach(above) / bwrap.relative_to(above)
-
-
 @cache
 def python_folders() -> tuple[Path, ...]:
     """Where the Python that we run on, its environment and the source folders of this product are."""
     folders = {Path(sys.prefix), Path(sys.base_prefix)}
     folders |= {Path(part).parent for part in import_module("remote_claude").__path__}
     return tuple(folders | {folder.resolve() for folder in folders})
-
-
-def write_etc(folder: Path) -> None:
-    """The made-up part of `/etc`, for all sandboxes of a provider."""
-    folder.mkdir(mode=0o755, parents=True, exist_ok=True)
-    for name, text in _MADE_ETC.items():
-        (folder / name).write_text(text)
 
 
 def environment(spec: LaunchSpec) -> dict[str, str]:
@@ -121,80 +107,32 @@ def environment(spec: LaunchSpec) -> dict[str, str]:
     }
 
 
-class Stage:
-    """As root: a mount namespace, made before root is given up, where the sandbox's user can reach the sources.
+@dataclass(frozen=True, slots=True)
+class View:
+    """What all sandboxes of a kind see, ready to be completed with what is one launch's own."""
 
-    A Python below `/root`, or the home of somebody else, is closed to that user. `fstab` binds each source below
-    an empty skeleton on disk, and at last the skeleton over `/tmp`; the host sees none of it.
-    """
-
-    def __init__(self, skeleton: Path) -> None:
-        self._skeleton = skeleton
-        self._lines: list[str] = []
-        skeleton.mkdir(mode=0o755)
-        skeleton.chmod(0o755)
-
-    def reach(self, source: Path) -> Path:
-        """Where the sandbox's user finds this source."""
-        if any(source.is_relative_to(open_to_all) for open_to_all in (*_SYSTEM, "/etc")):
-            return source
-        place = self._skeleton / str(len(self._lines))
-        place.mkdir(mode=0o755) if source.is_dir() else place.touch(mode=0o644)
-        self._lines.append(f"{_escaped(source)} {_escaped(place)} none rbind 0 0")
-        return _STAGED / place.name
-
-    def fstab(self) -> bytes:
-        last = f"{_escaped(self._skeleton)} {_STAGED} none rbind 0 0"
-        return "".join(f"{line}\n" for line in (*self._lines, last)).encode()
+    program: Path
+    arguments: tuple[str, ...]
+    stage: Stage | None
 
 
-def _escaped(path: Path) -> str:
-    return "".join(f"\\{ord(c):03o}" if c in " \t\n\\#" else c for c in str(path))
-
-
-class _Layout:
-    """Mounts in order, each with its parent folders made and open (bubblewrap's own are 0700 as root)."""
-
-    def __init__(self, reach: Callable[[Path], Path]) -> None:
-        self.args: list[str] = []
-        self._reach = reach
-        self._there = {Path("/")}
-        self._bound: set[Path] = set()
-
-    def bind(self, source: Path, place: Path | None = None) -> None:
-        """Read-only, at the same place unless told another."""
-        place = place or source
-        if not any(folder in self._bound for folder in (place, *place.parents)):
-            self._parents(place)
-            self.args += ["--ro-bind", str(self._reach(source)), str(place)]
-            self._bound.add(place)
-
-    def link(self, target: str, place: Path) -> None:
-        self.args += ["--symlink", target, str(place)]
-        self._there.add(place)
-
-    def own(self, place: Path, size: int, mode: str = "0755") -> None:
-        """A folder of the sandbox's own, in memory: it holds `size` bytes and no more."""
-        self._parents(place)
-        self.args += ["--size", str(size), "--perms", mode, "--tmpfs", str(place)]
-        self._there.add(place)
-
-    def _parents(self, place: Path) -> None:
-        for parent in reversed(place.parents):
-            if parent not in self._there and not any(at in self._bound for at in (parent, *parent.parents)):
-                self.args += ["--dir", str(parent)]
-                self._there.add(parent)
-
-
-def _layout(spec: LaunchSpec, etc: Path, reach: Callable[[Path], Path]) -> list[str]:
-    """Everything that is to be seen inside. Own folders come first: a source may be meant to lie below one."""
-    layout, mib = _Layout(reach), spec.limits.disk_mib << 20
+@lru_cache(maxsize=64)
+def view(bwrap: Path, home: Path, *, readable: tuple[Path, ...], disk_mib: int, staged: bool) -> View:
+    """Own folders come first: a source may be meant to lie below one, such as an environment in `/tmp`."""
+    etc = home / ".etc"
+    etc.mkdir(parents=True, exist_ok=True)
+    etc.chmod(0o755)
+    for name, text in _MADE_ETC.items():
+        (etc / name).write_text(text)
+        (etc / name).chmod(0o644)
+    stage = Stage(home / ".stage") if staged else None
+    layout, size = Layout(stage), disk_mib << 20
     layout.args += ["--proc", "/proc", "--dev", "/dev"]
-    layout.own(Path("/dev/shm"), mib // 8)  # noqa: S108
-    layout.own(Path("/tmp"), mib // 8, "1777")  # noqa: S108
-    layout.own(HOME, mib // 4)
-    layout.own(WORKSPACE, mib // 2)
-    for place in map(Path, _SYSTEM):
+    layout.own(Path("/dev/shm"), size // 8)  # noqa: S108
+    layout.own(Path("/tmp"), size // 8, "1777")  # noqa: S108
+    layout.own(HOME, size // 4)
+    layout.own(WORKSPACE, size // 2)
+    for place in map(Path, SYSTEM):
         if place.is_symlink():
             layout.link(os.readlink(place), place)
         elif place.exists():
@@ -202,22 +140,34 @@ def _layout(spec: LaunchSpec, etc: Path, reach: Callable[[Path], Path]) -> list[
     for place in (Path("/etc") / name for name in _OF_ETC):
         if place.exists():
             layout.bind(place)
-    made = reach(etc)
+    made = stage.reach(etc) if stage else etc
     for name in _MADE_ETC:
         layout.args += ["--ro-bind", str(made / name), f"/etc/{name}"]
-    for place in sorted({*spec.readable, *python_folders()}):
+    for place in sorted({*readable, *python_folders()}):
         layout.bind(place)
+    layout.folder(SOCKETS)
+    above = (
+        bwrap.parents[2] if bwrap.parent.name == "_bin" else bwrap.parent
+    )  # the wheel's libraries are up there
+    program = (stage.reach(above) if stage else above) / bwrap.relative_to(above)
+    return View(program, tuple(layout.args), stage)
+
+
+def complete(
+    view: View, spec: LaunchSpec, *, status_fd: int, gate_fd: int | None, seccomp_fd: int | None
+) -> tuple[bytes, bytes | None]:
+    """For `--args`, so that `/proc/1/cmdline` shows nothing of it; and the `fstab` to mount before, as root."""
+    stage = view.stage.copy() if view.stage else None
+    parts = [*_WALLS, *view.arguments]
     for name, path in spec.sockets.items():
-        layout.bind(path, SOCKETS / f"{name}.sock")
-    return [*layout.args, "--remount-ro", "/dev", "--remount-ro", "/", "--chdir", str(WORKSPACE)]
-
-
-def arguments(
-    spec: LaunchSpec, *, etc: Path, reach: Callable[[Path], Path], status_fd: int, seccomp_fd: int | None
-) -> bytes:
-    """For `--args`, so that `/proc/1/cmdline` shows nothing of it. `reach` says where a source can be reached."""
-    seccomp = ["--seccomp", str(seccomp_fd)] if seccomp_fd is not None else []
-    variables = [part for item in environment(spec).items() for part in ("--setenv", *item)]
-    status = ["--json-status-fd", str(status_fd)]
-    parts = [*_WALLS, *_layout(spec, etc, reach), *status, *seccomp, *variables]
-    return "".join(f"{part}\0" for part in parts).encode()
+        source = stage.reach(path.absolute()) if stage else path.absolute()
+        parts += ["--ro-bind", str(source), f"{SOCKETS}/{name}.sock"]
+    parts += ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", str(WORKSPACE)]
+    parts += ["--json-status-fd", str(status_fd)]
+    if gate_fd is not None:
+        parts += ["--block-fd", str(gate_fd)]
+    if seccomp_fd is not None:
+        parts += ["--seccomp", str(seccomp_fd)]
+    for variable in environment(spec).items():
+        parts += ["--setenv", *variable]
+    return "".join(f"{part}\0" for part in parts).encode(), stage.fstab() if stage else None

@@ -12,17 +12,15 @@ import stat
 import sys
 import time
 import zlib
-from asyncio.subprocess import DEVNULL, Process
 from collections import OrderedDict
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
+from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar, Literal
 
 import structlog
 
-from remote_claude.runner.providers import bubblewrap, processes, seccomp
+from remote_claude.runner.providers import bubblewrap, processes, starting
 from remote_claude.runner.providers.base import (
     Capabilities,
     Exit,
@@ -37,31 +35,14 @@ from remote_claude.runner.providers.base import (
     SandboxUnknown,
 )
 from remote_claude.runner.providers.cgroups import Cgroup, Hierarchy, this_machine
-from remote_claude.runner.providers.sandbox import Sandbox
+from remote_claude.runner.providers.sandbox import Sandbox, Started
+from remote_claude.runner.providers.starting import Command
 
 log = structlog.get_logger(__name__)
 
 Isolation = Literal["bubblewrap", "none"]
-Command = list[str]
 
 _REMEMBERED = 1000
-# Into the groups first, then the command. When the host's memory runs out a sandbox goes before the host.
-_JOIN = """echo 500 > /proc/self/oom_score_adj
-while [ "$1" != -- ]; do echo 0 > "$1" || exit 125; shift; done
-shift; [ -z "$1" ] || mount --all --fstab "$1" || exit 125
-shift; exec "$@" """
-
-
-@dataclass(slots=True)
-class _Plan:
-    """How to start a command: after `before` comes the way into the control groups and the mounts of `fstab`."""
-
-    command: Command
-    before: Command = field(default_factory=list)
-    fstab: str = ""
-    folder: Path = Path("/")
-    environment: dict[str, str] = field(default_factory=dict)
-    inherited: list[int] = field(default_factory=list)
 
 
 class HomeBusy(ProviderError):
@@ -88,6 +69,7 @@ class LocalProvider:
         self._key = f"{zlib.crc32(str(self._home).encode()):08x}"
         self._live: dict[str, Sandbox] = {}
         self._ended: OrderedDict[str, Sandbox] = OrderedDict()
+        self._uids: set[int] = set()
         self._bwrap: Path | None = None
         self._lock: int | None = None
 
@@ -189,7 +171,7 @@ class LocalProvider:
         name = sandbox.spec.name
         try:
             self._prepare(sandbox)
-            sandbox.outcome = await sandbox.follow(*await self._spawn(sandbox))
+            sandbox.outcome = await sandbox.follow(await self._start(sandbox))
         except ProviderError as error:
             sandbox.outcome = error
         except OSError as error:
@@ -229,95 +211,31 @@ class LocalProvider:
             processes=spec.limits.processes,
         )
 
-    async def _spawn(self, sandbox: Sandbox) -> tuple[Process, int, int]:
-        """Start it; with the read ends of its status and of its output."""
-        limits = sandbox.spec.limits
-        with ExitStack() as ours, ExitStack() as theirs:
-            status, status_write = _pipe(ours, theirs)
-            output, output_write = _pipe(ours, theirs)
-            plan = self._walled(sandbox, status_write, theirs) if self._walls else self._bare(sandbox)
-            if sandbox.uid is not None:
-                os.fchown(output_write, sandbox.uid, -1)  # it may be opened anew, as /dev/stderr
-            process = await asyncio.create_subprocess_exec(
-                *(*plan.before, "/bin/sh", "-c", _JOIN, "sh", *sandbox.cgroup.doors, "--", plan.fstab),
-                *(_which("prlimit"), "--core=0", f"--fsize={limits.disk_mib << 20}"),
-                *(*self._process_limit(limits), "--", *plan.command),
-                stdin=DEVNULL,
-                stdout=output_write,
-                stderr=output_write,
-                cwd=plan.folder,
-                env={processes.MARK: sandbox.mark, **plan.environment},
-                pass_fds=plan.inherited,
-                start_new_session=True,
-            )
-            ours.pop_all()
-            return process, status, output
-
-    def _walled(self, sandbox: Sandbox, status_fd: int, theirs: ExitStack) -> _Plan:
-        """The command in bubblewrap; as root by a user of its own, in reach of what it needs."""
+    async def _start(self, sandbox: Sandbox) -> Started:
         spec, folder = sandbox.spec, self._home / sandbox.spec.name
-        tool, drop = self._tool(), self._drop_privilege(sandbox)
-        stage = bubblewrap.Stage(folder / "stage") if drop else None
-        reach = stage.reach if stage else _itself
-        seccomp_fd = _memory(theirs, bpf) if (bpf := seccomp.program()) else None
-        arguments = bubblewrap.arguments(
-            spec, etc=self._home / ".etc", reach=reach, status_fd=status_fd, seccomp_fd=seccomp_fd
-        )
-        args_fd = _memory(theirs, arguments)
-        bwrap = bubblewrap.reached(tool, reach)
-        plan = _Plan(
-            command=[*drop, str(bwrap), "--args", str(args_fd), "--", *spec.argv],
-            inherited=[fd for fd in (status_fd, seccomp_fd, args_fd) if fd is not None],
-        )
-        if stage:
-            (folder / "fstab").write_bytes(stage.fstab())
-            plan.before, plan.fstab = [_which("unshare"), "--mount", "--"], str(folder / "fstab")
-        return plan
-
-    def _bare(self, sandbox: Sandbox) -> _Plan:
-        """The command with no wall around it, in folders of its own."""
-        spec, folder = sandbox.spec, self._home / sandbox.spec.name
-        for part in ("workspace", "home", "tmp", "run"):
-            (folder / part).mkdir(exist_ok=True)
-        for name, path in spec.sockets.items():
-            (folder / "run" / f"{name}.sock").symlink_to(path.absolute())
-        own = {
-            "PATH": os.environ.get("PATH", os.defpath),
-            "HOME": str(folder / "home"),
-            "TMPDIR": str(folder / "tmp"),
-            "LANG": "C.UTF-8",
-            "TZ": "UTC",
-            "RCLAUDE_SOCKETS": str(folder / "run"),
-        }
-        command = [_which("setpriv"), "--pdeathsig", "KILL", "--", *spec.argv]
-        return _Plan(command=command, folder=folder / "workspace", environment={**own, **spec.env})
-
-    def _tool(self) -> Path:
+        if not self._walls:
+            return await starting.bare(sandbox, folder)
+        drop = self._drop_privilege(sandbox)
         if self._bwrap is None:
-            bubblewrap.write_etc(self._home / ".etc")
             self._bwrap = bubblewrap.find()
-        return self._bwrap
+        view = bubblewrap.view(
+            self._bwrap, self._home, readable=spec.readable, disk_mib=spec.limits.disk_mib, staged=bool(drop)
+        )
+        return await starting.walled(sandbox, folder, view, drop)
 
     def _drop_privilege(self, sandbox: Sandbox) -> Command:
         """As root: to a user of the sandbox's own, who may connect to its sockets. Else nothing to drop."""
         if not processes.can_change_user():
             return []
-        in_use = {other.uid for other in self._live.values() if other.uid is not None}
-        sandbox.uid = processes.free_user(in_use, start=int(self._key, 16))
+        in_use = {other.uid for other in self._live.values()}
+        known = next((uid for uid in self._uids if uid not in in_use), None)
+        sandbox.uid = known or processes.free_user(self._uids, start=int(self._key, 16))
+        self._uids.add(sandbox.uid)
         for path in sandbox.spec.sockets.values():
             os.chown(path, -1, processes.GROUP_ID)
             path.chmod(stat.S_IMODE(path.stat().st_mode) | 0o060)
         ids = (f"--reuid={sandbox.uid}", f"--regid={processes.GROUP_ID}")
-        return [_which("setpriv"), *ids, "--clear-groups", "--no-new-privs", "--"]
-
-    def _process_limit(self, limits: Limits) -> Command:
-        """The kernel counts all that a user runs: tight for a user of the sandbox's own, else on top of the rest."""
-        if self._walls and processes.can_change_user():
-            return [f"--nproc={limits.processes}"]
-        if os.geteuid() == 0 or any("pids" in place.controllers for place in self._groups):
-            return []
-        granted = sum(sandbox.spec.limits.processes for sandbox in self._live.values())
-        return [f"--nproc={processes.threads_of(os.geteuid()) + granted}"]
+        return [starting.which("setpriv"), *ids, "--clear-groups", "--no-new-privs", "--"]
 
     async def _reap(self, folder: Path) -> None:
         with suppress(
@@ -331,34 +249,6 @@ class LocalProvider:
         await processes.end_marked(f"{self._key}/{folder.name}")
         _remove(folder)
         log.info("cleared away what an earlier runner left", sandbox=folder.name)
-
-
-def _which(tool: str) -> str:
-    if (path := shutil.which(tool)) is None:
-        raise SandboxUnavailable(f"{tool} is missing: install util-linux")
-    return path
-
-
-def _pipe(reader: ExitStack, writer: ExitStack) -> tuple[int, int]:
-    """A pipe whose ends close with these."""
-    read, write = os.pipe()
-    reader.callback(os.close, read)
-    writer.callback(os.close, write)
-    return read, write
-
-
-def _memory(stack: ExitStack, content: bytes) -> int:
-    """A file in memory, to hand over by its descriptor."""
-    fd = os.memfd_create("rclaude")
-    stack.callback(os.close, fd)
-    with os.fdopen(os.dup(fd), "wb") as file:
-        file.write(content)
-    os.lseek(fd, 0, os.SEEK_SET)
-    return fd
-
-
-def _itself(path: Path) -> Path:
-    return path
 
 
 def _remove(folder: Path) -> None:

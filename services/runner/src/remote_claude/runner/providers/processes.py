@@ -6,7 +6,8 @@ import asyncio
 import os
 import pwd
 import signal
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 
 MARK = "RCLAUDE_SANDBOX"
@@ -27,7 +28,10 @@ def can_change_user() -> bool:
 
 def free_user(in_use: Collection[int], start: int) -> int:
     """A user id that no account and no process has; the search begins at a place of one's own."""
-    running = {path.stat().st_uid for path in _all() if path.exists()}
+    running = set()
+    for pid in _all():
+        with suppress(FileNotFoundError, ProcessLookupError):  # ended since
+            running.add(os.stat(f"/proc/{pid}").st_uid)
     for step in range(len(_USER_IDS)):
         uid = _USER_IDS[(start + step) % len(_USER_IDS)]
         if uid not in in_use and uid not in running and not _has_account(uid):
@@ -38,12 +42,10 @@ def free_user(in_use: Collection[int], start: int) -> int:
 def threads_of(uid: int) -> int:
     """How many tasks count against `RLIMIT_NPROC` of this user now."""
     count = 0
-    for path in _all():
-        try:
-            if path.stat().st_uid == uid:
-                count += int(_fields(path)[17])
-        except (FileNotFoundError, ProcessLookupError):
-            continue
+    for pid in _all():
+        with suppress(FileNotFoundError, ProcessLookupError):
+            if os.stat(f"/proc/{pid}").st_uid == uid:
+                count += int(_fields(pid)[17])
     return count
 
 
@@ -51,13 +53,12 @@ def kill_marked(mark: str) -> int:
     """SIGKILL to every process that has this mark in its environment; how many there were."""
     wanted = f"{MARK}={mark}".encode()
     count = 0
-    for path in _all():
-        try:
-            if wanted in (path / "environ").read_bytes().split(b"\0") and _fields(path)[0] != "Z":
-                os.kill(int(path.name), signal.SIGKILL)
+    for pid in _all():
+        with suppress(FileNotFoundError, ProcessLookupError, PermissionError):
+            environment = Path(f"/proc/{pid}/environ").read_bytes()
+            if wanted in environment.split(b"\0") and _fields(pid)[0] != "Z":
+                os.kill(pid, signal.SIGKILL)
                 count += 1
-        except (FileNotFoundError, ProcessLookupError, PermissionError):
-            continue
     return count
 
 
@@ -85,13 +86,13 @@ def _resolve(ended: asyncio.Future[None]) -> None:
         ended.set_result(None)
 
 
-def _all() -> Iterator[Path]:
-    return (path for path in Path("/proc").iterdir() if path.name.isdigit())
+def _all() -> list[int]:
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
 
 
-def _fields(process: Path) -> list[str]:
+def _fields(pid: int) -> list[str]:
     """Of `/proc/<pid>/stat`, from the third (the state) on."""
-    return (process / "stat").read_text().rpartition(")")[2].split()
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
 
 
 def _has_account(uid: int) -> bool:

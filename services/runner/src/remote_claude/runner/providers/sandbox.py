@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import resource
 import signal
 import time
 from asyncio.subprocess import Process
@@ -22,11 +23,21 @@ from remote_claude.runner.providers.base import (
     SandboxFailed,
 )
 from remote_claude.runner.providers.cgroups import Cgroup
-from remote_claude.runner.providers.processes import end_marked, gone
+from remote_claude.runner.providers.processes import end_marked, gone, threads_of
 
 _OUTPUT_KEPT = 8 * 1024
 _OUTPUT_CHUNK = 64 * 1024
 _OUTPUT_PAUSE_S = 0.02  # at most about 3 MiB a second of output are read and thrown away
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The outermost process, the read ends of its status and output, and the gate that it may wait at."""
+
+    process: Process
+    status: int
+    output: int
+    gate: int | None
 
 
 @dataclass(slots=True)
@@ -65,19 +76,22 @@ class Sandbox:
         wall_ms = int((time.monotonic() - self.begun) * 1000)
         return Measured(wall_ms, self.cgroup.cpu_ms(), self.cgroup.memory_peak_mib())
 
-    async def follow(self, process: Process, status_fd: int, output_fd: int) -> Exit:
+    async def follow(self, begun: Started) -> Exit:
         """Announce that it has started, and tell how it ended. Raises `SandboxFailed` if it never began."""
-        self.process = process
+        self.process = process = begun.process
         loop, said = asyncio.get_running_loop(), bytearray()
         left = self.begun + self.spec.limits.duration_s - time.monotonic()
         deadline = loop.call_later(max(left, 0), self.kill, "deadline")
-        async with _reading(status_fd) as status, _reading(output_fd) as output:
+        async with _reading(begun.status) as status, _reading(begun.output) as output:
             drain = asyncio.create_task(_keep_end(output, said))
             try:
                 reported = _documents(await status.readline()) if self.walls else {"child-pid": process.pid}
                 if pid := reported.get("child-pid"):
                     with suppress(ProcessLookupError):
                         self.pidfd = os.pidfd_open(pid)
+                        if begun.gate is not None:
+                            self._set_limits(pid)
+                            os.write(begun.gate, b"1")
                     self.started.set_result(Instance(self.spec.name, pid, self.begun))
                 if self.why_killed:  # when there was less to kill
                     self.kill(self.why_killed)
@@ -88,6 +102,8 @@ class Sandbox:
             finally:
                 deadline.cancel()
                 drain.cancel()
+                if begun.gate is not None:
+                    os.close(begun.gate)
         code = reported.get("exit-code", code if code >= 0 else 128 - code)
         text = said.decode(errors="replace")
         if self.why_killed == "deadline":
@@ -99,6 +115,19 @@ class Sandbox:
         if self.walls and "exit-code" not in reported:
             raise SandboxFailed(f"the sandbox {self.spec.name} could not be built: {text.strip()}")
         return Exit(code, "exited", text)
+
+    def _set_limits(self, pid: int) -> None:
+        """On the first process, as it waits at the gate, since all inside inherit them.
+
+        From Linux 5.14 on the processes of a user namespace count apart; before, all of a user's count together.
+        """
+        limits, (major, minor) = self.spec.limits, os.uname().release.split(".")[:2]
+        most = limits.processes
+        if (int(major), int(minor)) < (5, 14):
+            most += threads_of(os.getuid())
+        resource.prlimit(pid, resource.RLIMIT_NPROC, (most, most))
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (limits.disk_mib << 20, limits.disk_mib << 20))
+        resource.prlimit(pid, resource.RLIMIT_CORE, (0, 0))
 
     async def clear(self) -> None:
         """Wait for the last process, measure a last time, and take the control groups away."""
@@ -121,7 +150,8 @@ class Sandbox:
             return
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(group, signal.SIGKILL)
-        await end_marked(self.mark)
+        if not self.cgroup.paths:
+            await end_marked(self.mark)
 
 
 def _documents(lines: bytes) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import platform
 import socket
 import struct
 from dataclasses import dataclass
+from functools import cache
 
 _REFUSED = {  # name: (x86-64, aarch64); None where the architecture never had it
     "acct": (163, 89),
@@ -110,6 +111,7 @@ class _Program:
         )
 
 
+@cache
 def program(machine: str | None = None) -> bytes | None:
     """The filter for this machine's architecture; `None` where we have no table for it."""
     arch = _ARCHITECTURES.get(machine or platform.machine())
