@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import pwd
+import resource
 import signal
 from collections.abc import Collection
 from contextlib import suppress
@@ -37,6 +38,12 @@ def free_user(in_use: Collection[int], start: int) -> int:
         if uid not in in_use and uid not in running and not _has_account(uid):
             return uid
     raise OSError(f"all user ids from {_USER_IDS.start} to {_USER_IDS.stop - 1} are taken")
+
+
+def at_most(limit: int, wanted: int) -> int:
+    """What a resource limit can be set to: nobody raises it above the hard limit that we have ourselves."""
+    hard = resource.getrlimit(limit)[1]
+    return wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
 
 
 def threads_of(uid: int) -> int:

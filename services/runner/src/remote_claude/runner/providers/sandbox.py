@@ -23,7 +23,7 @@ from remote_claude.runner.providers.base import (
     SandboxFailed,
 )
 from remote_claude.runner.providers.cgroups import Cgroup
-from remote_claude.runner.providers.processes import end_marked, gone, threads_of
+from remote_claude.runner.providers.processes import at_most, end_marked, gone, threads_of
 
 _OUTPUT_KEPT = 8 * 1024
 _OUTPUT_CHUNK = 64 * 1024
@@ -125,9 +125,14 @@ class Sandbox:
         most = limits.processes
         if (int(major), int(minor)) < (5, 14):
             most += threads_of(os.getuid())
-        resource.prlimit(pid, resource.RLIMIT_NPROC, (most, most))
-        resource.prlimit(pid, resource.RLIMIT_FSIZE, (limits.disk_mib << 20, limits.disk_mib << 20))
-        resource.prlimit(pid, resource.RLIMIT_CORE, (0, 0))
+        wanted = {
+            resource.RLIMIT_NPROC: most,
+            resource.RLIMIT_FSIZE: limits.disk_mib << 20,
+            resource.RLIMIT_CORE: 0,
+        }
+        for limit, value in wanted.items():
+            value = at_most(limit, value)
+            resource.prlimit(pid, limit, (value, value))
 
     async def clear(self) -> None:
         """Wait for the last process, measure a last time, and take the control groups away."""

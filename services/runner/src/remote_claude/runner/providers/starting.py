@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import shutil
 from asyncio.subprocess import DEVNULL
 from collections.abc import Mapping, Sequence
@@ -89,9 +90,12 @@ async def bare(sandbox: Sandbox, folder: Path) -> Started:
         return Started(process, status, output, None)
 
 
-def _limited(limits: Limits, processes: int | None) -> Command:
-    most = [f"--nproc={processes}"] if processes is not None else []
-    return [which("prlimit"), "--core=0", f"--fsize={limits.disk_mib << 20}", *most, "--"]
+def _limited(limits: Limits, most: int | None) -> Command:
+    size = processes.at_most(resource.RLIMIT_FSIZE, limits.disk_mib << 20)
+    command = [which("prlimit"), "--core=0", f"--fsize={size}"]
+    if most is not None:
+        command.append(f"--nproc={processes.at_most(resource.RLIMIT_NPROC, most)}")
+    return [*command, "--"]
 
 
 async def _spawn(
