@@ -24,6 +24,7 @@ from remote_claude.runner.providers import (
 )
 from sandboxes import control_groups, has_begun, listener, outcome, processes_with, spec, told, until
 
+ISOLATIONS: tuple[Isolation, ...] = ("bubblewrap", "none")
 SCENARIOS = Path(__file__).parents[1] / "sandbox_scenarios.py"
 
 
@@ -182,6 +183,22 @@ async def test_launching_under_a_name_in_use_is_refused_until_it_has_ended(provi
     assert refusal.value.code == "sandbox_exists"
     await provider.terminate("task-1")
     assert (await outcome(provider, spec("exit 5"))).code == 5
+
+
+@pytest.mark.parametrize("groups", [None, ()], ids=["control groups", "no control groups"])
+async def test_a_launch_that_is_given_up_leaves_nothing(groups: tuple[()] | None, tmp_path: Path) -> None:
+    for isolation in ISOLATIONS:
+        local = LocalProvider(tmp_path, isolation, groups=groups)
+        for turns in range(0, 60, 3):
+            unique = uuid.uuid4().hex
+            launch = asyncio.create_task(local.launch(spec(f": {unique}; sleep 1000", unique)))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            launch.cancel()
+            await asyncio.wait({launch})
+            await local.terminate(unique)
+            assert left_over(tmp_path, unique) == []
+        await local.close()
 
 
 async def test_an_unknown_name_is_said_so(provider: LocalProvider) -> None:

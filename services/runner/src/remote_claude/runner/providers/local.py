@@ -238,9 +238,7 @@ class LocalProvider:
         return [starting.which("setpriv"), *ids, "--clear-groups", "--no-new-privs", "--"]
 
     async def _reap(self, folder: Path) -> None:
-        with suppress(
-            FileNotFoundError, ValueError
-        ):  # ended before its record was written: it had begun nothing
+        with suppress(FileNotFoundError, ValueError):  # nothing had begun before its record was written
             record = json.loads((folder / "record.json").read_text())
             await Cgroup.found(record["cgroups"]).remove()
             for path in map(Path, record["sockets"]):

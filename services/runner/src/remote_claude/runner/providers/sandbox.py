@@ -149,9 +149,8 @@ class Sandbox:
     async def _end_stragglers(self, group: int) -> None:
         """The command has ended; what it left in the background must not stay."""
         self.cgroup.kill()
-        if self.walls:
-            if self.pidfd is not None:
-                await gone(self.pidfd)
+        if self.walls and self.pidfd is not None:
+            await gone(self.pidfd)
             return
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(group, signal.SIGKILL)
