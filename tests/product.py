@@ -93,7 +93,38 @@ class Product:
         return self.ok("status", "--json").json
 
     def task(self, id: str) -> Any:
-        return self.ok("show", id, "--json").json
+        """The task as the API shows it, however long the services take to come back."""
+        return self.api(f"/v1/tasks/{id}").json()
+
+    def output(self, id: str) -> str:
+        """What the agent has written so far."""
+        page = self.api(f"/v1/tasks/{id}/output", limit=200).json()
+        return "".join(frame.get("text", "") for frame in page["frames"])
+
+    def api(self, path: str, **query: Any) -> httpx2.Response:
+        """An answer of the API; services that are away are waited for."""
+        found: list[httpx2.Response] = []
+
+        def answered() -> bool:
+            try:
+                with self.client() as client:
+                    found.append(client.get(path, params=query))
+            except (httpx2.TransportError, FileNotFoundError):
+                return False
+            return found[-1].status_code != httpx2.codes.SERVICE_UNAVAILABLE
+
+        until(answered, f"an answer to {path}", 60, pause=0.1)
+        assert found[-1].status_code == httpx2.codes.OK, found[-1].text
+        return found[-1]
+
+    def pids(self) -> dict[str, Any]:
+        """The processes of the stack, as `status` shows them."""
+        pids: dict[str, Any] = dict(self.stack_file()["pids"])
+        runner = self.api("/v1/status").json()["services"]["runner"]
+        return {**pids, "workers": runner["workers"]}
+
+    def stack_file(self) -> Any:
+        return json.loads((self.home / "run" / "stack.json").read_text())
 
     def submit(self, prompt: str, *args: str) -> str:
         """Hand over a task for `shell` without a repository; its id."""
@@ -102,14 +133,14 @@ class Product:
 
     def ended(self, id: str, timeout: float = 90) -> Any:
         """The task, once it is over."""
-        until(lambda: self.task(id)["state"] in TERMINAL, f"the end of {id}", timeout)
+        until(lambda: self.task(id)["state"] in TERMINAL, f"the end of {id}", timeout, pause=0.1)
         return self.task(id)
 
     def client(self) -> httpx2.Client:
         """The HTTP API, as the owner."""
-        status = self.status()
-        key = Path(status["api_key"]).read_text().strip()
-        return httpx2.Client(base_url=status["url"], headers={"Authorization": f"Bearer {key}"}, timeout=30)
+        stack = self.stack_file()
+        key = Path(stack["api_key"]).read_text().strip()
+        return httpx2.Client(base_url=stack["url"], headers={"Authorization": f"Bearer {key}"}, timeout=30)
 
     def events(self, *args: str) -> list[Any]:
         """`rclaude-admin log read --json`."""
@@ -125,7 +156,7 @@ class Product:
 
     def kill(self, role: str) -> None:
         """`kill -9` one process of the stack, or every worker."""
-        pids = self.status()["pids"][role]
+        pids = self.pids()[role]
         for pid in pids if isinstance(pids, list) else [pids]:
             os.kill(pid, signal.SIGKILL)
 

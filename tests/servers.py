@@ -31,12 +31,12 @@ from remote_claude.runtime.embedded.process import Child, spawn
 NATS_USER = "tester"  # may do everything
 
 
-def until(fact: Callable[[], bool], what: str, timeout: float = 30.0) -> None:
+def until(fact: Callable[[], bool], what: str, timeout: float = 30.0, *, pause: float = 0.005) -> None:
     """Wait for a fact; fail after `timeout` seconds, naming it."""
     deadline = time.monotonic() + timeout
     while not fact():
         assert time.monotonic() < deadline, f"not within {timeout} s: {what}"
-        time.sleep(0.005)
+        time.sleep(pause)
 
 
 class Server(Protocol):

@@ -21,8 +21,8 @@ def stack() -> Iterator[Product]:
 
 def running(stack: Product) -> str:
     """A task that has begun and takes a few seconds more."""
-    task = stack.submit("echo begun; sleep 4; echo finished")
-    until(lambda: "begun" in stack.run("logs", task).out, "the first line of output", 60)
+    task = stack.submit("echo begun; sleep 12; echo finished")
+    until(lambda: "begun" in stack.output(task), "the first line of output", 60, pause=0.1)
     return task
 
 
@@ -41,9 +41,9 @@ def ended_once(stack: Product, task: str) -> list[str]:
 @pytest.mark.parametrize("role", ["nats", "postgres"])
 def test_a_server_is_killed_and_the_task_goes_on(stack: Product, role: str) -> None:
     task = running(stack)
-    before = stack.status()["pids"][role]
+    before = stack.pids()[role]
     stack.kill(role)
-    until(lambda: stack.status()["pids"][role] != before, f"another {role}")
+    until(lambda: stack.stack_file()["pids"].get(role, before) != before, f"another {role}")
     said = ended_once(stack, task)
     assert said.count("TaskAssigned") == 1, "the sandbox never noticed"
 
@@ -67,7 +67,7 @@ def test_the_worker_is_killed_and_the_task_is_tried_again(stack: Product) -> Non
 @pytest.mark.timeout(300)
 def test_everything_inside_a_sandbox_is_killed_and_the_task_is_tried_again(stack: Product) -> None:
     task = running(stack)
-    for pid in stack.status()["pids"]["workers"]:
+    for pid in stack.pids()["workers"]:
         for inside in reversed(psutil.Process(pid).children(recursive=True)):
             inside.kill()
     said = ended_once(stack, task)
@@ -77,7 +77,7 @@ def test_everything_inside_a_sandbox_is_killed_and_the_task_is_tried_again(stack
 @pytest.mark.timeout(300)
 def test_the_whole_stack_is_killed_and_brought_up_again(stack: Product) -> None:
     task = running(stack)
-    pids = stack.status()["pids"]
+    pids = stack.pids()
     stack.kill("stack")
     flat = [pids["nats"], pids["postgres"], pids["services"], *pids["workers"]]
     until(lambda: not any(psutil.pid_exists(pid) for pid in flat), "the end of everything", 30)
@@ -86,16 +86,17 @@ def test_the_whole_stack_is_killed_and_brought_up_again(stack: Product) -> None:
     assert ended_once(stack, task).count("TaskAssigned") == 2
 
 
+def at(stack: Product, task: str) -> tuple[str, int]:
+    shown = stack.task(task)
+    return shown["state"], shown["attempt"]
+
+
 @pytest.mark.timeout(300)
 def test_a_sandbox_that_is_lost_every_time_fails_the_task_after_its_attempts(stack: Product) -> None:
     task = stack.submit("echo begun; sleep 600", "--max-attempts", "2")
     for attempt in (1, 2):
-        until(
-            lambda n=attempt: stack.task(task)["state"] == "running" and stack.task(task)["attempt"] == n,
-            f"attempt {attempt}",
-            60,
-        )
-        until(lambda: bool(stack.status()["pids"]["workers"]), "a worker")
+        until(lambda n=attempt: at(stack, task) == ("running", n), f"attempt {attempt}", 60, pause=0.1)
+        until(lambda: bool(stack.pids()["workers"]), "a worker", pause=0.1)
         stack.kill("workers")
     ended = stack.ended(task)
     assert (ended["state"], ended["attempt"]) == ("failed", 2)

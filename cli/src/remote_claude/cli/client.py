@@ -14,7 +14,7 @@ from remote_claude.cli.config import Target
 from remote_claude.cli.errors import CliError, Exit, from_problem
 
 PATIENCE_S = 20.0
-"""How long a server that has answered before is waited for while it is away."""
+"""How long a server that has answered before, or is being restarted, is waited for."""
 FIRST_PATIENCE_S = 2.0
 """The same for one that has never answered: its address may be wrong."""
 LIVE_SILENCE_S = 30.0
@@ -26,7 +26,7 @@ class Client:
 
     def __init__(self, target: Target) -> None:
         self.target = target
-        self._patience = FIRST_PATIENCE_S
+        self._patience = PATIENCE_S if target.supervised else FIRST_PATIENCE_S
         self._http = httpx.Client(
             base_url=target.url,
             headers={"Authorization": f"Bearer {target.api_key}"},

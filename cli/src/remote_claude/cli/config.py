@@ -57,10 +57,11 @@ def setting(name: str, flag: str | None = None) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A server and the key to it."""
+    """A server and the key to it. One that is `supervised` comes back by itself when it is away."""
 
     url: str
     api_key: str
+    supervised: bool = False
 
 
 def stack_file() -> dict[str, Any] | None:
@@ -93,4 +94,4 @@ def target() -> Target | None:
     stack = stack_file()
     if stack is None:
         return None
-    return Target(stack["url"], api_key or Path(stack["api_key"]).read_text().strip())
+    return Target(stack["url"], api_key or Path(stack["api_key"]).read_text().strip(), supervised=True)

@@ -10,10 +10,10 @@ from importlib.metadata import entry_points
 from typing import Annotated, Any
 
 import typer
-from remote_claude.eventsourcing.rebuild import rebuild as rebuild_view
 
 from remote_claude.eventsourcing.errors import LogLostTail
 from remote_claude.eventsourcing.events import RecordedEvent
+from remote_claude.eventsourcing.rebuild import rebuild as rebuild_view
 from remote_claude.eventsourcing.schemas import connect, read_checkpoint, read_parked
 from remote_claude.eventsourcing.views import View
 from remote_claude.runtime.administration import Refused, administer

@@ -13,12 +13,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import structlog
-from remote_claude.runner.model_proxy import ModelProxy, Upstream
-from remote_claude.runner.model_usage import ModelUsage
-from remote_claude.runner.protocol import GRACE_S, Task
-from remote_claude.runner.providers.base import ComputeProvider, Exit, LaunchSpec, Limits, ProviderError
-from remote_claude.runner.sources import SourceFailed
-from remote_claude.runner.worker_link import WorkerLink, WorkerLost, WorkerResult
 
 from remote_claude.access import KeyErased, KeyUnusable
 from remote_claude.contracts.contexts import prompt_context, repository_ref_context, repository_url_context
@@ -34,7 +28,13 @@ from remote_claude.eventsourcing.events import parse_timestamp, stream_id
 from remote_claude.runner import metering, sources
 from remote_claude.runner.domain.attempt import Finish, Sample, Start
 from remote_claude.runner.journal import Journal, Superseded
+from remote_claude.runner.model_proxy import ModelProxy, Upstream
+from remote_claude.runner.model_usage import ModelUsage
+from remote_claude.runner.protocol import GRACE_S, Task
+from remote_claude.runner.providers.base import ComputeProvider, Exit, LaunchSpec, Limits, ProviderError
 from remote_claude.runner.settings import RunnerSettings
+from remote_claude.runner.sources import SourceFailed
+from remote_claude.runner.worker_link import WorkerLink, WorkerLost, WorkerResult
 from remote_claude.runtime.objects import ObjectNotFound
 from remote_claude.runtime.output import OutputConflict, OutputWriter
 from remote_claude.runtime.service import Runtime
@@ -177,9 +177,8 @@ class SandboxedExecution:
 
     async def _sandboxed(self, task: Task, bundle: Path | None) -> Finish:
         runtime, settings = self._shop.runtime, self._shop.settings
-        output = Output(
-            runtime.output.writer(self._assigned.org, task.task, task.attempt), self._folder / "output.jsonl"
-        )
+        writer = runtime.output.writer(self._assigned.org, task.task, task.attempt)
+        output = Output(writer, self._folder / "output.jsonl", on_fenced=lambda: self.stop("revoked"))
         inbox = self._folder / "inbox"
         inbox.mkdir(mode=0o700)
         sockets = {"runner": self._folder / "runner.sock"}
@@ -251,7 +250,8 @@ class SandboxedExecution:
 
         async def every(seconds: float) -> bool:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(over.wait(), seconds)
+                async with asyncio.timeout(seconds):
+                    await over.wait()
             return not over.is_set()
 
         async def renew() -> None:
@@ -358,15 +358,16 @@ class Ended:
 class Output:
     """The frames of one attempt: to `OUTPUT` as they come, and into a file that becomes an object at the end."""
 
-    def __init__(self, writer: OutputWriter, path: Path) -> None:
-        self._writer, self._path = writer, path
+    def __init__(self, writer: OutputWriter, path: Path, on_fenced: Callable[[], None]) -> None:
+        self._writer, self._path, self._on_fenced = writer, path, on_fenced
 
     async def store(self, first: int, frames: list[dict[str, Any]]) -> None:
-        """Keep frames; when this returns they may be acknowledged."""
+        """Keep frames; when this returns they may be acknowledged. A runner that has been fenced off ends its attempt."""
         try:
             await self._writer.write(frames)
-        except OutputConflict as error:
-            raise Superseded(str(error)) from error
+        except OutputConflict:
+            self._on_fenced()
+            raise
         with self._path.open("a", encoding="utf-8") as file:
             file.writelines(json.dumps(frame, ensure_ascii=False) + "\n" for frame in frames)
 

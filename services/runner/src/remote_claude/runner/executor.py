@@ -10,7 +10,7 @@ import structlog
 
 from remote_claude.contracts.gateway import TaskCancellationRequested
 from remote_claude.contracts.leases import HeldAttempt
-from remote_claude.contracts.runner import RunnerJoined
+from remote_claude.contracts.runner import RUNNER_RESTARTED, RunnerDrained, RunnerJoined
 from remote_claude.contracts.scheduler import (
     RunnerLost,
     TaskAssigned,
@@ -20,7 +20,6 @@ from remote_claude.contracts.scheduler import (
     TaskTimedOut,
 )
 from remote_claude.eventsourcing.events import NewEvent, RecordedEvent, new_event_id, stream_id, timestamp
-from remote_claude.eventsourcing.log import ConcurrencyConflict
 from remote_claude.runner.domain.attempt import AttemptId, Decline, Finish, Running, Start
 from remote_claude.runner.execution import StopReason
 from remote_claude.runner.journal import Journal, Superseded
@@ -34,6 +33,55 @@ Terminal = TaskSucceeded | TaskFailed | TaskCancelled | TaskTimedOut
 
 class Execution(Protocol):
     """One attempt on its way."""
+
+    def stop(self, reason: StopReason) -> None:
+        """End it; the first reason counts."""
+
+    async def run(self) -> None:
+        """From the assignment to the last event."""
+
+
+class Executor:
+    """The attempts of one runner."""
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        runner: str,
+        joined: Callable[[], RunnerJoined],
+        slots: int,
+        execute: Callable[[TaskAssigned, Journal], Execution],
+    ) -> None:
+        self.runner = runner
+        self._runtime, self._joined, self._slots, self._execute = runtime, joined, slots, execute
+        self._running: dict[tuple[str, str, int], Execution] = {}
+        self._work: set[asyncio.Task[None]] = set()
+        self.joined = False
+
+    @property
+    def held(self) -> tuple[HeldAttempt, ...]:
+        """Every attempt that is being executed."""
+        return tuple(HeldAttempt(org=o, task=t, attempt=a) for o, t, a in self._running)
+
+    async def run(self) -> None:
+        """Give back what an earlier life of this runner held, join, take what is assigned; never ends by itself."""
+        position = await self._runtime.log.last_position()
+        await self._give_back(position)
+        await self.join()
+        self.joined = True
+        async for batch in self._runtime.tail.subscribe(after=position):
+            self._take(batch)
+
+    async def join(self) -> None:
+        """Say that this runner takes work."""
+        await self._say(self._joined())
+
+    async def _say(self, event: RunnerJoined | RunnerDrained) -> None:
+        stream = stream_id("runner", None, "runner", self.runner)
+        history = await self._runtime.log.read_stream(stream)
+        new = NewEvent(event=event, event_id=new_event_id(), occurred_at=timestamp(self._runtime.clock()))
+        position = history[-1].position if history else 0
+        await self._runtime.log.append(stream, [new], expected_position=position)
 
     def stop(self, reason: StopReason) -> None:
         """End it; the first reason counts."""
@@ -99,7 +147,10 @@ class Executor:
             execution.stop(reason)
 
     async def close(self) -> None:
-        """The process ends: end every attempt as lost, so that another runner can have it at once."""
+        """The process ends: take no more work, and give back what runs, so that it goes on elsewhere at once."""
+        if self.joined:
+            self.joined = False
+            await self._say(RunnerDrained(runner=self.runner))
         self.stop_all("lost")
         await asyncio.gather(*self._work, return_exceptions=True)
 
@@ -113,8 +164,8 @@ class Executor:
             journal = Journal(self._runtime.log, self._runtime.clock, id, attempt.cause)
             while True:
                 await journal.load()
-                lost = Finish(outcome="lost", reason="runner_restarted")
-                command = lost if isinstance(journal.state, Running) else Decline("runner_restarted")
+                lost = Finish(outcome="lost", reason=RUNNER_RESTARTED)
+                command = lost if isinstance(journal.state, Running) else Decline(RUNNER_RESTARTED)
                 try:
                     await journal.say(command)
                 except Superseded:
