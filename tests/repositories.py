@@ -79,6 +79,12 @@ class Repo:
         return self.git("status", "--porcelain", "-z", "--untracked-files=all")
 
     @property
+    def pending(self) -> dict[str, str]:
+        """Path to what `git status` says about it."""
+        lines = self.git("status", "--porcelain", "-z", "--untracked-files=all", "--no-renames").split("\0")
+        return {line[3:]: line[:2] for line in lines if line}
+
+    @property
     def repository(self) -> Repository:
         found = find(self.path)
         assert found is not None

@@ -145,6 +145,17 @@ def test_what_the_user_has_done_alike_already_needs_no_commit(repo: Repo, sandbo
     assert bring(repo, result).already
 
 
+def test_what_the_agent_undid_of_the_uncommitted_changes_is_undone_without_a_commit(
+    repo: Repo, sandbox: Sandbox
+) -> None:
+    (repo.path / "src/b.txt").unlink()
+    result = sandbox.result(repo, edits({"src/b.txt": "b\n"}))
+    first = repo.head
+    assert bring(repo, result) == Applied(commit=None, files=("src/b.txt",))
+    assert (repo.head, repo.status) == (first, "")
+    assert bring(repo, result).already
+
+
 def test_a_conflict_names_the_files_and_changes_nothing(repo: Repo, sandbox: Sandbox) -> None:
     result = sandbox.result(repo, edits({"src/b.txt": "agent\n", "a.txt": "agent\n", "c.txt": "c\n"}))
     repo.write({"src/b.txt": "mine\n", "notes.txt": "keep\n"})

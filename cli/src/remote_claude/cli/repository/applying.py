@@ -25,8 +25,8 @@ _LOCK = b"rclaude apply %d\n"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Applied:
-    commit: str | None  # the new commit; the earlier one when `already`; None when staged only
-    files: tuple[str, ...]  # what the commit, or the index, changed
+    commit: str | None  # the new one; the earlier one when `already`; None when there is nothing to commit
+    files: tuple[str, ...]  # what changed
     already: bool = False  # it was there before, nothing changed
     kept: tuple[str, ...] = ()  # never committed here, deleted by the agent: still here
 
@@ -105,24 +105,26 @@ class _Apply:
         if commit:
             reason = "the agent built on changes that aren't committed here, or others were committed since"
             new_head = self._merge(head_tree, agent_tree, reason)
-        if not self.reasons and (new_head if commit else new_index) == (head_tree if commit else index_tree):
-            return Applied(commit=earlier, files=(), already=True, kept=self._still_here())
+        nothing_new = not self.reasons and (new_head == head_tree if commit else new_index == index_tree)
         here = snapshot(self.scratch, self.landing.snapshot_index, flagged=True).tree
         new_here = self._merge(here, agent_tree, "was changed here since it was sent")
+        if nothing_new and (self.reasons or (new_index, new_here) == (index_tree, here)):
+            return Applied(commit=earlier, files=(), already=True, kept=self._still_here())
         self._settle()
         writes = compare(self.scratch, here, new_here)
         self.reasons |= self.landing.in_the_way(writes)
         self._settle()
         staged = compare(self.scratch, index_tree, new_index)
-        made = compare(self.scratch, head_tree, new_head) if commit else staged
+        made = compare(self.scratch, head_tree, new_head)
         # From here on the user's repository changes: each step stands without the next one.
         self.landing.bring_objects([new_index, new_head], writes, without=head_tree if head else None)
-        oid = self._commit(new_head, head, agent, message) if commit else None
+        oid = self._commit(new_head, head, agent, message) if made else None
         self.landing.write_files(writes)
         self.landing.write_index(staged)
         if oid:
             self._move_head(head, oid)
-        return Applied(commit=oid, files=tuple(change.name for change in made), kept=self._still_here())
+        files = {change.name for change in (*made, *staged, *writes)}
+        return Applied(commit=oid, files=tuple(sorted(files)), kept=self._still_here())
 
     def _earlier(self, head: str) -> str | None:
         """The commit that says it is this task's."""
