@@ -87,7 +87,7 @@ def agent(changes: dict[str, File | Link | None], *, commits: bool) -> Callable[
     return work
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
 @given(committed=CHANGES, staged=CHANGES, uncommitted=CHANGES, agents=CHANGES, commits=st.booleans())
 def test_the_agents_tree_comes_back_as_it_left_it_or_not_at_all(
     committed: dict[str, File | Link | None],
@@ -140,7 +140,7 @@ def test_the_agents_tree_comes_back_as_it_left_it_or_not_at_all(
         assert not os.path.lexists(repo.path / ".git/index.lock")
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
 @given(committed=CHANGES, agents=CHANGES, since=CHANGES)
 def test_what_the_user_does_meanwhile_is_never_lost(
     committed: dict[str, File | Link | None],

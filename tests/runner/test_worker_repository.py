@@ -14,23 +14,32 @@ from remote_claude.runner.worker.repository import Concluded, RepositoryFailed, 
 from repositories import AGENT, BRANCH, Repo, Sandbox, git_home, tree, until
 
 
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path) -> Iterator[None]:
-    with git_home(tmp_path / "home"):
+@pytest.fixture(autouse=True, scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with git_home(tmp_path_factory.mktemp("home")):
         yield
 
 
-@pytest.fixture
-def repo(tmp_path: Path) -> Repo:
-    repo = Repo.init(tmp_path / "project")
+@pytest.fixture(scope="module")
+def repo(home: None, tmp_path_factory: pytest.TempPathFactory) -> Repo:
+    """The user's repository: only read here."""
+    repo = Repo.init(tmp_path_factory.mktemp("project"))
     repo.write({"a.txt": "one\ntwo\n", "src/b.txt": "b\n", ".gitignore": "*.log\n"}).commit("first")
     return repo.write({"a.txt": "one\nmine\n"})
 
 
-@pytest.fixture
-def sandbox(tmp_path: Path, repo: Repo) -> Sandbox:
-    sandbox = Sandbox(tmp_path / "sandbox")
+@pytest.fixture(scope="module")
+def sent(repo: Repo, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    sandbox = Sandbox(tmp_path_factory.mktemp("sent"))
     sandbox.send(repo)
+    return sandbox.folder / "sent.bundle"
+
+
+@pytest.fixture
+def sandbox(sent: Path, tmp_path: Path) -> Sandbox:
+    sandbox = Sandbox(tmp_path / "sandbox")
+    sandbox.folder.mkdir()
+    shutil.copy(sent, sandbox.folder)
     return sandbox
 
 
@@ -90,8 +99,9 @@ def test_the_patch_is_what_the_agent_changed_and_applies(sandbox: Sandbox, repo:
     _, concluded = sandbox.work(agent)
     assert concluded.patch is not None
     assert b"-two" not in concluded.patch.read_bytes()
-    repo.git("apply", str(concluded.patch))
-    assert tree(repo.path) == tree(sandbox.folder / "workspace")
+    shutil.copytree(repo.path, copy := sandbox.folder / "copy")
+    Repo(copy).git("apply", str(concluded.patch))
+    assert tree(copy) == tree(sandbox.folder / "workspace")
 
 
 def test_no_change_is_no_commit(sandbox: Sandbox) -> None:

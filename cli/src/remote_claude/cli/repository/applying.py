@@ -90,6 +90,7 @@ class _Apply:
         self.landing = Landing(scratch)
         self.reasons: dict[str, str] = {}  # path to why it is in the way
         self.kept: set[str] = set()
+        self.commits: dict[tuple[str, ...], str] = {}
 
     def run(self, agent: str, message: str, *, commit: bool) -> Applied:
         head = self.repository.commit()
@@ -191,11 +192,17 @@ class _Apply:
         return tree.decode()
 
     def _synthetic(self, tree: str, *parents: str) -> str:
-        identity = {
-            f"GIT_{role}_{part}": "rclaude" for role in ("AUTHOR", "COMMITTER") for part in ("NAME", "EMAIL")
-        }
-        above = [part for parent in parents for part in ("-p", parent)]
-        return self.scratch.git("commit-tree", tree, *above, "-m", "merge", env=identity).text
+        """A commit for Git to merge; only what was sent is their common ground."""
+        if (tree, *parents) not in self.commits:
+            identity = {
+                f"GIT_{role}_{part}": "rclaude"
+                for role in ("AUTHOR", "COMMITTER")
+                for part in ("NAME", "EMAIL")
+            }
+            above = [part for parent in parents for part in ("-p", parent)]
+            commit = self.scratch.git("commit-tree", tree, *above, "-m", "merge", env=identity).text
+            self.commits[tree, *parents] = commit
+        return self.commits[tree, *parents]
 
     def _settle(self) -> None:
         if self.reasons:

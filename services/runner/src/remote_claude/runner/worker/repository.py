@@ -5,6 +5,7 @@ Nothing but the standard library and Git is needed here.
 
 import asyncio
 import os
+import re
 import shutil
 import stat
 import tempfile
@@ -59,9 +60,6 @@ async def prepare(
     bundle, workspace = _absolute(bundle), _folder(workspace)
     aside = aside or workspace.with_name(f".{workspace.name}.git")
     env = environment(workspace)
-    name, email = author
-    settings = {"user.name": name, "user.email": email, "commit.gpgSign": "false", "core.autocrlf": "false"}
-    settings |= {"gc.auto": "0", "advice.detachedHead": "false"}
     try:
         await git(
             *("init", "--quiet", "--template=", f"--object-format={_object_format(bundle)}"),
@@ -69,8 +67,7 @@ async def prepare(
             cwd=workspace,
             env=env,
         )
-        for key, value in settings.items():
-            await git("config", key, value, cwd=workspace, env=env)
+        await asyncio.to_thread(_configure, workspace / ".git" / "config", *author)
         await git(
             *("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", bundle),
             "refs/rclaude/*:refs/rclaude/*",
@@ -84,8 +81,8 @@ async def prepare(
         if SENT_REF not in found:
             raise RepositoryFailed("bundle_invalid", f"the bundle has no {SENT_REF}")
         await git("checkout", "--quiet", "-B", branch, found[SENT_REF], cwd=workspace, env=env)
-        for ref in found:
-            await git("update-ref", "-d", ref, cwd=workspace, env=env)
+        forget = b"".join(b"delete %s\n" % ref.encode() for ref in found)
+        await git("update-ref", "--stdin", stdin=forget, cwd=workspace, env=env)
     except (GitFailed, OSError) as error:
         raise RepositoryFailed("bundle_invalid", f"what was sent can't be checked out: {error}") from error
     await asyncio.to_thread(_copy, workspace / ".git", aside)
@@ -300,6 +297,14 @@ class _Work:
         without = (f"^{base}",) if base else ()
         await self.git("bundle", "create", "--quiet", out, ref, *without)
         return out
+
+
+def _configure(config: Path, name: str, email: str) -> None:
+    """For the agent's own commits: a name, no signature, nothing collected behind its back."""
+    name, email = (re.sub(r'[\x00-\x1f"\\<>]', "", value) for value in (name, email))
+    with config.open("a", encoding="utf-8", errors="replace") as file:
+        file.write(f'[user]\n\tname = "{name}"\n\temail = "{email}"\n')
+        file.write("[commit]\n\tgpgSign = false\n[core]\n\tautocrlf = false\n[gc]\n\tauto = 0\n")
 
 
 def _copy(git_dir: Path, aside: Path) -> None:
