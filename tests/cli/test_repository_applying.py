@@ -163,7 +163,11 @@ def test_a_conflict_names_the_files_and_changes_nothing(repo: Repo, sandbox: San
     assert isinstance(error, Conflict)
     assert error.files == ("src/b.txt",)
     assert "src/b.txt" in str(error)
-    assert f"rclaude/{TASK}" in str(error)
+    assert f"rclaude diff {TASK} | git apply --3way" in str(error)
+    repo.commit("mine")
+    repo.git("apply", "--3way", str(sandbox.folder / "out/changes.patch"), check=False)
+    assert {"<<<<<<< ours", "mine", "agent"} <= set((repo.path / "src/b.txt").read_text().split("\n"))
+    assert (repo.path / "c.txt").read_text() == "c\n"
 
 
 def test_a_conflict_with_what_is_only_staged_is_refused(repo: Repo, sandbox: Sandbox) -> None:

@@ -9,12 +9,12 @@ from typing import Annotated, NoReturn
 
 import click
 import typer
-from remote_claude.cli.repository.git import RepositoryError
 
 from remote_claude.cli import render
 from remote_claude.cli.commands import money, settings, stack, tasks
 from remote_claude.cli.commands import run as run_command
 from remote_claude.cli.errors import CliError, Exit
+from remote_claude.cli.repository.git import RepositoryError
 
 app = typer.Typer(
     name="rclaude",

@@ -165,6 +165,8 @@ def _send(client: Client, local: repository.Repository) -> str:
     with tempfile.TemporaryDirectory(prefix="rclaude-") as folder:
         out = Path(folder) / "source.bundle"
         sent = repository.bundle(local, out)
+        for note in sent.notes:
+            render.note(note)
         if not client.has_blob(sent.sha256):
             if sent.size > 8 * 1024 * 1024:
                 render.note(f"uploading {sent.size / 1024 / 1024:.0f} MiB")

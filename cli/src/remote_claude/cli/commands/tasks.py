@@ -113,8 +113,14 @@ def apply(
         applied = repository.apply(
             here, bundle, task=id, agent=shown["agent"], message=_message(shown), commit=not no_commit
         )
+    for name in applied.kept:
+        render.note(f"kept {name}: the agent deleted it, and it was never committed here")
     if as_json:
-        render.emit({"id": id, "commit": applied.commit, "files": list(applied.files)})
+        render.emit(
+            {"id": id, "commit": applied.commit, "files": list(applied.files), "already": applied.already}
+        )
+    elif applied.already:
+        render.say(f"already in {here.top}" + (f" as {applied.commit[:12]}" if applied.commit else ""))
     elif applied.commit:
         render.say(f"{applied.commit[:12]} on {here.top}: {len(applied.files)} files changed")
     else:

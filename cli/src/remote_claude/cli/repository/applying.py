@@ -39,8 +39,8 @@ class Conflict(RepositoryError):
         super().__init__(
             "apply_conflict",
             f"nothing was changed, since these files stand in the way:{listing}\n"
-            "Commit your own changes to them (or move the files away) and apply again; or fetch the branch "
-            f"rclaude/{task} out of the result bundle with `git fetch` and merge it by hand.",
+            "Commit your own changes to them (or move the files away) and apply again; "
+            f"or merge by hand: `rclaude diff {task} | git apply --3way`.",
             sorted(reasons),
         )
 

@@ -8,19 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import structlog
-from remote_claude.runner.agents import AgentInfo
-from remote_claude.runner.model_proxy import Upstream
-from remote_claude.runner.providers.base import SandboxUnavailable
-from remote_claude.runner.providers.local import LocalProvider
 
 from remote_claude.contracts.runner import RunnerJoined
 from remote_claude.contracts.scheduler import TaskAssigned
 from remote_claude.runner import agents
+from remote_claude.runner.agents import AgentInfo
 from remote_claude.runner.execution import SandboxedExecution, Workshop
 from remote_claude.runner.executor import Executor
 from remote_claude.runner.journal import Journal
 from remote_claude.runner.leases import keep_leases
+from remote_claude.runner.model_proxy import Upstream
 from remote_claude.runner.projections.held import HeldView
+from remote_claude.runner.providers.base import SandboxUnavailable
+from remote_claude.runner.providers.local import LocalProvider
 from remote_claude.runner.settings import RunnerSettings
 from remote_claude.runtime.service import Runtime, Service
 
