@@ -83,59 +83,6 @@ class Executor:
         position = history[-1].position if history else 0
         await self._runtime.log.append(stream, [new], expected_position=position)
 
-    def stop(self, reason: StopReason) -> None:
-        """End it; the first reason counts."""
-
-    async def run(self) -> None:
-        """From the assignment to the last event."""
-
-
-class Executor:
-    """The attempts of one runner."""
-
-    def __init__(
-        self,
-        runtime: Runtime,
-        runner: str,
-        joined: Callable[[], RunnerJoined],
-        slots: int,
-        execute: Callable[[TaskAssigned, Journal], Execution],
-    ) -> None:
-        self.runner = runner
-        self._runtime, self._joined, self._slots, self._execute = runtime, joined, slots, execute
-        self._running: dict[tuple[str, str, int], Execution] = {}
-        self._work: set[asyncio.Task[None]] = set()
-        self.joined = False
-
-    @property
-    def held(self) -> tuple[HeldAttempt, ...]:
-        """Every attempt that is being executed."""
-        return tuple(HeldAttempt(org=o, task=t, attempt=a) for o, t, a in self._running)
-
-    async def run(self) -> None:
-        """Give back what an earlier life of this runner held, join, take what is assigned; never ends by itself."""
-        position = await self._runtime.log.last_position()
-        await self._give_back(position)
-        await self.join()
-        self.joined = True
-        async for batch in self._runtime.tail.subscribe(after=position):
-            self._take(batch)
-
-    async def join(self) -> None:
-        """Say that this runner takes work. Each process writes its own stream, so a conflict is a repeated try."""
-        stream = stream_id("runner", None, "runner", self.runner)
-        history = await self._runtime.log.read_stream(stream)
-        event = NewEvent(
-            event=self._joined(), event_id=new_event_id(), occurred_at=timestamp(self._runtime.clock())
-        )
-        try:
-            await self._runtime.log.append(
-                stream, [event], expected_position=history[-1].position if history else 0
-            )
-        except ConcurrencyConflict:
-            log.warning("another process runs as this runner", runner=self.runner)
-            raise
-
     def stop(self, attempt: HeldAttempt, reason: StopReason) -> None:
         """End one attempt, if it runs here."""
         if (execution := self._running.get((attempt.org, attempt.task, attempt.attempt))) is not None:
