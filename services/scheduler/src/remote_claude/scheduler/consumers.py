@@ -21,7 +21,7 @@ from remote_claude.contracts.runner import AssignmentDeclined, RunnerJoined
 from remote_claude.eventsourcing.events import Clock, RecordedEvent, parse_timestamp
 from remote_claude.eventsourcing.log import ConcurrencyConflict, EventLog, LogUnavailable
 from remote_claude.eventsourcing.tail import Tail
-from remote_claude.scheduler.domain.evolve import evolve, pass_over
+from remote_claude.scheduler.domain.evolve import FOLDS, evolve, pass_over
 from remote_claude.scheduler.domain.leases import Leases
 from remote_claude.scheduler.domain.state import State
 from remote_claude.scheduler.domain.tasks import Attempted, Ended, end
@@ -31,6 +31,9 @@ from remote_claude.scheduler.settings import SchedulerSettings
 from remote_claude.scheduler.snapshots import Snapshots
 
 log = structlog.get_logger(__name__)
+
+READS = frozenset(FOLDS)
+"""The events that the scheduler reads."""
 
 SILENCE_S = 10.0
 """A log that has given no sign of life for so long can't be decided on."""
