@@ -16,7 +16,6 @@ from remote_claude.eventsourcing.log import EventLog
 from remote_claude.eventsourcing.tail import Tail
 from remote_claude.gateway.domain.agents import Agents
 from remote_claude.gateway.handlers import Decision, Decisions
-from remote_claude.gateway.projections.tasks import TasksView
 from remote_claude.gateway.sockets import Sockets
 from remote_claude.gateway.watchers import Watchers
 from remote_claude.runtime.output import OutputStream
@@ -24,9 +23,6 @@ from remote_claude.runtime.output import OutputStream
 log = structlog.get_logger(__name__)
 
 RUNNERS = "ev.runner._.runner.>"
-
-READS = TasksView.handles | {RunnerJoined.type, RunnerDrained.type, ApiKeyRevoked.type}
-"""The events that the gateway reads."""
 
 
 class LogConsumer:
