@@ -120,5 +120,6 @@ def server(app: FastAPI, host: str, port: int) -> Server:
             lifespan="off",
             timeout_graceful_shutdown=5,
             ws_max_size=1024 * 1024,
+            ws_per_message_deflate=False,  # one frame goes to many sockets, and would be compressed for each
         )
     )

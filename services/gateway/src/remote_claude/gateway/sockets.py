@@ -19,7 +19,7 @@ from remote_claude.gateway.watchers import Watch, Watchers
 log = structlog.get_logger(__name__)
 
 TRY_AGAIN_LATER, UNAUTHORIZED = 1013, 4401
-TICK_S, FAREWELL_S = 0.5, 2.0
+TICK_S, FAREWELL_S = 0.5, 10.0
 
 
 class Peer(Protocol):
@@ -61,6 +61,7 @@ class Socket:
         """Say why, then close. The first reason counts."""
         if not self._closing.is_set():
             self._farewell = code, reason, detail
+            self._queue.clear()
             self._closing.set()
 
     async def send_all(self, watchers: Watchers) -> None:

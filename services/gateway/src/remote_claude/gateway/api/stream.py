@@ -98,7 +98,7 @@ class Stream:
                 for task in work:
                     task.cancel()
                 results = await asyncio.gather(*work, return_exceptions=True)
-            await socket.say_farewell()
+        await socket.say_farewell()
         for result in results:
             if isinstance(result, Exception) and not isinstance(
                 result, WebSocketDisconnect | RuntimeError | OSError

@@ -1,0 +1,205 @@
+"""What clients of the gateway see when the broker, the database or another client fails."""
+
+import asyncio
+import contextlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
+
+from gateway_stack import Member, Stack, eventually, output, running_gateway
+from servers import Broker, Database, running_postgres
+
+
+async def follow(stack: Stack, member: Member, task: str, seen: list[str]) -> tuple[int, dict[str, Any]]:
+    """Watch to the end like a patient client: again from the cursor whenever the socket is lost."""
+    cursor, connections = None, 0
+    while True:
+        connections += 1
+        try:
+            async with connect(
+                f"ws://127.0.0.1:{stack.host.port}/v1/stream", additional_headers=member.headers, proxy=None
+            ) as socket:
+                await socket.send(json.dumps({"type": "subscribe", "task": task, "after": cursor}))
+                while True:
+                    frame = json.loads(await socket.recv())
+                    if frame["type"] == "output":
+                        assert (frame["attempt"], frame["first"]) == (1, len(seen) + 1)
+                        seen += [f["text"] for f in frame["frames"]]
+                        cursor = frame["cursor"]
+                    if frame["type"] == "end":
+                        return connections, frame
+        except ConnectionClosed:
+            continue
+
+
+async def seen_all(seen: list[str], count: int) -> None:
+    async def arrived() -> bool:
+        return len(seen) == count
+
+    await eventually(arrived, f"{count} frames have been seen")
+
+
+@pytest.mark.parametrize("end", ["restart", "kill"])
+async def test_a_broker_that_restarts_costs_a_watcher_no_frame(
+    fresh_nats: Broker, postgres_dsn: str, tmp_path: Path, end: str
+) -> None:
+    async with running_gateway(fresh_nats, postgres_dsn, tmp_path) as stack:
+        member = await stack.member()
+        task, org = await member.submit(), member.org
+        await stack.start(org, task)
+        runtime = stack.host.runtime
+        seen: list[str] = []
+        watching = asyncio.create_task(follow(stack, member, task, seen))
+        writer = runtime.output.writer(org, task, 1)
+        for n in range(50):
+            await writer.write(output(str(n)))
+        await seen_all(seen, 50)
+        if end == "restart":
+            await asyncio.to_thread(fresh_nats.restart)
+        else:
+            await asyncio.to_thread(fresh_nats.kill)
+            await asyncio.to_thread(fresh_nats.start)
+
+        async def back() -> bool:
+            return runtime.nats.is_connected and runtime.nats.stats["reconnects"] > 0
+
+        await eventually(back, "the connection is back")
+        for n in range(50, 100):
+            await writer.write(output(str(n)))
+        await seen_all(seen, 100)
+        await stack.finish(org, task, frames=output(*map(str, range(100))))
+        await stack.succeed(org, task)
+        connections, frame = await watching
+        assert (seen, frame["cursor"], connections) == ([str(n) for n in range(100)], "1.100", 1)
+
+
+async def test_a_watcher_that_does_not_read_is_closed_and_costs_the_others_nothing(
+    fresh_nats: Broker, postgres_dsn: str, tmp_path: Path
+) -> None:
+    settings = {"RCLAUDE_GATEWAY_WATCHER_QUEUE_KIB": "256"}
+    async with running_gateway(fresh_nats, postgres_dsn, tmp_path, settings) as stack:
+        member = await stack.member()
+        task, org = await member.submit(), member.org
+        await stack.start(org, task)
+        seen: list[str] = []
+        watching = asyncio.create_task(follow(stack, member, task, seen))
+        url = f"ws://127.0.0.1:{stack.host.port}/v1/stream"
+        async with connect(
+            url, additional_headers=member.headers, proxy=None, max_queue=1, max_size=None
+        ) as stalled:
+            await stalled.send(json.dumps({"type": "subscribe", "task": task}))
+            frame = json.loads(await stalled.recv())
+            assert frame["type"] == "state"
+            writer = stack.host.runtime.output.writer(org, task, 1)
+            await writer.write(output("first"))
+            while json.loads(await stalled.recv())["type"] != "output":
+                pass
+            count = 1
+            while True:  # nobody reads `stalled` from here on, until it has been closed
+                await writer.write(output(*(f"{count + n}" + "x" * 8000 for n in range(20))))
+                count += 20
+                await seen_all(seen, count)
+                status = (await member.http.get("/v1/status")).json()["services"]["gateway"]
+                if status["sockets"] == 1:
+                    break
+                assert count < 100_000
+            last = 1
+            with contextlib.suppress(ConnectionClosed):
+                while True:
+                    frame = json.loads(await stalled.recv())
+                    if frame["type"] == "output":
+                        last = int(frame["cursor"].partition(".")[2])
+            assert (stalled.close_code, stalled.close_reason) == (1013, "slow_consumer")
+        assert last < count
+        async with connect(url, additional_headers=member.headers, proxy=None, max_size=None) as resumed:
+            await resumed.send(json.dumps({"type": "subscribe", "task": task, "after": f"1.{last}"}))
+            while (frame := json.loads(await resumed.recv()))["type"] != "output":
+                pass
+            assert frame["first"] == last + 1
+        await stack.finish(org, task)
+        await stack.succeed(org, task)
+        connections, frame = await watching
+        assert (connections, frame["cursor"]) == (1, f"1.{count}")
+
+
+async def test_a_silent_log_is_told_rather_than_the_past(
+    fresh_nats: Broker, postgres_dsn: str, tmp_path: Path
+) -> None:
+    settings = {"RCLAUDE_GATEWAY_STALE_AFTER_S": "6"}
+    async with running_gateway(fresh_nats, postgres_dsn, tmp_path, settings) as stack:
+        member = await stack.member()
+        task = await member.submit()
+        url = f"ws://127.0.0.1:{stack.host.port}/v1/stream"
+        async with connect(url, additional_headers=member.headers, proxy=None) as socket:
+            await socket.send(json.dumps({"type": "subscribe", "task": task}))
+            await socket.recv()
+            await asyncio.to_thread(fresh_nats.stop)
+            with contextlib.suppress(ConnectionClosed):
+                while True:
+                    await asyncio.wait_for(socket.recv(), 30)
+            assert (socket.close_code, socket.close_reason) == (1013, "stale")
+        for path in ("/v1/tasks", f"/v1/tasks/{task}", f"/v1/tasks/{task}/output"):
+            answer = await member.http.get(path)
+            assert (answer.status_code, answer.json()["code"]) == (503, "stale")
+            assert answer.headers["retry-after"] == "1"
+        async with connect(url, additional_headers=member.headers, proxy=None) as socket:
+            with pytest.raises(ConnectionClosed):
+                await asyncio.wait_for(socket.recv(), 30)
+            assert socket.close_reason == "stale"
+        await asyncio.to_thread(fresh_nats.start)
+
+        async def answers() -> bool:
+            return (await member.http.get(f"/v1/tasks/{task}")).status_code == 200
+
+        await eventually(answers, "reads are answered again", timeout=60)
+        assert await member.submit()
+
+
+async def test_without_the_broker_a_submission_is_told_to_come_again(
+    fresh_nats: Broker, postgres_dsn: str, tmp_path: Path
+) -> None:
+    async with running_gateway(fresh_nats, postgres_dsn, tmp_path) as stack:
+        member = await stack.member()
+        body, key = {"prompt": "x", "agent": "shell"}, {"Idempotency-Key": "k"}
+        assert await member.submit()
+        await asyncio.to_thread(fresh_nats.stop)
+        answer = await member.http.post("/v1/tasks", json=body, headers=key, timeout=120)
+        assert (answer.status_code, answer.json()["code"]) == (503, "log_unavailable")
+        await asyncio.to_thread(fresh_nats.start)
+
+        async def taken() -> Any:
+            answer = await member.http.post("/v1/tasks", json=body, headers=key)
+            return answer.json() if answer.status_code in (201, 202) else None
+
+        first = await eventually(taken, "the submission is taken", timeout=60)
+        again = await eventually(taken, "and again")
+        assert first["id"] == again["id"]
+
+
+async def test_without_the_database_tasks_are_taken_and_reads_told_to_come_again(
+    fresh_nats: Broker, tmp_path: Path
+) -> None:
+    with running_postgres() as database:
+        await _without(database, fresh_nats, tmp_path)
+
+
+async def _without(database: Database, broker: Broker, folder: Path) -> None:
+    with database.fresh() as dsn:
+        async with running_gateway(broker, dsn, folder) as stack:
+            member = await stack.member()
+            await member.submit()
+            await asyncio.to_thread(database.kill)
+            task = await member.submit()
+            answer = await member.http.get(f"/v1/tasks/{task}")
+            assert (answer.status_code, answer.json()["code"]) == (503, "database_unavailable")
+            assert answer.headers["retry-after"] == "1"
+            await asyncio.to_thread(database.start)
+
+            async def shown() -> bool:
+                return (await member.http.get(f"/v1/tasks/{task}")).status_code == 200
+
+            await eventually(shown, "the task is shown", timeout=60)
