@@ -265,7 +265,7 @@ async def test_a_key_belongs_to_its_person_and_organisation(stack: Stack, member
 
 @pytest.mark.parametrize("key", ["", "two words", "x" * 256, "tab\there"])
 async def test_a_key_that_is_none_is_refused(member: Member, key: str) -> None:
-    await refused(member, 422, "invalid_request", TASK, headers={"Idempotency-Key": key})
+    await refused(member, 422, "invalid_idempotency_key", TASK, headers={"Idempotency-Key": key})
 
 
 async def test_twenty_at_once_with_one_key_are_one_task(stack: Stack, member: Member) -> None:

@@ -6,7 +6,7 @@ import httpx2
 from fastapi import APIRouter
 
 from remote_claude.gateway.api import blobs, output, proxy, stream, tasks
-from remote_claude.gateway.api.edge import Edge
+from remote_claude.gateway.api.edge import Edge, RefusingRoute
 from remote_claude.gateway.api.stream import Stream
 from remote_claude.gateway.api.submissions import Submissions
 from remote_claude.gateway.consumers import LogConsumer, OutputConsumer
@@ -34,11 +34,11 @@ def build(runtime: Runtime) -> Service:
     consumer = LogConsumer(runtime.log, runtime.tail, decisions, agents, watchers, sockets)
     edge = Edge(runtime.tail, settings, queries, decisions)
 
-    router = APIRouter()
-    router.include_router(tasks.router(runtime, edge, submissions, handlers, queries))
-    router.include_router(output.router(edge, queries, history, runtime.objects))
-    router.include_router(blobs.router(settings, runtime.objects))
-    router.include_router(stream.router(Stream(settings, runtime.verifier, runtime.tail, watchers, sockets)))
+    api = APIRouter(route_class=RefusingRoute)
+    tasks.add_routes(api, runtime, edge, submissions, handlers, queries)
+    output.add_routes(api, edge, queries, history, runtime.objects)
+    blobs.add_routes(api, settings, runtime.objects)
+    stream.add_routes(api, Stream(settings, runtime.verifier, runtime.tail, watchers, sockets))
 
     client = httpx2.AsyncClient(timeout=proxy.TIMEOUT, follow_redirects=False) if settings.routes else None
 
@@ -48,7 +48,7 @@ def build(runtime: Runtime) -> Service:
 
     return Service(
         name="gateway",
-        router=router,
+        router=api,
         views=(TasksView(),),
         on_start=consumer.load,
         on_stop=stop,

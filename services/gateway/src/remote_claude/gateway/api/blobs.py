@@ -6,43 +6,40 @@ import asyncio
 import hashlib
 import tempfile
 from collections.abc import AsyncIterator
+from enum import Enum
 from http import HTTPStatus
 from pathlib import Path as File
 from typing import IO, Annotated
 
 from fastapi import APIRouter, Path, Request, Response
 
-from remote_claude.gateway.api.edge import RefusingRoute, bounded
-from remote_claude.gateway.api.models import SHA256, BlobAnswer, problems
+from remote_claude.gateway.api.edge import bounded
+from remote_claude.gateway.api.models import SHA256, BlobAnswer, binary, problems
 from remote_claude.gateway.settings import GatewaySettings
 from remote_claude.runtime.identity import Who
 from remote_claude.runtime.objects import Objects
 from remote_claude.runtime.problems import Problem
 
+TAGS: list[str | Enum] = ["blobs"]
 MIB = 1024 * 1024
 Sha256 = Annotated[str, Path(pattern=SHA256, description="SHA-256 of the content, lower-case hex.")]
 
 
-def router(settings: GatewaySettings, objects: Objects) -> APIRouter:
+def add_routes(api: APIRouter, settings: GatewaySettings, objects: Objects) -> None:
     """The routes under `/v1/blobs`."""
-    api = APIRouter(prefix="/v1/blobs", tags=["blobs"], route_class=RefusingRoute)
 
-    @api.head("/{sha256}", response_class=Response, responses=problems(404, 422))
+    @api.head("/v1/blobs/{sha256}", tags=TAGS, response_class=Response, responses=problems(404, 422))
     async def head_blob(principal: Who, sha256: Sha256) -> Response:
         """Whether the organisation has this upload already: 200, or 404."""
         found = await objects.exists(principal.org, sha256)
         return Response(status_code=HTTPStatus.OK if found else HTTPStatus.NOT_FOUND)
 
     @api.put(
-        "/{sha256}",
+        "/v1/blobs/{sha256}",
+        tags=TAGS,
         status_code=HTTPStatus.CREATED,
         responses={200: {"model": BlobAnswer, "description": "It was here already"}, **problems(413, 422)},
-        openapi_extra={
-            "requestBody": {
-                "required": True,
-                "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
-            }
-        },
+        openapi_extra={"requestBody": {"required": True, "content": binary("application/octet-stream")}},
     )
     async def put_blob(request: Request, response: Response, principal: Who, sha256: Sha256) -> BlobAnswer:
         """Upload a file. It is kept only when its content has this SHA-256."""
@@ -60,8 +57,6 @@ def router(settings: GatewaySettings, objects: Objects) -> APIRouter:
             else:
                 await objects.put_file(principal.org, File(file.name))
         return BlobAnswer(sha256=sha256, size=size)
-
-    return api
 
 
 async def _receive(pieces: AsyncIterator[bytes], file: IO[bytes]) -> tuple[int, str]:

@@ -50,23 +50,32 @@ class RefusingRoute(APIRoute):
     """A route whose refusals are answered with problem documents."""
 
     def get_route_handler(self) -> Handler:
-        handle = super().get_route_handler()
+        return _refusing(super().get_route_handler())
 
-        async def handle_or_refuse(request: Request) -> Response:
-            try:
-                return await handle(request)
-            except Refusal as refusal:
-                return answer(Problem(STATUS[type(refusal)], refusal.code, refusal.detail, **refusal.extra))
-            except KeyErased:
-                return answer(
-                    Problem(HTTPStatus.GONE, KeyErased.code, "This organisation's data has been erased.")
-                )
-            except (psycopg.OperationalError, psycopg.errors.UndefinedTable, PoolTimeout) as error:
-                log.warning("the database gave no answer", error=repr(error))
-                detail = "The database does not answer. Nothing is lost: ask again in a moment."
-                return answer(Problem(HTTPStatus.SERVICE_UNAVAILABLE, "database_unavailable", detail))
 
-        return handle_or_refuse
+class PlainRoute(RefusingRoute):
+    """The same for an endpoint that takes the request and nothing else: FastAPI only documents it."""
+
+    def get_route_handler(self) -> Handler:
+        return _refusing(self.endpoint)
+
+
+def _refusing(handle: Handler) -> Handler:
+    async def handle_or_refuse(request: Request) -> Response:
+        try:
+            return await handle(request)
+        except Refusal as refusal:
+            return answer(Problem(STATUS[type(refusal)], refusal.code, refusal.detail, **refusal.extra))
+        except KeyErased:
+            return answer(
+                Problem(HTTPStatus.GONE, KeyErased.code, "This organisation's data has been erased.")
+            )
+        except (psycopg.OperationalError, psycopg.errors.UndefinedTable, PoolTimeout) as error:
+            log.warning("the database gave no answer", error=repr(error))
+            detail = "The database does not answer. Nothing is lost: ask again in a moment."
+            return answer(Problem(HTTPStatus.SERVICE_UNAVAILABLE, "database_unavailable", detail))
+
+    return handle_or_refuse
 
 
 def answer(problem: Problem) -> Response:

@@ -238,8 +238,18 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
-def inlined(model: type[BaseModel]) -> dict[str, Any]:
-    """A model's JSON schema without references, for a body that FastAPI does not parse."""
+def json_body(model: type[BaseModel]) -> dict[str, Any]:
+    """The `requestBody` of an endpoint that reads its body itself."""
+    return {"required": True, "content": {"application/json": {"schema": _inlined(model)}}}
+
+
+def binary(media_type: str) -> dict[str, Any]:
+    """The `content` of a file."""
+    return {media_type: {"schema": {"type": "string", "format": "binary"}}}
+
+
+def _inlined(model: type[BaseModel]) -> dict[str, Any]:
+    """A model's JSON schema without references."""
     schema = model.model_json_schema()
     definitions = schema.pop("$defs", {})
 

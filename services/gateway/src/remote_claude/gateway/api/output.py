@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from enum import Enum
 from typing import Annotated, Any, Literal
 
 import orjson
 from fastapi import APIRouter, Depends, Query, Response
 from fastapi.responses import StreamingResponse
 
-from remote_claude.gateway.api.edge import Edge, RefusingRoute, TaskId
-from remote_claude.gateway.api.models import OutputPage, problems
+from remote_claude.gateway.api.edge import Edge, TaskId
+from remote_claude.gateway.api.models import OutputPage, binary, problems
 from remote_claude.gateway.domain.cursor import Cursor
 from remote_claude.gateway.domain.refusals import NoResult
 from remote_claude.gateway.projections.output import OutputHistory
@@ -20,15 +21,23 @@ from remote_claude.runtime.objects import ObjectNotFound, Objects
 
 MAX_FRAMES = 1000
 MAX_PAGE_BYTES = 4 * 1024 * 1024
+TAGS: list[str | Enum] = ["tasks"]
 Kind = Literal["bundle", "patch"]
 
 
-def router(edge: Edge, queries: TaskQueries, history: OutputHistory, objects: Objects) -> APIRouter:
+def add_routes(
+    api: APIRouter, edge: Edge, queries: TaskQueries, history: OutputHistory, objects: Objects
+) -> None:
     """The routes `output`, `bundle` and `diff` of a task."""
-    api = APIRouter(prefix="/v1/tasks/{task}", tags=["tasks"], route_class=RefusingRoute)
     fresh = [Depends(edge.fresh)]
 
-    @api.get("/output", dependencies=fresh, response_model=OutputPage, responses=problems(404, 422, 503))
+    @api.get(
+        "/v1/tasks/{task}/output",
+        tags=TAGS,
+        dependencies=fresh,
+        response_model=OutputPage,
+        responses=problems(404, 422, 503),
+    )
     async def get_task_output(
         principal: Who,
         task: TaskId,
@@ -46,13 +55,23 @@ def router(edge: Edge, queries: TaskQueries, history: OutputHistory, objects: Ob
         return Response(orjson.dumps(body), media_type="application/json")
 
     @api.get(
-        "/bundle", dependencies=fresh, response_class=Response, responses=_file("application/x-git-bundle")
+        "/v1/tasks/{task}/bundle",
+        tags=TAGS,
+        dependencies=fresh,
+        response_class=Response,
+        responses=_file("application/x-git-bundle"),
     )
     async def get_task_bundle(principal: Who, task: TaskId) -> Response:
         """The result as a Git bundle: the branch of the task."""
         return await _result(principal.org, task, "bundle", "application/x-git-bundle", f"{task}.bundle")
 
-    @api.get("/diff", dependencies=fresh, response_class=Response, responses=_file("text/x-diff"))
+    @api.get(
+        "/v1/tasks/{task}/diff",
+        tags=TAGS,
+        dependencies=fresh,
+        response_class=Response,
+        responses=_file("text/x-diff"),
+    )
     async def get_task_diff(principal: Who, task: TaskId) -> Response:
         """The result as a patch."""
         return await _result(principal.org, task, "patch", "text/x-diff; charset=utf-8", f"{task}.patch")
@@ -72,8 +91,6 @@ def router(edge: Edge, queries: TaskQueries, history: OutputHistory, objects: Ob
             raise NoResult(f"The object {sha256} is no longer in the store.") from None
         headers = {"ETag": f'"{sha256}"', "Content-Disposition": f'attachment; filename="{name}"'}
         return StreamingResponse(_all(first, pieces), media_type=media_type, headers=headers)
-
-    return api
 
 
 async def _page(
@@ -102,8 +119,7 @@ def _why(state: str, terminal: bool, has_result: bool) -> str:
 
 
 def _file(media_type: str) -> dict[int | str, dict[str, Any]]:
-    content = {media_type: {"schema": {"type": "string", "format": "binary"}}}
-    return {200: {"description": "The file.", "content": content}, **problems(404, 503)}
+    return {200: {"description": "The file.", "content": binary(media_type)}, **problems(404, 503)}
 
 
 async def _all(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

@@ -157,12 +157,9 @@ class Stream:
             socket.put(error_frame(STATUS[type(refusal)], refusal.code, refusal.detail, task))
 
 
-def router(stream: Stream) -> APIRouter:
+def add_routes(api: APIRouter, stream: Stream) -> None:
     """The route `/v1/stream`."""
-    api = APIRouter()
 
     @api.websocket("/v1/stream")
     async def stream_tasks(peer: WebSocket) -> None:
         await stream.serve(peer)
-
-    return api

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
+from enum import Enum
 from http import HTTPStatus
 from typing import Annotated, Any
 
 import orjson
-from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 
 from remote_claude.gateway.api import answers
 from remote_claude.gateway.api.answers import data_key
-from remote_claude.gateway.api.edge import MAX_POSITION, Edge, RefusingRoute, TaskId, bounded_body
+from remote_claude.gateway.api.edge import MAX_POSITION, Edge, PlainRoute, TaskId, bounded_body
 from remote_claude.gateway.api.models import (
     CancelAnswer,
     EventPage,
@@ -19,7 +20,7 @@ from remote_claude.gateway.api.models import (
     Submitted,
     TaskAnswer,
     TaskPage,
-    inlined,
+    json_body,
     problems,
 )
 from remote_claude.gateway.api.submissions import Submissions, parse
@@ -34,43 +35,57 @@ from remote_claude.runtime.service import Runtime
 MAX_BODY_BYTES = 1024 * 1024
 """Above any body whose prompt is within its bound, however it is escaped."""
 MAX_PAGE = 200
+TOO_LARGE = Problem(
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    "body_too_large",
+    f"The body is larger than {MAX_BODY_BYTES} bytes. Upload files as a bundle.",
+)
+KEY = re.compile(r"[\x21-\x7e]{1,255}")
+IDEMPOTENCY_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "description": "Makes it safe to send the request again.",
+    "schema": {"type": "string", "pattern": "^[!-~]{1,255}$"},
+}
+TAGS: list[str | Enum] = ["tasks"]
 TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
-def router(
-    runtime: Runtime, edge: Edge, submissions: Submissions, handlers: TaskHandlers, queries: TaskQueries
-) -> APIRouter:
+def add_routes(
+    api: APIRouter,
+    runtime: Runtime,
+    edge: Edge,
+    submissions: Submissions,
+    handlers: TaskHandlers,
+    queries: TaskQueries,
+) -> None:
     """The routes under `/v1/tasks`, but for output and results."""
-    api = APIRouter(prefix="/v1/tasks", tags=["tasks"], route_class=RefusingRoute)
     fresh = [Depends(edge.fresh)]
 
-    @api.post(
-        "",
+    async def submit_task(request: Request) -> Response:
+        """Submit a task. The same `Idempotency-Key` with the same body gets the same answer, whenever it is sent."""
+        principal = runtime.verifier.verify(request.headers.get("authorization"))
+        key = _idempotency_key(request)
+        body = parse(await bounded_body(request, MAX_BODY_BYTES, TOO_LARGE))
+        return _submitted(await submissions.submit(principal, body, key, _traceparent(request)))
+
+    # The hot path: FastAPI's way to header and body would cost as much as all the rest.
+    api.add_api_route(
+        "/v1/tasks",
+        submit_task,
+        methods=["POST"],
+        route_class_override=PlainRoute,
         status_code=HTTPStatus.CREATED,
         response_model=Submitted,
         responses={
             202: {"model": Submitted, "description": "Recorded; the scheduler has not decided yet"},
-            **problems(402, 409, 413, 422, 503),
+            **problems(402, 409, 410, 413, 422, 503),
         },
-        openapi_extra={
-            "requestBody": {
-                "required": True,
-                "content": {"application/json": {"schema": inlined(SubmitRequest)}},
-            }
-        },
+        openapi_extra={"parameters": [IDEMPOTENCY_KEY], "requestBody": json_body(SubmitRequest)},
+        tags=TAGS,
     )
-    async def submit_task(
-        request: Request,
-        principal: Who,
-        idempotency_key: Annotated[str | None, Header(pattern=r"^[\x21-\x7e]{1,255}$")] = None,
-    ) -> Response:
-        """Submit a task. The same `Idempotency-Key` with the same body gets the same answer, whenever it is sent."""
-        too_large = Problem(413, "body_too_large", f"The body is larger than {MAX_BODY_BYTES} bytes. Upload files as a bundle.")  # fmt: skip
-        body = parse(await bounded_body(request, MAX_BODY_BYTES, too_large))
-        submission = await submissions.submit(principal, body, idempotency_key, _traceparent(request))
-        return _submitted(submission)
 
-    @api.get("", dependencies=fresh, responses=problems(422, 503))
+    @api.get("/v1/tasks", tags=TAGS, dependencies=fresh, responses=problems(422, 503))
     async def list_tasks(
         principal: Who,
         state: State | None = None,
@@ -82,13 +97,13 @@ def router(
         key = await data_key(runtime.keyring, principal.org)
         return TaskPage(tasks=[answers.summary(t, key) for t in tasks], next=following, as_of=as_of)
 
-    @api.get("/{task}", dependencies=fresh, responses=problems(404, 503))
+    @api.get("/v1/tasks/{task}", tags=TAGS, dependencies=fresh, responses=problems(404, 503))
     async def get_task(principal: Who, task: TaskId) -> TaskAnswer:
         """A task, as far as it is."""
         found, as_of = await queries.get(principal.org, task)
         return answers.whole(found, await data_key(runtime.keyring, principal.org), as_of)
 
-    @api.get("/{task}/events", dependencies=fresh, responses=problems(404, 422, 503))
+    @api.get("/v1/tasks/{task}/events", tags=TAGS, dependencies=fresh, responses=problems(404, 422, 503))
     async def list_task_events(
         principal: Who,
         task: TaskId,
@@ -101,14 +116,25 @@ def router(
         events = [answers.event(row) for row in rows[:limit]]
         return EventPage(events=events, next=events[-1].position if len(rows) > limit else None, as_of=as_of)
 
-    @api.post("/{task}/cancel", status_code=HTTPStatus.ACCEPTED, responses=problems(404, 409, 503))
+    @api.post(
+        "/v1/tasks/{task}/cancel",
+        tags=TAGS,
+        status_code=HTTPStatus.ACCEPTED,
+        responses=problems(404, 409, 503),
+    )
     async def cancel_task(request: Request, principal: Who, task: TaskId) -> CancelAnswer:
         """Ask for a task's end. Asking again changes nothing."""
         command = RequestCancellation(task=task, org=principal.org, user=principal.user)
         progress, position = await handlers.request_cancellation(command, _traceparent(request))
         return CancelAnswer(id=task, state=progress.state, position=position)
 
-    return api
+
+def _idempotency_key(request: Request) -> str | None:
+    key = request.headers.get("idempotency-key")
+    if key is not None and not KEY.fullmatch(key):
+        detail = "Idempotency-Key: 1 to 255 visible ASCII characters, a new one for each task."
+        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_idempotency_key", detail)
+    return key
 
 
 def _submitted(submission: Submission) -> Response:
