@@ -8,7 +8,7 @@ from contextlib import aclosing
 import structlog
 
 from remote_claude.contracts import UndecodableEvent, UnknownVersion
-from remote_claude.contracts.auth import ApiKeyRevoked
+from remote_claude.contracts.auth import ApiKeyIssued, ApiKeyRevoked
 from remote_claude.contracts.runner import RunnerDrained, RunnerJoined
 from remote_claude.contracts.scheduler import TaskAdmitted, TaskRejected
 from remote_claude.eventsourcing.events import RecordedEvent
@@ -16,12 +16,16 @@ from remote_claude.eventsourcing.log import EventLog
 from remote_claude.eventsourcing.tail import Tail
 from remote_claude.gateway.domain.agents import Agents
 from remote_claude.gateway.handlers import Decision, Decisions
+from remote_claude.gateway.projections.tasks import TasksView
 from remote_claude.gateway.sockets import Sockets
 from remote_claude.gateway.watchers import Watchers
 from remote_claude.runtime.output import OutputStream
 
 log = structlog.get_logger(__name__)
 
+READS = TasksView.handles | {
+    event.type for event in (ApiKeyIssued, ApiKeyRevoked, RunnerJoined, RunnerDrained)
+}
 RUNNERS = "ev.runner._.runner.>"
 
 

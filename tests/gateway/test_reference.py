@@ -1,0 +1,98 @@
+"""The reference pages and the OpenAPI document say what the code does."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway_stack import Member, Stack
+from remote_claude.gateway.api.edge import STATUS
+from remote_claude.gateway.domain.refusals import Refusal
+from remote_claude.gateway.settings import PREFIX, GatewaySettings
+
+ROOT = Path(__file__).parents[2]
+HTTP = (ROOT / "docs/reference/http.md").read_text()
+STREAM = (ROOT / "docs/reference/stream.md").read_text()
+README = (ROOT / "services/gateway/README.md").read_text()
+SOURCE = ROOT / "services/gateway/src/remote_claude/gateway"
+
+
+def calls(name: str) -> Iterator[ast.Call]:
+    """Every call of a function in the gateway's source."""
+    for path in SOURCE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == name:
+                yield node
+
+
+def codes(name: str) -> set[str]:
+    """The constant second arguments of a function's calls: the codes that it is called with."""
+    return {
+        node.args[1].value
+        for node in calls(name)
+        if isinstance(node.args[1], ast.Constant) and isinstance(node.args[1].value, str)
+    }
+
+
+def test_every_refusal_has_a_status_and_an_entry_with_it() -> None:
+    refusals = set(Refusal.__subclasses__())
+    assert refusals == set(STATUS)
+    for refusal in refusals:
+        assert re.search(rf"^\| `{refusal.code}` \| {STATUS[refusal].value} \| .+ \|$", HTTP, re.MULTILINE), (
+            refusal
+        )
+
+
+def test_every_code_that_the_gateway_answers_is_documented() -> None:
+    found = codes("Problem")
+    assert {"hash_mismatch", "prompt_too_large", "database_unavailable"} <= found
+    assert [code for code in found if f"`{code}`" not in HTTP] == []
+
+
+def test_every_frame_and_code_of_the_stream_is_documented() -> None:
+    sent = set(re.findall(r'"?type"?[:=]\s*"([a-z]+)"', (SOURCE / "sockets.py").read_text()))
+    sent |= set(re.findall(r'type="([a-z]+)"', (SOURCE / "watchers.py").read_text()))
+    assert sent == {"state", "output", "end", "heartbeat", "error"}
+    understood = set(re.findall(r'Literal\["([a-z]+)"\]', (SOURCE / "api/stream.py").read_text()))
+    for name in sent | understood:
+        assert f"| `{name}` |" in STREAM, name
+    for code in codes("error_frame"):
+        assert f"`{code}`" in STREAM, code
+
+
+def test_every_setting_is_documented_with_its_default() -> None:
+    assert f"`{PREFIX}`" in README
+    for name, field in GatewaySettings.model_fields.items():
+        default = field.get_default(call_default_factory=True, validated_data={})
+        assert f"| `{name.upper()}` | {default if default != {} else '`{}`'} |" in README, name
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_every_endpoint_is_documented_and_named(stack: Stack, member: Member) -> None:
+    document: dict[str, Any] = (await member.http.get("/openapi.json")).json()
+    operations = {
+        (method.upper(), path): operation
+        for path, item in document["paths"].items()
+        for method, operation in item.items()
+    }
+    names = [operation["operationId"] for operation in operations.values()]
+    assert len(set(names)) == len(names)
+    assert {"submit_task", "list_tasks", "get_task", "get_task_output", "cancel_task", "put_blob"} <= set(
+        names
+    )
+    for (method, path), operation in operations.items():
+        written = path.replace("{task}", "{id}")
+        assert re.search(rf"`{method} {re.escape(written)}[?`]", HTTP), (method, path)
+        assert operation.get("description") or operation.get("summary")
+    submit = operations["POST", "/v1/tasks"]
+    assert submit["requestBody"]["content"]["application/json"]["schema"]["required"] == ["prompt", "agent"]
+    assert submit["parameters"][0]["name"] == "Idempotency-Key"
+    assert "201" in submit["responses"]
+    for status in ("402", "409", "413", "422"):
+        content = submit["responses"][status]["content"]
+        assert content["application/problem+json"]["schema"]["$ref"].endswith("/ProblemDocument")
+    assert "ProblemDocument" in document["components"]["schemas"]
+    assert "$defs" not in str(document)
