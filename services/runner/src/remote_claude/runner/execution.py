@@ -7,6 +7,7 @@ import contextlib
 import json
 import shutil
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,7 +67,7 @@ class Workshop:
     upstream: Upstream | None
     """The model, for those that have a key to it."""
     folder: Path
-    """Where attempts keep their sockets and files while they run."""
+    """Where attempts keep their files while they run."""
 
 
 class Unstartable(Exception):
@@ -110,6 +111,9 @@ class SandboxedExecution:
             await self._journal.say(finish)
         except Superseded as error:
             log.warning("this attempt is another runner's by now", attempt=self._name, detail=str(error))
+        except Exception:
+            log.exception("an attempt is given back: this runner could not see it through", attempt=self._name)
+            await self._journal.say(Finish(outcome="lost", reason="runner_failed"))
         finally:
             self._on_end(self)
             await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
@@ -181,11 +185,13 @@ class SandboxedExecution:
         output = Output(writer, self._folder / "output.jsonl", on_fenced=lambda: self.stop("revoked"))
         inbox = self._folder / "inbox"
         inbox.mkdir(mode=0o700)
-        sockets = {"runner": self._folder / "runner.sock"}
         async with contextlib.AsyncExitStack() as stack:
+            # Not below the home, whose path may be longer than the path of a socket can be.
+            place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rclaude-")))
+            sockets = {"runner": place / "runner.sock"}
             proxy = None
             if self._shop.upstream is not None:
-                sockets["model"] = self._folder / "model.sock"
+                sockets["model"] = place / "model.sock"
                 proxy = await stack.enter_async_context(ModelProxy(sockets["model"], self._shop.upstream))
             link = await stack.enter_async_context(
                 WorkerLink(
