@@ -36,7 +36,7 @@ demo: install  ## Run one task from a failing test to an applied commit and its 
 test: install  ## Lint, type-check and run every test against real servers
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@$(BIN)/mypy
-	@$(BIN)/pytest -n 2
+	@$(BIN)/pytest -n 2 --dist loadfile
 
 lint: install  ## Lint and check the format
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
