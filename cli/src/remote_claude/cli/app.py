@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from importlib.metadata import version
 from typing import Annotated, NoReturn
 
-import click
 import typer
 
 from remote_claude.cli import render
@@ -67,17 +65,8 @@ def _fail(error: CliError) -> NoReturn:
 def run() -> None:
     """Run the command line; every error ends in one line on standard error and its exit code."""
     try:
-        code = app(standalone_mode=False)
+        app()
     except CliError as error:
         _fail(error)
     except RepositoryError as error:
         _fail(CliError(str(error), Exit.USAGE, code=error.code, files=list(error.files)))
-    except click.ClickException as error:
-        error.show()
-        sys.exit(Exit.USAGE)
-    except (KeyboardInterrupt, click.Abort):
-        sys.exit(Exit.CANCELLED)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(Exit.OK)
-    sys.exit(code or 0)

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from remote_claude.cli import config, embedded
-from remote_claude.cli.client import Client
 from remote_claude.cli.config import Target
 from remote_claude.cli.errors import CliError, Exit
 from remote_claude.cli.render import note
 
+if (
+    TYPE_CHECKING
+):  # the HTTP library is read when there is somebody to talk to: help and completion stay quick
+    from remote_claude.cli.client import Client
+
 ID_PREFIX = "task_"
+
+
+def client_of(target: Target) -> Client:
+    """A client of one server."""
+    from remote_claude.cli.client import Client
+
+    return Client(target)
 
 
 def connect() -> Client:
@@ -20,7 +33,7 @@ def connect() -> Client:
             Exit.UNREACHABLE,
             code="not_running",
         )
-    return Client(target)
+    return client_of(target)
 
 
 def connect_or_start() -> Client:
@@ -32,7 +45,7 @@ def connect_or_start() -> Client:
         target = config.target()
     if target is None:
         raise CliError("the stack ended as soon as it was up; see `rclaude doctor`", Exit.UNREACHABLE)
-    return Client(target)
+    return client_of(target)
 
 
 def task_id(text: str | None, client: Client) -> str:

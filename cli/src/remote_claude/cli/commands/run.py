@@ -8,15 +8,17 @@ import sys
 import tempfile
 import uuid
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from remote_claude.cli import config, render, repository
-from remote_claude.cli.client import Client
 from remote_claude.cli.commands.tasks import details, follow
 from remote_claude.cli.errors import OF_STATE, CliError, Exit
 from remote_claude.cli.session import connect_or_start
+
+if TYPE_CHECKING:
+    from remote_claude.cli.client import Client
 
 MAX_PROMPT = 64 * 1024
 

@@ -13,9 +13,9 @@ from typing import Annotated, Any
 import typer
 
 from remote_claude.cli import config, embedded, render
-from remote_claude.cli.client import Client
 from remote_claude.cli.commands.tasks import Json
 from remote_claude.cli.errors import CliError, Exit
+from remote_claude.cli.session import client_of
 
 
 def up(
@@ -60,7 +60,7 @@ def status(as_json: Json = False) -> None:
     server: dict[str, Any] = {}
     problem: CliError | None = None
     try:
-        server = Client(target).get("/v1/status")
+        server = client_of(target).get("/v1/status")
     except CliError as error:
         problem = error
     document = _document(stack, target.url, server)
@@ -143,7 +143,7 @@ def _checks() -> list[tuple[str, bool, str]]:
         found.append(("server", True, f"nothing runs in {config.home()}; `rclaude run` starts it"))
         return found
     try:
-        services = Client(target).get("/v1/status")["services"]
+        services = client_of(target).get("/v1/status")["services"]
     except CliError as error:
         found.append(("server", False, str(error)))
         return found

@@ -5,14 +5,16 @@ from __future__ import annotations
 import sys
 import tempfile
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from remote_claude.cli import render, repository
-from remote_claude.cli.client import Client
 from remote_claude.cli.errors import CliError, Exit
 from remote_claude.cli.session import connect, task_id
+
+if TYPE_CHECKING:
+    from remote_claude.cli.client import Client
 
 TaskArgument = Annotated[str | None, typer.Argument(help="The task's id; the newest one if left out.")]
 Json = Annotated[bool, typer.Option("--json", help="JSON on standard output.")]

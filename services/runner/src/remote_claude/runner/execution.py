@@ -112,7 +112,9 @@ class SandboxedExecution:
         except Superseded as error:
             log.warning("this attempt is another runner's by now", attempt=self._name, detail=str(error))
         except Exception:
-            log.exception("an attempt is given back: this runner could not see it through", attempt=self._name)
+            log.exception(
+                "an attempt is given back: this runner could not see it through", attempt=self._name
+            )
             await self._journal.say(Finish(outcome="lost", reason="runner_failed"))
         finally:
             self._on_end(self)
