@@ -22,11 +22,7 @@ from remote_claude.runtime.admin import app as rclaude_admin
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 SOURCES = [ROOT / "shared", ROOT / "services"]
-PAGES = [
-    *ROOT.glob("*.md"),
-    *DOCS.rglob("*.md"),
-    *ROOT.glob("services/*/README.md"),
-]
+PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md"), *ROOT.glob("services/*/README.md")])
 FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 DECISIONS = sorted(DOCS.glob("adr/[0-9]*.md"))
@@ -101,7 +97,7 @@ def sections(text: str) -> dict[str, str]:
     return dict(zip(parts[1::2], parts[2::2], strict=True))
 
 
-EVERY_COMMAND = dict(commands())
+EVERY_COMMAND = dict(sorted(commands(), key=lambda pair: pair[0]))
 
 
 def test_the_commands_of_every_place_are_found() -> None:
