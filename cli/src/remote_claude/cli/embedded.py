@@ -30,14 +30,25 @@ def command(port: int | None) -> list[str]:
     return [sys.executable, "-m", MODULE, *(["--port", str(port)] if port else [])]
 
 
-def start(port: int | None = None) -> dict[str, Any]:
+def environment(isolation: str | None) -> dict[str, str]:
+    """What a stack is started in: this environment, so that its agents find the model key in it."""
+    return {**os.environ, **({"RCLAUDE_RUNNER_ISOLATION": isolation} if isolation else {})}
+
+
+def start(port: int | None = None, isolation: str | None = None) -> dict[str, Any]:
     """Bring a stack up in the background and return what it says of itself once it is ready."""
     log_file = config.home() / "log" / "stack.log"
     log_file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with log_file.open("ab") as log:
         begin = log.tell()
         process = subprocess.Popen(
-            command(port), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/"
+            command(port),
+            env=environment(isolation),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            cwd="/",
         )
     deadline = time.monotonic() + START_S
     while time.monotonic() < deadline:
@@ -55,9 +66,9 @@ def start(port: int | None = None) -> dict[str, Any]:
     raise CliError(f"the stack was not ready after {START_S:.0f} s; see {log_file}", Exit.UNREACHABLE)
 
 
-def foreground(port: int | None) -> int:
+def foreground(port: int | None, isolation: str | None = None) -> int:
     """Run a stack until it is ended; returns its exit code."""
-    with subprocess.Popen(command(port), cwd="/") as process:
+    with subprocess.Popen(command(port), env=environment(isolation), cwd="/") as process:
         while True:
             try:
                 return process.wait()

@@ -7,6 +7,7 @@ import platform
 import shutil
 import subprocess
 import sys
+from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated, Any
 
@@ -18,11 +19,22 @@ from remote_claude.cli.errors import CliError, Exit
 from remote_claude.cli.session import client_of
 
 
+class Isolation(StrEnum):
+    """How agents are kept from the rest of this machine."""
+
+    BUBBLEWRAP = "bubblewrap"
+    NONE = "none"
+
+
 def up(
     detach: Annotated[
         bool, typer.Option("--detach", "-d", help="Return when it is ready; it goes on.")
     ] = False,
     port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port of the HTTP API.")] = None,
+    isolation: Annotated[
+        Isolation | None,
+        typer.Option(help="`none` runs agents unprotected, as you: only where nothing else works."),
+    ] = None,
 ) -> None:
     """Bring the embedded stack up: broker, PostgreSQL and all services, on this machine."""
     running = config.stack_file()
@@ -30,10 +42,10 @@ def up(
         render.say(f"running already at {running['url']}")
         return
     if detach:
-        stack = embedded.start(port)
+        stack = embedded.start(port, isolation)
         render.say(f"ready at {stack['url']}")
         return
-    code = embedded.foreground(port)
+    code = embedded.foreground(port, isolation)
     if code == embedded.ALREADY_RUNNING:
         return
     if code:
