@@ -26,7 +26,7 @@ from remote_claude.scheduler.domain.dispatch import decide_round
 from remote_claude.scheduler.domain.draft import Draft
 from remote_claude.scheduler.domain.evolve import evolve
 from remote_claude.scheduler.domain.state import State
-from remote_claude.scheduler.domain.tasks import Assigned, Cause, Ended, Outcome, Running, end
+from remote_claude.scheduler.domain.tasks import Assigned, Ended, Outcome, Running, end
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 ORG = "org_acme"
@@ -129,6 +129,7 @@ def recorded(event: Event | NewEvent, position: int) -> RecordedEvent:
         data=data,
         codec=REGISTRY,
         subject=new.subject,
+        causation_id=new.causation_id,
         cause=new.cause,
     )
 
@@ -175,7 +176,7 @@ class World:
         """What the leader finds when a runner no longer keeps an attempt."""
         attempt = self.state.task(org, task)
         assert isinstance(attempt, Assigned | Running)
-        return end(attempt, outcome, Cause(f"expired-{task}-{attempt.attempt}", 0), reason=reason)
+        return end(attempt, outcome, attempt.assigned, reason=reason)
 
 
 @dataclass

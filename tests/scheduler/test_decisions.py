@@ -1,6 +1,7 @@
 """Given-when-then: what the scheduler decides."""
 
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -374,12 +375,25 @@ class TestLateness:
         world.record(late).when().then()
         assert world.state.organisations[ORG].tasks == {}
 
-    @pytest.mark.parametrize("late", [started(), finished(), finished("lost"), declined()])
+    @pytest.mark.parametrize("late", [finished(), finished("lost"), declined()])
     def test_what_is_said_of_an_older_attempt_changes_nothing(self, late: Any) -> None:
         world = settled(on_plan(), joined(), submitted(), finished("lost"))
         before = world.state.task(ORG, "task_1")
         world.record(late).when().then()
         assert world.state.task(ORG, "task_1") == before
+
+    def test_a_start_of_an_older_attempt_counts_as_an_execution_and_changes_nothing_else(self) -> None:
+        world = settled(on_plan(), joined(), submitted(), finished("lost"))
+        before = world.state.task(ORG, "task_1")
+        assert isinstance(before, Assigned)
+        world.record(started()).when().then()
+        assert world.state.task(ORG, "task_1") == replace(before, executed=True)
+
+    def test_a_start_that_comes_while_the_end_is_on_its_way_keeps_the_reservation(self) -> None:
+        world = settled(on_plan(), joined(), submitted(max_attempts=1))
+        end = world.when(expired=[world.expired()]).new
+        world.record(started(), *end)
+        assert world.state.organisations[ORG].reserved == {"2026-11": 1}
 
     def test_nobody_but_the_assigned_runner_is_believed(self) -> None:
         world = settled(on_plan(), joined(), submitted())

@@ -17,6 +17,7 @@ from remote_claude.contracts.scheduler import (
     TerminalEvent,
 )
 from remote_claude.eventsourcing.events import RecordedEvent
+from remote_claude.runtime.verification import Checker
 from remote_claude.scheduler.domain.evolve import evolve
 from remote_claude.scheduler.domain.state import State
 from remote_claude.scheduler.domain.tasks import Assigned, Running
@@ -38,6 +39,7 @@ causes = st.one_of(
     st.tuples(st.just("finish"), number, st.sampled_from(["succeeded", "failed", "lost", "timed_out"])),
     st.tuples(st.just("decline"), number),
     st.tuples(st.just("late"), number, st.sampled_from(["succeeded", "lost"])),
+    st.tuples(st.just("late start"), number),
     st.tuples(st.just("join"), st.sampled_from(RUNNERS), st.integers(0, 3)),
     st.tuples(st.just("drain"), st.sampled_from(RUNNERS)),
     st.tuples(st.just("expire"), number, st.sampled_from(["lost", "timed_out"])),
@@ -72,11 +74,19 @@ class Play:
             case ("decide", busy):
                 self.decide(busy)
             case ("late", n, outcome):
-                if n < len(attempts := [e.event for e in self.world.history if e.type == "TaskAssigned"]):
-                    of = {k: getattr(attempts[n], k) for k in ("task", "org", "attempt", "runner")}
+                if of := self.given_out(n):
                     self.world.record(finished(outcome, **of))
+            case ("late start", n):
+                if of := self.given_out(n):
+                    self.world.record(started(**of))
             case (said, n, *outcome):
                 self.speak(said, f"task_{n}", ORGS[n % 2], *outcome)
+
+    def given_out(self, n: int) -> dict[str, Any]:
+        """The n-th attempt that a runner has been given, whatever has become of it."""
+        attempts = [e.event for e in self.world.history if e.type == "TaskAssigned"]
+        keys = ("task", "org", "attempt", "runner")
+        return {k: getattr(attempts[n], k) for k in keys} if n < len(attempts) else {}
 
     def speak(self, said: str, task: str, org: str, outcome: Any = None) -> None:
         attempt = self.world.state.task(org, task)
@@ -109,6 +119,12 @@ def played(steps: list[Any]) -> World:
 plays = st.lists(causes, max_size=80).map(played)
 
 
+submitted_plays = st.lists(causes, max_size=80).map(
+    lambda steps: played([*(("submit", n) for n in range(8)), *steps])
+)
+"""Nobody speaks of a task that there is not."""
+
+
 @random(plays)
 @settings(max_examples=200, deadline=None)
 def test_a_task_ends_once_and_nothing_is_decided_about_it_afterwards(world: World) -> None:
@@ -139,6 +155,15 @@ def test_quota_is_not_exceeded_at_any_prefix(world: World) -> None:
             case _:
                 pass
         assert all(n <= QUOTA for n in used.values())
+
+
+@random(submitted_plays)
+@settings(max_examples=200, deadline=None)
+def test_the_independent_reader_finds_nothing_wrong(world: World) -> None:
+    checker = Checker()
+    for recorded in world.history:
+        checker.check(recorded)
+    assert checker.report.violations == []
 
 
 @random(plays)

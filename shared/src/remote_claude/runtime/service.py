@@ -11,11 +11,11 @@ from nats.aio.client import Client
 from opentelemetry.metrics import Meter
 from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
-from remote_claude.eventsourcing.projector import Projector
 
 from remote_claude.access import Keyring, Principal, Verifier
 from remote_claude.eventsourcing.events import Clock
 from remote_claude.eventsourcing.log import EventLog
+from remote_claude.eventsourcing.projector import Projector
 from remote_claude.eventsourcing.tail import Tail
 from remote_claude.eventsourcing.views import View
 from remote_claude.runtime.ids import NewId

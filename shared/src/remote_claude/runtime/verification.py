@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,13 +26,20 @@ class Violation:
 
 @dataclass(slots=True)
 class Task:
+    """What has been said of a task. `first_start` is a position; `over` are attempts that can't go on."""
+
     org: str
     period: str | None = None
     attempts: int = 0
     runners: dict[int, str] = field(default_factory=dict)
     started: set[int] = field(default_factory=set)
-    finished: set[int] = field(default_factory=set)
+    first_start: int | None = None
+    finished: dict[int, str] = field(default_factory=dict)
+    over: set[int] = field(default_factory=set)
     terminal: str | None = None
+
+    def started_by(self, position: int) -> bool:
+        return self.first_start is not None and self.first_start <= position
 
 
 @dataclass(slots=True)
@@ -75,23 +82,32 @@ async def verify(log: EventLog) -> Report:
 
 
 class Checker:
-    """The rules, folded over raw events in log order."""
+    """The rules, folded over raw events in log order. A decision is held against what it was decided on: its cause."""
 
     def __init__(self) -> None:
         self.report = Report()
+        self._position = 0
+        self._decided_on = 0
         self._ids: set[str] = set()
+        self._causes: dict[str, int] = {}
         self._tasks: dict[str, Task] = {}
-        self._limits: dict[str, int | None] = {}
+        self._limits: defaultdict[str, list[tuple[int, int | None]]] = defaultdict(list)
         self._reserved: Counter[tuple[str, str]] = Counter()
         self._samples: dict[tuple[str, int], tuple[int, dict[str, Any]]] = {}
 
     def check(self, recorded: RecordedEvent) -> None:
         """One event, in its turn."""
         self._position = recorded.position
-        self._check_envelope(recorded)
-        data = json.loads(recorded.data)
-        producer = recorded.stream.split(".")[1]
-        match producer:
+        try:
+            self._check(recorded, json.loads(recorded.data))
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            self._violated("events can be read", f"{recorded!r}: {error!r}")
+        self.report.events += 1
+        self.report.tasks = len(self._tasks)
+
+    def _check(self, recorded: RecordedEvent, data: dict[str, Any]) -> None:
+        self._check_envelope(recorded, data)
+        match recorded.stream.split(".")[1]:
             case "gateway":
                 self._check_gateway(recorded.type, data)
             case "scheduler":
@@ -99,22 +115,29 @@ class Checker:
             case "runner" if "task" in data:
                 self._check_runner(recorded.type, data)
             case "billing" if recorded.type == "PlanChanged":
-                self._limits[data["org"]] = data["entitlements"]["executions_per_month"]
-        self.report.events += 1
-        self.report.tasks = len(self._tasks)
+                limit = data["entitlements"]["executions_per_month"]
+                self._limits[data["org"]].append((recorded.position, limit))
 
     def _violated(self, rule: str, detail: str) -> None:
         if len(self.report.violations) < KEPT_VIOLATIONS:
             self.report.violations.append(Violation(rule, self._position, detail))
 
-    def _check_envelope(self, recorded: RecordedEvent) -> None:
+    def _check_envelope(self, recorded: RecordedEvent, data: dict[str, Any]) -> None:
         if recorded.position <= self.report.position:
             self._violated("positions rise", f"{recorded.position} after {self.report.position}")
         self.report.position = recorded.position
         if recorded.event_id in self._ids:
             self._violated("event ids are unique", recorded.event_id)
+        if recorded.causation_id is not None and recorded.causation_id not in self._ids:
+            self._violated("what is caused follows its cause", f"{recorded!r} of {recorded.causation_id}")
         self._ids.add(recorded.event_id)
-        org = json.loads(recorded.data).get("org")
+        self._decided_on = recorded.position
+        if recorded.cause is not None:
+            self._decided_on = recorded.cause
+            if not self._causes.get(recorded.stream, 0) <= recorded.cause < recorded.position:
+                self._violated("causes are handled in their order", f"{recorded!r} on {recorded.cause}")
+            self._causes[recorded.stream] = recorded.cause
+        org = data.get("org")
         if org is not None and recorded.organisation != org:
             self._violated("an organisation's events stand in its own streams", f"{org} in {recorded.stream}")
 
@@ -123,6 +146,7 @@ class Checker:
         if kind == "TaskSubmitted":
             if task is not None:
                 self._violated("a task is submitted once", data["task"])
+                return
             self._tasks[data["task"]] = Task(data["org"])
             self.report.live += 1
         elif task is None:
@@ -143,10 +167,9 @@ class Checker:
             case "TaskAdmitted":
                 self._admitted(name, task, data["period"])
             case "TaskAssigned":
-                if data["attempt"] <= task.attempts:
-                    self._violated("attempt numbers rise", f"{name}: {data['attempt']} after {task.attempts}")
-                task.attempts = data["attempt"]
-                task.runners[data["attempt"]] = data["runner"]
+                self._assigned(name, task, data)
+            case "RunnerLost":
+                task.over.add(data["attempt"])
             case _ if kind in TERMINAL:
                 self._ended(name, task, kind, data)
 
@@ -156,19 +179,39 @@ class Checker:
             return
         task.period = period
         self._reserved[task.org, period] += 1
-        reserved, limit = self._reserved[task.org, period], self._limits.get(task.org, 0)
+        reserved, limit = self._reserved[task.org, period], self._limit(task.org)
         if limit is not None and reserved > limit:
             self._violated(
                 "no more is admitted than the plan allows", f"{task.org} in {period}: {reserved} of {limit}"
             )
 
+    def _limit(self, org: str) -> int | None:
+        """The executions a month that were known when it was decided; none without a plan."""
+        known = [limit for position, limit in self._limits[org] if position <= self._decided_on]
+        return known[-1] if known else 0
+
+    def _assigned(self, name: str, task: Task, data: dict[str, Any]) -> None:
+        attempt = data["attempt"]
+        if task.period is None:
+            self._violated("only what was admitted is assigned", f"{name}-{attempt}")
+        if attempt <= task.attempts:
+            self._violated("attempt numbers rise", f"{name}: {attempt} after {task.attempts}")
+        if going_on := task.runners.keys() - task.over:
+            self._violated("one attempt at a time", f"{name}-{attempt} beside {sorted(going_on)}")
+        task.attempts = attempt
+        task.runners[attempt] = data["runner"]
+
     def _ended(self, name: str, task: Task, kind: str, data: dict[str, Any]) -> None:
         task.terminal = kind
         self.report.live -= 1
+        if kind == "TaskSucceeded" and task.finished.get(data["attempt"]) != "succeeded":
+            self._violated("what has succeeded was finished by its runner", f"{name}-{data['attempt']}")
         executed = bool(data.get("executed", False))
-        if executed != bool(task.started):
-            self._violated("what is charged as an execution has started", f"{name}: executed is {executed}")
-        if task.period is not None and not executed:
+        if executed != task.started_by(self._decided_on):
+            self._violated(
+                "a task counts as an execution when it has started", f"{name}: executed is {executed}"
+            )
+        if task.period is not None and not task.started:
             self._reserved[task.org, task.period] -= 1
 
     def _check_runner(self, kind: str, data: dict[str, Any]) -> None:
@@ -184,10 +227,12 @@ class Checker:
                 if attempt in task.started:
                     self._violated("an attempt starts once", f"{name}-{attempt}")
                 task.started.add(attempt)
+                task.first_start = task.first_start or self._position
             case "UsageRecorded":
                 self._sampled(name, attempt, data)
             case "AttemptFinished" | "AssignmentDeclined":
-                task.finished.add(attempt)
+                task.finished[attempt] = data.get("outcome", "declined")
+                task.over.add(attempt)
                 self._samples.pop((name, attempt), None)
 
     def _sampled(self, name: str, attempt: int, data: dict[str, Any]) -> None:

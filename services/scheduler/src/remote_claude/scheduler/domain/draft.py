@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from itertools import islice
 
@@ -19,7 +19,7 @@ from remote_claude.scheduler.domain.decide import Moment, decide
 from remote_claude.scheduler.domain.evolve import decided
 from remote_claude.scheduler.domain.queue import Heads, Waiting
 from remote_claude.scheduler.domain.state import Organisation
-from remote_claude.scheduler.domain.tasks import Admitted, Assigned, Cause, Ended, Queued, Running, Task, due
+from remote_claude.scheduler.domain.tasks import Assigned, Cause, Ended, Queued, Running, Task, due
 
 MAX_DUE = 200
 """Causes decided in one draft, and as many expired attempts; each says two events at most."""
@@ -57,7 +57,8 @@ class Draft:
             match event, task:
                 case TaskAdmitted(), _:
                     self.reserved += 1
-                case TerminalEvent(executed=False), Admitted() if task.period == self.moment.period:
+                # Only what was never assigned can't be starting meanwhile.
+                case TerminalEvent(), Queued(attempt=1) if task.period == self.moment.period:
                     self.reserved -= 1
                 case _:
                     pass
@@ -121,7 +122,7 @@ def draft(organisation: Organisation, moment: Moment, expired: Sequence[Ended] =
     for ended in {ended.asked.task: ended for ended in expired[:MAX_DUE]}.values():
         current = organisation.tasks.get(ended.asked.task)
         if isinstance(current, Assigned | Running) and current.attempt == ended.attempt and not due(current):
-            result.settle(ended)
+            result.settle(replace(ended, executed=current.executed))
     for task in islice(organisation.due, MAX_DUE):
         result.settle(organisation.tasks[task])
     return result

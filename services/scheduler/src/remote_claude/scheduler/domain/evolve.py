@@ -100,7 +100,8 @@ def _own(state: State, event: Any, by: Cause) -> None:
             if organisation.credit <= 0:
                 organisation.credit = organisation.weight
                 state.rotation.pop(organisation.id, None)  # and at its end again, if it is still hungry
-        case TerminalEvent(executed=False) if isinstance(before, Admitted):
+        # By what has started up to here: a start may have come in while the end was on its way.
+        case TerminalEvent() if isinstance(before, Admitted) and not before.executed:
             organisation.release(before.period)
         case _:
             pass
@@ -135,6 +136,15 @@ def _current(state: State, event: AttemptEvent) -> Assigned | Running | None:
 def _started(state: State, event: TaskStarted, by: Cause) -> None:
     if isinstance(task := _current(state, event), Assigned):
         state.put(task, become(Running, task, executed=True))
+    elif isinstance(late := state.task(event.org, event.task), Admitted) and _given_up(event, late):
+        state.put(late, replace(late, executed=True))  # it is charged all the same
+
+
+def _given_up(event: AttemptEvent, task: Admitted) -> bool:
+    """Whether a runner speaks of an attempt that the scheduler has written off."""
+    if isinstance(task, Ended) and event.attempt == task.attempt:
+        return event.runner == task.runner
+    return event.attempt < task.attempt
 
 
 def _finished(state: State, event: AttemptFinished, by: Cause) -> None:

@@ -1,0 +1,221 @@
+"""The independent reader: it finds nothing in a log that is right, and names what is wrong in one that is not."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from remote_claude.contracts import REGISTRY, Event
+from remote_claude.contracts.billing import Entitlements
+from remote_claude.contracts.runner import AttemptFinished, Cumulative, TaskStarted, UsageRecorded
+from remote_claude.contracts.scheduler import (
+    RunnerLost,
+    TaskAdmitted,
+    TaskAssigned,
+    TaskFailed,
+    TaskRequeued,
+    TaskSucceeded,
+)
+from remote_claude.eventsourcing.events import NewEvent, RecordedEvent, timestamp
+from remote_claude.eventsourcing.memory import InMemoryEventLog
+from remote_claude.runtime.verification import Checker, Report, verify
+from scheduling import (
+    FREE,
+    NOW,
+    ORG,
+    RUNNER,
+    World,
+    cancelled,
+    finished,
+    given,
+    joined,
+    on_plan,
+    started,
+    submitted,
+)
+
+OTHER = "run_2"
+ONE = Entitlements(executions_per_month=1, vcpu_millis=2000, memory_mib=4096, duration_s=1800)
+
+
+def used(sequence: int, vcpu_ms: int, attempt: int = 1) -> UsageRecorded:
+    cumulative = Cumulative(vcpu_ms=vcpu_ms)
+    return UsageRecorded(
+        task="task_1", org=ORG, attempt=attempt, runner=RUNNER, sequence=sequence, cumulative=cumulative
+    )
+
+
+def a_right_log() -> World:
+    """A lost attempt whose runner speaks up late, one that succeeds, and a task cancelled before it began."""
+    world = given(on_plan("free", FREE), joined(slots=1), submitted(), submitted("task_2"))
+    world.when().recorded()
+    world.record(started(), used(1, 5))
+    world.when(expired=[world.expired()]).recorded()
+    world.when().recorded()
+    world.record(used(2, 9), finished("lost", reason="revoked"))  # the runner was away, and comes back
+    world.record(started(attempt=2), used(1, 3, attempt=2), cancelled("task_2"))
+    world.when().recorded()
+    world.record(finished(attempt=2))
+    world.when().recorded()
+    return world
+
+
+def checked(history: Sequence[RecordedEvent]) -> Report:
+    checker = Checker()
+    for recorded in history:
+        checker.check(recorded)
+    return checker.report
+
+
+def test_nothing_is_found_in_a_log_that_is_right() -> None:
+    report = checked(a_right_log().history)
+    assert report.document() == {
+        "ok": True, "events": report.events, "position": report.events, "tasks": 2, "live": 0, "violations": [],
+    }  # fmt: skip
+
+
+def test_a_start_that_lands_while_the_end_is_on_its_way_is_no_violation() -> None:
+    world = given(on_plan("free", ONE), joined(), submitted(max_attempts=1), submitted("task_2"))
+    world.when().recorded()
+    end = world.when(expired=[world.expired()]).new
+    world.record(started(), *end)
+    world.when().recorded()
+    assert checked(world.history).violations == []
+
+
+def test_an_admission_is_held_against_the_plan_that_it_was_decided_on() -> None:
+    world = given(on_plan(), submitted(), submitted("task_2"))
+    admissions = world.when().new
+    world.record(on_plan("free", ONE), *admissions)
+    assert checked(world.history).violations == []
+
+
+async def test_a_whole_log_is_read() -> None:
+    log = InMemoryEventLog(REGISTRY)
+    for task in ("task_1", "task_2"):
+        new = NewEvent(event=submitted(task), event_id=f"id-{task}", occurred_at=timestamp(NOW))
+        await log.append(f"ev.gateway.{ORG}.task.{task}", [new], expected_position=0)
+    report = await verify(log)
+    assert (report.events, report.tasks, report.live) == (2, 2, 2)
+
+
+# Mutants. Each takes the right log's events and says them wrongly; positions are counted anew.
+
+Mutant = Callable[[list[RecordedEvent]], list[RecordedEvent]]
+
+
+def place(history: list[RecordedEvent], kind: type[Event], nth: int = 0) -> int:
+    return [n for n, recorded in enumerate(history) if recorded.type == kind.type][nth]
+
+
+def copy(recorded: RecordedEvent, **changes: Any) -> RecordedEvent:
+    names = (name for name in RecordedEvent.__slots__ if name != "_event")
+    return RecordedEvent(**{name.lstrip("_"): getattr(recorded, name) for name in names} | changes)
+
+
+def said(recorded: RecordedEvent, **fields: Any) -> RecordedEvent:
+    """The same event with other fields."""
+    return copy(recorded, data=recorded.event.model_copy(update=fields).to_json())
+
+
+def changed(kind: type[Event], nth: int = 0, **fields: Any) -> Mutant:
+    def mutate(history: list[RecordedEvent]) -> list[RecordedEvent]:
+        n = place(history, kind, nth)
+        return [*history[:n], said(history[n], **fields), *history[n + 1 :]]
+
+    return mutate
+
+
+def dropped(kind: type[Event], nth: int = 0) -> Mutant:
+    def mutate(history: list[RecordedEvent]) -> list[RecordedEvent]:
+        n = place(history, kind, nth)
+        return [copy(r, causation_id=None) for i, r in enumerate(history) if i != n]
+
+    return mutate
+
+
+def repeated(kind: type[Event], nth: int = 0, *, same_id: bool = False, **fields: Any) -> Mutant:
+    """The event a second time at the log's end."""
+
+    def mutate(history: list[RecordedEvent]) -> list[RecordedEvent]:
+        again = said(history[place(history, kind, nth)], **fields)
+        return [*history, copy(again, event_id=again.event_id if same_id else "another", cause=None)]
+
+    return mutate
+
+
+def moved_to_front(kind: type[Event], nth: int = 0) -> Mutant:
+    def mutate(history: list[RecordedEvent]) -> list[RecordedEvent]:
+        n = place(history, kind, nth)
+        return [history[n], *history[:n], *history[n + 1 :]]
+
+    return mutate
+
+
+def enveloped(kind: type[Event], **changes: Any) -> Mutant:
+    def mutate(history: list[RecordedEvent]) -> list[RecordedEvent]:
+        n = place(history, kind)
+        return [*history[:n], copy(history[n], **changes), *history[n + 1 :]]
+
+    return mutate
+
+
+MUTANTS: list[tuple[str, Mutant]] = [
+    ("event ids are unique", repeated(TaskStarted, same_id=True)),
+    ("events can be read", enveloped(TaskSucceeded, data=b"{")),
+    ("events can be read", enveloped(TaskAssigned, data=b'{"task": "task_1", "org": "org_acme"}')),
+    ("what is caused follows its cause", moved_to_front(TaskAssigned)),
+    ("causes are handled in their order", enveloped(TaskRequeued, cause=1)),
+    ("causes are handled in their order", enveloped(TaskAdmitted, cause=10**6)),
+    ("an organisation's events stand in its own streams", changed(TaskStarted, org="org_other")),
+    ("a task is submitted once", repeated(type(submitted()))),
+    ("what concerns a task follows its submission", changed(cancelled().__class__, task="task_9")),
+    ("what concerns a task follows its submission", changed(TaskAdmitted, task="task_9")),
+    ("a task is admitted once", changed(TaskAdmitted, nth=1, task="task_1")),
+    ("only what was admitted is assigned", dropped(TaskAdmitted)),
+    ("no more is admitted than the plan allows", changed(on_plan().__class__, entitlements=ONE)),
+    ("attempt numbers rise", changed(TaskAssigned, nth=1, attempt=1)),
+    ("one attempt at a time", dropped(RunnerLost)),
+    ("only the assigned runner speaks of an attempt", changed(TaskStarted, runner=OTHER)),
+    ("only the assigned runner speaks of an attempt", changed(TaskStarted, attempt=3)),
+    ("an attempt starts once", changed(TaskStarted, nth=1, attempt=1)),
+    ("an attempt ends once", repeated(AttemptFinished, nth=1)),
+    ("an attempt ends once", repeated(UsageRecorded, nth=2, sequence=2)),
+    ("samples are numbered without a gap", changed(UsageRecorded, nth=1, sequence=3)),
+    ("samples are numbered without a gap", changed(UsageRecorded, nth=1, sequence=1)),
+    ("cumulative use never falls", changed(UsageRecorded, nth=1, cumulative=Cumulative(vcpu_ms=4))),
+    ("what has succeeded was finished by its runner", dropped(AttemptFinished, nth=1)),
+    ("what has succeeded was finished by its runner", changed(AttemptFinished, nth=1, outcome="failed")),
+    ("a task counts as an execution when it has started", changed(TaskSucceeded, executed=False)),
+    ("a task ends once", repeated(TaskSucceeded)),
+    ("a task ends once", repeated(TaskRequeued)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("rule", "mutant"), MUTANTS)
+def test_each_violation_is_found_and_named(rule: str, mutant: Mutant) -> None:
+    history = mutant(a_right_log().history)
+    report = checked([copy(recorded, position=n) for n, recorded in enumerate(history, 1)])
+    assert rule in {violation.rule for violation in report.violations}
+    assert not report.document()["ok"]
+
+
+def test_a_position_that_comes_twice_is_found() -> None:
+    history = a_right_log().history
+    assert [v.rule for v in checked([*history, copy(history[-1], event_id="another")]).violations][:1] == [
+        "positions rise"
+    ]
+
+
+def test_the_summary_names_the_first_violation_and_where_it_is() -> None:
+    report = checked([copy(r, cause=None) for r in repeated(TaskSucceeded)(a_right_log().history)])
+    assert report.summary().startswith("VIOLATED: positions rise at position")
+
+
+def test_a_failure_can_be_reported_by_the_scheduler_alone() -> None:
+    world = given(on_plan(), joined(), submitted(max_attempts=1))
+    world.when().recorded()
+    world.record(started())
+    world.when(expired=[world.expired()]).recorded()
+    assert world.history[-1].type == TaskFailed.type
+    assert checked(world.history).violations == []
