@@ -295,17 +295,26 @@ async def test_concluding_twice_gives_the_same_tree(sandbox: Sandbox, repo: Repo
     assert len(trees) == 1
 
 
-async def test_a_cancelled_git_leaves_no_process(tmp_path: Path) -> None:
+@pytest.mark.parametrize("turns", [2, 3, 5, 20])
+async def test_a_cancelled_git_leaves_no_process(tmp_path: Path, turns: int) -> None:
+    """Cancelled in the middle of its start as well: what it has started by then ends with it."""
     pids = tmp_path / "pids"
     os.mkfifo(pids)
-    env = dict(os.environ)
     command = f"!sleep 600 & echo $! > {pids}; wait"
-    task = asyncio.ensure_future(git("-c", f"alias.hang={command}", "hang", cwd=tmp_path, env=env))
-    pid = int(await asyncio.to_thread(pids.read_text))
+    task = asyncio.ensure_future(
+        git("-c", f"alias.hang={command}", "hang", cwd=tmp_path, env=dict(os.environ))
+    )
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    pid = _first_line(pids)  # holds up the loop, and with it the start
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
     await until(lambda: not _alive(pid))
+
+
+def _first_line(path: Path) -> int:
+    return int(path.read_text())
 
 
 def _alive(pid: int) -> bool:

@@ -55,17 +55,9 @@ async def git(
 
     Errors: `GitFailed` for another exit code than expected, or more than `most` bytes of output.
     """
-    process = await asyncio.create_subprocess_exec(
-        *("git", "--no-pager"),
-        *(part for setting in (*_SETTINGS, *settings) for part in ("-c", setting)),
-        *map(str, args),
-        cwd=cwd,
-        env=dict(env),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        start_new_session=True,
-    )
+    command = ["git", "--no-pager"]
+    command += [part for setting in (*_SETTINGS, *settings) for part in ("-c", setting)]
+    process = await _start([*command, *map(str, args)], cwd, env)
     assert process.stdin is not None
     assert process.stdout is not None
     assert process.stderr is not None
@@ -77,13 +69,37 @@ async def git(
             raise GitFailed(str(args[0]), 0, f"it printed more than {most} bytes")
         code = await process.wait()
     finally:
-        # The whole group: a helper that outlives Git would hold its pipes, or the network.
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        await asyncio.shield(process.wait())
+        await _end(process)
     if code not in expect:
         raise GitFailed(str(args[0]), code, error.decode("utf-8", "replace"))
     return out
+
+
+async def _start(command: list[str], cwd: Path, env: Mapping[str, str]) -> asyncio.subprocess.Process:
+    """Cancelled half-way, asyncio would end the one process and leave what it has started already."""
+    starting = asyncio.ensure_future(
+        asyncio.create_subprocess_exec(
+            *command,
+            cwd=cwd,
+            env=dict(env),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,
+        )
+    )
+    try:
+        return await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        await _end(await starting)
+        raise
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """The whole group: a helper that outlives Git would hold its pipes, or the network."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    await asyncio.shield(process.wait())
 
 
 async def _feed(stream: asyncio.StreamWriter, data: bytes) -> None:
