@@ -123,7 +123,9 @@ def tree(folder: Path) -> dict[str, tuple[int, bytes]]:
         for name in names + [name for name in folders if os.path.islink(os.path.join(path, name))]:
             place = Path(path) / name
             facts = place.lstat()
-            kind = stat.S_IFMT(facts.st_mode) | (facts.st_mode & stat.S_IXUSR if place.is_file() else 0)
+            kind = stat.S_IFMT(facts.st_mode) | (
+                facts.st_mode & stat.S_IXUSR if stat.S_ISREG(facts.st_mode) else 0
+            )
             content = os.fsencode(os.readlink(place)) if place.is_symlink() else place.read_bytes()
             found[str(place.relative_to(folder))] = (kind, content)
     return found
