@@ -44,10 +44,9 @@ def build(runtime: Runtime) -> Service:
         name="runner",
         views=(HeldView(),),
         background={
-            "execute": desk.executor.run,
+            "execute": desk.run,
             "keep leases": lambda: keep_leases(runtime, desk.executor, settings.lease_s),
         },
-        on_start=desk.open,
         on_stop=desk.close,
         ready=desk.ready,
         status=desk.status,
@@ -65,8 +64,8 @@ class _Desk:
         self._executions: set[SandboxedExecution] = set()
         self.executor = Executor(runtime, runner_id(runtime), self._joined, settings.slots, self._execute)
 
-    async def open(self) -> None:
-        """Clear away what an earlier life left, and see whether this machine can isolate."""
+    async def run(self) -> None:
+        """Clear away what an earlier life left, see whether this machine can isolate, then take work."""
         await self._provider.reap()
         try:
             await self._provider.check()
@@ -76,6 +75,7 @@ class _Desk:
                 AgentInfo(a.name, a.name == "noop" and a.available, "" if a.name == "noop" else str(error))
                 for a in self._agents
             ]
+        await self.executor.run()
 
     async def close(self) -> None:
         """Give back what runs, so that it goes on elsewhere, or here after the next start."""
