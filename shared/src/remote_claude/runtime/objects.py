@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -36,8 +37,7 @@ class Objects:
 
     async def put_file(self, org: str, path: Path) -> str:
         """Store a file; return its SHA-256. It is read in pieces, never whole."""
-        with path.open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        sha256 = await asyncio.to_thread(_digest, path)
         await obstore.put_async(self._store, self._path(org, sha256), path)
         return sha256
 
@@ -70,3 +70,8 @@ class Objects:
         if len(sha256) != 64 or not all(c in "0123456789abcdef" for c in sha256):
             raise ObjectNotFound(sha256)
         return f"{org}/{sha256[:2]}/{sha256}"
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -22,6 +22,8 @@ from nats.js.errors import APIError
 STREAM = "OUTPUT"
 WRONG_LAST_SEQUENCE = 10071
 LOOKS_AGAIN_S = 0.5
+ANSWERS_WITHIN_S = 10.0
+"""How long a write is tried while the broker is away."""
 
 
 class OutputConflict(Exception):
@@ -102,6 +104,11 @@ class OutputStream:
             raise
         return ack.seq
 
+    async def last(self, subject: str) -> tuple[int, bytes]:
+        """The last write of one subject: its sequence and what was written."""
+        message = await self._js.get_last_msg(STREAM, subject)
+        return message.seq or 0, message.data or b""
+
     async def _history(self, subject: str) -> list[Msg]:
         """All messages of one subject, by direct get."""
         inbox = self._nats.new_inbox()
@@ -137,8 +144,26 @@ class OutputWriter:
     async def write(self, frames: Sequence[dict[str, Any]]) -> None:
         """Append frames; when this returns, the broker has them. Raises `OutputConflict`."""
         data = orjson.dumps({"first": self.frames + 1, "frames": frames})
-        self._sequence = await self._stream.publish(self._subject, data, self._sequence)
+        self._sequence = await self._published(data)
         self.frames += len(frames)
+
+    async def _published(self, data: bytes) -> int:
+        """The sequence of the message. Without an answer the same is sent again; then it may have landed before."""
+        loop = asyncio.get_running_loop()
+        until, in_doubt = loop.time() + ANSWERS_WITHIN_S, False
+        while True:
+            try:
+                return await self._stream.publish(self._subject, data, self._sequence)
+            except OutputConflict:
+                sequence, last = await self._stream.last(self._subject) if in_doubt else (0, b"")
+                if last != data:
+                    raise
+                return sequence
+            except (NatsError, TimeoutError):
+                in_doubt = True
+                if loop.time() > until:
+                    raise
+                await asyncio.sleep(LOOKS_AGAIN_S)
 
 
 def _chunk(message: Msg) -> OutputChunk:

@@ -9,8 +9,9 @@ from remote_claude.billing.handlers import Accounts
 from remote_claude.billing.projections.usage import UsageView
 from remote_claude.contracts.billing import PlanChanged
 from remote_claude.contracts.users import OrgCreated
-from remote_claude.eventsourcing.events import RecordedEvent
-from remote_claude.runtime.service import Runtime
+from remote_claude.eventsourcing.events import Clock, RecordedEvent
+from remote_claude.eventsourcing.log import EventLog
+from remote_claude.eventsourcing.tail import Tail
 
 ROLL_CHECK_S = 60.0
 
@@ -21,27 +22,32 @@ READS = UsageView.handles | {OrgCreated.type, PlanChanged.type}
 class AccountOpener:
     """Opens the account of each new organisation, and each account's next period when a month begins."""
 
-    def __init__(self, runtime: Runtime, accounts: Accounts, default_plan: str) -> None:
-        self._runtime, self._accounts, self._default_plan = runtime, accounts, default_plan
+    def __init__(
+        self, log: EventLog, tail: Tail, clock: Clock, accounts: Accounts, default_plan: str
+    ) -> None:
+        self._log, self._tail, self._clock = log, tail, clock
+        self._accounts, self._default_plan = accounts, default_plan
         self._orgs: set[str] = set()
+        self._known = asyncio.Event()
 
     async def open_accounts(self) -> None:
         """Follow the log from its organisations on; never ends by itself. What was done before is found done."""
-        log = self._runtime.log
-        position = await log.last_position()
+        position = await self._log.last_position()
         created: set[str] = set()
         for subjects in ("ev.users.*.org.>", "ev.billing.*.account.>"):
-            async for batch in log.read(until=position, subjects=subjects):
+            async for batch in self._log.read(until=position, subjects=subjects):
                 created |= self._note(batch)
         await self._open(created)
-        async for batch in self._runtime.tail.subscribe(after=position):
+        self._known.set()
+        async for batch in self._tail.subscribe(after=position):
             await self._open(self._note(batch))
 
     async def roll_periods(self) -> None:
         """Open the next period of every account when it begins; never ends by itself."""
+        await self._known.wait()  # a month may have begun while nothing ran
         opened: str | None = None
         while True:
-            current = Period.containing(self._runtime.clock()).name
+            current = Period.containing(self._clock()).name
             if current != opened:
                 for org in sorted(self._orgs):
                     await self._accounts.open_account(org, self._default_plan)

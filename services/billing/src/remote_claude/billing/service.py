@@ -14,7 +14,7 @@ def build(runtime: Runtime) -> Service:
     """Wire billing to what its process shares."""
     settings = BillingSettings()
     accounts = Accounts(runtime.log, runtime.clock)
-    opener = AccountOpener(runtime, accounts, settings.default_plan)
+    opener = AccountOpener(runtime.log, runtime.tail, runtime.clock, accounts, settings.default_plan)
 
     async def open_owners_account() -> None:
         if runtime.settings.owner_file is not None:

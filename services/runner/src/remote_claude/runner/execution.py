@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import shutil
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -36,7 +37,7 @@ from remote_claude.runner.providers.base import ComputeProvider, Exit, LaunchSpe
 from remote_claude.runner.settings import RunnerSettings
 from remote_claude.runner.sources import SourceFailed
 from remote_claude.runner.worker_link import WorkerLink, WorkerLost, WorkerResult
-from remote_claude.runtime.objects import ObjectNotFound
+from remote_claude.runtime.objects import ObjectNotFound, Objects
 from remote_claude.runtime.output import OutputConflict, OutputWriter
 from remote_claude.runtime.service import Runtime
 
@@ -105,8 +106,8 @@ class SandboxedExecution:
 
     async def run(self) -> None:
         """From the assignment to the last event. What can't be said any more is said by another runner."""
-        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         try:
+            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             finish = await self._attempt()
             await self._journal.say(finish)
         except Superseded as error:
@@ -124,7 +125,7 @@ class SandboxedExecution:
         try:
             submitted = await self._submission()
             prompt = await self._open(submitted)
-            bundle = await self._source(submitted)
+            bundle = await self._unless_stopped(self._source(submitted))
         except Unstartable as error:
             log.info("an attempt can't begin", attempt=self._name, code=error.code, detail=str(error))
             return Finish(outcome="failed", reason=error.code)
@@ -181,6 +182,17 @@ class SandboxedExecution:
                     raise Unstartable(error.code, str(error)) from error
         return target
 
+    async def _unless_stopped(self, work: Coroutine[Any, Any, Path | None]) -> Path | None:
+        """What the work comes to; None when the attempt is stopped first, and the work with it."""
+        working, stopped = asyncio.ensure_future(work), asyncio.ensure_future(self._stopped.wait())
+        try:
+            await asyncio.wait((working, stopped), return_when=asyncio.FIRST_COMPLETED)
+            return working.result() if working.done() else None
+        finally:
+            working.cancel()
+            stopped.cancel()
+            await asyncio.wait((working, stopped))
+
     async def _sandboxed(self, task: Task, bundle: Path | None) -> Finish:
         runtime, settings = self._shop.runtime, self._shop.settings
         writer = runtime.output.writer(self._assigned.org, task.task, task.attempt)
@@ -218,23 +230,28 @@ class SandboxedExecution:
                 log.error("no sandbox", attempt=self._name, code=error.code, detail=str(error))
                 return Finish(outcome="failed", reason=error.code)
             self.pid = instance.pid
-            try:
-                async with self._attended(link, proxy):
+            async with self._attended(link, proxy):
+                try:
                     ended = await self._end(link)
-            finally:
-                self.pid = None
-                if proxy is not None:
-                    proxy.revoke()
-                await self._shop.provider.terminate(self._name)
+                finally:  # before anything else is waited for: its lease may be over
+                    self.pid = None
+                    if proxy is not None:
+                        proxy.revoke()
+                    await self._shop.provider.terminate(self._name)
             used = await self._used(proxy)
-        said = ended.said
+        try:
+            result = await self._keep(ended.said) if ended.said is not None else None
+            sealed = await output.seal(runtime.objects, self._assigned.org)
+        except Exception:
+            log.exception("an attempt is given back: what it left can't be kept", attempt=self._name)
+            return Finish(outcome="lost", reason="runner_failed", used=used)
         return Finish(
             outcome=ended.outcome,
             reason=ended.reason,
             exit_code=ended.exit_code,
             used=used,
-            result=await self._keep(said) if said is not None else None,
-            output=await output.seal(runtime, self._assigned.org),
+            result=result,
+            output=sealed,
         )
 
     def _limits(self) -> Limits:
@@ -368,21 +385,27 @@ class Output:
 
     def __init__(self, writer: OutputWriter, path: Path, on_fenced: Callable[[], None]) -> None:
         self._writer, self._path, self._on_fenced = writer, path, on_fenced
+        self._size = 0
 
-    async def store(self, first: int, frames: list[dict[str, Any]]) -> None:
-        """Keep frames; when this returns they may be acknowledged. A runner that has been fenced off ends its attempt."""
+    async def store(self, _first: int, frames: list[dict[str, Any]]) -> None:
+        """Keep frames; when this returns they may be acknowledged, when it raises they come again.
+
+        A runner that has been fenced off ends its attempt.
+        """
+        lines = "".join(json.dumps(frame, ensure_ascii=False) + "\n" for frame in frames).encode()
+        with self._path.open("ab") as file:
+            file.truncate(self._size)  # what did not come as far as the broker
+            file.write(lines)
         try:
             await self._writer.write(frames)
         except OutputConflict:
             self._on_fenced()
             raise
-        with self._path.open("a", encoding="utf-8") as file:
-            file.writelines(json.dumps(frame, ensure_ascii=False) + "\n" for frame in frames)
+        self._size += len(lines)
 
-    async def seal(self, runtime: Runtime, org: str) -> SealedOutput | None:
+    async def seal(self, objects: Objects, org: str) -> SealedOutput | None:
         """The whole output as one object of JSON lines."""
-        if not self._path.exists():
+        if not self._size:
             return None
-        return SealedOutput(
-            sha256=await runtime.objects.put_file(org, self._path), frames=self._writer.frames
-        )
+        os.truncate(self._path, self._size)
+        return SealedOutput(sha256=await objects.put_file(org, self._path), frames=self._writer.frames)

@@ -20,6 +20,7 @@ from remote_claude.contracts.scheduler import (
     TaskTimedOut,
 )
 from remote_claude.eventsourcing.events import NewEvent, RecordedEvent, new_event_id, stream_id, timestamp
+from remote_claude.eventsourcing.log import EventLogError
 from remote_claude.runner.domain.attempt import AttemptId, Decline, Finish, Running, Start
 from remote_claude.runner.execution import StopReason
 from remote_claude.runner.journal import Journal, Superseded
@@ -27,6 +28,9 @@ from remote_claude.runner.projections.held import HeldView, held_by
 from remote_claude.runtime.service import Runtime
 
 log = structlog.get_logger(__name__)
+
+DRAINS_WITHIN_S = 5.0
+"""How long the log may take to hear of the end; after that it shows in the leases."""
 
 Terminal = TaskSucceeded | TaskFailed | TaskCancelled | TaskTimedOut
 
@@ -65,6 +69,7 @@ class Executor:
 
     async def run(self) -> None:
         """Give back what an earlier life of this runner held, join, take what is assigned; never ends by itself."""
+        await self._end_all()  # that life may have been in this process: reading the log has failed
         position = await self._runtime.log.last_position()
         await self._give_back(position)
         await self.join()
@@ -95,9 +100,17 @@ class Executor:
 
     async def close(self) -> None:
         """The process ends: take no more work, and give back what runs, so that it goes on elsewhere at once."""
-        if self.joined:
-            self.joined = False
-            await self._say(RunnerDrained(runner=self.runner))
+        try:
+            if self.joined:
+                self.joined = False
+                async with asyncio.timeout(DRAINS_WITHIN_S):
+                    await self._say(RunnerDrained(runner=self.runner))
+        except (EventLogError, TimeoutError) as error:
+            log.warning("the scheduler was not told that this runner ends", error=repr(error))
+        await self._end_all()
+
+    async def _end_all(self) -> None:
+        self.joined = False
         self.stop_all("lost")
         await asyncio.gather(*self._work, return_exceptions=True)
 

@@ -79,8 +79,10 @@ class _Desk:
 
     async def close(self) -> None:
         """Give back what runs, so that it goes on elsewhere, or here after the next start."""
-        await self.executor.close()
-        await self._provider.close()
+        try:
+            await self.executor.close()
+        finally:
+            await self._provider.close()
 
     def ready(self) -> str | None:
         """Why no work is taken, if none is."""
