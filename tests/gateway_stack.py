@@ -14,7 +14,7 @@ from uuid import uuid4
 import httpx2
 
 from remote_claude.access import api_keys
-from remote_claude.access.keyring import create_kek
+from remote_claude.access.kek import create_kek
 from remote_claude.contracts import Event
 from remote_claude.contracts.auth import ApiKeyIssued, ApiKeyRevoked
 from remote_claude.contracts.gateway import TaskSubmitted

@@ -7,8 +7,10 @@ from pathlib import Path
 import nats
 import pytest
 
-from remote_claude.access import KeyErased, Keyring, KeyUnusable, Unauthenticated, Verifier, api_keys
-from remote_claude.access.keyring import create_kek, load_kek
+from remote_claude.access import api_keys
+from remote_claude.access.kek import KeyUnusable, create_kek, load_kek
+from remote_claude.access.keyring import KeyErased, Keyring
+from remote_claude.access.verifier import Unauthenticated, Verifier
 from remote_claude.contracts import REGISTRY, Event
 from remote_claude.contracts.auth import ApiKeyIssued, ApiKeyRevoked
 from remote_claude.eventsourcing.events import NewEvent, new_event_id, stream_id, timestamp

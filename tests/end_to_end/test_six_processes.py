@@ -11,7 +11,7 @@ import httpx2
 import pytest
 
 from product import Product
-from remote_claude.access.keyring import create_kek
+from remote_claude.access.kek import create_kek
 from remote_claude.runtime import owner
 from remote_claude.runtime.embedded.home import free_port
 from servers import Broker, until

@@ -10,7 +10,6 @@ import hashlib
 import hmac
 import os
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -18,6 +17,7 @@ from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap
 from nats.js.errors import KeyNotFoundError, KeyWrongLastSequenceError
 from nats.js.kv import KeyValue
 
+from remote_claude.access.kek import KeyUnusable
 from remote_claude.contracts import Sealed
 
 NONCE_BYTES = 12
@@ -27,12 +27,6 @@ class KeyErased(Exception):
     """The data key is gone: what it sealed has been forgotten, or this keyring was never given it."""
 
     code = "key_erased"
-
-
-class KeyUnusable(Exception):
-    """The key-encryption key does not fit the data key, or a sealed text was tampered with."""
-
-    code = "key_unusable"
 
 
 class DataKey:
@@ -100,24 +94,3 @@ class Keyring:
     async def open(self, sealed: Sealed, context: str) -> str:
         """Decrypt with whichever key the text names."""
         return (await self.get(sealed.key)).open(sealed, context)
-
-
-def load_kek(path: Path) -> bytes:
-    """Read the key-encryption key: 32 bytes as base64url. Raises `KeyUnusable`."""
-    try:
-        kek = urlsafe_b64decode(path.read_text().strip())
-    except (OSError, ValueError) as error:
-        raise KeyUnusable(f"the key-encryption key can't be read from {path}: {error}") from error
-    if len(kek) != 32:
-        raise KeyUnusable(f"{path} holds {len(kek)} bytes, not the 32 of a key-encryption key")
-    return kek
-
-
-def create_kek(path: Path) -> None:
-    """Make a key-encryption key, readable by its owner only. Keeps one that is there."""
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return
-    with os.fdopen(descriptor, "w") as file:
-        file.write(urlsafe_b64encode(os.urandom(32)).decode() + "\n")

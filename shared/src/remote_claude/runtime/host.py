@@ -20,8 +20,9 @@ from nats.aio.client import Client
 from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 
-from remote_claude.access import Keyring, Verifier
-from remote_claude.access.keyring import load_kek
+from remote_claude.access.kek import load_kek
+from remote_claude.access.keyring import Keyring
+from remote_claude.access.verifier import Verifier
 from remote_claude.contracts import REGISTRY
 from remote_claude.eventsourcing import streams
 from remote_claude.eventsourcing.jetstream import JetStreamEventLog

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from remote_claude.access import Principal, Verifier
+from remote_claude.access.verifier import Principal, Verifier
 
 
 async def _principal(request: Request) -> Principal:

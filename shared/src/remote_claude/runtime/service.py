@@ -12,7 +12,8 @@ from opentelemetry.metrics import Meter
 from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 
-from remote_claude.access import Keyring, Principal, Verifier
+from remote_claude.access.keyring import Keyring
+from remote_claude.access.verifier import Principal, Verifier
 from remote_claude.eventsourcing.events import Clock
 from remote_claude.eventsourcing.log import EventLog
 from remote_claude.eventsourcing.projector import Projector

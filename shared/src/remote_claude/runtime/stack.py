@@ -14,7 +14,7 @@ import sys
 from collections.abc import Mapping
 from importlib.metadata import version
 
-from remote_claude.access.keyring import create_kek
+from remote_claude.access.kek import create_kek
 from remote_claude.runtime import owner
 from remote_claude.runtime.embedded import (
     Child,

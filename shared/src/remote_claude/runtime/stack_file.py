@@ -6,10 +6,12 @@ import json
 import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from remote_claude.runtime.embedded.home import Home, write_private
-from remote_claude.runtime.settings import RuntimeSettings
+
+if TYPE_CHECKING:
+    from remote_claude.runtime.settings import RuntimeSettings
 
 
 class NotRunning(Exception):
@@ -58,6 +60,8 @@ class StackFile:
 
     def settings(self) -> RuntimeSettings:
         """The settings of a process that works with this stack."""
+        from remote_claude.runtime.settings import RuntimeSettings
+
         return RuntimeSettings(
             home=Path(self.home),
             nats_url=self.nats_url,

@@ -12,7 +12,7 @@ import uvicorn
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 
-from remote_claude.access import Unauthenticated
+from remote_claude.access.verifier import Unauthenticated
 from remote_claude.runtime import problems
 from remote_claude.runtime.identity import Who
 from remote_claude.runtime.problems import Problem

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import orjson
 import structlog
 
-from remote_claude.access import Principal, Unauthenticated, Verifier
+from remote_claude.access.verifier import Principal, Unauthenticated, Verifier
 from remote_claude.eventsourcing.tail import Tail
 from remote_claude.gateway.settings import GatewaySettings
 from remote_claude.gateway.watchers import Watch, Watchers

@@ -16,7 +16,8 @@ from typing import Any, Literal
 
 import structlog
 
-from remote_claude.access import KeyErased, KeyUnusable
+from remote_claude.access.kek import KeyUnusable
+from remote_claude.access.keyring import KeyErased
 from remote_claude.contracts.contexts import prompt_context, repository_ref_context, repository_url_context
 from remote_claude.contracts.gateway import (
     BundleRepository,

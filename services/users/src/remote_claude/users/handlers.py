@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from remote_claude.access import Keyring
+from remote_claude.access.keyring import Keyring
 from remote_claude.contracts import Event
 from remote_claude.contracts.contexts import name_context
 from remote_claude.contracts.users import UserRegistered

@@ -14,8 +14,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import psycopg
-
 from remote_claude.runtime.embedded.errors import (
     DataVersionMismatch,
     NoUsableUser,
@@ -92,6 +90,8 @@ class PostgresServer:
 
     def answers(self) -> bool:
         """Whether a query is answered now."""
+        import psycopg
+
         try:
             with psycopg.connect(self.dsn, connect_timeout=2) as connection:
                 connection.execute("SELECT 1")

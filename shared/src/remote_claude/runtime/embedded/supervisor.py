@@ -1,6 +1,7 @@
 """Keeping children alive: started in order, restarted when they crash, stopped in reverse order."""
 
 import asyncio
+import logging
 import os
 import signal
 import subprocess
@@ -10,12 +11,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import structlog
-
 from remote_claude.runtime.embedded.errors import ServerDidNotStart
 from remote_claude.runtime.embedded.process import Child, exited, spawn
 
-log = structlog.get_logger(__name__)
+log = logging.getLogger(__name__)
 
 FIRST_TRIES = 3  # a predecessor that is on its way out may still hold port or data
 _LOG_TAIL = 2000
@@ -142,7 +141,7 @@ class Supervisor:
             code = await exited(self._processes[child.name])
             self._set(child, None)
             wait = backoff.after(clock() - began)
-            log.warning("child_ended", child=child.name, code=code, restart_in_s=wait)
+            log.warning("%s ended with %s: started again in %.1f s", child.name, code, wait)
             while True:
                 await asyncio.sleep(wait)
                 began = clock()
@@ -150,17 +149,17 @@ class Supervisor:
                     await self._bring_up(child)
                 except ServerDidNotStart as error:
                     wait = backoff.after(0)
-                    log.error("child_did_not_start", child=child.name, error=str(error), restart_in_s=wait)
+                    log.error("%s did not start (%s): tried again in %.1f s", child.name, error, wait)
                 else:
                     break
-            log.info("child_restarted", child=child.name, pid=self._processes[child.name].pid)
+            log.warning("%s runs again as process %d", child.name, self._processes[child.name].pid)
 
     async def _end(self, child: Child, process: "subprocess.Popen[bytes]") -> None:
         process.send_signal(child.stop_signal)
         try:
             await asyncio.wait_for(exited(process), child.stop_timeout)
         except TimeoutError:
-            log.warning("child_killed", child=child.name, after_s=child.stop_timeout)
+            log.warning("%s was killed: it had not ended after %.0f s", child.name, child.stop_timeout)
             os.killpg(process.pid, signal.SIGKILL)
             await exited(process)
         self._set(child, None)

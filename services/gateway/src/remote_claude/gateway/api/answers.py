@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import orjson
 
-from remote_claude.access import DataKey, KeyErased, Keyring
+from remote_claude.access.keyring import DataKey, KeyErased, Keyring
 from remote_claude.contracts import Sealed
 from remote_claude.contracts.contexts import (
     labels_context,

@@ -12,7 +12,7 @@ from fastapi import Depends, Path, Query, Request, Response
 from fastapi.routing import APIRoute
 from psycopg_pool import PoolTimeout
 
-from remote_claude.access import KeyErased
+from remote_claude.access.keyring import KeyErased
 from remote_claude.eventsourcing.tail import Tail
 from remote_claude.gateway.domain import refusals
 from remote_claude.gateway.domain.refusals import Refusal, Stale, TaskNotFound

@@ -10,7 +10,7 @@ from fastapi import APIRouter, WebSocket
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from starlette.websockets import WebSocketDisconnect
 
-from remote_claude.access import Principal, Unauthenticated, Verifier
+from remote_claude.access.verifier import Principal, Unauthenticated, Verifier
 from remote_claude.eventsourcing.tail import Tail
 from remote_claude.gateway.api.edge import STATUS
 from remote_claude.gateway.domain.cursor import START, Cursor

@@ -8,7 +8,8 @@ import orjson
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 
-from remote_claude.access import DataKey, Principal
+from remote_claude.access.keyring import DataKey
+from remote_claude.access.verifier import Principal
 from remote_claude.contracts import canonical_json
 from remote_claude.contracts.contexts import (
     labels_context,
