@@ -80,7 +80,7 @@ async def test_a_broker_that_restarts_costs_a_watcher_no_frame(
 async def test_a_watcher_that_does_not_read_is_closed_and_costs_the_others_nothing(
     fresh_nats: Broker, postgres_dsn: str, tmp_path: Path
 ) -> None:
-    settings = {"RCLAUDE_GATEWAY_WATCHER_QUEUE_KIB": "256"}
+    settings = {"RCLAUDE_GATEWAY_WATCHER_STALL_S": "1", "RCLAUDE_GATEWAY_RING_KIB": "64"}
     async with running_gateway(fresh_nats, postgres_dsn, tmp_path, settings) as stack:
         member = await stack.member()
         task, org = await member.submit(), member.org
@@ -92,13 +92,9 @@ async def test_a_watcher_that_does_not_read_is_closed_and_costs_the_others_nothi
             url, additional_headers=member.headers, proxy=None, max_queue=1, max_size=None
         ) as stalled:
             await stalled.send(json.dumps({"type": "subscribe", "task": task}))
-            frame = json.loads(await stalled.recv())
-            assert frame["type"] == "state"
+            assert json.loads(await stalled.recv())["type"] == "state"
             writer = stack.host.runtime.output.writer(org, task, 1)
-            await writer.write(output("first"))
-            while json.loads(await stalled.recv())["type"] != "output":
-                pass
-            count = 1
+            count = 0
             while True:  # nobody reads `stalled` from here on, until it has been closed
                 await writer.write(output(*(f"{count + n}" + "x" * 8000 for n in range(20))))
                 count += 20
@@ -107,11 +103,12 @@ async def test_a_watcher_that_does_not_read_is_closed_and_costs_the_others_nothi
                 if status["sockets"] == 1:
                     break
                 assert count < 100_000
-            last = 1
+            last = 0
             with contextlib.suppress(ConnectionClosed):
                 while True:
                     frame = json.loads(await stalled.recv())
                     if frame["type"] == "output":
+                        assert frame["first"] == last + 1
                         last = int(frame["cursor"].partition(".")[2])
             assert (stalled.close_code, stalled.close_reason) == (1013, "slow_consumer")
         assert last < count
@@ -124,6 +121,43 @@ async def test_a_watcher_that_does_not_read_is_closed_and_costs_the_others_nothi
         await stack.succeed(org, task)
         connections, frame = await watching
         assert (connections, frame["cursor"]) == (1, f"1.{count}")
+
+
+async def test_a_watcher_slower_than_the_ring_still_sees_everything_on_one_socket(
+    fresh_nats: Broker, postgres_dsn: str, tmp_path: Path
+) -> None:
+    async with running_gateway(
+        fresh_nats, postgres_dsn, tmp_path, {"RCLAUDE_GATEWAY_RING_KIB": "32"}
+    ) as stack:
+        member = await stack.member()
+        task, org = await member.submit(), member.org
+        await stack.start(org, task)
+        quick: list[str] = []
+        watching = asyncio.create_task(follow(stack, member, task, quick))
+        total = 4000
+        url = f"ws://127.0.0.1:{stack.host.port}/v1/stream"
+        async with connect(url, additional_headers=member.headers, proxy=None, max_queue=1) as slow:
+            await slow.send(json.dumps({"type": "subscribe", "task": task}))
+            await slow.recv()
+            writer = stack.host.runtime.output.writer(org, task, 1)
+            read = 0
+            for first in range(0, total, 10):
+                await writer.write(output(*(f"{first + n}" + "x" * 4000 for n in range(10))))
+                if first % 100 == 0:
+                    frame = json.loads(await slow.recv())
+                    if frame["type"] == "output":
+                        assert frame["first"] == read + 1
+                        read = int(frame["cursor"].partition(".")[2])
+            assert read < total
+            await stack.finish(org, task)
+            await stack.succeed(org, task)
+            while (frame := json.loads(await slow.recv()))["type"] != "end":
+                if frame["type"] == "output":
+                    assert frame["first"] == read + 1
+                    read = int(frame["cursor"].partition(".")[2])
+        assert read == total
+        connections, _ = await watching
+        assert (connections, len(quick)) == (1, total)
 
 
 async def test_a_silent_log_is_told_rather_than_the_past(
@@ -194,6 +228,15 @@ async def _without(database: Database, broker: Broker, folder: Path) -> None:
             await member.submit()
             await asyncio.to_thread(database.kill)
             task = await member.submit()
+            async with connect(
+                f"ws://127.0.0.1:{stack.host.port}/v1/stream", additional_headers=member.headers, proxy=None
+            ) as socket:
+                await socket.send(json.dumps({"type": "subscribe", "task": task}))
+                with contextlib.suppress(ConnectionClosed):
+                    while True:
+                        await asyncio.wait_for(socket.recv(), 30)
+                assert socket.close_code == 1013
+                assert socket.close_reason in ("database_unavailable", "not_caught_up")
             answer = await member.http.get(f"/v1/tasks/{task}")
             assert (answer.status_code, answer.json()["code"]) == (503, "database_unavailable")
             assert answer.headers["retry-after"] == "1"

@@ -1,6 +1,5 @@
 """Output by pages, from the stream while a task runs and from the sealed object afterwards; results as files."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -45,25 +44,17 @@ async def test_a_task_that_has_put_nothing_out_has_an_empty_page(member: Member)
 async def test_the_output_of_a_running_task_comes_from_the_stream(stack: Stack, member: Member) -> None:
     task = await member.submit()
     position = await stack.start(member.org, task)
-    await write(stack, member, task, 1, output("a", "b"), output("c"), output("d", "e", "f"))
+    writer = stack.host.runtime.output.writer(member.org, task, 1)
+    for chunk in (output("a", "b"), output("c"), output("d", "e", "f")):
+        await writer.write(chunk)
     frames, page = await everything(member, task, 2, min_position=position)
     assert [frame["text"] for frame in frames] == list("abcdef")
     assert [frame["cursor"] for frame in frames] == [f"1.{n}" for n in range(1, 7)]
     assert frames[0].keys() == {"cursor", "kind", "at", "stream", "text"}
     assert (page["next"], page["complete"]) == ("1.6", False)
-    await write_more(stack, member, task, after=3)
+    await writer.write(output("g"))
     page = (await member.http.get(f"/v1/tasks/{task}/output?after=1.6")).json()
     assert [frame["text"] for frame in page["frames"]] == ["g"]
-
-
-async def write_more(stack: Stack, member: Member, task: str, after: int) -> None:
-    subject = f"out.{member.org}.{task}-1"
-    chunks = await stack.host.runtime.output.read(member.org, task, 1)
-    assert len(chunks) == after
-    sequence = (await stack.host.runtime.nats.jetstream().get_last_msg("OUTPUT", subject)).seq
-    assert sequence is not None
-    data = json.dumps({"first": 7, "frames": output("g")}).encode()
-    await stack.host.runtime.output.publish(subject, data, sequence)
 
 
 @pytest.mark.parametrize("limit", [1, 100, 1000])

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from bisect import bisect_right
+from collections import OrderedDict
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,17 +21,29 @@ from nats.errors import Error as NatsError
 from nats.js.api import ConsumerConfig, DeliverPolicy
 from nats.js.errors import APIError
 
+from remote_claude.eventsourcing.log import LogUnavailable
+from remote_claude.eventsourcing.wire import Wire, parse_headers, status
+
 STREAM = "OUTPUT"
 WRONG_LAST_SEQUENCE = 10071
 LOOKS_AGAIN_S = 0.5
 ANSWERS_WITHIN_S = 10.0
 """How long a write is tried while the broker is away."""
+PAGE, PAGE_BYTES = 256, 1024 * 1024
+TIMEOUT_S = 5.0
+READS_AT_ONCE = 16
 
 
 class OutputConflict(Exception):
     """Somebody else has written to this attempt's output: a stale runner has been fenced off."""
 
     code = "output_conflict"
+
+
+class OutputUnavailable(Exception):
+    """The broker gave no answer in time. Nothing is lost: try again."""
+
+    code = "output_unavailable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,18 +63,35 @@ class OutputStream:
     def __init__(self, nats: Client) -> None:
         self._nats = nats
         self._js = nats.jetstream()
+        self._places = _Places()
+        self._reading = asyncio.Semaphore(READS_AT_ONCE)
 
     def writer(self, org: str, task: str, attempt: int) -> OutputWriter:
         """The writer of a new attempt's output."""
         return OutputWriter(self, f"out.{org}.{task}-{attempt}")
 
-    async def read(self, org: str, task: str, attempt: int, *, after: int = 0) -> list[OutputChunk]:
-        """The chunks of an attempt that hold frames after number `after`, in order."""
-        return [
-            chunk
-            for message in await self._history(f"out.{org}.{task}-{attempt}")
-            if (chunk := _chunk(message)).first + len(chunk.frames) - 1 > after
-        ]
+    async def read(
+        self, org: str, task: str, attempt: int, *, after: int = 0
+    ) -> AsyncGenerator[OutputChunk, None]:
+        """The chunks of an attempt that hold frames after number `after`, in order, up to the end as it is then.
+
+        Raises `OutputUnavailable`.
+        """
+        subject = f"out.{org}.{task}-{attempt}"
+        sequence = self._places.before(subject, after)
+        while True:
+            replies, pending = await self._page(subject, sequence)
+            for _, data in replies:
+                body = orjson.loads(data)
+                chunk = OutputChunk(org, task, attempt, body["first"], body["frames"])
+                if chunk.first + len(chunk.frames) - 1 > after:
+                    yield chunk
+            if replies:
+                sequence = int(parse_headers(replies[-1][0])["Nats-Sequence"])
+                self._places.note(subject, chunk.first, sequence)
+                sequence += 1
+            if not pending:
+                return
 
     async def follow(self) -> AsyncGenerator[OutputChunk | None, None]:
         """Every chunk of every attempt from now on, in order; for one fan-out per process. Never ends by itself.
@@ -82,12 +113,19 @@ class OutputStream:
                 yield None
                 while self._nats.stats["reconnects"] == epoch:
                     with contextlib.suppress(TimeoutError):
-                        yield _chunk(await asyncio.wait_for(arrived.get(), LOOKS_AGAIN_S))
+                        yield self._heard(await asyncio.wait_for(arrived.get(), LOOKS_AGAIN_S))
                     while not arrived.empty():
-                        yield _chunk(arrived.get_nowait())
+                        yield self._heard(arrived.get_nowait())
             finally:
                 with contextlib.suppress(NatsError):
                     await subscription.unsubscribe()
+
+    def _heard(self, message: Msg) -> OutputChunk:
+        _, org, name = message.subject.split(".")
+        task, _, attempt = name.rpartition("-")
+        body = orjson.loads(message.data)
+        self._places.note(message.subject, body["first"], message.metadata.sequence.stream)
+        return OutputChunk(org, task, int(attempt), body["first"], body["frames"])
 
     async def publish(self, subject: str, data: bytes, expected: int) -> int:
         """One guarded write; returns its sequence. Raises `OutputConflict`."""
@@ -109,27 +147,52 @@ class OutputStream:
         message = await self._js.get_last_msg(STREAM, subject)
         return message.seq or 0, message.data or b""
 
-    async def _history(self, subject: str) -> list[Msg]:
-        """All messages of one subject, by direct get."""
-        inbox = self._nats.new_inbox()
-        subscription = await self._nats.subscribe(inbox)
-        messages: list[Msg] = []
-        sequence = 1
+    async def _page(self, subject: str, sequence: int) -> tuple[list[tuple[bytes, bytes]], int]:
+        """Messages of one subject from a sequence on, as header block and payload; and how many there are after them."""
+        request = {"batch": PAGE, "max_bytes": PAGE_BYTES, "seq": sequence, "next_by_subj": subject}
         try:
-            while True:
-                request = orjson.dumps({"batch": 256, "seq": sequence, "next_by_subj": subject})
-                await self._nats.publish(f"$JS.API.DIRECT.GET.{STREAM}", request, reply=inbox)
-                while True:
-                    message = await subscription.next_msg(timeout=5)
-                    headers = message.headers or {}
-                    if status := headers.get("Status"):
-                        break
-                    messages.append(message)
-                    sequence = int(headers["Nats-Sequence"]) + 1
-                if status == "404" or int(headers.get("Nats-Num-Pending", "0")) == 0:
-                    return messages
-        finally:
-            await subscription.unsubscribe()
+            async with self._reading:
+                replies = await Wire.over(self._nats).gather(
+                    f"$JS.API.DIRECT.GET.{STREAM}",
+                    orjson.dumps(request),
+                    last=lambda headers, _: status(headers) > 0,
+                    timeout=TIMEOUT_S,
+                )
+        except LogUnavailable as error:
+            raise OutputUnavailable(str(error)) from error
+        end = replies.pop()[0]
+        code = status(end)
+        if code == 404:
+            return [], 0
+        if code != 204:
+            raise OutputUnavailable(f"a read of {subject} was answered {code}")
+        return replies, int(parse_headers(end).get("Nats-Num-Pending", 0))
+
+
+class _Places:
+    """Where in the stream some frames stand, so that who reads on need not begin anew. Bounded; forgets the oldest."""
+
+    SUBJECTS, EACH = 1000, 64
+
+    def __init__(self) -> None:
+        self._subjects: OrderedDict[str, list[tuple[int, int]]] = OrderedDict()
+
+    def before(self, subject: str, frame: int) -> int:
+        """A sequence at or before the first chunk that goes beyond `frame`."""
+        places = self._subjects.get(subject, [])
+        index = bisect_right(places, (frame + 1, 2**63))
+        return places[index - 1][1] if index else 1
+
+    def note(self, subject: str, first: int, sequence: int) -> None:
+        """The chunk that begins with frame `first` stands at `sequence`."""
+        places = self._subjects.setdefault(subject, [])
+        self._subjects.move_to_end(subject)
+        if not places or places[-1][0] < first:
+            places.append((first, sequence))
+        if len(places) > self.EACH:
+            del places[1::2]
+        if len(self._subjects) > self.SUBJECTS:
+            self._subjects.popitem(last=False)
 
 
 class OutputWriter:
@@ -164,11 +227,3 @@ class OutputWriter:
                 if loop.time() > until:
                     raise
                 await asyncio.sleep(LOOKS_AGAIN_S)
-
-
-def _chunk(message: Msg) -> OutputChunk:
-    subject = (message.headers or {}).get("Nats-Subject", message.subject)
-    _, org, name = subject.split(".")
-    task, _, attempt = name.rpartition("-")
-    body = orjson.loads(message.data)
-    return OutputChunk(org, task, int(attempt), body["first"], body["frames"])

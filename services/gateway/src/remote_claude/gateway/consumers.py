@@ -98,7 +98,7 @@ class OutputConsumer:
             async with aclosing(self._output.follow()) as chunks:
                 async for chunk in chunks:
                     if chunk is None:
-                        await self._watchers.listen_again()
+                        self._watchers.listening()
                     else:
                         self._watchers.hear(chunk)
         finally:

@@ -29,7 +29,13 @@ def build(runtime: Runtime) -> Service:
     agents, decisions = Agents(), Decisions()
     handlers = TaskHandlers(runtime.log, decisions, queries, runtime.clock, settings.admission_wait_s)
     submissions = Submissions(runtime, agents, handlers)
-    watchers = Watchers(queries, history, runtime.output, runtime.clock, settings.position_wait_s)
+    watchers = Watchers(
+        queries,
+        history,
+        runtime.clock,
+        wait_s=settings.position_wait_s,
+        ring_bytes=settings.ring_kib * 1024,
+    )
     sockets = Sockets(settings, runtime.verifier, runtime.tail, watchers)
     consumer = LogConsumer(runtime.log, runtime.tail, decisions, agents, watchers, sockets)
     edge = Edge(runtime.tail, settings, queries, decisions)

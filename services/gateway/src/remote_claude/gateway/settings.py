@@ -25,8 +25,8 @@ class GatewaySettings(BaseModel):
     """The largest upload."""
     heartbeat_s: float = Field(default=5, gt=0)
     """How often an open stream gets a heartbeat."""
-    watcher_queue_kib: int = Field(default=4096, ge=1)
-    """How much output may wait for one socket before it is closed as too slow."""
+    ring_kib: int = Field(default=1024, ge=1)
+    """How much of a task's latest output is kept in memory for those who watch it."""
     watcher_stall_s: float = Field(default=30, gt=0)
     """How long one write to a socket may take before it is closed as too slow."""
     routes: Json[dict[str, str]] = Field(default_factory=dict, validate_default=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from typing import Any, Protocol
 
 import orjson
@@ -20,6 +20,7 @@ log = structlog.get_logger(__name__)
 
 TRY_AGAIN_LATER, UNAUTHORIZED = 1013, 4401
 TICK_S, FAREWELL_S = 0.5, 10.0
+MAX_QUEUED = 1000
 
 
 class Peer(Protocol):
@@ -30,31 +31,28 @@ class Peer(Protocol):
 
 
 class Socket:
-    """One client. What it is sent waits in one bounded queue, and goes out in one task."""
+    """One client. Everything goes out in one task, which pulls no more than the client takes."""
 
-    def __init__(self, peer: Peer, principal: Principal, authorization: str | None, limit: int) -> None:
+    def __init__(self, peer: Peer, principal: Principal, authorization: str | None) -> None:
         self.principal, self.authorization = principal, authorization
         self.watches: dict[str, Watch] = {}
         self.writing_since: float | None = None
-        self._peer, self._limit = peer, limit
+        self._peer = peer
         self._queue: deque[str] = deque()
-        self._size = 0
         self._woken = asyncio.Event()
         self._farewell: tuple[int, str, str] | None = None
         self._closing = asyncio.Event()
 
     def put(self, text: str) -> None:
-        """Queue a frame. A queue that is full closes the socket."""
-        if self._closing.is_set():
-            return
-        self._queue.append(text)
-        self._size += len(text)
-        self._woken.set()
-        if self._size > self._limit:
-            self.close(TRY_AGAIN_LATER, "slow_consumer", "Frames came faster than they were read. Subscribe again from the last cursor.")  # fmt: skip
+        """Queue a frame that is not output. A client that leaves so many unread is given up."""
+        if not self._closing.is_set():
+            self._queue.append(text)
+            self._woken.set()
+            if len(self._queue) > MAX_QUEUED:
+                self.close(TRY_AGAIN_LATER, "slow_consumer", "Nothing was read for too long.")
 
     def wake(self) -> None:
-        """A watch is behind."""
+        """A watch has something to pull."""
         self._woken.set()
 
     def close(self, code: int, reason: str, detail: str) -> None:
@@ -65,20 +63,31 @@ class Socket:
             self._closing.set()
 
     async def send_all(self, watchers: Watchers) -> None:
-        """Send what comes, and the history of watches that are behind; never ends by itself."""
+        """Send what comes, a frame of each watch in turn; never ends by itself."""
         while True:
             await self._woken.wait()
             self._woken.clear()
+            sent = True
+            while sent:
+                await self._flush()
+                sent = False
+                for watch in tuple(self.watches.values()):
+                    sent |= await self._send_next(watch, watchers)
+
+    async def _send_next(self, watch: Watch, watchers: Watchers) -> bool:
+        """Send the next frame of a watch, if there is one."""
+        text = await watch.pull()
+        if self.watches.get(watch.channel.task) is not watch:  # it was ended meanwhile
+            await watch.close()
+            return False
+        if text is None and watchers.is_over(watch):
             await self._flush()
-            for watch in [watch for watch in self.watches.values() if not watch.live]:
-                if (
-                    await watchers.catch_up(watch, self._send)
-                    and self.watches.get(watch.channel.task) is watch
-                ):
-                    await self._flush()
-                    del self.watches[watch.channel.task]
-                    watchers.unwatch(watch)
-                    await self._write(end_frame(watch))
+            del self.watches[watch.channel.task]
+            watchers.unwatch(watch)
+            text = end_frame(watch)
+        if text is not None:
+            await self._write(text)
+        return text is not None
 
     async def closing(self) -> None:
         """Return when this side has to close."""
@@ -95,16 +104,9 @@ class Socket:
                     await self._peer.send_text(error_frame(401, reason, detail))
                 await self._peer.close(code, reason)
 
-    async def _send(self, text: str) -> None:
-        """Send a piece of history, after what waits already."""
-        await self._flush()
-        await self._write(text)
-
     async def _flush(self) -> None:
         while self._queue:
-            text = self._queue.popleft()
-            self._size -= len(text)
-            await self._write(text)
+            await self._write(self._queue.popleft())
 
     async def _write(self, text: str) -> None:
         self.writing_since = asyncio.get_running_loop().time()
@@ -122,8 +124,8 @@ class Sockets:
     def __len__(self) -> int:
         return len(self._sockets)
 
-    @contextlib.contextmanager
-    def opened(self, socket: Socket) -> Iterator[Socket]:
+    @contextlib.asynccontextmanager
+    async def opened(self, socket: Socket) -> AsyncIterator[Socket]:
         """Watch over a socket; end its watches with it."""
         self._sockets.add(socket)
         try:
@@ -132,6 +134,7 @@ class Sockets:
             self._sockets.discard(socket)
             for watch in socket.watches.values():
                 self._watchers.unwatch(watch)
+                await watch.close()
             socket.watches.clear()
 
     def revoke(self, key: str) -> None:

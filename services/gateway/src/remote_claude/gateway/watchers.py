@@ -1,14 +1,15 @@
-"""Who watches which task: one reader of the log and one of the output per process, fanned out in memory.
+"""Who watches which task: one reader of the log and one of the output per process, for all watchers.
 
-A watch is live, or it is behind. A live one gets each chunk as it comes, as long as the chunk goes on where the last
-one ended. One that is behind takes nothing from the live side: its socket reads the history from its cursor until
-nothing has come meanwhile. So history and live meet without a gap or a duplicate, and nothing is kept for the slow.
+The latest output of a watched task is in a ring, encoded once. A watcher pulls what comes after its cursor: out of the
+ring, or, where its cursor is before the ring, out of the history. Frame numbers join the two without a gap or a
+duplicate; a slow watcher holds nothing but its cursor.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from bisect import bisect_right
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Protocol
@@ -21,52 +22,52 @@ from remote_claude.gateway.domain.lifecycle import Progress, evolve
 from remote_claude.gateway.projections.output import Frames, OutputHistory
 from remote_claude.gateway.projections.queries import TaskQueries
 from remote_claude.gateway.projections.tasks import TasksView
-from remote_claude.runtime.output import OutputChunk, OutputStream
+from remote_claude.runtime.output import OutputChunk
 
 SETTLES_WITHIN = timedelta(seconds=15)
 """How long after its end a task's runner is waited for: it may have the last of the output still."""
 
-Send = Callable[[str], Awaitable[None]]
+LAGGING_S = 0.05
 
 
 class Outlet(Protocol):
     """Where a watch's frames go: a socket."""
 
     def put(self, text: str) -> None:
-        """Queue a frame. One that is full closes itself and takes no more."""
+        """Queue a frame."""
 
     def wake(self) -> None:
-        """One of its watches is behind."""
+        """One of its watches has something to pull."""
 
 
-@dataclass(slots=True, eq=False)
-class Watch:
-    """One socket's interest in one task. `cursor` is the last frame that was sent or queued."""
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Frames with their encoded form; `end` is the cursor of the last."""
 
-    channel: Channel
-    outlet: Outlet
-    cursor: Cursor
-    live: bool = False
-    missed: bool = True
-
-    def fall_behind(self) -> None:
-        """Read on from the history."""
-        self.live, self.missed = False, True
-        self.outlet.wake()
+    frames: Frames
+    end: Cursor
+    text: str
 
 
 @dataclass(slots=True, eq=False)
 class Channel:
-    """One task that somebody watches. `seen` is the last frame that has come by live."""
+    """One task that somebody watches.
+
+    `heard` is the last frame that has come by live; `base` is the cursor before the ring, None while it is empty.
+    """
 
     org: str
     task: str
+    ring_bytes: int
     progress: Progress = field(default_factory=Progress)
     pending: list[RecordedEvent] | None = field(default_factory=list)
     loading: asyncio.Task[None] | None = None
-    seen: Cursor = START
+    base: Cursor | None = None
+    heard: Cursor = START
     watches: set[Watch] = field(default_factory=set)
     waiting: int = 0
+    _ring: list[Piece] = field(default_factory=list)
+    _size: int = 0
 
     def fold(self, recorded: RecordedEvent) -> None:
         """Apply an event, and tell the watches what they have to know of it."""
@@ -76,40 +77,109 @@ class Channel:
         )
         if self.progress.changed != before.changed:
             frame = state_frame(self)
-            for watch in tuple(self.watches):
+            for watch in self.watches:
                 watch.outlet.put(frame)
         if self.progress.settled and not before.settled:
-            for watch in self.watches:
-                watch.fall_behind()
+            self.look_again()
 
     def hear(self, frames: Frames) -> None:
-        """Pass frames on, encoded once, to whoever stands right before them."""
-        self.seen = max(self.seen, frames.end)
-        shared: str | None = None
-        for watch in tuple(self.watches):
-            if not watch.live:
-                watch.missed = True
-                continue
-            rest = frames.after(watch.cursor)
-            if rest is None:
-                continue
-            if watch.cursor != (rest.attempt, rest.first - 1):
-                watch.fall_behind()
-                continue
-            if rest is frames:
-                shared = shared or output_frame(self, frames)
-            watch.cursor = frames.end
-            watch.outlet.put(shared if rest is frames and shared else output_frame(self, rest))
+        """Take live frames into the ring. Where they don't go on from its end, it begins anew."""
+        if frames.end <= self.heard:
+            return
+        rest = frames.after(self.heard) or frames
+        if self.heard != (rest.attempt, rest.first - 1) or self.base is None:
+            self._ring.clear()
+            self._size = 0
+            self.base = Cursor(rest.attempt, rest.first - 1)
+        piece = Piece(rest, rest.end, output_frame(self, rest))
+        self.heard = piece.end
+        self._ring.append(piece)
+        self._size += len(piece.text)
+        while self._size > self.ring_bytes and len(self._ring) > 1:
+            oldest = self._ring.pop(0)
+            self.base = oldest.end
+            self._size -= len(oldest.text)
+        for watch in self.watches:
+            watch.outlet.wake()
+
+    def after(self, cursor: Cursor) -> Piece | None:
+        """What the ring has right after a cursor; None when that is nothing, or before the ring."""
+        if self.base is None or not self.base <= cursor < self.heard:
+            return None
+        piece = self._ring[bisect_right(self._ring, cursor, key=_end)]
+        rest = piece.frames.after(cursor)
+        if rest is piece.frames or rest is None:
+            return piece
+        return Piece(rest, rest.end, output_frame(self, rest))
+
+    def look_again(self) -> None:
+        """Let every watch look into the history once more."""
+        for watch in self.watches:
+            watch.due = True
+            watch.outlet.wake()
+
+
+@dataclass(slots=True, eq=False)
+class Watch:
+    """One socket's interest in one task. `cursor` is the last frame that was pulled.
+
+    `due` says that there may be something in the history that does not come by live.
+    """
+
+    channel: Channel
+    outlet: Outlet
+    cursor: Cursor
+    _watchers: Watchers
+    due: bool = True
+    _history: AsyncGenerator[Frames, None] | None = None
+
+    async def pull(self) -> str | None:
+        """The next frame to send; None when there is none for now. Raises what reading the history raises."""
+        channel = self.channel
+        while True:
+            if (piece := channel.after(self.cursor)) is not None:
+                await self.close()
+                self.cursor = piece.end
+                return piece.text
+            before_ring = channel.base is not None and self.cursor < channel.base
+            if self._history is None:
+                if not self.due and not before_ring:
+                    return None
+                self._history = await self._watchers.history(self)
+            frames = await anext(self._history, None)
+            if frames is None:
+                self._history = None
+                if before_ring and self.cursor < (channel.base or START):
+                    await asyncio.sleep(LAGGING_S)  # whoever was asked does not have it yet
+            elif (rest := frames.after(self.cursor)) is not None:
+                self.cursor = rest.end
+                return output_frame(channel, rest)
+
+    async def close(self) -> None:
+        """Let go of the history."""
+        if self._history is not None:
+            history, self._history = self._history, None
+            await history.aclose()
+
+
+def _end(piece: Piece) -> Cursor:
+    return piece.end
 
 
 class Watchers:
     """All watches of a process. `tell` and `hear` are fed by the consumers, and never wait for anybody."""
 
     def __init__(
-        self, queries: TaskQueries, history: OutputHistory, output: OutputStream, clock: Clock, wait_s: float
+        self,
+        queries: TaskQueries,
+        history: OutputHistory,
+        clock: Clock,
+        *,
+        wait_s: float,
+        ring_bytes: int,
     ) -> None:
-        self._queries, self._history, self._output = queries, history, output
-        self._clock, self._wait_s = clock, wait_s
+        self._queries, self._history, self._clock = queries, history, clock
+        self._wait_s, self._ring_bytes = wait_s, ring_bytes
         self._channels: dict[tuple[str, str], Channel] = {}
         self._listening = asyncio.Event()
         self._position = 0
@@ -136,18 +206,24 @@ class Watchers:
         if channel is not None:
             channel.hear(Frames(chunk.attempt, chunk.first, chunk.frames))
 
-    async def listen_again(self) -> None:
-        """Output is heard from here on: what came while nobody listened is read, once per task."""
+    def listening(self) -> None:
+        """Output is heard from here on; what came while nobody listened stands in the history."""
         self._listening.set()
-        for channel in tuple(self._channels.values()):
-            for number in range(max(1, channel.seen.attempt), channel.progress.attempt + 1):
-                after = channel.seen.frame if number == channel.seen.attempt else 0
-                for chunk in await self._output.read(channel.org, channel.task, number, after=after):
-                    self.hear(chunk)
+        for channel in self._channels.values():
+            channel.look_again()
 
     def deaf(self) -> None:
         """Output is not heard from here on."""
         self._listening.clear()
+
+    async def history(self, watch: Watch) -> AsyncGenerator[Frames, None]:
+        """What stands in the history after a watch's cursor, once output is heard, so that nothing is missed between."""
+        await self._listening.wait()
+        watch.due = False
+        channel = watch.channel
+        return self._history.read(
+            channel.org, channel.task, channel.progress, watch.cursor, upto=channel.heard.attempt
+        )
 
     async def watch(
         self, org: str, task: str, outlet: Outlet, cursor: Cursor, min_position: int = 0
@@ -156,19 +232,18 @@ class Watchers:
         await self._queries.caught_up(min_position, self._wait_s)
         channel = self._channels.get((org, task))
         if channel is None:
-            channel = self._channels[org, task] = Channel(org, task)
+            channel = self._channels[org, task] = Channel(org, task, self._ring_bytes)
             channel.loading = asyncio.create_task(self._load(channel))
         channel.waiting += 1
         try:
             if channel.loading is not None:
                 await asyncio.shield(channel.loading)
-            watch = Watch(channel, outlet, cursor)
+            watch = Watch(channel, outlet, cursor, self)
             channel.watches.add(watch)
         finally:
             channel.waiting -= 1
             self._forget_idle(channel)
         outlet.put(state_frame(channel))
-        watch.fall_behind()
         return watch
 
     def unwatch(self, watch: Watch) -> None:
@@ -176,26 +251,16 @@ class Watchers:
         watch.channel.watches.discard(watch)
         self._forget_idle(watch.channel)
 
-    async def catch_up(self, watch: Watch, send: Send) -> bool:
-        """Send the history from the watch's cursor until it is live. True when the task's output has ended."""
-        channel = watch.channel
-        await self._listening.wait()
-        while watch.missed:
-            watch.missed = False
-            async for frames in self._history.read(
-                channel.org, channel.task, channel.progress, watch.cursor, upto=channel.seen.attempt
-            ):
-                await send(output_frame(channel, frames))
-                watch.cursor = frames.end
-        watch.live = True
-        return channel.progress.settled or self._overdue(channel.progress)
+    def is_over(self, watch: Watch) -> bool:
+        """Whether nothing comes any more, for a watch that has pulled all there is."""
+        progress = watch.channel.progress
+        return not watch.due and (progress.settled or self._overdue(progress))
 
     def nudge(self) -> None:
         """Look again at tasks that have ended and whose runner keeps silent."""
         for channel in self._channels.values():
-            if channel.progress.terminal and self._overdue(channel.progress):
-                for watch in channel.watches:
-                    watch.fall_behind()
+            if not channel.progress.settled and self._overdue(channel.progress):
+                channel.look_again()
 
     def _overdue(self, progress: Progress) -> bool:
         ended = progress.finished_at if progress.terminal else None

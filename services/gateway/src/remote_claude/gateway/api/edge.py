@@ -10,8 +10,11 @@ import psycopg
 import structlog
 from fastapi import Depends, Path, Query, Request, Response
 from fastapi.routing import APIRoute
+from nats.errors import Error as NatsError
+from obstore.exceptions import BaseError as ObjectStoreError
 from psycopg_pool import PoolTimeout
 
+from remote_claude.access.kek import KeyUnusable
 from remote_claude.access.keyring import KeyErased
 from remote_claude.eventsourcing.tail import Tail
 from remote_claude.gateway.domain import refusals
@@ -20,6 +23,7 @@ from remote_claude.gateway.handlers import Decisions
 from remote_claude.gateway.projections.queries import TaskQueries
 from remote_claude.gateway.settings import GatewaySettings
 from remote_claude.runtime.ids import is_id
+from remote_claude.runtime.output import OutputUnavailable
 from remote_claude.runtime.problems import Problem, respond
 
 log = structlog.get_logger(__name__)
@@ -37,6 +41,16 @@ STATUS: dict[type[Refusal], HTTPStatus] = {
     refusals.NotCaughtUp: HTTPStatus.SERVICE_UNAVAILABLE,
     refusals.Stale: HTTPStatus.SERVICE_UNAVAILABLE,
 }
+UNAVAILABLE = (
+    psycopg.OperationalError,
+    psycopg.errors.UndefinedTable,
+    PoolTimeout,
+    NatsError,
+    OutputUnavailable,
+    ObjectStoreError,
+)
+"""What the stores' clients raise while a store is away."""
+
 OWN_WORDS_WAIT_S = 0.5
 RETRY_AFTER_S = "1"
 DROPPED_BYTES = 64 * 1024 * 1024
@@ -70,12 +84,27 @@ def _refusing(handle: Handler) -> Handler:
             return answer(
                 Problem(HTTPStatus.GONE, KeyErased.code, "This organisation's data has been erased.")
             )
-        except (psycopg.OperationalError, psycopg.errors.UndefinedTable, PoolTimeout) as error:
-            log.warning("the database gave no answer", error=repr(error))
-            detail = "The database does not answer. Nothing is lost: ask again in a moment."
-            return answer(Problem(HTTPStatus.SERVICE_UNAVAILABLE, "database_unavailable", detail))
+        except KeyUnusable as error:
+            log.error("a text can't be opened", error=str(error))
+            detail = "The operator has to put the key-encryption key back that this installation began with."
+            return answer(Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "key_unusable", detail))
+        except UNAVAILABLE as error:
+            problem = unavailable(error)
+            log.warning("a store gave no answer", code=problem.code, error=repr(error))
+            return answer(problem)
 
     return handle_or_refuse
+
+
+def unavailable(error: Exception) -> Problem:
+    """What is said of one of `UNAVAILABLE`."""
+    code, what = "objects_unavailable", "object store"
+    if isinstance(error, psycopg.Error | PoolTimeout):
+        code, what = "database_unavailable", "database"
+    elif isinstance(error, NatsError | OutputUnavailable):
+        code, what = "broker_unavailable", "broker"
+    detail = f"The {what} does not answer. Nothing is lost: ask again in a moment."
+    return Problem(HTTPStatus.SERVICE_UNAVAILABLE, code, detail)
 
 
 def answer(problem: Problem) -> Response:

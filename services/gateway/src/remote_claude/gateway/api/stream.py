@@ -6,15 +6,16 @@ import asyncio
 import contextlib
 from typing import Annotated, Literal
 
+import structlog
 from fastapi import APIRouter, WebSocket
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from starlette.websockets import WebSocketDisconnect
 
 from remote_claude.access.verifier import Principal, Unauthenticated, Verifier
 from remote_claude.eventsourcing.tail import Tail
-from remote_claude.gateway.api.edge import STATUS
+from remote_claude.gateway.api.edge import STATUS, UNAVAILABLE, unavailable
 from remote_claude.gateway.domain.cursor import START, Cursor
-from remote_claude.gateway.domain.refusals import Refusal, TaskNotFound
+from remote_claude.gateway.domain.refusals import NotCaughtUp, Refusal, TaskNotFound
 from remote_claude.gateway.settings import GatewaySettings
 from remote_claude.gateway.sockets import (
     TRY_AGAIN_LATER,
@@ -27,9 +28,14 @@ from remote_claude.gateway.sockets import (
 from remote_claude.gateway.watchers import Watchers
 from remote_claude.runtime.ids import is_id
 
+log = structlog.get_logger(__name__)
+
 AUTHENTICATES_WITHIN_S = 10
 MAX_WATCHES = 100
-KIB = 1024
+
+
+EXPECTED = (*UNAVAILABLE, WebSocketDisconnect, RuntimeError, OSError)
+"""How a socket may end."""
 
 
 class Message(BaseModel):
@@ -84,8 +90,8 @@ class Stream:
             return
         except WebSocketDisconnect:
             return
-        socket = Socket(peer, principal, authorization, self._settings.watcher_queue_kib * KIB)
-        with self._sockets.opened(socket):
+        socket = Socket(peer, principal, authorization)
+        async with self._sockets.opened(socket):
             if self._tail.age > self._settings.stale_after_s:
                 socket.close(TRY_AGAIN_LATER, "stale", "The event log shows no sign of life. Connect again.")
             work = [
@@ -98,18 +104,21 @@ class Stream:
                 for task in work:
                     task.cancel()
                 results = await asyncio.gather(*work, return_exceptions=True)
+        for result in results:
+            if isinstance(result, UNAVAILABLE):
+                problem = unavailable(result)
+                log.warning("a socket is closed", code=problem.code, error=repr(result))
+                socket.close(TRY_AGAIN_LATER, problem.code, problem.detail)
         await socket.say_farewell()
         for result in results:
-            if isinstance(result, Exception) and not isinstance(
-                result, WebSocketDisconnect | RuntimeError | OSError
-            ):
+            if isinstance(result, Exception) and not isinstance(result, EXPECTED):
                 raise result
 
     async def _authenticate(self, peer: WebSocket) -> tuple[str | None, Principal]:
         """By the handshake's header, or by the first message. Raises `Unauthenticated`."""
         authorization = peer.headers.get("authorization")
         if authorization is None:
-            with contextlib.suppress(TimeoutError, ValidationError):
+            with contextlib.suppress(TimeoutError, ValidationError, KeyError):
                 async with asyncio.timeout(AUTHENTICATES_WITHIN_S):
                     message = MESSAGE.validate_json(await peer.receive_text())
                 if isinstance(message, Auth):
@@ -153,6 +162,8 @@ class Stream:
             )
             socket.watches[task] = watch
             socket.wake()
+        except NotCaughtUp as refusal:
+            socket.close(TRY_AGAIN_LATER, refusal.code, refusal.detail)
         except Refusal as refusal:
             socket.put(error_frame(STATUS[type(refusal)], refusal.code, refusal.detail, task))
 

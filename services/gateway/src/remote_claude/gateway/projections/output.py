@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,7 +46,7 @@ class OutputHistory:
 
     async def read(
         self, org: str, task: str, progress: Progress, after: Cursor, *, upto: int = 0
-    ) -> AsyncIterator[Frames]:
+    ) -> AsyncGenerator[Frames, None]:
         """The output after a cursor, in order: of every attempt that `progress` knows, and of all up to number `upto`."""
         known = {attempt.number: attempt for attempt in progress.attempts}
         numbers = known.keys() | ({upto} if upto else set())
@@ -59,7 +59,7 @@ class OutputHistory:
 
     async def _attempt(
         self, org: str, task: str, number: int, attempt: Attempt | None, after: Cursor
-    ) -> AsyncIterator[Frames]:
+    ) -> AsyncGenerator[Frames, None]:
         seen = after.frame if after.attempt == number else 0
         sealed = attempt.output if attempt else None
         if sealed is not None:
@@ -72,10 +72,10 @@ class OutputHistory:
                 return
             except ObjectNotFound:
                 pass  # the stream may still have it
-        for chunk in await self._output.read(org, task, number, after=seen):
+        async for chunk in self._output.read(org, task, number, after=seen):
             yield Frames(number, chunk.first, chunk.frames)
 
-    async def _sealed(self, org: str, sha256: str, attempt: int, seen: int) -> AsyncIterator[Frames]:
+    async def _sealed(self, org: str, sha256: str, attempt: int, seen: int) -> AsyncGenerator[Frames, None]:
         """The lines of a sealed object after number `seen`, never all at once."""
         number, rest = 0, b""
         async for piece in self._objects.stream(org, sha256):
