@@ -6,14 +6,14 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter
 from nats.aio.client import Client
 from opentelemetry.metrics import Meter
 from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 
 from remote_claude.access.keyring import Keyring
-from remote_claude.access.verifier import Principal, Verifier
+from remote_claude.access.verifier import Verifier
 from remote_claude.eventsourcing.events import Clock
 from remote_claude.eventsourcing.log import EventLog
 from remote_claude.eventsourcing.projector import Projector
@@ -44,10 +44,6 @@ class Runtime:
     meter: Meter
     clock: Clock
     new_id: NewId
-
-    def principal(self, request: Request) -> Principal:
-        """FastAPI dependency: who is asking. Raises `Unauthenticated`, answered with 401."""
-        return self.verifier.verify(request.headers.get("authorization"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
