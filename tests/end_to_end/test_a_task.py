@@ -1,5 +1,6 @@
 """From prompt to commit to bill."""
 
+import socket
 from pathlib import Path
 
 from product import Product, git
@@ -123,3 +124,14 @@ def test_a_task_cannot_reach_the_network_or_the_owners_files(stack: Product) -> 
     said = stack.ok("logs", done.json["id"]).out
     assert "REACHED" not in said
     assert "rck_" not in said
+
+
+def test_a_task_whose_repository_is_still_being_fetched_can_be_cancelled(stack: Product) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:  # takes the connection, and never answers
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/nobody/nothing.git"
+        args = ("run", "--agent", "shell", "--detach", "--json", "--repo", url, "true")
+        task = stack.ok(*args).json["id"]
+        with server.accept()[0]:
+            stack.ok("cancel", task)
+            ended = stack.ended(task)
+    assert (ended["state"], ended["started_at"]) == ("cancelled", None)

@@ -70,3 +70,5 @@ def run() -> None:
         _fail(error)
     except RepositoryError as error:
         _fail(CliError(str(error), Exit.USAGE, code=error.code, files=list(error.files)))
+    except OSError as error:
+        _fail(CliError(str(error), code="system_error"))

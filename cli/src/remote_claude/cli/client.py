@@ -36,12 +36,12 @@ class Client:
     def get(self, path: str, **query: Any) -> Any:
         """A JSON document. Raises `CliError`."""
         given = {key: value for key, value in query.items() if value is not None}
-        return self._repeatable("GET", path, params=given).json()
+        return self._document(self._repeatable("GET", path, params=given))
 
     def post(self, path: str, body: Any = None, *, idempotency_key: str | None = None) -> Any:
         """Post JSON. It is tried again when the connection is lost: give an idempotency key where that matters."""
         headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
-        return self._repeatable("POST", path, json=body, headers=headers).json()
+        return self._document(self._repeatable("POST", path, json=body, headers=headers))
 
     def has_blob(self, sha256: str) -> bool:
         """Whether an upload can be spared."""
@@ -90,7 +90,7 @@ class Client:
             time.sleep(0.2)
 
     def _connection(self, task: str, after: str | None) -> Iterator[dict[str, Any]]:
-        from websockets.exceptions import ConnectionClosed, InvalidStatus
+        from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
         from websockets.sync.client import connect
 
         url = "ws" + self.target.url.removeprefix("http") + "/v1/stream"
@@ -110,7 +110,7 @@ class Client:
             raise from_problem(
                 status, {"detail": f"the server refused the live stream ({status})"}
             ) from error
-        except ConnectionClosed as error:
+        except (ConnectionClosed, InvalidHandshake) as error:
             raise EOFError(str(error)) from error
 
     def _repeatable(self, method: str, path: str, **options: Any) -> httpx.Response:
@@ -126,6 +126,16 @@ class Client:
                 if response.status_code != httpx.codes.SERVICE_UNAVAILABLE or time.monotonic() > deadline:
                     return _checked(response)
             time.sleep(0.3)
+
+    def _document(self, response: httpx.Response) -> Any:
+        try:
+            return response.json()
+        except ValueError as error:
+            raise CliError(
+                f"{self.target.url} does not speak this API: is it the address of Remote Claude?",
+                Exit.UNREACHABLE,
+                code="not_remote_claude",
+            ) from error
 
     def _unreachable(self, error: Exception) -> CliError:
         return CliError(

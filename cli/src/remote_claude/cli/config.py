@@ -68,10 +68,14 @@ def stack_file() -> dict[str, Any] | None:
     """What the embedded stack of this home says about itself; None when none runs."""
     try:
         stack: dict[str, Any] = json.loads((home() / "run" / "stack.json").read_text())
-        os.kill(stack["pid"], 0)
-    except PermissionError:
+        pid = int(stack["pid"])
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None
+    try:
+        os.kill(pid, 0)
+    except PermissionError:  # it is there, and somebody else's
         return stack
-    except (OSError, ValueError, KeyError):
+    except ProcessLookupError:
         return None
     return stack
 
@@ -90,6 +94,8 @@ def target() -> Target | None:
                 f"{url} needs an API key: set RCLAUDE_API_KEY, or `rclaude config api_key rck_...`",
                 Exit.REFUSED,
             )
+        if not (api_key.isascii() and api_key.isprintable()):
+            raise CliError("not an API key: one is rck_ and 38 letters and digits", Exit.USAGE)
         return Target(url.rstrip("/"), api_key)
     stack = stack_file()
     if stack is None:

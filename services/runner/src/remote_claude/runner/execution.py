@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
-import os
 import shutil
 import sys
 import tempfile
@@ -25,7 +23,7 @@ from remote_claude.contracts.gateway import (
     TaskCancellationRequested,
     TaskSubmitted,
 )
-from remote_claude.contracts.runner import AttemptOutcome, Cumulative, Result, SealedOutput
+from remote_claude.contracts.runner import AttemptOutcome, Cumulative, Result
 from remote_claude.contracts.scheduler import TaskAssigned
 from remote_claude.eventsourcing.events import parse_timestamp, stream_id
 from remote_claude.runner import metering, sources
@@ -33,13 +31,13 @@ from remote_claude.runner.domain.attempt import Finish, Sample, Start
 from remote_claude.runner.journal import Journal, Superseded
 from remote_claude.runner.model_proxy import ModelProxy, Upstream
 from remote_claude.runner.model_usage import ModelUsage
+from remote_claude.runner.output import Output
 from remote_claude.runner.protocol import GRACE_S, Task
 from remote_claude.runner.providers.base import ComputeProvider, Exit, LaunchSpec, Limits, ProviderError
 from remote_claude.runner.settings import RunnerSettings
 from remote_claude.runner.sources import SourceFailed
 from remote_claude.runner.worker_link import WorkerLink, WorkerLost, WorkerResult
-from remote_claude.runtime.objects import ObjectNotFound, Objects
-from remote_claude.runtime.output import OutputConflict, OutputWriter
+from remote_claude.runtime.objects import ObjectNotFound
 from remote_claude.runtime.service import Runtime
 
 log = structlog.get_logger(__name__)
@@ -379,34 +377,3 @@ class Ended:
     reason: str | None = None
     exit_code: int | None = None
     said: WorkerResult | None = None
-
-
-class Output:
-    """The frames of one attempt: to `OUTPUT` as they come, and into a file that becomes an object at the end."""
-
-    def __init__(self, writer: OutputWriter, path: Path, on_fenced: Callable[[], None]) -> None:
-        self._writer, self._path, self._on_fenced = writer, path, on_fenced
-        self._size = 0
-
-    async def store(self, _first: int, frames: list[dict[str, Any]]) -> None:
-        """Keep frames; when this returns they may be acknowledged, when it raises they come again.
-
-        A runner that has been fenced off ends its attempt.
-        """
-        lines = "".join(json.dumps(frame, ensure_ascii=False) + "\n" for frame in frames).encode()
-        with self._path.open("ab") as file:
-            file.truncate(self._size)  # what did not come as far as the broker
-            file.write(lines)
-        try:
-            await self._writer.write(frames)
-        except OutputConflict:
-            self._on_fenced()
-            raise
-        self._size += len(lines)
-
-    async def seal(self, objects: Objects, org: str) -> SealedOutput | None:
-        """The whole output as one object of JSON lines."""
-        if not self._size:
-            return None
-        os.truncate(self._path, self._size)
-        return SealedOutput(sha256=await objects.put_file(org, self._path), frames=self._writer.frames)

@@ -8,9 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Literal
-
-Speed = Literal["standard", "fast"]
 
 WEB_SEARCH_NANO_USD = 10_000_000
 """One search that the model made on the provider's side."""

@@ -21,8 +21,6 @@ from remote_claude.contracts.scheduler import RunnerLost
 from remote_claude.eventsourcing.events import RecordedEvent
 from remote_claude.eventsourcing.views import View
 
-METERS = ("vcpu_ms", "gib_ms", "egress_bytes", "model_nano_usd")
-
 
 class Tables(SQLModel, registry=registry()):
     """The tables of this view, apart from every other view's."""

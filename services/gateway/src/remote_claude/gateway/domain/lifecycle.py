@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import Literal
 
 from remote_claude.contracts import Event
 from remote_claude.contracts.base import Value
@@ -34,7 +34,6 @@ from remote_claude.contracts.scheduler import (
 State = Literal[
     "submitted", "queued", "assigned", "running", "succeeded", "failed", "cancelled", "timed_out", "rejected"
 ]
-STATES: tuple[State, ...] = get_args(State)
 TERMINAL: frozenset[State] = frozenset({"succeeded", "failed", "cancelled", "timed_out", "rejected"})
 
 

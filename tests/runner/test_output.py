@@ -10,7 +10,7 @@ from nats.aio.client import Client
 
 from event_logs import Proxy, connect, until
 from remote_claude.eventsourcing.streams import ensure_streams
-from remote_claude.runner.execution import Output
+from remote_claude.runner.output import Output
 from remote_claude.runtime.objects import Objects
 from remote_claude.runtime.output import OutputConflict, OutputStream
 from servers import Broker

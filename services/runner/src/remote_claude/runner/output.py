@@ -1,0 +1,44 @@
+"""The output of one attempt on its runner: passed on as it comes, and kept whole until it is sealed."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from remote_claude.contracts.runner import SealedOutput
+from remote_claude.runtime.objects import Objects
+from remote_claude.runtime.output import OutputConflict, OutputWriter
+
+
+class Output:
+    """The frames of one attempt: to `OUTPUT` as they come, and into a file that becomes an object at the end."""
+
+    def __init__(self, writer: OutputWriter, path: Path, on_fenced: Callable[[], None]) -> None:
+        self._writer, self._path, self._on_fenced = writer, path, on_fenced
+        self._size = 0
+
+    async def store(self, _first: int, frames: list[dict[str, Any]]) -> None:
+        """Keep frames; when this returns they may be acknowledged, when it raises they come again.
+
+        A runner that has been fenced off ends its attempt.
+        """
+        lines = "".join(json.dumps(frame, ensure_ascii=False) + "\n" for frame in frames).encode()
+        with self._path.open("ab") as file:
+            file.truncate(self._size)  # what did not come as far as the broker
+            file.write(lines)
+        try:
+            await self._writer.write(frames)
+        except OutputConflict:
+            self._on_fenced()
+            raise
+        self._size += len(lines)
+
+    async def seal(self, objects: Objects, org: str) -> SealedOutput | None:
+        """The whole output as one object of JSON lines."""
+        if not self._size:
+            return None
+        os.truncate(self._path, self._size)
+        return SealedOutput(sha256=await objects.put_file(org, self._path), frames=self._writer.frames)
