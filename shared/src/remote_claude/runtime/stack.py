@@ -83,6 +83,7 @@ async def run(home: Home, environment: Mapping[str, str], port: int | None) -> N
         )
         starting = asyncio.create_task(supervisor.start())
         stopped = asyncio.create_task(stop.wait())
+        watching: asyncio.Task[None] | None = None
         try:
             await asyncio.wait([starting, stopped], return_when=asyncio.FIRST_COMPLETED)
             if starting.done():
@@ -90,11 +91,15 @@ async def run(home: Home, environment: Mapping[str, str], port: int | None) -> N
                 up = True
                 file.save()
                 print(f"ready at {file.url}", flush=True)
-                await stopped
+                watching = asyncio.create_task(supervisor.wait())
+                await asyncio.wait([watching, stopped], return_when=asyncio.FIRST_COMPLETED)
+                if watching.done():  # nobody would be started again: better to end
+                    watching.result()
         finally:
             up = False
-            starting.cancel()
-            stopped.cancel()
+            for task in (starting, stopped, watching):
+                if task is not None:
+                    task.cancel()
             await supervisor.stop()
             file.remove()
 
