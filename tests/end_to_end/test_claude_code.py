@@ -7,8 +7,8 @@ from pathlib import Path
 from threading import Event, Thread
 
 import pytest
-from messages_api import MessagesApi, messages_api, text, tool
 
+from messages_api import MessagesApi, messages_api, text, tool
 from product import git, product
 
 KEY = "sk-ant-made-up-for-this-test"
