@@ -16,7 +16,7 @@ from remote_claude.cli.errors import CliError, Exit
 
 MODULE = "remote_claude.runtime.stack"
 ALREADY_RUNNING = 75
-START_S, STOP_S = 120.0, 40.0
+START_S, STOP_S = 120.0, 60.0
 
 
 def command(port: int | None) -> list[str]:

@@ -123,7 +123,7 @@ def _services(file: StackFile, environment: Mapping[str, str]) -> Child:
         argv=[sys.executable, "-m", "remote_claude.runtime"],
         env={**environment, **{name: value for name, value in given.items() if value}},
         ready=lambda: _ready(host, int(port)),
-        stop_timeout=15.0,
+        stop_timeout=30.0,
     )
 
 

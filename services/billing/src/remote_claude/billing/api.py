@@ -120,18 +120,22 @@ def router(runtime: Runtime) -> APIRouter:
 
     @api.get("/tasks/{task}/bill")
     async def get_task_bill(task: str, principal: Who, min_position: MinPosition = None) -> dict[str, Any]:
-        """What one task comes to, line by line, with the events that say so. All zero for a task that never ran."""
+        """What one task comes to at its own periods' prices, with the events that say so. Empty for one that never ran."""
         position = await as_of(min_position)
         async with runtime.pool.connection() as connection:
             found = await bills.evidence(connection, principal.org, task=task)
-            current = await opened(connection, principal.org, None)
-        prices = current.price_book.model_copy(update={"subscription": "0"})
-        return {
-            "task": task,
-            **_bill(found, prices),
-            "events": [asdict(item) for item in found],
-            "as_of": position,
-        }
+            bill: dict[str, Any] = {"currency": "usd", "lines": [], "total_nano_usd": 0}
+            for name in sorted({item.period for item in found}):
+                prices = (await opened(connection, principal.org, name)).price_book
+                part = _bill(
+                    [item for item in found if item.period == name],
+                    prices.model_copy(update={"subscription": "0"}),
+                )
+                bill["lines"] += [
+                    {**line, "period": name, "price_book": prices.version} for line in part["lines"]
+                ]
+                bill["total_nano_usd"] += part["total_nano_usd"]
+        return {"task": task, **bill, "events": [asdict(item) for item in found], "as_of": position}
 
     return api
 

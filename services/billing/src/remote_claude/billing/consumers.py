@@ -13,7 +13,7 @@ from remote_claude.eventsourcing.events import Clock, RecordedEvent
 from remote_claude.eventsourcing.log import EventLog
 from remote_claude.eventsourcing.tail import Tail
 
-ROLL_CHECK_S = 60.0
+ROLL_CHECK_S = 1.0
 
 READS = UsageView.handles | {OrgCreated.type, PlanChanged.type}
 """The events that billing reads."""

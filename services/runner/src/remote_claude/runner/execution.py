@@ -178,6 +178,9 @@ class SandboxedExecution:
                     at = await keyring.open(ref, repository_ref_context(submitted.task)) if ref else None
                     await sources.fetch(opened, at, target, limits=limits)
                 except (KeyErased, KeyUnusable, SourceFailed) as error:
+                    if self._time_left() == 0:
+                        self.stop("timed_out")
+                        return None
                     raise Unstartable(error.code, str(error)) from error
         return target
 

@@ -17,7 +17,7 @@ COMPUTE: tuple[Meter, ...] = ("vcpu_ms", "gib_ms", "egress_bytes")
 MEASURED: tuple[Meter, ...] = (*COMPUTE, "model_nano_usd")
 
 EXECUTIONS = """
-    SELECT task, event_id, position FROM billing_usage.execution
+    SELECT task, period, event_id, position FROM billing_usage.execution
     WHERE org = %(org)s AND (%(period)s::text IS NULL OR period = %(period)s)
       AND (%(task)s::text IS NULL OR task = %(task)s)
 """
@@ -34,6 +34,7 @@ class Evidence:
     """An event that a line stands on: `quantity` of `meter`, in its own unit."""
 
     meter: Meter
+    period: str
     task: str
     attempt: int | None
     event_id: str
@@ -82,7 +83,7 @@ async def evidence(
             for meter in MEASURED:
                 quantity = int(row["cumulative"][meter]) - int(row["before"][meter])
                 if quantity and not (row["lost"] and meter in COMPUTE):
-                    place = {key: row[key] for key in ("task", "attempt", "event_id", "position")}
+                    place = {key: row[key] for key in ("period", "task", "attempt", "event_id", "position")}
                     found.append(Evidence(meter=meter, quantity=quantity, **place))
     return sorted(found, key=lambda e: (e.position, e.meter))
 

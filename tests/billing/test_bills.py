@@ -1,0 +1,133 @@
+"""From events to the evidence that a bill is the sum of."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from psycopg import AsyncConnection
+from psycopg_pool import AsyncConnectionPool
+
+from rebuilding import assert_rebuild_equals_live
+from remote_claude.billing.domain.plans import PLANS
+from remote_claude.billing.projections import bills
+from remote_claude.billing.projections.bills import Evidence
+from remote_claude.billing.projections.usage import UsageView
+from remote_claude.contracts import REGISTRY, Event
+from remote_claude.contracts.billing import PlanChanged
+from remote_claude.contracts.runner import Cumulative, TaskStarted, UsageRecorded
+from remote_claude.contracts.scheduler import RunnerLost
+from remote_claude.eventsourcing.events import NewEvent, new_event_id
+from remote_claude.eventsourcing.memory import InMemoryEventLog
+from remote_claude.eventsourcing.projector import Projector
+from remote_claude.eventsourcing.tail import Tail
+
+NOVEMBER, DECEMBER = "2026-11-30T23:59:59.000000Z", "2026-12-01T00:00:01.000000Z"
+ORG = "org_1"
+
+
+class Ledger:
+    """A log, and what billing makes of it."""
+
+    def __init__(self, pool: AsyncConnectionPool[AsyncConnection[Any]]) -> None:
+        self.pool = pool
+        self.log = InMemoryEventLog(REGISTRY)
+        self._positions: dict[str, int] = {}
+
+    async def say(self, *events: Event, at: str = NOVEMBER) -> None:
+        for event in events:
+            stream = f"ev.{event.producer}.{ORG}.{event.aggregate}.{getattr(event, 'task', ORG)}"
+            new = NewEvent(event=event, event_id=new_event_id(), occurred_at=at)
+            self._positions[stream] = await self.log.append(
+                stream, [new], expected_position=self._positions.get(stream, 0)
+            )
+
+    async def evidence(self, period: str = "2026-11", org: str = ORG) -> list[Evidence]:
+        async with Tail(self.log) as tail:
+            projector = Projector(UsageView(), self.pool, self.log, tail)
+            async with running(projector):
+                assert await projector.wait_for(await self.log.last_position(), 30)
+        await assert_rebuild_equals_live(UsageView(), self.pool, self.log)
+        async with self.pool.connection() as connection:
+            return await bills.evidence(connection, org, period=period)
+
+
+@contextlib.asynccontextmanager
+async def running(projector: Projector) -> AsyncIterator[None]:
+    task = asyncio.create_task(projector.run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+@pytest.fixture
+async def ledger(postgres_dsn: str) -> AsyncIterator[Ledger]:
+    async with AsyncConnectionPool(postgres_dsn, min_size=1, max_size=5, open=False) as pool:
+        yield Ledger(pool)
+
+
+def started(task: str, attempt: int = 1) -> TaskStarted:
+    return TaskStarted(org=ORG, task=task, attempt=attempt, runner="runner_1")
+
+
+def sample(task: str, sequence: int, vcpu_ms: int, nano_usd: int = 0, attempt: int = 1) -> UsageRecorded:
+    used = Cumulative(vcpu_ms=vcpu_ms, model_nano_usd=nano_usd)
+    return UsageRecorded(
+        org=ORG, task=task, attempt=attempt, runner="runner_1", sequence=sequence, cumulative=used
+    )
+
+
+def sums(found: list[Evidence]) -> dict[str, int]:
+    return {str(meter): quantity for meter, quantity in bills.quantities(found).items()}
+
+
+async def test_the_last_sample_counts_and_a_lost_one_is_made_up_by_the_next(ledger: Ledger) -> None:
+    await ledger.say(started("task_1"), sample("task_1", 1, 100), sample("task_1", 3, 300))
+    assert sums(await ledger.evidence()) == {"executions": 1, "vcpu_ms": 300}
+
+
+async def test_a_repeated_or_late_sample_changes_nothing(ledger: Ledger) -> None:
+    await ledger.say(
+        started("task_1"), sample("task_1", 2, 200), sample("task_1", 2, 200), sample("task_1", 1, 100)
+    )
+    assert sums(await ledger.evidence()) == {"executions": 1, "vcpu_ms": 200}
+
+
+async def test_a_task_is_one_execution_however_often_it_starts(ledger: Ledger) -> None:
+    await ledger.say(started("task_1"), started("task_1", 2))
+    assert sums(await ledger.evidence()) == {"executions": 1}
+
+
+async def test_a_lost_attempt_is_charged_its_model_dollars_and_no_compute(ledger: Ledger) -> None:
+    lost = RunnerLost(org=ORG, task="task_1", attempt=1, runner="runner_1", reason="lease_expired")
+    await ledger.say(
+        started("task_1"), sample("task_1", 1, 100, nano_usd=7), lost, sample("task_1", 2, 150, nano_usd=9)
+    )
+    await ledger.say(sample("task_1", 1, 40, nano_usd=1, attempt=2))
+    assert sums(await ledger.evidence()) == {"executions": 1, "vcpu_ms": 40, "model_nano_usd": 10}
+
+
+async def test_use_across_midnight_belongs_to_the_month_of_its_sample_and_is_counted_once(
+    ledger: Ledger,
+) -> None:
+    await ledger.say(started("task_1"), sample("task_1", 1, 100))
+    await ledger.say(sample("task_1", 2, 250), at=DECEMBER)
+    assert sums(await ledger.evidence("2026-11")) == {"executions": 1, "vcpu_ms": 100}
+    assert sums(await ledger.evidence("2026-12")) == {"vcpu_ms": 150}
+
+
+async def test_evidence_names_its_event(ledger: Ledger) -> None:
+    await ledger.say(started("task_1"), sample("task_1", 1, 100))
+    found = await ledger.evidence()
+    recorded = [event async for batch in ledger.log.read() for event in batch]
+    assert {(e.event_id, e.position) for e in found} == {(r.event_id, r.position) for r in recorded}
+
+
+async def test_another_organisation_sees_nothing_of_it(ledger: Ledger) -> None:
+    plan = PLANS["free"]
+    await ledger.say(PlanChanged(org=ORG, plan="free", entitlements=plan.entitlements), started("task_1"))
+    assert await ledger.evidence(org="org_2") == []
