@@ -18,8 +18,9 @@ $(UV):
 
 $(VENV)/.installed: $(UV) requirements.lock pyproject.toml $(MEMBERS:%=%/pyproject.toml)
 	@echo "installing (about half a gigabyte, most of it the Claude Code binary)"
-	@VIRTUAL_ENV=$(VENV) $(UV) pip install --quiet --require-hashes -r requirements.lock
+	@VIRTUAL_ENV=$(VENV) $(UV) pip install --quiet --compile-bytecode --require-hashes -r requirements.lock
 	@VIRTUAL_ENV=$(VENV) $(UV) pip install --quiet --no-deps --no-build-isolation $(MEMBERS:%=-e ./%)
+	@$(BIN)/python -m compileall -q $(MEMBERS:%=%/src)
 	@touch $@
 
 install: $(VENV)/.installed  ## Install everything into .venv, from the lock file
