@@ -1,5 +1,7 @@
 """Bad input gets a clear error and loses nothing."""
 
+import signal
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -77,7 +79,7 @@ def test_without_a_model_key_claude_says_how_to_set_one(stack: Product) -> None:
 
 @pytest.mark.parametrize("command", ["show", "logs", "cancel", "diff", "apply"])
 def test_an_unknown_task_is_a_usage_error(stack: Product, command: str, repo: Path) -> None:
-    for id in ("task_00000000000000000000000000", "nonsense"):
+    for id in ("task_00000000000000000000000000", "nonsense", "", "task_../../status", "task_?limit=1"):
         done = stack.run(command, id, cwd=repo)
         assert done.code == 2, (command, id, done.err)
         assert done.err.startswith("rclaude: ")
@@ -91,3 +93,24 @@ def test_a_server_that_is_not_there_is_unreachable(stack: Product) -> None:
 def test_a_wrong_key_is_refused(stack: Product) -> None:
     other = Product(stack.home, {"RCLAUDE_URL": stack.status()["url"], "RCLAUDE_API_KEY": "rck_made_up"})
     assert other.run("list").code == 3
+
+
+def test_the_bill_of_what_is_no_task_is_not_found(stack: Product) -> None:
+    assert stack.run("bill", "").code == 2, "an empty variable is not `every task`"
+    with stack.client() as api:
+        for id in ("nonsense", "%00", "task_%00"):
+            answer = api.get(f"/v1/tasks/{id}/bill")
+            assert (answer.status_code, answer.json()["code"]) == (404, "task_not_found"), id
+
+
+def test_output_goes_on_where_it_was_after_an_interrupt(stack: Product) -> None:
+    command = stack.command("run", "--agent", "shell", "--no-repo", "echo hi; sleep 60")
+    with subprocess.Popen(
+        command, env=stack.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as running:
+        assert running.stdout is not None
+        assert running.stdout.readline() == "hi\n"
+        running.send_signal(signal.SIGINT)
+        out, _ = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert "hi\n" not in out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from remote_claude.cli import config, embedded
@@ -14,7 +15,7 @@ if (
 ):  # the HTTP library is read when there is somebody to talk to: help and completion stay quick
     from remote_claude.cli.client import Client
 
-ID_PREFIX = "task_"
+TASK_ID = re.compile(r"task_[0-9a-z]{26}")
 
 
 def client_of(target: Target) -> Client:
@@ -50,10 +51,10 @@ def connect_or_start() -> Client:
 
 def task_id(text: str | None, client: Client) -> str:
     """The task that is meant; the newest when none is named."""
-    if text:
-        if not text.startswith(ID_PREFIX):
+    if text is not None:
+        if not TASK_ID.fullmatch(text):
             raise CliError(
-                f"not a task: {text!r}; ids begin with {ID_PREFIX} (see `rclaude list`)", Exit.USAGE
+                f"not a task: {text!r}; an id is task_ and 26 characters (see `rclaude list`)", Exit.USAGE
             )
         return text
     newest = client.get("/v1/tasks", limit=1)["tasks"]

@@ -8,7 +8,7 @@ import typer
 
 from remote_claude.cli import render
 from remote_claude.cli.commands.tasks import Json
-from remote_claude.cli.session import connect
+from remote_claude.cli.session import connect, task_id
 
 Period = Annotated[str | None, typer.Option(help="YYYY-MM; this month if left out.")]
 
@@ -41,13 +41,16 @@ def bill(
 ) -> None:
     """The bill as it stands, each line the sum of events in the log."""
     client = connect()
-    document = client.get(f"/v1/tasks/{task}/bill") if task else client.get("/v1/bill", period=period)
+    if task is not None:
+        document = client.get(f"/v1/tasks/{task_id(task, client)}/bill")
+    else:
+        document = client.get("/v1/bill", period=period)
     if as_json:
         render.emit(document)
         return
     if task is None:
         render.say(f"plan {document['plan']}, period {document['period']}, prices {document['price_book']}")
     render.bill_lines(document)
-    for event in document["events"] if task else ():
+    for event in document["events"] if task is not None else ():
         amount = render.quantity(event["meter"], int(event["quantity"]))
         render.say(f"  {amount:>28}  event {event['event_id']} at position {event['position']}")

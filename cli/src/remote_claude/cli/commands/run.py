@@ -86,12 +86,14 @@ def run(
 def _watch(client: Client, task: str, *, as_json: bool) -> Exit:
     render.note(f"task: {task}")
     position: int | None = None
-    try:
+
+    def cancel(*_: object) -> None:  # and the output goes on where it is
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        _cancel(client, task)
+
+    signal.signal(signal.SIGINT, cancel)
+    with contextlib.suppress(KeyboardInterrupt):
         position = follow(client, task, quiet=as_json)
-    except KeyboardInterrupt:
-        with contextlib.suppress(KeyboardInterrupt):
-            _cancel(client, task)
-            position = follow(client, task, quiet=as_json)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     shown = details(client, task, position)
     if as_json:
@@ -102,7 +104,9 @@ def _watch(client: Client, task: str, *, as_json: bool) -> Exit:
 
 
 def _cancel(client: Client, task: str) -> None:
-    render.note("cancelling; press Ctrl-C again to leave it to itself")
+    render.note(
+        ("\n" if sys.stdout.isatty() else "") + "cancelling; press Ctrl-C again to leave it to itself"
+    )
     try:
         client.post(f"/v1/tasks/{task}/cancel")
     except CliError as error:

@@ -114,13 +114,19 @@ def _print(document: dict[str, Any]) -> None:
         (
             name,
             service["state"] + (f" ({service['reason']})" if service.get("reason") else ""),
-            ", ".join(f"{view} -{v['lag']}" for view, v in service.get("views", {}).items()) or "-",
+            ", ".join(f"{view} {v['lag']}" for view, v in service.get("views", {}).items()) or "-",
         )
         for name, service in document["services"].items()
     ]
     render.table(("service", "state", "views and how many events they lag"), rows)
     if "pids" in document:
-        render.say("processes: " + ", ".join(f"{name} {pid}" for name, pid in document["pids"].items()))
+        render.say(
+            "processes: " + ", ".join(f"{name} {_pids(pid)}" for name, pid in document["pids"].items())
+        )
+
+
+def _pids(of: int | list[int]) -> str:
+    return " ".join(map(str, of)) or "none" if isinstance(of, list) else str(of)
 
 
 def doctor(as_json: Json = False) -> None:

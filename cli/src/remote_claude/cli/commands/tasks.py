@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -124,9 +125,13 @@ def apply(
     elif applied.already:
         render.say(f"already in {here.top}" + (f" as {applied.commit[:12]}" if applied.commit else ""))
     elif applied.commit:
-        render.say(f"{applied.commit[:12]} on {here.top}: {len(applied.files)} files changed")
+        render.say(f"{applied.commit[:12]} on {here.top}: {_files(applied.files)} changed")
     else:
-        render.say(f"staged in {here.top}: {len(applied.files)} files changed")
+        render.say(f"staged in {here.top}: {_files(applied.files)} changed")
+
+
+def _files(names: Sequence[str]) -> str:
+    return f"{len(names)} file{'s' * (len(names) != 1)}"
 
 
 def details(client: Client, task: str, position: int | None = None) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from remote_claude.billing.projections import bills
 from remote_claude.billing.projections.usage import UsageView
 from remote_claude.contracts.billing import PriceBook
 from remote_claude.runtime.identity import Who
+from remote_claude.runtime.ids import is_id
 from remote_claude.runtime.problems import Problem
 from remote_claude.runtime.service import Runtime
 
@@ -21,7 +22,7 @@ CATCH_UP_S = 5.0
 
 PeriodName = Annotated[
     str | None,
-    Query(pattern=r"^\d{4}-(0[1-9]|1[0-2])$", description="`YYYY-MM`; the current one if left out"),
+    Query(pattern=r"^[0-9]{4}-(0[1-9]|1[0-2])$", description="`YYYY-MM`; the current one if left out"),
 ]
 MinPosition = Annotated[
     int | None, Query(ge=0, description="Wait until the answer reflects this log position")
@@ -121,6 +122,10 @@ def router(runtime: Runtime) -> APIRouter:
     @api.get("/tasks/{task}/bill")
     async def get_task_bill(task: str, principal: Who, min_position: MinPosition = None) -> dict[str, Any]:
         """What one task comes to at its own periods' prices, with the events that say so. Empty for one that never ran."""
+        if not is_id("task", task):
+            raise Problem(
+                404, "task_not_found", f"There is no task {task[:64]!r}. `GET /v1/tasks` lists yours."
+            )
         position = await as_of(min_position)
         async with runtime.pool.connection() as connection:
             found = await bills.evidence(connection, principal.org, task=task)
