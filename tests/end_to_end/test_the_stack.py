@@ -27,6 +27,29 @@ def test_run_brings_the_stack_up_and_up_again_is_no_error() -> None:
         assert one.run("up", "--detach").code == 0
 
 
+def test_a_stack_whose_file_is_damaged_can_still_be_taken_down() -> None:
+    with product() as one:
+        file = one.home / "run" / "stack.json"
+        file.write_text(file.read_text()[:40])
+        assert one.run("list").code == 4
+        assert one.ok("down").out == "stopped\n"
+        assert one.ok("down").out == "nothing was running\n"
+
+
+def test_a_process_that_has_got_the_number_of_a_dead_stack_is_left_alone(tmp_path: Path) -> None:
+    one = Product(tmp_path)
+    (tmp_path / "run").mkdir()
+    with subprocess.Popen(["sleep", "60"]) as stranger:
+        (tmp_path / "lock").write_text(str(stranger.pid))
+        (tmp_path / "run" / "stack.json").write_text(
+            f'{{"pid": {stranger.pid}, "url": "http://127.0.0.1:9"}}'
+        )
+        assert one.run("list").code == 4
+        assert one.ok("down").out == "nothing was running\n"
+        assert stranger.poll() is None
+        stranger.kill()
+
+
 def test_what_starts_the_stack_holds_nothing_of_its_caller() -> None:
     with product(up=False) as one:
         # A pipe that the stack held open would keep this from returning.

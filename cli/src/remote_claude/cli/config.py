@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 from dataclasses import dataclass
@@ -71,13 +72,25 @@ def stack_file() -> dict[str, Any] | None:
         pid = int(stack["pid"])
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
+    # the lock is asked last and seldom: to ask is to hold it for a moment, and a stack may be just about to
+    return stack if _lives(pid) and holder() == pid else None
+
+
+def _lives(pid: int) -> bool:
+    return pid > 0 and Path(f"/proc/{pid}").exists()
+
+
+def holder() -> int | None:
+    """The process that holds this home, as its lock says; also while the stack starts, or its file is damaged."""
     try:
-        os.kill(pid, 0)
-    except PermissionError:  # it is there, and somebody else's
-        return stack
-    except ProcessLookupError:
-        return None
-    return stack
+        with (home() / "lock").open() as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return int(lock.read())
+    except (FileNotFoundError, ValueError):
+        pass
+    return None
 
 
 def target() -> Target | None:

@@ -62,6 +62,11 @@ def start(port: int | None = None, isolation: str | None = None) -> dict[str, An
                 said = log.read().decode(errors="replace").strip()
             raise CliError(f"the stack did not start:\n{said[-2000:]}", Exit.UNREACHABLE)
         time.sleep(0.02)
+    if code == ALREADY_RUNNING:
+        raise CliError(
+            f"a stack runs in {config.home()} but does not say where: `rclaude down`, then start it again",
+            Exit.UNREACHABLE,
+        )
     process.terminate()
     raise CliError(f"the stack was not ready after {START_S:.0f} s; see {log_file}", Exit.UNREACHABLE)
 
@@ -78,13 +83,13 @@ def foreground(port: int | None, isolation: str | None = None) -> int:
 
 def stop() -> bool:
     """End the stack, if one runs; False when none does."""
-    stack = config.stack_file()
-    if stack is None:
+    pid = config.holder()
+    if pid is None:
         return False
-    os.kill(stack["pid"], signal.SIGTERM)
+    os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + STOP_S
     while time.monotonic() < deadline:
-        if config.stack_file() is None and not Path(f"/proc/{stack['pid']}").exists():
+        if not Path(f"/proc/{pid}").exists():
             return True
         time.sleep(0.02)
-    raise CliError(f"the stack (process {stack['pid']}) is still on its way down after {STOP_S:.0f} s")
+    raise CliError(f"the stack (process {pid}) is still on its way down after {STOP_S:.0f} s")
