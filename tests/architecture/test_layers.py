@@ -158,3 +158,10 @@ def test_a_service_imports_without_any_other(service: str) -> None:
         "assert not others, others"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_nothing_waits_with_wait_for(package: str) -> None:
+    """On Python 3.11 `asyncio.wait_for` can swallow a cancellation: `asyncio.timeout` can't."""
+    for path, tree in modules(PACKAGES[package]):
+        assert "asyncio.wait_for" not in ast.unparse(tree), path

@@ -39,7 +39,8 @@ class Arrivals:
         if not self._gathered and not self._reading.done():
             self._changed.clear()
             try:
-                await asyncio.wait_for(self._changed.wait(), timeout)
+                async with asyncio.timeout(timeout):
+                    await self._changed.wait()
             except TimeoutError:
                 return []
         events, self._gathered = self._gathered[: self._limit], self._gathered[self._limit :]

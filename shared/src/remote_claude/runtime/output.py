@@ -112,8 +112,12 @@ class OutputStream:
             try:
                 yield None
                 while self._nats.stats["reconnects"] == epoch:
+                    heard: list[Msg] = []
                     with contextlib.suppress(TimeoutError):
-                        yield self._heard(await asyncio.wait_for(arrived.get(), LOOKS_AGAIN_S))
+                        async with asyncio.timeout(LOOKS_AGAIN_S):
+                            heard.append(await arrived.get())
+                    for message in heard:
+                        yield self._heard(message)
                     while not arrived.empty():
                         yield self._heard(arrived.get_nowait())
             finally:

@@ -97,7 +97,8 @@ class PostgresElection:
             while True:
                 async for _ in connection.notifies(timeout=self._check_s):
                     pass  # nobody notifies: this returns when time is up, and raises when the connection ends
-                await asyncio.wait_for(connection.execute("SELECT 1"), self._check_s)
+                async with asyncio.timeout(self._check_s):
+                    await connection.execute("SELECT 1")
         except (psycopg.OperationalError, TimeoutError) as error:
             raise LeadershipLost(f"the connection that holds the lock is gone: {error}") from error
 

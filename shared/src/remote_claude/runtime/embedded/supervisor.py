@@ -157,7 +157,8 @@ class Supervisor:
     async def _end(self, child: Child, process: "subprocess.Popen[bytes]") -> None:
         process.send_signal(child.stop_signal)
         try:
-            await asyncio.wait_for(exited(process), child.stop_timeout)
+            async with asyncio.timeout(child.stop_timeout):
+                await exited(process)
         except TimeoutError:
             log.warning("%s was killed: it had not ended after %.0f s", child.name, child.stop_timeout)
             os.killpg(process.pid, signal.SIGKILL)
