@@ -34,7 +34,7 @@ async def client(fresh_nats: Broker) -> AsyncIterator[Client]:
 
 
 async def frames(stream: OutputStream) -> list[dict[str, Any]]:
-    return [frame for chunk in await stream.read(ORG, TASK, 1) for frame in chunk.frames]
+    return [frame async for chunk in stream.read(ORG, TASK, 1) for frame in chunk.frames]
 
 
 async def test_a_write_whose_answer_was_lost_is_there_once_and_the_next_one_follows(

@@ -88,9 +88,10 @@ async def test_an_environment_below_a_writable_folder_is_still_there(tmp_path: P
     """`/tmp` inside is the sandbox's own, and the tool of the host's `/tmp` lies below it."""
     tool = tmp_path / "tool"
     tool.write_text("here")
+    (tmp_path / "other").write_text("not for you")
     local = LocalProvider(tmp_path)
-    end = await outcome(local, spec(f"cat {tool}; ls -A /tmp | wc -l", readable=(tool,)))
-    assert end.output == "here1\n"
+    end = await outcome(local, spec(f"cat {tool}; ls {tmp_path}", readable=(tool,)))
+    assert end.output == "heretool\n"
 
 
 async def test_without_control_groups_the_capabilities_say_so_and_the_ends_stay_sure(tmp_path: Path) -> None:

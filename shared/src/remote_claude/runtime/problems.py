@@ -64,6 +64,12 @@ def install(app: FastAPI) -> None:
         code = HTTPStatus(error.status_code).name.lower()
         return respond(Problem(error.status_code, code, str(error.detail)))
 
+    @app.exception_handler(Exception)
+    async def failed(request: Request, error: Exception) -> JSONResponse:
+        log.error("a request failed", path=request.url.path, exc_info=error)
+        detail = "This is a fault of the server. It is in its log; nothing that was acknowledged is lost."
+        return respond(Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", detail))
+
     @app.exception_handler(LogUnavailable)
     async def unavailable(_: Request, error: LogUnavailable) -> JSONResponse:
         log.warning("the event log gave no answer", detail=str(error))
