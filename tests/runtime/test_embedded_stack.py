@@ -20,7 +20,7 @@ import psycopg
 import pytest
 
 from remote_claude.runtime.embedded import Home, NatsUser, RunAs, servers_for
-from remote_claude.runtime.embedded.process import NOBODY, child_setup, runs_as
+from remote_claude.runtime.embedded.process import NOBODY, child_setup, refusal
 from servers import until
 
 SCRIPT = Path(__file__).parent.parent / "embedded_stack.py"
@@ -207,7 +207,7 @@ async def test_ordinary_user_needs_no_root() -> None:
         if os.geteuid() == 0:
             os.chown(root, NOBODY, NOBODY)
             run_as = RunAs.NOBODY
-            if not runs_as(run_as, Path(sys.executable), root):  # an interpreter that only root may run
+            if refusal(run_as, Path(sys.executable), root):  # an interpreter that only root may run
                 os.chown(root, 0, 0)
                 run_as = RunAs.MAPPED
         with stack(root / "home", run_as) as running:

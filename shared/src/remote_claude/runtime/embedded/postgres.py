@@ -21,7 +21,7 @@ from remote_claude.runtime.embedded.errors import (
     ServerSetupFailed,
 )
 from remote_claude.runtime.embedded.home import write_private
-from remote_claude.runtime.embedded.process import NOBODY, Child, RunAs, child_setup, runs_as
+from remote_claude.runtime.embedded.process import NOBODY, Child, RunAs, child_setup, refusal
 
 ROLE = DATABASE = "rclaude"
 _POLL = 0.02
@@ -111,14 +111,17 @@ class PostgresServer:
         if os.geteuid() != 0:
             return RunAs.SELF
         postgres = self.binaries / "postgres"
+        reasons = []
         for run_as, owner in ((RunAs.NOBODY, NOBODY), (RunAs.MAPPED, 0)):
             os.chown(self.folder, owner, owner)
-            if runs_as(run_as, postgres, self.folder):
+            reason = refusal(run_as, postgres, self.folder)
+            if reason is None:
                 _give(self.data, owner)
                 return run_as
+            reasons.append(reason)
         raise NoUsableUser(
             f"PostgreSQL does not run as root, `nobody` may not enter {self.folder} or run {postgres}, and there "
-            "are no user namespaces here. Set RCLAUDE_HOME to a folder that everyone may enter (such as "
+            f"are no user namespaces here ({'; '.join(reasons)}). Set RCLAUDE_HOME to a folder that everyone may enter (such as "
             "/var/lib/rclaude), or run as an ordinary user."
         )
 

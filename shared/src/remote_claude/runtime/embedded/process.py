@@ -109,14 +109,16 @@ def _write(path: str, text: str) -> None:
         os.close(descriptor)
 
 
-def runs_as(run_as: RunAs, program: Path, folder: Path) -> bool:
-    """Whether that user may enter `folder` and run `program` here. Tried, not guessed: it runs `--version`."""
+def refusal(run_as: RunAs, program: Path, folder: Path) -> str | None:
+    """Why that user can't enter `folder` and run `program` here; None when it can. Tried, not guessed: it runs `--version`."""
     try:
         setup = child_setup(run_as, folder=folder)
-        subprocess.run([program, "--version"], check=True, capture_output=True, preexec_fn=setup)
-    except (OSError, subprocess.SubprocessError):
-        return False
-    return True
+        subprocess.run([program, "--version"], check=True, capture_output=True, text=True, preexec_fn=setup)
+    except subprocess.CalledProcessError as error:
+        return f"{run_as.value}: exit code {error.returncode}: {error.stderr.strip()[:200]}"
+    except (OSError, subprocess.SubprocessError) as error:
+        return f"{run_as.value}: {error!r} {error.__cause__ or ''}".rstrip()
+    return None
 
 
 async def exited(process: "subprocess.Popen[bytes]") -> int:
