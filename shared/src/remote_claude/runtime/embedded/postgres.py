@@ -40,6 +40,9 @@ _SETTINGS = {
 }
 
 
+TRIES = 3
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PostgresServer:
     """One PostgreSQL on 127.0.0.1, its data and password below `folder`; `binaries` holds `postgres`, `initdb`.
@@ -112,7 +115,8 @@ class PostgresServer:
             return RunAs.SELF
         postgres = self.binaries / "postgres"
         reasons = []
-        for run_as, owner in ((RunAs.NOBODY, NOBODY), (RunAs.MAPPED, 0)):
+        # Under load the kernel has refused a user namespace once and given it right after.
+        for run_as, owner in TRIES * ((RunAs.NOBODY, NOBODY), (RunAs.MAPPED, 0)):
             os.chown(self.folder, owner, owner)
             reason = refusal(run_as, postgres, self.folder)
             if reason is None:
