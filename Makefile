@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 UV := $(BIN)/uv
 MEMBERS := shared services/auth services/users services/gateway services/scheduler services/billing services/runner cli
 
-.PHONY: help install demo test lint format types lock docs bench test-containers clean
+.PHONY: help install demo test lint format types lock docs golden bench test-containers clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
@@ -50,6 +50,9 @@ types: install  ## Type-check every package
 
 docs: install  ## Generate what is generated: the AsyncAPI document, the event tables
 	@$(BIN)/python -m remote_claude.runtime.reference
+
+golden: install  ## Write down what events have come to be published; refuses what breaks a reader
+	@PYTHONPATH=tests $(BIN)/python tests/published.py
 
 bench: install  ## Measure, each figure against a limit of this machine; FIGURE=7,9 runs some
 	@PYTHONPATH=tests $(BIN)/python tests/benchmarks/run.py $(FIGURE)

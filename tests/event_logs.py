@@ -13,7 +13,7 @@ from uuid import uuid4
 import nats
 from nats.aio.client import Client
 
-from remote_claude.eventsourcing.events import NewEvent, RecordedEvent
+from remote_claude.eventsourcing.events import Codec, NewEvent, RecordedEvent
 from remote_claude.eventsourcing.jetstream import JetStreamEventLog
 from remote_claude.eventsourcing.log import EventLog
 from remote_claude.eventsourcing.streams import ensure_stream, events_config
@@ -80,7 +80,7 @@ class Place:
     broker: Broker
     stream: str
     prefix: str
-    codec: JsonCodec = field(default_factory=JsonCodec)
+    codec: Codec = field(default_factory=JsonCodec)
 
     def subject(self, aggregate: str, producer: str = "gateway") -> str:
         return f"{self.prefix}.{producer}.org_1.task.{aggregate}"
