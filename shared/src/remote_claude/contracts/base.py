@@ -27,12 +27,11 @@ class Event(Value):
     """A published event. `type` and `version` are its name on the wire: constants, never derived from a path.
 
     It stands on `ev.<producer>.<org>.<aggregate>.<id>`, with `_` for `org` where there is no organisation.
-    `written` is the version that this release writes, where others that read the log don't know the newest yet.
     """
 
     type: ClassVar[str]
     version: ClassVar[int]
-    written: ClassVar[int | None] = None
+    written: ClassVar[int | None] = None  # the version to write while older releases still read the log
     producer: ClassVar[str]
     aggregate: ClassVar[str]
     in_organisation: ClassVar[bool] = True
