@@ -20,7 +20,7 @@ import psycopg
 import pytest
 
 from remote_claude.runtime.embedded import Home, NatsUser, RunAs, servers_for
-from remote_claude.runtime.embedded.process import NOBODY, child_setup, refusal
+from remote_claude.runtime.embedded.process import NOBODY, as_user, refusal
 from servers import until
 
 SCRIPT = Path(__file__).parent.parent / "embedded_stack.py"
@@ -31,11 +31,10 @@ class Stack:
 
     def __init__(self, root: Path, run_as: RunAs = RunAs.SELF, env: dict[str, str] | None = None) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, str(SCRIPT), str(root)],
+            as_user(run_as, [sys.executable, SCRIPT, root], death_signal=signal.SIGTERM),
             stdout=subprocess.PIPE,
             text=True,
             env=os.environ | (env or {}),
-            preexec_fn=child_setup(run_as, signal.SIGTERM),
         )
         self.pids: dict[str, int] = {}
         self._said: queue.Queue[dict[str, Any] | None] = queue.Queue()

@@ -21,7 +21,7 @@ from remote_claude.runtime.embedded.errors import (
     ServerSetupFailed,
 )
 from remote_claude.runtime.embedded.home import write_private
-from remote_claude.runtime.embedded.process import NOBODY, Child, RunAs, child_setup, refusal
+from remote_claude.runtime.embedded.process import NOBODY, Child, RunAs, as_user, refusal
 
 ROLE = DATABASE = "rclaude"
 _POLL = 0.02
@@ -38,9 +38,6 @@ _SETTINGS = {
     "timezone": "UTC",
     "log_timezone": "UTC",
 }
-
-
-TRIES = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,8 +112,7 @@ class PostgresServer:
             return RunAs.SELF
         postgres = self.binaries / "postgres"
         reasons = []
-        # Becoming another user has failed in full test runs and never alone; the cause is not known.
-        for run_as, owner in TRIES * ((RunAs.NOBODY, NOBODY), (RunAs.MAPPED, 0)):
+        for run_as, owner in ((RunAs.NOBODY, NOBODY), (RunAs.MAPPED, 0)):
             os.chown(self.folder, owner, owner)
             reason = refusal(run_as, postgres, self.folder)
             if reason is None:
@@ -153,13 +149,12 @@ class PostgresServer:
 
     def _run(self, run_as: RunAs, program: str, *arguments: str | Path, stdin: str = "") -> None:
         result = subprocess.run(
-            [self.binaries / program, *arguments],
+            as_user(run_as, [self.binaries / program, *arguments]),
             input=stdin,
             capture_output=True,
             text=True,
             check=False,
             env={"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"},
-            preexec_fn=child_setup(run_as),
         )
         if result.returncode != 0:
             raise ServerSetupFailed(f"{program} failed in {self.folder}: {result.stderr.strip()[-2000:]}")

@@ -1,7 +1,6 @@
 """Starting a child process that ends with us, as a user that it accepts."""
 
 import asyncio
-import ctypes
 import enum
 import os
 import signal
@@ -14,8 +13,6 @@ from pathlib import Path
 from typing import BinaryIO
 
 NOBODY = 65534
-_CLONE_NEWUSER = 0x10000000
-_PR_SET_PDEATHSIG = 1
 LOG_LIMIT = 10 * 1024 * 1024
 
 
@@ -51,13 +48,12 @@ def spawn(child: Child, log_dir: Path) -> "subprocess.Popen[bytes]":
     """Start `child` in a session of its own, its output appended to `<log_dir>/<name>.log`."""
     with open_log(log_dir, child.name) as log:
         return subprocess.Popen(
-            list(child.argv),
+            as_user(child.run_as, child.argv, death_signal=child.death_signal),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
             env=None if child.env is None else dict(child.env),
             start_new_session=True,
-            preexec_fn=child_setup(child.run_as, child.death_signal),
         )
 
 
@@ -69,55 +65,42 @@ def open_log(log_dir: Path, name: str) -> BinaryIO:
     return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab")
 
 
-def child_setup(
-    run_as: RunAs, death_signal: signal.Signals = signal.SIGKILL, folder: Path | None = None
-) -> Callable[[], None]:
-    """What a child does between fork and exec: take on its user, and ask to end when its parent does.
+def as_user(
+    run_as: RunAs,
+    argv: Sequence[str | Path],
+    *,
+    death_signal: signal.Signals = signal.SIGKILL,
+    folder: Path | None = None,
+) -> list[str]:
+    """The command that takes on a user, asks to end when its parent does, enters `folder`, and becomes `argv`.
 
-    Becoming another user clears the wish, so it comes last. With `folder`, enter it as that user.
+    util-linux does it rather than code between fork and exec: there a library's fork hook may have started a
+    thread, and a process with two threads gets no user namespace. Becoming another user clears the wish to end
+    with the parent, so that comes after; a parent that ended before the wish is noticed last.
     """
-    parent = os.getpid()
-    libc = ctypes.CDLL(None, use_errno=True)
-
-    def setup() -> None:
-        if run_as is RunAs.NOBODY:
-            os.setgroups([])
-            os.setgid(NOBODY)
-            os.setuid(NOBODY)
-        elif run_as is RunAs.MAPPED:
-            uid, gid = os.geteuid(), os.getegid()
-            if libc.unshare(_CLONE_NEWUSER) != 0:
-                raise OSError(ctypes.get_errno(), "no user namespace")
-            _write("/proc/self/setgroups", "deny")
-            _write("/proc/self/uid_map", f"{NOBODY} {uid} 1")
-            _write("/proc/self/gid_map", f"{NOBODY} {gid} 1")
-        if folder is not None:
-            os.chdir(folder)
-        if sys.platform == "linux":
-            libc.prctl(_PR_SET_PDEATHSIG, death_signal)
-            if os.getppid() != parent:  # it ended before we asked
-                os.kill(os.getpid(), signal.SIGKILL)
-
-    return setup
-
-
-def _write(path: str, text: str) -> None:
-    descriptor = os.open(path, os.O_WRONLY)
-    try:
-        os.write(descriptor, text.encode())
-    finally:
-        os.close(descriptor)
+    command = [str(argument) for argument in argv]
+    if folder is not None:
+        command = ["sh", "-c", 'cd "$0" && exec "$@"', str(folder), *command]
+    if sys.platform != "linux":
+        return command
+    user = {
+        RunAs.SELF: ["setpriv"],
+        RunAs.NOBODY: ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"],
+        RunAs.MAPPED: ["unshare", "--user", f"--map-user={NOBODY}", f"--map-group={NOBODY}", "setpriv"],
+    }[run_as]
+    parent_lives = ["sh", "-c", '[ "$PPID" = "$0" ] && exec "$@"', str(os.getpid())]
+    return [*user, "--pdeathsig", death_signal.name.removeprefix("SIG"), *parent_lives, *command]
 
 
 def refusal(run_as: RunAs, program: Path, folder: Path) -> str | None:
     """Why that user can't enter `folder` and run `program` here; None when it can. Tried, not guessed: it runs `--version`."""
     try:
-        setup = child_setup(run_as, folder=folder)
-        subprocess.run([program, "--version"], check=True, capture_output=True, text=True, preexec_fn=setup)
+        command = as_user(run_as, [program, "--version"], folder=folder)
+        subprocess.run(command, check=True, capture_output=True, text=True)
     except subprocess.CalledProcessError as error:
         return f"{run_as.value}: exit code {error.returncode}: {error.stderr.strip()[:200]}"
-    except (OSError, subprocess.SubprocessError) as error:
-        return f"{run_as.value}: {error!r} {error.__cause__ or ''}".rstrip()
+    except OSError as error:
+        return f"{run_as.value}: {error}"
     return None
 
 
