@@ -162,7 +162,7 @@ async def test_killing_the_first_process_ends_all(provider: LocalProvider, tmp_p
 
 
 async def test_killing_any_process_of_the_chain_ends_all(walled: LocalProvider, tmp_path: Path) -> None:
-    for victim in range(len(await _chain(walled, "counted"))):
+    for victim in range(len(await _chain(walled, uuid.uuid4().hex))):
         unique = uuid.uuid4().hex
         os.kill((await _chain(walled, unique))[victim], signal.SIGKILL)
         assert (await walled.wait(unique)).reason == "killed"

@@ -194,6 +194,7 @@ async def test_blob_arrives_checked_or_not_at_all() -> None:
             assert await it.hear() == {"type": "resume", "acked": 0}
             await it.say(header)
             await it.say(good[:100])
+            await it.say({"type": "alive"})  # its lease was renewed meanwhile
             await it.say(good[100:])
             await it.say(RESULT | {"summary": "a\0b", "commit": "0" * 40})
             assert (await it.hear())["result"] is True

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -12,6 +14,7 @@ import pytest
 from remote_claude.runner import frames
 from remote_claude.runner.worker.main import EXIT_LEASE_LOST, EXIT_USAGE
 from remote_claude.runner.worker_link import WorkerLost
+from repositories import Repo, Sandbox, git_home
 from workers import Stored, task, worker
 
 
@@ -158,6 +161,21 @@ async def test_worker_not_renewed_for_a_lease_ends_its_agent_and_itself() -> Non
         assert not [child for child in children if alive(child)]
         with pytest.raises(WorkerLost):
             await one.link.result
+
+
+async def test_lease_is_kept_up_while_files_are_on_their_way(tmp_path: Path) -> None:
+    with git_home(tmp_path / "home"):
+        repo = Repo.init(tmp_path / "project").write({"large": os.urandom(8 << 20)})
+        repo.commit("first")
+        Sandbox(tmp_path).send(repo)
+    command = "head -c 8000000 /dev/urandom > other"
+    sent, limit = tmp_path / "sent.bundle", 32 << 20
+    async with worker(task(command, lease_s=20.0), Stored(), bundle=sent, max_blob_bytes=limit) as one:
+        while not one.link.result.done():
+            await one.link.renew()
+            await asyncio.sleep(0)
+        result = await one.link.result
+    assert (result.outcome, result.reason) == ("succeeded", None)
 
 
 async def test_killed_worker_is_lost_after_a_lease() -> None:

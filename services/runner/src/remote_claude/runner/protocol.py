@@ -1,6 +1,7 @@
 """What a worker and its runner say to each other: a WebSocket over a unix socket. Standard library only.
 
-Text messages are JSON objects with a `type`; binary messages are the bytes of the blob announced last.
+Text messages are JSON objects with a `type`; binary messages are the bytes of the blob announced last. Between
+them the lease goes on: `lease`, `alive` and `stop` may come.
 
     worker                                runner
     hello {token, version}          ->
@@ -212,7 +213,7 @@ async def send_blob(send: Callable[[str | bytes], Awaitable[None]], header: Blob
             await send(chunk)
 
 
-async def receive_blob(receive: Callable[[], Awaitable[str | bytes]], header: Blob, path: Path) -> None:
+async def receive_blob(receive: Callable[[], Awaitable[bytes]], header: Blob, path: Path) -> None:
     """Write the bytes that follow a header to a file, which is there only when it is whole. Raises `Malformed`."""
     part = path.with_name(path.name + ".part")
     digest, left = hashlib.sha256(), header.size
@@ -220,7 +221,7 @@ async def receive_blob(receive: Callable[[], Awaitable[str | bytes]], header: Bl
         with part.open("wb") as file:
             while left:
                 chunk = await receive()
-                if not isinstance(chunk, bytes) or not 0 < len(chunk) <= left:
+                if not 0 < len(chunk) <= left:
                     raise Malformed(f"{header.name}: {left} more bytes are expected")
                 left -= len(chunk)
                 digest.update(chunk)

@@ -224,13 +224,13 @@ class WorkerLink:
                     continue
 
     async def _receive(self, ws: ServerConnection) -> object:
-        data = await self._read(ws)
-        if isinstance(data, bytes):
-            raise Malformed("bytes that no blob announced")
-        try:
-            return orjson.loads(data)
-        except orjson.JSONDecodeError as error:
-            raise Malformed(f"not JSON: {error}") from error
+        return _parse(await self._read(ws))
+
+    async def _piece(self, ws: ServerConnection) -> bytes:
+        """The next bytes of a blob; that the worker is alive may be said between them."""
+        while isinstance(data := await self._read(ws), str):
+            protocol.decode(_parse(data), Alive)
+        return data
 
     async def _read(self, ws: ServerConnection) -> str | bytes:
         try:
@@ -269,7 +269,7 @@ class WorkerLink:
         if self.result.done():
             raise _Violation(Close.OVER, "the result has been said")
         path = self._inbox / header.name
-        await protocol.receive_blob(partial(self._read, ws), header, path)
+        await protocol.receive_blob(partial(self._piece, ws), header, path)
         self._files[header.name] = path
 
     def _finish(self, said: Result) -> None:
@@ -308,6 +308,15 @@ class WorkerLink:
     def _expect_no_worker(self) -> None:
         if self._absence is not None:
             self._absence.cancel()
+
+
+def _parse(data: str | bytes) -> object:
+    if isinstance(data, bytes):
+        raise Malformed("bytes that no blob announced")
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        raise Malformed(f"not JSON: {error}") from error
 
 
 def _bounded() -> type[ServerConnection]:

@@ -102,9 +102,15 @@ class RunnerConnection:
             raise closed.exceptions[0]
 
     async def _receive_bundle(self, ws: ClientConnection) -> Path:
-        header = protocol.decode(wire.parse(await ws.recv()), Blob)
+        async def piece() -> bytes:
+            while isinstance(data := await ws.recv(), str):
+                await self._obey(ws, protocol.decode(wire.parse(data), Lease, Stop))
+            return data
+
+        while not isinstance(header := protocol.decode(wire.parse(await ws.recv()), Blob, Lease, Stop), Blob):
+            await self._obey(ws, header)
         path = self._scratch / protocol.SOURCE_BUNDLE
-        await protocol.receive_blob(ws.recv, header, path)
+        await protocol.receive_blob(piece, header, path)
         return path
 
     async def _listen(self, ws: ClientConnection) -> None:
@@ -115,11 +121,17 @@ class RunnerConnection:
                     self.outbox.acknowledge(seq)
                     if finished:
                         return
-                case Lease():
-                    self._renew()
-                    await ws.send(protocol.encode(Alive()))
-                case Stop():
-                    self.stop.set()
+                case Lease() | Stop() as message:
+                    await self._obey(ws, message)
+
+    async def _obey(self, ws: ClientConnection, message: protocol.Message) -> None:
+        """What the runner may say at any time, between the pieces of a file too."""
+        match message:
+            case Lease():
+                self._renew()
+                await ws.send(protocol.encode(Alive()))
+            case Stop():
+                self.stop.set()
 
     async def _send(self, ws: ClientConnection) -> None:
         """Send frames as they come, the first at once, then gathered; after the last one the result."""
