@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +14,12 @@ from psycopg.pq import TransactionStatus
 
 from remote_claude.eventsourcing.errors import UNKNOWN_EVENT, UNKNOWN_VERSION
 from remote_claude.eventsourcing.events import RecordedEvent
-from remote_claude.eventsourcing.schemas import move_checkpoint
+from remote_claude.eventsourcing.schemas import (
+    lock_checkpoint,
+    move_checkpoint,
+    read_dropped,
+    read_parked,
+)
 from remote_claude.eventsourcing.views import View
 
 # SQLSTATE classes that blame the data: cardinality, data, integrity, view check, size limits, RAISE.
@@ -48,27 +55,54 @@ class Applier:
     """Applies one batch after another to the schema that its connection's search path names.
 
     The view holds everything up to `position`; the checkpoint is at `stored`, behind it only by events that the
-    view ignores. `stop` says why it can't go on.
+    view ignores. `stop` says why it can't go on. `parked` is how many events are parked, as last seen.
     """
 
     def __init__(
-        self, view: View, connection: AsyncConnection[Any], position: int, parked: Iterable[str] = ()
+        self,
+        view: View,
+        connection: AsyncConnection[Any],
+        position: int,
+        parked: Mapping[str, int] | None = None,
+        dropped: Collection[str] = (),
     ) -> None:
         self._view, self._connection = view, connection
-        self._parked = set(parked)
+        self._parked = Counter(parked)  # by stream
+        self._dropped = frozenset(dropped)
         self.position = self.stored = position
         self.folded = 0
         self.stop: str | None = None
+
+    @classmethod
+    async def at(cls, view: View, connection: AsyncConnection[Any], position: int) -> Applier:
+        """One that goes on with a view: it knows what is parked, and which events an administrator dropped."""
+        dropped = await read_dropped(connection, view.name)
+        return cls(view, connection, position, await read_parked(connection), dropped)
+
+    @property
+    def parked(self) -> int:
+        return self._parked.total()
+
+    async def look(self) -> None:
+        """See what is still parked: an administrator may have tried it again."""
+        self._parked = Counter(await read_parked(self._connection))
 
     async def apply(self, events: Sequence[RecordedEvent]) -> list[DeadLetter]:
         """Apply a batch in a transaction of its own; nothing is written when the view ignores all of it.
 
         Returns what was parked. Raises `CheckpointMoved`, and `psycopg.Error` where the database is to blame.
         """
-        batch = sift(self._view, events, self.position, self._parked)
         letters: list[DeadLetter] = []
-        if batch.fold or batch.parked:
-            letters = await apply_batch(self._connection, self._view, batch, start=self.stored)
+        async with AsyncExitStack() as transaction:
+            if self._parked:  # whoever takes an event out of there holds the same lock
+                await transaction.enter_async_context(self._connection.transaction())
+                await lock_checkpoint(self._connection, self.stored, self._view.version)
+                await self.look()
+            batch = sift(self._view, events, self.position, self._parked.keys(), self._dropped)
+            written = bool(batch.fold or batch.parked)
+            if written:
+                letters = await apply_batch(self._connection, self._view, batch, start=self.stored)
+        if written:
             self._parked.update(letter.event.stream for letter in letters)
             self.folded += len(batch.fold)
             self.stored = batch.end
@@ -82,12 +116,21 @@ class Applier:
             self.stored = self.position
 
 
-def sift(view: View, events: Sequence[RecordedEvent], start: int, parked: set[str]) -> Batch:
-    """Keep what the view handles and can decode. `parked` are the streams with a parked event."""
+def sift(
+    view: View,
+    events: Sequence[RecordedEvent],
+    start: int,
+    parked: Collection[str] = (),
+    dropped: Collection[str] = (),
+) -> Batch:
+    """Keep what the view handles and can decode.
+
+    `parked` are the streams with a parked event, `dropped` the ids of events that are not to be folded.
+    """
     batch, parked, handles = Batch(events[-1].position), set(parked), view.handles
     end = start
     for event in events:
-        if event.type in handles:
+        if event.type in handles and event.event_id not in dropped:
             if event.stream in parked:
                 batch.parked.append(_follower(event))
             else:
@@ -129,7 +172,7 @@ async def apply_batch(
             raise
     async with connection.transaction():
         await move_checkpoint(connection, start, batch.end, view.version)
-        parked = batch.parked + await _fold_around_poison(connection, view, batch.fold)
+        parked = batch.parked + await fold_around_poison(connection, view, batch.fold)
         await _park(connection, parked)
     return parked
 
@@ -145,10 +188,10 @@ async def _fold(connection: AsyncConnection[Any], view: View, events: list[Recor
         raise PoisonError("apply() swallowed an error of the database")
 
 
-async def _fold_around_poison(
+async def fold_around_poison(
     connection: AsyncConnection[Any], view: View, events: list[RecordedEvent]
 ) -> list[DeadLetter]:
-    """Halve the batch, each part in its savepoint, until what can't be folded stands alone."""
+    """Halve the batch, each part in its savepoint, until what can't be folded stands alone; returns that."""
     parked: list[DeadLetter] = []
     streams: set[str] = set()
     todo = [events]

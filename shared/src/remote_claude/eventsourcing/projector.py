@@ -23,7 +23,6 @@ from remote_claude.eventsourcing.schemas import (
     connect,
     create_schema,
     read_checkpoint,
-    read_parked,
     try_lock,
     unlock,
 )
@@ -186,15 +185,14 @@ class Projector:
     async def _apply_tail(self, connection: AsyncConnection[Any]) -> None:
         """Apply from the checkpoint on. Returns only when the view has to stop."""
         view, start = self.view, (await self._open(connection)).position
-        counts = await read_parked(connection)
-        self.parked = sum(counts.values())
-        applier = Applier(view, connection, start, counts)
+        applier = await Applier.at(view, connection, start)
+        self.parked = applier.parked
         written = time.monotonic()
         self._change(ProjectorState.LIVE)
         async with Arrivals(self._tail.subscribe(after=start), self._batch_size) as arrivals:
             while applier.stop is None:
                 due = None
-                if applier.stored != applier.position:
+                if applier.stored != applier.position or applier.parked:
                     due = max(0.0, written + self._ignored_interval - time.monotonic())
                 events = await arrivals.next(due)
                 if events is None:
@@ -203,15 +201,19 @@ class Projector:
                 if events:
                     self._report(await applier.apply(events))
                     self._reach(applier.position)
-                if applier.stored == stored and time.monotonic() >= written + self._ignored_interval:
+                now = time.monotonic()
+                if applier.stored == stored and now >= written + self._ignored_interval:
                     await applier.write_checkpoint()
-                if applier.stored != stored:
-                    written = time.monotonic()
+                    if applier.parked:
+                        await applier.look()
+                    written = now
+                elif applier.stored != stored:
+                    written = now
+                self.parked = applier.parked
         self._change(ProjectorState.STOPPED, applier.stop)
         await applier.write_checkpoint()
 
     def _report(self, letters: list[DeadLetter]) -> None:
-        self.parked += len(letters)
         for letter in letters:
             _log.error("event parked", view=self.view.name, recorded=repr(letter.event), reason=letter.reason)
 

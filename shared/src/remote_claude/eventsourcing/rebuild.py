@@ -78,7 +78,7 @@ async def rebuild(
         await _drop(connection, fresh)
         try:
             await create_schema(connection, fresh, view)
-            builder = _Builder(view, connection, log, progress)
+            builder = _Builder(view, connection, log, progress, await Applier.at(view, connection, 0))
             result = await _build_and_compare(builder, view, pool, fresh)
             if swap:
                 await _drop(connection, old)
@@ -126,10 +126,15 @@ class _Builder:
     """Applies the log to the fresh schema, up to wherever the live view is."""
 
     def __init__(
-        self, view: View, connection: AsyncConnection[Any], log: EventLog, progress: Progress | None
+        self,
+        view: View,
+        connection: AsyncConnection[Any],
+        log: EventLog,
+        progress: Progress | None,
+        applier: Applier,
     ) -> None:
         self._view, self._connection, self._eventlog, self._progress = view, connection, log, progress
-        self._applier = Applier(view, connection, 0)
+        self._applier = applier
         self.events = self.parked = 0
 
     @property

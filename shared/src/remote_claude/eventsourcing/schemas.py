@@ -118,10 +118,27 @@ async def move_checkpoint(connection: AsyncConnection[Any], start: int, end: int
         raise CheckpointMoved(f"the checkpoint is not at {start}")
 
 
+async def lock_checkpoint(connection: AsyncConnection[Any], position: int, version: int) -> None:
+    """Keep everybody else from moving it until the transaction ends. Raises `CheckpointMoved` as above."""
+    found = await connection.execute("SELECT position, version FROM checkpoint FOR UPDATE")
+    if await found.fetchone() != (position, version):
+        raise CheckpointMoved(f"the checkpoint is not at {position}")
+
+
 async def read_parked(connection: AsyncConnection[Any]) -> dict[str, int]:
     """How many events are parked, by stream."""
     found = await connection.execute("SELECT stream, count(*) FROM parked GROUP BY stream")
     return dict(await found.fetchall())
+
+
+async def read_dropped(connection: AsyncConnection[Any], view: str) -> set[str]:
+    """The ids of the events that an administrator has taken out of a view for good."""
+    found = await connection.execute("SELECT to_regclass('parking.dropped')::oid")
+    row = await found.fetchone()
+    if row is None or row[0] is None:
+        return set()
+    found = await connection.execute("SELECT event_id FROM parking.dropped WHERE view = %s", [view])
+    return {event_id for (event_id,) in await found.fetchall()}
 
 
 async def try_lock(connection: AsyncConnection[Any], name: str) -> bool:
