@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import nats
 import pytest
 
-from remote_claude.contracts import REGISTRY, Event, UnknownVersion
+from remote_claude.contracts import EVENTS, REGISTRY, Event, UnknownVersion
 from remote_claude.contracts.leases import HeldAttempt, LeaseRequest
 from remote_claude.contracts.registry import Registry
 from remote_claude.contracts.scheduler import (
@@ -275,7 +275,7 @@ async def test_decisions_are_not_made_before_the_log_is_read_to_its_end(log: Eve
 
 
 async def test_an_event_that_can_not_be_read_holds_up_nobody() -> None:
-    log = InMemoryEventLog(Damaged())
+    log = InMemoryEventLog(Damaged(EVENTS.values()))
     await say(log, on_plan())
     await say(log, submitted(agent="damaged"))
     async with Process(log).running() as scheduler, Tail(log) as tail:
@@ -286,7 +286,7 @@ async def test_an_event_that_can_not_be_read_holds_up_nobody() -> None:
 
 
 async def test_an_event_of_a_newer_version_stops_the_scheduler() -> None:
-    log = InMemoryEventLog(Newer())
+    log = InMemoryEventLog(Newer(EVENTS.values()))
     await say(log, on_plan())
     async with Tail(log) as tail:
         scheduler = Scheduler(log, tail, now, SchedulerSettings(), Uncontested(), NoSnapshots())
