@@ -152,6 +152,17 @@ async def running(projector: Projector) -> AsyncIterator[Projector]:
             task.cancel()
 
 
+@asynccontextmanager
+async def running_work(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Something that runs meanwhile; what it raises is raised here."""
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(work)
+        try:
+            yield
+        finally:
+            task.cancel()
+
+
 async def stored_position(pool: Pool, view: View) -> int:
     """The checkpoint as it is in the database."""
     async with reading(pool, view) as connection:

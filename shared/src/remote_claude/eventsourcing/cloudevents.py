@@ -53,6 +53,7 @@ def decode_event(position: int, stream: str, block: bytes, data: bytes, codec: C
         causation_id=get("ce-causationid"),
         cause=int(cause) if cause is not None and cause.isdigit() else None,
         traceparent=get("traceparent"),
+        block=block,
     )
 
 

@@ -69,10 +69,24 @@ class DirectReader:
 
     async def last_position(self) -> int:
         """The position of the log's last event, by the leader's word."""
+        return (await self.bounds())[1]
+
+    async def bounds(self) -> tuple[int, int]:
+        """The positions of the first and last event, by the leader's word; of an empty stream (last + 1, last)."""
         answer = await self._wire.api(f"STREAM.INFO.{self._stream}", timeout=self._timeout)
         if "error" in answer:
             raise unavailable(self._stream, answer["error"])
-        return int(answer["state"]["last_seq"])
+        state = answer["state"]
+        last = int(state["last_seq"])
+        return (int(state["first_seq"]) if state["messages"] else last + 1), last
+
+    async def readers(self) -> int:
+        """How many consumers of the log somebody waits on just now."""
+        answer = await self._wire.api(f"CONSUMER.LIST.{self._stream}", timeout=self._timeout)
+        if "error" in answer:
+            raise unavailable(self._stream, answer["error"])
+        found = answer.get("consumers") or []
+        return sum(bool(c.get("num_waiting") or c.get("push_bound")) for c in found)
 
     def _attempts(self, what: str) -> _Attempts:
         return _Attempts(what, self._timeout)

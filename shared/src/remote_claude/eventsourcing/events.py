@@ -53,7 +53,7 @@ class RecordedEvent:
     """
 
     __slots__ = (
-        "_codec", "_event", "causation_id", "cause", "correlation_id", "data", "event_id", "occurred_at",
+        "_block", "_codec", "_event", "causation_id", "cause", "correlation_id", "data", "event_id", "occurred_at",
         "position", "stream", "subject", "traceparent", "type", "version",
     )  # fmt: skip
 
@@ -73,6 +73,7 @@ class RecordedEvent:
         causation_id: str | None = None,
         cause: int | None = None,
         traceparent: str | None = None,
+        block: bytes = b"",
     ) -> None:
         self.position = position
         self.stream = stream
@@ -86,8 +87,15 @@ class RecordedEvent:
         self.causation_id = causation_id
         self.cause = cause
         self.traceparent = traceparent
+        self._block = block
         self._codec = codec
         self._event: Any = None
+
+    @property
+    def headers(self) -> bytes:
+        """The envelope as stored: lines that each end in CRLF, in their order, without the broker's own `Nats-` ones."""
+        lines = self._block.split(b"\r\n")[1:-2]
+        return b"".join([line + b"\r\n" for line in lines if line[:5].lower() != b"nats-"])
 
     @property
     def event(self) -> Any:

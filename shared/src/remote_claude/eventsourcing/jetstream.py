@@ -117,5 +117,13 @@ class JetStreamEventLog:
             async for events, _ in batches:
                 yield events
 
+    async def bounds(self) -> tuple[int, int]:
+        """The positions of the first and the last event in the stream; the first is one more when it is empty."""
+        return await self._direct.bounds()
+
+    async def readers(self) -> int:
+        """How many processes read the log in order just now, this one included."""
+        return await self._direct.readers()
+
     async def last_position(self) -> int:
         return await self._direct.last_position()

@@ -14,7 +14,7 @@ from remote_claude.eventsourcing.events import RecordedEvent
 from remote_claude.eventsourcing.log import EventLog
 
 RING_BYTES = 64 * 1024 * 1024
-OVERHEAD = 1024
+OVERHEAD = 1536
 """About what a `RecordedEvent` takes besides its payload, in bytes."""
 
 

@@ -1,0 +1,38 @@
+"""What can be wrong between the log and its archive. Each error has a stable `code` and says what to do next."""
+
+from __future__ import annotations
+
+RESTORE = (
+    "Stop every service, look at what is missing with `rclaude-admin log verify`, bring it back with "
+    "`rclaude-admin log restore`, and start again."
+)
+
+
+class ArchiveError(Exception):
+    """Base of what is refused because of the archive."""
+
+    code = "archive_error"
+
+
+class BrokerLostTail(ArchiveError):
+    """The log ends before what has been read from it: the broker has lost events that it had acknowledged."""
+
+    code = "log_lost_tail"
+
+    def __init__(self, who: str, position: int, last: int) -> None:
+        super().__init__(
+            f"{who} up to position {position}, but the log ends at {last}: the broker has lost its tail. {RESTORE}"
+        )
+        self.position, self.last = position, last
+
+
+class LogContradictsArchive(ArchiveError):
+    """The log and the archive hold different events at one position: they are not of the same log any more."""
+
+    code = "log_contradicts_archive"
+
+
+class LogInMaintenance(ArchiveError):
+    """Restoring or trimming needs the log for itself, and this process would write to it, or another one does."""
+
+    code = "log_in_maintenance"

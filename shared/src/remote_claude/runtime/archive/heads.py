@@ -1,0 +1,140 @@
+"""Signed heads: where the chain stood on a day, kept apart from broker and database.
+
+Whoever can write to PostgreSQL can compute a chain anew; what it led to yesterday stands in a file and is signed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+    load_pem_public_key,
+)
+
+from remote_claude.eventsourcing.events import Clock, timestamp
+from remote_claude.runtime.archive.store import Head
+
+
+@dataclass(frozen=True, slots=True)
+class SignedHead:
+    """A head as its file has it. `problem` says why it can't be believed, None where it can."""
+
+    name: str
+    position: int
+    hash: bytes
+    problem: str | None = None
+
+
+class Heads:
+    """The folder of one log's heads. Files are made once and never written again.
+
+    `key_file` holds the Ed25519 key, made when the first head is signed; its public half is beside it, `.pub`.
+    """
+
+    interval = 60.0
+    """Seconds, at most, between two looks whether a new day has begun."""
+
+    def __init__(self, folder: Path, key_file: Path, clock: Clock) -> None:
+        self.folder = folder.expanduser()
+        self.key_file = key_file.expanduser()
+        self._clock = clock
+        self._signed: date | None = None
+
+    async def daily(self, head: Head) -> None:
+        """Sign the first head of each UTC day. Raises `OSError`."""
+        today = self._clock().date()
+        if today != self._signed:
+            if not (self.folder / f"{today}.json").exists():
+                await asyncio.to_thread(self.sign, head, str(today))
+            self._signed = today
+
+    def sign(self, head: Head, name: str | None = None) -> Path:
+        """Write a head, named after this moment unless given a name; one that is there stays. Raises `OSError`."""
+        at = timestamp(self._clock())
+        said = {"position": head.position, "hash": head.hash.hex(), "at": at}
+        signature = self._key().sign(_signed(said)).hex()
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path = self.folder / f"{name or at.replace(':', '')}.json"
+        write_once(path, json.dumps({**said, "signature": signature}) + "\n", 0o400)
+        return path
+
+    def read(self) -> list[SignedHead]:
+        """All heads in the order of their positions, each with what is wrong with it."""
+        files = sorted(self.folder.glob("*.json"))
+        if not files:
+            return []
+        try:
+            public, problem = self._public(), None
+        except (OSError, ValueError) as error:
+            public, problem = None, f"there is no key to check it with: {error}"
+        return sorted((_read(path, public, problem) for path in files), key=lambda head: head.position)
+
+    def _key(self) -> Ed25519PrivateKey:
+        if not self.key_file.exists():
+            made = Ed25519PrivateKey.generate()
+            private = made.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+            public = made.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+            self.key_file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            write_once(self.key_file, private.decode(), 0o600)
+            write_once(self._public_file(), public.decode(), 0o644)
+        key = load_pem_private_key(self.key_file.read_bytes(), None)
+        if not isinstance(key, Ed25519PrivateKey):
+            raise OSError(f"{self.key_file} holds no Ed25519 key")
+        return key
+
+    def _public_file(self) -> Path:
+        return self.key_file.with_name(self.key_file.name + ".pub")
+
+    def _public(self) -> Ed25519PublicKey:
+        key = load_pem_public_key(self._public_file().read_bytes())
+        if not isinstance(key, Ed25519PublicKey):
+            raise ValueError(f"{self._public_file()} holds no Ed25519 key")
+        return key
+
+
+def write_once(path: Path, text: str, mode: int) -> None:
+    """Write a file whole and synced; one that is there already stays as it is."""
+    staged = path.with_name(f"{path.name}.{os.getpid()}.new")
+    staged.unlink(missing_ok=True)
+    with os.fdopen(os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    try:
+        os.link(staged, path)
+    except FileExistsError:
+        pass
+    finally:
+        staged.unlink()
+
+
+def _signed(said: dict[str, Any]) -> bytes:
+    return json.dumps(said, sort_keys=True, separators=(",", ":")).encode()
+
+
+def _read(path: Path, public: Ed25519PublicKey | None, problem: str | None) -> SignedHead:
+    try:
+        said = json.loads(path.read_text())
+        signature = bytes.fromhex(said.pop("signature"))
+        head = SignedHead(path.name, int(said["position"]), bytes.fromhex(said["hash"]), problem)
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+        return SignedHead(path.name, 0, b"", f"it can't be read: {error!r}")
+    if public is not None:
+        try:
+            public.verify(signature, _signed(said))
+        except InvalidSignature:
+            return SignedHead(head.name, head.position, head.hash, "its signature is not that of the key")
+    return head

@@ -1,0 +1,136 @@
+"""Brings a broker's log back from the archive: every event at its position, byte for byte."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from uuid import uuid4
+
+from nats.aio.client import Client
+
+from remote_claude.eventsourcing.answers import Answer, Landed, read_answer
+from remote_claude.eventsourcing.jetstream import JetStreamEventLog
+from remote_claude.eventsourcing.log import MAX_BATCH_BYTES
+from remote_claude.eventsourcing.schemas import Pool, connect
+from remote_claude.eventsourcing.wire import Wire, publish_frame
+from remote_claude.runtime.archive import store
+from remote_claude.runtime.archive.errors import ArchiveError
+from remote_claude.runtime.archive.findings import Report
+from remote_claude.runtime.archive.heads import Heads
+from remote_claude.runtime.archive.store import Row
+from remote_claude.runtime.archive.verify import verify
+
+BATCH = 500
+TIMEOUT = 30.0
+
+
+class NotRestorable(ArchiveError):
+    """Broker and archive contradict each other, so that adding to the one from the other would hide it."""
+
+    code = "log_not_restorable"
+
+    def __init__(self, report: Report) -> None:
+        super().__init__(
+            "the log is restored only where it is an intact beginning of an intact archive; nothing was changed. "
+            "Move a damaged broker's data away to restore into an empty one, or restore PostgreSQL from a backup.\n"
+            + report.summary()
+        )
+        self.report = report
+
+
+class RestoreFailed(ArchiveError):
+    """The broker did not take an event at its position. What was restored before stays and is right; try again."""
+
+    code = "log_restore_failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """`events` from position `first` to `last` were missing and are back; 0 where nothing was."""
+
+    events: int
+    first: int
+    last: int
+
+
+async def restore(
+    log: JetStreamEventLog,
+    client: Client,
+    pool: Pool,
+    heads: Heads,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> Restored:
+    """Append what the broker's log lacks at its end. Everything is verified before anything is written.
+
+    The caller sees to it that nobody else writes. Raises `NotRestorable`, `RestoreFailed`, `LogUnavailable`.
+    """
+    report = await verify(log, pool, heads)
+    last, end = report.broker[1], report.archive[1]
+    wire = Wire.over(client)
+    wrong = [f for f in report.findings if (f.side, f.kind) != ("broker", "cut") or f.first <= last]
+    if wrong:
+        raise NotRestorable(report)
+    async with (
+        connect(pool, store.SCHEMA) as connection,
+        connection.transaction(),
+        aclosing(store.read(connection, after=last, until=end)) as pages,
+    ):
+        async for page in pages:
+            for batch in _batches(page):
+                await _append(wire, batch)
+                if progress is not None:
+                    progress(batch[-1].position, end)
+    return Restored(max(0, end - last), last + 1, max(last, end))
+
+
+def _batches(rows: Sequence[Row]) -> list[list[Row]]:
+    """Parts that fit into one atomic batch each."""
+    batches: list[list[Row]] = []
+    size = 0
+    for row in rows:
+        size += len(row.headers) + len(row.data)
+        if not batches or len(batches[-1]) == BATCH or size > MAX_BATCH_BYTES:
+            batches.append([])
+            size = len(row.headers) + len(row.data)
+        batches[-1].append(row)
+    return batches
+
+
+async def _append(wire: Wire, rows: Sequence[Row]) -> None:
+    """One atomic batch, which the broker takes at these positions or not at all."""
+    name, frames = uuid4().hex, []
+    said: list[Answer] = []
+    done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def receive(headers: bytes, data: bytes) -> None:
+        if not said:
+            said.append(read_answer(headers, data))
+            done.set_result(None)
+
+    await wire.open()
+    reply = wire.expect(receive)
+    try:
+        for n, row in enumerate(rows, 1):
+            place = f"Nats-Batch-Id: {name}\r\nNats-Batch-Sequence: {n}\r\n"
+            if n == 1:
+                place += f"Nats-Expected-Last-Sequence: {row.position - 1}\r\n"
+            if n == len(rows):
+                place += "Nats-Batch-Commit: 1\r\n"
+            frames.append(
+                publish_frame(
+                    row.subject, reply if n == len(rows) else "", place.encode() + row.headers, row.data
+                )
+            )
+        epoch = wire.epoch
+        await wire.send(b"".join(frames))
+        await wire.arrives(done, epoch, TIMEOUT)
+    finally:
+        wire.forget(reply)
+    if said != [Landed(rows[-1].position)]:
+        raise RestoreFailed(
+            f"positions {rows[0].position} to {rows[-1].position} were not taken: {said or 'no answer'}. "
+            "What was restored before stays and is right: see that nobody else writes, and try again"
+        )

@@ -1,0 +1,92 @@
+"""Before services start: the broker still has what has been read from it. And who may work on the log meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from psycopg import AsyncConnection, sql
+
+from remote_claude.eventsourcing.jetstream import JetStreamEventLog
+from remote_claude.eventsourcing.schemas import Pool, connect
+from remote_claude.runtime.archive import store
+from remote_claude.runtime.archive.errors import BrokerLostTail, LogContradictsArchive, LogInMaintenance
+
+PATIENCE = 5.0
+"""Seconds that a new leader of the broker gets to know how far its log goes."""
+
+VIEWS = """
+SELECT namespace.nspname FROM pg_class class JOIN pg_namespace namespace ON namespace.oid = class.relnamespace
+WHERE class.relname = 'checkpoint' AND class.relkind = 'r' AND namespace.nspname <> 'log'
+AND namespace.nspname !~ '__(next|old)$' ORDER BY namespace.nspname
+"""
+SHARED = "SELECT pg_try_advisory_lock_shared(hashtextextended('log/maintenance', 0))"
+EXCLUSIVE = "SELECT pg_try_advisory_lock(hashtextextended('log/maintenance', 0))"
+
+
+@asynccontextmanager
+async def working(pool: Pool) -> AsyncIterator[None]:
+    """While this lasts, nobody restores or trims the log. Raises `LogInMaintenance`."""
+    async with connect(pool, store.SCHEMA) as connection:
+        if not await _take(connection, SHARED):
+            raise LogInMaintenance("the log is being restored or trimmed: start again when that is done")
+        yield
+
+
+@asynccontextmanager
+async def maintaining(pool: Pool, log: JetStreamEventLog) -> AsyncIterator[None]:
+    """While this lasts, no process that would write to the log starts. Raises `LogInMaintenance` where one runs."""
+    async with connect(pool, store.SCHEMA) as connection:
+        if not await _take(connection, EXCLUSIVE):
+            raise LogInMaintenance(
+                "the log is in use: stop every service and every other rclaude-admin (`rclaude down`), then try again"
+            )
+        if readers := await log.readers():
+            raise LogInMaintenance(
+                f"{readers} readers follow the log: stop every service (`rclaude down`), then try again. "
+                "The broker forgets one that was killed after a minute"
+            )
+        yield
+
+
+async def check(log: JetStreamEventLog, pool: Pool) -> None:
+    """Hold the log's end against the archive and the views. Raises `BrokerLostTail`, `LogContradictsArchive`."""
+    async with connect(pool, store.SCHEMA) as connection:
+        head = await store.read_head(connection)
+        row = await store.read_row(connection, head.position) if head is not None else None
+        read = {"the archive goes": head.position if head is not None else 0}
+        for (schema,) in await (await connection.execute(VIEWS)).fetchall():
+            query = sql.SQL("SELECT position FROM {}").format(sql.Identifier(schema, "checkpoint"))
+            found = await (await connection.execute(query)).fetchone()
+            read[f"the view {schema} goes"] = found[0] if found is not None else 0
+    who, furthest = max(read.items(), key=lambda item: item[1])
+    last = await _last(log, furthest)
+    if last < read["the archive goes"]:
+        raise BrokerLostTail("the archive goes", read["the archive goes"], last)
+    if last < furthest:
+        raise BrokerLostTail(who, furthest, last)
+    if row is None:
+        return
+    async for batch in log.read(after=row.position - 1, until=row.position):
+        [event] = batch
+        if (event.stream, event.headers, event.data) != (row.subject, row.headers, row.data):
+            raise LogContradictsArchive(
+                f"at position {row.position} the log does not hold the event that was archived from there: "
+                "it is another log, or it lost events and was written to since. "
+                "Stop every service; `rclaude-admin log verify` says where the two part"
+            )
+
+
+async def _last(log: JetStreamEventLog, wanted: int) -> int:
+    loop = asyncio.get_running_loop()
+    end = loop.time() + PATIENCE
+    while (last := await log.last_position()) < wanted and loop.time() < end:  # noqa: ASYNC110  it is the broker's
+        await asyncio.sleep(0.1)
+    return last
+
+
+async def _take(connection: AsyncConnection[Any], lock: str) -> bool:
+    row = await (await connection.execute(sql.SQL(lock))).fetchone()
+    return row is not None and bool(row[0])
