@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import time
-from collections.abc import Callable
 from importlib.metadata import entry_points
 from typing import Annotated, Any
 
@@ -17,8 +15,10 @@ from remote_claude.eventsourcing.rebuild import rebuild as rebuild_view
 from remote_claude.eventsourcing.schemas import connect, read_checkpoint, read_parked
 from remote_claude.eventsourcing.views import View
 from remote_claude.runtime import parked as parked_commands
-from remote_claude.runtime.administration import Refused, administer
-from remote_claude.runtime.host import installed
+from remote_claude.runtime.administration import Refused, administer, progress
+from remote_claude.runtime.archive import commands as archive_commands
+from remote_claude.runtime.archive import store as archive
+from remote_claude.runtime.host import Purpose, installed
 from remote_claude.runtime.service import Runtime
 from remote_claude.runtime.verification import verify as verify_log
 
@@ -33,6 +33,7 @@ app = typer.Typer(
     epilog="Exit codes: 0 done, 1 a check found something, 2 refused, 4 nothing runs.",
 )
 log_app = typer.Typer(no_args_is_help=True, help="The event log.")
+archive_commands.add_to(log_app)
 app.add_typer(log_app, name="log")
 app.add_typer(parked_commands.app, name="parked")
 
@@ -67,7 +68,7 @@ def read(
         async for batch in runtime.log.read(after=start - 1, until=until, subjects=subject):
             _print(batch, type_, as_json)
 
-    administer(work)
+    administer(work, Purpose.LOOK)
 
 
 @log_app.command()
@@ -78,7 +79,7 @@ def tail(type_: Type = None, subject: Subject = None, as_json: Json = False) -> 
         async for batch in runtime.tail.subscribe(after=await runtime.log.last_position()):
             _print([e for e in batch if _matches(subject, e.stream)], type_, as_json)
 
-    administer(work)
+    administer(work, Purpose.LOOK)
 
 
 @app.command()
@@ -107,8 +108,12 @@ def views(as_json: Json = False) -> None:
         else:
             for row in rows:
                 typer.echo("{name:<28} position {position:>10} lag {lag:>6} parked {parked}".format_map(row))
+            async with connect(runtime.pool, archive.SCHEMA) as connection:
+                kept = await archive.read_head(connection)
+            position = kept.position if kept is not None else 0
+            typer.echo(f"{'the archive':<28} position {position:>10} lag {max(0, head - position):>6}")
 
-    administer(work)
+    administer(work, Purpose.LOOK)
 
 
 @app.command()
@@ -123,7 +128,7 @@ def rebuild(
         if view not in known:
             raise Refused(f"there is no view {view!r}; there are: {', '.join(sorted(known))}")
         try:
-            result = await rebuild_view(known[view], runtime.pool, runtime.log, progress=_progress())
+            result = await rebuild_view(known[view], runtime.pool, runtime.log, progress=progress())
         except LogLostTail as error:
             raise Refused(str(error)) from error
         rate = result.events / result.seconds if result.seconds else 0.0
@@ -143,7 +148,7 @@ def rebuild(
             typer.echo(f"first difference: {result.difference}", err=True)
             raise typer.Exit(1)
 
-    administer(work)
+    administer(work, Purpose.LOOK)
 
 
 @app.command()
@@ -159,7 +164,7 @@ def verify(as_json: Json = False) -> None:
         if report.violations:
             raise typer.Exit(1)
 
-    administer(work)
+    administer(work, Purpose.LOOK)
 
 
 def registered(runtime: Runtime) -> list[View]:
@@ -206,19 +211,3 @@ def _matches(pattern: str | None, subject: str) -> bool:
         if n >= len(tokens) or part not in ("*", tokens[n]):
             return False
     return len(wanted) == len(tokens)
-
-
-def _progress() -> Callable[[int, int], None]:
-    """A line on a terminal's standard error: done, rate, time left."""
-    started = time.monotonic()
-
-    def show(done: int, total: int) -> None:
-        if sys.stderr.isatty():
-            rate = done / max(time.monotonic() - started, 1e-6)
-            left = (total - done) / rate if rate else 0.0
-            sys.stderr.write(f"\r{done:,} of {total:,} events, {rate:,.0f}/s, {left:,.0f} s left\x1b[K")
-            if done >= total:
-                sys.stderr.write("\n")
-            sys.stderr.flush()
-
-    return show

@@ -5,13 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Awaitable, Callable
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import typer
 
-from remote_claude.runtime.host import connected
+from remote_claude.runtime.archive.errors import ArchiveError
+from remote_claude.runtime.embedded import EmbeddedError, Home, Supervisor, servers_for
+from remote_claude.runtime.host import Purpose, connected
 from remote_claude.runtime.service import Runtime
 from remote_claude.runtime.settings import RuntimeSettings
+from remote_claude.runtime.stack import BROKER_USER
 from remote_claude.runtime.stack_file import NotRunning, StackFile
 from remote_claude.runtime.telemetry import Metrics, configure_logging
 
@@ -20,21 +25,49 @@ class Refused(Exception):
     """The command can't be carried out as asked; nothing was changed."""
 
 
-def settings() -> RuntimeSettings:
-    """Where the stack is: from the environment, else from the file that an embedded stack keeps in its home."""
+@contextlib.asynccontextmanager
+async def settings(*, start: bool = False) -> AsyncIterator[RuntimeSettings]:
+    """Where the stack is: from the environment, else from the file that an embedded stack keeps in its home.
+
+    `start` brings the servers of a home that is down up for as long as this lasts, without the services.
+    """
     if "RCLAUDE_NATS_URL" in os.environ:
-        return RuntimeSettings()  # from the environment
-    return StackFile.load().settings()
+        yield RuntimeSettings()  # from the environment
+        return
+    home = Home.from_env(os.environ)
+    try:
+        known = StackFile.load(home).settings()
+    except NotRunning:
+        if not start or not (home.nats / "nats.conf").exists():
+            raise
+    else:
+        yield known
+        return
+    with home:
+        servers = servers_for(home, os.environ, [BROKER_USER])
+        async with Supervisor(servers.children, log_dir=home.log):
+            yield RuntimeSettings(
+                home=home.root,
+                nats_url=servers.nats_url,
+                nats_credentials=servers.nats_credentials.get(BROKER_USER.name),
+                postgres_dsn=servers.postgres_dsn,
+                objects=str(home.root / "objects"),
+                kek_file=home.root / "kek",
+            )
 
 
-def administer(work: Callable[[Runtime], Awaitable[None]]) -> None:
-    """Connect, do the work, disconnect. Exit codes: 2 for what was refused, 4 when nothing runs."""
+def administer(work: Callable[[Runtime], Awaitable[None]], purpose: Purpose = Purpose.WORK) -> None:
+    """Connect, do the work, disconnect. Exit codes: 2 for what was refused, 4 when nothing runs.
+
+    Whoever does not work with the log but looks at it or maintains it needs no services: a home's servers are started.
+    """
 
     async def run() -> None:
         metrics = Metrics("admin")
         async with contextlib.AsyncExitStack() as stack:
             stack.callback(metrics.close)
-            await work(await stack.enter_async_context(connected(settings(), os.environ, metrics)))
+            where = await stack.enter_async_context(settings(start=purpose is not Purpose.WORK))
+            await work(await stack.enter_async_context(connected(where, os.environ, metrics, purpose)))
 
     configure_logging("warning", as_json=False)
     try:
@@ -45,3 +78,22 @@ def administer(work: Callable[[Runtime], Awaitable[None]]) -> None:
     except Refused as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(2) from error
+    except (ArchiveError, EmbeddedError) as error:
+        typer.echo(f"{error.code}: {error}", err=True)
+        raise typer.Exit(2) from error
+
+
+def progress() -> Callable[[int, int], None]:
+    """A line on a terminal's standard error: done, rate, time left."""
+    started = time.monotonic()
+
+    def show(done: int, total: int) -> None:
+        if sys.stderr.isatty():
+            rate = done / max(time.monotonic() - started, 1e-6)
+            left = (total - done) / rate if rate else 0.0
+            sys.stderr.write(f"\r{done:,} of {total:,} events, {rate:,.0f}/s, {left:,.0f} s left\x1b[K")
+            if done >= total:
+                sys.stderr.write("\n")
+            sys.stderr.flush()
+
+    return show

@@ -11,6 +11,7 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import Enum
 from importlib.metadata import entry_points
 from typing import Any
 
@@ -29,6 +30,10 @@ from remote_claude.eventsourcing.jetstream import JetStreamEventLog
 from remote_claude.eventsourcing.projector import Projector
 from remote_claude.eventsourcing.tail import Tail
 from remote_claude.runtime import web
+from remote_claude.runtime.archive import start
+from remote_claude.runtime.archive.copier import Copier
+from remote_claude.runtime.archive.errors import ArchiveError
+from remote_claude.runtime.archive.heads import Heads
 from remote_claude.runtime.ids import new_id
 from remote_claude.runtime.objects import Objects
 from remote_claude.runtime.output import OutputStream
@@ -50,6 +55,14 @@ class Host:
     port: int
 
 
+class Purpose(Enum):
+    """What somebody connects for. Only a log that is whole is worked with; only one alone maintains it."""
+
+    WORK = "work"
+    LOOK = "look"
+    MAINTAIN = "maintain"
+
+
 def installed(*names: str) -> list[Build]:
     """The composition roots of the named services, or of all that are installed."""
     found = {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}
@@ -63,8 +76,12 @@ def main(*names: str) -> None:
     builds = installed(*names)
     gc.freeze()  # modules live as long as the process: collections need not look at them again
     gc.set_threshold(10_000, 50, 50)
-    with contextlib.suppress(KeyboardInterrupt):
+    try:
         _run(_serve(builds, settings, "-".join(names) or "services"))
+    except KeyboardInterrupt:
+        pass
+    except ArchiveError as error:
+        sys.exit(f"{error.code}: {error}")
 
 
 def _run(work: Any) -> None:
@@ -108,6 +125,8 @@ async def hosting(
                 stack.push_async_callback(service.on_stop)
 
         work: dict[str, Callable[[], Awaitable[None]]] = {"verifier": runtime.verifier.run}
+        if runtime.archive is not None:
+            work["archive"] = runtime.archive.run
         for view_name, projector in runtime.projectors.items():
             work[f"view {view_name}"] = projector.run
         for service in services:
@@ -134,9 +153,15 @@ async def hosting(
 
 @contextlib.asynccontextmanager
 async def connected(
-    settings: RuntimeSettings, environment: Mapping[str, str], metrics: Metrics
+    settings: RuntimeSettings,
+    environment: Mapping[str, str],
+    metrics: Metrics,
+    purpose: Purpose = Purpose.WORK,
 ) -> AsyncIterator[Runtime]:
-    """What services share, connected and able to read the log; nothing runs in the background yet but the tail."""
+    """What services share, connected and able to read the log; nothing runs in the background yet but the tail.
+
+    Raises `BrokerLostTail`, `LogContradictsArchive` where it would be wrong to work, `LogInMaintenance`.
+    """
     async with contextlib.AsyncExitStack() as stack:
         client = await connect_nats(settings)
         stack.push_async_callback(_disconnect, client)
@@ -147,10 +172,19 @@ async def connected(
             settings.postgres_dsn, min_size=1, max_size=20, open=False
         )
         await stack.enter_async_context(pool)
+        if purpose is Purpose.MAINTAIN:
+            await stack.enter_async_context(start.maintaining(pool, event_log))
+        elif purpose is Purpose.WORK:
+            await stack.enter_async_context(start.working(pool))
+            await start.check(event_log, pool, patience=5.0 if settings.replicas > 1 else 0.0)
         tail = Tail(event_log)
-        await stack.enter_async_context(tail)
         verifier = Verifier(event_log, tail, now)
-        await verifier.load()
+        if purpose is not Purpose.MAINTAIN:
+            await stack.enter_async_context(tail)
+            await verifier.load()
+        heads = Heads(
+            settings.heads or settings.home / "heads", settings.head_key or settings.home / "head_key", now
+        )
         keys = await client.jetstream().key_value(streams.KEYS)
         yield Runtime(
             settings=settings,
@@ -160,6 +194,8 @@ async def connected(
             tail=tail,
             pool=pool,
             projectors={},
+            archive=Copier(pool, tail, heads) if settings.archive else None,
+            heads=heads,
             keyring=Keyring(keys, load_kek(settings.kek_file)),
             verifier=verifier,
             objects=Objects(settings.objects),

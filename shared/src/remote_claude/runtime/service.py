@@ -19,6 +19,8 @@ from remote_claude.eventsourcing.log import EventLog
 from remote_claude.eventsourcing.projector import Projector
 from remote_claude.eventsourcing.tail import Tail
 from remote_claude.eventsourcing.views import View
+from remote_claude.runtime.archive.copier import Copier
+from remote_claude.runtime.archive.heads import Heads
 from remote_claude.runtime.ids import NewId
 from remote_claude.runtime.objects import Objects
 from remote_claude.runtime.output import OutputStream
@@ -37,6 +39,9 @@ class Runtime:
     pool: AsyncConnectionPool[AsyncConnection[Any]]
     projectors: dict[str, Projector]
     """By view name; filled by the host before any service's background work starts."""
+    archive: Copier | None
+    """None where this process leaves the archive to others."""
+    heads: Heads
     keyring: Keyring
     verifier: Verifier
     objects: Objects

@@ -26,5 +26,11 @@ class RuntimeSettings(BaseSettings):
     log_level: str = "info"
     log_json: bool = True
     replicas: int = 1
+    archive: bool = True
+    """Whether this process may be the one that keeps the log's archive."""
+    heads: Path | None = None
+    """Folder of the archive's signed heads, `<home>/heads` unless set."""
+    head_key: Path | None = None
+    """File with the Ed25519 key that signs them, `<home>/head_key` unless set."""
     owner_file: Path | None = None
     """Where an embedded stack keeps its owner; None everywhere else."""

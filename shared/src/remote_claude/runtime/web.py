@@ -63,6 +63,7 @@ def application(runtime: Runtime, services: Sequence[Service], metrics: Metrics)
         return {
             "version": VERSION,
             "position": runtime.tail.position,
+            "archive": _archive(runtime),
             "services": {s.name: _status(runtime, s, reasons.get(s.name)) for s in services},
         }
 
@@ -93,6 +94,17 @@ def _status(runtime: Runtime, service: Service, reason: str | None) -> Mapping[s
             if (p := runtime.projectors[view.name])
         },
         **service.status(),
+    }
+
+
+def _archive(runtime: Runtime) -> Mapping[str, Any] | None:
+    if (archive := runtime.archive) is None:
+        return None
+    return {
+        "position": archive.position,
+        "lag": archive.lag,
+        "state": archive.state,
+        "reason": archive.reason,
     }
 
 

@@ -91,6 +91,7 @@ def _document(stack: dict[str, Any] | None, url: str, server: dict[str, Any]) ->
         "url": url,
         "version": server.get("version"),
         "position": server.get("position"),
+        "archive": server.get("archive"),
         "services": services,
     }
     if stack is None:
@@ -119,6 +120,9 @@ def _print(document: dict[str, Any]) -> None:
         for name, service in document["services"].items()
     ]
     render.table(("service", "state", "views and how many events they lag"), rows)
+    if archive := document["archive"]:
+        why = f" ({archive['reason']})" if archive["reason"] else ""
+        render.say(f"archive: {archive['state']}{why}, lags {archive['lag']}")
     if "pids" in document:
         render.say(
             "processes: " + ", ".join(f"{name} {_pids(pid)}" for name, pid in document["pids"].items())

@@ -14,9 +14,6 @@ from remote_claude.eventsourcing.schemas import Pool, connect
 from remote_claude.runtime.archive import store
 from remote_claude.runtime.archive.errors import BrokerLostTail, LogContradictsArchive, LogInMaintenance
 
-PATIENCE = 5.0
-"""Seconds that a new leader of the broker gets to know how far its log goes."""
-
 VIEWS = """
 SELECT namespace.nspname FROM pg_class class JOIN pg_namespace namespace ON namespace.oid = class.relnamespace
 WHERE class.relname = 'checkpoint' AND class.relkind = 'r' AND namespace.nspname <> 'log'
@@ -51,8 +48,11 @@ async def maintaining(pool: Pool, log: JetStreamEventLog) -> AsyncIterator[None]
         yield
 
 
-async def check(log: JetStreamEventLog, pool: Pool) -> None:
-    """Hold the log's end against the archive and the views. Raises `BrokerLostTail`, `LogContradictsArchive`."""
+async def check(log: JetStreamEventLog, pool: Pool, *, patience: float = 0.0) -> None:
+    """Hold the log's end against the archive and the views. Raises `BrokerLostTail`, `LogContradictsArchive`.
+
+    `patience` is in seconds what a new leader of several brokers gets to know how far its log goes.
+    """
     async with connect(pool, store.SCHEMA) as connection:
         head = await store.read_head(connection)
         row = await store.read_row(connection, head.position) if head is not None else None
@@ -62,7 +62,7 @@ async def check(log: JetStreamEventLog, pool: Pool) -> None:
             found = await (await connection.execute(query)).fetchone()
             read[f"the view {schema} goes"] = found[0] if found is not None else 0
     who, furthest = max(read.items(), key=lambda item: item[1])
-    last = await _last(log, furthest)
+    last = await _last(log, furthest, patience)
     if last < read["the archive goes"]:
         raise BrokerLostTail("the archive goes", read["the archive goes"], last)
     if last < furthest:
@@ -79,9 +79,9 @@ async def check(log: JetStreamEventLog, pool: Pool) -> None:
             )
 
 
-async def _last(log: JetStreamEventLog, wanted: int) -> int:
+async def _last(log: JetStreamEventLog, wanted: int, patience: float) -> int:
     loop = asyncio.get_running_loop()
-    end = loop.time() + PATIENCE
+    end = loop.time() + patience
     while (last := await log.last_position()) < wanted and loop.time() < end:  # noqa: ASYNC110  it is the broker's
         await asyncio.sleep(0.1)
     return last

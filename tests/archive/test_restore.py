@@ -1,0 +1,131 @@
+"""A broker's log is brought back from the archive at its positions, or left alone."""
+
+import pytest
+
+from archiving import Archive, Message
+from event_logs import happened
+from remote_claude.eventsourcing.log import ConcurrencyConflict
+from remote_claude.eventsourcing.tail import Tail
+from remote_claude.runtime.archive.errors import BrokerLostTail, LogContradictsArchive, LogInMaintenance
+from remote_claude.runtime.archive.restore import NotRestorable, Restored, restore
+from remote_claude.runtime.archive.start import check, maintaining, working
+
+INTACT: list[tuple[str, str, int, int]] = []
+STREAM = "ev.gateway.org_1.task.task_1"
+
+
+async def restored(archive: Archive) -> Restored:
+    return await restore(archive.log, archive.client, archive.pool, archive.heads)
+
+
+@pytest.mark.parametrize("kept", [0, 1, 33, 40])
+async def test_what_a_broker_lost_is_restored_byte_for_byte(archive: Archive, kept: int) -> None:
+    messages = await archive.messages()
+    await archive.written_anew(messages[:kept])
+    assert await restored(archive) == Restored(40 - kept, kept + 1, 40)
+    assert await archive.messages() == messages
+    assert await archive.found() == INTACT
+
+
+async def test_a_restored_log_is_guarded_and_goes_on_as_before(archive: Archive) -> None:
+    await archive.written_anew([])
+    await restored(archive)
+    stream, position = next(iter(archive.at.items()))
+    with pytest.raises(ConcurrencyConflict):
+        await archive.log.append(stream, [happened()], expected_position=0)
+    assert await archive.log.append(stream, [happened()], expected_position=position) == 41
+    await archive.copied()
+    assert await archive.found() == INTACT
+
+
+async def test_events_of_any_size_are_restored(archive: Archive) -> None:
+    position = archive.at[STREAM]
+    for n in range(40):
+        position = await archive.log.append(
+            STREAM, [happened(chr(97 + n % 26) * 200_000)], expected_position=position
+        )
+    await archive.copied()
+    messages = await archive.messages()
+    await archive.written_anew(messages[:20])
+    assert (await restored(archive)).events == 60
+    assert await archive.messages() == messages
+
+
+async def test_what_contradicts_the_archive_is_not_built_upon(archive: Archive) -> None:
+    messages = await archive.messages()
+    other: Message = (messages[32][0], messages[32][1], b'{"what": "else"}')
+    await archive.written_anew([*messages[:32], other])
+    with pytest.raises(NotRestorable, match="broker: position 33 edited"):
+        await restored(archive)
+    assert await archive.messages() == [*messages[:32], other]
+
+
+async def test_a_damaged_archive_is_not_restored_from(archive: Archive) -> None:
+    messages = await archive.messages()
+    await archive.written_anew(messages[:20])
+    await archive.sql("UPDATE log.event SET data = 'x' WHERE position = 30")
+    with pytest.raises(NotRestorable, match="archive: position 30 edited"):
+        await restored(archive)
+    assert await archive.messages() == messages[:20]
+
+
+async def test_a_restore_that_was_interrupted_goes_on(archive: Archive) -> None:
+    messages = await archive.messages()
+    await archive.written_anew([])
+
+    def interrupt(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        await restore(archive.log, archive.client, archive.pool, archive.heads, progress=interrupt)
+    await restored(archive)
+    assert await archive.messages() == messages
+
+
+# Before services start
+
+
+async def test_a_broker_that_lost_its_tail_is_refused_with_what_to_do(archive: Archive) -> None:
+    await check(archive.log, archive.pool)
+    await archive.written_anew((await archive.messages())[:33])
+    with pytest.raises(BrokerLostTail, match=r"goes up to position 40, but the log ends at 33.*log restore"):
+        await check(archive.log, archive.pool)
+    await restored(archive)
+    await check(archive.log, archive.pool)
+
+
+async def test_a_broker_behind_a_view_is_refused(archive: Archive) -> None:
+    await archive.sql("CREATE SCHEMA test_view")
+    await archive.sql("CREATE TABLE test_view.checkpoint (position bigint, version int)")
+    await archive.sql("INSERT INTO test_view.checkpoint VALUES (40, 1)")
+    await check(archive.log, archive.pool)
+    await archive.sql("UPDATE test_view.checkpoint SET position = 41")
+    with pytest.raises(BrokerLostTail, match="the view test_view goes up to position 41"):
+        await check(archive.log, archive.pool)
+
+
+async def test_a_log_that_was_written_on_after_it_lost_its_tail_is_refused(archive: Archive) -> None:
+    messages = await archive.messages()
+    await archive.written_anew([*messages[:39], *messages[:5]])
+    with pytest.raises(LogContradictsArchive, match="at position 40.*log verify"):
+        await check(archive.log, archive.pool)
+
+
+async def test_nobody_maintains_a_log_that_is_worked_with_nor_the_other_way_round(archive: Archive) -> None:
+    async with working(archive.pool), working(archive.pool):
+        with pytest.raises(LogInMaintenance, match="stop every service"):
+            async with maintaining(archive.pool, archive.log):
+                pass
+    async with maintaining(archive.pool, archive.log):
+        with pytest.raises(LogInMaintenance, match="start again when that is done"):
+            async with working(archive.pool):
+                pass
+
+
+async def test_a_process_that_still_reads_keeps_maintenance_away(archive: Archive) -> None:
+    async with Tail(archive.log) as tail:
+        await archive.fill(41)
+        assert await tail.wait_for(41, 30)
+        with pytest.raises(LogInMaintenance, match="1 readers follow"):
+            async with maintaining(archive.pool, archive.log):
+                pass

@@ -1,0 +1,55 @@
+"""A broker that has lost what it had acknowledged: refused at the start, restored from the archive."""
+
+import shutil
+from pathlib import Path
+
+from product import Product, product
+from servers import until
+
+
+def archived(one: Product) -> bool:
+    """Whether the archive has everything that the log has."""
+    with one.client() as client:
+        said = client.get("/v1/status").json()
+    return bool(said["archive"]["position"] == said["position"] == one.events()[-1]["position"])
+
+
+def test_a_stack_whose_broker_lost_its_tail_says_what_to_do_and_is_restored(tmp_path: Path) -> None:
+    with product() as one:
+        one.ok("run", "--agent", "shell", "--no-repo", "echo first")
+        one.ok("down")
+        data = one.home / "nats" / "data"
+        shutil.copytree(data, tmp_path / "data")
+        one.ok("up", "--detach")
+        task = one.ok("run", "--agent", "shell", "--no-repo", "--json", "echo second").json
+        until(lambda: archived(one), "the archive has caught up")
+        events, bill = one.events(), one.ok("bill", "--json").json
+        assert "lags 0" in one.ok("status").out
+        restoring = one.admin("log", "restore")
+        assert (restoring.code, "rclaude down" in restoring.err) == (2, True)
+        one.ok("down")
+
+        shutil.rmtree(data)
+        shutil.copytree(tmp_path / "data", data)
+        refused = one.run("up", "--detach")
+        assert refused.code != 0
+        assert "log_lost_tail" in refused.err
+        assert "rclaude-admin log restore" in refused.err
+        verified = one.admin("log", "verify", "--json")
+        assert verified.code == 1
+        [finding] = verified.json["findings"]
+        assert (finding["side"], finding["kind"], finding["last"]) == (
+            "broker",
+            "cut",
+            events[-1]["position"],
+        )
+
+        restoring = one.admin("log", "restore", "--json")
+        assert restoring.code == 0, restoring.err
+        assert restoring.json["last"] == events[-1]["position"]
+        one.ok("up", "--detach")
+        assert one.events()[: len(events)] == events
+        assert one.task(task["id"])["state"] == "succeeded"
+        assert one.ok("bill", "--json").json["lines"] == bill["lines"]
+        assert one.admin("log", "verify", "--json").json["findings"] == []
+        one.verified()
