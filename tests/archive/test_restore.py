@@ -107,7 +107,7 @@ async def test_a_broker_behind_a_view_is_refused(archive: Archive) -> None:
 async def test_a_log_that_was_written_on_after_it_lost_its_tail_is_refused(archive: Archive) -> None:
     messages = await archive.messages()
     await archive.written_anew([*messages[:39], *messages[:5]])
-    with pytest.raises(LogContradictsArchive, match="at position 40.*log verify"):
+    with pytest.raises(LogContradictsArchive, match=r"at position 40.*log verify"):
         await check(archive.log, archive.pool)
 
 

@@ -18,7 +18,7 @@ class LogLostTail(Exception):
     def __init__(self, view: str, position: int, last: int) -> None:
         super().__init__(
             f"view {view} has applied position {position}, but the log ends at {last}: the broker lost its tail. "
-            "Stop the services and restore the log from a replica, a backup or the archive; "
+            "Stop the services and bring the log back with `rclaude-admin log restore`; "
             f"if the lost events are gone for good, rebuild every view (rclaude-admin rebuild {view})."
         )
         self.view, self.position, self.last = view, position, last
