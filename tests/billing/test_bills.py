@@ -16,7 +16,7 @@ from remote_claude.billing.projections.bills import Evidence
 from remote_claude.billing.projections.usage import UsageView
 from remote_claude.contracts import REGISTRY, Event
 from remote_claude.contracts.billing import PlanChanged
-from remote_claude.contracts.runner import Cumulative, TaskStarted, UsageRecorded
+from remote_claude.contracts.runner import WORKER_LOST, Cumulative, TaskStarted, UsageRecorded
 from remote_claude.contracts.scheduler import RunnerLost
 from remote_claude.eventsourcing.events import NewEvent, new_event_id
 from remote_claude.eventsourcing.memory import InMemoryEventLog
@@ -109,6 +109,12 @@ async def test_a_lost_attempt_is_charged_its_model_dollars_and_no_compute(ledger
     )
     await ledger.say(sample("task_1", 1, 40, nano_usd=1, attempt=2))
     assert sums(await ledger.evidence()) == {"executions": 1, "vcpu_ms": 40, "model_nano_usd": 10}
+
+
+async def test_an_attempt_that_may_have_ended_its_own_worker_is_charged(ledger: Ledger) -> None:
+    lost = RunnerLost(org=ORG, task="task_1", attempt=1, runner="runner_1", reason=WORKER_LOST)
+    await ledger.say(started("task_1"), sample("task_1", 1, 100, nano_usd=7), lost)
+    assert sums(await ledger.evidence()) == {"executions": 1, "vcpu_ms": 100, "model_nano_usd": 7}
 
 
 async def test_use_across_midnight_belongs_to_the_month_of_its_sample_and_is_counted_once(

@@ -55,6 +55,7 @@ def test_a_remote_repository_that_does_not_exist_fails_the_task_and_costs_nothin
     assert done.json["state"] == "failed"
     assert done.json["reason"] in ("repository_unreachable", "repository_not_found")
     assert done.json["cost"]["lines"] == []
+    assert "127.0.0.1:9" in stack.ok("logs", done.json["id"]).out
 
 
 def test_a_path_on_the_server_is_refused(stack: Product) -> None:

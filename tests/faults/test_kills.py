@@ -1,6 +1,6 @@
 """`kill -9` of anything, while a task runs: it ends, exactly once, and the log holds together."""
 
-import contextlib
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -51,9 +51,12 @@ def test_a_server_is_killed_and_the_task_goes_on(stack: Product, role: str) -> N
 
 @pytest.mark.timeout(300)
 def test_the_services_are_killed_and_the_task_is_tried_again(stack: Product) -> None:
+    before = set(Path(tempfile.gettempdir()).glob("rclaude-*/runner.sock"))
     task = running(stack)
+    [left] = set(Path(tempfile.gettempdir()).glob("rclaude-*/runner.sock")) - before
     stack.kill("services")
     said = ended_once(stack, task)
+    assert not left.parent.exists()
     assert said.count("TaskAssigned") == 2
     assert "RunnerLost" in said
 
@@ -66,14 +69,15 @@ def test_the_worker_is_killed_and_the_task_is_tried_again(stack: Product) -> Non
 
 
 @pytest.mark.timeout(300)
-def test_everything_inside_a_sandbox_is_killed_and_the_task_is_tried_again(stack: Product) -> None:
+def test_the_command_of_an_agent_is_killed_and_the_task_has_failed(stack: Product) -> None:
     task = running(stack)
     for pid in stack.pids()["workers"]:
         for inside in reversed(psutil.Process(pid).children(recursive=True)):
-            with contextlib.suppress(psutil.NoSuchProcess):  # it went with the one before
-                inside.kill()
-    said = ended_once(stack, task)
-    assert said.count("TaskAssigned") == 2
+            inside.kill()
+    assert stack.ended(task)["state"] == "failed"
+    said = [e["type"] for e in stack.events("--subject", "ev.scheduler.>") if e["task"] == task]
+    assert said.count("TaskAssigned") == 1
+    stack.verified()
 
 
 @pytest.mark.timeout(300)
@@ -103,6 +107,15 @@ def test_a_sandbox_that_is_lost_every_time_fails_the_task_after_its_attempts(sta
     ended = stack.ended(task)
     assert (ended["state"], ended["attempt"]) == ("failed", 2)
     stack.verified()
+
+
+@pytest.mark.timeout(300)
+def test_a_command_that_would_end_its_own_worker_does_not_reach_it(stack: Product) -> None:
+    task = stack.submit("kill -9 1 $PPID; cat /proc/1/environ /proc/1/mem; gdb -batch -p 1; echo $PPID")
+    assert stack.ended(task)["state"] == "succeeded"
+    said = stack.output(task)
+    assert said.splitlines()[-2] == "1"
+    assert "RCLAUDE_WORKER_TOKEN" not in said
 
 
 @pytest.mark.timeout(300)

@@ -33,6 +33,17 @@ async def client(fresh_nats: Broker) -> AsyncIterator[Client]:
     await client.close()
 
 
+def kept(stream: OutputStream, place: Path, told: list[str], max_bytes: int = 1000) -> Output:
+    """The output of an attempt, and what its attempt is told of it."""
+    return Output(
+        stream.writer(ORG, TASK, 1),
+        place,
+        on_fenced=lambda: told.append("fenced"),
+        on_full=lambda: told.append("full"),
+        max_bytes=max_bytes,
+    )
+
+
 async def frames(stream: OutputStream) -> list[dict[str, Any]]:
     return [frame async for chunk in stream.read(ORG, TASK, 1) for frame in chunk.frames]
 
@@ -70,8 +81,8 @@ async def test_a_stale_writer_is_fenced_off(client: Client) -> None:
 
 async def test_frames_that_the_disk_refused_are_not_written_twice(client: Client, tmp_path: Path) -> None:
     stream, place = OutputStream(client), tmp_path / "output.jsonl"
-    fenced: list[bool] = []
-    output = Output(stream.writer(ORG, TASK, 1), place, on_fenced=lambda: fenced.append(True))
+    told: list[str] = []
+    output = kept(stream, place, told)
     place.mkdir()
     with pytest.raises(IsADirectoryError):
         await output.store(1, [A])
@@ -79,21 +90,33 @@ async def test_frames_that_the_disk_refused_are_not_written_twice(client: Client
     await output.store(1, [A])
     assert await frames(stream) == [A]
     assert place.read_text() == '{"kind": "text", "text": "a"}\n'
-    assert not fenced
+    assert told == []
 
 
 async def test_what_the_broker_refused_is_not_sealed(client: Client, tmp_path: Path) -> None:
     stream, place = OutputStream(client), tmp_path / "output.jsonl"
-    fenced: list[bool] = []
-    output = Output(stream.writer(ORG, TASK, 1), place, on_fenced=lambda: fenced.append(True))
+    told: list[str] = []
+    output = kept(stream, place, told)
     await output.store(1, [A])
     await client.jetstream().publish(f"out.{ORG}.{TASK}-1", b'{"first": 2, "frames": []}')
     for _ in range(2):
         with pytest.raises(OutputConflict):
             await output.store(2, [B, C])
-    assert fenced == [True, True]
+    assert told == ["fenced", "fenced"]
     objects = Objects(str(tmp_path / "objects"))
     sealed = await output.seal(objects, ORG)
     assert sealed is not None
     assert sealed.frames == 1
     assert await objects.get(ORG, sealed.sha256) == b'{"kind": "text", "text": "a"}\n'
+
+
+async def test_what_comes_after_too_much_is_dropped_and_the_attempt_told(
+    client: Client, tmp_path: Path
+) -> None:
+    stream, place, told = OutputStream(client), tmp_path / "output.jsonl", list[str]()
+    output = kept(stream, place, told, max_bytes=100)
+    await output.store(1, [A])
+    await output.store(2, [text("x" * 100)])
+    await output.store(3, [B])
+    assert await frames(stream) == [A]
+    assert told == ["full", "full"]

@@ -45,7 +45,7 @@ async def test_an_ordinary_user_has_the_same_walls(tmp_path: Path) -> None:
         "heard": "hello from outside",
         "capabilities": 0,
         "seccomp": 2,
-        "processes": 2,
+        "processes": 1,
         "writable": [],
         "shadow": False,
     }

@@ -59,11 +59,9 @@ async def test_exit_code_and_end_of_output_come_back(provider: LocalProvider) ->
     assert len(end.output) <= 8192
 
 
-async def test_a_command_ended_by_a_signal_of_its_own_has_exited_as_a_shell_says_it(
-    walled: LocalProvider,
-) -> None:
-    end = await outcome(walled, spec("kill -TERM $$"))
-    assert (end.code, end.reason) == (128 + signal.SIGTERM, "exited")
+async def test_what_a_command_starts_cannot_end_it(walled: LocalProvider) -> None:
+    end = await outcome(walled, spec("sh -c 'kill -9 1; kill -STOP 1; kill -9 $PPID'; kill -9 $$; exit 5"))
+    assert (end.code, end.reason) == (5, "exited")
 
 
 async def test_workspace_and_home_are_empty_writable_and_one_s_own(provider: LocalProvider) -> None:

@@ -11,6 +11,10 @@ AttemptOutcome = Literal["succeeded", "failed", "cancelled", "timed_out", "lost"
 RUNNER_RESTARTED = "runner_restarted"
 """Reason of the attempts that a runner finds lost at its start. It says so before it joins, and gets no work until then."""
 
+WORKER_LOST = "worker_lost"
+"""Reason of an attempt whose worker came, and then ended or fell silent before its sandbox was told to: what ran
+beside it may have done that, so its compute is charged."""
+
 
 class RunnerEvent(Event):
     producer: ClassVar[str] = "runner"

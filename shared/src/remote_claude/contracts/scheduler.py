@@ -58,7 +58,7 @@ class TaskAssigned(SchedulerEvent):
 
 
 class RunnerLost(SchedulerEvent):
-    """The attempt ended with its runner, its sandbox or its worker. Its compute is not charged."""
+    """The attempt ended with its runner, its sandbox or its worker. Its compute is not charged, except for `WORKER_LOST`."""
 
     type: ClassVar[str] = "RunnerLost"
     version: ClassVar[int] = 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import shutil
 import sys
 import tempfile
@@ -23,10 +24,10 @@ from remote_claude.contracts.gateway import (
     TaskCancellationRequested,
     TaskSubmitted,
 )
-from remote_claude.contracts.runner import AttemptOutcome, Cumulative, Result
+from remote_claude.contracts.runner import WORKER_LOST, AttemptOutcome, Cumulative, Result
 from remote_claude.contracts.scheduler import TaskAssigned
 from remote_claude.eventsourcing.events import parse_timestamp, stream_id
-from remote_claude.runner import metering, sources
+from remote_claude.runner import frames, metering, sources, wire
 from remote_claude.runner.domain.attempt import Finish, Sample, Start
 from remote_claude.runner.journal import Journal, Superseded
 from remote_claude.runner.model_proxy import ModelProxy, Upstream
@@ -42,7 +43,10 @@ from remote_claude.runtime.service import Runtime
 
 log = structlog.get_logger(__name__)
 
-StopReason = Literal["cancelled", "timed_out", "lost", "revoked"]
+StopReason = Literal["cancelled", "timed_out", "output_too_large", "lost", "revoked"]
+
+SOCKETS = "sockets"
+"""In an attempt's folder: a link to where its sockets are."""
 
 AFTER_STOP_S = GRACE_S + 5.0
 """How long a worker that was asked to stop may take to say what came of it."""
@@ -52,9 +56,19 @@ AFTER_EXIT_S = 1.0
 OUTCOME_OF_STOP: dict[StopReason, AttemptOutcome] = {
     "cancelled": "cancelled",
     "timed_out": "timed_out",
+    "output_too_large": "failed",
     "lost": "lost",
     "revoked": "lost",
 }
+
+
+def clear_away(attempts: Path) -> None:
+    """What the attempts of an earlier life, killed in the middle of them, have left on this machine."""
+    for folder in attempts.glob("*"):
+        sockets = folder / SOCKETS
+        if sockets.is_symlink() and sockets.exists() and sockets.stat().st_uid == os.geteuid():
+            shutil.rmtree(sockets.readlink())
+        shutil.rmtree(folder)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +141,7 @@ class SandboxedExecution:
             bundle = await self._unless_stopped(self._source(submitted))
         except Unstartable as error:
             log.info("an attempt can't begin", attempt=self._name, code=error.code, detail=str(error))
-            return Finish(outcome="failed", reason=error.code)
+            return await self._never_began("failed", error.code, str(error))
         if self._stop_reason is not None:
             return Finish(outcome=OUTCOME_OF_STOP[self._stop_reason], reason=self._stop_reason)
         task = Task(
@@ -138,8 +152,24 @@ class SandboxedExecution:
             lease_s=self._shop.settings.lease_s,
             branch=f"rclaude/{self._assigned.task}",
         )
-        await self._journal.say(Start())
         return await self._sandboxed(task, bundle)
+
+    async def _never_began(self, outcome: AttemptOutcome, reason: str, why: str) -> Finish:
+        """Without a sandbox: the reason is all of its output."""
+        output = self._output()
+        await output.store(1, [wire.plain(frames.Result(outcome="failed", reason=reason, text=why))])
+        sealed = await output.seal(self._shop.runtime.objects, self._assigned.org)
+        return Finish(outcome=outcome, reason=reason, output=sealed)
+
+    def _output(self) -> Output:
+        assigned = self._assigned
+        return Output(
+            self._shop.runtime.output.writer(assigned.org, assigned.task, assigned.attempt),
+            self._folder / "output.jsonl",
+            on_fenced=lambda: self.stop("revoked"),
+            on_full=lambda: self.stop("output_too_large"),
+            max_bytes=self._shop.settings.max_output_mib * 1024 * 1024,
+        )
 
     async def _submission(self) -> TaskSubmitted:
         stream = stream_id("gateway", self._assigned.org, "task", self._assigned.task)
@@ -197,13 +227,13 @@ class SandboxedExecution:
 
     async def _sandboxed(self, task: Task, bundle: Path | None) -> Finish:
         runtime, settings = self._shop.runtime, self._shop.settings
-        writer = runtime.output.writer(self._assigned.org, task.task, task.attempt)
-        output = Output(writer, self._folder / "output.jsonl", on_fenced=lambda: self.stop("revoked"))
+        output = self._output()
         inbox = self._folder / "inbox"
         inbox.mkdir(mode=0o700)
         async with contextlib.AsyncExitStack() as stack:
             # Not below the home, whose path may be longer than the path of a socket can be.
             place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rclaude-")))
+            (self._folder / SOCKETS).symlink_to(place)
             sockets = {"runner": place / "runner.sock"}
             proxy = None
             if self._shop.upstream is not None:
@@ -230,10 +260,11 @@ class SandboxedExecution:
                 instance = await self._shop.provider.launch(spec)
             except ProviderError as error:
                 log.error("no sandbox", attempt=self._name, code=error.code, detail=str(error))
-                return Finish(outcome="failed", reason=error.code)
+                return await self._never_began("lost", error.code, str(error))
             self.pid = instance.pid
             async with self._attended(link, proxy):
                 try:
+                    await self._journal.say(Start())
                     ended = await self._end(link)
                 finally:  # before anything else is waited for: its lease may be over
                     self.pid = None
@@ -329,10 +360,14 @@ class SandboxedExecution:
         if said is not None:
             return Ended(said.outcome, said.reason, said.exit_code, said)
         if gone.done():
-            return self._judge_exit(gone)
-        return Ended("lost", "worker_lost")
+            return self._judge_exit(link, gone)
+        return self._lost(link)
 
-    def _judge_exit(self, gone: asyncio.Task[Exit]) -> Ended:
+    def _lost(self, link: WorkerLink) -> Ended:
+        """A worker that never came was ours to bring."""
+        return Ended("lost", WORKER_LOST if link.connected.is_set() else "worker_missing")
+
+    def _judge_exit(self, link: WorkerLink, gone: asyncio.Task[Exit]) -> Ended:
         """A sandbox that ended without a word."""
         try:
             end = gone.result()
@@ -351,7 +386,7 @@ class SandboxedExecution:
                     code=end.code,
                     said=end.output[-2000:],
                 )
-                return Ended("lost", "worker_lost")
+                return self._lost(link)
 
     async def _used(self, proxy: ModelProxy | None) -> Cumulative:
         measured = await self._shop.provider.measure(self._name)

@@ -16,16 +16,31 @@ from remote_claude.runtime.output import OutputConflict, OutputWriter
 class Output:
     """The frames of one attempt: to `OUTPUT` as they come, and into a file that becomes an object at the end."""
 
-    def __init__(self, writer: OutputWriter, path: Path, on_fenced: Callable[[], None]) -> None:
-        self._writer, self._path, self._on_fenced = writer, path, on_fenced
+    def __init__(
+        self,
+        writer: OutputWriter,
+        path: Path,
+        *,
+        on_fenced: Callable[[], None],
+        on_full: Callable[[], None],
+        max_bytes: int,
+    ) -> None:
+        self._writer, self._path, self._max_bytes = writer, path, max_bytes
+        self._on_fenced, self._on_full = on_fenced, on_full
         self._size = 0
+        self._full = False
 
     async def store(self, _first: int, frames: list[dict[str, Any]]) -> None:
         """Keep frames; when this returns they may be acknowledged, when it raises they come again.
 
-        A runner that has been fenced off ends its attempt.
+        A runner that has been fenced off ends its attempt. So does one whose attempt has said too much, and what
+        follows is dropped.
         """
         lines = "".join(json.dumps(frame, ensure_ascii=False) + "\n" for frame in frames).encode()
+        self._full = self._full or self._size + len(lines) > self._max_bytes
+        if self._full:
+            self._on_full()
+            return
         with self._path.open("ab") as file:
             file.truncate(self._size)  # what did not come as far as the broker
             file.write(lines)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -13,7 +14,7 @@ from remote_claude.contracts.runner import RunnerJoined
 from remote_claude.contracts.scheduler import TaskAssigned
 from remote_claude.runner import agents
 from remote_claude.runner.agents import AgentInfo
-from remote_claude.runner.execution import SandboxedExecution, Workshop
+from remote_claude.runner.execution import SandboxedExecution, Workshop, clear_away
 from remote_claude.runner.executor import Executor
 from remote_claude.runner.journal import Journal
 from remote_claude.runner.leases import keep_leases
@@ -66,7 +67,8 @@ class _Desk:
 
     async def run(self) -> None:
         """Clear away what an earlier life left, see whether this machine can isolate, then take work."""
-        await self._provider.reap()
+        await self._provider.reap()  # from here on this home is ours alone
+        await asyncio.to_thread(clear_away, self._workshop.folder)
         try:
             await self._provider.check()
         except SandboxUnavailable as error:

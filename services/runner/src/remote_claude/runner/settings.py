@@ -27,6 +27,8 @@ class RunnerSettings(BaseSettings):
     """A runner that was not renewed for so long stops what it runs."""
     max_result_mib: int = 512
     max_source_mib: int = 2048
+    max_output_mib: int = 256
+    """Of one attempt; one that says more is ended."""
 
 
 def _memory_mib() -> int:

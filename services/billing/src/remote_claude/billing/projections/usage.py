@@ -16,7 +16,7 @@ from sqlalchemy.orm import registry
 from sqlmodel import Field, SQLModel
 
 from remote_claude.contracts.billing import PeriodOpened, PlanChanged
-from remote_claude.contracts.runner import Cumulative, TaskStarted, UsageRecorded
+from remote_claude.contracts.runner import WORKER_LOST, Cumulative, TaskStarted, UsageRecorded
 from remote_claude.contracts.scheduler import RunnerLost
 from remote_claude.eventsourcing.events import RecordedEvent
 from remote_claude.eventsourcing.views import View
@@ -71,7 +71,7 @@ class Usage(Tables, table=True):
 
 
 class LostAttempt(Tables, table=True):
-    """An attempt that ended in `RunnerLost`: its model dollars are charged, its compute is not."""
+    """An attempt that was lost by no doing of its own: its model dollars are charged, its compute is not."""
 
     __tablename__ = "lost_attempt"
 
@@ -84,7 +84,7 @@ class UsageView(View):
     """Folds plans, periods, first starts and samples."""
 
     name: ClassVar[str] = "billing_usage"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     tables = Tables.metadata
     handles = frozenset(e.type for e in (PlanChanged, PeriodOpened, TaskStarted, UsageRecorded, RunnerLost))
 
@@ -108,7 +108,7 @@ class UsageView(View):
                     executions.append((e.org, e.task, period, recorded.event_id, recorded.position))
                 case UsageRecorded() as e:
                     usage.record(recorded, e)
-                case RunnerLost() as e:
+                case RunnerLost() as e if e.reason != WORKER_LOST:
                     lost.append((e.org, e.task, e.attempt))
         async with connection.cursor() as cursor:
             if accounts:

@@ -11,18 +11,21 @@ from pathlib import Path
 from remote_claude.runner.protocol import GRACE_S
 
 _PROC = Path("/proc")
-_PR_SET_CHILD_SUBREAPER = 36
+_PR_SET_DUMPABLE, _PR_SET_CHILD_SUBREAPER = 4, 36
 _POLL_S = 0.02
 _REAP_S = 2.0
 
 
-def adopt_orphans() -> None:
-    """Become the parent of descendants whose own parent ends, so that `descendants` finds them. Linux only."""
+def stand_above() -> None:
+    """Become the parent of descendants whose own parent ends, so that `descendants` finds them, and, where this is
+    the first process, refuse to be traced by them: signals can't reach it then. Linux only."""
     import ctypes
 
     libc = ctypes.CDLL(None, use_errno=True)
     if hasattr(libc, "prctl"):
         libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        if os.getpid() == 1:
+            libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 def descendants() -> list[int]:

@@ -44,10 +44,10 @@ _SETTINGS = {  # what forbids user namespaces, and the value that allows them
     "kernel.apparmor_restrict_unprivileged_userns": "0",
     "user.max_user_namespaces": "15000",
 }
-_WALLS = (
+_WALLS = (  # as process 1 the worker is out of reach of every signal from inside
     *("--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-net"),
     *("--unshare-cgroup-try", "--disable-userns", "--cap-drop", "ALL", "--die-with-parent", "--new-session"),
-    *("--clearenv", "--hostname", "sandbox", "--uid", str(AGENT_ID), "--gid", str(AGENT_ID)),
+    *("--as-pid-1", "--clearenv", "--hostname", "sandbox", "--uid", str(AGENT_ID), "--gid", str(AGENT_ID)),
 )
 
 
@@ -156,7 +156,7 @@ def view(bwrap: Path, home: Path, *, readable: tuple[Path, ...], disk_mib: int, 
 def complete(
     view: View, spec: LaunchSpec, *, status_fd: int, gate_fd: int | None, seccomp_fd: int | None
 ) -> tuple[bytes, bytes | None]:
-    """For `--args`, so that `/proc/1/cmdline` shows nothing of it; and the `fstab` to mount before, as root."""
+    """For `--args`, so that no `/proc/<pid>/cmdline` shows anything of it; and the `fstab` to mount before, as root."""
     stage = view.stage.copy() if view.stage else None
     parts = [*_WALLS, *view.arguments]
     for name, path in spec.sockets.items():

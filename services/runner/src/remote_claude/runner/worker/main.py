@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from remote_claude.runner import agents, frames, protocol
 from remote_claude.runner.agents.base import STOPPED, AgentResult, AgentUnavailable, Job
-from remote_claude.runner.agents.processes import adopt_orphans, end_descendants, reap_orphans
+from remote_claude.runner.agents.processes import end_descendants, reap_orphans, stand_above
 from remote_claude.runner.frames import Output, Status
 from remote_claude.runner.protocol import Result, Task
 from remote_claude.runner.worker import repository
@@ -66,7 +66,7 @@ def main() -> int:
 
 async def run(settings: Settings) -> int:
     """Work one task; returns the exit code."""
-    adopt_orphans()
+    stand_above()
     with tempfile.TemporaryDirectory(prefix="rclaude-") as scratch:
         connection = RunnerConnection(settings.runner_socket, settings.token, Path(scratch))
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, connection.stop.set)
