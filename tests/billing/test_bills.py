@@ -14,8 +14,9 @@ from remote_claude.billing.domain.plans import PLANS
 from remote_claude.billing.projections import bills
 from remote_claude.billing.projections.bills import Evidence
 from remote_claude.billing.projections.usage import UsageView
-from remote_claude.contracts import REGISTRY, Event
+from remote_claude.contracts import REGISTRY, Event, Sealed
 from remote_claude.contracts.billing import PlanChanged
+from remote_claude.contracts.gateway import TaskSubmitted
 from remote_claude.contracts.runner import WORKER_LOST, Cumulative, TaskStarted, UsageRecorded
 from remote_claude.contracts.scheduler import RunnerLost
 from remote_claude.eventsourcing.events import NewEvent, new_event_id
@@ -131,6 +132,18 @@ async def test_evidence_names_its_event(ledger: Ledger) -> None:
     found = await ledger.evidence()
     recorded = [event async for batch in ledger.log.read() for event in batch]
     assert {(e.event_id, e.position) for e in found} == {(r.event_id, r.position) for r in recorded}
+
+
+async def test_a_task_is_known_from_its_submission_on_to_its_own_organisation_only(ledger: Ledger) -> None:
+    prompt = Sealed(key=ORG, box="")
+    await ledger.say(
+        TaskSubmitted(task="task_1", org=ORG, user="user_1", prompt=prompt, agent="shell", body_hash="0" * 64)
+    )
+    assert await ledger.evidence() == []
+    async with ledger.pool.connection() as connection:
+        assert await bills.is_task(connection, ORG, "task_1")
+        assert not await bills.is_task(connection, "org_2", "task_1")
+        assert not await bills.is_task(connection, ORG, "task_2")
 
 
 async def test_another_organisation_sees_nothing_of_it(ledger: Ledger) -> None:

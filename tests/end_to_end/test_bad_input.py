@@ -99,9 +99,30 @@ def test_a_wrong_key_is_refused(stack: Product) -> None:
 def test_the_bill_of_what_is_no_task_is_not_found(stack: Product) -> None:
     assert stack.run("bill", "").code == 2, "an empty variable is not `every task`"
     with stack.client() as api:
-        for id in ("nonsense", "%00", "task_%00"):
+        for id in ("nonsense", "%00", "task_%00", "task_00000000000000000000000000"):
             answer = api.get(f"/v1/tasks/{id}/bill")
             assert (answer.status_code, answer.json()["code"]) == (404, "task_not_found"), id
+
+
+def test_the_bill_of_another_organisations_task_is_told_from_nothing_by_nothing(stack: Product) -> None:
+    org, user = stack.admin("org", "create", "Neighbours").out.split()
+    key = stack.admin("key", "issue", org, user).out.split()[1]
+    mine, never = stack.submit("true"), "task_00000000000000000000000000"
+    with stack.client() as api:
+        api.headers["Authorization"] = f"Bearer {key}"
+        answers = [api.get(f"/v1/tasks/{id}/bill") for id in (mine, never)]
+    assert [answer.status_code for answer in answers] == [404, 404]
+    assert answers[0].text.replace(mine, never) == answers[1].text
+
+
+def test_the_bill_of_a_task_is_there_as_soon_as_the_task_is(stack: Product) -> None:
+    with stack.client() as api:
+        for _ in range(20):
+            task = api.post("/v1/tasks", json={"prompt": "true", "agent": "shell"}).json()
+            at_once = api.get(f"/v1/tasks/{task['id']}/bill")
+            assert at_once.status_code == 200, at_once.text
+            bill = api.get(f"/v1/tasks/{task['id']}/bill", params={"min_position": task["position"]}).json()
+            assert bill["as_of"] >= task["position"]
 
 
 def test_output_goes_on_where_it_was_after_an_interrupt(stack: Product) -> None:

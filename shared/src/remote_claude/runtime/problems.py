@@ -5,10 +5,12 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Any
 
+import psycopg
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from psycopg_pool import PoolTimeout
 from starlette.exceptions import HTTPException
 
 from remote_claude.eventsourcing.log import LogUnavailable
@@ -69,6 +71,14 @@ def install(app: FastAPI) -> None:
         log.error("a request failed", path=request.url.path, exc_info=error)
         detail = "This is a fault of the server. It is in its log; nothing that was acknowledged is lost."
         return respond(Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", detail))
+
+    @app.exception_handler(psycopg.OperationalError)
+    @app.exception_handler(psycopg.errors.UndefinedTable)  # a view that is being built
+    @app.exception_handler(PoolTimeout)
+    async def database_away(_: Request, error: Exception) -> JSONResponse:
+        log.warning("the database gave no answer", error=repr(error))
+        detail = "The database does not answer. Nothing is lost: ask again in a moment."
+        return respond(Problem(HTTPStatus.SERVICE_UNAVAILABLE, "database_unavailable", detail))
 
     @app.exception_handler(LogUnavailable)
     async def unavailable(_: Request, error: LogUnavailable) -> JSONResponse:

@@ -50,6 +50,10 @@ def router(runtime: Runtime) -> APIRouter:
             )
         return period
 
+    async def known(org: str, task: str) -> bool:
+        async with runtime.pool.connection() as connection:
+            return await bills.is_task(connection, org, task)
+
     @api.get("/usage")
     async def get_usage(
         principal: Who, period: PeriodName = None, min_position: MinPosition = None
@@ -123,10 +127,13 @@ def router(runtime: Runtime) -> APIRouter:
     async def get_task_bill(task: str, principal: Who, min_position: MinPosition = None) -> dict[str, Any]:
         """What one task comes to at its own periods' prices, with the events that say so. Empty for one that never ran."""
         if not is_id("task", task):
-            raise Problem(
-                404, "task_not_found", f"There is no task {task[:64]!r}. `GET /v1/tasks` lists yours."
-            )
+            raise _task_not_found(task)
         position = await as_of(min_position)
+        if not await known(principal.org, task):
+            # it may be newer than the view: read on to what this process has heard of
+            position = await as_of(runtime.tail.position)
+            if not await known(principal.org, task):
+                raise _task_not_found(task)
         async with runtime.pool.connection() as connection:
             found = await bills.evidence(connection, principal.org, task=task)
             bill: dict[str, Any] = {"currency": "usd", "lines": [], "total_nano_usd": 0}
@@ -143,6 +150,10 @@ def router(runtime: Runtime) -> APIRouter:
         return {"task": task, **bill, "events": [asdict(item) for item in found], "as_of": position}
 
     return api
+
+
+def _task_not_found(task: str) -> Problem:
+    return Problem(404, "task_not_found", f"There is no task {task[:64]!r}. `GET /v1/tasks` lists yours.")
 
 
 def _bill(found: list[bills.Evidence], prices: PriceBook) -> dict[str, Any]:

@@ -68,6 +68,12 @@ async def plan(connection: AsyncConnection[Any], org: str) -> tuple[str, Entitle
     return (row["plan"], Entitlements(**row["entitlements"])) if row else None
 
 
+async def is_task(connection: AsyncConnection[Any], org: str, task: str) -> bool:
+    """Whether the organisation has ever submitted this task."""
+    query = "SELECT 1 FROM billing_usage.task WHERE org = %s AND task = %s"
+    return await _one(connection, query, (org, task)) is not None
+
+
 async def evidence(
     connection: AsyncConnection[Any], org: str, *, period: str | None = None, task: str | None = None
 ) -> list[Evidence]:

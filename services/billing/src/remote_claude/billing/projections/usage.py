@@ -1,4 +1,4 @@
-"""What organisations have used, down to the event that says so; and the plan and prices it is rated at."""
+"""What organisations have used, down to the event that says so; their tasks; and the plan and prices they are rated at."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from sqlalchemy.orm import registry
 from sqlmodel import Field, SQLModel
 
 from remote_claude.contracts.billing import PeriodOpened, PlanChanged
+from remote_claude.contracts.gateway import TaskSubmitted
 from remote_claude.contracts.runner import WORKER_LOST, Cumulative, TaskStarted, UsageRecorded
 from remote_claude.contracts.scheduler import RunnerLost
 from remote_claude.eventsourcing.events import RecordedEvent
@@ -44,6 +45,15 @@ class BillingPeriod(Tables, table=True):
     starts_at: str
     ends_at: str
     price_book: dict[str, Any] = Field(sa_type=JSONB)
+
+
+class KnownTask(Tables, table=True):
+    """A task of an organisation, whether or not it has ever run: what can be asked for its bill."""
+
+    __tablename__ = "task"
+
+    org: str = Field(primary_key=True)
+    task: str = Field(primary_key=True)
 
 
 class Execution(Tables, table=True):
@@ -81,12 +91,14 @@ class LostAttempt(Tables, table=True):
 
 
 class UsageView(View):
-    """Folds plans, periods, first starts and samples."""
+    """Folds plans, periods, tasks, their first starts and samples."""
 
     name: ClassVar[str] = "billing_usage"
     version: ClassVar[int] = 2
     tables = Tables.metadata
-    handles = frozenset(e.type for e in (PlanChanged, PeriodOpened, TaskStarted, UsageRecorded, RunnerLost))
+    handles = frozenset(
+        e.type for e in (PlanChanged, PeriodOpened, TaskSubmitted, TaskStarted, UsageRecorded, RunnerLost)
+    )
 
     async def apply(self, connection: AsyncConnection[Any], events: Sequence[RecordedEvent]) -> None:
         sampled = {
@@ -95,7 +107,7 @@ class UsageView(View):
             if isinstance(e := recorded.event, UsageRecorded)
         }
         usage = _Samples(await _load(connection, sampled))
-        accounts, periods, executions, lost = [], [], [], []
+        accounts, periods, tasks, executions, lost = [], [], [], [], []
         for recorded in events:
             match recorded.event:
                 case PlanChanged() as e:
@@ -103,6 +115,8 @@ class UsageView(View):
                 case PeriodOpened() as e:
                     book = Jsonb(e.price_book.model_dump(mode="json"))
                     periods.append((e.org, e.period, e.starts_at, e.ends_at, book))
+                case TaskSubmitted() as e:
+                    tasks.append((e.org, e.task))
                 case TaskStarted() as e:
                     period = recorded.occurred_at[:7]
                     executions.append((e.org, e.task, period, recorded.event_id, recorded.position))
@@ -122,6 +136,8 @@ class UsageView(View):
                     "INSERT INTO period VALUES (%s, %s, %s, %s, %s) ON CONFLICT (org, period) DO NOTHING",
                     periods,
                 )
+            if tasks:
+                await cursor.executemany("INSERT INTO task VALUES (%s, %s) ON CONFLICT DO NOTHING", tasks)
             if executions:
                 await cursor.executemany(
                     "INSERT INTO execution VALUES (%s, %s, %s, %s, %s) ON CONFLICT (org, task) DO NOTHING",
