@@ -20,9 +20,9 @@ def stack() -> Iterator[Product]:
         yield one
 
 
-def running(stack: Product) -> str:
+def running(stack: Product, *args: str) -> str:
     """A task that has begun and takes a few seconds more."""
-    task = stack.submit("echo begun; sleep 12; echo finished")
+    task = stack.submit("echo begun; sleep 12; echo finished", *args)
     until(lambda: "begun" in stack.output(task), "the first line of output", 60, pause=0.1)
     return task
 
@@ -119,8 +119,11 @@ def test_a_command_that_would_end_its_own_worker_does_not_reach_it(stack: Produc
 
 
 @pytest.mark.timeout(300)
-def test_taking_the_stack_down_gives_back_what_runs(stack: Product, tmp_path: Path) -> None:
-    task = running(stack)
+def test_taking_the_stack_down_gives_back_what_runs_and_costs_no_attempt(stack: Product) -> None:
+    task = running(stack, "--max-attempts", "1")
     stack.ok("down")
     stack.ok("up", "--detach")
-    ended_once(stack, task)
+    said = ended_once(stack, task)
+    assert said.count("TaskAssigned") == 2
+    assert stack.task(task)["attempt"] == 2
+    assert "2 of at most 1" in stack.ok("show", task).out

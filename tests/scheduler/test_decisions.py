@@ -23,6 +23,7 @@ from remote_claude.contracts.scheduler import (
 )
 from remote_claude.eventsourcing.events import timestamp
 from remote_claude.scheduler.domain.tasks import Assigned, Queued, Running
+from remote_claude.scheduler.snapshots import Snapshot
 from scheduling import (
     FREE,
     NOW,
@@ -353,6 +354,58 @@ class TestLoss:
         world = settled(on_plan(), joined(slots=1), submitted(), started(), submitted("task_2"))
         [*_, event] = world.record(finished("lost")).when().events
         assert event == assigned(attempt=2)
+
+
+class TestGivingBack:
+    """A runner that ends by itself says so first: what it then leaves unfinished costs no retry."""
+
+    GIVEN_BACK = RunnerLost(**ID, attempt=1, runner=RUNNER, reason="runner_drained")
+
+    def test_what_a_drained_runner_gives_back_costs_no_retry(self) -> None:
+        world = settled(on_plan(), joined(), submitted(max_attempts=1), started(), drained())
+        world.record(finished("lost", reason="lost")).when().then(
+            self.GIVEN_BACK, TaskRequeued(**ID, attempt=2, reason="runner_drained")
+        )
+        task = world.state.task(ORG, "task_1")
+        assert isinstance(task, Queued)
+        assert (task.attempt, task.lost) == (2, 0)
+        world.record(joined()).when().then(assigned(attempt=2))
+        world.record(started(attempt=2), finished(attempt=2)).when().then(
+            TaskSucceeded(**ID, attempt=2, executed=True)
+        )
+
+    @pytest.mark.parametrize("word", [(LOST, joined()), (joined(), LOST)])
+    def test_what_a_drained_runner_had_no_time_to_give_back_is_given_back_by_its_next_life(
+        self, word: Any
+    ) -> None:
+        world = settled(on_plan(), joined(), submitted(max_attempts=1), started(), drained())
+        for event in word:
+            world.record(event).when().recorded()
+        world.when().recorded()
+        task = world.state.task(ORG, "task_1")
+        assert isinstance(task, Assigned)
+        assert (task.attempt, task.lost) == (2, 0)
+
+    def test_a_drained_runner_may_still_end_what_it_has(self) -> None:
+        world = settled(on_plan(), joined(), submitted(), started(), drained())
+        world.record(finished()).when().then(TaskSucceeded(**ID, attempt=1, executed=True))
+
+    def test_what_was_cancelled_is_not_tried_again(self) -> None:
+        world = settled(on_plan(), joined(), submitted(), started(), cancelled(), drained())
+        world.record(finished("lost")).when().then(
+            self.GIVEN_BACK, TaskCancelled(**ID, attempt=1, executed=True)
+        )
+
+    def test_a_runner_that_is_back_loses_what_it_loses(self) -> None:
+        world = settled(on_plan(), joined(), drained(), joined(), submitted(max_attempts=1), started())
+        world.record(finished("lost")).when().then(
+            RunnerLost(**ID, attempt=1, runner=RUNNER, reason="lost"),
+            TaskFailed(**ID, attempt=1, executed=True, reason="attempts_exhausted"),
+        )
+
+    def test_the_state_is_the_same_out_of_a_snapshot(self) -> None:
+        world = settled(on_plan(), joined(), submitted(max_attempts=1), started(), drained())
+        assert Snapshot.of(world.state).state() == world.state
 
 
 class TestDecline:

@@ -151,7 +151,7 @@ def describe_task(task: dict[str, Any]) -> None:
         ),
         ("agent", safe_text(task["agent"])),
         ("prompt", safe_text(_shorten(str(task.get("prompt") or "")))),
-        ("attempts", f"{task.get('attempt') or 0} of at most {task.get('max_attempts')}"),
+        ("attempts", _attempts(task)),
         ("submitted", local_time(task.get("submitted_at"))),
         ("started", local_time(task.get("started_at"))),
         ("finished", local_time(task.get("finished_at"))),
@@ -165,6 +165,12 @@ def describe_task(task: dict[str, Any]) -> None:
         rows.append(("cost", money(int(task["cost"]["total_nano_usd"]))))
     for name, value in rows:
         print(f"{name:>10}  {value}")
+
+
+def _attempts(task: dict[str, Any]) -> str:
+    number, most = int(task.get("attempt") or 0), int(task["max_attempts"])
+    given_back = " that may be lost; what was given back does not count" if number > most else ""
+    return f"{number} of at most {most}{given_back}"
 
 
 def _shorten(text: str) -> str:

@@ -71,6 +71,7 @@ class Capacity:
     memory_mib: int
     agents: list[str]
     joined: bool
+    drained: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +111,7 @@ class Snapshot:
                     memory_mib=r.memory_mib,
                     agents=sorted(r.agents),
                     joined=r.joined,
+                    drained=r.drained,
                 )
                 for r in state.runners.values()
             ],
@@ -128,6 +130,7 @@ class Snapshot:
                 memory_mib=r.memory_mib,
                 agents=frozenset(r.agents),
                 joined=r.joined,
+                drained=r.drained,
             )
         for q in self.queues:
             organisation = state.organisations[q.id] = Organisation(

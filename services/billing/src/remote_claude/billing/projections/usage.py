@@ -94,7 +94,7 @@ class UsageView(View):
     """Folds plans, periods, tasks, their first starts and samples."""
 
     name: ClassVar[str] = "billing_usage"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     tables = Tables.metadata
     handles = frozenset(
         e.type for e in (PlanChanged, PeriodOpened, TaskSubmitted, TaskStarted, UsageRecorded, RunnerLost)

@@ -86,7 +86,8 @@ def admit(
 
 
 def conclude(task: Ended) -> list[SchedulerEvent]:
-    """What the end of an attempt means for its task. Only a lost one is tried again; a declined one never began."""
+    """What the end of an attempt means for its task. Only a lost one is tried again; one that was
+    given back or declined costs no retry."""
     id = {"task": task.asked.task, "org": task.asked.org}
     last = {"attempt": task.attempt, "executed": task.executed}
     match task.outcome:
@@ -102,12 +103,12 @@ def conclude(task: Ended) -> list[SchedulerEvent]:
             if task.cancellation:
                 return [TaskCancelled(**id, **last)]
             return [TaskRequeued(**id, attempt=task.attempt + 1, reason="declined")]
-        case "lost":
-            reason = task.reason or "lost"
+        case "lost" | "given_back":
+            reason = task.reason or task.outcome
             lost = RunnerLost(**id, attempt=task.attempt, runner=task.runner, reason=reason)
             if task.cancellation:
                 return [lost, TaskCancelled(**id, **last)]
-            if task.lost + 1 >= task.asked.max_attempts:
+            if task.outcome == "lost" and task.lost + 1 >= task.asked.max_attempts:
                 return [lost, TaskFailed(**id, **last, reason="attempts_exhausted")]
             return [lost, TaskRequeued(**id, attempt=task.attempt + 1, reason=reason)]
     assert_never(task.outcome)

@@ -49,6 +49,9 @@ from remote_claude.scheduler.domain.tasks import (
 
 OWN = "ev.scheduler."
 
+RUNNER_DRAINED = "runner_drained"
+"""Reason of what a runner gave back at its own end: it costs no retry."""
+
 
 def evolve(state: State, recorded: RecordedEvent) -> None:
     """Fold one event into the state, in place. Raises what the decoding raises, and has then changed nothing."""
@@ -76,7 +79,7 @@ def decided(task: Task | None, event: Any, by: Cause) -> Task | None:
             )
         case RunnerLost(), Assigned() | Running() if event.attempt == task.attempt:
             return end(task, "lost", by, reason=event.reason, lost=task.lost + 1)
-        case RunnerLost(), Ended() if event.attempt == task.attempt:
+        case RunnerLost(), Ended() if event.attempt == task.attempt and task.outcome == "lost":
             return replace(task, lost=task.lost + 1)
         case TaskRequeued(), Attempted():
             return become(Queued, task, attempt=event.attempt, entered=by)
@@ -149,7 +152,11 @@ def _given_up(event: AttemptEvent, task: Admitted) -> bool:
 
 def _finished(state: State, event: AttemptFinished, by: Cause) -> None:
     if task := _current(state, event):
-        state.put(task, end(task, event.outcome, by, exit_code=event.exit_code, reason=event.reason))
+        if event.outcome == "lost" and state.runner(event.runner).drained:
+            ended = end(task, "given_back", by, reason=RUNNER_DRAINED)
+        else:
+            ended = end(task, event.outcome, by, exit_code=event.exit_code, reason=event.reason)
+        state.put(task, ended)
         _starting(state, event)
 
 
@@ -166,20 +173,24 @@ def _starting(state: State, event: AttemptFinished | AssignmentDeclined) -> None
 
 
 def _joined(state: State, event: RunnerJoined, by: Cause) -> None:
-    """What the runner was assigned before is lost: it has restarted. What is assigned after is not."""
+    """What the runner was assigned before is lost, or given back if it had drained. What is assigned after is not."""
     runner = state.runner(event.runner)
     held = [state.organisations[org].tasks[task] for task, org in runner.held.items()]
     for task in sorted(
         (t for t in held if isinstance(t, Assigned | Running)), key=lambda t: t.assigned.position
     ):
-        state.put(task, end(task, "lost", by, reason=RUNNER_RESTARTED))
-    runner.slots, runner.agents, runner.joined = event.slots, frozenset(event.agents), True
+        if runner.drained:
+            state.put(task, end(task, "given_back", by, reason=RUNNER_DRAINED))
+        else:
+            state.put(task, end(task, "lost", by, reason=RUNNER_RESTARTED))
+    runner.slots, runner.agents = event.slots, frozenset(event.agents)
+    runner.joined, runner.drained = True, False
     runner.vcpu_millis, runner.memory_mib = event.vcpu_millis, event.memory_mib
 
 
 def _drained(state: State, event: RunnerDrained, by: Cause) -> None:
     if (runner := state.runners.get(event.runner)) is not None:
-        runner.slots = 0
+        runner.slots, runner.drained = 0, True
 
 
 Fold = Callable[[State, Any, Cause], None]

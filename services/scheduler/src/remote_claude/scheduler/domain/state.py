@@ -29,6 +29,8 @@ class Runner:
     memory_mib: int = 0
     agents: frozenset[str] = frozenset()
     joined: bool = False
+    drained: bool = False
+    """It has said that it ends: what it ends from then on it gives back, and loses nothing."""
     held: dict[str, str] = field(default_factory=dict)
     """Task to organisation."""
 

@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 
 from remote_claude.contracts.gateway import TaskSubmitted
 
-Outcome = Literal["succeeded", "failed", "cancelled", "timed_out", "lost", "declined"]
+Outcome = Literal["succeeded", "failed", "cancelled", "timed_out", "lost", "given_back", "declined"]
 
 
 class Cause(NamedTuple):
