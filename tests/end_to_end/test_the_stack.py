@@ -1,6 +1,8 @@
 """The embedded stack, from outside."""
 
 import json
+import os
+import pty
 import subprocess
 from pathlib import Path
 
@@ -20,9 +22,11 @@ def test_nothing_runs_is_said_with_its_own_exit_code() -> None:
 
 def test_run_brings_the_stack_up_and_up_again_is_no_error() -> None:
     with product(up=False) as one:
-        done = one.run("run", "--agent", "shell", "--no-repo", "echo hello")
+        done = one.run("run", "--agent", "shell", "--no-repo", "--json", "echo hello")
         assert done.code == 0, done.err
-        assert "hello" in done.out
+        assert done.json["state"] == "succeeded"
+        assert done.err.startswith(f"starting the embedded stack in {one.home}")
+        assert "\x1b" not in done.err
         assert one.run("up").code == 0
         assert one.run("up", "--detach").code == 0
 
@@ -31,7 +35,17 @@ def test_a_stack_whose_file_is_damaged_can_still_be_taken_down() -> None:
     with product() as one:
         file = one.home / "run" / "stack.json"
         file.write_text(file.read_text()[:40])
-        assert one.run("list").code == 4
+        for command in (
+            ("list",),
+            ("up",),
+            ("up", "--detach"),
+            ("run", "--agent", "shell", "--no-repo", "true"),
+        ):
+            done = one.run(*command, timeout=30)  # the stack's start is not waited for
+            assert done.code == 4
+            assert f"{file}, where it says how to reach it, is damaged" in done.err
+            assert "`rclaude down`" in done.err
+        assert one.admin("views").code == 4
         assert one.ok("down").out == "stopped\n"
         assert one.ok("down").out == "nothing was running\n"
 
@@ -61,6 +75,64 @@ def test_what_starts_the_stack_holds_nothing_of_its_caller() -> None:
             check=False,
         )
         assert done.returncode == 0, done.stderr
+
+
+def test_on_a_terminal_a_line_counts_the_seconds_of_the_start_and_goes_away() -> None:
+    with product(up=False) as one:
+        mine, its = pty.openpty()
+        with subprocess.Popen(
+            one.command("up", "--detach"), env=one.env, stdout=subprocess.PIPE, stderr=its
+        ) as starting:
+            os.close(its)
+            out, _ = starting.communicate(timeout=120)
+        said = os.read(mine, 65536).decode()
+        os.close(mine)
+        assert out.startswith(b"ready at ")
+        assert "starting the embedded stack" in said
+        assert "0 s" in said
+        assert said.endswith("\r\x1b[2K")
+
+
+def test_the_doctor_marks_what_is_not_there_and_is_no_fault(stack: Product) -> None:
+    checks = {check["check"]: check for check in stack.ok("doctor", "--json").json}
+    claude, shell = checks["agent claude"], checks["agent shell"]
+    assert (claude["ok"], claude["level"]) == (False, "note")
+    assert "ANTHROPIC_API_KEY" in claude["detail"]
+    assert (shell["ok"], shell["level"]) == (True, "ok")
+    [line] = [line for line in stack.ok("doctor").out.splitlines() if "agent claude" in line]
+    assert line.startswith("note  agent claude: not available: ")
+
+
+def test_whoever_reads_the_first_line_only_disturbs_nothing(stack: Product) -> None:
+    command = stack.command("run", "--agent", "shell", "--no-repo", "seq 1 3000; sleep 1; seq 1 3000")
+    with subprocess.Popen(command, env=stack.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+        assert running.stdout is not None
+        assert running.stdout.readline() == b"1\n"
+        running.stdout.close()
+        assert running.stderr is not None
+        said = running.stderr.read().decode()
+    assert running.returncode == 141
+    assert [line.partition(":")[0] for line in said.splitlines()] == ["task"]
+    assert stack.ended(said.split()[1])["state"] == "succeeded"
+
+
+def test_tables_keep_to_a_screen_of_60_columns(stack: Product) -> None:
+    task = stack.ended(stack.submit("echo " + "long words " * 20))["id"]
+    narrow = Product(stack.home, {"COLUMNS": "60"})
+    for command in (
+        ("list",),
+        ("bill",),
+        ("bill", task),
+        ("usage",),
+        ("config",),
+        ("status",),
+        ("show", task),
+    ):
+        table = [line for line in narrow.ok(*command).out.splitlines() if not line.startswith("processes:")]
+        assert max(map(len, table)) <= 60, (command, table)
+    assert task in narrow.ok("list").out
+    assert narrow.ok("bill", task, "--json").json["events"][0]["event_id"] in narrow.ok("bill", task).out
+    assert "long words " * 4 in stack.ok("list").out, "whoever reads through a pipe gets the whole"
 
 
 def test_status_says_where_everything_is(stack: Product) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib.metadata import version
 from typing import Annotated, NoReturn
 
 import typer
+from typer.exceptions import TyperException
 
 from remote_claude.cli import render
 from remote_claude.cli.commands import money, settings, stack, tasks
@@ -56,19 +58,55 @@ def main(
 
 
 def _fail(error: CliError) -> NoReturn:
-    if "--json" in sys.argv:
-        render.emit({"error": {"code": error.code, "detail": str(error), **error.extra}})
-    render.note(f"rclaude: {error}")
+    if _as_json():
+        document = {"error": {"code": error.code, "detail": str(error), **error.extra}}
+        render.emit(document)
+        render.emit(document, to_stderr=True)  # seen also where the output is read by a program
+    else:
+        render.note(f"rclaude: {error}")
     sys.exit(error.exit)
+
+
+def _as_json() -> bool:
+    """Whether JSON is asked for: also where the command line can't be read any further."""
+    given = sys.argv[1:]
+    return "--json" in given[: given.index("--") if "--" in given else None]
 
 
 def run() -> None:
     """Run the command line; every error ends in one line on standard error and its exit code."""
     try:
-        app()
+        _run()
+    except BrokenPipeError:
+        _leave()
+    except SystemExit as end:
+        if isinstance(end.__context__, BrokenPipeError):  # Typer has made a 1 of it
+            _leave()
+        try:
+            sys.stdout.flush()
+        except BrokenPipeError:
+            _leave()
+        raise
+
+
+def _run() -> NoReturn:
+    try:
+        sys.exit(app(standalone_mode=not _as_json()))
+    except TyperException as error:
+        _fail(CliError(error.format_message(), Exit.USAGE, code="usage"))
     except CliError as error:
         _fail(error)
     except RepositoryError as error:
         _fail(CliError(str(error), Exit.USAGE, code=error.code, files=list(error.files)))
+    except BrokenPipeError:
+        raise
     except OSError as error:
         _fail(CliError(str(error), code="system_error"))
+
+
+def _leave() -> NoReturn:
+    """Nobody reads on, as with `| head`: end without a word, and with what a shell makes of SIGPIPE."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(nowhere, stream.fileno())
+    sys.exit(Exit.OUTPUT_CLOSED)

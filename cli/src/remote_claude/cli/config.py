@@ -5,17 +5,29 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from remote_claude.cli.errors import CliError, Exit
 
+AGENTS = ("claude", "shell", "noop")
+"""Those that come with the product; `run --agent` takes others too, where a server offers them."""
+API_KEY = re.compile("rck_[0-9A-Za-z]{38}")
+
 KEYS = {
     "url": "Address of the server, such as https://rclaude.example.com; unset: the embedded stack.",
     "api_key": "API key, rck_...; unset: the embedded stack's own.",
     "agent": "Agent of `rclaude run`: claude, shell, noop. Unset: claude.",
 }
+
+
+STACK = {
+    "home", "pid", "pids", "version", "url", "org", "api_key", "nats_url", "nats_credentials", "postgres_dsn"
+}  # fmt: skip
+"""What a stack says of itself in its file."""
 
 
 def home() -> Path:
@@ -39,6 +51,20 @@ def load() -> dict[str, str]:
     if not isinstance(content, dict):
         raise CliError(f"{path()} does not hold a JSON object; mend it or remove it", Exit.USAGE)
     return {key: str(value) for key, value in content.items() if key in KEYS}
+
+
+def check(name: str, value: str) -> None:
+    """Refuse what can't be the value of a setting. Raises `CliError`."""
+    refusal = None
+    match name:
+        case "agent" if value not in AGENTS:
+            refusal = f"there is no agent {value!r}; there are: {', '.join(AGENTS)}"
+        case "api_key" if not API_KEY.fullmatch(value):
+            refusal = "not an API key: one is rck_ and 38 letters and digits"
+        case "url" if not re.fullmatch(r"https?://[^/\s]+\S*", value):
+            refusal = f"not an address: {value!r}; one is like https://rclaude.example.com"
+    if refusal is not None:
+        raise CliError(refusal, Exit.USAGE)
 
 
 def save(settings: dict[str, str]) -> None:
@@ -65,13 +91,18 @@ class Target:
     supervised: bool = False
 
 
+def stack_path() -> Path:
+    """Where the embedded stack of this home says where it is. It is written whole or not at all."""
+    return home() / "run" / "stack.json"
+
+
 def stack_file() -> dict[str, Any] | None:
-    """What the embedded stack of this home says about itself; None when none runs."""
+    """What the embedded stack of this home says about itself; None when none runs, or what it said is damaged."""
     try:
-        stack: dict[str, Any] = json.loads((home() / "run" / "stack.json").read_text())
-        pid = int(stack["pid"])
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        stack = _read_stack_file()
+    except (FileNotFoundError, ValueError):
         return None
+    pid = stack["pid"]
     # the lock is asked last and seldom: to ask is to hold it for a moment, and a stack may be just about to
     return stack if _lives(pid) and holder() == pid else None
 
@@ -91,6 +122,29 @@ def holder() -> int | None:
     except (FileNotFoundError, ValueError):
         pass
     return None
+
+
+def held_for() -> float:
+    """Seconds since the lock of this home was taken."""
+    return max(0.0, time.time() - (home() / "lock").stat().st_mtime)
+
+
+def is_stack_file_damaged() -> bool:
+    """Whether there is one that says nothing."""
+    try:
+        _read_stack_file()
+    except FileNotFoundError:
+        return False
+    except ValueError:
+        return True
+    return False
+
+
+def _read_stack_file() -> dict[str, Any]:
+    stack = json.loads(stack_path().read_text())
+    if not isinstance(stack, dict) or not stack.keys() >= STACK or not isinstance(stack["pid"], int):
+        raise ValueError(f"{stack_path()} is not whole")
+    return stack
 
 
 def target() -> Target | None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from remote_claude.cli import config
 from remote_claude.cli.errors import CliError, Exit
+from remote_claude.cli.render import Waiting
 
 MODULE = "remote_claude.runtime.stack"
 ALREADY_RUNNING = 75
@@ -37,6 +38,28 @@ def environment(isolation: str | None) -> dict[str, str]:
 
 def start(port: int | None = None, isolation: str | None = None) -> dict[str, Any]:
     """Bring a stack up in the background and return what it says of itself once it is ready."""
+    check_file()
+    with Waiting(f"starting the embedded stack in {config.home()}…") as waiting:
+        return _start(port, isolation, waiting)
+
+
+def check_file() -> None:
+    """Raises `CliError` when a stack runs that can't be found, because its file is damaged."""
+    if config.is_stack_file_damaged() and (pid := config.holder()) is not None:
+        raise file_damaged(pid)
+
+
+def file_damaged(pid: int) -> CliError:
+    """The stack that holds this home can't be found."""
+    return CliError(
+        f"a stack runs in {config.home()} (process {pid}), but {config.stack_path()}, where it says how to reach it, "
+        "is damaged: `rclaude down`, then start it again",
+        Exit.UNREACHABLE,
+        code="stack_file_damaged",
+    )
+
+
+def _start(port: int | None, isolation: str | None, waiting: Waiting) -> dict[str, Any]:
     log_file = config.home() / "log" / "stack.log"
     log_file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with log_file.open("ab") as log:
@@ -53,6 +76,7 @@ def start(port: int | None = None, isolation: str | None = None) -> dict[str, An
     deadline = time.monotonic() + START_S
     while time.monotonic() < deadline:
         code = process.poll()
+        waiting.tick()
         stack = config.stack_file()
         if stack is not None and (code == ALREADY_RUNNING or stack["pid"] == process.pid):
             return stack
@@ -61,11 +85,16 @@ def start(port: int | None = None, isolation: str | None = None) -> dict[str, An
                 log.seek(begin)
                 said = log.read().decode(errors="replace").strip()
             raise CliError(f"the stack did not start:\n{said[-2000:]}", Exit.UNREACHABLE)
+        if code == ALREADY_RUNNING:  # another's stack: it is on its way up, or has been for too long
+            check_file()
+            if config.held_for() > START_S:
+                break
         time.sleep(0.02)
     if code == ALREADY_RUNNING:
         raise CliError(
             f"a stack runs in {config.home()} but does not say where: `rclaude down`, then start it again",
             Exit.UNREACHABLE,
+            code="stack_file_missing",
         )
     process.terminate()
     raise CliError(f"the stack was not ready after {START_S:.0f} s; see {log_file}", Exit.UNREACHABLE)

@@ -16,6 +16,7 @@ class Exit(IntEnum):
     UNREACHABLE = 4
     TIMED_OUT = 124
     CANCELLED = 130
+    OUTPUT_CLOSED = 141
 
 
 OF_STATE = {

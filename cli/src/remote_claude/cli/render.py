@@ -7,8 +7,10 @@ import sys
 import time
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
+from remote_claude.cli.columns import elided, fit, screen_width
 from remote_claude.cli.terminal import safe_text
 
 NANO = 1_000_000_000
@@ -16,9 +18,10 @@ COLOURS = {"dim": "2", "bold": "1", "red": "31", "green": "32", "yellow": "33", 
 TERMINAL_STATES = frozenset({"succeeded", "failed", "cancelled", "timed_out", "rejected"})
 
 
-def emit(document: Any) -> None:
+def emit(document: Any, *, to_stderr: bool = False) -> None:
     """A document for programs: one line of JSON on standard output."""
-    print(json.dumps(document, ensure_ascii=False), flush=True)
+    file = sys.stderr if to_stderr else sys.stdout
+    print(json.dumps(document, ensure_ascii=False), file=file, flush=True)
 
 
 def say(text: str = "", *, to_stderr: bool = False) -> None:
@@ -48,13 +51,45 @@ def local_time(text: str | None) -> str:
     return datetime.fromisoformat(text).astimezone().strftime("%Y-%m-%d %H:%M:%S") if text else "-"
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Columns under their names."""
-    cells = [[safe_text(str(cell)) for cell in row] for row in (head, *rows)]
-    widths = [max(len(row[n]) for row in cells) for n in range(len(head))]
-    for number, row in enumerate(cells):
-        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+def table(
+    head: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    elastic: str | None = None,
+    expendable: Sequence[str] = (),
+) -> None:
+    """Columns under their names. On a narrow screen the `elastic` one is cut, `expendable` ones are left out."""
+    lines = [[safe_text(str(cell)) for cell in row] for row in (head, *rows)]
+    for number, cells in enumerate(fit(lines, screen_width(), elastic, expendable)):
+        line = "  ".join(cells).rstrip()
         print(coloured(line, "bold") if number == 0 else line)
+
+
+class Waiting:
+    """A line on standard error for as long as something takes: on a terminal it counts seconds, then goes away."""
+
+    def __init__(self, text: str) -> None:
+        self._text, self._terminal = text, sys.stderr.isatty()
+        self._started, self._shown = time.monotonic(), -1
+
+    def __enter__(self) -> Self:
+        if not self._terminal:
+            note(self._text)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._shown >= 0:
+            print("\r\x1b[2K", end="", file=sys.stderr, flush=True)
+
+    def tick(self) -> None:
+        """It still takes."""
+        seconds = int(time.monotonic() - self._started)
+        if self._terminal and seconds > self._shown:
+            self._shown = seconds
+            line = elided(safe_text(f"{self._text} · {seconds} s"), (screen_width() or 80) - 1)
+            print(f"\r\x1b[2K\x1b[2m{line}\x1b[0m", end="", file=sys.stderr, flush=True)
 
 
 class Live:
@@ -150,7 +185,7 @@ def describe_task(task: dict[str, Any]) -> None:
             coloured(state, colour) + (f" ({safe_text(str(task['reason']))})" if task.get("reason") else ""),
         ),
         ("agent", safe_text(task["agent"])),
-        ("prompt", safe_text(_shorten(str(task.get("prompt") or "")))),
+        ("prompt", _shorten(safe_text(str(task.get("prompt") or "")))),
         ("attempts", _attempts(task)),
         ("submitted", local_time(task.get("submitted_at"))),
         ("started", local_time(task.get("started_at"))),
@@ -174,8 +209,8 @@ def _attempts(task: dict[str, Any]) -> str:
 
 
 def _shorten(text: str) -> str:
-    first = text.strip().splitlines()[0] if text.strip() else ""
-    return first if len(first) <= 100 and first == text.strip() else first[:100] + " …"
+    first, _, more = text.strip().partition("\n")
+    return elided(first + (" …" if more else ""), min(100, (screen_width() or 112) - 12))
 
 
 QUANTITIES = {
@@ -207,5 +242,5 @@ def bill_lines(bill: dict[str, Any]) -> None:
         )
         for line in bill["lines"]
     ]
-    table(("meter", "quantity", "included", "from", "amount"), rows)
+    table(("meter", "quantity", "included", "from", "amount"), rows, expendable=("from", "included"))
     print(coloured(f"total  {money(int(bill['total_nano_usd']))}", "bold"))

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from remote_claude.cli import config, embedded
 from remote_claude.cli.config import Target
 from remote_claude.cli.errors import CliError, Exit
-from remote_claude.cli.render import note
 
 if (
     TYPE_CHECKING
@@ -25,15 +24,28 @@ def client_of(target: Target) -> Client:
     return Client(target)
 
 
-def connect() -> Client:
-    """A client of the configured server, or of the embedded stack that runs. Raises `CliError`."""
-    target = config.target()
-    if target is None:
-        raise CliError(
+def not_running() -> CliError:
+    """Why there is no stack to talk to."""
+    if (pid := config.holder()) is None:
+        return CliError(
             f"nothing runs in {config.home()}: start it with `rclaude up`",
             Exit.UNREACHABLE,
             code="not_running",
         )
+    if config.is_stack_file_damaged():
+        return embedded.file_damaged(pid)
+    return CliError(
+        f"the stack in {config.home()} (process {pid}) is not ready: wait for it with `rclaude up`",
+        Exit.UNREACHABLE,
+        code="not_ready",
+    )
+
+
+def connect() -> Client:
+    """A client of the configured server, or of the embedded stack that runs. Raises `CliError`."""
+    target = config.target()
+    if target is None:
+        raise not_running()
     return client_of(target)
 
 
@@ -41,7 +53,6 @@ def connect_or_start() -> Client:
     """The same; an embedded stack that does not run is brought up."""
     target: Target | None = config.target()
     if target is None:
-        note(f"starting the embedded stack in {config.home()}")
         embedded.start()
         target = config.target()
     if target is None:

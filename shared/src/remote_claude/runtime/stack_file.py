@@ -54,6 +54,10 @@ class StackFile:
             known = cls(**json.loads(_path(home).read_text()))
         except FileNotFoundError:
             raise NotRunning(f"nothing runs in {home.root}: start it with `rclaude up`") from None
+        except (ValueError, TypeError):
+            raise NotRunning(
+                f"{_path(home)} is damaged: `rclaude down`, then start the stack again with `rclaude up`"
+            ) from None
         if not _alive(known.pid):
             raise NotRunning(f"the stack in {home.root} has ended: start it again with `rclaude up`")
         return known

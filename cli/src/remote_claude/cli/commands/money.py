@@ -28,7 +28,7 @@ def usage(period: Period = None, as_json: Json = False) -> None:
         for meter in ("vcpu_ms", "gib_ms", "egress_bytes", "model_nano_usd")
     ]
     for model, kinds in used["model_tokens"].items():
-        rows.append((model, ", ".join(f"{count:,} {kind}" for kind, count in kinds.items())))
+        rows += [(f"{model} {kind}", f"{count:,} tokens") for kind, count in kinds.items()]
     render.table(("meter", "used"), rows)
 
 
@@ -51,6 +51,10 @@ def bill(
     if task is None:
         render.say(f"plan {document['plan']}, period {document['period']}, prices {document['price_book']}")
     render.bill_lines(document)
-    for event in document["events"] if task is not None else ():
-        amount = render.quantity(event["meter"], int(event["quantity"]))
-        render.say(f"  {amount:>28}  event {event['event_id']} at position {event['position']}")
+    if task is not None:
+        rows = [
+            (render.quantity(e["meter"], int(e["quantity"])), e["event_id"], str(e["position"]))
+            for e in document["events"]
+        ]
+        render.say()
+        render.table(("quantity", "event", "position"), rows, expendable=("position", "quantity"))

@@ -26,7 +26,11 @@ MAX_PROMPT = 64 * 1024
 def run(
     prompt: Annotated[str, typer.Argument(help="What the agent is to do; `-` reads it from standard input.")],
     agent: Annotated[
-        str | None, typer.Option(help="claude, shell or noop; claude unless configured.")
+        str | None,
+        typer.Option(
+            help="claude, shell or noop; claude unless configured.",
+            autocompletion=lambda: list(config.AGENTS),
+        ),
     ] = None,
     repo: Annotated[
         str | None, typer.Option(help="Folder of a Git repository, or its URL; the current one if left out.")

@@ -12,7 +12,10 @@ from remote_claude.cli.errors import CliError, Exit
 
 
 def configure(
-    key: Annotated[str | None, typer.Argument(help=f"One of: {', '.join(config.KEYS)}.")] = None,
+    key: Annotated[
+        str | None,
+        typer.Argument(help=f"One of: {', '.join(config.KEYS)}.", autocompletion=lambda: list(config.KEYS)),
+    ] = None,
     value: Annotated[str | None, typer.Argument(help="What it is to be; without it, what it is.")] = None,
     unset: Annotated[bool, typer.Option("--unset", help="Forget the setting.")] = False,
     as_json: Json = False,
@@ -26,13 +29,13 @@ def configure(
         if as_json:
             render.emit(shown)
         else:
-            render.table(
-                ("setting", "value", "meaning"), [(k, v or "-", config.KEYS[k]) for k, v in shown.items()]
-            )
+            rows = [(k, v or "-", config.KEYS[k]) for k, v in shown.items()]
+            render.table(("setting", "value", "meaning"), rows, elastic="meaning", expendable=("meaning",))
     elif unset:
         settings.pop(key, None)
         config.save(settings)
     elif value is not None:
+        config.check(key, value)
         config.save({**settings, key: value})
     elif as_json:
         render.emit({key: _shown(key, settings.get(key))})

@@ -9,14 +9,15 @@ import subprocess
 import sys
 from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, NamedTuple
 
 import typer
 
 from remote_claude.cli import config, embedded, render
 from remote_claude.cli.commands.tasks import Json
 from remote_claude.cli.errors import CliError, Exit
-from remote_claude.cli.session import client_of
+from remote_claude.cli.session import client_of, not_running
+from remote_claude.cli.terminal import safe_text
 
 
 class Isolation(StrEnum):
@@ -45,6 +46,7 @@ def up(
         stack = embedded.start(port, isolation)
         render.say(f"ready at {stack['url']}")
         return
+    embedded.check_file()
     code = embedded.foreground(port, isolation)
     if code == embedded.ALREADY_RUNNING:
         return
@@ -64,11 +66,7 @@ def status(as_json: Json = False) -> None:
     if target is None:
         if as_json:
             render.emit({"state": "stopped", "home": str(config.home())})
-        raise CliError(
-            f"nothing runs in {config.home()}: start it with `rclaude up`",
-            Exit.UNREACHABLE,
-            code="not_running",
-        )
+        raise not_running()
     server: dict[str, Any] = {}
     problem: CliError | None = None
     try:
@@ -119,7 +117,7 @@ def _print(document: dict[str, Any]) -> None:
         )
         for name, service in document["services"].items()
     ]
-    render.table(("service", "state", "views and how many events they lag"), rows)
+    render.table(("service", "state", "views and their lag"), rows, elastic="state")
     if archive := document["archive"]:
         why = f" ({archive['reason']})" if archive["reason"] else ""
         render.say(f"archive: {archive['state']}{why}, lags {archive['lag']}")
@@ -135,44 +133,71 @@ def _pids(of: int | list[int]) -> str:
 
 def doctor(as_json: Json = False) -> None:
     """Check what this machine needs, and say what to do about what is missing."""
-    checks = list(_checks())
+    checks = _checks()
     if as_json:
-        render.emit([{"check": name, "ok": ok, "detail": detail} for name, ok, detail in checks])
+        render.emit(
+            [{"check": c.name, "ok": c.level == "ok", "level": c.level, "detail": c.detail} for c in checks]
+        )
     else:
-        for name, ok, detail in checks:
-            mark = render.coloured("ok  ", "green") if ok else render.coloured("FAIL", "red")
-            print(f"{mark}  {name}: {detail}")
-    if not all(ok for _, ok, _ in checks):
+        for check in checks:
+            print(f"{render.coloured(*MARKS[check.level])}  {check.name}: {safe_text(check.detail)}")
+    if any(check.level == "failed" for check in checks):
         raise typer.Exit(Exit.FAILED)
 
 
-def _checks() -> list[tuple[str, bool, str]]:
-    found = [("python", sys.version_info >= (3, 11), platform.python_version())]
+Level = Literal["ok", "note", "failed"]
+MARKS: dict[Level, tuple[str, str]] = {
+    "ok": ("ok  ", "green"),
+    "note": ("note", "yellow"),
+    "failed": ("FAIL", "red"),
+}
+
+
+class Check(NamedTuple):
+    """What was looked at. A `note` is no fault: something that could be had, and is not."""
+
+    name: str
+    level: Level
+    detail: str
+
+
+def _checks() -> list[Check]:
+    found = [Check("python", _level(sys.version_info >= (3, 11)), platform.python_version())]
     git = shutil.which("git")
     if git:
         said = subprocess.run([git, "--version"], capture_output=True, text=True, check=False).stdout.strip()
-        found.append(("git", True, said))
+        found.append(Check("git", "ok", said))
     else:
-        found.append(("git", False, "not found; on Debian: apt-get install git"))
+        found.append(Check("git", "failed", "not found; on Debian: apt-get install git"))
     with contextlib.suppress(PackageNotFoundError):
-        found.append(("rclaude", True, version("remote-claude")))
+        found.append(Check("rclaude", "ok", version("remote-claude")))
     try:
         target = config.target()
     except CliError as error:
-        found.append(("configuration", False, str(error)))
-        return found
+        return [*found, Check("configuration", "failed", str(error))]
     if target is None:
-        found.append(("server", True, f"nothing runs in {config.home()}; `rclaude run` starts it"))
-        return found
+        if config.holder() is not None:
+            return [*found, Check("server", "failed", str(not_running()))]
+        return [*found, Check("server", "ok", f"nothing runs in {config.home()}; `rclaude run` starts it")]
     try:
         services = client_of(target).get("/v1/status")["services"]
     except CliError as error:
-        found.append(("server", False, str(error)))
-        return found
-    found.append(("server", True, target.url))
+        return [*found, Check("server", "failed", str(error))]
+    found.append(Check("server", "ok", target.url))
     found += [
-        (f"service {n}", s["state"] == "ready", s.get("reason") or s["state"]) for n, s in services.items()
+        Check(
+            f"service {name}", _level(service["state"] == "ready"), service.get("reason") or service["state"]
+        )
+        for name, service in services.items()
     ]
-    for agent in services.get("runner", {}).get("agents", []):
-        found.append((f"agent {agent['name']}", True, "available" if agent["available"] else agent["reason"]))
+    found += [
+        Check(f"agent {agent['name']}", "ok", "available")
+        if agent["available"]
+        else Check(f"agent {agent['name']}", "note", f"not available: {agent['reason']}")
+        for agent in services.get("runner", {}).get("agents", [])
+    ]
     return found
+
+
+def _level(holds: bool) -> Level:
+    return "ok" if holds else "failed"

@@ -36,7 +36,12 @@ def list_tasks(
         (t["id"], t["state"], t["agent"], render.local_time(t["submitted_at"]), _first_line(t.get("title")))
         for t in page["tasks"]
     ]
-    render.table(("task", "state", "agent", "submitted", "prompt"), rows)
+    render.table(
+        ("task", "state", "agent", "submitted", "prompt"),
+        rows,
+        elastic="prompt",
+        expendable=("submitted", "agent"),
+    )
     if page.get("next"):
         render.note(f"there are more: --cursor {page['next']}")
 
