@@ -15,6 +15,7 @@ import httpx2
 
 from remote_claude.access import api_keys
 from remote_claude.access.kek import create_kek
+from remote_claude.access.scopes import ALL_SCOPES
 from remote_claude.contracts import Event
 from remote_claude.contracts.auth import ApiKeyIssued, ApiKeyRevoked
 from remote_claude.contracts.gateway import TaskSubmitted
@@ -116,7 +117,7 @@ class Stack:
         org, task, attempt = event.org, event.task, event.attempt  # type: ignore[attr-defined]
         return await self.say(event, stream_id("runner", org, "attempt", f"{task}-{attempt}"))
 
-    async def member(self, org: str | None = None) -> Member:
+    async def member(self, org: str | None = None, scopes: tuple[str, ...] = ALL_SCOPES) -> Member:
         """Somebody of a new organisation, or of this one."""
         org = org or new_id("org")
         runtime = self.host.runtime
@@ -124,7 +125,7 @@ class Stack:
         user, key, token = new_id("user"), new_id("key"), api_keys.generate()
         await self.say(
             ApiKeyIssued(
-                key=key, org=org, user=user, prefix=token[:10], hash=api_keys.digest(token), scopes=("*",)
+                key=key, org=org, user=user, prefix=token[:10], hash=api_keys.digest(token), scopes=scopes
             ),
             stream_id("auth", org, "key", key),
         )
@@ -132,7 +133,7 @@ class Stack:
         self.clients.append(http)
 
         async def known() -> bool:
-            return (await http.get("/v1/tasks")).status_code == 200
+            return (await http.get("/v1/tasks")).status_code != 401
 
         await eventually(known, "the key is known")
         return Member(org, user, key, token, http)

@@ -9,8 +9,9 @@ import pytest
 
 from remote_claude.access import api_keys
 from remote_claude.access.kek import KeyUnusable, create_kek, load_kek
-from remote_claude.access.keyring import KeyErased, Keyring
-from remote_claude.access.verifier import Unauthenticated, Verifier
+from remote_claude.access.keyring import KEPT_S, KeyErased, Keyring
+from remote_claude.access.scopes import ALL_SCOPES, SCOPES, allows
+from remote_claude.access.verifier import ScopeMissing, Unauthenticated, Verifier
 from remote_claude.contracts import REGISTRY, Event
 from remote_claude.contracts.auth import ApiKeyIssued, ApiKeyRevoked
 from remote_claude.eventsourcing.events import NewEvent, new_event_id, stream_id, timestamp
@@ -65,6 +66,31 @@ async def test_an_erased_key_is_gone(bucket: nats.js.kv.KeyValue) -> None:
         await keyring.open(sealed, "user_1/name")
     with pytest.raises(KeyErased):
         await keyring.get("user_never")
+
+
+async def test_a_key_that_was_erased_elsewhere_opens_nothing_after_seconds(
+    bucket: nats.js.kv.KeyValue,
+) -> None:
+    now = 1000.0
+    reader = Keyring(bucket, b"k" * 32, lambda: now)
+    sealed = (await Keyring(bucket, b"k" * 32).create("user_1")).seal("Ada", "user_1/name")
+    assert await reader.open(sealed, "user_1/name") == "Ada"
+    await Keyring(bucket, b"k" * 32).erase("user_1")
+    now += KEPT_S
+    with pytest.raises(KeyErased):
+        await reader.open(sealed, "user_1/name")
+
+
+async def test_a_key_that_is_in_use_is_read_once_in_seconds(bucket: nats.js.kv.KeyValue) -> None:
+    now = 1000.0
+    keyring = Keyring(bucket, b"k" * 32, lambda: now)
+    key = await keyring.create("org_acme")
+    now += KEPT_S / 2
+    assert await keyring.get("org_acme") is key
+    now += KEPT_S / 2
+    again = await keyring.get("org_acme")
+    assert again is not key
+    assert again.open(key.seal("kept", "here"), "here") == "kept"
 
 
 def test_the_key_encryption_key_is_made_once_for_its_owner_only(tmp_path: Path) -> None:
@@ -124,6 +150,26 @@ async def test_a_live_key_names_its_principal() -> None:
     await auth.verifier.load()
     principal = auth.verifier.verify(f"Bearer {secret}")
     assert (principal.org, principal.user, principal.key) == ("org_acme", "user_1", "key_1")
+
+
+async def test_a_key_is_good_for_its_scopes_only() -> None:
+    auth = Auth()
+    secret = await auth.issue("key_1")
+    await auth.verifier.load()
+    for scope in ("tasks", "tasks:read"):
+        assert auth.verifier.admit(f"Bearer {secret}", scope).key == "key_1"
+    for scope in ("billing", "operations"):
+        with pytest.raises(ScopeMissing, match=f"`{scope}`.*has: tasks"):
+            auth.verifier.admit(f"Bearer {secret}", scope)
+    with pytest.raises(Unauthenticated):
+        auth.verifier.admit("Bearer nonsense", "tasks")
+
+
+def test_reading_is_part_of_writing_and_not_the_other_way_round() -> None:
+    assert allows(("tasks",), "tasks:read")
+    assert not allows(("tasks:read",), "tasks")
+    assert not allows((), "tasks:read")
+    assert all(allows(ALL_SCOPES, scope) for scope in SCOPES)
 
 
 async def test_no_other_credential_is_accepted() -> None:

@@ -6,11 +6,15 @@ import json
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from gateway_stack import Member, Stack, eventually, output, running_gateway
+from remote_claude.access.kek import load_kek
+from remote_claude.access.keyring import Keyring
+from remote_claude.eventsourcing.streams import KEYS
 from servers import Broker, Database, running_postgres
 
 
@@ -75,6 +79,52 @@ async def test_a_broker_that_restarts_costs_a_watcher_no_frame(
         await stack.succeed(org, task)
         connections, frame = await watching
         assert (seen, frame["cursor"], connections) == ([str(n) for n in range(100)], "1.100", 1)
+
+
+async def test_a_submission_without_a_broker_is_answered_soon_and_may_be_sent_again(
+    fresh_nats: Broker, postgres_dsn: str, tmp_path: Path
+) -> None:
+    settings = {"RCLAUDE_GATEWAY_LOG_WAIT_S": "1"}
+    async with running_gateway(fresh_nats, postgres_dsn, tmp_path, settings) as stack:
+        member = await stack.member()
+        before = await member.submit()
+        body, headers = {"prompt": "do it", "agent": "shell"}, {"Idempotency-Key": "once"}
+        await asyncio.to_thread(fresh_nats.kill)
+        patience = 10.0  # of the client: without a bound of its own the log takes 30 seconds to give up
+        lost = await member.http.post("/v1/tasks", json=body, headers=headers, timeout=patience)
+        assert (lost.status_code, lost.json()["code"]) == (503, "log_unavailable")
+        assert "Idempotency-Key" in lost.json()["detail"]
+        assert lost.headers["retry-after"] == "1"
+        cancelled = await member.http.post(f"/v1/tasks/{before}/cancel", timeout=patience)
+        assert (cancelled.status_code, cancelled.json()["code"]) == (503, "log_unavailable")
+        await asyncio.to_thread(fresh_nats.start)
+
+        async def taken() -> httpx2.Response | None:
+            answer = await member.http.post("/v1/tasks", json=body, headers=headers)
+            return answer if answer.status_code == 201 else None
+
+        answer = await eventually(taken, "the task is taken")
+        assert answer.json()["id"] == lost.json()["id"]
+        listed = await member.http.get("/v1/tasks", params={"min_position": answer.json()["position"]})
+        assert [task["id"] for task in listed.json()["tasks"]] == [lost.json()["id"], before]
+
+
+async def test_what_another_process_erases_is_forgotten_here_within_seconds(
+    fresh_nats: Broker, postgres_dsn: str, tmp_path: Path
+) -> None:
+    async with running_gateway(fresh_nats, postgres_dsn, tmp_path) as stack:
+        member = await stack.member()
+        task = await member.submit("a secret")
+        assert (await member.http.get(f"/v1/tasks/{task}")).json()["prompt"] == "a secret"
+        bucket = await stack.host.runtime.nats.jetstream().key_value(KEYS)
+        await Keyring(bucket, load_kek(tmp_path / "kek")).erase(member.org)
+
+        async def forgotten() -> bool:
+            return (await member.http.get(f"/v1/tasks/{task}")).json()["prompt"] is None
+
+        await eventually(forgotten, "the prompt is forgotten")
+        refused = await member.http.post("/v1/tasks", json={"prompt": "do it", "agent": "shell"})
+        assert (refused.status_code, refused.json()["code"]) == (410, "key_erased")
 
 
 async def test_a_watcher_that_does_not_read_is_closed_and_costs_the_others_nothing(

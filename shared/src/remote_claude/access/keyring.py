@@ -9,7 +9,9 @@ import contextlib
 import hashlib
 import hmac
 import os
+import time
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Callable
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -21,6 +23,9 @@ from remote_claude.access.kek import KeyUnusable
 from remote_claude.contracts import Sealed
 
 NONCE_BYTES = 12
+
+KEPT_S = 5.0
+"""A key that was erased elsewhere opens nothing here after so many seconds."""
 
 
 class KeyErased(Exception):
@@ -57,17 +62,28 @@ class DataKey:
 
 
 class Keyring:
-    """Reads data keys out of `KEYS` and keeps them in memory; `create` and `erase` are for the users service."""
+    """Reads data keys out of `KEYS` and keeps them in memory for moments; `create` and `erase` are for the users service.
 
-    def __init__(self, bucket: KeyValue, kek: bytes) -> None:
+    `clock` is monotonic, in seconds. Whoever asks for a key uses it at once, and does not keep it.
+    """
+
+    def __init__(self, bucket: KeyValue, kek: bytes, clock: Callable[[], float] = time.monotonic) -> None:
         self._bucket = bucket
         self._kek = kek
-        self._keys: dict[str, DataKey] = {}
+        self._clock = clock
+        self._keys: dict[str, tuple[DataKey, float]] = {}
+        """By name: the key, and when it has to be looked at again."""
+        self._sweep = 0.0
 
     async def get(self, name: str) -> DataKey:
         """The data key of an organisation or a person. Raises `KeyErased`, `KeyUnusable`."""
-        if (key := self._keys.get(name)) is not None:
-            return key
+        now = self._clock()
+        known = self._keys.get(name)
+        if known is not None and now < known[1]:
+            return known[0]
+        if now >= self._sweep:
+            self._keys = {name: known for name, known in self._keys.items() if now < known[1]}
+            self._sweep = now + KEPT_S
         try:
             entry = await self._bucket.get(name)
         except KeyNotFoundError:
@@ -78,7 +94,9 @@ class Keyring:
             raise KeyUnusable(
                 f"the key-encryption key does not open {name}; was the key file replaced?"
             ) from None
-        return self._keys.setdefault(name, DataKey(name, secret))
+        key = DataKey(name, secret)
+        self._keys[name] = key, now + KEPT_S  # counted from before it was read
+        return key
 
     async def create(self, name: str) -> DataKey:
         """The data key of a new organisation or person; the one that stands when there is one already."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import ClassVar
 
 from remote_claude.access import api_keys
+from remote_claude.access.scopes import allows
 from remote_claude.contracts.auth import ApiKeyIssued, ApiKeyRevoked
 from remote_claude.eventsourcing.events import Clock, RecordedEvent, parse_timestamp
 from remote_claude.eventsourcing.log import EventLog
@@ -23,10 +25,31 @@ class Principal:
     scopes: frozenset[str]
 
 
-class Unauthenticated(Exception):
-    """The credential is missing, malformed, unknown, expired or revoked. `detail` says which, and what to do."""
+class NotAdmitted(Exception):
+    """Somebody may not do what they ask for. The message says why, and what to do; `status` is the one of HTTP."""
+
+    code: ClassVar[str]
+    status: ClassVar[int]
+
+
+class Unauthenticated(NotAdmitted):
+    """The credential is missing, malformed, unknown, expired or revoked."""
 
     code = "unauthenticated"
+    status = 401
+
+
+class ScopeMissing(NotAdmitted):
+    """The key is good, but not for this."""
+
+    code = "scope_missing"
+    status = 403
+
+    def __init__(self, needed: str, given: frozenset[str]) -> None:
+        has = ", ".join(sorted(given)) or "none"
+        super().__init__(
+            f"This needs the scope `{needed}`; the key has: {has}. Use a key that was issued with it."
+        )
 
 
 class Verifier:
@@ -65,6 +88,13 @@ class Verifier:
                 case ApiKeyRevoked() as revoked:
                     if (hash_ := self._hashes.pop(revoked.key, None)) is not None:
                         del self._principals[hash_]
+
+    def admit(self, authorization: str | None, scope: str) -> Principal:
+        """The principal behind an `Authorization` header, who may do what needs `scope`. Raises `NotAdmitted`."""
+        principal = self.verify(authorization)
+        if not allows(principal.scopes, scope):
+            raise ScopeMissing(scope, principal.scopes)
+        return principal
 
     def verify(self, authorization: str | None) -> Principal:
         """The principal behind an `Authorization` header. Raises `Unauthenticated`."""

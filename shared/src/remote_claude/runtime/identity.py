@@ -1,16 +1,24 @@
-"""FastAPI's way to who is asking: `async def route(principal: Who)`."""
+"""FastAPI's way to who is asking and may: `async def route(principal: TaskReader)`.
 
-from typing import Annotated
+A request without a good credential is answered with 401, one whose key lacks the scope with 403.
+"""
+
+from typing import Annotated, Any
 
 from fastapi import Depends, Request
 
 from remote_claude.access.verifier import Principal, Verifier
 
 
-async def _principal(request: Request) -> Principal:
-    verifier: Verifier = request.app.state.verifier
-    return verifier.verify(request.headers.get("authorization"))
+def _with(scope: str) -> Any:
+    async def principal(request: Request) -> Principal:
+        verifier: Verifier = request.app.state.verifier
+        return verifier.admit(request.headers.get("authorization"), scope)
+
+    return Depends(principal)
 
 
-Who = Annotated[Principal, Depends(_principal)]
-"""Whoever the credential of a request belongs to; a request without a good one is answered with 401."""
+TaskReader = Annotated[Principal, _with("tasks:read")]
+TaskWriter = Annotated[Principal, _with("tasks")]
+BillReader = Annotated[Principal, _with("billing")]
+Operator = Annotated[Principal, _with("operations")]

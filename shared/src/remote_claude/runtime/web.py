@@ -12,9 +12,9 @@ import uvicorn
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 
-from remote_claude.access.verifier import Unauthenticated
+from remote_claude.access.verifier import NotAdmitted
 from remote_claude.runtime import problems
-from remote_claude.runtime.identity import Who
+from remote_claude.runtime.identity import Operator
 from remote_claude.runtime.problems import Problem
 from remote_claude.runtime.service import Runtime, Service
 from remote_claude.runtime.telemetry import Metrics
@@ -34,9 +34,9 @@ def application(runtime: Runtime, services: Sequence[Service], metrics: Metrics)
     app.state.verifier = runtime.verifier
     problems.install(app)
 
-    @app.exception_handler(Unauthenticated)
-    async def unauthenticated(_: Request, error: Unauthenticated) -> JSONResponse:
-        return problems.respond(Problem(401, error.code, str(error)))
+    @app.exception_handler(NotAdmitted)
+    async def not_admitted(_: Request, error: NotAdmitted) -> JSONResponse:
+        return problems.respond(Problem(error.status, error.code, str(error)))
 
     def unready() -> dict[str, str]:
         return {s.name: reason for s in services if (reason := s.ready() or _views_unready(runtime, s))}
@@ -57,7 +57,7 @@ def application(runtime: Runtime, services: Sequence[Service], metrics: Metrics)
         return PlainTextResponse(metrics.page(), media_type="text/plain; version=0.0.4")
 
     @app.get("/v1/status", tags=["operations"])
-    async def status(_: Who) -> dict[str, Any]:
+    async def status(_: Operator) -> dict[str, Any]:
         """What runs in this process, how far its views are, and what it can do."""
         reasons = unready()
         return {

@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from remote_claude.access import api_keys
-from remote_claude.auth.domain.keys import KeyNotFound
+from remote_claude.access.scopes import ALL_SCOPES, SCOPES
+from remote_claude.auth.domain.keys import KeyNotFound, UnknownScope
 from remote_claude.auth.handlers import ApiKeys
 from remote_claude.runtime.administration import Refused, administer
 from remote_claude.runtime.service import Runtime
@@ -18,14 +19,29 @@ Org = Annotated[str, typer.Argument(help="The organisation's id, org_...")]
 
 
 @app.command()
-def issue(org: Org, user: Annotated[str, typer.Argument(help="The person's id, user_...")]) -> None:
+def issue(
+    org: Org,
+    user: Annotated[str, typer.Argument(help="The person's id, user_...")],
+    scope: Annotated[
+        list[str] | None,
+        typer.Option(
+            help=f"What it is good for: {', '.join(SCOPES)}; may be given again. Left out: everything."
+        ),
+    ] = None,
+) -> None:
     """Make a key and print it: the only time that anybody sees it."""
 
     async def work(runtime: Runtime) -> None:
         if not await runtime.log.read_stream(f"ev.users.{org}.org.{org}"):
             raise Refused(f"there is no organisation {org}")
         key, secret = runtime.new_id("key"), api_keys.generate()
-        await ApiKeys(runtime.log, runtime.clock).issue(key=key, org=org, user=user, secret=secret)
+        scopes = tuple(dict.fromkeys(scope or ALL_SCOPES))
+        try:
+            await ApiKeys(runtime.log, runtime.clock).issue(
+                key=key, org=org, user=user, secret=secret, scopes=scopes
+            )
+        except UnknownScope as error:
+            raise Refused(str(error)) from error
         typer.echo(f"{key} {secret}")
 
     administer(work)

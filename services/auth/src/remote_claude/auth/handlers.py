@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from remote_claude.access import api_keys
+from remote_claude.access.scopes import ALL_SCOPES
 from remote_claude.auth.domain.keys import Command, IssueKey, RevokeKey, decide, fold
 from remote_claude.eventsourcing.events import Clock, NewEvent, new_event_id, stream_id, timestamp
 from remote_claude.eventsourcing.log import ConcurrencyConflict, EventLog
@@ -14,10 +15,17 @@ class ApiKeys:
     def __init__(self, log: EventLog, clock: Clock) -> None:
         self._log, self._clock = log, clock
 
-    async def issue(self, *, key: str, org: str, user: str, secret: str) -> int:
-        """Let `secret` act for the organisation; only its hash is recorded. Returns the position."""
+    async def issue(
+        self, *, key: str, org: str, user: str, secret: str, scopes: tuple[str, ...] = ALL_SCOPES
+    ) -> int:
+        """Let `secret` act for the organisation; only its hash is recorded. Returns the position. Raises `UnknownScope`."""
         command = IssueKey(
-            key=key, org=org, user=user, prefix=secret[: api_keys.SHOWN], hash=api_keys.digest(secret)
+            key=key,
+            org=org,
+            user=user,
+            prefix=secret[: api_keys.SHOWN],
+            hash=api_keys.digest(secret),
+            scopes=scopes,
         )
         return await self._handle(command)
 

@@ -13,7 +13,7 @@ from remote_claude.billing.domain.rating import Meter, rate, total
 from remote_claude.billing.projections import bills
 from remote_claude.billing.projections.usage import UsageView
 from remote_claude.contracts.billing import PriceBook
-from remote_claude.runtime.identity import Who
+from remote_claude.runtime.identity import BillReader
 from remote_claude.runtime.ids import is_id
 from remote_claude.runtime.problems import Problem
 from remote_claude.runtime.service import Runtime
@@ -56,7 +56,7 @@ def router(runtime: Runtime) -> APIRouter:
 
     @api.get("/usage")
     async def get_usage(
-        principal: Who, period: PeriodName = None, min_position: MinPosition = None
+        principal: BillReader, period: PeriodName = None, min_position: MinPosition = None
     ) -> dict[str, Any]:
         """What the organisation has used in a period, against what its plan allows."""
         position = await as_of(min_position)
@@ -83,7 +83,7 @@ def router(runtime: Runtime) -> APIRouter:
 
     @api.get("/bill")
     async def get_bill(
-        principal: Who, period: PeriodName = None, min_position: MinPosition = None
+        principal: BillReader, period: PeriodName = None, min_position: MinPosition = None
     ) -> dict[str, Any]:
         """The bill of a period as it stands: lines, and how many events each is the sum of."""
         position = await as_of(min_position)
@@ -103,7 +103,7 @@ def router(runtime: Runtime) -> APIRouter:
 
     @api.get("/bill/events")
     async def get_bill_events(
-        principal: Who,
+        principal: BillReader,
         meter: Meter,
         period: PeriodName = None,
         after: Annotated[int, Query(ge=0, description="Events after this position")] = 0,
@@ -124,7 +124,9 @@ def router(runtime: Runtime) -> APIRouter:
         }
 
     @api.get("/tasks/{task}/bill")
-    async def get_task_bill(task: str, principal: Who, min_position: MinPosition = None) -> dict[str, Any]:
+    async def get_task_bill(
+        task: str, principal: BillReader, min_position: MinPosition = None
+    ) -> dict[str, Any]:
         """What one task comes to at its own periods' prices, with the events that say so. Empty for one that never ran."""
         if not is_id("task", task):
             raise _task_not_found(task)

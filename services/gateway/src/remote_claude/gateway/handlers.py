@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 
+import structlog
 import uuid_utils
 
 from remote_claude.eventsourcing.events import Clock, NewEvent, stream_id, timestamp
-from remote_claude.eventsourcing.log import ConcurrencyConflict, EventLog
+from remote_claude.eventsourcing.log import ConcurrencyConflict, EventLog, LogUnavailable
 from remote_claude.gateway.domain import task as domain
 from remote_claude.gateway.domain.lifecycle import Progress
-from remote_claude.gateway.domain.refusals import TaskAlreadyFinished
+from remote_claude.gateway.domain.refusals import NotKnownToBeRecorded, TaskAlreadyFinished
 from remote_claude.gateway.domain.task import RequestCancellation, SubmitTask
 from remote_claude.gateway.projections.queries import TaskQueries
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,24 +71,32 @@ class TaskHandlers:
     """Handles the commands of the task resource."""
 
     def __init__(
-        self, log: EventLog, decisions: Decisions, queries: TaskQueries, clock: Clock, admission_wait_s: float
+        self,
+        log: EventLog,
+        decisions: Decisions,
+        queries: TaskQueries,
+        clock: Clock,
+        *,
+        admission_wait_s: float,
+        log_wait_s: float,
     ) -> None:
         self._log, self._decisions, self._queries, self._clock = log, decisions, queries, clock
-        self._admission_wait_s = admission_wait_s
+        self._admission_wait_s, self._log_wait_s = admission_wait_s, log_wait_s
 
     async def submit(self, command: SubmitTask, traceparent: str | None = None) -> Submission:
         """Record the task and wait for the scheduler's decision. The same submission again gets the same answer.
 
-        Raises `IdempotencyKeyReused`, `LogUnavailable`.
+        Raises `IdempotencyKeyReused`, `NotKnownToBeRecorded`.
         """
         stream = _stream(command)
         [event] = domain.decide(command, domain.initial_state)
         deadline = asyncio.get_running_loop().time() + self._admission_wait_s
         with self._decisions.expected(command.task) as decision:
             try:
-                position = await self._log.append(
-                    stream, [self._new(event, command.task, traceparent)], expected_position=0
-                )
+                async with self._answering(command.task):
+                    position = await self._log.append(
+                        stream, [self._new(event, command.task, traceparent)], expected_position=0
+                    )
             except ConcurrencyConflict:
                 position = await self._submitted_before(command, stream)
                 if (told := await self._decided_before(command)) is not None:
@@ -106,11 +117,12 @@ class TaskHandlers:
         """Ask the scheduler to end the task. Returns the progress known so far, and the request's position.
 
         A task that was cancelled before is answered the same again. Raises `TaskNotFound`, `TaskAlreadyFinished`,
-        `LogUnavailable`.
+        `NotKnownToBeRecorded`.
         """
         stream = _stream(command)
         while True:
-            state, position = await self._load(stream)
+            async with self._answering(command.task):
+                state, position = await self._load(stream)
             events = domain.decide(command, state)
             known = max(position, self._decisions.position)
             await self._queries.caught_up(known, self._admission_wait_s)
@@ -123,9 +135,20 @@ class TaskHandlers:
                 return row.progress, position
             new = [self._new(event, command.task, traceparent) for event in events]
             try:
-                return row.progress, await self._log.append(stream, new, expected_position=position)
+                async with self._answering(command.task):
+                    return row.progress, await self._log.append(stream, new, expected_position=position)
             except ConcurrencyConflict:
                 continue
+
+    @contextlib.asynccontextmanager
+    async def _answering(self, task: str) -> AsyncIterator[None]:
+        """Do not wait for the log for longer than a client would. Raises `NotKnownToBeRecorded`."""
+        try:
+            async with asyncio.timeout(self._log_wait_s):
+                yield
+        except (TimeoutError, LogUnavailable) as error:
+            log.warning("the event log gave no answer", task=task, detail=str(error) or "not in time")
+            raise NotKnownToBeRecorded(task) from error
 
     async def _submitted_before(self, command: SubmitTask, stream: str) -> int:
         """The position of the first submission; raises `IdempotencyKeyReused` when it had another body."""

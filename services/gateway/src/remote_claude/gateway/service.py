@@ -27,7 +27,14 @@ def build(runtime: Runtime) -> Service:
     queries = TaskQueries(runtime.pool, lambda: runtime.projectors[TasksView.name])
     history = OutputHistory(runtime.objects, runtime.output)
     agents, decisions = Agents(), Decisions()
-    handlers = TaskHandlers(runtime.log, decisions, queries, runtime.clock, settings.admission_wait_s)
+    handlers = TaskHandlers(
+        runtime.log,
+        decisions,
+        queries,
+        runtime.clock,
+        admission_wait_s=settings.admission_wait_s,
+        log_wait_s=settings.log_wait_s,
+    )
     submissions = Submissions(runtime, agents, handlers)
     watchers = Watchers(
         queries,

@@ -17,6 +17,8 @@ class GatewaySettings(BaseModel):
 
     admission_wait_s: float = Field(default=2, ge=0)
     """How long a submission waits for the scheduler's decision before it is answered with 202."""
+    log_wait_s: float = Field(default=5, gt=0)
+    """How long a request waits for the log to take what it says before it is answered with 503."""
     position_wait_s: float = Field(default=5, ge=0)
     """How long a read waits for `?min_position=`."""
     stale_after_s: float = Field(default=10, gt=0)

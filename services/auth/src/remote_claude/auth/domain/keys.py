@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, assert_never
 
+from remote_claude.access.scopes import ALL_SCOPES, SCOPES
 from remote_claude.contracts.auth import ApiKeyIssued, ApiKeyRevoked
 
 KeyEvent = ApiKeyIssued | ApiKeyRevoked
 State = Literal["unknown", "live", "revoked"]
-
-ALL_SCOPES = ("tasks", "billing", "operations")
 
 initial_state: State = "unknown"
 
@@ -20,6 +19,12 @@ class KeyNotFound(Exception):
     """There is no such key."""
 
     code = "key_not_found"
+
+
+class UnknownScope(Exception):
+    """Nothing is allowed by such a scope."""
+
+    code = "unknown_scope"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,11 +49,13 @@ Command = IssueKey | RevokeKey
 
 
 def decide(command: Command, state: State) -> list[KeyEvent]:
-    """What follows from a command; what is so already follows in nothing. Raises `KeyNotFound`."""
+    """What follows from a command; what is so already follows in nothing. Raises `KeyNotFound`, `UnknownScope`."""
     match command:
         case IssueKey():
             if state != "unknown":
                 return []
+            if unknown := sorted(set(command.scopes) - SCOPES.keys()):
+                raise UnknownScope(f"there is no scope {unknown[0]!r}; there are: {', '.join(SCOPES)}")
             return [
                 ApiKeyIssued(
                     key=command.key,

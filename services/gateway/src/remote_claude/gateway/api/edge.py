@@ -38,6 +38,7 @@ STATUS: dict[type[Refusal], HTTPStatus] = {
     refusals.RepositoryUrlRefused: HTTPStatus.UNPROCESSABLE_ENTITY,
     refusals.BundleNotFound: HTTPStatus.UNPROCESSABLE_ENTITY,
     refusals.InvalidCursor: HTTPStatus.UNPROCESSABLE_ENTITY,
+    refusals.NotKnownToBeRecorded: HTTPStatus.SERVICE_UNAVAILABLE,
     refusals.NotCaughtUp: HTTPStatus.SERVICE_UNAVAILABLE,
     refusals.Stale: HTTPStatus.SERVICE_UNAVAILABLE,
 }

@@ -16,7 +16,7 @@ from remote_claude.gateway.domain.cursor import Cursor
 from remote_claude.gateway.domain.refusals import NoResult
 from remote_claude.gateway.projections.output import OutputHistory
 from remote_claude.gateway.projections.queries import TaskQueries
-from remote_claude.runtime.identity import Who
+from remote_claude.runtime.identity import TaskReader
 from remote_claude.runtime.objects import ObjectNotFound, Objects
 
 MAX_FRAMES = 1000
@@ -39,7 +39,7 @@ def add_routes(
         responses=problems(404, 422, 503),
     )
     async def get_task_output(
-        principal: Who,
+        principal: TaskReader,
         task: TaskId,
         after: Annotated[
             str, Query(max_length=40, description="The cursor of the last frame that was seen.")
@@ -61,7 +61,7 @@ def add_routes(
         response_class=Response,
         responses=_file("application/x-git-bundle"),
     )
-    async def get_task_bundle(principal: Who, task: TaskId) -> Response:
+    async def get_task_bundle(principal: TaskReader, task: TaskId) -> Response:
         """The result as a Git bundle: the branch of the task."""
         return await _result(principal.org, task, "bundle", "application/x-git-bundle", f"{task}.bundle")
 
@@ -72,7 +72,7 @@ def add_routes(
         response_class=Response,
         responses=_file("text/x-diff"),
     )
-    async def get_task_diff(principal: Who, task: TaskId) -> Response:
+    async def get_task_diff(principal: TaskReader, task: TaskId) -> Response:
         """The result as a patch."""
         return await _result(principal.org, task, "patch", "text/x-diff; charset=utf-8", f"{task}.patch")
 

@@ -11,7 +11,7 @@ from fastapi import APIRouter, WebSocket
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from starlette.websockets import WebSocketDisconnect
 
-from remote_claude.access.verifier import Principal, Unauthenticated, Verifier
+from remote_claude.access.verifier import NotAdmitted, Principal, Verifier
 from remote_claude.eventsourcing.tail import Tail
 from remote_claude.gateway.api.edge import STATUS, UNAVAILABLE, unavailable
 from remote_claude.gateway.domain.cursor import START, Cursor
@@ -19,7 +19,6 @@ from remote_claude.gateway.domain.refusals import NotCaughtUp, Refusal, TaskNotF
 from remote_claude.gateway.settings import GatewaySettings
 from remote_claude.gateway.sockets import (
     TRY_AGAIN_LATER,
-    UNAUTHORIZED,
     Socket,
     Sockets,
     error_frame,
@@ -84,9 +83,9 @@ class Stream:
         await peer.accept()
         try:
             authorization, principal = await self._authenticate(peer)
-        except Unauthenticated as error:
-            await peer.send_text(error_frame(401, error.code, str(error)))
-            await peer.close(UNAUTHORIZED, error.code)
+        except NotAdmitted as error:
+            await peer.send_text(error_frame(error.status, error.code, str(error)))
+            await peer.close(4000 + error.status, error.code)
             return
         except WebSocketDisconnect:
             return
@@ -115,7 +114,7 @@ class Stream:
                 raise result
 
     async def _authenticate(self, peer: WebSocket) -> tuple[str | None, Principal]:
-        """By the handshake's header, or by the first message. Raises `Unauthenticated`."""
+        """By the handshake's header, or by the first message. Raises `NotAdmitted`."""
         authorization = peer.headers.get("authorization")
         if authorization is None:
             with contextlib.suppress(TimeoutError, ValidationError, KeyError):
@@ -123,7 +122,7 @@ class Stream:
                     message = MESSAGE.validate_json(await peer.receive_text())
                 if isinstance(message, Auth):
                     authorization = f"Bearer {message.token}"
-        return authorization, self._verifier.verify(authorization)
+        return authorization, self._verifier.admit(authorization, "tasks:read")
 
     async def _obey(self, peer: WebSocket, socket: Socket) -> None:
         """Do what the client says, one message after the other, until it leaves."""

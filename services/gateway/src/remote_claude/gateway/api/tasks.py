@@ -28,7 +28,7 @@ from remote_claude.gateway.domain.lifecycle import State
 from remote_claude.gateway.domain.task import RequestCancellation
 from remote_claude.gateway.handlers import Submission, TaskHandlers
 from remote_claude.gateway.projections.queries import TaskQueries
-from remote_claude.runtime.identity import Who
+from remote_claude.runtime.identity import TaskReader, TaskWriter
 from remote_claude.runtime.problems import Problem
 from remote_claude.runtime.service import Runtime
 
@@ -64,7 +64,7 @@ def add_routes(
 
     async def submit_task(request: Request) -> Response:
         """Submit a task. The same `Idempotency-Key` with the same body gets the same answer, whenever it is sent."""
-        principal = runtime.verifier.verify(request.headers.get("authorization"))
+        principal = runtime.verifier.admit(request.headers.get("authorization"), "tasks")
         key = _idempotency_key(request)
         body = parse(await bounded_body(request, MAX_BODY_BYTES, TOO_LARGE))
         return _submitted(await submissions.submit(principal, body, key, _traceparent(request)))
@@ -87,7 +87,7 @@ def add_routes(
 
     @api.get("/v1/tasks", tags=TAGS, dependencies=fresh, responses=problems(422, 503))
     async def list_tasks(
-        principal: Who,
+        principal: TaskReader,
         state: State | None = None,
         limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 50,
         cursor: Annotated[str | None, Query(max_length=200)] = None,
@@ -98,14 +98,14 @@ def add_routes(
         return TaskPage(tasks=[answers.summary(t, key) for t in tasks], next=following, as_of=as_of)
 
     @api.get("/v1/tasks/{task}", tags=TAGS, dependencies=fresh, responses=problems(404, 503))
-    async def get_task(principal: Who, task: TaskId) -> TaskAnswer:
+    async def get_task(principal: TaskReader, task: TaskId) -> TaskAnswer:
         """A task, as far as it is."""
         found, as_of = await queries.get(principal.org, task)
         return answers.whole(found, await data_key(runtime.keyring, principal.org), as_of)
 
     @api.get("/v1/tasks/{task}/events", tags=TAGS, dependencies=fresh, responses=problems(404, 422, 503))
     async def list_task_events(
-        principal: Who,
+        principal: TaskReader,
         task: TaskId,
         after: Annotated[int, Query(ge=0, le=MAX_POSITION)] = 0,
         limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 100,
@@ -122,7 +122,7 @@ def add_routes(
         status_code=HTTPStatus.ACCEPTED,
         responses=problems(404, 409, 503),
     )
-    async def cancel_task(request: Request, principal: Who, task: TaskId) -> CancelAnswer:
+    async def cancel_task(request: Request, principal: TaskWriter, task: TaskId) -> CancelAnswer:
         """Ask for a task's end. Asking again changes nothing."""
         command = RequestCancellation(task=task, org=principal.org, user=principal.user)
         progress, position = await handlers.request_cancellation(command, _traceparent(request))

@@ -89,6 +89,19 @@ class InvalidCursor(Refusal):
         )
 
 
+class NotKnownToBeRecorded(Refusal):
+    """The log gave no answer in time: what was asked for may stand, now or in a moment, or not."""
+
+    code = "log_unavailable"
+
+    def __init__(self, task: str) -> None:
+        super().__init__(
+            f"The event log does not answer, and whether this was recorded for {task} isn't known. Send the request "
+            "again with the same Idempotency-Key: it is recorded once. Without a key, look for the task first.",
+            id=task,
+        )
+
+
 class NotCaughtUp(Refusal):
     code = "not_caught_up"
 
