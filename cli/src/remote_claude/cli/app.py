@@ -23,7 +23,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit codes: 0 succeeded, 1 failed, 2 usage, 3 refused, 4 not reachable, 124 timed out, 130 cancelled.",
+    epilog="Exit codes: 0 succeeded, 1 failed, 2 usage, 3 refused, 4 not reachable, 124 timed out, 130 cancelled, 141 output closed.",
 )
 
 app.command("run")(run_command.run)
