@@ -55,6 +55,7 @@ class Play:
         self.world = World()
         self.expired: list[Any] = []
         self.submitted: set[int] = set()
+        self.started: set[tuple[str, int]] = set()
 
     def step(self, step: Any) -> None:
         match step:
@@ -78,7 +79,7 @@ class Play:
                     self.world.record(finished(outcome, **of))
             case ("late start", n):
                 if of := self.given_out(n):
-                    self.world.record(started(**of))
+                    self.start(of)
             case (said, n, *outcome):
                 self.speak(said, f"task_{n}", ORGS[n % 2], *outcome)
 
@@ -95,13 +96,19 @@ class Play:
         of = {"task": task, "org": org, "attempt": attempt.attempt, "runner": attempt.runner}
         match said:
             case "start":
-                self.world.record(started(**of))
+                self.start(of)
             case "finish":
                 self.world.record(finished(outcome, **of))
             case "decline":
                 self.world.record(declined(**of))
             case "expire":
                 self.expired.append(self.world.expired(outcome, task=task, org=org))
+
+    def start(self, of: dict[str, Any]) -> None:
+        attempt = of["task"], of["attempt"]
+        if attempt not in self.started:  # its runner says it once
+            self.started.add(attempt)
+            self.world.record(started(**of))
 
     def decide(self, busy: tuple[str, ...] = ()) -> None:
         expired, self.expired = self.expired, []
