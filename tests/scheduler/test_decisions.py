@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from remote_claude.contracts.billing import Entitlements
-from remote_claude.contracts.runner import RUNNER_RESTARTED
+from remote_claude.contracts.runner import RUNNER_RESTARTED, WORKER_LOST
 from remote_claude.contracts.scheduler import (
     Limits,
     RunnerLost,
@@ -389,6 +389,13 @@ class TestGivingBack:
     def test_a_drained_runner_may_still_end_what_it_has(self) -> None:
         world = settled(on_plan(), joined(), submitted(), started(), drained())
         world.record(finished()).when().then(TaskSucceeded(**ID, attempt=1, executed=True))
+
+    def test_a_worker_that_is_lost_meanwhile_is_lost(self) -> None:
+        world = settled(on_plan(), joined(), submitted(max_attempts=1), started(), drained())
+        world.record(finished("lost", reason=WORKER_LOST)).when().then(
+            RunnerLost(**ID, attempt=1, runner=RUNNER, reason=WORKER_LOST),
+            TaskFailed(**ID, attempt=1, executed=True, reason="attempts_exhausted"),
+        )
 
     def test_what_was_cancelled_is_not_tried_again(self) -> None:
         world = settled(on_plan(), joined(), submitted(), started(), cancelled(), drained())

@@ -10,6 +10,7 @@ from remote_claude.contracts.billing import PlanChanged
 from remote_claude.contracts.gateway import TaskCancellationRequested, TaskSubmitted
 from remote_claude.contracts.runner import (
     RUNNER_RESTARTED,
+    WORKER_LOST,
     AssignmentDeclined,
     AttemptEvent,
     AttemptFinished,
@@ -152,7 +153,8 @@ def _given_up(event: AttemptEvent, task: Admitted) -> bool:
 
 def _finished(state: State, event: AttemptFinished, by: Cause) -> None:
     if task := _current(state, event):
-        if event.outcome == "lost" and state.runner(event.runner).drained:
+        given_back = event.outcome == "lost" and event.reason != WORKER_LOST
+        if given_back and state.runner(event.runner).drained:
             ended = end(task, "given_back", by, reason=RUNNER_DRAINED)
         else:
             ended = end(task, event.outcome, by, exit_code=event.exit_code, reason=event.reason)
