@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -27,6 +27,7 @@ class Happened:
     """An event for tests."""
 
     what: str
+    type: ClassVar[str] = "Happened"
 
 
 class JsonCodec:

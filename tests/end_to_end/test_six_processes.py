@@ -1,4 +1,4 @@
-"""Each service alone: six processes, one broker, one PostgreSQL."""
+"""Each service alone: six processes, one broker, one PostgreSQL, one trace through all of them."""
 
 import json
 import os
@@ -10,12 +10,14 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from collector import Collector, Exported, collecting
 from product import Product
 from remote_claude.access.kek import create_kek
 from remote_claude.runtime import owner
 from remote_claude.runtime.embedded.home import free_port
 from servers import Broker, until
 
+TRACE, CLIENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 SERVICES = ("auth", "users", "billing", "scheduler", "runner", "gateway")
 
 
@@ -40,16 +42,18 @@ def test_a_task_runs_through_six_processes(fresh_nats: Broker, postgres_dsn: str
         "RCLAUDE_OBJECTS": str(home / "objects"),
         "RCLAUDE_KEK_FILE": str(home / "kek"),
         "RCLAUDE_OWNER_FILE": str(home / "owner.json"),
+        "RCLAUDE_LOG_LEVEL": "debug",
         "RCLAUDE_GATEWAY_ROUTES": json.dumps(
             {"/v1/usage": billing, "/v1/bill": billing, "/v1/tasks/*/bill": billing}
         ),
     }
     with ExitStack() as stack:
+        collector = stack.enter_context(collecting())
         for service in SERVICES:
             log = stack.enter_context((tmp_path / f"{service}.log").open("wb"))
             process = subprocess.Popen(
                 [sys.executable, "-m", f"remote_claude.{service}"],
-                env={**environment, "RCLAUDE_HTTP_PORT": str(ports[service])},
+                env={**environment, **collector.environment, "RCLAUDE_HTTP_PORT": str(ports[service])},
                 stdout=log,
                 stderr=log,
             )
@@ -67,6 +71,76 @@ def test_a_task_runs_through_six_processes(fresh_nats: Broker, postgres_dsn: str
         assert "through six processes" in client.ok("logs", done.json["id"]).out
         assert client.ok("usage", "--json").json["executions"]["used"] == 1
         assert client.ok("bill", "--json").json["total_nano_usd"] == done.json["cost"]["total_nano_usd"]
+
+        task = submitted(url, local.api_key)
+        traced_from_request_to_bill(collector, task, client)
+        for service in SERVICES:
+            told_with_its_trace(tmp_path / f"{service}.log", task)
+
+
+def submitted(url: str, api_key: str) -> str:
+    """A task that a client asks for within a trace of its own."""
+    answer = httpx2.post(
+        f"{url}/v1/tasks",
+        json={"agent": "shell", "prompt": "echo traced $TRACEPARENT"},
+        headers={"Authorization": f"Bearer {api_key}", "traceparent": f"00-{TRACE}-{CLIENT}-01"},
+        timeout=30,
+    )
+    assert answer.status_code == httpx2.codes.CREATED, answer.text
+    task: str = answer.json()["id"]
+    return task
+
+
+def traced_from_request_to_bill(collector: Collector, task: str, client: Product) -> None:
+    """One trace id over all services, each span below what caused it."""
+
+    def whole() -> bool:
+        spans = collector.of(TRACE)
+        billed = [
+            s for s in spans if s.name == "fold billing_usage" and "UsageRecorded" in s.attributes.values()
+        ]
+        names = {s.name for s in spans}
+        return bool(billed) and {"TaskSucceeded", "attempt", "worker", "POST /v1/tasks"} <= names
+
+    until(whole, "the trace", 60, pause=0.1)
+    spans = collector.of(TRACE)
+    by_id = {span.id: span for span in spans}
+    assert len(by_id) == len(spans)
+    assert {s.service for s in spans} >= {"gateway", "scheduler", "runner", "worker", "billing"}
+    assert not any(span.failed for span in spans)
+    assert all(span.start <= span.end for span in spans)
+
+    def only(name: str) -> Exported:
+        [span] = [span for span in spans if span.name == name]
+        return span
+
+    def way_up(span: Exported) -> list[str]:
+        above = by_id.get(span.parent)
+        return [span.name, *(way_up(above) if above is not None else [span.parent])]
+
+    request = ["POST /v1/tasks", CLIENT]
+    assigned = ["TaskAssigned", "TaskAdmitted", "TaskSubmitted", *request]
+    assert way_up(only("TaskSucceeded")) == ["TaskSucceeded", "AttemptFinished", *assigned]
+    assert way_up(only("TaskStarted")) == ["TaskStarted", *assigned]
+    assert way_up(only("worker")) == ["worker", "attempt", *assigned]
+    usage = next(
+        s for s in spans if s.name == "fold billing_usage" and "UsageRecorded" in s.attributes.values()
+    )
+    assert way_up(usage) == ["fold billing_usage", "UsageRecorded", *assigned]
+    assert only("worker").attributes["rclaude.task"] == task
+    assert only("worker").end <= only("AttemptFinished").end
+    seen_inside = client.ok("logs", task).out
+    assert f"traced 00-{TRACE}-{only('worker').id}-01" in seen_inside
+
+
+def told_with_its_trace(log: Path, task: str) -> None:
+    """What a process wrote on standard error says which trace it belongs to, and what it is about."""
+    lines = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
+    traced = [line for line in lines if "trace_id" in line]
+    assert traced, f"no line of {log} has a trace"
+    assert all(len(line["trace_id"]) == 32 and line["correlation_id"] for line in traced)
+    if log.stem in ("gateway", "scheduler", "runner"):
+        assert any((line["trace_id"], line["correlation_id"]) == (TRACE, task) for line in traced)
 
 
 def answers(port: int) -> bool:

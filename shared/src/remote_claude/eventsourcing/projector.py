@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from enum import StrEnum
 from typing import Any
@@ -12,9 +13,11 @@ import psycopg
 import structlog
 from psycopg import AsyncConnection, sql
 
+from remote_claude.eventsourcing import traces
 from remote_claude.eventsourcing.arrivals import Arrivals
 from remote_claude.eventsourcing.batches import Applier, DeadLetter, PoisonError
 from remote_claude.eventsourcing.errors import CheckpointMoved, LogLostTail, RebuildInProgress, ViewStopped
+from remote_claude.eventsourcing.events import RecordedEvent
 from remote_claude.eventsourcing.log import EventLog, EventLogError, LogUnavailable, PositionAhead
 from remote_claude.eventsourcing.rebuild import rebuild
 from remote_claude.eventsourcing.schemas import (
@@ -30,6 +33,9 @@ from remote_claude.eventsourcing.tail import Tail
 from remote_claude.eventsourcing.views import View
 
 FIRST_RETRY, LAST_RETRY = 0.1, 5.0
+
+OnBatch = Callable[[View, Sequence[RecordedEvent], Sequence[DeadLetter], int], None]
+"""Called after each batch with what was in it, what of that was parked, and when it began, in ns since the epoch."""
 
 _log = structlog.get_logger(__name__)
 
@@ -53,6 +59,7 @@ class Projector:
     - `batch_size`: at most so many events in a transaction.
     - `ignored_interval`: seconds between two writes of the checkpoint over events that the view ignores.
     - `standby_interval`: seconds between two looks whether the lock is free.
+    - `on_batch`: told of every batch that was applied here; it must not raise.
     """
 
     def __init__(
@@ -65,6 +72,7 @@ class Projector:
         batch_size: int = 2000,
         ignored_interval: float = 1.0,
         standby_interval: float = 1.0,
+        on_batch: OnBatch | None = None,
     ) -> None:
         self.view = view
         self.state = ProjectorState.STARTING
@@ -73,6 +81,7 @@ class Projector:
         self._pool, self._eventlog, self._tail = pool, log, tail
         self._batch_size = batch_size
         self._ignored_interval, self._standby_interval = ignored_interval, standby_interval
+        self._on_batch = on_batch
         self._position = 0
         self._waiters: dict[asyncio.Future[bool], int] = {}
 
@@ -199,8 +208,12 @@ class Projector:
                     raise LogUnavailable("the tail was closed")
                 stored = applier.stored
                 if events:
-                    self._report(await applier.apply(events))
+                    began = time.time_ns()
+                    letters = await applier.apply(events)
+                    self._report(letters)
                     self._reach(applier.position)
+                    if self._on_batch is not None:
+                        self._on_batch(view, events, letters, began)
                 now = time.monotonic()
                 if applier.stored == stored and now >= written + self._ignored_interval:
                     await applier.write_checkpoint()
@@ -215,7 +228,10 @@ class Projector:
 
     def _report(self, letters: list[DeadLetter]) -> None:
         for letter in letters:
-            _log.error("event parked", view=self.view.name, recorded=repr(letter.event), reason=letter.reason)
+            with traces.about(letter.event):
+                _log.error(
+                    "event parked", view=self.view.name, recorded=repr(letter.event), reason=letter.reason
+                )
 
     def _reach(self, position: int) -> None:
         self._position = position

@@ -36,10 +36,12 @@ from remote_claude.runtime.archive.errors import ArchiveError
 from remote_claude.runtime.archive.heads import Heads
 from remote_claude.runtime.ids import new_id
 from remote_claude.runtime.objects import Objects
+from remote_claude.runtime.observed_log import ObservedLog
 from remote_claude.runtime.output import OutputStream
 from remote_claude.runtime.service import Build, Runtime, Service
 from remote_claude.runtime.settings import RuntimeSettings
 from remote_claude.runtime.telemetry import Metrics, configure_logging
+from remote_claude.runtime.tracing import Tracing
 
 log = structlog.get_logger(__name__)
 
@@ -118,7 +120,9 @@ async def hosting(
         services = [build(runtime) for build in builds]
         for service in services:
             for view in service.views:
-                runtime.projectors[view.name] = Projector(view, runtime.pool, runtime.log, runtime.tail)
+                runtime.projectors[view.name] = Projector(
+                    view, runtime.pool, runtime.log, runtime.tail, on_batch=runtime.tracing.folded
+                )
         observe(runtime, metrics)
         for service in services:
             if service.on_stop is not None:
@@ -163,6 +167,8 @@ async def connected(
     Raises `BrokerLostTail`, `LogContradictsArchive` where it would be wrong to work, `LogInMaintenance`.
     """
     async with contextlib.AsyncExitStack() as stack:
+        tracing = Tracing.of(environment)
+        stack.push_async_callback(asyncio.to_thread, tracing.close)
         client = await connect_nats(settings)
         stack.push_async_callback(_disconnect, client)
         await streams.ensure_streams(client, replicas=settings.replicas)
@@ -190,7 +196,7 @@ async def connected(
             settings=settings,
             environment=environment,
             nats=client,
-            log=event_log,
+            log=ObservedLog(event_log, tracing),
             tail=tail,
             pool=pool,
             projectors={},
@@ -201,6 +207,7 @@ async def connected(
             objects=Objects(settings.objects),
             output=OutputStream(client),
             meter=metrics.meter,
+            tracing=tracing,
             clock=now,
             new_id=new_id,
         )

@@ -25,6 +25,7 @@ from remote_claude.runtime.ids import NewId
 from remote_claude.runtime.objects import Objects
 from remote_claude.runtime.output import OutputStream
 from remote_claude.runtime.settings import RuntimeSettings
+from remote_claude.runtime.tracing import Tracing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +48,7 @@ class Runtime:
     objects: Objects
     output: OutputStream
     meter: Meter
+    tracing: Tracing
     clock: Clock
     new_id: NewId
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import MutableMapping
 from typing import Any
 
 import structlog
@@ -11,6 +12,8 @@ from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.resources import Resource
 from prometheus_client import CollectorRegistry, generate_latest
+
+from remote_claude.eventsourcing import traces
 
 
 class Metrics:
@@ -31,11 +34,22 @@ class Metrics:
         self._provider.shutdown()
 
 
+def say_trace(_: Any, __: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """A processor: which trace a line belongs to, and what it is about, where that is known."""
+    if (here := traces.current.get()) is not None:
+        line.setdefault("trace_id", traces.trace_id(here))
+        line.setdefault("span_id", traces.span_id(here))
+    if (about := traces.correlation.get()) is not None:
+        line.setdefault("correlation_id", about)
+    return line
+
+
 def configure_logging(level: str, *, as_json: bool) -> None:
     """One line an event on standard error; standard library loggers take the same way."""
     renderer: Any = structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer()
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
+        say_trace,
         structlog.processors.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),

@@ -18,6 +18,7 @@ from remote_claude.runtime.identity import Operator
 from remote_claude.runtime.problems import Problem
 from remote_claude.runtime.service import Runtime, Service
 from remote_claude.runtime.telemetry import Metrics
+from remote_claude.runtime.traced_requests import TracedRequests
 
 VERSION = version("remote-claude-shared")
 
@@ -32,6 +33,7 @@ def application(runtime: Runtime, services: Sequence[Service], metrics: Metrics)
         generate_unique_id_function=_operation,
     )
     app.state.verifier = runtime.verifier
+    app.add_middleware(TracedRequests, tracing=runtime.tracing)
     problems.install(app)
 
     @app.exception_handler(NotAdmitted)

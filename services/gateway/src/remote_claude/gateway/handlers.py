@@ -12,6 +12,7 @@ import uuid_utils
 
 from remote_claude.eventsourcing.events import Clock, NewEvent, stream_id, timestamp
 from remote_claude.eventsourcing.log import ConcurrencyConflict, EventLog, LogUnavailable
+from remote_claude.eventsourcing.traces import correlation, current, of_event
 from remote_claude.gateway.domain import task as domain
 from remote_claude.gateway.domain.lifecycle import Progress
 from remote_claude.gateway.domain.refusals import NotKnownToBeRecorded, TaskAlreadyFinished
@@ -83,11 +84,12 @@ class TaskHandlers:
         self._log, self._decisions, self._queries, self._clock = log, decisions, queries, clock
         self._admission_wait_s, self._log_wait_s = admission_wait_s, log_wait_s
 
-    async def submit(self, command: SubmitTask, traceparent: str | None = None) -> Submission:
+    async def submit(self, command: SubmitTask) -> Submission:
         """Record the task and wait for the scheduler's decision. The same submission again gets the same answer.
 
         Raises `IdempotencyKeyReused`, `NotKnownToBeRecorded`.
         """
+        correlation.set(command.task)
         stream = _stream(command)
         [event] = domain.decide(command, domain.initial_state)
         deadline = asyncio.get_running_loop().time() + self._admission_wait_s
@@ -95,7 +97,7 @@ class TaskHandlers:
             try:
                 async with self._answering(command.task):
                     position = await self._log.append(
-                        stream, [self._new(event, command.task, traceparent)], expected_position=0
+                        stream, [self._new(event, command.task)], expected_position=0
                     )
             except ConcurrencyConflict:
                 position = await self._submitted_before(command, stream)
@@ -111,14 +113,13 @@ class TaskHandlers:
         """Whether there is such a task already."""
         return bool(await self._log.read_stream(stream_id("gateway", org, "task", task)))
 
-    async def request_cancellation(
-        self, command: RequestCancellation, traceparent: str | None = None
-    ) -> tuple[Progress, int]:
+    async def request_cancellation(self, command: RequestCancellation) -> tuple[Progress, int]:
         """Ask the scheduler to end the task. Returns the progress known so far, and the request's position.
 
         A task that was cancelled before is answered the same again. Raises `TaskNotFound`, `TaskAlreadyFinished`,
         `NotKnownToBeRecorded`.
         """
+        correlation.set(command.task)
         stream = _stream(command)
         while True:
             async with self._answering(command.task):
@@ -133,7 +134,7 @@ class TaskHandlers:
                 return row.progress, row.progress.changed
             if not events:
                 return row.progress, position
-            new = [self._new(event, command.task, traceparent) for event in events]
+            new = [self._new(event, command.task) for event in events]
             try:
                 async with self._answering(command.task):
                     return row.progress, await self._log.append(stream, new, expected_position=position)
@@ -176,14 +177,15 @@ class TaskHandlers:
             state, position = domain.evolve(state, recorded.event), recorded.position
         return state, position
 
-    def _new(self, event: object, task: str, traceparent: str | None) -> NewEvent:
+    def _new(self, event: object, task: str) -> NewEvent:
+        event_id = str(uuid_utils.uuid7())
         return NewEvent(
             event=event,
-            event_id=str(uuid_utils.uuid7()),
+            event_id=event_id,
             occurred_at=timestamp(self._clock()),
             subject=task,
             correlation_id=task,
-            traceparent=traceparent,
+            traceparent=of_event(current.get(), event_id),
         )
 
 

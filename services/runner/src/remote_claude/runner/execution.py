@@ -9,7 +9,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,6 +26,7 @@ from remote_claude.contracts.gateway import (
 )
 from remote_claude.contracts.runner import WORKER_LOST, AttemptOutcome, Cumulative, Result
 from remote_claude.contracts.scheduler import TaskAssigned
+from remote_claude.eventsourcing import traces
 from remote_claude.eventsourcing.events import parse_timestamp, stream_id
 from remote_claude.runner import frames, metering, sources, wire
 from remote_claude.runner.domain.attempt import Finish, Sample, Start
@@ -40,6 +41,7 @@ from remote_claude.runner.sources import SourceFailed
 from remote_claude.runner.worker_link import WorkerLink, WorkerLost, WorkerResult
 from remote_claude.runtime.objects import ObjectNotFound
 from remote_claude.runtime.service import Runtime
+from remote_claude.runtime.tracing import Span
 
 log = structlog.get_logger(__name__)
 
@@ -119,13 +121,26 @@ class SandboxedExecution:
 
     async def run(self) -> None:
         """From the assignment to the last event. What can't be said any more is said by another runner."""
+        journal = self._journal
+        with self._shop.runtime.tracing.span(
+            "runner", "attempt", journal.traceparent, f"{journal.cause}/attempt", **self._traced
+        ) as span:
+            await self._run(span)
+
+    @property
+    def _traced(self) -> dict[str, str | int]:
+        return {"rclaude.task": self._assigned.task, "rclaude.attempt": self._assigned.attempt}
+
+    async def _run(self, span: Span) -> None:
         try:
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             finish = await self._attempt()
+            span.attributes["rclaude.outcome"] = finish.outcome
             await self._journal.say(finish)
         except Superseded as error:
             log.warning("this attempt is another runner's by now", attempt=self._name, detail=str(error))
-        except Exception:
+        except Exception as error:
+            span.error = repr(error)
             log.exception(
                 "an attempt is given back: this runner could not see it through", attempt=self._name
             )
@@ -152,7 +167,17 @@ class SandboxedExecution:
             lease_s=self._shop.settings.lease_s,
             branch=f"rclaude/{self._assigned.task}",
         )
-        return await self._sandboxed(task, bundle)
+        # It has no network, so its span is made out here, of what is seen of it.
+        with self._shop.runtime.tracing.span(
+            "worker", "worker", traces.current.get(), f"{self._journal.cause}/worker", **self._traced
+        ) as span:
+            finish = await self._sandboxed(replace(task, traceparent=span.traceparent), bundle)
+            span.attributes["rclaude.agent"] = task.agent
+            if finish.exit_code is not None:
+                span.attributes["process.exit.code"] = finish.exit_code
+            if finish.outcome != "succeeded":
+                span.error = finish.reason or finish.outcome
+            return finish
 
     async def _never_began(self, outcome: AttemptOutcome, reason: str, why: str) -> Finish:
         """Without a sandbox: the reason is all of its output."""
@@ -254,7 +279,7 @@ class SandboxedExecution:
                 argv=(sys.executable, "-m", "remote_claude.runner.worker"),
                 limits=self._limits(),
                 sockets=sockets,
-                env={"RCLAUDE_WORKER_TOKEN": link.token},
+                env={"RCLAUDE_WORKER_TOKEN": link.token, "TRACEPARENT": task.traceparent or ""},
             )
             try:
                 instance = await self._shop.provider.launch(spec)

@@ -19,6 +19,7 @@ from remote_claude.contracts.scheduler import (
     TaskSucceeded,
     TaskTimedOut,
 )
+from remote_claude.eventsourcing import traces
 from remote_claude.eventsourcing.events import NewEvent, RecordedEvent, new_event_id, stream_id, timestamp
 from remote_claude.eventsourcing.log import EventLogError
 from remote_claude.runner.domain.attempt import AttemptId, Decline, Finish, Running, Start
@@ -121,7 +122,7 @@ class Executor:
             held = await held_by(connection, self.runner)
         for attempt in held:
             id = AttemptId(attempt.org, attempt.task, attempt.attempt, self.runner)
-            journal = Journal(self._runtime.log, self._runtime.clock, id, attempt.cause)
+            journal = Journal(self._runtime.log, self._runtime.clock, id, attempt.cause, attempt.traceparent)
             while True:
                 await journal.load()
                 lost = Finish(outcome="lost", reason=RUNNER_RESTARTED)
@@ -144,14 +145,16 @@ class Executor:
         assigned: TaskAssigned = recorded.event
         key = (assigned.org, assigned.task, assigned.attempt)
         id = AttemptId(*key, self.runner)
-        journal = Journal(self._runtime.log, self._runtime.clock, id, recorded.event_id)
+        journal = Journal(self._runtime.log, self._runtime.clock, id, recorded.event_id, recorded.traceparent)
         if assigned.agent == "noop":
-            self._spawn(_noop(journal))
+            work = _noop(journal)
         elif len(self._running) >= self._slots:
-            self._spawn(_decline(journal))
+            work = _decline(journal)
         else:
             execution = self._running[key] = self._execute(assigned, journal)
-            self._spawn(self._see_through(key, execution))
+            work = self._see_through(key, execution)
+        with traces.about(recorded):  # the task that is started here keeps that
+            self._spawn(work)
 
     async def _see_through(self, key: tuple[str, str, int], execution: Execution) -> None:
         try:

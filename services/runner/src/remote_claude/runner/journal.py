@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from remote_claude.eventsourcing.events import Clock, NewEvent, caused_id, stream_id, timestamp
 from remote_claude.eventsourcing.log import ConcurrencyConflict, EventLog
+from remote_claude.eventsourcing.traces import of_event
 from remote_claude.runner.domain.attempt import (
     AttemptId,
     Command,
@@ -22,10 +23,13 @@ class Superseded(Exception):
 
 
 class Journal:
-    """What is said about one attempt. `cause` is the event id of its assignment."""
+    """What is said about one attempt. `cause` is the event id of its assignment, `traceparent` that event's."""
 
-    def __init__(self, log: EventLog, clock: Clock, id: AttemptId, cause: str) -> None:
-        self._log, self._clock, self._id, self._cause = log, clock, id, cause
+    def __init__(
+        self, log: EventLog, clock: Clock, id: AttemptId, cause: str, traceparent: str | None = None
+    ) -> None:
+        self._log, self._clock, self._id = log, clock, id
+        self.cause, self.traceparent = cause, traceparent
         self._stream = stream_id("runner", id.org, "attempt", f"{id.task}-{id.attempt}")
         self._state: State = initial_state
         self._position = 0
@@ -56,11 +60,12 @@ class Journal:
         new = [
             NewEvent(
                 event=event,
-                event_id=caused_id(self._cause, "runner", self._said + n),
+                event_id=(id := caused_id(self.cause, "runner", self._said + n)),
                 occurred_at=now,
                 subject=self._id.task,
                 correlation_id=self._id.task,
-                causation_id=self._cause,
+                causation_id=self.cause,
+                traceparent=of_event(self.traceparent, id),
             )
             for n, event in enumerate(events)
         ]

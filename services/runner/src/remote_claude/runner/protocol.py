@@ -94,6 +94,8 @@ class Task:
     author_email: str = "agent@remote-claude.invalid"
     model: str | None = None
     """What the agent's model is to be; its own default without."""
+    traceparent: str | None = None
+    """The span of this worker, for what it starts: W3C Trace Context."""
     session_key: str = ""
     type: Literal["task"] = "task"
 

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from remote_claude.contracts import UndecodableEvent
 from remote_claude.contracts.leases import SUBJECT, HeldAttempt, LeaseAnswer, LeaseRequest
 from remote_claude.contracts.runner import AssignmentDeclined, RunnerJoined
+from remote_claude.eventsourcing import traces
 from remote_claude.eventsourcing.events import Clock, RecordedEvent, parse_timestamp
 from remote_claude.eventsourcing.log import ConcurrencyConflict, EventLog, LogUnavailable
 from remote_claude.eventsourcing.tail import Tail
@@ -157,9 +158,12 @@ class Scheduler:
             try:
                 evolve(self.state, recorded)
             except UndecodableEvent as error:
-                log.error(
-                    "an event can't be read, and is passed over", recorded=repr(recorded), detail=str(error)
-                )
+                with traces.about(recorded):
+                    log.error(
+                        "an event can't be read, and is passed over",
+                        recorded=repr(recorded),
+                        detail=str(error),
+                    )
                 self.unreadable += 1
                 pass_over(self.state, recorded)
             else:

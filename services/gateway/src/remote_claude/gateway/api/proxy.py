@@ -12,6 +12,7 @@ from fastapi.responses import StreamingResponse
 from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException
 
+from remote_claude.eventsourcing import traces
 from remote_claude.gateway.api.edge import answer
 from remote_claude.runtime.problems import Problem
 
@@ -63,7 +64,7 @@ def router(routes: Mapping[str, str], client: httpx2.AsyncClient) -> APIRouter:
         outgoing = client.build_request(
             request.method,
             url,
-            headers=_end_to_end(request.headers.items(), {"host"}),
+            headers=_traced(_end_to_end(request.headers.items(), {"host"})),
             content=request.stream() if has_body else None,
         )
         try:
@@ -80,6 +81,14 @@ def router(routes: Mapping[str, str], client: httpx2.AsyncClient) -> APIRouter:
         )
 
     return api
+
+
+def _traced(headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """With this process's span in place of the client's."""
+    here = traces.current.get()
+    if here is None:
+        return headers
+    return [(n, v) for n, v in headers if n.lower() != "traceparent"] + [("traceparent", here)]
 
 
 async def _pieces(incoming: httpx2.Response) -> AsyncIterator[bytes]:

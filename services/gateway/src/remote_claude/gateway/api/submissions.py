@@ -58,9 +58,7 @@ class Submissions:
     def __init__(self, runtime: Runtime, agents: Agents, handlers: TaskHandlers) -> None:
         self._runtime, self._agents, self._handlers = runtime, agents, handlers
 
-    async def submit(
-        self, who: Principal, request: SubmitRequest, idempotency_key: str | None, traceparent: str | None
-    ) -> Submission:
+    async def submit(self, who: Principal, request: SubmitRequest, idempotency_key: str | None) -> Submission:
         """Raises what `TaskHandlers.submit` raises, and refusals of the agent and the repository."""
         key = await self._runtime.keyring.get(who.org)
         if idempotency_key is None:
@@ -87,7 +85,7 @@ class Submissions:
             else None,
             body_hash=key.fingerprint(canonical_json(request.model_dump(mode="json"))),
         )
-        return await self._handlers.submit(command, traceparent)
+        return await self._handlers.submit(command)
 
     async def _check(self, org: str, request: SubmitRequest) -> None:
         self._agents.check(request.agent)

@@ -48,7 +48,6 @@ IDEMPOTENCY_KEY = {
     "schema": {"type": "string", "pattern": "^[!-~]{1,255}$"},
 }
 TAGS: list[str | Enum] = ["tasks"]
-TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 def add_routes(
@@ -67,7 +66,7 @@ def add_routes(
         principal = runtime.verifier.admit(request.headers.get("authorization"), "tasks")
         key = _idempotency_key(request)
         body = parse(await bounded_body(request, MAX_BODY_BYTES, TOO_LARGE))
-        return _submitted(await submissions.submit(principal, body, key, _traceparent(request)))
+        return _submitted(await submissions.submit(principal, body, key))
 
     # The hot path: FastAPI's way to header and body would cost as much as all the rest.
     api.add_api_route(
@@ -122,10 +121,10 @@ def add_routes(
         status_code=HTTPStatus.ACCEPTED,
         responses=problems(404, 409, 503),
     )
-    async def cancel_task(request: Request, principal: TaskWriter, task: TaskId) -> CancelAnswer:
+    async def cancel_task(principal: TaskWriter, task: TaskId) -> CancelAnswer:
         """Ask for a task's end. Asking again changes nothing."""
         command = RequestCancellation(task=task, org=principal.org, user=principal.user)
-        progress, position = await handlers.request_cancellation(command, _traceparent(request))
+        progress, position = await handlers.request_cancellation(command)
         return CancelAnswer(id=task, state=progress.state, position=position)
 
 
@@ -157,8 +156,3 @@ def _submitted(submission: Submission) -> Response:
 
 def _json(body: Any, status: HTTPStatus) -> Response:
     return Response(orjson.dumps(body), status, media_type="application/json")
-
-
-def _traceparent(request: Request) -> str | None:
-    header = request.headers.get("traceparent", "")
-    return header if TRACEPARENT.fullmatch(header) else None

@@ -33,16 +33,18 @@ class Held(Tables, table=True):
     attempt: int = Field(primary_key=True)
     runner: str = Field(index=True)
     cause: str
+    traceparent: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class HeldAttempt:
-    """An attempt, and the id of the event that assigned it."""
+    """An attempt, the id of the event that assigned it, and the trace that it belongs to."""
 
     org: str
     task: str
     attempt: int
     cause: str
+    traceparent: str | None
 
 
 ENDS = (
@@ -60,17 +62,18 @@ class HeldView(View):
     """Folds assignments and their ends."""
 
     name: ClassVar[str] = "runner_held"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     tables = Tables.metadata
     handles = frozenset(e.type for e in (TaskAssigned, *ENDS))
 
     async def apply(self, connection: AsyncConnection[Any], events: Sequence[RecordedEvent]) -> None:
-        begun: dict[tuple[str, str, int], tuple[str, str]] = {}
+        begun: dict[tuple[str, str, int], tuple[str, str, str | None]] = {}
         ended: list[tuple[str, str, int]] = []
         for recorded in events:
             event = recorded.event
             if isinstance(event, TaskAssigned):
-                begun[event.org, event.task, event.attempt] = event.runner, recorded.event_id
+                key = event.org, event.task, event.attempt
+                begun[key] = event.runner, recorded.event_id, recorded.traceparent
             elif event.attempt is not None:
                 key = event.org, event.task, event.attempt
                 begun.pop(key, None)
@@ -80,7 +83,7 @@ class HeldView(View):
                 await cursor.executemany("DELETE FROM held WHERE (org, task, attempt) = (%s, %s, %s)", ended)
             if begun:
                 await cursor.executemany(
-                    "INSERT INTO held VALUES (%s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
+                    "INSERT INTO held VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
                     [(*key, *value) for key, value in begun.items()],
                 )
 
@@ -88,6 +91,7 @@ class HeldView(View):
 async def held_by(connection: AsyncConnection[Any], runner: str) -> list[HeldAttempt]:
     """The attempts that a runner has been assigned and has not ended."""
     cursor = await connection.execute(
-        "SELECT org, task, attempt, cause FROM runner_held.held WHERE runner = %s ORDER BY task", (runner,)
+        "SELECT org, task, attempt, cause, traceparent FROM runner_held.held WHERE runner = %s ORDER BY task",
+        (runner,),
     )
     return [HeldAttempt(*row) for row in await cursor.fetchall()]

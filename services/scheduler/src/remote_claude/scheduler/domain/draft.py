@@ -15,6 +15,7 @@ from remote_claude.contracts.scheduler import (
     TerminalEvent,
 )
 from remote_claude.eventsourcing.events import NewEvent, caused_id, timestamp
+from remote_claude.eventsourcing.traces import of_event
 from remote_claude.scheduler.domain.decide import Moment, decide
 from remote_claude.scheduler.domain.evolve import decided
 from remote_claude.scheduler.domain.queue import Heads, Waiting
@@ -51,9 +52,8 @@ class Draft:
         after: Task | None = task
         cause, handler = _cause(task)
         for n, event in enumerate(decide(task, self.organisation, self.reserved, self.moment)):
-            id = caused_id(cause.event_id, handler, n)
-            self._say(event, id, cause.event_id)
-            after = decided(after, event, Cause(id, 0))
+            said = self._say(event, caused_id(cause.event_id, handler, n), cause)
+            after = decided(after, event, Cause(said.event_id, 0, said.traceparent))
             match event, task:
                 case TaskAdmitted(), _:
                     self.reserved += 1
@@ -97,23 +97,24 @@ class Draft:
             deadline=timestamp(self.moment.now + timedelta(seconds=duration)),
             lease_s=lease_s,
         )
-        entered = task.entered.event_id
-        self._say(event, caused_id(entered, f"scheduler/{asked.task}/assign"), entered)
+        entered = task.entered
+        self._say(event, caused_id(entered.event_id, f"scheduler/{asked.task}/assign"), entered)
         self.attempts += 1
         self.runners.append(runner)
 
-    def _say(self, event: SchedulerEvent, id: str, causation: str) -> None:
-        self.events.append(
-            NewEvent(
-                event=event,
-                event_id=id,
-                occurred_at=self.moment.occurred_at,
-                subject=event.task,
-                correlation_id=event.task,
-                causation_id=causation,
-                cause=self.moment.position,
-            )
+    def _say(self, event: SchedulerEvent, id: str, cause: Cause) -> NewEvent:
+        said = NewEvent(
+            event=event,
+            event_id=id,
+            occurred_at=self.moment.occurred_at,
+            subject=event.task,
+            correlation_id=event.task,
+            causation_id=cause.event_id,
+            cause=self.moment.position,
+            traceparent=of_event(cause.traceparent, id),
         )
+        self.events.append(said)
+        return said
 
 
 def draft(organisation: Organisation, moment: Moment, expired: Sequence[Ended] = ()) -> Draft:

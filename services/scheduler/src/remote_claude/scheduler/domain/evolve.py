@@ -57,7 +57,7 @@ RUNNER_DRAINED = "runner_drained"
 def evolve(state: State, recorded: RecordedEvent) -> None:
     """Fold one event into the state, in place. Raises what the decoding raises, and has then changed nothing."""
     if (fold := FOLDS.get(recorded.type)) is not None:
-        fold(state, recorded.event, Cause(recorded.event_id, recorded.position))
+        fold(state, recorded.event, Cause(recorded.event_id, recorded.position, recorded.traceparent))
     pass_over(state, recorded)
 
 
@@ -181,10 +181,11 @@ def _joined(state: State, event: RunnerJoined, by: Cause) -> None:
     for task in sorted(
         (t for t in held if isinstance(t, Assigned | Running)), key=lambda t: t.assigned.position
     ):
+        cause = by._replace(traceparent=task.assigned.traceparent)  # the task's, not the runner's
         if runner.drained:
-            state.put(task, end(task, "given_back", by, reason=RUNNER_DRAINED))
+            state.put(task, end(task, "given_back", cause, reason=RUNNER_DRAINED))
         else:
-            state.put(task, end(task, "lost", by, reason=RUNNER_RESTARTED))
+            state.put(task, end(task, "lost", cause, reason=RUNNER_RESTARTED))
     runner.slots, runner.agents = event.slots, frozenset(event.agents)
     runner.joined, runner.drained = True, False
     runner.vcpu_millis, runner.memory_mib = event.vcpu_millis, event.memory_mib

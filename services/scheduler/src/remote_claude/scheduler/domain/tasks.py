@@ -12,10 +12,11 @@ Outcome = Literal["succeeded", "failed", "cancelled", "timed_out", "lost", "give
 
 
 class Cause(NamedTuple):
-    """The event that something follows from, and its place in the log."""
+    """The event that something follows from, its place in the log, and the trace that it belongs to."""
 
     event_id: str
     position: int
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
