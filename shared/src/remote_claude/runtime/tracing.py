@@ -120,7 +120,7 @@ class Tracing:
         """A span for each event that a view has folded or parked, below the event's own."""
         if self._exporter is None:
             return
-        reasons = {letter.event.position: letter.reason for letter in letters}
+        parked = {letter.event.position for letter in letters}  # why is for the log: it may quote data
         service = view.name.partition("_")[0]
         for event in events:
             parent = event.traceparent
@@ -129,7 +129,7 @@ class Tracing:
                 self.record(
                     service, f"fold {view.name}", here, traces.span_id(parent), started,
                     attributes={"rclaude.event.type": event.type, "rclaude.position": event.position},
-                    error=reasons.get(event.position), kind="consumer",
+                    error="parked" if event.position in parked else None, kind="consumer",
                 )  # fmt: skip
 
     def record(

@@ -140,7 +140,7 @@ class SandboxedExecution:
         except Superseded as error:
             log.warning("this attempt is another runner's by now", attempt=self._name, detail=str(error))
         except Exception as error:
-            span.error = repr(error)
+            span.error = type(error).__name__
             log.exception(
                 "an attempt is given back: this runner could not see it through", attempt=self._name
             )
