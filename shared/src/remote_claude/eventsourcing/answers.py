@@ -34,7 +34,17 @@ class Refused(NamedTuple):
     reason: str
 
 
-Answer = Landed | Moved | Undecided | Refused
+class Denied(NamedTuple):
+    """This connection may not publish to the stream: nothing was stored."""
+
+    stream: str
+
+    @property
+    def reason(self) -> str:
+        return "this service's credential doesn't permit it"
+
+
+Answer = Landed | Moved | Undecided | Refused | Denied
 
 
 def read_answer(headers: bytes, data: bytes) -> Answer:

@@ -15,20 +15,26 @@ _plain = re.compile(r"[!#$&-~]*").fullmatch
 
 def encode_headers(new: NewEvent, producer: str, name: str, version: int) -> bytes:
     """Header lines, each ending in CRLF. Values are percent-encoded where the binding asks for it."""
+    event_id, at, subject = new.event_id, new.occurred_at, new.subject
+    correlation, causation, trace = new.correlation_id, new.causation_id, new.traceparent
+    if not _plain(f"{event_id}{name}{at}{subject or ''}{correlation or ''}{causation or ''}{trace or ''}"):
+        event_id, name, at = _value(event_id), _value(name), _value(at)
+        subject, correlation = subject and _value(subject), correlation and _value(correlation)
+        causation, trace = causation and _value(causation), trace and _value(trace)
     lines = (
-        f"ce-specversion: 1.0\r\nce-id: {_value(new.event_id)}\r\nce-source: {producer}\r\nce-type: {_value(name)}\r\n"
-        f"ce-time: {_value(new.occurred_at)}\r\nce-dataschema: {SCHEMA}:{_value(name)}:{version}\r\n"
+        f"ce-specversion: 1.0\r\nce-id: {event_id}\r\nce-source: {producer}\r\nce-type: {name}\r\n"
+        f"ce-time: {at}\r\nce-dataschema: {SCHEMA}:{name}:{version}\r\n"
     )
-    if new.subject is not None:
-        lines += f"ce-subject: {_value(new.subject)}\r\n"
-    if new.correlation_id is not None:
-        lines += f"ce-correlationid: {_value(new.correlation_id)}\r\n"
-    if new.causation_id is not None:
-        lines += f"ce-causationid: {_value(new.causation_id)}\r\n"
+    if subject is not None:
+        lines += f"ce-subject: {subject}\r\n"
+    if correlation is not None:
+        lines += f"ce-correlationid: {correlation}\r\n"
+    if causation is not None:
+        lines += f"ce-causationid: {causation}\r\n"
     if new.cause is not None:
         lines += f"ce-cause: {new.cause}\r\n"
-    if new.traceparent is not None:
-        lines += f"traceparent: {_value(new.traceparent)}\r\n"
+    if trace is not None:
+        lines += f"traceparent: {trace}\r\n"
     return lines.encode()
 
 

@@ -8,8 +8,9 @@ from types import TracebackType
 
 from nats.aio.client import Client
 
+from remote_claude.eventsourcing.appends import Message
 from remote_claude.eventsourcing.cloudevents import encode_headers
-from remote_claude.eventsourcing.commit import Committer, Message
+from remote_claude.eventsourcing.commit import Committer
 from remote_claude.eventsourcing.direct import DirectReader
 from remote_claude.eventsourcing.events import Codec, NewEvent, RecordedEvent
 from remote_claude.eventsourcing.log import check_append
@@ -81,13 +82,16 @@ class JetStreamEventLog:
 
     async def append(self, stream: str, events: Sequence[NewEvent], *, expected_position: int) -> int:
         producer = stream.split(".", 2)[1] if "." in stream else ""
-        messages = []
+        messages, sizes, headers = [], [], 0
         for new in events:
             name, version, data = self._codec.encode(new.event)
-            messages.append(Message(encode_headers(new, producer, name, version), data))
-        check_append(self._prefix, stream, expected_position, [len(message.data) for message in messages])
+            message = Message(encode_headers(new, producer, name, version), data)
+            messages.append(message)
+            sizes.append(len(data))
+            headers += len(message.headers)
+        check_append(self._prefix, stream, expected_position, sizes)
         return await self._committer.append(
-            stream, expected_position, [new.event_id for new in events], messages
+            stream, expected_position, [new.event_id for new in events], messages, sum(sizes) + headers
         )
 
     async def read_stream(self, stream: str, *, after: int = 0) -> list[RecordedEvent]:

@@ -1,14 +1,16 @@
 """Frames over an nats-py connection, without what nats-py does to each message.
 
 nats-py spends about 20 microseconds on a message's headers, its queue and its task, and 12 on the headers
-of one that it sends; an event costs 6 and 3 here. Two of its private members are used for that
-(`_process_msg`, `_send_command`), nowhere but in this module. Connecting, reconnecting, authentication
-and subscriptions stay with nats-py.
+of one that it sends; an event costs 6 and 3 here. Some of its private members are used for that
+(`_process_msg`, `_send_command`), and to hear at once of a lost connection and of what is not permitted
+(`_disconnected_cb`, `_reconnected_cb`, `_process_err`), nowhere but in this module. Connecting, reconnecting,
+authentication and subscriptions stay with nats-py.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -62,6 +64,9 @@ class Wire:
         self._inbox_length = len(self._inbox) + 1
         self._opening: asyncio.Task[None] | None = None
         self._token = 0
+        self._awaited: set[asyncio.Future[bool]] = set()
+        self._back = asyncio.Event()
+        self._deniers: list[Callable[[str], None]] = []
         self._divert()
 
     @classmethod
@@ -71,6 +76,11 @@ class Wire:
 
     def _divert(self) -> None:
         handlers, ordinary = self._handlers, self.client._process_msg
+        lost, back, failed = (
+            self.client._disconnected_cb,
+            self.client._reconnected_cb,
+            self.client._process_err,
+        )
 
         async def process(sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
             handler = handlers.get(sid)
@@ -79,8 +89,28 @@ class Wire:
             else:
                 handler(subject, reply, headers or b"", data)
 
+        async def disconnected() -> None:
+            for future in self._awaited:
+                _resolve(future, False)
+            if lost is not None:
+                await lost()
+
+        async def reconnected() -> None:
+            self._back.set()
+            if back is not None:
+                await back()
+
+        async def error(err_msg: str) -> None:
+            if denied := _denied(err_msg):
+                for denier in list(self._deniers):
+                    denier(denied[1])
+            await failed(err_msg)
+
         process.wire = self  # type: ignore[attr-defined]
         self.client._process_msg = process  # type: ignore[method-assign]
+        self.client._disconnected_cb = disconnected
+        self.client._reconnected_cb = reconnected
+        self.client._process_err = error  # type: ignore[method-assign]
 
     @property
     def connected(self) -> bool:
@@ -135,6 +165,15 @@ class Wire:
     def forget(self, reply: str) -> None:
         self._replies.pop(reply[self._inbox_length :].encode(), None)
 
+    @contextmanager
+    def denials(self, denier: Callable[[str], None]) -> Iterator[None]:
+        """`denier` gets the subjects to which this connection tries to publish and may not, in lower case."""
+        self._deniers.append(denier)
+        try:
+            yield
+        finally:
+            self._deniers.remove(denier)
+
     async def gather(
         self, subject: str, payload: bytes, *, last: Callable[[bytes, bytes], bool], timeout: float
     ) -> list[tuple[bytes, bytes]]:
@@ -144,12 +183,12 @@ class Wire:
         """
         await self.open()
         replies: list[tuple[bytes, bytes]] = []
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
 
         def collect(headers: bytes, data: bytes) -> None:
             replies.append((headers, data))
             if not done.done() and last(headers, data):
-                done.set_result(None)
+                done.set_result(True)
 
         reply = self.expect(collect)
         try:
@@ -161,15 +200,29 @@ class Wire:
         finally:
             self.forget(reply)
 
-    async def arrives(self, done: asyncio.Future[None], epoch: int, timeout: float) -> bool:
+    async def arrives(self, done: asyncio.Future[bool], epoch: int, timeout: float) -> bool:
         """Wait for `done`, at most `timeout` seconds; False at once when the connection isn't the same any more."""
-        loop = asyncio.get_running_loop()
-        end = loop.time() + timeout
-        while not done.done():
-            left = end - loop.time()
-            if left <= 0 or not self.connected or self.epoch != epoch:
-                return False
-            await asyncio.wait((done,), timeout=min(left, 0.1))
+        if not self.connected or self.epoch != epoch:
+            return done.done()
+        timer = asyncio.get_running_loop().call_later(timeout, _resolve, done, False)
+        self._awaited.add(done)
+        try:
+            return await done
+        finally:
+            self._awaited.discard(done)
+            timer.cancel()
+
+    async def pause(self, seconds: float) -> bool:
+        """Sleep, but not while disconnected and longer than until the connection is back: then True."""
+        if self.connected or self.client.is_closed:
+            await asyncio.sleep(seconds)
+            return False
+        self._back.clear()
+        try:
+            async with asyncio.timeout(seconds):
+                await self._back.wait()
+        except TimeoutError:
+            return False
         return True
 
     async def api(
@@ -202,12 +255,20 @@ class Listener:
             await self._subscription.unsubscribe()
 
 
+_denied = re.compile(r"""permissions violation for publish to "([^"]+)\"""").search
+
+
+def _resolve(future: asyncio.Future[bool], result: bool) -> None:
+    if not future.done():
+        future.set_result(result)
+
+
 @contextmanager
 def _named() -> Iterator[None]:
     """nats-py's errors by the log's name for them."""
     try:
         yield
-    except NatsError as error:
+    except (NatsError, OSError, RuntimeError) as error:  # uvloop writes to no closed transport
         raise LogUnavailable(f"the connection to the broker: {error!r}") from error
 
 
