@@ -172,6 +172,7 @@ class EventLogContract:
             "other.g.o.t.a",
             "{}.g.o.t.a.b",
             "{}.g.o.t. a",
+            "{}.g.o.t." + 5000 * "a",
         ],
     )
     async def test_what_is_no_stream_is_refused(self, log: EventLog, prefix: str, stream: str) -> None:

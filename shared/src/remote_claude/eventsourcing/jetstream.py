@@ -82,16 +82,16 @@ class JetStreamEventLog:
 
     async def append(self, stream: str, events: Sequence[NewEvent], *, expected_position: int) -> int:
         producer = stream.split(".", 2)[1] if "." in stream else ""
-        messages, sizes, headers = [], [], 0
+        messages, sizes, headers = [], [], []
         for new in events:
             name, version, data = self._codec.encode(new.event)
             message = Message(encode_headers(new, producer, name, version), data)
             messages.append(message)
             sizes.append(len(data))
-            headers += len(message.headers)
-        check_append(self._prefix, stream, expected_position, sizes)
+            headers.append(len(message.headers))
+        check_append(self._prefix, stream, expected_position, sizes, max(headers, default=0))
         return await self._committer.append(
-            stream, expected_position, [new.event_id for new in events], messages, sum(sizes) + headers
+            stream, expected_position, [new.event_id for new in events], messages, sum(sizes) + sum(headers)
         )
 
     async def read_stream(self, stream: str, *, after: int = 0) -> list[RecordedEvent]:

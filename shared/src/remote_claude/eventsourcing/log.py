@@ -9,6 +9,8 @@ from typing import Protocol
 from remote_claude.eventsourcing.events import NewEvent, RecordedEvent
 
 MAX_EVENT_BYTES = 256 * 1024
+MAX_HEADER_BYTES = 16 * 1024
+MAX_STREAM = 255
 MAX_BATCH_EVENTS = 1000
 MAX_BATCH_BYTES = 4 * 1024 * 1024
 
@@ -99,11 +101,21 @@ class EventLog(Protocol):
 _stream = re.compile(r"(?:\.[a-z0-9_-]+){4}").fullmatch
 
 
-def check_append(prefix: str, stream: str, expected_position: int, sizes: Sequence[int]) -> None:
-    """Refuse what no log takes: `EventTooLarge` by the sizes in bytes, `ValueError` for the rest."""
-    if not stream.startswith(prefix) or not _stream(stream, len(prefix)):
+def check_append(
+    prefix: str, stream: str, expected_position: int, sizes: Sequence[int], headers: int = 0
+) -> None:
+    """Refuse what no log takes: `EventTooLarge` by the sizes in bytes, `ValueError` for the rest.
+
+    `headers` is the size of the largest envelope. A broker closes the connection on what is too long for it.
+    """
+    if len(stream) > MAX_STREAM or not stream.startswith(prefix) or not _stream(stream, len(prefix)):
         raise ValueError(
-            f"not the stream of an aggregate: {stream!r}, expected {prefix}.<producer>.<org>.<aggregate>.<id>"
+            f"not the stream of an aggregate: {stream[:300]!r}, expected {prefix}.<producer>.<org>.<aggregate>.<id> "
+            f"in {MAX_STREAM} characters"
+        )
+    if headers > MAX_HEADER_BYTES:
+        raise EventTooLarge(
+            f"an envelope of {headers} bytes, more than {MAX_HEADER_BYTES}: shorten its subject or ids"
         )
     if expected_position < 0:
         raise ValueError(f"an append needs the position it expects, 0 for a new stream: {expected_position}")
