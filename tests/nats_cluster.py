@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 
 import nats
 import nats.errors
+from nats.js.api import StorageType, StreamConfig
 
 from remote_claude.runtime.embedded.nats import find_nats, greeting
 from remote_claude.runtime.embedded.process import Child
@@ -28,13 +29,17 @@ class Cluster:
         self.broker = ClusterBroker(next(iter(nodes.values())), urls)
 
     async def elected(self) -> None:
-        """Wait until the three have found each other and answer."""
+        """Wait until the three have found each other and take streams."""
         client = await nats.connect(**self.broker.options)
+        js = client.jetstream(timeout=1)
+        probe = StreamConfig(name="PROBE", subjects=["probe"], num_replicas=SIZE, storage=StorageType.MEMORY)
         async with asyncio.timeout(60):
             while True:
                 with suppress(nats.errors.Error):
-                    await client.jetstream(timeout=0.5).account_info()
+                    await js.add_stream(probe)
+                    await js.delete_stream("PROBE")
                     break
+                await asyncio.sleep(0.05)
         await client.close()
 
 

@@ -226,7 +226,7 @@ class Committer:
                 await self._wire.send(
                     b"".join(make(reply) for (make, _), reply in zip(requests, subjects, strict=True))
                 )
-                await self._wire.arrives(done, epoch, self._attempt_timeout)
+                await self._wire.arrives(done, epoch, min(self._attempt_timeout, 2.0**self._failures))
         except LogUnavailable as error:
             silence = str(error)
         finally:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -73,12 +73,19 @@ class DirectReader:
 
     async def bounds(self) -> tuple[int, int]:
         """The positions of the first and last event, by the leader's word; of an empty stream (last + 1, last)."""
+        state = (await self._info())["state"]
+        last = int(state["last_seq"])
+        return (int(state["first_seq"]) if state["messages"] else last + 1), last
+
+    async def replicated(self) -> bool:
+        """Whether several brokers keep the stream."""
+        return int((await self._info())["config"]["num_replicas"]) > 1
+
+    async def _info(self) -> dict[str, Any]:
         answer = await self._wire.api(f"STREAM.INFO.{self._stream}", timeout=self._timeout)
         if "error" in answer:
             raise unavailable(self._stream, answer["error"])
-        state = answer["state"]
-        last = int(state["last_seq"])
-        return (int(state["first_seq"]) if state["messages"] else last + 1), last
+        return answer
 
     async def readers(self) -> int:
         """How many consumers of the log somebody waits on just now."""

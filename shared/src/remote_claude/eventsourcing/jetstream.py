@@ -23,8 +23,8 @@ class JetStreamEventLog:
     """An `EventLog` in one JetStream stream. One per process, since its committer gathers what goes there.
 
     `client` is connected, reconnects for ever (`max_reconnect_attempts=-1`) and is closed by whoever made it,
-    after this log. `name` begins the names of its consumers. `leader_reads`: with several replicas a decision
-    asks the leader how far its stream goes. `bound` is in seconds how long an append is tried,
+    after this log. `name` begins the names of its consumers. `leader_reads`: a decision asks the leader how far
+    its stream goes, by default where several brokers keep it. `bound` is in seconds how long an append is tried,
     `capacity` how many may wait before `append` itself does.
     """
 
@@ -36,7 +36,7 @@ class JetStreamEventLog:
         stream: str = "EVENTS",
         prefix: str = "ev",
         name: str = "log",
-        leader_reads: bool = False,
+        leader_reads: bool | None = None,
         bound: float = 30.0,
         attempt_timeout: float = 5.0,
         heartbeat: float = 2.0,
@@ -95,6 +95,8 @@ class JetStreamEventLog:
         )
 
     async def read_stream(self, stream: str, *, after: int = 0) -> list[RecordedEvent]:
+        if self._leader_reads is None:
+            self._leader_reads = await self._direct.replicated()
         reaching = await self._direct.leader_last(stream) if self._leader_reads else 0
         return await self._direct.history(stream, after=after, reaching=reaching)
 

@@ -201,9 +201,13 @@ class Wire:
             self.forget(reply)
 
     async def arrives(self, done: asyncio.Future[bool], epoch: int, timeout: float) -> bool:
-        """Wait for `done`, at most `timeout` seconds; False at once when the connection isn't the same any more."""
+        """Wait for `done`, at most `timeout` seconds; False at once when the connection isn't the same any more.
+
+        Then `done` is False as well: whoever sets it has to see first whether it is done.
+        """
         if not self.connected or self.epoch != epoch:
-            return done.done()
+            _resolve(done, False)
+            return done.result()
         timer = asyncio.get_running_loop().call_later(timeout, _resolve, done, False)
         self._awaited.add(done)
         try:

@@ -230,7 +230,7 @@ async def connect_nats(settings: RuntimeSettings) -> Client:
         log.warning("broker connection", error=repr(error))
 
     return await nats.connect(
-        settings.nats_url,
+        settings.nats_url.split(","),
         nkeys_seed=str(settings.nats_credentials) if settings.nats_credentials else None,
         max_reconnect_attempts=-1,
         reconnect_time_wait=0.1,

@@ -14,6 +14,7 @@ class RuntimeSettings(BaseSettings):
 
     home: Path = Path("~/.rclaude")
     nats_url: str
+    """One broker, or those of a cluster, with commas between them."""
     nats_credentials: Path | None = None
     """File with the NKey seed of this process's broker user."""
     postgres_dsn: str

@@ -103,12 +103,12 @@ async def _append(wire: Wire, rows: Sequence[Row]) -> None:
     """One atomic batch, which the broker takes at these positions or not at all."""
     name, frames = uuid4().hex, []
     said: list[Answer] = []
-    done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
 
     def receive(headers: bytes, data: bytes) -> None:
-        if not said:
+        if not done.done():
             said.append(read_answer(headers, data))
-            done.set_result(None)
+            done.set_result(True)
 
     await wire.open()
     reply = wire.expect(receive)
