@@ -39,10 +39,6 @@ class Denied(NamedTuple):
 
     stream: str
 
-    @property
-    def reason(self) -> str:
-        return "this service's credential doesn't permit it"
-
 
 Answer = Landed | Moved | Undecided | Refused | Denied
 

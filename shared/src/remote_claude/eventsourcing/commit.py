@@ -16,7 +16,7 @@ from uuid import uuid4
 from remote_claude.eventsourcing.answers import Answer, Denied, Landed, Moved, Refused, Undecided, read_answer
 from remote_claude.eventsourcing.appends import Append, Group, Message, Waiting, batch, single
 from remote_claude.eventsourcing.direct import DirectReader, Last
-from remote_claude.eventsourcing.log import AppendRefused, ConcurrencyConflict, LogUnavailable, landed
+from remote_claude.eventsourcing.log import AppendRefused, ConcurrencyConflict, LogUnavailable, NotPermitted, landed
 from remote_claude.eventsourcing.stats import LogStats
 from remote_claude.eventsourcing.wire import ReplyHandler, Wire
 
@@ -169,7 +169,9 @@ class Committer:
                 case Denied(stream) if stream != append.stream:
                     append.reason = f"it was sent together with one to {stream}, which isn't permitted"
                     undecided.append(append)
-                case Denied() | Refused():
+                case Denied():
+                    self._fail(append, NotPermitted(append.stream))
+                case Refused():
                     self._fail(
                         append,
                         AppendRefused(f"the broker refuses an append to {append.stream}: {answer.reason}"),

@@ -49,6 +49,19 @@ class AppendRefused(EventLogError):
     code = "append_refused"
 
 
+class NotPermitted(AppendRefused):
+    """The broker refuses this process's credential what it asked for. Trying again won't mend it."""
+
+    code = "not_permitted"
+
+    def __init__(self, subject: str) -> None:
+        super().__init__(
+            f"the broker does not let this process's credential publish to {subject}: "
+            f"is RCLAUDE_NATS_CREDENTIALS the seed of another service, or older than this release?"
+        )
+        self.subject = subject
+
+
 class PositionAhead(EventLogError):
     """A reader has been further than the log is: the log was restored from an older copy, or is another one."""
 
@@ -70,7 +83,7 @@ class EventLog(Protocol):
 
         `expected_position` is the position of the stream's last event, 0 for a new stream.
         Appending the same event ids again after they have landed returns their position.
-        Raises `ConcurrencyConflict`, `EventTooLarge`, `LogUnavailable`, `AppendRefused`;
+        Raises `ConcurrencyConflict`, `EventTooLarge`, `LogUnavailable`, `AppendRefused`, `NotPermitted`;
         `ValueError` for a stream or a position that can't be one.
         """
 

@@ -15,12 +15,13 @@ from remote_claude.eventsourcing.direct import DirectReader, unavailable
 from remote_claude.eventsourcing.events import Codec, RecordedEvent
 from remote_claude.eventsourcing.log import LogUnavailable, PositionAhead
 from remote_claude.eventsourcing.stats import LogStats
-from remote_claude.eventsourcing.wire import Listener, Wire, parse_headers, status
+from remote_claude.eventsourcing.wire import Wire, parse_headers, status
 
 IN_FLIGHT = 2000
 IN_FLIGHT_BYTES = 8 * 1024 * 1024
 EXPIRES = 30.0
-INACTIVE = 60.0
+INACTIVE = 20.0
+"""A consumer that nobody asks for so long is forgotten by the broker. We may not delete one: it could be another's."""
 NANOSECONDS = 1_000_000_000
 
 
@@ -135,12 +136,7 @@ class Reader:
         try:
             yield consumer
         finally:
-            await self._end(listener, name)
-
-    async def _end(self, listener: Listener, name: str) -> None:
-        await listener.close()
-        if self._wire.connected:  # else the broker forgets it by itself
-            await self._wire.publish(f"$JS.API.CONSUMER.DELETE.{self._stream}.{name}", b"")
+            await listener.close()
 
 
 class Consumer:

@@ -5,11 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 from nats.aio.client import Client
-from nats.js import JetStreamContext
-from nats.js.api import DiscardPolicy, KeyValueConfig, PersistMode, RetentionPolicy, StorageType, StreamConfig
-from nats.js.errors import APIError, NotFoundError
+from nats.js.api import (
+    DiscardPolicy,
+    KeyValueConfig,
+    PersistMode,
+    RetentionPolicy,
+    StorageType,
+    StreamConfig,
+    StreamInfo,
+)
+from nats.js.errors import APIError
+from nats.js.kv import KeyValue
 
-from remote_claude.eventsourcing.log import EventLogError
+from remote_claude.eventsourcing.log import EventLogError, NotPermitted
+from remote_claude.eventsourcing.wire import Wire
 
 EVENTS = "EVENTS"
 OUTPUT = "OUTPUT"
@@ -17,12 +26,19 @@ KEYS = "KEYS"
 WEEK = 7 * 24 * 3600.0
 OLDEST_SERVER = (2, 12)
 NAME_IN_USE = 10058
+NO_STREAM = 10059
 
 
 class StreamMismatch(EventLogError):
     """A stream of this name exists and is configured otherwise; nothing was changed."""
 
     code = "stream_mismatch"
+
+
+class StreamsMissing(EventLogError):
+    """The broker has no log yet, and this process may not make one."""
+
+    code = "streams_missing"
 
 
 class ServerTooOld(EventLogError):
@@ -76,17 +92,22 @@ async def ensure_stream(client: Client, wanted: StreamConfig) -> None:
 
     The number of replicas is not compared: an operator may have raised it.
     """
-    js = client.jetstream()
-    found = await _config(js, wanted.name or "")
+    name = wanted.name or ""
+    found = await _config(client, name)
     if found is None:
         try:
-            await js.add_stream(wanted)
+            adding = client.jetstream().add_stream(wanted)
+            await Wire.over(client).permitted(f"$JS.API.STREAM.CREATE.{name}", adding)
             return
         except APIError as error:
             if error.err_code != NAME_IN_USE:
                 raise
-        found = await _config(js, wanted.name or "")  # somebody else has just made it
+        found = await _config(client, name)  # somebody else has just made it
         assert found is not None
+    _compare(found, wanted)
+
+
+def _compare(found: StreamConfig, wanted: StreamConfig) -> None:
     have, want = _comparable(found), _comparable(wanted)
     differences = [
         f"{name} is {have[name]!r}, not {want[name]!r}" for name in want if have[name] != want[name]
@@ -98,11 +119,14 @@ async def ensure_stream(client: Client, wanted: StreamConfig) -> None:
         )
 
 
-async def _config(js: JetStreamContext, name: str) -> StreamConfig | None:
-    try:
-        return (await js.stream_info(name)).config
-    except NotFoundError:
+async def _config(client: Client, name: str) -> StreamConfig | None:
+    answer = await Wire.over(client).api(f"STREAM.INFO.{name}")
+    if (error := answer.get("error")) is None:
+        config: StreamConfig = StreamInfo.from_response(answer).config
+        return config
+    if error.get("err_code") == NO_STREAM:
         return None
+    raise EventLogError(f"JetStream says of stream {name}: {error}")
 
 
 def _comparable(config: StreamConfig) -> dict[str, Any]:
@@ -125,11 +149,10 @@ def _comparable(config: StreamConfig) -> dict[str, Any]:
 
 async def ensure_bucket(client: Client, name: str, *, replicas: int = 1) -> None:
     """A key-value bucket that forgets what is overwritten or deleted: history 1."""
-    js = client.jetstream()
-    found = await _config(js, f"KV_{name}")
+    found = await _config(client, f"KV_{name}")
     if found is None:
         config = KeyValueConfig(bucket=name, history=1, storage=StorageType.FILE, replicas=replicas)
-        await js.create_key_value(config)
+        await client.jetstream().create_key_value(config)
     elif found.max_msgs_per_subject != 1:
         raise StreamMismatch(
             f"bucket {name} keeps {found.max_msgs_per_subject} values of a key: it can't forget one"
@@ -143,12 +166,40 @@ async def ensure_streams(
 
     `output_max_age` in seconds, `output_max_bytes` -1 for no limit. Raises `StreamMismatch`, `ServerTooOld`.
     """
+    _check_version(client)
+    output = output_config(replicas=replicas, max_age=output_max_age, max_bytes=output_max_bytes)
+    await ensure_stream(client, events_config(replicas=replicas))
+    await ensure_stream(client, output)
+    await ensure_bucket(client, KEYS, replicas=replicas)
+
+
+async def ensure_log(client: Client, *, replicas: int = 1) -> None:
+    """What a service does at its start: check the log, and make the streams if there are none and it may.
+
+    Raises `StreamsMissing` where it may not, `StreamMismatch`, `ServerTooOld`.
+    """
+    _check_version(client)
+    found = await _config(client, EVENTS)
+    if found is not None:
+        _compare(found, events_config())
+        return
+    try:
+        await ensure_streams(client, replicas=replicas)
+    except NotPermitted as error:
+        raise StreamsMissing(
+            f"the broker has no stream {EVENTS}, and this credential may not make it: "
+            "run `rclaude-admin broker init` with the administrator's"
+        ) from error
+
+
+def keys(client: Client) -> KeyValue:
+    """The bucket of data keys, whether or not there is one."""
+    return KeyValue(KEYS, f"KV_{KEYS}", f"$KV.{KEYS}.", client.jetstream(), direct=False)
+
+
+def _check_version(client: Client) -> None:
     version = client.connected_server_version
     if (version.major, version.minor) < OLDEST_SERVER:
         raise ServerTooOld(
             f"this broker is nats-server {version.major}.{version.minor}; 2.12 or newer is needed"
         )
-    output = output_config(replicas=replicas, max_age=output_max_age, max_bytes=output_max_bytes)
-    await ensure_stream(client, events_config(replicas=replicas))
-    await ensure_stream(client, output)
-    await ensure_bucket(client, KEYS, replicas=replicas)

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 from nats.aio.client import Client
@@ -21,7 +21,9 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 
-from remote_claude.eventsourcing.log import LogUnavailable
+from remote_claude.eventsourcing.log import LogUnavailable, NotPermitted
+
+T = TypeVar("T")
 
 Handler = Callable[[bytes, bytes, bytes, bytes], None]
 """Called with subject, reply subject, header block and payload, in the reading task: quick, and never raising."""
@@ -174,12 +176,25 @@ class Wire:
         finally:
             self._deniers.remove(denier)
 
+    async def permitted(self, subject: str, work: Coroutine[Any, Any, T]) -> T:
+        """What comes of a call to nats-py that publishes to `subject`; `NotPermitted` as soon as the broker says so."""
+        refusal: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        task = asyncio.ensure_future(work)
+        try:
+            with self.denials(lambda to: _resolve(refusal, True) if to == subject.lower() else None):
+                await asyncio.wait((task, refusal), return_when=asyncio.FIRST_COMPLETED)
+            if refusal.done():
+                raise NotPermitted(subject)
+            return await task
+        finally:
+            task.cancel()
+
     async def gather(
         self, subject: str, payload: bytes, *, last: Callable[[bytes, bytes], bool], timeout: float
     ) -> list[tuple[bytes, bytes]]:
         """Ask, and collect the replies up to the one of which `last` is true, which is included.
 
-        Raises `LogUnavailable` when it hasn't come in time or the connection was lost.
+        Raises `LogUnavailable` when it hasn't come in time or the connection was lost, `NotPermitted`.
         """
         await self.open()
         replies: list[tuple[bytes, bytes]] = []
@@ -190,11 +205,23 @@ class Wire:
             if not done.done() and last(headers, data):
                 done.set_result(True)
 
+        refused = False
+
+        def denied(to: str) -> None:
+            nonlocal refused
+            if to == subject.lower():
+                refused = True
+                _resolve(done, False)
+
         reply = self.expect(collect)
         try:
             epoch = self.epoch
-            await self.publish(subject, payload, reply)
-            if not await self.arrives(done, epoch, timeout):
+            with self.denials(denied):
+                await self.publish(subject, payload, reply)
+                answered = await self.arrives(done, epoch, timeout)
+            if refused:
+                raise NotPermitted(subject)
+            if not answered:
                 raise LogUnavailable(f"the broker gave no answer to {subject} within {timeout} s")
             return replies
         finally:

@@ -14,6 +14,7 @@ from remote_claude.eventsourcing.events import RecordedEvent
 from remote_claude.eventsourcing.rebuild import rebuild as rebuild_view
 from remote_claude.eventsourcing.schemas import connect, read_checkpoint, read_parked
 from remote_claude.eventsourcing.views import View
+from remote_claude.runtime import broker_commands
 from remote_claude.runtime import parked as parked_commands
 from remote_claude.runtime.administration import Refused, administer, progress
 from remote_claude.runtime.archive import commands as archive_commands
@@ -36,6 +37,7 @@ log_app = typer.Typer(no_args_is_help=True, help="The event log.")
 archive_commands.add_to(log_app)
 app.add_typer(log_app, name="log")
 app.add_typer(parked_commands.app, name="parked")
+app.add_typer(broker_commands.app, name="broker")
 
 Json = Annotated[bool, typer.Option("--json", help="JSON on standard output.")]
 Type = Annotated[str | None, typer.Option("--type", help="Only events of this type, such as TaskStarted.")]

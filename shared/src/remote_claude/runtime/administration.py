@@ -7,16 +7,19 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import typer
 
+from remote_claude.eventsourcing.log import NotPermitted
+from remote_claude.eventsourcing.streams import StreamsMissing
+from remote_claude.runtime.accounts import ADMIN, accounts
 from remote_claude.runtime.archive.errors import ArchiveError
+from remote_claude.runtime.broker import BrokerError
 from remote_claude.runtime.embedded import EmbeddedError, Home, Supervisor, servers_for
 from remote_claude.runtime.host import Purpose, connected
 from remote_claude.runtime.service import Runtime
 from remote_claude.runtime.settings import RuntimeSettings
-from remote_claude.runtime.stack import BROKER_USER
 from remote_claude.runtime.stack_file import NotRunning, StackFile
 from remote_claude.runtime.telemetry import Metrics, configure_logging
 
@@ -26,7 +29,7 @@ class Refused(Exception):
 
 
 @contextlib.asynccontextmanager
-async def settings(*, start: bool = False) -> AsyncIterator[RuntimeSettings]:
+async def settings(user: str = ADMIN, *, start: bool = False) -> AsyncIterator[RuntimeSettings]:
     """Where the stack is: from the environment, else from the file that an embedded stack keeps in its home.
 
     `start` brings the servers of a home that is down up for as long as this lasts, without the services.
@@ -36,7 +39,7 @@ async def settings(*, start: bool = False) -> AsyncIterator[RuntimeSettings]:
         return
     home = Home.from_env(os.environ)
     try:
-        known = StackFile.load(home).settings()
+        known = StackFile.load(home).settings(user)
     except NotRunning:
         if not start or not (home.nats / "nats.conf").exists():
             raise
@@ -44,38 +47,48 @@ async def settings(*, start: bool = False) -> AsyncIterator[RuntimeSettings]:
         yield known
         return
     with home:
-        servers = servers_for(home, os.environ, [BROKER_USER])
+        servers = servers_for(home, os.environ, accounts=accounts())
         async with Supervisor(servers.children, log_dir=home.log):
             yield RuntimeSettings(
                 home=home.root,
                 nats_url=servers.nats_url,
-                nats_credentials=servers.nats_credentials.get(BROKER_USER.name),
+                nats_credentials=servers.nats_credentials.get(user),
                 postgres_dsn=servers.postgres_dsn,
                 objects=str(home.root / "objects"),
                 kek_file=home.root / "kek",
             )
 
 
-def administer(work: Callable[[Runtime], Awaitable[None]], purpose: Purpose = Purpose.WORK) -> None:
+def administer(
+    work: Callable[[Runtime], Awaitable[None]], purpose: Purpose = Purpose.WORK, *, user: str = ADMIN
+) -> None:
     """Connect, do the work, disconnect. Exit codes: 2 for what was refused, 4 when nothing runs.
 
     Whoever does not work with the log but looks at it or maintains it needs no services: a home's servers are started.
+    `user` of the embedded broker: the service itself for what is said in its name.
     """
 
     async def run() -> None:
         metrics = Metrics("admin")
         async with contextlib.AsyncExitStack() as stack:
             stack.callback(metrics.close)
-            where = await stack.enter_async_context(settings(start=purpose is not Purpose.WORK))
+            where = await stack.enter_async_context(settings(user, start=purpose is not Purpose.WORK))
             await work(await stack.enter_async_context(connected(where, os.environ, metrics, purpose)))
 
     configure_logging("warning", as_json=False)
-    try:
+    with refusing(Refused, NotPermitted, StreamsMissing):
         asyncio.run(run())
-    except NotRunning as error:
+
+
+@contextlib.contextmanager
+def refusing(*refusals: type[Exception]) -> Iterator[None]:
+    """Give these errors' words and exit code 2; 4 when nothing runs, or the broker can't be used."""
+    try:
+        yield
+    except (NotRunning, BrokerError) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(4) from error
-    except Refused as error:
+    except refusals as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(2) from error
     except (ArchiveError, EmbeddedError) as error:

@@ -15,7 +15,6 @@ from enum import Enum
 from importlib.metadata import entry_points
 from typing import Any
 
-import nats
 import structlog
 from nats.aio.client import Client
 from psycopg import AsyncConnection
@@ -27,6 +26,7 @@ from remote_claude.access.verifier import Verifier
 from remote_claude.contracts import REGISTRY
 from remote_claude.eventsourcing import streams
 from remote_claude.eventsourcing.jetstream import JetStreamEventLog
+from remote_claude.eventsourcing.log import EventLogError
 from remote_claude.eventsourcing.projector import Projector
 from remote_claude.eventsourcing.tail import Tail
 from remote_claude.runtime import web
@@ -34,6 +34,7 @@ from remote_claude.runtime.archive import start
 from remote_claude.runtime.archive.copier import Copier
 from remote_claude.runtime.archive.errors import ArchiveError
 from remote_claude.runtime.archive.heads import Heads
+from remote_claude.runtime.broker import BrokerError, connect_nats
 from remote_claude.runtime.ids import new_id
 from remote_claude.runtime.objects import Objects
 from remote_claude.runtime.observed_log import ObservedLog
@@ -82,7 +83,7 @@ def main(*names: str) -> None:
         _run(_serve(builds, settings, "-".join(names) or "services"))
     except KeyboardInterrupt:
         pass
-    except ArchiveError as error:
+    except (ArchiveError, BrokerError, EventLogError) as error:
         sys.exit(f"{error.code}: {error}")
 
 
@@ -171,7 +172,7 @@ async def connected(
         stack.push_async_callback(asyncio.to_thread, tracing.close)
         client = await connect_nats(settings)
         stack.push_async_callback(_disconnect, client)
-        await streams.ensure_streams(client, replicas=settings.replicas)
+        await streams.ensure_log(client, replicas=settings.replicas)
         event_log = JetStreamEventLog(client, REGISTRY)
         stack.push_async_callback(event_log.close)
         pool: AsyncConnectionPool[AsyncConnection[Any]] = AsyncConnectionPool(
@@ -191,7 +192,6 @@ async def connected(
         heads = Heads(
             settings.heads or settings.home / "heads", settings.head_key or settings.home / "head_key", now
         )
-        keys = await client.jetstream().key_value(streams.KEYS)
         yield Runtime(
             settings=settings,
             environment=environment,
@@ -202,7 +202,7 @@ async def connected(
             projectors={},
             archive=Copier(pool, tail, heads) if settings.archive else None,
             heads=heads,
-            keyring=Keyring(keys, load_kek(settings.kek_file)),
+            keyring=Keyring(streams.keys(client), load_kek(settings.kek_file)),
             verifier=verifier,
             objects=Objects(settings.objects),
             output=OutputStream(client),
@@ -221,24 +221,6 @@ async def _disconnect(client: Client) -> None:
 def now() -> datetime:
     """The clock of a real process: UTC."""
     return datetime.now(UTC)
-
-
-async def connect_nats(settings: RuntimeSettings) -> Client:
-    """A connection that outlives restarts of the broker."""
-
-    async def on_error(error: Exception) -> None:
-        log.warning("broker connection", error=repr(error))
-
-    return await nats.connect(
-        settings.nats_url.split(","),
-        nkeys_seed=str(settings.nats_credentials) if settings.nats_credentials else None,
-        max_reconnect_attempts=-1,
-        reconnect_time_wait=0.1,
-        ping_interval=5,
-        max_outstanding_pings=2,
-        pending_size=64 * 1024 * 1024,
-        error_cb=on_error,
-    )
 
 
 async def _keep_running(name: str, run: Callable[[], Awaitable[None]]) -> None:

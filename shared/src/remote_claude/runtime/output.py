@@ -7,21 +7,23 @@ Frames of an attempt are numbered from 1 without a gap; the append is guarded on
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 from nats.aio.client import Client
-from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
-from nats.js.api import ConsumerConfig, DeliverPolicy
 from nats.js.errors import APIError
 
+from remote_claude.eventsourcing.direct import DirectReader
+from remote_claude.eventsourcing.events import RecordedEvent
 from remote_claude.eventsourcing.log import LogUnavailable
+from remote_claude.eventsourcing.reading import Reader
+from remote_claude.eventsourcing.stats import LogStats
 from remote_claude.eventsourcing.wire import Wire, parse_headers, status
 
 STREAM = "OUTPUT"
@@ -31,6 +33,7 @@ ANSWERS_WITHIN_S = 10.0
 """How long a write is tried while the broker is away."""
 PAGE, PAGE_BYTES = 256, 1024 * 1024
 TIMEOUT_S = 5.0
+HEARTBEAT_S = 2.0
 READS_AT_ONCE = 16
 
 
@@ -99,47 +102,46 @@ class OutputStream:
         None means that what is written from here on will come. It is the first thing that comes, and comes again
         after the broker was lost: what was written in between has to be read.
         """
+        wire = Wire.over(self._nats)
+        direct = DirectReader(wire, STREAM, _Frames(), timeout=TIMEOUT_S)
+        reader = Reader(
+            wire,
+            direct,
+            STREAM,
+            _Frames(),
+            LogStats(),
+            name="output",
+            heartbeat=HEARTBEAT_S,
+            timeout=TIMEOUT_S,
+        )
         while True:
-            arrived: asyncio.Queue[Msg] = asyncio.Queue()
-            epoch = self._nats.stats["reconnects"]
-            subscription = await self._js.subscribe(
-                "out.>",
-                stream=STREAM,
-                cb=arrived.put,
-                ordered_consumer=True,
-                config=ConsumerConfig(deliver_policy=DeliverPolicy.NEW),
-            )
-            try:
+            epoch = wire.epoch
+            async with aclosing(reader.batches(await direct.last_position())) as batches:
+                await anext(batches)  # there is a consumer now
                 yield None
-                while self._nats.stats["reconnects"] == epoch:
-                    heard: list[Msg] = []
-                    with contextlib.suppress(TimeoutError):
-                        async with asyncio.timeout(LOOKS_AGAIN_S):
-                            heard.append(await arrived.get())
-                    for message in heard:
+                async for messages, _ in batches:
+                    if wire.epoch != epoch:  # the broker may have lost some, and counted on from before them
+                        break
+                    for message in messages:
                         yield self._heard(message)
-                    while not arrived.empty():
-                        yield self._heard(arrived.get_nowait())
-            finally:
-                with contextlib.suppress(NatsError):
-                    await subscription.unsubscribe()
 
-    def _heard(self, message: Msg) -> OutputChunk:
-        _, org, name = message.subject.split(".")
+    def _heard(self, message: RecordedEvent) -> OutputChunk:
+        _, org, name = message.stream.split(".")
         task, _, attempt = name.rpartition("-")
         body = orjson.loads(message.data)
-        self._places.note(message.subject, body["first"], message.metadata.sequence.stream)
+        self._places.note(message.stream, body["first"], message.position)
         return OutputChunk(org, task, int(attempt), body["first"], body["frames"])
 
     async def publish(self, subject: str, data: bytes, expected: int) -> int:
-        """One guarded write; returns its sequence. Raises `OutputConflict`."""
+        """One guarded write; returns its sequence. Raises `OutputConflict`, `NotPermitted`."""
         try:
-            ack = await self._js.publish(
+            publishing = self._js.publish(
                 subject,
                 data,
                 stream=STREAM,
                 headers={"Nats-Expected-Last-Subject-Sequence": str(expected)},
             )
+            ack = await Wire.over(self._nats).permitted(subject, publishing)
         except APIError as error:
             if error.err_code == WRONG_LAST_SEQUENCE:
                 raise OutputConflict(subject) from error
@@ -171,6 +173,16 @@ class OutputStream:
         if code != 204:
             raise OutputUnavailable(f"a read of {subject} was answered {code}")
         return replies, int(parse_headers(end).get("Nats-Num-Pending", 0))
+
+
+class _Frames:
+    """A codec for what is no event."""
+
+    def encode(self, event: Any) -> tuple[str, int, bytes]:
+        raise NotImplementedError
+
+    def decode(self, type: str, version: int, data: bytes) -> Any:
+        return orjson.loads(data)
 
 
 class _Places:

@@ -7,16 +7,24 @@ from pathlib import Path
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
-class RuntimeSettings(BaseSettings):
-    """Where the shared parts are. Each field is read from `RCLAUDE_<FIELD>`."""
+class BrokerSettings(BaseSettings):
+    """Where the broker is, and as whom to use it. Each field is read from `RCLAUDE_<FIELD>`."""
 
     model_config = SettingsConfigDict(env_prefix="RCLAUDE_", frozen=True, extra="ignore")
 
-    home: Path = Path("~/.rclaude")
     nats_url: str
     """One broker, or those of a cluster, with commas between them."""
     nats_credentials: Path | None = None
     """File with the NKey seed of this process's broker user."""
+    nats_ca: Path | None = None
+    """File with the certificates of the authority that has signed the broker's."""
+    replicas: int = 1
+
+
+class RuntimeSettings(BrokerSettings):
+    """Where the shared parts are. Each field is read from `RCLAUDE_<FIELD>`."""
+
+    home: Path = Path("~/.rclaude")
     postgres_dsn: str
     objects: str
     """A directory, or the URL of a bucket that obstore understands."""
@@ -26,7 +34,6 @@ class RuntimeSettings(BaseSettings):
     http_port: int = 0
     log_level: str = "info"
     log_json: bool = True
-    replicas: int = 1
     archive: bool = True
     """Whether this process may be the one that keeps the log's archive."""
     heads: Path | None = None

@@ -11,16 +11,19 @@ import http.client
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import replace
 from importlib.metadata import version
 
 from remote_claude.access.kek import create_kek
 from remote_claude.runtime import owner
+from remote_claude.runtime.accounts import ADMIN, TOGETHER, accounts
 from remote_claude.runtime.embedded import (
     Child,
     EmbeddedError,
     Home,
-    NatsUser,
+    Servers,
+    ServerSetupFailed,
     StackAlreadyRunning,
     Supervisor,
     servers_for,
@@ -29,8 +32,6 @@ from remote_claude.runtime.stack_file import StackFile
 
 ALREADY_RUNNING = 75
 """Exit code when another stack holds this home (EX_TEMPFAIL)."""
-
-BROKER_USER = NatsUser(name="services")
 
 
 def main() -> None:
@@ -54,7 +55,7 @@ async def run(home: Home, environment: Mapping[str, str], port: int | None) -> N
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     with home:
-        servers = servers_for(home, environment, [BROKER_USER])
+        servers = servers_for(home, environment, accounts=accounts())
         create_kek(home.root / "kek")
         local = owner.ensure(home.root / "owner.json")
         file = StackFile(
@@ -65,7 +66,9 @@ async def run(home: Home, environment: Mapping[str, str], port: int | None) -> N
             org=local.org,
             api_key=str(owner.api_key_file(home.root / "owner.json")),
             nats_url=servers.nats_url,
-            nats_credentials=str(servers.nats_credentials.get(BROKER_USER.name, "")) or None,
+            nats_credentials=str(servers.nats_credentials.get(ADMIN, "")) or None,
+            nats_ca=environment.get("RCLAUDE_NATS_CA"),
+            nats_users={user: str(path) for user, path in servers.nats_credentials.items()},
             postgres_dsn=servers.postgres_dsn,
             objects=str(home.root / "objects"),
             kek_file=str(home.root / "kek"),
@@ -79,7 +82,9 @@ async def run(home: Home, environment: Mapping[str, str], port: int | None) -> N
                 file.save()
 
         supervisor = Supervisor(
-            [*servers.children, _services(file, environment)], log_dir=home.log, on_change=processes_changed
+            [*_children(servers, file, home), _services(file, environment)],
+            log_dir=home.log,
+            on_change=processes_changed,
         )
         starting = asyncio.create_task(supervisor.start())
         stopped = asyncio.create_task(stop.wait())
@@ -104,13 +109,43 @@ async def run(home: Home, environment: Mapping[str, str], port: int | None) -> N
             file.remove()
 
 
+def _children(servers: Servers, file: StackFile, home: Home) -> Iterator[Child]:
+    """The servers; the broker's first start makes its streams before anybody else is there."""
+    for child in servers.children:
+        if child.name == "nats":
+
+            async def ready(listens: Callable[[], Awaitable[None]] = child.ready) -> None:
+                await listens()
+                if not (home.streams / "KV_KEYS").exists():
+                    await _make_streams(file)
+
+            yield replace(child, ready=ready)
+        else:
+            yield child
+
+
+async def _make_streams(file: StackFile) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "remote_claude.runtime.make_streams"),
+        env={
+            **os.environ,
+            "RCLAUDE_NATS_URL": file.nats_url,
+            "RCLAUDE_NATS_CREDENTIALS": file.nats_credentials or "",
+        },
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, said = await process.communicate()
+    if process.returncode:
+        raise ServerSetupFailed(f"the broker's streams could not be made: {said.decode().strip()}")
+
+
 def _services(file: StackFile, environment: Mapping[str, str]) -> Child:
     address = file.url.removeprefix("http://")
     host, _, port = address.partition(":")
     given = {
         "RCLAUDE_HOME": file.home,
         "RCLAUDE_NATS_URL": file.nats_url,
-        "RCLAUDE_NATS_CREDENTIALS": file.nats_credentials,
+        "RCLAUDE_NATS_CREDENTIALS": file.nats_users.get(TOGETHER),
         "RCLAUDE_POSTGRES_DSN": file.postgres_dsn,
         "RCLAUDE_OBJECTS": file.objects,
         "RCLAUDE_KEK_FILE": file.kek_file,

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from remote_claude.runtime.accounts import ADMIN
 from remote_claude.runtime.embedded.home import Home, write_private
 
 if TYPE_CHECKING:
@@ -32,10 +33,13 @@ class StackFile:
     api_key: str
     nats_url: str
     nats_credentials: str | None
+    """The administrator's. `nats_users` has everybody's, by the user's name."""
     postgres_dsn: str
     objects: str
     kek_file: str
     owner_file: str
+    nats_ca: str | None = None
+    nats_users: dict[str, str] = field(default_factory=dict)
     pids: dict[str, int] = field(default_factory=dict)
 
     def save(self) -> None:
@@ -62,14 +66,16 @@ class StackFile:
             raise NotRunning(f"the stack in {home.root} has ended: start it again with `rclaude up`")
         return known
 
-    def settings(self) -> RuntimeSettings:
-        """The settings of a process that works with this stack."""
+    def settings(self, user: str = ADMIN) -> RuntimeSettings:
+        """The settings of a process that works with this stack, as a user of its broker."""
         from remote_claude.runtime.settings import RuntimeSettings
 
+        credentials = self.nats_users.get(user, self.nats_credentials)
         return RuntimeSettings(
             home=Path(self.home),
             nats_url=self.nats_url,
-            nats_credentials=Path(self.nats_credentials) if self.nats_credentials else None,
+            nats_credentials=Path(credentials) if credentials else None,
+            nats_ca=Path(self.nats_ca) if self.nats_ca else None,
             postgres_dsn=self.postgres_dsn,
             objects=self.objects,
             kek_file=Path(self.kek_file),

@@ -44,7 +44,7 @@ def issue(
             raise Refused(str(error)) from error
         typer.echo(f"{key} {secret}")
 
-    administer(work)
+    administer(work, user="auth")
 
 
 @app.command()
@@ -62,4 +62,4 @@ def revoke(
             raise Refused(str(error)) from error
         typer.echo(f"{key} is revoked")
 
-    administer(work)
+    administer(work, user="auth")

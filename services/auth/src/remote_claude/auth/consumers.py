@@ -1,4 +1,9 @@
 """What auth reads off the log."""
 
+from remote_claude.runtime.uses import Use
+
 READS: frozenset[str] = frozenset()
 """The events that auth reads: none yet."""
+
+USES: frozenset[Use] = frozenset()
+"""What auth uses of the broker besides the log."""

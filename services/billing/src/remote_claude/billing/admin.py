@@ -31,4 +31,4 @@ def set_plan(
             raise Refused(str(error)) from error
         typer.echo(f"{org} is on {plan} (position {position})")
 
-    administer(change)
+    administer(change, user="billing")

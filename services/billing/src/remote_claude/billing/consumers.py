@@ -12,11 +12,15 @@ from remote_claude.contracts.users import OrgCreated
 from remote_claude.eventsourcing.events import Clock, RecordedEvent
 from remote_claude.eventsourcing.log import EventLog
 from remote_claude.eventsourcing.tail import Tail
+from remote_claude.runtime.uses import Use
 
 ROLL_CHECK_S = 1.0
 
 READS = UsageView.handles | {OrgCreated.type, PlanChanged.type}
 """The events that billing reads."""
+
+USES: frozenset[Use] = frozenset({Use.READ_KEYS})
+"""What billing uses of the broker besides the log."""
 
 
 class AccountOpener:

@@ -20,12 +20,16 @@ from remote_claude.gateway.projections.tasks import TasksView
 from remote_claude.gateway.sockets import Sockets
 from remote_claude.gateway.watchers import Watchers
 from remote_claude.runtime.output import OutputStream
+from remote_claude.runtime.uses import Use
 
 log = structlog.get_logger(__name__)
 
 READS = TasksView.handles | {
     event.type for event in (ApiKeyIssued, ApiKeyRevoked, RunnerJoined, RunnerDrained)
 }
+
+USES: frozenset[Use] = frozenset({Use.READ_KEYS, Use.READ_OUTPUT})
+"""What the gateway uses of the broker besides the log."""
 RUNNERS = "ev.runner._.runner.>"
 
 

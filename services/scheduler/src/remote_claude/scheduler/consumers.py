@@ -22,6 +22,7 @@ from remote_claude.eventsourcing import traces
 from remote_claude.eventsourcing.events import Clock, RecordedEvent, parse_timestamp
 from remote_claude.eventsourcing.log import ConcurrencyConflict, EventLog, LogUnavailable
 from remote_claude.eventsourcing.tail import Tail
+from remote_claude.runtime.uses import Use
 from remote_claude.scheduler.domain.evolve import FOLDS, evolve, pass_over
 from remote_claude.scheduler.domain.leases import Leases
 from remote_claude.scheduler.domain.state import State
@@ -35,6 +36,9 @@ log = structlog.get_logger(__name__)
 
 READS = frozenset(FOLDS)
 """The events that the scheduler reads."""
+
+USES: frozenset[Use] = frozenset({Use.ANSWER_LEASES})
+"""What the scheduler uses of the broker besides the log."""
 
 SILENCE_S = 10.0
 """A log that has given no sign of life for so long can't be decided on."""

@@ -26,4 +26,4 @@ def create(
         await directory.create_org(org, name, user)
         typer.echo(f"{org} {user}")
 
-    administer(work)
+    administer(work, user="users")

@@ -29,6 +29,7 @@ class Home:
     def __init__(self, root: Path) -> None:
         self.root = root.expanduser().absolute()
         self.nats = self.root / "nats"
+        self.streams = self.nats / "data" / "jetstream" / "log" / "streams"
         self.postgres = self.root / "postgres"
         self.log = self.root / "log"
         self.run = self.root / "run"

