@@ -23,6 +23,7 @@ import nats
 import psycopg
 from psycopg import sql
 
+from remote_claude.runtime.accounts import accounts
 from remote_claude.runtime.embedded.home import Home
 from remote_claude.runtime.embedded.nats import NatsServer, NatsUser, find_nats
 from remote_claude.runtime.embedded.postgres import PostgresServer, find_postgres
@@ -194,6 +195,23 @@ def running_nats(env: Mapping[str, str] = os.environ) -> Iterator[Broker]:
         )
         with _serving(spec, home, env) as server:
             yield Broker(server, spec.url, spec.seed_file(NATS_USER))
+
+
+@contextmanager
+def nats_with_accounts(
+    env: Mapping[str, str] = os.environ, **settings: Any
+) -> Iterator[Callable[[str], Broker]]:
+    """A broker of one's own with the product's accounts and `settings`: by the name of a user, the broker as it has it."""
+    with scratch_home() as home:
+        spec = NatsServer(
+            folder=home.nats,
+            port=home.port("nats"),
+            accounts=accounts(),
+            settings=settings,
+            binary=find_nats(),
+        )
+        with _serving(spec, home, env) as server:
+            yield lambda user: Broker(server, spec.url, spec.seed_file(user))
 
 
 @contextmanager

@@ -1,9 +1,10 @@
-"""Each service alone: six processes, one broker, one PostgreSQL, one trace through all of them."""
+"""Each service alone: six processes, each with its own credential, one broker, one PostgreSQL, one trace through all."""
 
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -14,15 +15,21 @@ from collector import Collector, Exported, collecting
 from product import Product
 from remote_claude.access.kek import create_kek
 from remote_claude.runtime import owner
+from remote_claude.runtime.accounts import ADMIN
 from remote_claude.runtime.embedded.home import free_port
-from servers import Broker, until
+from servers import Broker, nats_with_accounts, until
 
 TRACE, CLIENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 SERVICES = ("auth", "users", "billing", "scheduler", "runner", "gateway")
 
 
 @pytest.mark.timeout(300)
-def test_a_task_runs_through_six_processes(fresh_nats: Broker, postgres_dsn: str, tmp_path: Path) -> None:
+def test_a_task_runs_through_six_processes(postgres_dsn: str, tmp_path: Path) -> None:
+    with nats_with_accounts() as as_user:
+        run_through(as_user, postgres_dsn, tmp_path)
+
+
+def run_through(as_user: Callable[[str], Broker], postgres_dsn: str, tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.mkdir()
     create_kek(home / "kek")
@@ -36,8 +43,7 @@ def test_a_task_runs_through_six_processes(fresh_nats: Broker, postgres_dsn: str
             if not name.startswith(("RCLAUDE_", "ANTHROPIC_"))
         },
         "RCLAUDE_HOME": str(home),
-        "RCLAUDE_NATS_URL": fresh_nats.url,
-        "RCLAUDE_NATS_CREDENTIALS": str(fresh_nats.seed_file),
+        "RCLAUDE_NATS_URL": as_user(ADMIN).url,
         "RCLAUDE_POSTGRES_DSN": postgres_dsn,
         "RCLAUDE_OBJECTS": str(home / "objects"),
         "RCLAUDE_KEK_FILE": str(home / "kek"),
@@ -47,13 +53,20 @@ def test_a_task_runs_through_six_processes(fresh_nats: Broker, postgres_dsn: str
             {"/v1/usage": billing, "/v1/bill": billing, "/v1/tasks/*/bill": billing}
         ),
     }
+    operator = Product(home, {**environment, "RCLAUDE_NATS_CREDENTIALS": str(as_user(ADMIN).seed_file)})
+    assert operator.admin("broker", "init").code == 0
     with ExitStack() as stack:
         collector = stack.enter_context(collecting())
         for service in SERVICES:
             log = stack.enter_context((tmp_path / f"{service}.log").open("wb"))
             process = subprocess.Popen(
                 [sys.executable, "-m", f"remote_claude.{service}"],
-                env={**environment, **collector.environment, "RCLAUDE_HTTP_PORT": str(ports[service])},
+                env={
+                    **environment,
+                    **collector.environment,
+                    "RCLAUDE_NATS_CREDENTIALS": str(as_user(service).seed_file),
+                    "RCLAUDE_HTTP_PORT": str(ports[service]),
+                },
                 stdout=log,
                 stderr=log,
             )
@@ -76,6 +89,7 @@ def test_a_task_runs_through_six_processes(fresh_nats: Broker, postgres_dsn: str
         traced_from_request_to_bill(collector, task, client)
         for service in SERVICES:
             told_with_its_trace(tmp_path / f"{service}.log", task)
+            assert "ermissions violation" not in (tmp_path / f"{service}.log").read_text()
 
 
 def submitted(url: str, api_key: str) -> str:
