@@ -43,6 +43,10 @@ def test_the_asyncapi_document_is_fresh() -> None:
     assert (ROOT / reference.ASYNCAPI).read_text() == reference.asyncapi(), "run `make docs`"
 
 
+def test_the_brokers_accounts_are_fresh() -> None:
+    assert (ROOT / reference.ACCOUNTS).read_text() == reference.broker_accounts(), "run `make docs`"
+
+
 @pytest.mark.parametrize("service", reference.services())
 def test_a_services_table_of_events_is_fresh(service: str) -> None:
     readme = (ROOT / "services" / service / "README.md").read_text()

@@ -8,7 +8,6 @@ from typing import Any
 
 import structlog
 from nats.aio.client import Client
-from nats.errors import Error as NatsError
 
 from remote_claude.runtime.settings import BrokerSettings
 
@@ -117,10 +116,5 @@ def _refused(settings: BrokerSettings, error: Exception) -> BrokerError | None:
         return BrokerRefused(
             f"the broker at {settings.nats_url} does not know the credential {settings.nats_credentials}: "
             "RCLAUDE_NATS_CREDENTIALS names the file with the seed of one of its users"
-        )
-    if isinstance(error, NatsError) and "no ssl context" in str(error):
-        return BrokerUntrusted(
-            f"the broker at {settings.nats_url} speaks TLS only: write RCLAUDE_NATS_URL as tls://host:port, "
-            "and set RCLAUDE_NATS_CA if its authority is your own"
         )
     return None

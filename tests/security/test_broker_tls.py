@@ -1,0 +1,157 @@
+"""A broker behind TLS with a private authority: one setting, and nobody else is believed."""
+
+import ipaddress
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from nats.aio.client import Client
+
+from event_logs import JsonCodec, everything, happened, until, whats
+from remote_claude.eventsourcing.jetstream import JetStreamEventLog
+from remote_claude.runtime.accounts import ADMIN
+from remote_claude.runtime.broker import BrokerRefused, BrokerUntrusted, connect_nats
+from remote_claude.runtime.make_streams import make_streams
+from remote_claude.runtime.settings import BrokerSettings
+from servers import Broker, nats_with_accounts
+
+
+@dataclass(frozen=True)
+class Authority:
+    """A certificate authority, and a server's certificate that it has signed, below `folder`."""
+
+    folder: Path
+
+    @property
+    def ca(self) -> Path:
+        return self.folder / "ca.pem"
+
+    @property
+    def tls(self) -> dict[str, str]:
+        """As the broker's configuration has it."""
+        return {"cert_file": str(self.folder / "server.pem"), "key_file": str(self.folder / "server.key")}
+
+
+def authority(folder: Path, *, host: str = "127.0.0.1") -> Authority:
+    folder.mkdir()
+    ca_key, server_key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"authority of {folder.name}")])
+    ca = certificate(name, name, ca_key.public_key(), ca_key, x509.BasicConstraints(ca=True, path_length=0))
+    of_server = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "broker")])
+    where = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(host))])
+    server = certificate(of_server, name, server_key.public_key(), ca_key, where)
+    (folder / "ca.pem").write_bytes(ca.public_bytes(serialization.Encoding.PEM))
+    (folder / "server.pem").write_bytes(server.public_bytes(serialization.Encoding.PEM))
+    (folder / "server.key").write_bytes(
+        server_key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+    )
+    return Authority(folder)
+
+
+def certificate(
+    subject: x509.Name,
+    issuer: x509.Name,
+    key: ec.EllipticCurvePublicKey,
+    signed_by: ec.EllipticCurvePrivateKey,
+    extension: x509.ExtensionType,
+) -> x509.Certificate:
+    now = datetime.now(UTC)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(extension, critical=False)
+        .sign(signed_by, hashes.SHA256())
+    )
+
+
+@contextmanager
+def broker(user: str, **settings: object) -> Iterator[Broker]:
+    with nats_with_accounts({}, **settings) as as_user:
+        yield as_user(user)
+
+
+def url(broker: Broker, scheme: str = "tls") -> str:
+    return broker.url.replace("nats://", f"{scheme}://")
+
+
+def settings(broker: Broker, ca: Path | None, scheme: str = "tls") -> BrokerSettings:
+    return BrokerSettings(nats_url=url(broker, scheme), nats_credentials=broker.seed_file, nats_ca=ca)
+
+
+async def refusal(settings: BrokerSettings) -> str:
+    with pytest.raises(BrokerUntrusted) as refused:
+        await connect_nats(settings)
+    assert refused.value.code == "broker_untrusted"
+    return str(refused.value)
+
+
+async def test_with_its_authority_a_broker_is_read_and_written(tmp_path: Path) -> None:
+    known = authority(tmp_path / "known")
+    with nats_with_accounts({}, tls=known.tls) as as_user:
+        await make_streams(settings(as_user(ADMIN), known.ca))
+        client = await connect_nats(settings(as_user("gateway"), known.ca))
+        assert is_encrypted(client)
+        async with JetStreamEventLog(client, JsonCodec()) as log:
+            await log.append("ev.gateway.org_1.task.one", [happened("in private")], expected_position=0)
+            assert whats(await everything(log)) == ["in private"]
+            as_user(ADMIN).restart()
+            await until(lambda: client.stats["reconnects"] > 0 and client.is_connected)
+            assert is_encrypted(client)
+            assert whats(await everything(log)) == ["in private"]
+        await client.close()
+
+
+def is_encrypted(client: Client) -> bool:
+    writer = client._transport._io_writer  # type: ignore[union-attr]
+    return isinstance(writer.get_extra_info("ssl_object"), ssl.SSLObject)
+
+
+async def test_another_authority_and_none_are_refused(tmp_path: Path) -> None:
+    known, other = authority(tmp_path / "known"), authority(tmp_path / "other")
+    with broker("gateway", tls=known.tls) as one:
+        assert "not accepted" in await refusal(settings(one, other.ca))
+        assert "RCLAUDE_NATS_CA" in await refusal(settings(one, None))
+
+
+async def test_the_name_in_the_certificate_has_to_be_the_brokers(tmp_path: Path) -> None:
+    elsewhere = authority(tmp_path / "elsewhere", host="127.0.0.2")
+    with broker("gateway", tls=elsewhere.tls) as one:
+        assert "127.0.0.1" in await refusal(settings(one, elsewhere.ca))
+
+
+async def test_nothing_goes_in_the_clear_where_tls_was_asked_for(tmp_path: Path) -> None:
+    known = authority(tmp_path / "known")
+    with broker("gateway") as clear:
+        assert "does not encrypt" in await refusal(settings(clear, known.ca))
+        assert "tls://" in await refusal(settings(clear, known.ca, "nats"))
+    with broker("gateway", tls=known.tls) as encrypted:
+        assert "tls://" in await refusal(settings(encrypted, None, "nats"))
+
+
+async def test_a_file_without_certificates_is_named(tmp_path: Path) -> None:
+    (tmp_path / "empty.pem").write_text("")
+    with broker("gateway") as one:
+        for ca in (tmp_path / "empty.pem", tmp_path / "missing.pem"):
+            assert ca.name in await refusal(settings(one, ca))
+
+
+async def test_an_unknown_credential_is_refused_at_once(tmp_path: Path) -> None:
+    with broker("gateway") as one, broker("gateway") as another:
+        wrong = BrokerSettings(nats_url=one.url, nats_credentials=another.seed_file)
+        with pytest.raises(BrokerRefused, match="RCLAUDE_NATS_CREDENTIALS"):
+            await connect_nats(wrong)
