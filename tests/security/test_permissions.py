@@ -3,9 +3,13 @@
 import asyncio
 import contextlib
 import json
+import os
+import stat
+import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import nats
@@ -14,12 +18,14 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from event_logs import JsonCodec, happened, until
+from product import BIN
 from remote_claude.contracts import EVENTS
 from remote_claude.eventsourcing.jetstream import JetStreamEventLog
 from remote_claude.eventsourcing.log import NotPermitted
 from remote_claude.eventsourcing.streams import StreamsMissing, ensure_log, ensure_streams
 from remote_claude.runtime.accounts import ADMIN, TOGETHER
 from remote_claude.runtime.embedded import NatsServer, NatsUser, find_nats
+from remote_claude.runtime.embedded.home import free_port
 from remote_claude.runtime.permissions import grants, services
 from servers import Broker, OwnServer, nats_with_accounts, scratch_home
 
@@ -395,3 +401,39 @@ async def test_a_service_on_a_broker_without_streams_says_who_makes_them(as_user
     async with connected(as_user("gateway")) as (client, _):
         with pytest.raises(StreamsMissing, match="rclaude-admin broker init"):
             await ensure_log(client)
+
+
+def test_the_printed_accounts_make_a_broker(tmp_path: Path) -> None:
+    """As the guide has it: included in the configuration of a broker of one's own."""
+    seeds, port = tmp_path / "seeds", free_port()
+    printed = admin_command("broker", "accounts", str(seeds)).stdout
+    assert admin_command("broker", "accounts", str(seeds)).stdout == printed
+    assert sorted(file.stem for file in seeds.iterdir()) == sorted([*CREDENTIALS, ADMIN])
+    assert {stat.S_IMODE(file.stat().st_mode) for file in seeds.iterdir()} == {0o600}
+    (tmp_path / "accounts.conf").write_text(printed)
+    jetstream = f'jetstream {{ store_dir: "{tmp_path}/data", sync_interval: always }}'
+    (tmp_path / "nats.conf").write_text(f"listen: 127.0.0.1:{port}\n{jetstream}\ninclude ./accounts.conf\n")
+    broker = subprocess.Popen([find_nats(), "--config", tmp_path / "nats.conf"], stderr=subprocess.DEVNULL)
+    try:
+        where = {"RCLAUDE_NATS_URL": f"nats://127.0.0.1:{port}"}
+        as_gateway = admin_command(
+            "broker", "init", **where, RCLAUDE_NATS_CREDENTIALS=str(seeds / "gateway.nk")
+        )
+        assert (as_gateway.returncode, "does not let" in as_gateway.stderr) == (2, True)
+        for _ in range(2):
+            done = admin_command("broker", "init", **where, RCLAUDE_NATS_CREDENTIALS=str(seeds / "admin.nk"))
+            assert done.returncode == 0, done.stderr
+    finally:
+        broker.terminate()
+        broker.wait(30)
+
+
+def admin_command(*args: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [BIN / "rclaude-admin", *args],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )

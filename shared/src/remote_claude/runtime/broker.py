@@ -61,7 +61,7 @@ async def connect_nats(settings: BrokerSettings) -> Client:
         "reconnected_cb": on_reconnect,
         **_tls(settings),
     }
-    connecting = asyncio.ensure_future(client.connect(settings.nats_url, **options))
+    connecting = asyncio.ensure_future(client.connect(settings.nats_url.split(","), **options))
     try:
         await asyncio.wait((connecting, refusal), return_when=asyncio.FIRST_COMPLETED)
         if refusal.done():
@@ -78,7 +78,12 @@ async def connect_nats(settings: BrokerSettings) -> Client:
 
 
 def _encrypted(settings: BrokerSettings) -> bool:
-    return settings.nats_url.startswith(("tls://", "wss://"))
+    """Whether TLS is asked for: of all the brokers of a cluster, or of none."""
+    urls = settings.nats_url.split(",")
+    encrypted = [url.startswith(("tls://", "wss://")) for url in urls]
+    if any(encrypted) and not all(encrypted):
+        raise BrokerUntrusted(f"some brokers of {settings.nats_url} are in the clear: write all as tls://host:port")
+    return all(encrypted)
 
 
 def _tls(settings: BrokerSettings) -> dict[str, Any]:
@@ -105,8 +110,8 @@ def _in_the_clear(settings: BrokerSettings, client: Client) -> bool:
 
 def _refused(settings: BrokerSettings, error: Exception) -> BrokerError | None:
     if isinstance(error, ssl.SSLCertVerificationError):
-        trusted = (
-            settings.nats_ca or "this machine's authorities: set RCLAUDE_NATS_CA to the file of your own"
+        trusted = settings.nats_ca or (
+            "this machine's authorities; for your own, RCLAUDE_NATS_CA names its file and the URL is tls://host:port"
         )
         return BrokerUntrusted(
             f"the certificate of the broker at {settings.nats_url} is not accepted: {error.verify_message} "

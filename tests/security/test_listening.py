@@ -1,0 +1,58 @@
+"""An embedded stack is there for this machine only: what its processes listen on, as the kernel says."""
+
+import json
+import socket
+import struct
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psutil
+
+from product import product
+from servers import until
+
+LISTEN = "0A"
+
+
+def listening(pid: int) -> set[tuple[str, int]]:
+    """The addresses and ports on which one process takes TCP connections, out of /proc."""
+    inodes = set()
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            target = str(descriptor.readlink())
+        except FileNotFoundError:  # closed meanwhile
+            continue
+        if target.startswith("socket:["):
+            inodes.add(target[8:-1])
+    found = set()
+    for family, table in ((socket.AF_INET, "tcp"), (socket.AF_INET6, "tcp6")):
+        for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
+            _, local, _, state, *rest = line.split()
+            if state == LISTEN and rest[5] in inodes:
+                address, port = local.split(":")
+                found.add((readable(family, address), int(port, 16)))
+    return found
+
+
+def readable(family: socket.AddressFamily, address: str) -> str:
+    """The kernel writes addresses as words of this machine's byte order."""
+    words = [int(address[n : n + 8], 16) for n in range(0, len(address), 8)]
+    return socket.inet_ntop(family, struct.pack(f"={len(words)}I", *words))
+
+
+def test_every_process_of_an_embedded_stack_listens_on_loopback_only() -> None:
+    with product() as stack:
+        task = stack.submit("sleep 60")
+        until(lambda: stack.task(task)["state"] == "running", "the task to run", 60, pause=0.1)
+        supervisor = psutil.Process(stack.pids()["stack"])
+        everybody = [supervisor, *supervisor.children(recursive=True)]
+        addresses = [(process.name(), *where) for process in everybody for where in listening(process.pid)]
+        document = stack.stack_file()
+        config = json.loads((Path(document["home"]) / "nats" / "nats.conf").read_text())
+        stack.run("cancel", task)
+    ports = {port for _, _, port in addresses}
+    for url in (document["url"], document["nats_url"], document["postgres_dsn"]):
+        assert urlsplit(url).port in ports  # they were really looked at
+    assert {address for _, address, _ in addresses} == {"127.0.0.1"}
+    assert sum(name.startswith("nats-server") for name, _, _ in addresses) == 1
+    assert not {"http", "https", "monitor_port", "websocket", "cluster", "leafnodes"} & config.keys()
