@@ -14,7 +14,18 @@ import nats.errors
 import psutil
 import pytest
 
-from remote_claude.runtime.embedded import Home, NatsServer, NatsUser, ServerNotFound, ServerTooOld, find_nats
+from remote_claude.eventsourcing.streams import ensure_streams
+from remote_claude.runtime.accounts import accounts
+from remote_claude.runtime.embedded import (
+    Home,
+    NatsServer,
+    NatsUser,
+    ServerNotFound,
+    ServerTooOld,
+    Supervisor,
+    find_nats,
+    servers_for,
+)
 from remote_claude.runtime.embedded.home import free_port
 from servers import Broker, OwnServer, scratch_home
 
@@ -131,3 +142,20 @@ def test_a_foreign_server_on_the_port_is_not_taken_for_ours() -> None:
         impostor = NatsServer(folder=other.nats, port=spec.port, users=[], binary=spec.binary)
         assert spec.answers()
         assert not impostor.answers()
+
+
+async def test_streams_of_a_home_from_before_there_were_accounts_are_kept() -> None:
+    with scratch_home() as home:
+        with broker(home, NatsUser(name="services")) as (spec, _):
+            client = await nats.connect(spec.url, nkeys_seed=str(spec.seed_file("services")))
+            await ensure_streams(client)
+            await client.jetstream().publish("ev.gateway.org_1.task.one", b"{}")
+            await client.close()
+        for _ in range(2):
+            servers = servers_for(home, {"RCLAUDE_POSTGRES_DSN": "not asked"}, accounts=accounts())
+            async with Supervisor(servers.children, log_dir=home.log):
+                admin = await nats.connect(
+                    servers.nats_url, nkeys_seed=str(servers.nats_credentials["admin"])
+                )
+                assert (await admin.jetstream().stream_info("EVENTS")).state.messages == 1
+                await admin.close()
