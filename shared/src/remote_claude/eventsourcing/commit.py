@@ -16,7 +16,13 @@ from uuid import uuid4
 from remote_claude.eventsourcing.answers import Answer, Denied, Landed, Moved, Refused, Undecided, read_answer
 from remote_claude.eventsourcing.appends import Append, Group, Message, Waiting, batch, single
 from remote_claude.eventsourcing.direct import DirectReader, Last
-from remote_claude.eventsourcing.log import AppendRefused, ConcurrencyConflict, LogUnavailable, NotPermitted, landed
+from remote_claude.eventsourcing.log import (
+    AppendRefused,
+    ConcurrencyConflict,
+    LogUnavailable,
+    NotPermitted,
+    landed,
+)
 from remote_claude.eventsourcing.stats import LogStats
 from remote_claude.eventsourcing.wire import ReplyHandler, Wire
 

@@ -82,7 +82,9 @@ def _encrypted(settings: BrokerSettings) -> bool:
     urls = settings.nats_url.split(",")
     encrypted = [url.startswith(("tls://", "wss://")) for url in urls]
     if any(encrypted) and not all(encrypted):
-        raise BrokerUntrusted(f"some brokers of {settings.nats_url} are in the clear: write all as tls://host:port")
+        raise BrokerUntrusted(
+            f"some brokers of {settings.nats_url} are in the clear: write all as tls://host:port"
+        )
     return all(encrypted)
 
 
