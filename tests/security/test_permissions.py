@@ -419,7 +419,7 @@ def test_the_printed_accounts_make_a_broker(tmp_path: Path) -> None:
         as_gateway = admin_command(
             "broker", "init", **where, RCLAUDE_NATS_CREDENTIALS=str(seeds / "gateway.nk")
         )
-        assert (as_gateway.returncode, "does not let" in as_gateway.stderr) == (2, True)
+        assert (as_gateway.returncode, "does not permit" in as_gateway.stderr) == (2, True)
         for _ in range(2):
             done = admin_command("broker", "init", **where, RCLAUDE_NATS_CREDENTIALS=str(seeds / "admin.nk"))
             assert done.returncode == 0, done.stderr

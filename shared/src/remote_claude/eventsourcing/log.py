@@ -56,7 +56,7 @@ class NotPermitted(AppendRefused):
 
     def __init__(self, subject: str) -> None:
         super().__init__(
-            f"the broker does not let this process's credential publish to {subject}: "
+            f"the broker does not permit this process's credential to publish to {subject}: "
             f"is RCLAUDE_NATS_CREDENTIALS the seed of another service, or older than this release?"
         )
         self.subject = subject
