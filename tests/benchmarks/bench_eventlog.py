@@ -1,36 +1,68 @@
 """The event log against the raw broker, in one run on one machine: `python tests/benchmarks/bench_eventlog.py`.
 
-Prints rates and their ratio to what nats-py does with the same messages on the same broker. More is better.
+The raw broker gets the same messages over one connection, and nothing reads its answers but a counter: guarded publishes
+in flight or atomic batches, whichever is the faster at that concurrency. Once as bytes that were made beforehand,
+the limit of the broker; and once with the events encoded as they are sent, the limit of any client like this one.
+Rounds are interleaved, the median counts. `measure` returns rows; nothing is asserted.
 """
 
 import asyncio
+import os
+import re
+import shutil
+import statistics
+import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
+from typing import TypedDict
 from uuid import uuid4
 
+import nats.errors
 import orjson
 import uvloop
 from nats.aio.client import Client
-from nats.aio.msg import Msg
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from event_logs import Place, connect, happened, new_place
+from log_writers import Writers
+from nats_cluster import running_cluster
 from remote_claude.eventsourcing.cloudevents import encode_headers
 from remote_claude.eventsourcing.events import NewEvent
 from remote_claude.eventsourcing.jetstream import JetStreamEventLog
 from remote_claude.eventsourcing.tail import Tail
-from remote_claude.eventsourcing.wire import parse_headers
+from remote_claude.eventsourcing.wire import Wire, publish_frame
 from servers import Broker, running_nats
 
 PAYLOAD = "x" * 290
-ROUNDS = 3
-GUARD = "Nats-Expected-Last-Subject-Sequence"
+ROUNDS = 5
+CONCURRENT = (1, 8, 64, 500, 1000)
+GUARD = b"Nats-Expected-Last-Subject-Sequence: 0\r\n"
+NEEDED = 0.7
 
-Measured = tuple[float, float]
-"""Events a second, and microseconds of this process's CPU an event."""
+Frames = Callable[[str], bytes]
+"""Bytes to send, given the subject for their one answer."""
+
+
+class Row(TypedDict):
+    """`ratio` is value to limit. `goal` says what it should be, `met` whether it is."""
+
+    figure: str
+    what: str
+    value: float
+    limit: float
+    ratio: float
+    goal: str
+    met: bool
+
+
+def row(what: str, value: float, limit: float, goal: str, met: Callable[[float], bool]) -> Row:
+    ratio = value / limit
+    return Row(figure="log", what=what, value=value, limit=limit, ratio=ratio, goal=goal, met=met(ratio))
 
 
 def event() -> NewEvent:
@@ -44,56 +76,68 @@ def event() -> NewEvent:
     )
 
 
-def message(place: Place) -> tuple[dict[str, str], bytes]:
-    new = event()
-    name, version, data = place.codec.encode(new.event)
-    headers = b"NATS/1.0\r\n" + encode_headers(new, "gateway", name, version) + b"\r\n"
-    return parse_headers(headers) | {GUARD: "0"}, data
-
-
-async def measure(work: Callable[[], Awaitable[int]]) -> Measured:
-    """The best of some rounds."""
-    best = (0.0, 0.0)
-    for _ in range(ROUNDS):
-        started, cpu = time.perf_counter(), time.process_time()
-        events = await work()
-        rate = events / (time.perf_counter() - started)
-        best = max(best, (rate, (time.process_time() - cpu) / events * 1e6))
-    return best
-
-
 class Raw:
-    """What nats-py does by itself."""
+    """The broker, and as little as can be in front of it."""
 
     def __init__(self, client: Client, place: Place) -> None:
-        self.client, self.place = client, place
+        self.client, self.place, self.wire = client, place, Wire.over(client)
 
-    def subject(self) -> str:
-        return self.place.subject(uuid4().hex)
+    def frames(self, size: int) -> Frames:
+        """A guarded publish of one event, or one atomic batch."""
+        batch_id = uuid4().hex.encode()
+        events = [(self.place.subject(uuid4().hex), event()) for _ in range(size)]
 
-    async def lone(self, n: int) -> int:
-        for _ in range(n):
-            headers, data = message(self.place)
-            answer = await self.client.request(self.subject(), data, timeout=10, headers=headers)
-            assert b"error" not in answer.data
-        return n
+        def make(reply: str) -> bytes:
+            frames = []
+            for n, (subject, new) in enumerate(events, 1):
+                name, version, data = self.place.codec.encode(new.event)
+                headers = GUARD + encode_headers(new, "gateway", name, version)
+                if size > 1:
+                    headers += b"Nats-Batch-Id: %b\r\nNats-Batch-Sequence: %d\r\n" % (batch_id, n)
+                    headers += b"Nats-Batch-Commit: 1\r\n" if n == size else b""
+                frames.append(publish_frame(subject, reply if n == size else "", headers, data))
+            return b"".join(frames)
 
-    async def batches(self, n: int, size: int) -> int:
-        for _ in range(n):
-            batch = uuid4().hex
-            for i in range(1, size + 1):
-                headers, data = message(self.place)
-                headers |= {"Nats-Batch-Id": batch, "Nats-Batch-Sequence": str(i)}
-                if i < size:
-                    await self.client.publish(self.subject(), data, headers=headers)
-                else:
-                    headers["Nats-Batch-Commit"] = "1"
-                    answer = await self.client.request(self.subject(), data, timeout=10, headers=headers)
-                    assert b"error" not in answer.data
-        return n * size
+        return make
 
-    async def read(self, n: int) -> int:
-        """A pull loop on a callback subscription."""
+    async def rate(self, events: int, size: int, in_flight: int, *, encode: bool = False) -> float:
+        """Events a second: `in_flight` requests of `size` events each, the next as soon as one is answered.
+
+        With `encode` the bytes are made in time, else beforehand.
+        """
+        left = answered = 0
+        done = asyncio.get_running_loop().create_future()
+
+        def receive(_: bytes, data: bytes) -> None:
+            nonlocal left, answered
+            assert b"error" not in data, data
+            answered += 1
+            if left < len(ready):
+                self.client._transport.write(ready[left]())
+                left += 1
+            if answered == len(ready):
+                done.set_result(None)
+
+        await self.wire.open()
+        reply = self.wire.expect(receive)
+        ready = [partial(self.frames(size), reply) for _ in range(max(1, events // size))]
+        if not encode:
+            ready = [partial(bytes, make()) for make in ready]
+        started = time.perf_counter()
+        left = min(in_flight, len(ready))
+        self.client._transport.write(b"".join(make() for make in ready[:left]))
+        await done
+        self.wire.forget(reply)
+        return len(ready) * size / (time.perf_counter() - started)
+
+    async def best(self, events: int, concurrent: int, *, encode: bool = False) -> float:
+        """The faster of the two ways."""
+        singles = await self.rate(min(events, 100 * concurrent), 1, concurrent, encode=encode)
+        batches = await self.rate(events, concurrent, 1, encode=encode) if concurrent > 1 else 0.0
+        return max(singles, batches)
+
+    async def read(self, events: int) -> float:
+        """An ordered read by a pull consumer, its answers counted and forgotten."""
         api, stream, pull = "$JS.API.CONSUMER", self.place.stream, 2000
         config = {
             "ack_policy": "none",
@@ -103,26 +147,33 @@ class Raw:
         }
         request = orjson.dumps({"stream_name": stream, "config": config})
         answer = await self.client.request(f"{api}.CREATE.{stream}", request, timeout=10)
-        name = orjson.loads(answer.data)["name"]
-        inbox, seen, done = self.client.new_inbox(), 0, asyncio.Event()
+        ask = f"{api}.MSG.NEXT.{stream}.{orjson.loads(answer.data)['name']}"
+        seen, more, done = 0, asyncio.Event(), asyncio.Event()
 
-        async def ask() -> None:
-            await self.client.publish(f"{api}.MSG.NEXT.{stream}.{name}", b"%d" % pull, reply=inbox)
-
-        async def receive(message: Msg) -> None:
+        def receive(*_: bytes) -> None:
             nonlocal seen
             seen += 1
             if seen % pull == 0:
-                await ask()
-            if seen == n:
+                more.set()
+            if seen == events:
                 done.set()
 
-        subscription = await self.client.subscribe(inbox, cb=receive)
-        await ask()
-        await ask()
+        async def pulls() -> None:
+            while True:
+                await more.wait()
+                more.clear()
+                await self.client.publish(ask, b"%d" % pull, reply=listener.inbox)
+
+        listener = await self.wire.listen(receive)
+        started = time.perf_counter()
+        await self.client.publish(ask, b"%d" % pull, reply=listener.inbox)
+        more.set()
+        pulling = asyncio.create_task(pulls())
         await done.wait()
-        await subscription.unsubscribe()
-        return n
+        took = time.perf_counter() - started
+        pulling.cancel()
+        await listener.close()
+        return events / took
 
 
 class Ours:
@@ -131,61 +182,162 @@ class Ours:
     def __init__(self, log: JetStreamEventLog, place: Place) -> None:
         self.log, self.place = log, place
 
-    async def append(self) -> None:
-        await self.log.append(self.place.subject(uuid4().hex), [event()], expected_position=0)
+    async def rate(self, events: int, concurrent: int) -> float:
+        """Events a second by `concurrent` callers, each of which waits for its own answers."""
+        work = [
+            [(self.place.subject(uuid4().hex), event()) for _ in range(max(1, events // concurrent))]
+            for _ in range(concurrent)
+        ]
 
-    async def lone(self, n: int) -> int:
-        for _ in range(n):
-            await self.append()
-        return n
+        async def caller(appends: Sequence[tuple[str, NewEvent]]) -> None:
+            for stream, new in appends:
+                await self.log.append(stream, [new], expected_position=0)
 
-    async def concurrent(self, n: int, size: int) -> int:
-        """`size` writers, each of which waits for its own answers."""
-        await asyncio.gather(*(self.lone(n) for _ in range(size)))
-        return n * size
+        started = time.perf_counter()
+        await asyncio.gather(*(caller(appends) for appends in work))
+        return sum(map(len, work)) / (time.perf_counter() - started)
 
-    async def read(self, n: int) -> int:
-        seen = 0
-        async for batch in self.log.read(until=n):
-            seen += len(batch)
-        return seen
+    async def read(self, events: int) -> float:
+        started = time.perf_counter()
+        async for _ in self.log.read(until=events):
+            pass
+        return events / (time.perf_counter() - started)
 
-    async def tail(self, n: int) -> int:
+    async def tail(self, events: int) -> float:
+        started = time.perf_counter()
         async with Tail(self.log, after=0) as tail:
-            assert await tail.wait_for(n, 60)
-        return n
+            assert await tail.wait_for(events, 60)
+        return events / (time.perf_counter() - started)
 
 
-def show(name: str, ours: Measured, raw: Measured) -> None:
-    print(
-        f"{name:28} {ours[0]:9,.0f}/s {ours[1]:6.1f} us CPU   raw {raw[0]:9,.0f}/s {raw[1]:6.1f} us CPU"
-        f"   ratio {ours[0] / raw[0]:.2f}"
-    )
-
-
-async def main(broker: Broker) -> None:
+@asynccontextmanager
+async def both(broker: Broker) -> AsyncIterator[tuple[Ours, Raw]]:
+    """Warm, on one stream."""
     place = await new_place(broker)
     client = await connect(broker)
-    raw = Raw(client, place)
     async with place.log() as log:
-        ours = Ours(log, place)
-        await raw.lone(100), await ours.lone(100)
-        show("lone append", await measure(lambda: ours.lone(300)), await measure(lambda: raw.lone(300)))
-        for size in (64, 500):
-            n = 6_000 // size
-            show(
-                f"{size} concurrent appends",
-                await measure(lambda n=n, size=size: ours.concurrent(n, size)),
-                await measure(lambda n=n, size=size: raw.batches(n, size)),
-            )
-        n = 30_000
-        print(f"broker: {n:,} of {await log.last_position():,} events are read")
-        expected = await measure(lambda: raw.read(n))
-        show("read", await measure(lambda: ours.read(n)), expected)
-        show("tail", await measure(lambda: ours.tail(n)), expected)
+        ours, raw = Ours(log, place), Raw(client, place)
+        await ours.rate(200, 1), await raw.rate(200, 1, 1)
+        yield ours, raw
     await client.close()
+
+
+async def appends(broker: Broker, rounds: int = ROUNDS) -> list[Row]:
+    """Rates of appends, and of reading what has been appended."""
+    rows = []
+    goal = f"at least {NEEDED} of the raw broker"
+    async with both(broker) as (ours, raw):
+        for concurrent in CONCURRENT:
+            events = 300 if concurrent == 1 else 6 * concurrent if concurrent > 500 else 4000
+            found = [
+                (
+                    await ours.rate(events, concurrent),
+                    await raw.best(events, concurrent),
+                    await raw.best(events, concurrent, encode=True),
+                )
+                for _ in range(rounds)
+            ]
+            value, ready, encoding = (statistics.median(rates) for rates in zip(*found, strict=True))
+            for how, limit in ("bytes made beforehand", ready), ("events encoded in time", encoding):
+                what = f"appends/s, {concurrent} concurrent, against {how}"
+                rows.append(row(what, value, limit, goal, lambda r: r >= NEEDED))
+        events = min(30_000, await ours.log.last_position())
+        reads = [
+            (await ours.read(events), await ours.tail(events), await raw.read(events)) for _ in range(rounds)
+        ]
+        read, tail, limit = (statistics.median(rates) for rates in zip(*reads, strict=True))
+        rows.append(row("events/s read", read, limit, "", lambda _: True))
+        rows.append(row("events/s through the tail", tail, limit, "", lambda _: True))
+    return rows
+
+
+async def fsyncs(broker: Broker) -> list[Row]:
+    """Syncs of the broker an append, against what it does for a lone one."""
+    counts = {}
+    async with both(broker) as (ours, _):
+        for concurrent in (1, 64, 1000):
+            before = ours.log.stats.appends
+            counted = await syncs_while(broker.pid, lambda n=concurrent: ours.rate(max(100, 4 * n), n))
+            counts[concurrent] = counted / (ours.log.stats.appends - before)
+    most = {1: 1.0, 64: 0.5, 1000: 0.1}
+    return [
+        row(
+            f"fsyncs an append, {concurrent} concurrent",
+            counted,
+            counts[1],
+            f"at most {most[concurrent]} of a lone one's",
+            lambda ratio, most=most[concurrent]: ratio <= most,
+        )
+        for concurrent, counted in counts.items()
+    ]
+
+
+async def syncs_while(pid: int, work: Callable[[], object]) -> int:
+    """How often a process calls fsync or fdatasync meanwhile."""
+    strace = shutil.which("strace")
+    if strace is None:
+        sys.exit("counting fsyncs needs strace: apt-get install strace")
+    tracing = await asyncio.create_subprocess_exec(
+        strace, "-f", "-c", "-e", "trace=fsync,fdatasync", "-p", str(pid), stderr=subprocess.PIPE
+    )
+    assert tracing.stderr is not None
+    assert b"attached" in await tracing.stderr.readline()
+    await work()
+    tracing.send_signal(2)
+    _, summary = await tracing.communicate()
+    lines = re.findall(r"^\s*[\d.]+\s+[\d.]+\s+\d+\s+(\d+).* f(?:data)?sync$", summary.decode(), re.MULTILINE)
+    return sum(map(int, lines))
+
+
+async def failover() -> list[Row]:
+    """Seconds without an acknowledgement when one of three brokers, the leader, is killed, beside a plain client's."""
+    with running_cluster() as cluster:
+        await cluster.elected()
+        place = await new_place(cluster.broker, replicas=3)
+        client = await connect(cluster.broker)
+        js = client.jetstream()
+        plain, last = 0.0, time.monotonic()
+
+        async def publish() -> None:
+            nonlocal plain, last
+            while True:
+                try:
+                    await js.publish(place.subject(uuid4().hex), b"{}", timeout=0.5)
+                except (nats.errors.Error, OSError):
+                    await asyncio.sleep(0.01)
+                else:
+                    now = time.monotonic()
+                    plain, last = max(plain, now - last), now
+
+        load = Writers(place)
+        async with place.log(bound=60) as log:
+            writing = [asyncio.create_task(load.run(log, n)) for n in range(64)]
+            publishing = asyncio.create_task(publish())
+            await load.go_on()
+            info = await js.stream_info(place.stream)
+            assert info.cluster is not None
+            cluster.nodes[info.cluster.leader or ""].kill()
+            await load.go_on()
+            await asyncio.sleep(1)  # the plain one as well
+            load.ended = True
+            await asyncio.gather(*writing)
+            publishing.cancel()
+        await client.close()
+    what = "s without an acknowledgement after the leader's death"
+    return [row(what, load.longest, plain, "at most 2 of a plain client's", lambda ratio: ratio <= 2)]
+
+
+async def measure(broker: Broker, *, rounds: int = ROUNDS) -> list[Row]:
+    """Every figure of the log."""
+    return [*await appends(broker, rounds), *await fsyncs(broker), *await failover()]
 
 
 if __name__ == "__main__":
     with running_nats() as broker:
-        uvloop.run(main(broker))
+        for each in uvloop.run(measure(broker)):
+            mark = "met" if each["met"] else "MISSED"
+            print(
+                f"{each['what']:62} {each['value']:10,.2f} of {each['limit']:10,.2f} = {each['ratio']:.2f}"
+                f"  {each['goal'] and mark:6} {each['goal']}"
+            )
+    print(f"load {os.getloadavg()[0]:.1f}")

@@ -130,21 +130,17 @@ def single(append: Append, reply: str) -> bytes:
 def batch(appends: Sequence[Append], batch_id: bytes, total: int, reply: str) -> bytes:
     """One atomic batch of `total` events. The first and the last are answered."""
     frames: list[bytes] = []
+    place = b"Nats-Batch-Id: %b\r\nNats-Batch-Sequence: " % batch_id
     n = 0
     for append in appends:
         guard = _guard(append)  # on the first event of a stream only
         for headers, data in append.messages:
             n += 1
-            commit = b"Nats-Batch-Commit: 1\r\n" if n == total else b""
-            frames.append(
-                publish_frame(
-                    append.stream,
-                    reply if n in (1, total) else "",  # the first is refused when too many are open
-                    b"Nats-Batch-Id: %b\r\nNats-Batch-Sequence: %d\r\n%b%b%b"
-                    % (batch_id, n, commit, guard, headers),
-                    data,
-                )
-            )
+            if n == total:
+                guard += b"Nats-Batch-Commit: 1\r\n"
+            answer = reply if n in (1, total) else ""  # the first is refused when too many are open
+            block = b"%b%d\r\n%b%b" % (place, n, guard, headers)
+            frames.append(publish_frame(append.stream, answer, block, data))
             guard = b""
     return b"".join(frames)
 
