@@ -28,7 +28,7 @@ from remote_claude.eventsourcing.schemas import (
 )
 from remote_claude.eventsourcing.views import View
 
-BATCH = 2000
+BATCH = 8000
 NEARLY_THERE = 2000  # positions: when the last round was no longer, the live view is paused for the next
 ROUNDS = 20  # a live view that moves as fast as its rebuild is paused all the same
 

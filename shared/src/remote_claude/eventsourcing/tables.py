@@ -70,6 +70,15 @@ async def append(
         await connection.execute(table.append, [table.dump(found)])
 
 
+async def add(
+    connection: AsyncConnection[Any], model: type[SQLModel], rows: Iterable[Mapping[str, Any]]
+) -> None:
+    """Add whole rows whose key is not there yet: of several, the first stands. One statement, whatever their number."""
+    table = _statements(model)
+    if found := list(rows):
+        await connection.execute(table.add, [table.dump(found)])
+
+
 async def delete(connection: AsyncConnection[Any], model: type[SQLModel], keys: Iterable[Hashable]) -> None:
     """Delete by primary key: a value each, or a tuple where the key has several columns."""
     table = _statements(model)
@@ -133,6 +142,7 @@ class _Statements:
     key: tuple[str, ...]
     upsert: LiteralString
     append: LiteralString
+    add: LiteralString
     delete: LiteralString
     load: LiteralString
 
@@ -174,6 +184,7 @@ def _statements(model: type[SQLModel]) -> _Statements:
         key=key,
         upsert=statement(append + " ON CONFLICT ({key}) DO " + conflict),
         append=statement(append),
+        add=statement(append + " ON CONFLICT DO NOTHING"),
         delete=statement("DELETE FROM {table} WHERE ({key}) IN (SELECT {key} FROM {rows})"),
         load=statement("SELECT {names} FROM {table} WHERE ({key}) IN (SELECT {key} FROM {rows})"),
     )

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
+import orjson
 from psycopg import AsyncConnection
 from psycopg.rows import dict_row
-from psycopg.types.json import Jsonb
+from psycopg.types.json import set_json_loads
 from sqlalchemy import BigInteger
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import registry
@@ -20,6 +19,7 @@ from remote_claude.contracts.gateway import TaskSubmitted
 from remote_claude.contracts.runner import WORKER_LOST, Cumulative, TaskStarted, UsageRecorded
 from remote_claude.contracts.scheduler import RunnerLost
 from remote_claude.eventsourcing.events import RecordedEvent
+from remote_claude.eventsourcing.tables import Row, add, upsert
 from remote_claude.eventsourcing.views import View
 
 
@@ -101,122 +101,90 @@ class UsageView(View):
     )
 
     async def apply(self, connection: AsyncConnection[Any], events: Sequence[RecordedEvent]) -> None:
-        sampled = {
-            (e.org, e.task, e.attempt)
-            for recorded in events
-            if isinstance(e := recorded.event, UsageRecorded)
-        }
+        sampled = {_attempt(recorded.event) for recorded in events if recorded.type == UsageRecorded.type}
         usage = _Samples(await _load(connection, sampled))
-        accounts, periods, tasks, executions, lost = [], [], [], [], []
+        accounts, periods, tasks, executions, lost = (list[Row]() for _ in range(5))
         for recorded in events:
             match recorded.event:
-                case PlanChanged() as e:
-                    accounts.append((e.org, e.plan, Jsonb(e.entitlements.model_dump(mode="json"))))
-                case PeriodOpened() as e:
-                    book = Jsonb(e.price_book.model_dump(mode="json"))
-                    periods.append((e.org, e.period, e.starts_at, e.ends_at, book))
-                case TaskSubmitted() as e:
-                    tasks.append((e.org, e.task))
-                case TaskStarted() as e:
-                    period = recorded.occurred_at[:7]
-                    executions.append((e.org, e.task, period, recorded.event_id, recorded.position))
                 case UsageRecorded() as e:
                     usage.record(recorded, e)
+                case TaskStarted() as e:
+                    place = {"event_id": recorded.event_id, "position": recorded.position}
+                    executions.append({"org": e.org, "task": e.task, "period": _month(recorded), **place})
+                case TaskSubmitted() as e:
+                    tasks.append({"org": e.org, "task": e.task})
                 case RunnerLost() as e if e.reason != WORKER_LOST:
-                    lost.append((e.org, e.task, e.attempt))
-        async with connection.cursor() as cursor:
-            if accounts:
-                await cursor.executemany(
-                    "INSERT INTO account VALUES (%s, %s, %s) ON CONFLICT (org)"
-                    " DO UPDATE SET plan = excluded.plan, entitlements = excluded.entitlements",
-                    accounts,
-                )
-            if periods:
-                await cursor.executemany(
-                    "INSERT INTO period VALUES (%s, %s, %s, %s, %s) ON CONFLICT (org, period) DO NOTHING",
-                    periods,
-                )
-            if tasks:
-                await cursor.executemany("INSERT INTO task VALUES (%s, %s) ON CONFLICT DO NOTHING", tasks)
-            if executions:
-                await cursor.executemany(
-                    "INSERT INTO execution VALUES (%s, %s, %s, %s, %s) ON CONFLICT (org, task) DO NOTHING",
-                    executions,
-                )
-            if lost:
-                await cursor.executemany(
-                    "INSERT INTO lost_attempt VALUES (%s, %s, %s) ON CONFLICT DO NOTHING", lost
-                )
-            if usage.changed:
-                await cursor.executemany(
-                    "INSERT INTO usage VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)"
-                    " ON CONFLICT (org, task, attempt, period) DO UPDATE SET sequence = excluded.sequence,"
-                    " cumulative = excluded.cumulative, before = excluded.before,"
-                    " event_id = excluded.event_id, position = excluded.position",
-                    [usage.rows[key].values() for key in sorted(usage.changed)],
-                )
+                    lost.append({"org": e.org, "task": e.task, "attempt": e.attempt})
+                case PlanChanged() as e:
+                    accounts.append(e.model_dump(mode="json"))
+                case PeriodOpened() as e:
+                    periods.append(e.model_dump(mode="json"))
+        await upsert(connection, Account, accounts)
+        await add(connection, BillingPeriod, periods)
+        await add(connection, KnownTask, tasks)
+        await add(connection, Execution, executions)
+        await add(connection, LostAttempt, lost)
+        await upsert(connection, Usage, usage.changed())
 
 
 Attempt = tuple[str, str, int]
 
 
-@dataclass(slots=True)
-class _Row:
-    org: str
-    task: str
-    attempt: int
-    period: str
-    sequence: int
-    cumulative: dict[str, Any]
-    before: dict[str, Any]
-    event_id: str
-    position: int
+def _attempt(event: UsageRecorded) -> Attempt:
+    return event.org, event.task, event.attempt
 
-    def values(self) -> tuple[Any, ...]:
-        fields = asdict(self)
-        return tuple(Jsonb(value) if isinstance(value, dict) else value for value in fields.values())
+
+def _month(recorded: RecordedEvent) -> str:
+    return recorded.occurred_at[:7]
 
 
 class _Samples:
     """The rows of the attempts of one batch, as they change."""
 
-    def __init__(self, rows: list[_Row]) -> None:
-        self.rows = {(row.org, row.task, row.attempt, row.period): row for row in rows}
-        self.changed: set[tuple[str, str, int, str]] = set()
-        self._attempts: dict[Attempt, list[_Row]] = defaultdict(list)
-        for row in rows:
-            self._attempts[row.org, row.task, row.attempt].append(row)
+    def __init__(self, rows: Sequence[Row]) -> None:
+        self._rows: dict[tuple[Attempt, str], Row] = {}
+        self._last: dict[Attempt, Row] = {}
+        """The row with an attempt's last sample."""
+        self._changed: dict[tuple[Attempt, str], Row] = {}
+        for row in sorted(rows, key=lambda row: int(row["sequence"])):
+            attempt = row["org"], row["task"], row["attempt"]
+            self._rows[attempt, row["period"]] = self._last[attempt] = row
 
     def record(self, recorded: RecordedEvent, event: UsageRecorded) -> None:
-        attempt = (event.org, event.task, event.attempt)
-        earlier = self._attempts[attempt]
-        last = max(earlier, key=lambda row: row.sequence, default=None)
-        if last is not None and last.sequence >= event.sequence:
+        attempt = _attempt(event)
+        last = self._last.get(attempt)
+        if last is not None and last["sequence"] >= event.sequence:
             return
-        period = recorded.occurred_at[:7]
-        cumulative = event.cumulative.model_dump(mode="json")
-        row = self.rows.get((*attempt, period))
+        key = attempt, _month(recorded)
+        row = self._rows.get(key)
         if row is None:
-            before = last.cumulative if last else Cumulative().model_dump(mode="json")
-            row = _Row(
-                *attempt, period, event.sequence, cumulative, before, recorded.event_id, recorded.position
-            )
-            self.rows[(*attempt, period)] = row
-            earlier.append(row)
-        else:
-            row.sequence, row.cumulative = event.sequence, cumulative
-            row.event_id, row.position = recorded.event_id, recorded.position
-        self.changed.add((*attempt, period))
+            row = dict(zip(("org", "task", "attempt", "period"), (*attempt, key[1]), strict=True))
+            row["before"] = last["cumulative"] if last else Cumulative()
+            self._rows[key] = row
+        row["sequence"], row["cumulative"] = event.sequence, event.cumulative
+        row["event_id"], row["position"] = recorded.event_id, recorded.position
+        self._changed[key] = self._last[attempt] = row
+
+    def changed(self) -> list[Row]:
+        """As they are stored."""
+        quantities = ("cumulative", "before")
+        return [{**row, **{name: _plain(row[name]) for name in quantities}} for row in self._changed.values()]
 
 
-async def _load(connection: AsyncConnection[Any], attempts: set[Attempt]) -> list[_Row]:
+def _plain(used: Cumulative | dict[str, Any]) -> dict[str, Any]:
+    return used.model_dump(mode="json") if isinstance(used, Cumulative) else used
+
+
+async def _load(connection: AsyncConnection[Any], attempts: set[Attempt]) -> list[Row]:
+    """Every row of these attempts, whatever the period."""
     if not attempts:
         return []
     orgs, tasks, numbers = zip(*sorted(attempts), strict=True)
     async with connection.cursor(row_factory=dict_row) as cursor:
+        set_json_loads(orjson.loads, cursor)
         await cursor.execute(
             "SELECT u.* FROM usage u JOIN unnest(%s::text[], %s::text[], %s::int[]) AS a (org, task, attempt)"
             " USING (org, task, attempt)",
             (list(orgs), list(tasks), list(numbers)),
         )
-        return [_Row(**row) for row in await cursor.fetchall()]
+        return await cursor.fetchall()

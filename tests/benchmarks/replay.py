@@ -1,0 +1,136 @@
+"""Figure 5: a log of samples into an empty usage view and every organisation's bill, against the raw ordered read."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import statistics
+import time
+from collections.abc import Coroutine, Iterator
+from typing import Any
+from uuid import UUID
+
+import uvloop
+from psycopg_pool import AsyncConnectionPool
+from raw_broker import ordered_read
+from readings import Reading, at_least
+
+from event_logs import connect
+from remote_claude.billing.domain.plans import PLANS
+from remote_claude.billing.domain.rating import rate, total
+from remote_claude.billing.projections import bills
+from remote_claude.billing.projections.usage import UsageView
+from remote_claude.contracts import REGISTRY, Event
+from remote_claude.contracts.billing import PeriodOpened, PlanChanged
+from remote_claude.contracts.runner import Cumulative, TaskStarted, UsageRecorded
+from remote_claude.eventsourcing.events import NewEvent, stream_id
+from remote_claude.eventsourcing.jetstream import JetStreamEventLog
+from remote_claude.eventsourcing.rebuild import rebuild
+from remote_claude.eventsourcing.schemas import Pool
+from remote_claude.eventsourcing.streams import ensure_streams
+from servers import running_nats, running_postgres
+
+EVENTS = int(os.environ.get("BENCH_EVENTS", "1000000"))
+ORGS, RUNNING, SAMPLES, RUNS = 100, 500, 100, 3  # RUNNING attempts at a time, each with SAMPLES of its use
+MONTH = "2026-11"
+
+
+def measure() -> Iterator[Reading]:
+    """Events a second, everything included: reading, decoding, folding, storing, comparing nothing, rating."""
+    yield uvloop.run(_measure())
+
+
+async def _measure() -> Reading:
+    with running_nats() as broker, running_postgres() as server, server.fresh() as dsn:
+        client = await connect(broker)
+        await ensure_streams(client)
+        async with (
+            JetStreamEventLog(client, REGISTRY) as log,
+            AsyncConnectionPool(dsn, min_size=1, max_size=4, open=False) as pool,
+        ):
+            await _fill(log)
+            end = await log.last_position()
+            raw, ours = [], []
+            for _ in range(RUNS):
+                raw.append(end / await _seconds(ordered_read(client, "EVENTS", end)))
+                ours.append(end / await _seconds(_replay(log, pool)))
+        await client.close()
+    return at_least(
+        0.6,
+        figure=5,
+        what=f"replay of {end:,} events into the usage view and {ORGS} bills, against the raw ordered read",
+        value=statistics.median(ours),
+        limit=statistics.median(raw),
+        unit="events/s",
+    )
+
+
+async def _seconds(work: Coroutine[Any, Any, object]) -> float:
+    began = time.perf_counter()
+    await work
+    return time.perf_counter() - began
+
+
+async def _replay(log: JetStreamEventLog, pool: Pool) -> None:
+    """What `rclaude-admin rebuild` does where there is nothing yet, and then the bills."""
+    async with pool.connection() as connection:
+        await connection.execute("DROP SCHEMA IF EXISTS billing_usage CASCADE")
+    await rebuild(UsageView(), pool, log)
+    async with pool.connection() as connection:
+        for org in map(_org, range(ORGS)):
+            period = await bills.period(connection, org, MONTH)
+            assert period is not None
+            found = await bills.evidence(connection, org, period=MONTH)
+            assert total(rate(bills.quantities(found), period.price_book)) > 0
+
+
+def _org(number: int) -> str:
+    return f"org_{number:026}"
+
+
+async def _fill(log: JetStreamEventLog) -> None:
+    """Plans and periods, then attempts that say what they use, as many at a time as would run."""
+    ids = itertools.count(1)
+    plan = PLANS["self-hosted"]
+
+    async def say(stream: str, *events: Event, after: int = 0) -> int:
+        new = [
+            NewEvent(
+                event=event, event_id=str(UUID(int=next(ids))), occurred_at=f"{MONTH}-10T00:00:00.000000Z"
+            )
+            for event in events
+        ]
+        return await log.append(stream, new, expected_position=after)
+
+    for org in map(_org, range(ORGS)):
+        changed = PlanChanged(org=org, plan=plan.name, entitlements=plan.entitlements)
+        opened = PeriodOpened(
+            org=org,
+            period=MONTH,
+            starts_at=f"{MONTH}-01T00:00:00.000000Z",
+            ends_at="2026-12-01T00:00:00.000000Z",
+            price_book=plan.price_book,
+        )
+        await say(stream_id("billing", org, "account", org), changed, opened)
+    attempts = itertools.count()
+
+    async def run() -> None:
+        for number in iter(lambda: next(attempts), None):
+            if number * SAMPLES >= EVENTS:
+                return
+            who = {"org": _org(number % ORGS), "task": f"task_{number:026}", "attempt": 1, "runner": "run_1"}
+            stream = stream_id("runner", who["org"], "attempt", f"{who['task']}-1")
+            position = await say(stream, TaskStarted(**who))
+            for sequence in range(1, SAMPLES + 1):
+                tokens = {"claude-sonnet-4-5": {"input": 1000 * sequence, "output": 100 * sequence}}
+                used = Cumulative(
+                    vcpu_ms=10_000 * sequence,
+                    gib_ms=20_000 * sequence,
+                    model_tokens=tokens,
+                    model_nano_usd=4_500_000 * sequence,
+                )
+                sample = UsageRecorded(**who, sequence=sequence, cumulative=used)
+                position = await say(stream, sample, after=position)
+
+    await asyncio.gather(*(run() for _ in range(RUNNING)))
