@@ -13,9 +13,10 @@ from rebuilding import assert_rebuild_equals_live
 from remote_claude.billing.domain.plans import PLANS
 from remote_claude.billing.projections import bills
 from remote_claude.billing.projections.bills import Evidence
+from remote_claude.billing.projections.conservation import conservation
 from remote_claude.billing.projections.usage import UsageView
 from remote_claude.contracts import REGISTRY, Event, Sealed
-from remote_claude.contracts.billing import PlanChanged
+from remote_claude.contracts.billing import PeriodOpened, PlanChanged
 from remote_claude.contracts.gateway import TaskSubmitted
 from remote_claude.contracts.runner import WORKER_LOST, Cumulative, TaskStarted, UsageRecorded
 from remote_claude.contracts.scheduler import RunnerLost
@@ -150,3 +151,25 @@ async def test_another_organisation_sees_nothing_of_it(ledger: Ledger) -> None:
     plan = PLANS["free"]
     await ledger.say(PlanChanged(org=ORG, plan="free", entitlements=plan.entitlements), started("task_1"))
     assert await ledger.evidence(org="org_2") == []
+
+
+async def test_what_is_metered_is_charged_included_or_written_off(ledger: Ledger) -> None:
+    lost = RunnerLost(org=ORG, task="task_1", attempt=1, runner="runner_1", reason="lease_expired")
+    await ledger.say(started("task_1"), sample("task_1", 1, 100, nano_usd=7), lost)
+    await ledger.say(started("task_2"), sample("task_2", 1, 40, nano_usd=2))
+    await ledger.evidence()
+    unbilled = await conservation(ledger.pool, "2026-11")  # the period is not open
+    assert unbilled.metered == {
+        "executions": 2, "vcpu_ms": 140, "gib_ms": 0, "egress_bytes": 0, "model_nano_usd": 9,
+    }  # fmt: skip
+    assert unbilled.unaccounted == {
+        "executions": 2, "vcpu_ms": 40, "gib_ms": 0, "egress_bytes": 0, "model_nano_usd": 9,
+    }  # fmt: skip
+    bounds = {"starts_at": "2026-11-01T00:00:00.000000Z", "ends_at": "2026-12-01T00:00:00.000000Z"}
+    await ledger.say(PeriodOpened(org=ORG, period="2026-11", price_book=PLANS["free"].price_book, **bounds))
+    await ledger.evidence()
+    found = await conservation(ledger.pool, "2026-11")
+    assert not any(found.unaccounted.values())
+    assert (found.charged["vcpu_ms"], found.written_off["vcpu_ms"]) == (40, 100)
+    assert (found.charged["executions"], found.included["executions"]) == (0, 2)
+    assert found.charged["model_nano_usd"] == 9

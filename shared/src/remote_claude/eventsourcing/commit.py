@@ -107,6 +107,7 @@ class Committer:
                     self._fail(append, self._unavailable(append.reason))
                 try:
                     await self._commit(group)
+                    self._tell(group)
                 except Exception as error:  # the callers get it
                     for append in chain(group.together, group.overtaken):
                         self._fail(append, error)
@@ -116,6 +117,13 @@ class Committer:
             stopped = LogUnavailable("the committer was stopped; whether the append landed isn't known")
             for append in chain(group.together, group.overtaken, self._waiting):
                 self._fail(append, stopped)
+
+    def _tell(self, group: Group) -> None:
+        if self._stats.on_group is not None:
+            settled = [append.deadline for append in group.together if append.done.done()]
+            if settled:
+                asked = min(settled) - self._bound
+                self._stats.on_group(len(settled), asyncio.get_running_loop().time() - asked)
 
     async def _next(self) -> Group:
         """The next group, or an empty one when closing and nothing is left."""

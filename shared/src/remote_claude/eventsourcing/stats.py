@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 
@@ -26,6 +27,8 @@ class LogStats:
     unavailable: int = 0
     events_read: int = 0
     consumers_lost: int = 0
+    on_group: Callable[[int, float], None] | None = None
+    """Told of each group that was dealt with: appends settled, and seconds since the first of them was asked for."""
 
     def batch(self, events: int) -> None:
         self.batches += 1

@@ -33,6 +33,7 @@ class Tail:
         self._first = self._next = 0  # the ring holds the batches from _first up to, without, _next
         self._start = 0  # the ring holds every event after this position
         self._bytes = 0
+        self._began = self._arrivals = 0
         self._alive_at = time.monotonic()
         self._arrived = asyncio.Event()
         self._waiters: list[tuple[int, int, asyncio.Future[None]]] = []
@@ -56,6 +57,11 @@ class Tail:
         return self._position or 0
 
     @property
+    def missing(self) -> int:
+        """Positions since the start that no event has arrived for; every one holds an event, so this is 0."""
+        return self.position - self._began - self._arrivals
+
+    @property
     def age(self) -> float:
         """Seconds since the last event or sign of life arrived."""
         return time.monotonic() - self._alive_at
@@ -69,7 +75,7 @@ class Tail:
         """Begin to read. Raises `EventLogError` when the log can't be reached."""
         if self._position is None:
             self._position = await self._log.last_position()
-        self._start = self._position
+        self._start = self._began = self._position
         self._task = asyncio.create_task(self._run(), name="event log: tail")
 
     async def close(self) -> None:
@@ -157,6 +163,7 @@ class Tail:
         self._next += 1
         self._bytes += _size(batch)
         self._position = batch[-1].position
+        self._arrivals += len(batch)
         while self._bytes > self._capacity:
             oldest = self._ring.pop(self._first)
             self._first += 1

@@ -36,6 +36,7 @@ from remote_claude.runtime.archive.errors import ArchiveError
 from remote_claude.runtime.archive.heads import Heads
 from remote_claude.runtime.broker import BrokerError, connect_nats
 from remote_claude.runtime.ids import new_id
+from remote_claude.runtime.instruments import observe, observed_batches
 from remote_claude.runtime.objects import Objects
 from remote_claude.runtime.observed_log import ObservedLog
 from remote_claude.runtime.output import OutputStream
@@ -122,9 +123,9 @@ async def hosting(
         for service in services:
             for view in service.views:
                 runtime.projectors[view.name] = Projector(
-                    view, runtime.pool, runtime.log, runtime.tail, on_batch=runtime.tracing.folded
+                    view, runtime.pool, runtime.log, runtime.tail, on_batch=observed_batches(runtime)
                 )
-        observe(runtime, metrics)
+        observe(runtime)
         for service in services:
             if service.on_stop is not None:
                 stack.push_async_callback(service.on_stop)
@@ -197,6 +198,7 @@ async def connected(
             environment=environment,
             nats=client,
             log=ObservedLog(event_log, tracing),
+            stats=event_log.stats,
             tail=tail,
             pool=pool,
             projectors={},
@@ -252,21 +254,3 @@ async def _cancelled_at_exit(work: Any) -> AsyncIterator[None]:
 async def _stop_serving(server: web.Server, serving: asyncio.Task[None]) -> None:
     server.should_exit = True
     await serving
-
-
-def observe(runtime: Runtime, metrics: Metrics) -> None:
-    """The gauges that every process has: how far its views are, and what its event log has done."""
-    from opentelemetry.metrics import CallbackOptions, Observation
-
-    def lag(_: CallbackOptions) -> list[Observation]:
-        return [Observation(p.lag, {"view": name}) for name, p in runtime.projectors.items()]
-
-    def parked(_: CallbackOptions) -> list[Observation]:
-        return [Observation(p.parked, {"view": name}) for name, p in runtime.projectors.items()]
-
-    def position(_: CallbackOptions) -> list[Observation]:
-        return [Observation(runtime.tail.position)]
-
-    metrics.meter.create_observable_gauge("rclaude_view_lag_events", [lag])
-    metrics.meter.create_observable_gauge("rclaude_view_parked_events", [parked])
-    metrics.meter.create_observable_gauge("rclaude_log_position", [position])

@@ -17,6 +17,7 @@ from remote_claude.access.verifier import Verifier
 from remote_claude.eventsourcing.events import Clock
 from remote_claude.eventsourcing.log import EventLog
 from remote_claude.eventsourcing.projector import Projector
+from remote_claude.eventsourcing.stats import LogStats
 from remote_claude.eventsourcing.tail import Tail
 from remote_claude.eventsourcing.views import View
 from remote_claude.runtime.archive.copier import Copier
@@ -36,6 +37,8 @@ class Runtime:
     environment: Mapping[str, str]
     nats: Client
     log: EventLog
+    stats: LogStats
+    """What the log has counted in this process."""
     tail: Tail
     pool: AsyncConnectionPool[AsyncConnection[Any]]
     projectors: dict[str, Projector]

@@ -3,6 +3,7 @@
 from remote_claude.billing import api
 from remote_claude.billing.consumers import AccountOpener
 from remote_claude.billing.handlers import Accounts
+from remote_claude.billing.metrics import Audit
 from remote_claude.billing.projections.usage import UsageView
 from remote_claude.billing.settings import BillingSettings
 from remote_claude.contracts.billing import Entitlements
@@ -31,5 +32,9 @@ def build(runtime: Runtime) -> Service:
         router=api.router(runtime),
         views=(UsageView(),),
         on_start=open_owners_account,
-        background={"open accounts": opener.open_accounts, "roll periods": opener.roll_periods},
+        background={
+            "open accounts": opener.open_accounts,
+            "roll periods": opener.roll_periods,
+            "add up": Audit(runtime).run,
+        },
     )

@@ -1,0 +1,36 @@
+"""What billing shows on the metrics page: whether everything metered is accounted for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from opentelemetry.metrics import CallbackOptions, Observation
+
+from remote_claude.billing.domain.periods import Period
+from remote_claude.billing.projections.conservation import Conservation, conservation
+from remote_claude.billing.projections.usage import UsageView
+from remote_claude.runtime.service import Runtime
+
+EVERY_S = 300.0
+
+
+class Audit:
+    """Adds up the current period every few minutes, in the process that applies the view."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._sums = Conservation()
+        for field in ("metered", "charged", "included", "written_off", "unaccounted"):
+            runtime.meter.create_observable_gauge(f"rclaude_billing_{field}", [self._gauge(field)])
+
+    async def run(self) -> None:
+        """Never ends by itself."""
+        while True:
+            if self._runtime.projectors[UsageView.name].state == "live":
+                period = Period.containing(self._runtime.clock()).name
+                self._sums = await conservation(self._runtime.pool, period)
+            await asyncio.sleep(EVERY_S)
+
+    def _gauge(self, field: str) -> Callable[[CallbackOptions], list[Observation]]:
+        return lambda _: [Observation(n, {"meter": m}) for m, n in getattr(self._sums, field).items()]

@@ -1,0 +1,77 @@
+"""The instruments that every process has: what its event log has done, and how far its views are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from opentelemetry.metrics import CallbackOptions, Observation
+
+from remote_claude.eventsourcing.batches import DeadLetter
+from remote_claude.eventsourcing.events import RecordedEvent
+from remote_claude.eventsourcing.projector import OnBatch
+from remote_claude.eventsourcing.views import View
+from remote_claude.runtime.service import Runtime
+
+COUNTED = (
+    "appends", "events", "conflicts", "retries", "landed_before", "unavailable", "events_read", "consumers_lost",
+)  # fmt: skip
+"""Fields of `LogStats` that are counters as they are."""
+
+SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000)
+
+Callback = Callable[[CallbackOptions], Iterable[Observation]]
+
+
+def observe(runtime: Runtime) -> None:
+    """Gauges and counters are read when the page is asked for; a group of appends costs two recordings."""
+    meter, stats = runtime.meter, runtime.stats
+
+    def counter(field: str) -> Callback:
+        return lambda _: [Observation(getattr(stats, field))]
+
+    def by_view(field: str) -> Callback:
+        return lambda _: [Observation(getattr(p, field), {"view": v}) for v, p in runtime.projectors.items()]
+
+    for field in COUNTED:
+        meter.create_observable_counter(f"rclaude_log_{field}", [counter(field)])
+    meter.create_observable_counter(
+        "rclaude_log_commits",
+        [
+            lambda _: [
+                Observation(stats.publishes, {"how": "single"}),
+                Observation(stats.batches, {"how": "batch"}),
+            ]
+        ],
+    )
+    meter.create_observable_gauge("rclaude_log_position", [lambda _: [Observation(runtime.tail.position)]])
+    meter.create_observable_gauge(
+        "rclaude_log_missing_events", [lambda _: [Observation(runtime.tail.missing)]]
+    )
+    meter.create_observable_gauge("rclaude_view_lag_events", [by_view("lag")])
+    meter.create_observable_gauge("rclaude_view_parked_events", [by_view("parked")])
+    latency = meter.create_histogram(
+        "rclaude_log_append", unit="s", explicit_bucket_boundaries_advisory=SECONDS
+    )
+    sizes = meter.create_histogram("rclaude_log_group_appends", explicit_bucket_boundaries_advisory=SIZES)
+
+    def group(appends: int, seconds: float) -> None:
+        latency.record(seconds)
+        sizes.record(appends)
+
+    stats.on_group = group
+
+
+def observed_batches(runtime: Runtime) -> OnBatch:
+    """What a projector tells its batches: their size is recorded, their spans are made."""
+    sizes = runtime.meter.create_histogram(
+        "rclaude_view_batch_events", explicit_bucket_boundaries_advisory=SIZES
+    )
+
+    def applied(
+        view: View, events: Sequence[RecordedEvent], letters: Sequence[DeadLetter], started: int
+    ) -> None:
+        sizes.record(len(events), {"view": view.name})
+        runtime.tracing.folded(view, events, letters, started)
+
+    return applied
