@@ -53,7 +53,7 @@ class RecordedEvent:
     """
 
     __slots__ = (
-        "_block", "_codec", "_event", "causation_id", "cause", "correlation_id", "data", "event_id", "occurred_at",
+        "_block", "_codec", "_event", "_headers", "causation_id", "cause", "correlation_id", "data", "event_id", "occurred_at",
         "position", "stream", "subject", "traceparent", "type", "version",
     )  # fmt: skip
 
@@ -88,14 +88,18 @@ class RecordedEvent:
         self.cause = cause
         self.traceparent = traceparent
         self._block = block
+        self._headers: bytes | None = None
         self._codec = codec
         self._event: Any = None
 
     @property
     def headers(self) -> bytes:
         """The envelope as stored: lines that each end in CRLF, in their order, without the broker's own `Nats-` ones."""
-        lines = self._block.split(b"\r\n")[1:-2]
-        return b"".join([line + b"\r\n" for line in lines if line[:5].lower() != b"nats-"])
+        if self._headers is None:
+            lines = self._block.split(b"\r\n")[1:-2]
+            self._headers = b"".join([line + b"\r\n" for line in lines if line[:5].lower() != b"nats-"])
+            self._block = b""
+        return self._headers
 
     @property
     def event(self) -> Any:

@@ -13,7 +13,8 @@ from remote_claude.eventsourcing.cloudevents import encode_headers
 from remote_claude.eventsourcing.commit import Committer
 from remote_claude.eventsourcing.direct import DirectReader
 from remote_claude.eventsourcing.events import Codec, NewEvent, RecordedEvent
-from remote_claude.eventsourcing.log import check_append
+from remote_claude.eventsourcing.history import History
+from remote_claude.eventsourcing.log import ConcurrencyConflict, check_append, landed
 from remote_claude.eventsourcing.reading import Reader
 from remote_claude.eventsourcing.stats import LogStats
 from remote_claude.eventsourcing.wire import Wire
@@ -46,6 +47,8 @@ class JetStreamEventLog:
         self._codec = codec
         self._prefix = prefix
         self._leader_reads = leader_reads
+        self._history: History | None = None
+        self._trimmed = 0  # the history has everything up to here
         self._bound = bound
         wire = Wire.over(client)
         self._direct = DirectReader(wire, stream, codec, timeout=attempt_timeout)
@@ -80,6 +83,11 @@ class JetStreamEventLog:
         """How many appends wait for the next group."""
         return self._committer.waiting
 
+    async def go_back_to(self, history: History) -> None:
+        """Read what has been trimmed off the broker from there. Nothing is trimmed while this log is in use."""
+        self._trimmed = (await self.bounds())[0] - 1
+        self._history = history if self._trimmed else None
+
     async def append(self, stream: str, events: Sequence[NewEvent], *, expected_position: int) -> int:
         producer = stream.split(".", 2)[1] if "." in stream else ""
         messages, sizes, headers = [], [], []
@@ -90,15 +98,36 @@ class JetStreamEventLog:
             sizes.append(len(data))
             headers.append(len(message.headers))
         check_append(self._prefix, stream, expected_position, sizes, max(headers, default=0))
-        return await self._committer.append(
-            stream, expected_position, [new.event_id for new in events], messages, sum(sizes) + sum(headers)
-        )
+        ids, size = [new.event_id for new in events], sum(sizes) + sum(headers)
+        if self._history is None or expected_position > self._trimmed:
+            return await self._committer.append(stream, expected_position, ids, messages, size)
+        return await self._append_after_history(self._history, stream, expected_position, ids, messages, size)
+
+    async def _append_after_history(
+        self, history: History, stream: str, expected: int, ids: list[str], messages: list[Message], size: int
+    ) -> int:
+        """To a stream whose end is trimmed or which is new: the history says which, the broker has nothing of it."""
+        if await history.last(stream, until=self._trimmed) == expected:
+            try:
+                return await self._committer.append(stream, 0, ids, messages, size)
+            except ConcurrencyConflict as error:
+                raise ConcurrencyConflict(stream, expected, error.actual) from None
+        since = await self.read_stream(stream, after=expected)
+        position = landed(ids, [(event.event_id, event.position) for event in since])
+        if position is None:
+            self.stats.conflicts += 1
+            raise ConcurrencyConflict(stream, expected, since[-1].position if since else 0)
+        self.stats.landed_before += 1
+        return position
 
     async def read_stream(self, stream: str, *, after: int = 0) -> list[RecordedEvent]:
         if self._leader_reads is None:
             self._leader_reads = await self._direct.replicated()
         reaching = await self._direct.leader_last(stream) if self._leader_reads else 0
-        return await self._direct.history(stream, after=after, reaching=reaching)
+        events: list[RecordedEvent] = []
+        if self._history is not None and after < self._trimmed:
+            events = await self._history.read_stream(stream, after=after, until=self._trimmed)
+        return events + await self._direct.history(stream, after=after, reaching=reaching)
 
     async def read(
         self, *, after: int = 0, until: int | None = None, subjects: str | None = None
@@ -106,6 +135,19 @@ class JetStreamEventLog:
         end = await self._reader.end(after)
         if until is not None:
             end = min(until, end)
+        async with aclosing(self._from_history(after, end, subjects)) as batches:
+            async for events in batches:
+                yield events
+        after = max(after, self._trimmed)
+        async with aclosing(self.read_broker(after=after, until=end, subjects=subjects)) as batches:
+            async for events in batches:
+                yield events
+
+    async def read_broker(
+        self, *, after: int = 0, until: int, subjects: str | None = None
+    ) -> AsyncGenerator[list[RecordedEvent], None]:
+        """What the broker itself holds after a position, up to one that it has reached."""
+        end = until
         if after >= end:
             return
         async with aclosing(self._reader.batches(after, subjects, patience=self._bound)) as batches:
@@ -118,7 +160,22 @@ class JetStreamEventLog:
                 if last >= end or pending == 0:
                     return
 
+    async def _from_history(
+        self, after: int, until: int, subjects: str | None = None
+    ) -> AsyncGenerator[list[RecordedEvent], None]:
+        if self._history is None or after >= min(until, self._trimmed):
+            return
+        trimmed = self._history.read(after=after, until=min(until, self._trimmed), subjects=subjects)
+        async with aclosing(trimmed):
+            async for events in trimmed:
+                self.stats.events_read += len(events)
+                yield events
+
     async def follow(self, *, after: int) -> AsyncGenerator[list[RecordedEvent], None]:
+        async with aclosing(self._from_history(after, self._trimmed)) as trimmed:
+            async for events in trimmed:
+                yield events
+        after = max(after, self._trimmed)
         async with aclosing(self._reader.batches(after)) as batches:
             async for events, _ in batches:
                 yield events

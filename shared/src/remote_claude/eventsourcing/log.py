@@ -75,6 +75,18 @@ class PositionAhead(EventLogError):
         self.after, self.last = after, last
 
 
+class LogTrimmed(EventLogError):
+    """The beginning of the log is not on the broker any more, and this reader was given no history to read it from."""
+
+    code = "log_trimmed"
+
+    def __init__(self, after: int, first: int) -> None:
+        super().__init__(
+            f"reading after {after}, but the broker's log begins at {first}: the archive has what precedes"
+        )
+        self.after, self.first = after, first
+
+
 class EventLog(Protocol):
     """One ordered log of events, in streams that are guarded one by one."""
 

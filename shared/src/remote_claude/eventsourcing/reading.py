@@ -13,7 +13,7 @@ import orjson
 from remote_claude.eventsourcing.cloudevents import decode_event
 from remote_claude.eventsourcing.direct import DirectReader, unavailable
 from remote_claude.eventsourcing.events import Codec, RecordedEvent
-from remote_claude.eventsourcing.log import LogUnavailable, PositionAhead
+from remote_claude.eventsourcing.log import LogTrimmed, LogUnavailable, PositionAhead
 from remote_claude.eventsourcing.stats import LogStats
 from remote_claude.eventsourcing.wire import Wire, parse_headers, status
 
@@ -76,7 +76,7 @@ class Reader:
         """Everything after a position, for ever. The first batch comes at once, if need be without events.
 
         Raises `LogUnavailable` after `patience` seconds without a consumer, or when the connection is closed,
-        and `PositionAhead`.
+        `PositionAhead`, and `LogTrimmed`.
         """
         position, pause = after, 0.0
         loop = asyncio.get_running_loop()
@@ -84,6 +84,9 @@ class Reader:
         while True:
             try:
                 await self.end(position)
+                first, _ = await self._direct.bounds()
+                if position + 1 < first:
+                    raise LogTrimmed(position, first)
                 async with self._consumer(position, subjects) as consumer:
                     yield Batch([], consumer.pending)
                     seen, pause = loop.time(), 0.0

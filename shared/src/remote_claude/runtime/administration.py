@@ -41,7 +41,7 @@ async def settings(user: str = ADMIN, *, start: bool = False) -> AsyncIterator[R
     try:
         known = StackFile.load(home).settings(user)
     except NotRunning:
-        if not start or not (home.nats / "nats.conf").exists():
+        if not start or not (home.root / "kek").exists():
             raise
     else:
         yield known

@@ -34,6 +34,8 @@ from remote_claude.runtime.archive import start
 from remote_claude.runtime.archive.copier import Copier
 from remote_claude.runtime.archive.errors import ArchiveError
 from remote_claude.runtime.archive.heads import Heads
+from remote_claude.runtime.archive.history import ArchivedHistory
+from remote_claude.runtime.archive.trim import limitless
 from remote_claude.runtime.broker import BrokerError, connect_nats
 from remote_claude.runtime.ids import new_id
 from remote_claude.runtime.instruments import observe, observed_batches
@@ -173,13 +175,18 @@ async def connected(
         stack.push_async_callback(asyncio.to_thread, tracing.close)
         client = await connect_nats(settings)
         stack.push_async_callback(_disconnect, client)
-        await streams.ensure_log(client, replicas=settings.replicas)
+        if purpose is Purpose.MAINTAIN:
+            await limitless(client)
+            await streams.ensure_streams(client, replicas=settings.replicas)
+        else:
+            await streams.ensure_log(client, replicas=settings.replicas)
         event_log = JetStreamEventLog(client, REGISTRY)
         stack.push_async_callback(event_log.close)
         pool: AsyncConnectionPool[AsyncConnection[Any]] = AsyncConnectionPool(
             settings.postgres_dsn, min_size=1, max_size=20, open=False
         )
         await stack.enter_async_context(pool)
+        await event_log.go_back_to(ArchivedHistory(pool, REGISTRY))
         if purpose is Purpose.MAINTAIN:
             await stack.enter_async_context(start.maintaining(pool, event_log))
         elif purpose is Purpose.WORK:

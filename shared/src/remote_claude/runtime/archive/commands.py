@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from remote_claude.contracts import REGISTRY
+from remote_claude.eventsourcing.events import timestamp
 from remote_claude.eventsourcing.jetstream import JetStreamEventLog
 from remote_claude.eventsourcing.schemas import connect
 from remote_claude.runtime.administration import Refused, administer, progress
+from remote_claude.runtime.archive import export as exporting
 from remote_claude.runtime.archive import restore as restoring
 from remote_claude.runtime.archive import store
+from remote_claude.runtime.archive import trim as trimming
 from remote_claude.runtime.archive import verify as verifying
 from remote_claude.runtime.host import Purpose
 from remote_claude.runtime.service import Runtime
@@ -21,8 +29,9 @@ Json = Annotated[bool, typer.Option("--json", help="JSON on standard output.")]
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands to `rclaude-admin log`."""
-    for command in (head, verify, restore):
+    for command in (head, verify, restore, export, trim):
         app.command()(command)
+    app.command("import")(import_)
 
 
 def head(as_json: Json = False) -> None:
@@ -75,7 +84,81 @@ def restore(as_json: Json = False) -> None:
     administer(work, Purpose.MAINTAIN)
 
 
+def export(
+    file: Annotated[Path, typer.Argument(help="Where to; gzipped if it ends in .gz.")],
+    start: Annotated[int, typer.Option("--from", min=1, help="First position.")] = 1,
+    until: Annotated[int | None, typer.Option("--until", min=1, help="Last position.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Write what is archived into a file, with its hash chain."""
+
+    async def work(runtime: Runtime) -> None:
+        with _files():
+            end = await exporting.export(
+                runtime.pool, file, after=start - 1, until=until, progress=progress()
+            )
+        document = {"first": start, "last": end.position, "hash": end.hash.hex(), "file": str(file)}
+        text = f"positions {start} to {end.position} in {file}"
+        typer.echo(json.dumps(document) if as_json else text)
+
+    administer(work, Purpose.LOOK)
+
+
+def import_(
+    file: Annotated[Path, typer.Argument(help="A file of `log export`.")],
+    as_json: Json = False,
+) -> None:
+    """Add what an exported file has to an archive that ends before it. The services must be down."""
+
+    async def work(runtime: Runtime) -> None:
+        with _files():
+            end = await exporting.import_export(runtime.pool, file)
+        document = {"last": end.position, "hash": end.hash.hex()}
+        typer.echo(json.dumps(document) if as_json else f"the archive goes to {end.position}")
+
+    administer(work, Purpose.MAINTAIN)
+
+
+def trim(
+    backed_up: Annotated[
+        Path, typer.Option("--backed-up", help="A file of `log export` that has what is dropped.")
+    ],
+    to: Annotated[int | None, typer.Option("--to", min=1, help="Last position to drop.")] = None,
+    before: Annotated[
+        datetime | None, typer.Option("--before", help="Drop what occurred before this day, in UTC.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Drop the beginning of the log from the broker; the archive keeps it. The services must be down."""
+
+    async def work(runtime: Runtime) -> None:
+        if (to is None) == (before is None):
+            raise Refused("say up to where: one of --to and --before")
+        position = to
+        if before is not None:
+            async with connect(runtime.pool, store.SCHEMA) as connection:
+                position = await store.position_before(connection, timestamp(before.replace(tzinfo=UTC)))
+        assert position is not None
+        with _files():
+            done = await trimming.trim(
+            log_of(runtime), runtime.nats, runtime.pool, runtime.heads,
+            to=position, backup=backed_up, clock=runtime.clock, progress=progress(),
+        )  # fmt: skip
+        document = {"events": done.events, "first": done.first}
+        text = f"{done.events:,} events are dropped; the broker's log begins at {done.first}"
+        typer.echo(json.dumps(document) if as_json else text)
+
+    administer(work, Purpose.MAINTAIN)
+
+
+@contextmanager
+def _files() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise Refused(str(error)) from error
+
+
 def log_of(runtime: Runtime) -> JetStreamEventLog:
-    """The log as what it is here."""
-    assert isinstance(runtime.log, JetStreamEventLog)
-    return runtime.log
+    """The log as the broker has it, without what a process puts around it."""
+    return JetStreamEventLog(runtime.nats, REGISTRY)

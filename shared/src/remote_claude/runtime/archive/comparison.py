@@ -32,11 +32,15 @@ class _Suspect:
 
 
 class Comparison:
-    """Feed it every position that broker or archive has, in order, then `finish`. `report` fills meanwhile."""
+    """Feed it every position that broker or archive has, in order, then `finish`. `report` fills meanwhile.
 
-    def __init__(self, report: Report, head: Head, heads: Sequence[SignedHead]) -> None:
+    Up to `trimmed` the broker's log may begin later.
+    """
+
+    def __init__(self, report: Report, head: Head, heads: Sequence[SignedHead], *, trimmed: int = 0) -> None:
         self.report = report
         self._head = head
+        self._trimmed = trimmed
         self._heads = [h for h in heads if h.problem is None]
         self._suspects: list[_Suspect] = []
         self._broken: list[tuple[Row, bytes | None]] = []
@@ -93,10 +97,9 @@ class Comparison:
     def _absent(self, first: int, last: int, *, broker: bool = False, archive: bool = False) -> None:
         """Positions at which something is missing; what the archive has yet to copy is only counted."""
         begin, end = self.report.broker
-        if broker and first < begin:
-            cut = min(last, begin - 1)
+        if broker and (cut := (max(first, self._trimmed + 1), min(last, begin - 1)))[0] <= cut[1]:
             self.report.add(
-                "broker", "cut", first, "the log begins later, and nobody has trimmed it", last=cut
+                "broker", "cut", cut[0], "the log begins later, and nobody trimmed it", last=cut[1]
             )
         if broker and last > end:
             self.report.add(

@@ -36,3 +36,15 @@ class LogInMaintenance(ArchiveError):
     """Restoring or trimming needs the log for itself, and this process would write to it, or another one does."""
 
     code = "log_in_maintenance"
+
+
+class ArchiveIncomplete(ArchiveError):
+    """What has been trimmed off the broker is not in the archive, so that nobody has it."""
+
+    code = "archive_incomplete"
+
+    def __init__(self, trimmed: int, archived: int) -> None:
+        super().__init__(
+            f"the broker's log begins after position {trimmed}, but the archive ends at {archived}: restore "
+            "PostgreSQL from a backup, or `rclaude-admin log import` what was exported before the log was trimmed"
+        )

@@ -80,7 +80,7 @@ async def restore(
     ):
         async for page in pages:
             for batch in _batches(page):
-                await _append(wire, batch)
+                await append_batch(wire, batch)
                 if progress is not None:
                     progress(batch[-1].position, end)
     return Restored(max(0, end - last), last + 1, max(last, end))
@@ -99,7 +99,7 @@ def _batches(rows: Sequence[Row]) -> list[list[Row]]:
     return batches
 
 
-async def _append(wire: Wire, rows: Sequence[Row]) -> None:
+async def append_batch(wire: Wire, rows: Sequence[Row]) -> None:
     """One atomic batch, which the broker takes at these positions or not at all."""
     name, frames = uuid4().hex, []
     said: list[Answer] = []

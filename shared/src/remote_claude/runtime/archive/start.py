@@ -12,7 +12,12 @@ from psycopg import AsyncConnection, sql
 from remote_claude.eventsourcing.jetstream import JetStreamEventLog
 from remote_claude.eventsourcing.schemas import Pool, connect
 from remote_claude.runtime.archive import store
-from remote_claude.runtime.archive.errors import BrokerLostTail, LogContradictsArchive, LogInMaintenance
+from remote_claude.runtime.archive.errors import (
+    ArchiveIncomplete,
+    BrokerLostTail,
+    LogContradictsArchive,
+    LogInMaintenance,
+)
 
 VIEWS = """
 SELECT namespace.nspname FROM pg_class class JOIN pg_namespace namespace ON namespace.oid = class.relnamespace
@@ -49,7 +54,8 @@ async def maintaining(pool: Pool, log: JetStreamEventLog) -> AsyncIterator[None]
 
 
 async def check(log: JetStreamEventLog, pool: Pool, *, patience: float = 0.0) -> None:
-    """Hold the log's end against the archive and the views. Raises `BrokerLostTail`, `LogContradictsArchive`.
+    """Hold the log's end against the archive and the views. Raises `BrokerLostTail`, `LogContradictsArchive`,
+    `ArchiveIncomplete`.
 
     `patience` is in seconds what a new leader of several brokers gets to know how far its log goes.
     """
@@ -67,7 +73,10 @@ async def check(log: JetStreamEventLog, pool: Pool, *, patience: float = 0.0) ->
         raise BrokerLostTail("the archive goes", read["the archive goes"], last)
     if last < furthest:
         raise BrokerLostTail(who, furthest, last)
-    if row is None:
+    trimmed = (await log.bounds())[0] - 1
+    if trimmed > read["the archive goes"]:
+        raise ArchiveIncomplete(trimmed, read["the archive goes"])
+    if row is None or row.position <= trimmed:
         return
     async for batch in log.read(after=row.position - 1, until=row.position):
         [event] = batch

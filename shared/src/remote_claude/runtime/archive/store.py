@@ -35,10 +35,12 @@ CREATE INDEX event_by_subject ON log.event (subject, position);
 CREATE INDEX event_by_organisation ON log.event (organisation, position) WHERE organisation IS NOT NULL;
 CREATE INDEX event_by_type ON log.event (type, position);
 CREATE INDEX event_by_time ON log.event USING brin (occurred_at);
+CREATE TABLE log.trim (position bigint PRIMARY KEY, trimmed_at text NOT NULL, backup text NOT NULL);
 CREATE TABLE log.checkpoint (position bigint NOT NULL, hash bytea NOT NULL);
 """
 
 COLUMNS = "position, subject, organisation, type, occurred_at, headers, data, hash"
+SELECT = f"SELECT {COLUMNS} FROM log.event"  # noqa: S608  # names of ours
 COPY = f"COPY log.event ({COLUMNS}) FROM STDIN (FORMAT binary)"
 COPY_HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 COPY_END = b"\xff\xff"
@@ -139,22 +141,58 @@ def _row(event: RecordedEvent, hash: bytes) -> bytes:
 
 
 async def read(
-    connection: AsyncConnection[Any], *, after: int = 0, until: int | None = None
+    connection: AsyncConnection[Any], *, after: int = 0, until: int | None = None, prefix: str = ""
 ) -> AsyncGenerator[list[Row], None]:
-    """The rows after a position in order, in pages of bounded size; on a connection that is in a transaction."""
-    query = f"SELECT {COLUMNS} FROM log.event WHERE position > %s AND position <= %s ORDER BY position"  # noqa: S608
+    """The rows after a position in order, in pages of bounded size; on a connection that is in a transaction.
+
+    `prefix` leaves out subjects that do not begin with it.
+    """
+    query = f"{SELECT} WHERE position > %s AND position <= %s AND starts_with(subject, %s) ORDER BY position"
     async with connection.cursor(name="archive", binary=True) as cursor:
-        await cursor.execute(cast(Any, query), [after, until if until is not None else 2**62])
+        await cursor.execute(cast(Any, query), [after, 2**62 if until is None else until, prefix])
         while page := await cursor.fetchmany(PAGE):
-            yield [Row(r[0], r[1], (r[2], r[3], r[4]), r[5], r[6], r[7]) for r in page]
+            yield [_read(row) for row in page]
 
 
 async def read_row(connection: AsyncConnection[Any], position: int) -> Row | None:
     """One archived event, None where there is none."""
+    found = await connection.execute(cast(Any, f"{SELECT} WHERE position = %s"), [position], binary=True)
+    row = await found.fetchone()
+    return _read(row) if row is not None else None
+
+
+async def read_stream(connection: AsyncConnection[Any], subject: str, *, after: int, until: int) -> list[Row]:
+    """The archived events of one aggregate in order."""
+    query = f"{SELECT} WHERE subject = %s AND position > %s AND position <= %s ORDER BY position"
+    found = await connection.execute(cast(Any, query), [subject, after, until], binary=True)
+    return [_read(row) for row in await found.fetchall()]
+
+
+async def last_of(connection: AsyncConnection[Any], subject: str, *, until: int) -> int:
+    """The position of the last archived event of an aggregate, up to a position; 0 for none."""
     found = await connection.execute(
-        cast(Any, f"SELECT {COLUMNS} FROM log.event WHERE position = %s"),  # noqa: S608
-        [position],
-        binary=True,
+        "SELECT max(position) FROM log.event WHERE subject = %s AND position <= %s", [subject, until]
     )
     row = await found.fetchone()
-    return Row(row[0], row[1], (row[2], row[3], row[4]), row[5], row[6], row[7]) if row is not None else None
+    return (row[0] if row is not None else None) or 0
+
+
+async def position_before(connection: AsyncConnection[Any], moment: str) -> int:
+    """The position before the first event that occurred at or after a moment; the last one when there is none."""
+    found = await connection.execute(
+        "SELECT coalesce(min(position) - 1, (SELECT position FROM log.checkpoint)) FROM log.event "
+        "WHERE occurred_at >= %s",
+        [moment],
+    )
+    row = await found.fetchone()
+    return int(row[0]) if row is not None else 0
+
+
+async def read_trimmed(connection: AsyncConnection[Any]) -> int:
+    """Up to where the log may have been trimmed off the broker, 0 for not at all."""
+    row = await (await connection.execute("SELECT max(position) FROM log.trim")).fetchone()
+    return (row[0] if row is not None else None) or 0
+
+
+def _read(row: Any) -> Row:
+    return Row(row[0], row[1], (row[2], row[3], row[4]), row[5], row[6], row[7])

@@ -38,10 +38,10 @@ async def verify(
             head = await store.read_head(connection) or Head(0, GENESIS)
             first, last = await log.bounds()
             report = Report(broker=(first, last), archive=(1, head.position))
-            comparison = Comparison(report, head, signed)
+            comparison = Comparison(report, head, signed, trimmed=await store.read_trimmed(connection))
             goal = max(last, head.position)
             async with (
-                aclosing(_each(log.read(until=last))) as events,
+                aclosing(_each(log.read_broker(after=first - 1, until=last))) as events,
                 aclosing(_each(store.read(connection))) as rows,
             ):
                 event, row = await anext(events, None), await anext(rows, None)

@@ -1,0 +1,164 @@
+"""The archive in a file, with its chain: a backup that is checked line by line, wherever it lies.
+
+A line of JSON says where it begins, `{"log", "after", "hash"}`; then there is one an event, `{"position", "subject",
+"headers", "data"}`, the last two in base64; the last line is `{"until", "hash"}`. Gzipped if the name ends in `.gz`.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+from base64 import b64decode, b64encode
+from collections.abc import Callable, Iterator
+from contextlib import aclosing, contextmanager
+from pathlib import Path
+from typing import IO, cast
+
+from remote_claude.eventsourcing.events import RecordedEvent
+from remote_claude.eventsourcing.schemas import Pool, connect
+from remote_claude.runtime.archive import store
+from remote_claude.runtime.archive.chain import GENESIS, link
+from remote_claude.runtime.archive.errors import ArchiveError
+from remote_claude.runtime.archive.store import Head, Row
+
+LOG = "remote-claude/log/1"
+
+
+class ExportDamaged(ArchiveError):
+    """The file is not one that `log export` has written, or not all of it, or not as it was."""
+
+    code = "export_damaged"
+
+
+class ExportRefused(ArchiveError):
+    """There is nothing to export, or a file of this name is there already, or the archive doesn't go on from there."""
+
+    code = "export_refused"
+
+
+async def export(
+    pool: Pool,
+    path: Path,
+    *,
+    after: int = 0,
+    until: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Head:
+    """Write what is archived after a position. Returns where the file ends. Raises `ExportRefused`, `OSError`."""
+    async with connect(pool, store.SCHEMA) as connection, connection.transaction():
+        head = await store.read_head(connection) or Head(0, GENESIS)
+        end = head.position if until is None else min(until, head.position)
+        first = await store.read_row(connection, after) if after else None
+        if after >= end or (after and first is None):
+            raise ExportRefused(f"nothing is archived between {after} and {end}")
+        chain = first.hash if first is not None else GENESIS
+        with _written(path) as file:
+            file.write(json.dumps({"log": LOG, "after": after, "hash": chain.hex()}) + "\n")
+            async with aclosing(store.read(connection, after=after, until=end)) as pages:
+                async for page in pages:
+                    for row in page:
+                        chain = link(chain, row.position, row.subject, row.headers, row.data)
+                        file.write(_line(row))
+                    if progress is not None:
+                        progress(page[-1].position, end)
+            file.write(json.dumps({"until": end, "hash": chain.hex()}) + "\n")
+    return Head(end, chain)
+
+
+class End(Head):
+    """Where a file ends."""
+
+
+def read_export(path: Path) -> Iterator[Row | Head]:
+    """The head that a file goes on from, its events, each with its hash, and its `End`. Raises `ExportDamaged`, `OSError`."""
+    try:
+        with _opened(path, "rt") as file:
+            begin = json.loads(file.readline())
+            if begin.get("log") != LOG:
+                raise ExportDamaged(f"{path} is no export of a log")
+            at = Head(begin["after"], bytes.fromhex(begin["hash"]))
+            yield at
+            for line in file:
+                said = json.loads(line)
+                if "until" in said:
+                    if (said["until"], said["hash"]) != (at.position, at.hash.hex()):
+                        raise ExportDamaged(f"{path}: what stands at {at.position} is not what was exported")
+                    yield End(*at)
+                    return
+                if said["position"] != at.position + 1:
+                    raise ExportDamaged(f"{path}: position {said['position']} follows {at.position}")
+                headers, data = b64decode(said["headers"]), b64decode(said["data"])
+                at = Head(at.position + 1, link(at.hash, at.position + 1, said["subject"], headers, data))
+                yield Row(at.position, said["subject"], (None, "", ""), headers, data, at.hash)
+    except (ValueError, KeyError, TypeError, AttributeError, EOFError) as error:
+        raise ExportDamaged(f"{path} can't be read: {error!r}") from error
+    raise ExportDamaged(f"{path} ends at {at.position} without its last line: it was cut")
+
+
+async def import_export(
+    pool: Pool, path: Path, *, progress: Callable[[int, int], None] | None = None
+) -> Head:
+    """Add what a file has to the archive that ends before it. Returns the archive's new head.
+
+    Raises `ExportRefused` where the two do not meet, `ExportDamaged` (nothing of the rest is added), `OSError`.
+    """
+    async with connect(pool, store.SCHEMA) as connection:
+        await store.create(connection)
+        head = await store.read_head(connection) or Head(0, GENESIS)
+        _check_goes_on(path, head)
+        events: list[RecordedEvent] = []
+        for item in read_export(path):
+            if isinstance(item, Row) and item.position > head.position:
+                events.append(store.recorded(item))
+            if len(events) == store.PAGE or (isinstance(item, End) and events):
+                head = await store.write(connection, head, events)
+                events = []
+                if progress is not None:
+                    progress(head.position, head.position)
+    return head
+
+
+def _check_goes_on(path: Path, head: Head) -> None:
+    """All of the file is right, and has what the archive has where that ends; before any of it is taken."""
+    there = None
+    for item in read_export(path):
+        if item.position == head.position:
+            there = item.hash
+    if there != head.hash:
+        raise ExportRefused(f"{path} does not go on from the archive's end, position {head.position}")
+
+
+def _line(row: Row) -> str:
+    return (
+        json.dumps(
+            {
+                "position": row.position,
+                "subject": row.subject,
+                "headers": b64encode(row.headers).decode(),
+                "data": b64encode(row.data).decode(),
+            }
+        )
+        + "\n"
+    )
+
+
+@contextmanager
+def _written(path: Path) -> Iterator[IO[str]]:
+    """A file that is there whole and synced, or not at all."""
+    if path.exists():
+        raise ExportRefused(f"{path} exists already: choose another name")
+    staged = path.with_name(f"{path.name}.part")
+    try:
+        with _opened(staged, "wt", like=path) as file:
+            yield file
+        with staged.open("rb") as file:
+            os.fsync(file.fileno())
+        staged.rename(path)
+    finally:
+        staged.unlink(missing_ok=True)
+
+
+def _opened(path: Path, mode: str, like: Path | None = None) -> IO[str]:
+    zipped = (like or path).suffix == ".gz"
+    return cast(IO[str], gzip.open(path, mode, 3) if zipped else path.open(mode))
