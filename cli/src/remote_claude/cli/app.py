@@ -59,11 +59,8 @@ def main(
 
 def _fail(error: CliError) -> NoReturn:
     if _as_json():
-        document = {"error": {"code": error.code, "detail": str(error), **error.extra}}
-        render.emit(document)
-        render.emit(document, to_stderr=True)  # seen also where the output is read by a program
-    else:
-        render.note(f"rclaude: {error}")
+        render.emit({"error": {"code": error.code, "detail": str(error), **error.extra}})
+    render.note(f"rclaude: {error}")
     sys.exit(error.exit)
 
 

@@ -18,10 +18,9 @@ COLOURS = {"dim": "2", "bold": "1", "red": "31", "green": "32", "yellow": "33", 
 TERMINAL_STATES = frozenset({"succeeded", "failed", "cancelled", "timed_out", "rejected"})
 
 
-def emit(document: Any, *, to_stderr: bool = False) -> None:
+def emit(document: Any) -> None:
     """A document for programs: one line of JSON on standard output."""
-    file = sys.stderr if to_stderr else sys.stdout
-    print(json.dumps(document, ensure_ascii=False), file=file, flush=True)
+    print(json.dumps(document, ensure_ascii=False), flush=True)
 
 
 def say(text: str = "", *, to_stderr: bool = False) -> None:
