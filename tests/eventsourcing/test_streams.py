@@ -38,7 +38,7 @@ async def test_the_streams_are_made_once_and_as_specified(fresh_nats: Broker) ->
     assert (events.max_msgs, events.max_bytes, events.max_msgs_per_subject) == (-1, -1, -1)
     output = (await js.stream_info(OUTPUT)).config
     assert (output.subjects, output.max_age, output.max_bytes) == (["out.>"], 3600, 10_000_000)
-    assert output.persist_mode == PersistMode.ASYNC
+    assert output.persist_mode != PersistMode.ASYNC
     assert (await js.stream_info(f"KV_{KEYS}")).config.max_msgs_per_subject == 1
     await client.close()
 

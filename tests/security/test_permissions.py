@@ -290,7 +290,11 @@ async def test_the_administrator_may_do_everything(as_user: As) -> None:
             await client.publish(subject, b"")
         await settled(client)
         assert seen.refused == []
-        assert {info.config.name for info in await client.jetstream().streams_info()} == {"EVENTS", "KV_KEYS"}
+
+        async def deleted() -> bool:
+            return {i.config.name for i in await client.jetstream().streams_info()} == {"EVENTS", "KV_KEYS"}
+
+        await until(deleted)
 
 
 # Ways round

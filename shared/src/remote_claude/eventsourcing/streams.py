@@ -8,7 +8,6 @@ from nats.aio.client import Client
 from nats.js.api import (
     DiscardPolicy,
     KeyValueConfig,
-    PersistMode,
     RetentionPolicy,
     StorageType,
     StreamConfig,
@@ -70,7 +69,8 @@ def events_config(name: str = EVENTS, prefix: str = "ev", replicas: int = 1) -> 
 def output_config(
     name: str = OUTPUT, prefix: str = "out", replicas: int = 1, *, max_age: float = WEEK, max_bytes: int = -1
 ) -> StreamConfig:
-    """Agents' output: not facts, so the oldest goes first. On a single broker it is written without fsync."""
+    """Agents' output: not facts, so the oldest goes first. Synced like the log all the same: with `persist_mode: async`
+    a killed broker forgets what it has acknowledged, and the writers of output, which count on it, are fenced off."""
     return StreamConfig(
         name=name,
         subjects=[f"{prefix}.>"],
@@ -83,7 +83,6 @@ def output_config(
         max_msgs_per_subject=-1,
         num_replicas=replicas,
         allow_direct=True,
-        persist_mode=PersistMode.ASYNC if replicas == 1 else None,
     )
 
 
