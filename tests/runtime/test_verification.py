@@ -109,7 +109,7 @@ def place(history: list[RecordedEvent], kind: type[Event], nth: int = 0) -> int:
 
 
 def copy(recorded: RecordedEvent, **changes: Any) -> RecordedEvent:
-    names = (name for name in RecordedEvent.__slots__ if name != "_event")
+    names = (name for name in RecordedEvent.__slots__ if name not in ("_event", "_headers"))
     return RecordedEvent(**{name.lstrip("_"): getattr(recorded, name) for name in names} | changes)
 
 

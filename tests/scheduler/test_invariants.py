@@ -259,5 +259,5 @@ def test_everything_is_decided_once_work_is_possible(world: World) -> None:
 
 def again(recorded: RecordedEvent) -> RecordedEvent:
     """The same event, read anew."""
-    names = [name for name in RecordedEvent.__slots__ if name != "_event"]
+    names = [name for name in RecordedEvent.__slots__ if name not in ("_event", "_headers")]
     return RecordedEvent(**{name.lstrip("_"): getattr(recorded, name) for name in names})
