@@ -9,12 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from readings import Reading, at_most
+
 ROOT = Path(__file__).resolve().parents[2]
 FIRST_OUTPUT = "test_words_are_joined_by_hyphens"
 OURS = ("RCLAUDE_", "ANTHROPIC_", "VIRTUAL_ENV")
 
 
-def measure() -> Iterator[tuple[str, float, str, float, str]]:
+def measure() -> Iterator[Reading]:
     """Seconds, with an empty package cache."""
     with TemporaryDirectory(prefix="rclaude-clone-") as folder:
         clone = Path(folder) / "clone"
@@ -38,5 +40,6 @@ def measure() -> Iterator[tuple[str, float, str, float, str]]:
         ended = time.perf_counter() - began
         assert demo.returncode == 0, f"make demo ended with {demo.returncode}"
         assert first is not None, "the demo streamed nothing"
-    yield "clean clone to the first streamed output of make demo", first, "s", 120.0, "under two minutes"
-    yield "clean clone to the end of make demo", ended, "s", 180.0, "within three minutes"
+    for what, seconds, limit in (("the first streamed output", first, 120.0), ("the end", ended, 180.0)):
+        what = f"clean clone to {what} of make demo"
+        yield at_most(figure="first-run", what=what, value=seconds, limit=limit, unit="s")

@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import psutil
+from readings import Reading, at_most
 
 from product import product
 
 LIMIT_MIB = 390.0  # Restate's server and one worker, as first read on such a machine
 
 
-def measure() -> Iterator[tuple[str, float, str, float, str]]:
+def measure() -> Iterator[Reading]:
     """MiB, shared pages counted once (PSS), after one task has run."""
     with product() as one:
         one.ok("run", "--agent", "shell", "--no-repo", "true")
         roots = [psutil.Process(pid) for role, pid in one.status()["pids"].items() if role != "workers"]
         processes = {child for root in roots for child in (root, *root.children(recursive=True))}
         held = sum(process.memory_full_info().pss for process in processes) / 1024 / 1024
-    yield f"idle memory of {len(processes)} processes, PSS", held, "MiB", LIMIT_MIB, "less than 390 MiB"
+    what = f"idle memory of {len(processes)} processes, PSS"
+    yield at_most(figure=7, what=what, value=held, limit=LIMIT_MIB, unit="MiB")

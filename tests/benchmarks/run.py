@@ -9,43 +9,21 @@ import json
 import platform
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
 import first_run
 import idle_memory
+import replay
 import startup
+from readings import Reading
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
-    """One measured value. `ratio` is value to limit; it is `met` at 1 or less."""
-
-    figure: str
-    what: str
-    value: float
-    unit: str
-    limit: float
-    goal: str
-
-    @property
-    def ratio(self) -> float:
-        return self.value / self.limit
-
-    @property
-    def met(self) -> bool:
-        return self.ratio <= 1
-
-
-def readings(figure: str, measured: Iterator[tuple[str, float, str, float, str]]) -> Iterator[Reading]:
-    for what, value, unit, limit, goal in measured:
-        yield Reading(figure=figure, what=what, value=value, unit=unit, limit=limit, goal=goal)
-
-
-FIGURES: dict[str, Callable[[], Iterator[tuple[str, float, str, float, str]]]] = {
+FIGURES: dict[str, Callable[[], Iterator[Reading]]] = {
+    "5": replay.measure,
     "7": idle_memory.measure,
     "9": startup.measure,
     "first-run": first_run.measure,
@@ -60,14 +38,14 @@ def main(wanted: list[str]) -> None:
     print(f"{platform.platform()}, {platform.python_version()}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC")
     rows = []
     for figure in wanted or FIGURES:
-        for reading in readings(figure, FIGURES[figure]()):
+        for reading in FIGURES[figure]():
             mark = "met" if reading.met else "MISSED"
             print(
-                f"{reading.figure:>10}  {reading.what:<56} {reading.value:>9.2f} {reading.unit:<5}"
-                f" of {reading.limit:g} {reading.unit} = {reading.ratio:.2f}  {mark}",
+                f"{reading.figure:>10}  {reading.what:<56} {reading.value:>9.2f} of {reading.limit:.2f} {reading.unit}"
+                f" = {reading.ratio:.2f}, {reading.goal}: {mark}",
                 flush=True,
             )
-            rows.append({**asdict(reading), "ratio": round(reading.ratio, 4), "met": reading.met})
+            rows.append({**asdict(reading), "ratio": round(reading.ratio, 4)})
     out = ROOT / "build" / "benchmarks.json"
     out.parent.mkdir(exist_ok=True)
     out.write_text(json.dumps({"figures": rows}, indent=1) + "\n")

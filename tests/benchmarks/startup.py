@@ -7,12 +7,14 @@ import subprocess
 import time
 from collections.abc import Iterator
 
+from readings import Reading, at_most
+
 from product import Product, product
 
 RUNS = 5
 
 
-def measure() -> Iterator[tuple[str, float, str, float, str]]:
+def measure() -> Iterator[Reading]:
     """Seconds: cold (no data), warm (the data are there), and the help; medians of five."""
     cold, warm = [], []
     for _ in range(RUNS):
@@ -21,9 +23,12 @@ def measure() -> Iterator[tuple[str, float, str, float, str]]:
             one.ok("down")
             warm.append(timed(one, "up", "--detach"))
             helped = [timed(one, "--help") for _ in range(RUNS)]
-    yield "rclaude up, no data yet, to ready", statistics.median(cold), "s", 3.0, "at most 3 s"
-    yield "rclaude up, warm, to ready", statistics.median(warm), "s", 1.5, "at most 1.5 s"
-    yield "rclaude --help", statistics.median(helped), "s", 0.1, "under 0.1 s"
+    for what, seconds, limit in (
+        ("rclaude up, no data yet, to ready", cold, 3.0),
+        ("rclaude up, warm, to ready", warm, 1.5),
+        ("rclaude --help", helped, 0.1),
+    ):
+        yield at_most(figure=9, what=what, value=statistics.median(seconds), limit=limit, unit="s")
 
 
 def timed(one: Product, *args: str) -> float:
