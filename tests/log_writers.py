@@ -70,7 +70,7 @@ async def under_load(
             await asyncio.gather(*writing)
         end = await first.last_position()
         assert await tail.wait_for(end, 30)
-        recorded = await everything(second)
+        recorded = await everything(second, until=end)
         assert [event.position for event in recorded] == list(range(1, end + 1))
         assert {event.event_id: event.position for event in recorded} == load.acknowledged
         assert set(Counter(event.event_id for event in recorded).values()) == {1}

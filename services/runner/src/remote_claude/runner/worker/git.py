@@ -104,8 +104,9 @@ async def _end(process: asyncio.subprocess.Process) -> None:
 
 async def _feed(stream: asyncio.StreamWriter, data: bytes) -> None:
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it ended early: its exit code says why
-        stream.write(data)
-        await stream.drain()
+        if not stream.is_closing():
+            stream.write(data)
+            await stream.drain()
     stream.close()
 
 
