@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 import pytest
@@ -75,6 +75,22 @@ class TestElection:
             with pytest.raises(LeadershipLost):
                 await asyncio.wait_for(watching, 20)
 
+    async def test_one_that_is_frozen_loses_the_lock(self, postgres_dsn: str) -> None:
+        async with PostgresElection(postgres_dsn, check_s=0.1).term() as watch:
+            async with asyncio.timeout(20), PostgresElection(postgres_dsn).term():
+                pass  # the first has not been watched, as when its process is stopped
+            with pytest.raises(LeadershipLost):
+                await asyncio.wait_for(watch(), 20)
+
+    async def test_one_that_watches_keeps_the_lock(self, postgres_dsn: str) -> None:
+        async with PostgresElection(postgres_dsn, check_s=0.1).term() as watch:
+            watching = asyncio.ensure_future(watch())
+            others = asyncio.create_task(PostgresElection(postgres_dsn).term().__aenter__())
+            await _somebody_waits(postgres_dsn, "AND backend_start < now() - interval '1 s'")
+            assert not watching.done()
+            others.cancel()
+            watching.cancel()
+
     async def test_waiting_can_be_given_up(self, postgres_dsn: str) -> None:
         election = PostgresElection(postgres_dsn)
         async with election.term():
@@ -115,10 +131,10 @@ class TestElection:
         assert sum(isinstance(event, TaskAdmitted) for event in decided) == 100
 
 
-async def _somebody_waits(dsn: str) -> None:
+async def _somebody_waits(dsn: str, still: LiteralString = "") -> None:
     waiting = (
-        "SELECT 1 FROM pg_locks l JOIN pg_database d ON d.oid = l.database "
-        "WHERE l.locktype = 'advisory' AND NOT l.granted AND d.datname = current_database()"
+        "SELECT 1 FROM pg_locks l JOIN pg_stat_activity a USING (pid) "
+        "WHERE l.locktype = 'advisory' AND NOT l.granted AND a.datname = current_database() " + still
     )
     with psycopg.connect(dsn, autocommit=True) as connection:
         await asyncio.to_thread(

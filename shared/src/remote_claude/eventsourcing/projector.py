@@ -21,10 +21,12 @@ from remote_claude.eventsourcing.events import RecordedEvent
 from remote_claude.eventsourcing.log import EventLog, EventLogError, LogUnavailable, PositionAhead
 from remote_claude.eventsourcing.rebuild import rebuild
 from remote_claude.eventsourcing.schemas import (
+    SILENCE_S,
     Checkpoint,
     Pool,
     connect,
     create_schema,
+    end_if_silent,
     read_checkpoint,
     try_lock,
     unlock,
@@ -59,6 +61,7 @@ class Projector:
     - `batch_size`: at most so many events in a transaction.
     - `ignored_interval`: seconds between two writes of the checkpoint over events that the view ignores.
     - `standby_interval`: seconds between two looks whether the lock is free.
+    - `silence`: seconds after which a process that keeps the lock and has gone silent loses it.
     - `on_batch`: told of every batch that was applied here; it must not raise.
     """
 
@@ -72,6 +75,7 @@ class Projector:
         batch_size: int = 2000,
         ignored_interval: float = 1.0,
         standby_interval: float = 1.0,
+        silence: float = SILENCE_S,
         on_batch: OnBatch | None = None,
     ) -> None:
         self.view = view
@@ -81,6 +85,7 @@ class Projector:
         self._pool, self._eventlog, self._tail = pool, log, tail
         self._batch_size = batch_size
         self._ignored_interval, self._standby_interval = ignored_interval, standby_interval
+        self._silence = silence
         self._on_batch = on_batch
         self._position = 0
         self._waiters: dict[asyncio.Future[bool], int] = {}
@@ -149,9 +154,11 @@ class Projector:
                         f"to go back to it: rclaude-admin rebuild {name}",
                     )
                 elif await try_lock(connection, name):
+                    await end_if_silent(connection, self._silence)
                     with suppress(CheckpointMoved):
                         await self._apply_tail(connection)
                     await unlock(connection, name)
+                    await end_if_silent(connection, 0)
                     continue
                 else:
                     self._change(ProjectorState.STANDBY)
@@ -200,9 +207,9 @@ class Projector:
         self._change(ProjectorState.LIVE)
         async with Arrivals(self._tail.subscribe(after=start), self._batch_size) as arrivals:
             while applier.stop is None:
-                due = None
+                due = self._silence / 3
                 if applier.stored != applier.position or applier.parked:
-                    due = max(0.0, written + self._ignored_interval - time.monotonic())
+                    due = min(due, max(0.0, written + self._ignored_interval - time.monotonic()))
                 events = await arrivals.next(due)
                 if events is None:
                     raise LogUnavailable("the tail was closed")
@@ -214,6 +221,8 @@ class Projector:
                     self._reach(applier.position)
                     if self._on_batch is not None:
                         self._on_batch(view, events, letters, began)
+                else:
+                    await connection.execute("SELECT 1")  # so as not to be taken for dead
                 now = time.monotonic()
                 if applier.stored == stored and now >= written + self._ignored_interval:
                     await applier.write_checkpoint()

@@ -17,6 +17,9 @@ from remote_claude.eventsourcing.views import View
 
 Pool = AsyncConnectionPool[AsyncConnection[Any]]
 
+SILENCE_S = 10.0
+"""A process that keeps a view or the archive and says nothing to PostgreSQL for so long loses its lock."""
+
 OWN_TABLES = """
 CREATE TABLE checkpoint (position bigint NOT NULL, version int NOT NULL);
 CREATE TABLE parked (
@@ -146,6 +149,18 @@ async def try_lock(connection: AsyncConnection[Any], name: str) -> bool:
     found = await connection.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", [f"view/{name}"])
     row = await found.fetchone()
     return row is not None and bool(row[0])
+
+
+async def end_if_silent(connection: AsyncConnection[Any], seconds: float) -> None:
+    """From now on PostgreSQL ends the session when it hears nothing for so long, in a transaction or not; 0: never.
+
+    What a frozen process or a machine that has vanished had locked is then free for others.
+    """
+    await connection.execute(
+        "SELECT set_config('idle_session_timeout', %(ms)s, false),"
+        " set_config('idle_in_transaction_session_timeout', %(ms)s, false)",
+        {"ms": str(round(seconds * 1000))},
+    )
 
 
 async def unlock(connection: AsyncConnection[Any], name: str) -> None:

@@ -190,18 +190,22 @@ class Scheduler:
     async def _lead(self) -> None:
         while True:
             async with self._election.term() as watch:
-                await self.reached(await self._log.last_position())
-                self._leases.begin(monotonic())
-                leader = Leader(
-                    self._log, self.state, self._leases, self._clock, self._settings.lease_s, self.decided
-                )
-                log.info("leading", position=self.state.position)
                 try:
                     async with asyncio.TaskGroup() as term:
-                        self.leader = leader
+                        term.create_task(_watched(watch))
+                        await self.reached(await self._log.last_position())
+                        self._leases.begin(monotonic())
+                        self.leader = leader = Leader(
+                            self._log,
+                            self.state,
+                            self._leases,
+                            self._clock,
+                            self._settings.lease_s,
+                            self.decided,
+                        )
+                        log.info("leading", position=self.state.position)
                         term.create_task(leader.run())
                         term.create_task(self._look_after(leader))
-                        term.create_task(_watched(watch))
                 except* (ConcurrencyConflict, LeadershipLost) as over:
                     log.warning("standing down", reasons=[str(error) for error in _leaves(over)])
                 finally:

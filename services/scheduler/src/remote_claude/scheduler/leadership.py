@@ -11,6 +11,8 @@ import psycopg
 import structlog
 from psycopg import AsyncConnection
 
+from remote_claude.eventsourcing.schemas import end_if_silent
+
 log = structlog.get_logger(__name__)
 
 LOCK = "remote_claude.scheduler"
@@ -49,7 +51,8 @@ class Uncontested:
 class PostgresElection:
     """Whoever holds an advisory lock leads; the others wait for it, and have it as soon as its holder's connection ends.
 
-    `check_s`: how often, in seconds, the connection is tried; it has as long to answer.
+    `check_s`: how often, in seconds, the connection is tried; it has as long to answer. PostgreSQL ends one that was
+    not tried for three times as long: its process is frozen, or its machine gone.
     """
 
     def __init__(self, dsn: str, *, check_s: float = 5.0) -> None:
@@ -78,6 +81,7 @@ class PostgresElection:
                     keepalives_count=3,
                 )
                 self.problem = None
+                await end_if_silent(connection, 3 * self._check_s)
                 await connection.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", [LOCK])
                 return connection
             except psycopg.OperationalError as error:

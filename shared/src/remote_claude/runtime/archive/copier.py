@@ -13,7 +13,7 @@ from remote_claude.eventsourcing.arrivals import Arrivals
 from remote_claude.eventsourcing.errors import CheckpointMoved
 from remote_claude.eventsourcing.log import EventLogError, LogUnavailable, PositionAhead
 from remote_claude.eventsourcing.projector import ProjectorState as State
-from remote_claude.eventsourcing.schemas import Pool, connect
+from remote_claude.eventsourcing.schemas import SILENCE_S, Pool, connect, end_if_silent
 from remote_claude.eventsourcing.tail import Tail
 from remote_claude.runtime.archive import store
 from remote_claude.runtime.archive.errors import BrokerLostTail
@@ -30,7 +30,8 @@ class Copier:
     """Archives the log for as long as it runs; in all processes but one it follows the archive's position.
 
     `heads` gets each new UTC day's first head. `batch_size` events at most are one transaction; `standby_interval`
-    is in seconds how often a process that does not hold the lock looks again.
+    is in seconds how often a process that does not hold the lock looks again, `silence` after how long one that
+    holds it and has gone silent loses it.
     """
 
     def __init__(
@@ -41,11 +42,13 @@ class Copier:
         *,
         batch_size: int = 2000,
         standby_interval: float = 1.0,
+        silence: float = SILENCE_S,
     ) -> None:
         self.state = State.STARTING
         self.reason: str | None = None
         self._pool, self._tail, self._heads = pool, tail, heads
         self._batch_size, self._standby_interval = batch_size, standby_interval
+        self._silence = silence
         self._head = Head(0, b"")
 
     @property
@@ -87,15 +90,18 @@ class Copier:
             self._head = await store.read_head(connection) or self._head
             self._change(State.STANDBY)
             await asyncio.sleep(self._standby_interval)
+        await end_if_silent(connection, self._silence)
         self._head = await store.read_head(connection) or Head(0, b"")
         self._change(State.LIVE)
         async with Arrivals(self._tail.subscribe(after=self.position), self._batch_size) as arrivals:
             while True:
-                events = await arrivals.next(self._heads.interval if self._heads else None)
+                events = await arrivals.next(self._silence / 3)
                 if events is None:
                     raise LogUnavailable("the tail was closed")
                 if events:
                     self._head = await store.write(connection, self._head, events)
+                else:
+                    await connection.execute("SELECT 1")  # so as not to be taken for dead
                 await self._sign()
 
     async def _sign(self) -> None:

@@ -44,9 +44,6 @@ class Heads:
     `key_file` holds the Ed25519 key, made when the first head is signed; its public half is beside it, `.pub`.
     """
 
-    interval = 60.0
-    """Seconds, at most, between two looks whether a new day has begun."""
-
     def __init__(self, folder: Path, key_file: Path, clock: Clock) -> None:
         self.folder = folder.expanduser()
         self.key_file = key_file.expanduser()
