@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx2
 import pytest
+from psycopg import AsyncConnection
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
@@ -107,6 +108,35 @@ async def test_a_submission_without_a_broker_is_answered_soon_and_may_be_sent_ag
         assert answer.json()["id"] == lost.json()["id"]
         listed = await member.http.get("/v1/tasks", params={"min_position": answer.json()["position"]})
         assert [task["id"] for task in listed.json()["tasks"]] == [lost.json()["id"], before]
+
+
+async def test_a_submission_that_is_sent_again_to_a_gateway_that_has_just_started_is_not_denied(
+    fresh_nats: Broker, postgres_dsn: str, tmp_path: Path
+) -> None:
+    body, headers = {"prompt": "do it", "agent": "shell"}, {"Idempotency-Key": "once"}
+    async with running_gateway(fresh_nats, postgres_dsn, tmp_path) as stack:
+        member = await stack.member()
+        first = await member.http.post("/v1/tasks", json=body, headers=headers)
+    held = await AsyncConnection.connect(postgres_dsn)
+    await held.execute("SELECT 1 FROM gateway_tasks.checkpoint FOR UPDATE")
+    await held.execute("UPDATE gateway_tasks.checkpoint SET position = 0")
+    await held.execute("TRUNCATE gateway_tasks.task, gateway_tasks.submission, gateway_tasks.event")
+    await held.commit()
+    await held.execute("SELECT 1 FROM gateway_tasks.checkpoint FOR UPDATE")  # the view stays at 0
+    settings = {"RCLAUDE_GATEWAY_ADMISSION_WAIT_S": "0.2"}
+    async with running_gateway(fresh_nats, postgres_dsn, tmp_path, settings) as stack:
+        url, auth = stack.url, member.headers
+        async with httpx2.AsyncClient(base_url=url, headers=auth, timeout=20) as http:
+            early = await http.post("/v1/tasks", json=body, headers=headers)
+            assert (early.status_code, early.json()["code"]) == (503, "not_caught_up"), early.text
+            await held.close()
+
+            async def answered() -> httpx2.Response | None:
+                answer = await http.post("/v1/tasks", json=body, headers=headers)
+                return answer if answer.status_code != 503 else None
+
+            again = await eventually(answered, "the view has caught up")
+    assert (again.status_code, again.json()) == (first.status_code, first.json())
 
 
 async def test_what_another_process_erases_is_forgotten_here_within_seconds(

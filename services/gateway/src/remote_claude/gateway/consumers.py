@@ -50,8 +50,8 @@ class LogConsumer:
         self._position = 0
 
     async def load(self) -> None:
-        """Learn which runners have joined so far."""
-        self._position = await self._log.last_position()
+        """Learn which runners have joined so far. Nobody here waits for a decision of before: the view has those."""
+        self._position = self._decisions.position = await self._log.last_position()
         async for batch in self._log.read(until=self._position, subjects=RUNNERS):
             for recorded in batch:
                 self._pass_on(recorded, self._runner_says)

@@ -87,7 +87,7 @@ class TaskHandlers:
     async def submit(self, command: SubmitTask) -> Submission:
         """Record the task and wait for the scheduler's decision. The same submission again gets the same answer.
 
-        Raises `IdempotencyKeyReused`, `NotKnownToBeRecorded`.
+        Raises `IdempotencyKeyReused`, `NotKnownToBeRecorded`, `NotCaughtUp`.
         """
         correlation.set(command.task)
         stream = _stream(command)
@@ -101,7 +101,7 @@ class TaskHandlers:
                     )
             except ConcurrencyConflict:
                 position = await self._submitted_before(command, stream)
-                if (told := await self._decided_before(command)) is not None:
+                if (told := await self._decided_before(command, position)) is not None:
                     return Submission(task=command.task, position=position, decision=told)
             left = max(0.0, deadline - asyncio.get_running_loop().time())
             await asyncio.wait([decision], timeout=left)
@@ -160,9 +160,9 @@ class TaskHandlers:
         domain.decide(command, state)
         return history[0].position
 
-    async def _decided_before(self, command: SubmitTask) -> Decision | None:
-        """The decision, if it was made before this request began to wait for it."""
-        await self._queries.caught_up(self._decisions.position, self._admission_wait_s)
+    async def _decided_before(self, command: SubmitTask, submitted: int) -> Decision | None:
+        """The decision, if it was made before this request began to wait for it. Raises `NotCaughtUp`."""
+        await self._queries.caught_up(max(submitted, self._decisions.position), self._admission_wait_s)
         row, _ = await self._queries.get(command.org, command.task)
         progress = row.progress
         if progress.decided is None:
