@@ -92,17 +92,20 @@ class Process:
     settings: SchedulerSettings = field(default_factory=lambda: SchedulerSettings(tick_s=0.05))
     election: Election = field(default_factory=Uncontested)
     snapshots: Snapshots = field(default_factory=NoSnapshots)
+    answering: EventLog | None = None
+    """The log, in this process, of the runners that it answers; its own unless set."""
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Scheduler]:
         async with Tail(self.log) as tail:
             scheduler = Scheduler(self.log, tail, now, self.settings, self.election, self.snapshots)
             task = asyncio.create_task(scheduler.run())
-            _schedulers.setdefault(self.log, []).append(scheduler)
+            answering = _schedulers.setdefault(self.answering or self.log, [])
+            answering.append(scheduler)
             try:
                 yield scheduler
             finally:
-                _schedulers[self.log].remove(scheduler)
+                answering.remove(scheduler)
                 task.cancel()
                 with suppress(asyncio.CancelledError):
                     await task
