@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import signal
-import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -14,6 +13,7 @@ import nats
 import nats.errors
 from nats.js.api import StorageType, StreamConfig
 
+from remote_claude.runtime.embedded.home import free_port
 from remote_claude.runtime.embedded.nats import find_nats, greeting
 from remote_claude.runtime.embedded.process import Child
 from servers import Broker, OwnServer
@@ -109,8 +109,7 @@ def _greets(port: int) -> Callable[[], bool]:
 
 
 def _free_ports(n: int) -> list[int]:
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(n)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
+    ports: list[int] = []
+    for _ in range(n):
+        ports.append(free_port(taken=ports))
+    return ports
