@@ -25,10 +25,18 @@ def load_kek(path: Path) -> bytes:
 
 
 def create_kek(path: Path) -> None:
-    """Make a key-encryption key, readable by its owner only. Keeps one that is there."""
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
+    """Make a key-encryption key, readable by its owner only, and see it to the disk. Keeps one that is there."""
+    if path.exists():
         return
-    with os.fdopen(descriptor, "w") as file:
+    staged = path.with_name(f"{path.name}.new")
+    staged.unlink(missing_ok=True)
+    with os.fdopen(os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(urlsafe_b64encode(os.urandom(32)).decode() + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    staged.rename(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

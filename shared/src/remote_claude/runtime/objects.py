@@ -10,6 +10,8 @@ from pathlib import Path
 import obstore
 from obstore.store import LocalStore, ObjectStore, from_url
 
+from remote_claude.runtime.durable import place, sync_folder
+
 CHUNK = 1024 * 1024
 
 
@@ -24,22 +26,31 @@ class Objects:
 
     def __init__(self, location: str) -> None:
         self._store: ObjectStore
+        self._folder: Path | None = None
         if "://" in location:
             self._store = from_url(location)
         else:
-            self._store = LocalStore(prefix=Path(location), mkdir=True)
+            self._folder = Path(location)
+            self._store = LocalStore(prefix=self._folder, mkdir=True)
+            sync_folder(self._folder.parent)
 
     async def put(self, org: str, data: bytes) -> str:
-        """Store bytes; return their SHA-256."""
+        """Store bytes, for good; return their SHA-256. Raises `OSError` when there is no room."""
         sha256 = hashlib.sha256(data).hexdigest()
-        await obstore.put_async(self._store, self._path(org, sha256), data)
+        await self._put(self._path(org, sha256), data)
         return sha256
 
     async def put_file(self, org: str, path: Path) -> str:
-        """Store a file; return its SHA-256. It is read in pieces, never whole."""
+        """Store a file, for good; return its SHA-256. It is read in pieces, never whole. Raises `OSError` as `put`."""
         sha256 = await asyncio.to_thread(_digest, path)
-        await obstore.put_async(self._store, self._path(org, sha256), path)
+        await self._put(self._path(org, sha256), path)
         return sha256
+
+    async def _put(self, path: str, content: bytes | Path) -> None:
+        if self._folder is None:
+            await obstore.put_async(self._store, path, content)
+        else:  # obstore syncs nothing: a power cut would leave an empty file under the name
+            await asyncio.to_thread(place, self._folder / path, content, below=self._folder)
 
     async def exists(self, org: str, sha256: str) -> bool:
         """Whether the organisation has this object."""

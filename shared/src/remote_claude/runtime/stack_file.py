@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from remote_claude.runtime.accounts import ADMIN
-from remote_claude.runtime.embedded.home import Home, write_private
+from remote_claude.runtime.durable import write_private
+from remote_claude.runtime.embedded.home import Home
 
 if TYPE_CHECKING:
     from remote_claude.runtime.settings import RuntimeSettings

@@ -23,6 +23,7 @@ from remote_claude.runner.projections.held import HeldView
 from remote_claude.runner.providers.base import SandboxUnavailable
 from remote_claude.runner.providers.local import LocalProvider
 from remote_claude.runner.settings import RunnerSettings
+from remote_claude.runtime.durable import write_private
 from remote_claude.runtime.service import Runtime, Service
 
 log = structlog.get_logger(__name__)
@@ -127,9 +128,7 @@ def _agents(environment: Mapping[str, str], settings: RunnerSettings) -> list[Ag
 def runner_id(runtime: Runtime) -> str:
     """This runner's id: kept on disk, so that one that starts again knows what it held."""
     path: Path = runtime.settings.home.expanduser() / "runner" / "id"
-    try:
-        return path.read_text().strip()
-    except FileNotFoundError:
+    if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        path.write_text(made := runtime.new_id("runner"))
-        return made
+        write_private(path, runtime.new_id("runner"))
+    return path.read_text().strip()

@@ -21,6 +21,7 @@ from remote_claude.runtime.archive import store
 from remote_claude.runtime.archive.chain import GENESIS, link
 from remote_claude.runtime.archive.errors import ArchiveError
 from remote_claude.runtime.archive.store import Head, Row
+from remote_claude.runtime.durable import sync_folder
 
 LOG = "remote-claude/log/1"
 
@@ -155,6 +156,7 @@ def _written(path: Path) -> Iterator[IO[str]]:
         with staged.open("rb") as file:
             os.fsync(file.fileno())
         staged.rename(path)
+        sync_folder(path.parent)
     finally:
         staged.unlink(missing_ok=True)
 

@@ -26,6 +26,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from remote_claude.eventsourcing.events import Clock, timestamp
 from remote_claude.runtime.archive.store import Head
+from remote_claude.runtime.durable import sync_folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +117,7 @@ def write_once(path: Path, text: str, mode: int) -> None:
         pass
     finally:
         staged.unlink()
+    sync_folder(path.parent)
 
 
 def _signed(said: dict[str, Any]) -> bytes:

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from remote_claude.runtime.durable import write_private
 from remote_claude.runtime.embedded.errors import StackAlreadyRunning
 from remote_claude.runtime.embedded.process import NOBODY
 
@@ -125,14 +126,3 @@ def free_port(taken: Iterable[int] = ()) -> int:
         port = random.choice(_PORTS)  # noqa: S311 - no secret
         if port not in taken and is_free(port):
             return port
-
-
-def write_private(path: Path, text: str) -> None:
-    """Write a 0600 file whole or not at all."""
-    staged = path.with_name(f"{path.name}.{os.getpid()}.new")
-    staged.unlink(missing_ok=True)
-    with os.fdopen(os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    staged.replace(path)

@@ -17,8 +17,8 @@ from typing import Any
 
 import nkeys
 
+from remote_claude.runtime.durable import write_private
 from remote_claude.runtime.embedded.errors import ServerNotFound, ServerTooOld
-from remote_claude.runtime.embedded.home import write_private
 from remote_claude.runtime.embedded.process import Child
 
 OLDEST = (2, 12)  # atomic batches

@@ -14,13 +14,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from remote_claude.runtime.durable import sync_folder, write_private
 from remote_claude.runtime.embedded.errors import (
     DataVersionMismatch,
     NoUsableUser,
     ServerNotFound,
     ServerSetupFailed,
 )
-from remote_claude.runtime.embedded.home import write_private
 from remote_claude.runtime.embedded.process import NOBODY, Child, RunAs, as_user, refusal
 
 ROLE = DATABASE = "rclaude"
@@ -146,6 +146,7 @@ class PostgresServer:
         finally:
             password.unlink()
         staged.rename(self.data)
+        sync_folder(self.folder)
 
     def _run(self, run_as: RunAs, program: str, *arguments: str | Path, stdin: str = "") -> None:
         result = subprocess.run(
