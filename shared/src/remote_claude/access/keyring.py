@@ -23,6 +23,7 @@ from remote_claude.access.kek import KeyUnusable
 from remote_claude.contracts import Sealed
 
 NONCE_BYTES = 12
+Random = Callable[[int], bytes]
 
 KEPT_S = 5.0
 """A key that was erased elsewhere opens nothing here after so many seconds."""
@@ -37,9 +38,10 @@ class KeyErased(Exception):
 class DataKey:
     """Seals and opens text. `context` binds a text to its place (`task_x/prompt`): it opens nowhere else."""
 
-    def __init__(self, name: str, secret: bytes) -> None:
+    def __init__(self, name: str, secret: bytes, random: Random = os.urandom) -> None:
         self.name = name
         self._secret = secret
+        self._random = random
         self._cipher = AESGCM(secret)
 
     def fingerprint(self, data: bytes) -> str:
@@ -48,7 +50,7 @@ class DataKey:
 
     def seal(self, text: str, context: str) -> Sealed:
         """Encrypt `text` under a fresh nonce."""
-        nonce = os.urandom(NONCE_BYTES)
+        nonce = self._random(NONCE_BYTES)
         box = nonce + self._cipher.encrypt(nonce, text.encode(), context.encode())
         return Sealed(key=self.name, box=urlsafe_b64encode(box).decode())
 
@@ -65,12 +67,20 @@ class Keyring:
     """Reads data keys out of `KEYS` and keeps them in memory for moments; `create` and `erase` are for the users service.
 
     `clock` is monotonic, in seconds. Whoever asks for a key uses it at once, and does not keep it.
+    `random` gives as many bytes as it is asked for: keys and nonces come of it.
     """
 
-    def __init__(self, bucket: KeyValue, kek: bytes, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        bucket: KeyValue,
+        kek: bytes,
+        clock: Callable[[], float] = time.monotonic,
+        random: Random = os.urandom,
+    ) -> None:
         self._bucket = bucket
         self._kek = kek
         self._clock = clock
+        self._random = random
         self._keys: dict[str, tuple[DataKey, float]] = {}
         """By name: the key, and when it has to be looked at again."""
         self._sweep = 0.0
@@ -94,14 +104,14 @@ class Keyring:
             raise KeyUnusable(
                 f"the key-encryption key does not open {name}; was the key file replaced?"
             ) from None
-        key = DataKey(name, secret)
+        key = DataKey(name, secret, self._random)
         self._keys[name] = key, now + KEPT_S  # counted from before it was read
         return key
 
     async def create(self, name: str) -> DataKey:
         """The data key of a new organisation or person; the one that stands when there is one already."""
         with contextlib.suppress(KeyWrongLastSequenceError):
-            await self._bucket.create(name, aes_key_wrap(self._kek, os.urandom(32)))
+            await self._bucket.create(name, aes_key_wrap(self._kek, self._random(32)))
         return await self.get(name)
 
     async def erase(self, name: str) -> None:

@@ -130,6 +130,9 @@ def stream_id(producer: str, organisation: str | None, aggregate: str, id: str) 
     return ".".join(("ev", *tokens))
 
 
+NewEventId = Callable[[], str]
+
+
 def new_event_id() -> str:
     """The id of an event that a person caused."""
     return str(uuid4())

@@ -142,7 +142,7 @@ async def hosting(
                 await service.on_start()
             work |= {f"{service.name} {job}": run for job, run in service.background.items()}
         for job, run in work.items():
-            await stack.enter_async_context(_cancelled_at_exit(_keep_running(job, run)))
+            await stack.enter_async_context(_cancelled_at_exit(keep_running(job, run)))
 
         server = web.server(
             web.application(runtime, services, metrics), settings.http_host, settings.http_port
@@ -232,7 +232,7 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-async def _keep_running(name: str, run: Callable[[], Awaitable[None]]) -> None:
+async def keep_running(name: str, run: Callable[[], Awaitable[None]]) -> None:
     """Run a piece of background work; when it fails say so and start it again, ever more slowly."""
     loop = asyncio.get_running_loop()
     pause = 0.1

@@ -5,15 +5,15 @@ from __future__ import annotations
 from remote_claude.access import api_keys
 from remote_claude.access.scopes import ALL_SCOPES
 from remote_claude.auth.domain.keys import Command, IssueKey, RevokeKey, decide, fold
-from remote_claude.eventsourcing.events import Clock, NewEvent, new_event_id, stream_id, timestamp
+from remote_claude.eventsourcing.events import Clock, NewEvent, NewEventId, new_event_id, stream_id, timestamp
 from remote_claude.eventsourcing.log import ConcurrencyConflict, EventLog
 
 
 class ApiKeys:
     """Commands on API keys."""
 
-    def __init__(self, log: EventLog, clock: Clock) -> None:
-        self._log, self._clock = log, clock
+    def __init__(self, log: EventLog, clock: Clock, event_id: NewEventId = new_event_id) -> None:
+        self._log, self._clock, self._event_id = log, clock, event_id
 
     async def issue(
         self, *, key: str, org: str, user: str, secret: str, scopes: tuple[str, ...] = ALL_SCOPES
@@ -42,7 +42,7 @@ class ApiKeys:
             if not events:
                 return position
             now = timestamp(self._clock())
-            new = [NewEvent(event=event, event_id=new_event_id(), occurred_at=now) for event in events]
+            new = [NewEvent(event=event, event_id=self._event_id(), occurred_at=now) for event in events]
             try:
                 return await self._log.append(stream, new, expected_position=position)
             except ConcurrencyConflict:

@@ -6,15 +6,15 @@ from typing import Any
 
 from remote_claude.billing.domain.account import Account, Command, OpenAccount, SetPlan, decide, fold
 from remote_claude.contracts.billing import Entitlements
-from remote_claude.eventsourcing.events import Clock, NewEvent, new_event_id, stream_id, timestamp
+from remote_claude.eventsourcing.events import Clock, NewEvent, NewEventId, new_event_id, stream_id, timestamp
 from remote_claude.eventsourcing.log import ConcurrencyConflict, EventLog
 
 
 class Accounts:
     """Commands on the accounts of organisations."""
 
-    def __init__(self, log: EventLog, clock: Clock) -> None:
-        self._log, self._clock = log, clock
+    def __init__(self, log: EventLog, clock: Clock, event_id: NewEventId = new_event_id) -> None:
+        self._log, self._clock, self._event_id = log, clock, event_id
 
     async def set_plan(self, org: str, plan: str, entitlements: Entitlements | None = None) -> int:
         """Put an organisation on a plan; returns the position from which it is. Raises `UnknownPlan`."""
@@ -34,7 +34,7 @@ class Accounts:
             new = [
                 NewEvent(
                     event=event,
-                    event_id=new_event_id(),
+                    event_id=self._event_id(),
                     occurred_at=timestamp(command.now),
                     correlation_id=command.org,
                 )

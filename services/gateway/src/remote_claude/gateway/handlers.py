@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import structlog
 import uuid_utils
 
-from remote_claude.eventsourcing.events import Clock, NewEvent, stream_id, timestamp
+from remote_claude.eventsourcing.events import Clock, NewEvent, NewEventId, stream_id, timestamp
 from remote_claude.eventsourcing.log import ConcurrencyConflict, EventLog, LogUnavailable
 from remote_claude.eventsourcing.traces import correlation, current, of_event
 from remote_claude.gateway.domain import task as domain
@@ -80,8 +80,10 @@ class TaskHandlers:
         *,
         admission_wait_s: float,
         log_wait_s: float,
+        event_id: NewEventId = lambda: str(uuid_utils.uuid7()),
     ) -> None:
         self._log, self._decisions, self._queries, self._clock = log, decisions, queries, clock
+        self._event_id = event_id
         self._admission_wait_s, self._log_wait_s = admission_wait_s, log_wait_s
 
     async def submit(self, command: SubmitTask) -> Submission:
@@ -178,7 +180,7 @@ class TaskHandlers:
         return state, position
 
     def _new(self, event: object, task: str) -> NewEvent:
-        event_id = str(uuid_utils.uuid7())
+        event_id = self._event_id()
         return NewEvent(
             event=event,
             event_id=event_id,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Protocol
 
 import structlog
@@ -20,13 +20,21 @@ from remote_claude.contracts.scheduler import (
     TaskTimedOut,
 )
 from remote_claude.eventsourcing import traces
-from remote_claude.eventsourcing.events import NewEvent, RecordedEvent, new_event_id, stream_id, timestamp
-from remote_claude.eventsourcing.log import EventLogError
+from remote_claude.eventsourcing.events import (
+    Clock,
+    NewEvent,
+    NewEventId,
+    RecordedEvent,
+    new_event_id,
+    stream_id,
+    timestamp,
+)
+from remote_claude.eventsourcing.log import EventLog, EventLogError
+from remote_claude.eventsourcing.tail import Tail
 from remote_claude.runner.domain.attempt import AttemptId, Decline, Finish, Running, Start
 from remote_claude.runner.execution import StopReason
 from remote_claude.runner.journal import Journal, Superseded
-from remote_claude.runner.projections.held import HeldView, held_by
-from remote_claude.runtime.service import Runtime
+from remote_claude.runner.projections.held import HeldAttempt as Assigned
 
 log = structlog.get_logger(__name__)
 
@@ -51,14 +59,21 @@ class Executor:
 
     def __init__(
         self,
-        runtime: Runtime,
+        log: EventLog,
+        tail: Tail,
+        clock: Clock,
         runner: str,
+        *,
         joined: Callable[[], RunnerJoined],
         slots: int,
         execute: Callable[[TaskAssigned, Journal], Execution],
+        held: Callable[[int], Awaitable[Sequence[Assigned]]],
+        event_id: NewEventId = new_event_id,
     ) -> None:
+        """`held` gives the attempts that this runner has been assigned and has not ended, as of a position or later."""
         self.runner = runner
-        self._runtime, self._joined, self._slots, self._execute = runtime, joined, slots, execute
+        self._log, self._tail, self._clock, self._event_id = log, tail, clock, event_id
+        self._joined, self._slots, self._execute, self._held = joined, slots, execute, held
         self._running: dict[tuple[str, str, int], Execution] = {}
         self._work: set[asyncio.Task[None]] = set()
         self.joined = False
@@ -71,11 +86,11 @@ class Executor:
     async def run(self) -> None:
         """Give back what an earlier life of this runner held, join, take what is assigned; never ends by itself."""
         await self._end_all()  # that life may have been in this process: reading the log has failed
-        position = await self._runtime.log.last_position()
+        position = await self._log.last_position()
         await self._give_back(position)
         await self.join()
         self.joined = True
-        async for batch in self._runtime.tail.subscribe(after=position):
+        async for batch in self._tail.subscribe(after=position):
             self._take(batch)
 
     async def join(self) -> None:
@@ -84,10 +99,10 @@ class Executor:
 
     async def _say(self, event: RunnerJoined | RunnerDrained) -> None:
         stream = stream_id("runner", None, "runner", self.runner)
-        history = await self._runtime.log.read_stream(stream)
-        new = NewEvent(event=event, event_id=new_event_id(), occurred_at=timestamp(self._runtime.clock()))
+        history = await self._log.read_stream(stream)
+        new = NewEvent(event=event, event_id=self._event_id(), occurred_at=timestamp(self._clock()))
         position = history[-1].position if history else 0
-        await self._runtime.log.append(stream, [new], expected_position=position)
+        await self._log.append(stream, [new], expected_position=position)
 
     def stop(self, attempt: HeldAttempt, reason: StopReason) -> None:
         """End one attempt, if it runs here."""
@@ -117,12 +132,9 @@ class Executor:
 
     async def _give_back(self, position: int) -> None:
         """Attempts assigned to this runner before it started: their sandboxes died with the process that ran them."""
-        await self._runtime.projectors[HeldView.name].wait_for(position, timeout=float("inf"))
-        async with self._runtime.pool.connection() as connection:
-            held = await held_by(connection, self.runner)
-        for attempt in held:
+        for attempt in await self._held(position):
             id = AttemptId(attempt.org, attempt.task, attempt.attempt, self.runner)
-            journal = Journal(self._runtime.log, self._runtime.clock, id, attempt.cause, attempt.traceparent)
+            journal = Journal(self._log, self._clock, id, attempt.cause, attempt.traceparent)
             while True:
                 await journal.load()
                 lost = Finish(outcome="lost", reason=RUNNER_RESTARTED)
@@ -145,7 +157,7 @@ class Executor:
         assigned: TaskAssigned = recorded.event
         key = (assigned.org, assigned.task, assigned.attempt)
         id = AttemptId(*key, self.runner)
-        journal = Journal(self._runtime.log, self._runtime.clock, id, recorded.event_id, recorded.traceparent)
+        journal = Journal(self._log, self._clock, id, recorded.event_id, recorded.traceparent)
         if assigned.agent == "noop":
             work = _noop(journal)
         elif len(self._running) >= self._slots:

@@ -5,18 +5,18 @@ from __future__ import annotations
 import asyncio
 
 import structlog
+from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
 from remote_claude.contracts.leases import SUBJECT, LeaseAnswer, LeaseRequest
 from remote_claude.runner.executor import Executor
-from remote_claude.runtime.service import Runtime
 
 log = structlog.get_logger(__name__)
 
 RENEWALS_PER_LEASE = 5
 
 
-async def keep_leases(runtime: Runtime, executor: Executor, lease_s: float) -> None:
+async def keep_leases(nats: Client, executor: Executor, lease_s: float) -> None:
     """Renew until cancelled. What holds is counted from when the request was sent, on this machine's monotonic clock."""
     loop = asyncio.get_running_loop()
     interval = lease_s / RENEWALS_PER_LEASE
@@ -29,7 +29,7 @@ async def keep_leases(runtime: Runtime, executor: Executor, lease_s: float) -> N
             continue
         request = LeaseRequest(runner=executor.runner, attempts=executor.held)
         try:
-            reply = await runtime.nats.request(SUBJECT, request.model_dump_json().encode(), timeout=interval)
+            reply = await nats.request(SUBJECT, request.model_dump_json().encode(), timeout=interval)
         except (NatsError, OSError):  # no scheduler leads, or the broker is away
             if loop.time() - renewed_at > lease_s and executor.held:
                 log.warning("no renewal for a whole lease: stopping what runs", runner=executor.runner)

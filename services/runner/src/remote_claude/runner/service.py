@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from remote_claude.runner.executor import Executor
 from remote_claude.runner.journal import Journal
 from remote_claude.runner.leases import keep_leases
 from remote_claude.runner.model_proxy import Upstream
-from remote_claude.runner.projections.held import HeldView
+from remote_claude.runner.projections.held import HeldAttempt, HeldView, held_by
 from remote_claude.runner.providers.base import SandboxUnavailable
 from remote_claude.runner.providers.local import LocalProvider
 from remote_claude.runner.settings import RunnerSettings
@@ -47,7 +47,7 @@ def build(runtime: Runtime) -> Service:
         views=(HeldView(),),
         background={
             "execute": desk.run,
-            "keep leases": lambda: keep_leases(runtime, desk.executor, settings.lease_s),
+            "keep leases": lambda: keep_leases(runtime.nats, desk.executor, settings.lease_s),
         },
         on_stop=desk.close,
         ready=desk.ready,
@@ -64,7 +64,16 @@ class _Desk:
         self._settings, self._provider, self._workshop = settings, provider, workshop
         self._agents = _agents(runtime.environment, settings)
         self._executions: set[SandboxedExecution] = set()
-        self.executor = Executor(runtime, runner_id(runtime), self._joined, settings.slots, self._execute)
+        self.executor = Executor(
+            runtime.log,
+            runtime.tail,
+            runtime.clock,
+            runner_id(runtime),
+            joined=self._joined,
+            slots=settings.slots,
+            execute=self._execute,
+            held=self._held,
+        )
 
     async def run(self) -> None:
         """Clear away what an earlier life left, see whether this machine can isolate, then take work."""
@@ -111,6 +120,12 @@ class _Desk:
             memory_mib=self._settings.memory_mib,
             agents=tuple(agent.name for agent in self._agents if agent.available),
         )
+
+    async def _held(self, position: int) -> Sequence[HeldAttempt]:
+        runtime = self._workshop.runtime
+        await runtime.projectors[HeldView.name].wait_for(position, timeout=float("inf"))
+        async with runtime.pool.connection() as connection:
+            return await held_by(connection, self.executor.runner)
 
     def _execute(self, assigned: TaskAssigned, journal: Journal) -> SandboxedExecution:
         execution = SandboxedExecution(self._workshop, assigned, journal, on_end=self._executions.discard)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import aclosing
 from datetime import timedelta
-from time import monotonic
 from typing import Any
 
 import psycopg
@@ -27,7 +27,7 @@ from remote_claude.scheduler.domain.evolve import FOLDS, evolve, pass_over
 from remote_claude.scheduler.domain.leases import Leases
 from remote_claude.scheduler.domain.state import State
 from remote_claude.scheduler.domain.tasks import Attempted, Ended, end
-from remote_claude.scheduler.handlers import Leader
+from remote_claude.scheduler.handlers import Leader, Monotonic
 from remote_claude.scheduler.leadership import Election, LeadershipLost
 from remote_claude.scheduler.settings import SchedulerSettings
 from remote_claude.scheduler.snapshots import Snapshots
@@ -59,11 +59,12 @@ class Scheduler:
         settings: SchedulerSettings,
         election: Election,
         snapshots: Snapshots,
+        monotonic: Monotonic = time.monotonic,
     ) -> None:
         self._log, self._tail, self._clock, self._settings = event_log, tail, clock, settings
-        self._election, self._snapshots = election, snapshots
+        self._election, self._snapshots, self._monotonic = election, snapshots, monotonic
         self._moved = asyncio.Event()
-        self._leases = Leases(settings.lease_s, settings.lease_s + settings.grace_s, monotonic())
+        self._leases = Leases(settings.lease_s, settings.lease_s + settings.grace_s, self._monotonic())
         self._saved = 0
         self._head: int | None = None
         self.state = State()
@@ -91,7 +92,7 @@ class Scheduler:
 
     async def renew(self, request: LeaseRequest) -> LeaseAnswer | None:
         """Answer a runner; None while this process does not lead, or can't know what the log says."""
-        self._leases.renew(request, monotonic())
+        self._leases.renew(request, self._monotonic())
         leader = self.leader
         if leader is None:
             return None
@@ -125,7 +126,7 @@ class Scheduler:
     def status(self) -> dict[str, Any]:
         """What an operator wants to see."""
         organisations, runners = self.state.organisations.values(), self.state.runners.values()
-        now = monotonic()
+        now = self._monotonic()
         return {
             "leader": self.leader is not None,
             "position": self.state.position,
@@ -183,9 +184,9 @@ class Scheduler:
         event = recorded.event
         if isinstance(event, RunnerJoined):
             age = (self._clock() - parse_timestamp(recorded.occurred_at)).total_seconds()
-            self._leases.hear(event.runner, monotonic() - max(0.0, age))
+            self._leases.hear(event.runner, self._monotonic() - max(0.0, age))
         elif isinstance(event, AssignmentDeclined):
-            self._leases.rest(event.runner, monotonic() + self._settings.decline_pause_s)
+            self._leases.rest(event.runner, self._monotonic() + self._settings.decline_pause_s)
 
     async def _lead(self) -> None:
         while True:
@@ -194,7 +195,7 @@ class Scheduler:
                     async with asyncio.TaskGroup() as term:
                         term.create_task(_watched(watch))
                         await self.reached(await self._log.last_position())
-                        self._leases.begin(monotonic())
+                        self._leases.begin(self._monotonic())
                         self.leader = leader = Leader(
                             self._log,
                             self.state,
@@ -202,6 +203,7 @@ class Scheduler:
                             self._clock,
                             self._settings.lease_s,
                             self.decided,
+                            self._monotonic,
                         )
                         log.info("leading", position=self.state.position)
                         term.create_task(leader.run())
@@ -217,7 +219,7 @@ class Scheduler:
         settings, leases = self._settings, self._leases
         while True:
             await asyncio.sleep(min(settings.tick_s, settings.lease_s / 4))
-            now = monotonic()
+            now = self._monotonic()
             leader.expire(
                 end(attempt, "lost", attempt.assigned, reason=reason)
                 for attempt, reason in leases.expired(self.state, now)
@@ -244,15 +246,15 @@ class Scheduler:
         return isinstance(task, Attempted) and (task.attempt, task.runner) == (held.attempt, runner)
 
     async def _save_regularly(self) -> None:
-        settings, last = self._settings, monotonic()
+        settings, last = self._settings, self._monotonic()
         while True:
             await asyncio.sleep(settings.tick_s)
             new = self.state.position - self._saved
             if self.leader is None or not new:
                 continue
-            if new >= settings.snapshot_events or monotonic() - last >= settings.snapshot_interval_s:
+            if new >= settings.snapshot_events or self._monotonic() - last >= settings.snapshot_interval_s:
                 await self._save()
-                last = monotonic()
+                last = self._monotonic()
 
     async def _save(self) -> None:
         position = self.state.position

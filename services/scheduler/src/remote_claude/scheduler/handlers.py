@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from time import monotonic
 
 import structlog
 
@@ -22,6 +22,9 @@ from remote_claude.scheduler.domain.tasks import Ended
 log = structlog.get_logger(__name__)
 
 FIRST_RETRY, LAST_RETRY = 0.05, 2.0
+
+Monotonic = Callable[[], float]
+"""Seconds on this machine's monotonic clock."""
 
 
 @dataclass(slots=True)
@@ -43,10 +46,11 @@ class Leader:
         clock: Clock,
         lease_s: int,
         decided: Counter[str],
+        monotonic: Monotonic = time.monotonic,
     ) -> None:
         """`decided` counts what has been recorded, by type of event."""
         self._log, self._state, self._leases, self._clock = event_log, state, leases, clock
-        self._lease_s, self._decided = lease_s, decided
+        self._lease_s, self._decided, self._monotonic = lease_s, decided, monotonic
         self._wake = asyncio.Event()
         self._wake.set()
         self._busy: dict[str, OnItsWay] = {}
@@ -91,7 +95,7 @@ class Leader:
             appends.create_task(self._append(draft))
 
     def _free(self) -> dict[str, int]:
-        now = monotonic()
+        now = self._monotonic()
         return {
             id: runner.free - self._promised[id]
             for id, runner in self._state.runners.items()

@@ -8,7 +8,7 @@ from remote_claude.access.keyring import Keyring
 from remote_claude.contracts import Event
 from remote_claude.contracts.contexts import name_context
 from remote_claude.contracts.users import UserRegistered
-from remote_claude.eventsourcing.events import Clock, NewEvent, new_event_id, stream_id, timestamp
+from remote_claude.eventsourcing.events import Clock, NewEvent, NewEventId, new_event_id, stream_id, timestamp
 from remote_claude.eventsourcing.log import ConcurrencyConflict, EventLog
 from remote_claude.users.domain.organisation import CreateOrg, decide, fold
 
@@ -16,8 +16,10 @@ from remote_claude.users.domain.organisation import CreateOrg, decide, fold
 class Directory:
     """Commands on people and organisations."""
 
-    def __init__(self, log: EventLog, keyring: Keyring, clock: Clock) -> None:
-        self._log, self._keyring, self._clock = log, keyring, clock
+    def __init__(
+        self, log: EventLog, keyring: Keyring, clock: Clock, event_id: NewEventId = new_event_id
+    ) -> None:
+        self._log, self._keyring, self._clock, self._event_id = log, keyring, clock, event_id
 
     async def register(self, user: str, name: str) -> None:
         """Register a person, once."""
@@ -49,5 +51,5 @@ class Directory:
 
     async def _append(self, stream: str, events: Sequence[Event], expected_position: int) -> None:
         now = timestamp(self._clock())
-        new = [NewEvent(event=event, event_id=new_event_id(), occurred_at=now) for event in events]
+        new = [NewEvent(event=event, event_id=self._event_id(), occurred_at=now) for event in events]
         await self._log.append(stream, new, expected_position=expected_position)

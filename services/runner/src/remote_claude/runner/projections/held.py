@@ -58,6 +58,27 @@ ENDS = (
 )
 
 
+Attempt = tuple[str, str, int]
+Assignment = tuple[str, str, str | None]
+
+
+def changes(events: Sequence[RecordedEvent]) -> tuple[dict[Attempt, Assignment], list[Attempt]]:
+    """The attempts that begin with these events and still go on after them: to whom, by which event, in which trace.
+    And those that end with them."""
+    begun: dict[Attempt, Assignment] = {}
+    ended: list[Attempt] = []
+    for recorded in events:
+        event = recorded.event
+        if isinstance(event, TaskAssigned):
+            key = event.org, event.task, event.attempt
+            begun[key] = event.runner, recorded.event_id, recorded.traceparent
+        elif event.attempt is not None:
+            key = event.org, event.task, event.attempt
+            begun.pop(key, None)
+            ended.append(key)
+    return begun, ended
+
+
 class HeldView(View):
     """Folds assignments and their ends."""
 
@@ -67,17 +88,7 @@ class HeldView(View):
     handles = frozenset(e.type for e in (TaskAssigned, *ENDS))
 
     async def apply(self, connection: AsyncConnection[Any], events: Sequence[RecordedEvent]) -> None:
-        begun: dict[tuple[str, str, int], tuple[str, str, str | None]] = {}
-        ended: list[tuple[str, str, int]] = []
-        for recorded in events:
-            event = recorded.event
-            if isinstance(event, TaskAssigned):
-                key = event.org, event.task, event.attempt
-                begun[key] = event.runner, recorded.event_id, recorded.traceparent
-            elif event.attempt is not None:
-                key = event.org, event.task, event.attempt
-                begun.pop(key, None)
-                ended.append(key)
+        begun, ended = changes(events)
         async with connection.cursor() as cursor:
             if ended:
                 await cursor.executemany("DELETE FROM held WHERE (org, task, attempt) = (%s, %s, %s)", ended)
