@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 UV := $(BIN)/uv
 MEMBERS := shared services/auth services/users services/gateway services/scheduler services/billing services/runner cli
 
-.PHONY: help install demo test lint format types lock docs golden bench nightly test-containers clean
+.PHONY: help install demo test lint format types lock docs golden bench nightly simulate test-containers clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
@@ -41,6 +41,9 @@ test: install  ## Lint, type-check and run every test against real servers
 
 nightly: install  ## What takes long or needs root: faults and the simulator at their full size
 	@$(BIN)/pytest -m nightly --timeout 3600 --override-ini log_cli=true
+
+simulate: install  ## Replay one seed of the simulator: make simulate SEED=4711
+	@PYTHONPATH=tests $(BIN)/python -m simulator $(SEED)
 
 lint: install  ## Lint and check the format
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
