@@ -8,6 +8,10 @@ from remote_claude.contracts.gateway import (
     RemoteRepository,
     TaskCancellationRequested,
     TaskSubmitted,
+    WebhookAdded,
+    WebhookDelivered,
+    WebhookFailed,
+    WebhookRemoved,
 )
 from remote_claude.contracts.runner import (
     AssignmentDeclined,
@@ -138,6 +142,10 @@ EXAMPLES: tuple[Event, ...] = (
             model_factor="1",
         ),
     ),
+    WebhookAdded(hook="hook_01", org=ORG, url=SEALED, secret=SEALED),
+    WebhookRemoved(hook="hook_01", org=ORG),
+    WebhookDelivered(**DECISION, hook="hook_01", status=204),
+    WebhookFailed(**DECISION, hook="hook_01", reason="refused", status=500),
 )
 
 OTHER_SHAPES: tuple[Event, ...] = (

@@ -22,7 +22,7 @@ from remote_claude.contracts import (
 from remote_claude.contracts.base import Value
 from remote_claude.contracts.runner import Cumulative
 
-SEALED_FIELDS = {"prompt", "url", "ref", "labels", "name", "email"}
+SEALED_FIELDS = {"prompt", "url", "ref", "labels", "name", "email", "secret"}
 
 
 def test_every_published_event_has_an_example() -> None:

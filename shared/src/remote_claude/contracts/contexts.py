@@ -20,3 +20,11 @@ def labels_context(task: str) -> str:
 def name_context(owner: str) -> str:
     """The name of a person or an organisation."""
     return f"{owner}/name"
+
+
+def webhook_url_context(hook: str) -> str:
+    return f"{hook}/url"
+
+
+def webhook_secret_context(hook: str) -> str:
+    return f"{hook}/secret"

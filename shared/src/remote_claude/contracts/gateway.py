@@ -1,4 +1,4 @@
-"""Events of the gateway: what a user asked for."""
+"""Events of the gateway: what a user asked for, and whom it told that a task has ended."""
 
 from typing import Annotated, ClassVar, Literal
 
@@ -59,3 +59,57 @@ class TaskCancellationRequested(GatewayEvent):
     task: str
     org: str
     user: str
+
+
+class WebhookEvent(Event):
+    """About an address that hears of the tasks of its organisation."""
+
+    producer: ClassVar[str] = "gateway"
+    aggregate: ClassVar[str] = "webhook"
+
+    hook: str
+    org: str
+
+
+class WebhookAdded(WebhookEvent):
+    """From here on `url` hears when a task ends. The secret signs what it is told."""
+
+    type: ClassVar[str] = "WebhookAdded"
+    version: ClassVar[int] = 1
+
+    url: Sealed
+    secret: Sealed
+
+
+class WebhookRemoved(WebhookEvent):
+    """It hears no more, not even what it has missed."""
+
+    type: ClassVar[str] = "WebhookRemoved"
+    version: ClassVar[int] = 1
+
+
+class WebhookOutcome(GatewayEvent):
+    """What came of telling a hook that the task has ended. Its event id is the `webhook-id` that the hook was sent."""
+
+    task: str
+    org: str
+    hook: str
+
+
+class WebhookDelivered(WebhookOutcome):
+    """The hook has taken it. `status` is that of its answer."""
+
+    type: ClassVar[str] = "WebhookDelivered"
+    version: ClassVar[int] = 1
+
+    status: int
+
+
+class WebhookFailed(WebhookOutcome):
+    """The hook is not told any more. `reason` is stable; `status` is that of its last answer, if there was one."""
+
+    type: ClassVar[str] = "WebhookFailed"
+    version: ClassVar[int] = 1
+
+    reason: str
+    status: int | None = None

@@ -25,6 +25,7 @@ from remote_claude.access.keyring import Keyring
 from remote_claude.access.verifier import Verifier
 from remote_claude.contracts import REGISTRY
 from remote_claude.eventsourcing import streams
+from remote_claude.eventsourcing.effects import OutboxWorker
 from remote_claude.eventsourcing.jetstream import JetStreamEventLog
 from remote_claude.eventsourcing.log import EventLogError
 from remote_claude.eventsourcing.projector import Projector
@@ -38,7 +39,7 @@ from remote_claude.runtime.archive.history import ArchivedHistory
 from remote_claude.runtime.archive.trim import limitless
 from remote_claude.runtime.broker import BrokerError, connect_nats
 from remote_claude.runtime.ids import new_id
-from remote_claude.runtime.instruments import observe, observed_batches
+from remote_claude.runtime.instruments import observe, observe_outboxes, observed_batches
 from remote_claude.runtime.objects import Objects
 from remote_claude.runtime.observed_log import ObservedLog
 from remote_claude.runtime.output import OutputStream
@@ -127,7 +128,15 @@ async def hosting(
                 runtime.projectors[view.name] = Projector(
                     view, runtime.pool, runtime.log, runtime.tail, on_batch=observed_batches(runtime)
                 )
+        workers = {
+            outbox.view.name: OutboxWorker(
+                outbox, runtime.pool, runtime.log, runtime.projectors[outbox.view.name], runtime.clock
+            )
+            for service in services
+            for outbox in service.outboxes
+        }
         observe(runtime)
+        observe_outboxes(runtime, workers)
         for service in services:
             if service.on_stop is not None:
                 stack.push_async_callback(service.on_stop)
@@ -137,6 +146,8 @@ async def hosting(
             work["archive"] = runtime.archive.run
         for view_name, projector in runtime.projectors.items():
             work[f"view {view_name}"] = projector.run
+        for view_name, worker in workers.items():
+            work[f"outbox {view_name}"] = worker.run
         for service in services:
             if service.on_start is not None:
                 await service.on_start()

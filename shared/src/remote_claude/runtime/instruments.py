@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from opentelemetry.metrics import CallbackOptions, Observation
 
 from remote_claude.eventsourcing.batches import DeadLetter
+from remote_claude.eventsourcing.effects import OutboxWorker
 from remote_claude.eventsourcing.events import RecordedEvent
 from remote_claude.eventsourcing.projector import OnBatch
 from remote_claude.eventsourcing.views import View
@@ -75,3 +76,25 @@ def observed_batches(runtime: Runtime) -> OnBatch:
         runtime.tracing.folded(view, events, letters, started)
 
     return applied
+
+
+def observe_outboxes(runtime: Runtime, workers: Mapping[str, OutboxWorker]) -> None:
+    """What is still to be done outside, where it is known, and how often it was tried here."""
+    runtime.meter.create_observable_gauge(
+        "rclaude_outbox_pending",
+        [
+            lambda _: [
+                Observation(w.pending, {"view": v}) for v, w in workers.items() if w.pending is not None
+            ]
+        ],
+    )
+    runtime.meter.create_observable_counter(
+        "rclaude_outbox_attempts",
+        [
+            lambda _: [
+                Observation(w.attempts[how], {"view": v, "how": how})
+                for v, w in workers.items()
+                for how in ("done", "retry", "park")
+            ]
+        ],
+    )

@@ -14,6 +14,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from remote_claude.access.keyring import Keyring
 from remote_claude.access.verifier import Verifier
+from remote_claude.eventsourcing.effects import Outbox
 from remote_claude.eventsourcing.events import Clock
 from remote_claude.eventsourcing.log import EventLog
 from remote_claude.eventsourcing.projector import Projector
@@ -61,6 +62,7 @@ class Service:
     """One service, wired: what the host runs.
 
     `on_start` runs once the log can be read and before anything else of the service; it may append.
+    `outboxes` are worked in the process that applies their views.
     `background` are coroutines that run until they are cancelled; one that ends or raises is started again.
     `ready` returns None, or why the service can't do its work at the moment.
     `status` is shown by `/v1/status`.
@@ -70,6 +72,7 @@ class Service:
     name: str
     router: APIRouter | None = None
     views: Sequence[View] = ()
+    outboxes: Sequence[Outbox] = ()
     on_start: Callable[[], Awaitable[None]] | None = None
     background: Mapping[str, Callable[[], Awaitable[None]]] = field(default_factory=dict)
     on_stop: Callable[[], Awaitable[None]] | None = None

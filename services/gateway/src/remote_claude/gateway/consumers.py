@@ -17,6 +17,7 @@ from remote_claude.eventsourcing.tail import Tail
 from remote_claude.gateway.domain.agents import Agents
 from remote_claude.gateway.handlers import Decision, Decisions
 from remote_claude.gateway.projections.tasks import TasksView
+from remote_claude.gateway.projections.webhooks import WebhooksView
 from remote_claude.gateway.sockets import Sockets
 from remote_claude.gateway.watchers import Watchers
 from remote_claude.runtime.output import OutputStream
@@ -24,9 +25,11 @@ from remote_claude.runtime.uses import Use
 
 log = structlog.get_logger(__name__)
 
-READS = TasksView.handles | {
-    event.type for event in (ApiKeyIssued, ApiKeyRevoked, RunnerJoined, RunnerDrained)
-}
+READS = (
+    TasksView.handles
+    | WebhooksView.handles
+    | {event.type for event in (ApiKeyIssued, ApiKeyRevoked, RunnerJoined, RunnerDrained)}
+)
 
 USES: frozenset[Use] = frozenset({Use.READ_KEYS, Use.READ_OUTPUT})
 """What the gateway uses of the broker besides the log."""

@@ -1,21 +1,25 @@
-"""Load, decide, append: the two things that can be asked of a task."""
+"""Load, decide, append: what can be asked of a task, and of a webhook."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 
 import structlog
 import uuid_utils
 
+from remote_claude.access.keyring import Keyring
+from remote_claude.contracts.contexts import webhook_secret_context, webhook_url_context
 from remote_claude.eventsourcing.events import Clock, NewEvent, NewEventId, stream_id, timestamp
 from remote_claude.eventsourcing.log import ConcurrencyConflict, EventLog, LogUnavailable
 from remote_claude.eventsourcing.traces import correlation, current, of_event
 from remote_claude.gateway.domain import task as domain
+from remote_claude.gateway.domain import webhooks
 from remote_claude.gateway.domain.lifecycle import Progress
-from remote_claude.gateway.domain.refusals import NotKnownToBeRecorded, TaskAlreadyFinished
+from remote_claude.gateway.domain.refusals import NotKnownToBeRecorded, TaskAlreadyFinished, WebhookNotFound
 from remote_claude.gateway.domain.task import RequestCancellation, SubmitTask
 from remote_claude.gateway.projections.queries import TaskQueries
 
@@ -193,3 +197,54 @@ class TaskHandlers:
 
 def _stream(command: SubmitTask | RequestCancellation) -> str:
     return stream_id("gateway", command.org, "task", command.task)
+
+
+class WebhookHandlers:
+    """Handles the commands on webhooks."""
+
+    def __init__(self, log: EventLog, keyring: Keyring, clock: Clock) -> None:
+        self._log, self._keyring, self._clock = log, keyring, clock
+
+    async def add(self, hook: str, org: str, url: str) -> str:
+        """Record a webhook under a new id; its signing secret. Raises `KeyErased` without the organisation's key."""
+        key = await self._keyring.get(org)
+        secret = webhooks.secret_of(secrets.token_bytes(32))
+        await self._handle(
+            webhooks.AddWebhook(
+                hook=hook,
+                org=org,
+                url=key.seal(url, webhook_url_context(hook)),
+                secret=key.seal(secret, webhook_secret_context(hook)),
+            )
+        )
+        return secret
+
+    async def remove(self, hook: str, org: str) -> None:
+        """Record that it hears no more. Raises `WebhookNotFound`."""
+        await self._handle(webhooks.RemoveWebhook(hook=hook, org=org))
+
+    async def _handle(self, command: webhooks.Command) -> None:
+        try:
+            stream = stream_id("gateway", command.org, "webhook", command.hook)
+        except ValueError:
+            raise WebhookNotFound(command.hook) from None
+        while True:
+            state, position = webhooks.initial_state, 0
+            for recorded in await self._log.read_stream(stream):
+                state, position = webhooks.evolve(state, recorded.event), recorded.position
+            new = [
+                NewEvent(
+                    event=event,
+                    event_id=str(uuid_utils.uuid7()),
+                    occurred_at=timestamp(self._clock()),
+                    subject=command.hook,
+                    correlation_id=command.hook,
+                )
+                for event in webhooks.decide(command, state)
+            ]
+            try:
+                if new:
+                    await self._log.append(stream, new, expected_position=position)
+                return
+            except ConcurrencyConflict:
+                continue

@@ -18,6 +18,7 @@ from remote_claude.gateway.projections.tasks import TasksView
 from remote_claude.gateway.settings import GatewaySettings
 from remote_claude.gateway.sockets import Sockets
 from remote_claude.gateway.watchers import Watchers
+from remote_claude.gateway.webhooks import outbox
 from remote_claude.runtime.service import Runtime, Service
 
 
@@ -53,6 +54,7 @@ def build(runtime: Runtime) -> Service:
     blobs.add_routes(api, settings, runtime.objects)
     stream.add_routes(api, Stream(settings, runtime.verifier, runtime.tail, watchers, sockets))
 
+    webhooks = outbox(runtime, settings)
     client = httpx2.AsyncClient(timeout=proxy.TIMEOUT, follow_redirects=False) if settings.routes else None
 
     async def stop() -> None:
@@ -62,7 +64,8 @@ def build(runtime: Runtime) -> Service:
     return Service(
         name="gateway",
         router=api,
-        views=(TasksView(),),
+        views=(TasksView(), webhooks.view),
+        outboxes=(webhooks,),
         on_start=consumer.load,
         on_stop=stop,
         background={

@@ -31,6 +31,10 @@ class GatewaySettings(BaseModel):
     """How much of a task's latest output is kept in memory for those who watch it."""
     watcher_stall_s: float = Field(default=30, gt=0)
     """How long one write to a socket may take before it is closed as too slow."""
+    webhook_timeout_s: float = Field(default=15, gt=0)
+    """How long a webhook may take to answer."""
+    webhook_give_up_s: float = Field(default=86400, ge=0)
+    """How long a webhook that fails is told again that a task has ended."""
     routes: Json[dict[str, str]] = Field(default_factory=dict, validate_default=False)
     """Where services run apart: path prefix to the base URL of its owner, as JSON."""
 

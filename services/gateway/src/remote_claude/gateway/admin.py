@@ -1,0 +1,92 @@
+"""`rclaude-admin webhook`: who hears that a task has ended."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from remote_claude.access.keyring import KeyErased
+from remote_claude.contracts.contexts import webhook_url_context
+from remote_claude.gateway.domain.refusals import Refusal
+from remote_claude.gateway.domain.webhooks import check_url
+from remote_claude.gateway.handlers import WebhookHandlers
+from remote_claude.gateway.projections.webhooks import Webhook, webhooks
+from remote_claude.runtime.administration import Refused, administer
+from remote_claude.runtime.host import Purpose
+from remote_claude.runtime.service import Runtime
+
+app = typer.Typer(no_args_is_help=True, help="Webhooks: who hears that a task has ended.")
+
+Org = Annotated[str, typer.Argument(help="The organisation's id, org_...")]
+
+
+@app.command()
+def add(org: Org, url: Annotated[str, typer.Argument(help="Where to post to, http:// or https://.")]) -> None:
+    """Tell an address from now on; prints `<hook> <secret>`, the only time that anybody sees the secret."""
+
+    async def work(runtime: Runtime) -> None:
+        if not await runtime.log.read_stream(f"ev.users.{org}.org.{org}"):
+            raise Refused(f"there is no organisation {org}")
+        hook = runtime.new_id("hook")
+        try:
+            check_url(url)
+            secret = await WebhookHandlers(runtime.log, runtime.keyring, runtime.clock).add(hook, org, url)
+        except (Refusal, KeyErased) as error:
+            raise Refused(str(error)) from error
+        typer.echo(f"{hook} {secret}")
+
+    administer(work, user="gateway")
+
+
+@app.command("list")
+def list_(
+    org: Annotated[str | None, typer.Argument(help="Only this organisation's.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output.")] = False,
+) -> None:
+    """Show them: how many ends each was told, what is still to be told, and what came of the last."""
+
+    async def work(runtime: Runtime) -> None:
+        rows = [
+            {
+                "id": hook.hook,
+                "org": hook.org,
+                "url": await _url(runtime, hook),
+                "added_at": hook.added_at,
+                "pending": hook.pending,
+                "delivered": hook.delivered,
+                "failed": hook.failed,
+                "last": hook.last,
+                "last_at": hook.last_at,
+            }
+            for hook in await webhooks(runtime.pool, org=org)
+        ]
+        if as_json:
+            typer.echo(json.dumps(rows))
+        for row in rows if not as_json else ():
+            told = "{delivered} delivered, {failed} failed, {pending} pending, last: {last}".format_map(row)
+            typer.echo(f"{row['id']} {row['org']} {row['url']}: {told}")
+
+    administer(work, Purpose.LOOK, user="gateway")
+
+
+@app.command()
+def remove(org: Org, hook: Annotated[str, typer.Argument(help="The webhook's id, hook_...")]) -> None:
+    """Tell it nothing more, not even what it has missed."""
+
+    async def work(runtime: Runtime) -> None:
+        try:
+            await WebhookHandlers(runtime.log, runtime.keyring, runtime.clock).remove(hook, org)
+        except Refusal as error:
+            raise Refused(str(error)) from error
+        typer.echo(f"{hook} is removed")
+
+    administer(work, user="gateway")
+
+
+async def _url(runtime: Runtime, hook: Webhook) -> str:
+    try:
+        return await runtime.keyring.open(hook.url, webhook_url_context(hook.hook))
+    except KeyErased:
+        return "(erased)"

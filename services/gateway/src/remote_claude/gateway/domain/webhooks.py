@@ -1,0 +1,134 @@
+"""Webhooks: who hears that a task has ended, what they are told, and how it is signed (standardwebhooks.com, `v1`)."""
+
+from __future__ import annotations
+
+import hmac
+from base64 import b64decode, b64encode
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any, assert_never
+from urllib.parse import urlsplit
+
+from remote_claude.contracts import Event, Sealed, canonical_json
+from remote_claude.contracts.gateway import WebhookAdded, WebhookRemoved
+from remote_claude.contracts.scheduler import (
+    TaskCancelled,
+    TaskFailed,
+    TaskRejected,
+    TaskSucceeded,
+    TaskTimedOut,
+)
+from remote_claude.gateway.domain.refusals import WebhookNotFound, WebhookUrlRefused
+
+SECRET = "whsec_"  # noqa: S105  # the prefix of every secret
+MAX_URL = 2048
+
+ENDS: Mapping[str, str] = {
+    TaskSucceeded.type: "succeeded",
+    TaskFailed.type: "failed",
+    TaskCancelled.type: "cancelled",
+    TaskTimedOut.type: "timed_out",
+    TaskRejected.type: "rejected",
+}
+"""What ends a task, and the state that it is in from then on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddWebhook:
+    hook: str
+    org: str
+    url: Sealed
+    secret: Sealed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoveWebhook:
+    hook: str
+    org: str
+
+
+Command = AddWebhook | RemoveWebhook
+
+
+@dataclass(frozen=True, slots=True)
+class NotAdded:
+    """Nothing is known of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """It hears of what ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """It hears no more."""
+
+
+State = NotAdded | Added | Removed
+
+initial_state: State = NotAdded()
+
+
+def decide(command: Command, state: State) -> list[Event]:
+    """What is to be recorded; nothing when it has been said before. Raises `WebhookNotFound`."""
+    match command:
+        case AddWebhook(hook=hook, org=org, url=url, secret=secret):
+            if isinstance(state, NotAdded):
+                return [WebhookAdded(hook=hook, org=org, url=url, secret=secret)]
+        case RemoveWebhook(hook=hook, org=org):
+            if isinstance(state, NotAdded):
+                raise WebhookNotFound(hook)
+            if isinstance(state, Added):
+                return [WebhookRemoved(hook=hook, org=org)]
+        case _:
+            assert_never(command)
+    return []
+
+
+def evolve(state: State, event: Event) -> State:
+    """The state after an event; one that says nothing here changes nothing."""
+    match event:
+        case WebhookAdded():
+            return Added()
+        case WebhookRemoved():
+            return Removed()
+        case _:
+            return state
+
+
+def check_url(url: str) -> None:
+    """Raises `WebhookUrlRefused` for what is not an address of http or https."""
+    try:
+        parts = urlsplit(url)
+        named = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        named = False
+    if not named or parts.scheme not in ("http", "https") or parts.fragment:
+        raise WebhookUrlRefused("The URL has to be http://host/... or https://host/..., without a fragment.")
+    if len(url) > MAX_URL or not url.isascii() or any(c <= " " or c == "\x7f" for c in url):
+        raise WebhookUrlRefused(f"The URL has to be of at most {MAX_URL} printable ASCII characters.")
+
+
+def secret_of(random: bytes) -> str:
+    """A signing secret as people copy it."""
+    return SECRET + b64encode(random).decode()
+
+
+def body(payload: Mapping[str, Any], occurred_at: str) -> bytes:
+    """What a hook is told: the same bytes at every attempt."""
+    return canonical_json(
+        {"type": f"task.{payload['state']}", "timestamp": occurred_at, "data": dict(payload)}
+    )
+
+
+def headers(secret: str, key: str, sent_at: int, content: bytes) -> dict[str, str]:
+    """The signature of a message. `sent_at` is in seconds since the epoch. Raises `ValueError` for what is no secret."""
+    signed = f"{key}.{sent_at}.".encode() + content
+    digest = hmac.digest(b64decode(secret.removeprefix(SECRET), validate=True), signed, sha256)
+    return {
+        "webhook-id": key,
+        "webhook-timestamp": str(sent_at),
+        "webhook-signature": f"v1,{b64encode(digest).decode()}",
+    }

@@ -1,0 +1,170 @@
+"""The view `gateway_webhooks`: who hears that a task has ended, and what they have not been told yet. Reads no ciphertext."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from psycopg import AsyncConnection
+from sqlalchemy import BigInteger, Index, MetaData
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import registry
+from sqlmodel import Field, SQLModel
+
+from remote_claude.contracts import Sealed
+from remote_claude.contracts.gateway import (
+    WebhookAdded,
+    WebhookDelivered,
+    WebhookFailed,
+    WebhookOutcome,
+    WebhookRemoved,
+)
+from remote_claude.eventsourcing.events import RecordedEvent, stream_id
+from remote_claude.eventsourcing.outbox import OutboxRow, effect
+from remote_claude.eventsourcing.schemas import Pool
+from remote_claude.eventsourcing.tables import append, delete, reading, upsert
+from remote_claude.eventsourcing.views import View
+from remote_claude.gateway.domain.webhooks import ENDS
+
+
+class Tables(SQLModel, registry=registry()):
+    """The tables of this view, apart from every other view's."""
+
+
+class WebhookRow(Tables, table=True):
+    """A hook, until it is removed. `last` is what came of the last delivery that was settled."""
+
+    __tablename__ = "webhook"
+    hook: str = Field(primary_key=True)
+    org: str = Field(index=True)
+    position: int = Field(sa_type=BigInteger)
+    added_at: str
+    url: dict[str, Any] = Field(sa_type=JSONB)
+    secret: dict[str, Any] = Field(sa_type=JSONB)
+    delivered: int = Field(sa_type=BigInteger)
+    failed: int = Field(sa_type=BigInteger)
+    last: str | None
+    last_at: str | None
+
+
+class DeliveryRow(OutboxRow, Tables, table=True):
+    """A hook that has to be told of a task. Its lane is the hook."""
+
+    __tablename__ = "delivery"
+    __table_args__ = (Index("delivery_by_lane", "lane", "position"),)
+
+
+class WebhooksView(View):
+    name: ClassVar[str] = "gateway_webhooks"
+    version: ClassVar[int] = 1
+    tables: ClassVar[MetaData] = Tables.metadata
+    handles: ClassVar[frozenset[str]] = frozenset(
+        {WebhookAdded.type, WebhookRemoved.type, WebhookDelivered.type, WebhookFailed.type, *ENDS}
+    )
+
+    async def apply(self, connection: AsyncConnection[Any], events: Sequence[RecordedEvent]) -> None:
+        orgs = {recorded.event.org for recorded in events}
+        found = await connection.execute("SELECT * FROM webhook WHERE org = ANY (%s)", [list(orgs)])
+        names = [column.name for column in found.description or ()]
+        hooks = {row[0]: dict(zip(names, row, strict=True)) for row in await found.fetchall()}
+        touched: set[str] = set()
+        new: dict[str, dict[str, Any]] = {}
+        settled: list[str] = []
+        for recorded in events:
+            match recorded.event:
+                case WebhookAdded() as added:
+                    hooks[added.hook] = _hook(added, recorded)
+                    touched.add(added.hook)
+                case WebhookRemoved(hook=hook):
+                    hooks.pop(hook, None)
+                    touched.add(hook)
+                    new = {key: row for key, row in new.items() if row["lane"] != hook}
+                case WebhookOutcome() as outcome:
+                    if new.pop(recorded.event_id, None) is None:
+                        settled.append(recorded.event_id)
+                    if (row := hooks.get(outcome.hook)) is not None:
+                        _settle(row, outcome, recorded.occurred_at)
+                        touched.add(outcome.hook)
+                case _:
+                    for row in _deliveries(hooks.values(), recorded):
+                        new[row["key"]] = row
+        gone = touched - hooks.keys()
+        await upsert(connection, WebhookRow, [hooks[hook] for hook in sorted(touched - gone)])
+        await append(connection, DeliveryRow, new.values())
+        await delete(connection, DeliveryRow, settled)
+        if gone:
+            await delete(connection, WebhookRow, sorted(gone))
+            await connection.execute("DELETE FROM delivery WHERE lane = ANY (%s)", [sorted(gone)])
+
+
+def _hook(added: WebhookAdded, recorded: RecordedEvent) -> dict[str, Any]:
+    return {
+        "hook": added.hook,
+        "org": added.org,
+        "position": recorded.position,
+        "added_at": recorded.occurred_at,
+        "url": added.url.model_dump(),
+        "secret": added.secret.model_dump(),
+        "delivered": 0,
+        "failed": 0,
+        "last": None,
+        "last_at": None,
+    }
+
+
+def _settle(hook: dict[str, Any], outcome: WebhookOutcome, at: str) -> None:
+    match outcome:
+        case WebhookDelivered(status=status):
+            hook |= {"delivered": hook["delivered"] + 1, "last": f"delivered ({status})", "last_at": at}
+        case WebhookFailed(reason=reason):
+            hook |= {"failed": hook["failed"] + 1, "last": reason, "last_at": at}
+
+
+def _deliveries(hooks: Any, recorded: RecordedEvent) -> list[dict[str, Any]]:
+    """One for each hook that its organisation had when the task ended, however late that is folded."""
+    event = recorded.event
+    payload = {
+        "task": event.task,
+        "org": event.org,
+        "state": ENDS[recorded.type],
+        "event": recorded.event_id,
+        "position": recorded.position,
+    }
+    stream = stream_id("gateway", event.org, "task", event.task)
+    return [
+        effect(recorded, f"webhook {row['hook']}", lane=row["hook"], stream=stream, payload=payload)
+        for row in hooks
+        if row["org"] == event.org and row["position"] < recorded.position
+    ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Webhook:
+    """A hook as the view has it. `pending` is how many ends it has not been told."""
+
+    hook: str
+    org: str
+    position: int
+    added_at: str
+    url: Sealed
+    secret: Sealed
+    delivered: int
+    failed: int
+    last: str | None
+    last_at: str | None
+    pending: int
+
+
+async def webhooks(pool: Pool, *, org: str | None = None, hook: str | None = None) -> list[Webhook]:
+    """All of them, those of an organisation, or one, in the order in which they were added."""
+    async with reading(pool, WebhooksView) as connection:
+        found = await connection.execute(
+            "SELECT w.*, (SELECT count(*) FROM delivery WHERE lane = w.hook) AS pending FROM webhook w "
+            "WHERE org = COALESCE(%s, org) AND hook = COALESCE(%s, hook) ORDER BY position",
+            [org, hook],
+        )
+        return [
+            Webhook(**row | {"url": Sealed(**row["url"]), "secret": Sealed(**row["secret"])})
+            for row in await found.fetchall()
+        ]
