@@ -1,10 +1,31 @@
 """Fixtures for every test: a broker and a PostgreSQL per test process, fresh ones per test that asks."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
 
 from servers import Broker, Database, empty_nats, running_nats, running_postgres
+
+LEFT_OUT = pytest.StashKey[int]()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What needs root is for root to run (CI does); anybody else is told at the end what was left out."""
+    rooted = [item for item in items if item.get_closest_marker("root")]
+    if rooted and os.geteuid() != 0:
+        items[:] = [item for item in items if item not in rooted]
+        config.hook.pytest_deselected(items=rooted)
+        config.stash[LEFT_OUT] = len(rooted)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if left_out := config.stash.get(LEFT_OUT, 0):
+        terminalreporter.write_line(
+            f"{left_out} tests were left out: they cut the power of a disk, or fill it, and need root and loop devices. "
+            "To run them: sudo .venv/bin/pytest -m root",
+            yellow=True,
+        )
 
 
 @pytest.fixture(scope="session")
