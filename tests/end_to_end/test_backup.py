@@ -9,7 +9,7 @@ import pytest
 from product import Product, product
 from servers import until
 
-APART = ("kek", "owner.json", "api_key", "head_key", "head_key.pub")
+APART = ("kek", "owner.json", "api_key", "head_key", "head_key.pub", "head_key.last")
 """What the guide says to keep besides the exported log, the objects, the heads and the data keys."""
 
 

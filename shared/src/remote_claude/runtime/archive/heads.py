@@ -1,14 +1,18 @@
 """Signed heads: where the chain stood on a day, kept apart from broker and database.
 
 Whoever can write to PostgreSQL can compute a chain anew; what it led to yesterday stands in a file and is signed.
+Heads are numbered, each says which one it follows, and the last one is noted beside the key: none can be taken away.
 """
 
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import os
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -31,18 +35,33 @@ from remote_claude.runtime.durable import sync_folder
 
 @dataclass(frozen=True, slots=True)
 class SignedHead:
-    """A head as its file has it. `problem` says why it can't be believed, None where it can."""
+    """A head as its file has it. `problem` says why it can't be believed, None where it can.
+
+    `number` counts the heads of a key, from 1; heads of before they were counted have 0. `follows` is a file's name.
+    """
 
     name: str
     position: int
     hash: bytes
+    number: int = 0
+    follows: str | None = None
     problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MissingHeads:
+    """Heads that were signed and are gone; they stood somewhere between these positions."""
+
+    first: int
+    last: int
+    detail: str
 
 
 class Heads:
     """The folder of one log's heads. Files are made once and never written again.
 
-    `key_file` holds the Ed25519 key, made when the first head is signed; its public half is beside it, `.pub`.
+    `key_file` holds the Ed25519 key, made when the first head is signed; its public half is beside it, `.pub`, and
+    so is a note of the last head, `.last`: who can change that could sign anything anyway.
     """
 
     def __init__(self, folder: Path, key_file: Path, clock: Clock) -> None:
@@ -62,11 +81,23 @@ class Heads:
     def sign(self, head: Head, name: str | None = None) -> Path:
         """Write a head, named after this moment unless given a name; one that is there stays. Raises `OSError`."""
         at = timestamp(self._clock())
-        said = {"position": head.position, "hash": head.hash.hex(), "at": at}
-        signature = self._key().sign(_signed(said)).hex()
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         path = self.folder / f"{name or at.replace(':', '')}.json"
-        write_once(path, json.dumps({**said, "signature": signature}) + "\n", 0o400)
+        key = self._key()
+        with self._alone():
+            if path.exists():
+                return path
+            last = max([self._last(), *self.read()], key=lambda known: known.number)
+            said = {
+                "position": head.position,
+                "hash": head.hash.hex(),
+                "at": at,
+                "number": last.number + 1,
+                "follows": last.name if last.number else None,
+            }
+            signature = key.sign(_signed(said)).hex()
+            write_once(path, json.dumps({**said, "signature": signature}) + "\n", 0o400)
+            write_anew(self._last_file(), json.dumps({**said, "name": path.name}) + "\n")
         return path
 
     def read(self) -> list[SignedHead]:
@@ -79,6 +110,41 @@ class Heads:
         except (OSError, ValueError) as error:
             public, problem = None, f"there is no key to check it with: {error}"
         return sorted((_read(path, public, problem) for path in files), key=lambda head: head.position)
+
+    def missing(self, heads: Sequence[SignedHead]) -> list[MissingHeads]:
+        """What was signed and is not among these, the heads that there are."""
+        unreadable = {head.name for head in heads if not head.number}
+        known = sorted((head for head in heads if head.number), key=lambda head: head.number)
+        found, before = [], SignedHead("", 0, b"")
+        for head in [*known, _next(self._last())]:
+            gone = head.number - before.number - 1
+            if gone > 1 or (gone == 1 and head.follows not in unreadable):
+                others = f" and {gone - 1} before it" if gone > 1 else ""
+                first, last = sorted((min(before.position + 1, head.position), head.position))
+                where = f"signed before {head.name}" if head.name else "signed last"
+                found.append(MissingHeads(first, last, f"{head.follows}{others}, {where}, is not there"))
+            before = max(before, head, key=lambda known: known.number)
+        return found
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Two processes never give two heads the same number."""
+        with self.key_file.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def _last(self) -> SignedHead:
+        """The last head, as noted beside the key; number 0 without a note."""
+        try:
+            said = json.loads(self._last_file().read_text())
+        except FileNotFoundError:
+            return SignedHead("", 0, b"")
+        except ValueError as error:
+            raise OSError(f"{self._last_file()} can't be read: {error}") from error
+        return _head(said["name"], said)
+
+    def _last_file(self) -> Path:
+        return self.key_file.with_name(self.key_file.name + ".last")
 
     def _key(self) -> Ed25519PrivateKey:
         if not self.key_file.exists():
@@ -120,6 +186,32 @@ def write_once(path: Path, text: str, mode: int) -> None:
     sync_folder(path.parent)
 
 
+def write_anew(path: Path, text: str) -> None:
+    """Write a file whole and synced, in the place of one that may be there."""
+    staged = path.with_name(f"{path.name}.{os.getpid()}.new")
+    with os.fdopen(os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    staged.replace(path)
+
+
+def _head(name: str, said: dict[str, Any], problem: str | None = None) -> SignedHead:
+    return SignedHead(
+        name,
+        int(said["position"]),
+        bytes.fromhex(said["hash"]),
+        int(said.get("number", 0)),
+        said.get("follows"),
+        problem,
+    )
+
+
+def _next(last: SignedHead) -> SignedHead:
+    """A head that would follow the last one: it misses what is missing at the end."""
+    return SignedHead("", last.position, b"", last.number + 1, last.name)
+
+
 def _signed(said: dict[str, Any]) -> bytes:
     return json.dumps(said, sort_keys=True, separators=(",", ":")).encode()
 
@@ -128,12 +220,12 @@ def _read(path: Path, public: Ed25519PublicKey | None, problem: str | None) -> S
     try:
         said = json.loads(path.read_text())
         signature = bytes.fromhex(said.pop("signature"))
-        head = SignedHead(path.name, int(said["position"]), bytes.fromhex(said["hash"]), problem)
+        head = _head(path.name, said, problem)
     except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
-        return SignedHead(path.name, 0, b"", f"it can't be read: {error!r}")
+        return SignedHead(path.name, 0, b"", problem=f"it can't be read: {error!r}")
     if public is not None:
         try:
             public.verify(signature, _signed(said))
         except InvalidSignature:
-            return SignedHead(head.name, head.position, head.hash, "its signature is not that of the key")
+            return replace(head, problem="its signature is not that of the key")
     return head

@@ -39,6 +39,8 @@ async def verify(
             first, last = await log.bounds()
             report = Report(broker=(first, last), archive=(1, head.position))
             comparison = Comparison(report, head, signed, trimmed=await store.read_trimmed(connection))
+            for gone in heads.missing(signed):
+                report.add("heads", "missing", gone.first, gone.detail, last=gone.last)
             goal = max(last, head.position)
             async with (
                 aclosing(_each(log.read_broker(after=first - 1, until=last))) as events,

@@ -1,0 +1,113 @@
+"""A signed head can't be taken away: the next one says that it was there, and the last one is noted beside the key."""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from archiving import Archive, Days
+from remote_claude.runtime.archive.chain import GENESIS, link
+from remote_claude.runtime.archive.heads import Heads
+from remote_claude.runtime.archive.store import Head
+
+INTACT: list[tuple[str, str, int, int]] = []
+
+
+@pytest.fixture
+async def days(archive: Archive) -> Archive:
+    """Four days, each with its head at the day's begin: positions 40, 50, 50 (nothing happened), 60."""
+    for day, events in ((2, 50), (3, 50), (4, 60)):
+        archive.clock.now = archive.clock.now.replace(day=day)
+        await archive.fill(events)
+        await archive.copied()
+        await archive.heads.daily(await archive.head())
+    return archive
+
+
+def remove(archive: Archive, *on: int) -> None:
+    for day in on:
+        (archive.heads.folder / f"2026-03-0{day}.json").unlink()
+
+
+async def told(archive: Archive) -> list[str]:
+    return [gone.detail for gone in archive.heads.missing(archive.heads.read())]
+
+
+async def test_days_with_and_without_events_have_their_heads_and_nothing_is_missing(days: Archive) -> None:
+    assert [(h.name, h.position, h.number) for h in days.heads.read()] == [
+        ("2026-03-01.json", 40, 1), ("2026-03-02.json", 50, 2), ("2026-03-03.json", 50, 3), ("2026-03-04.json", 60, 4),
+    ]  # fmt: skip
+    assert await days.found() == INTACT
+
+
+@pytest.mark.parametrize(
+    ("gone", "found", "said"),
+    [
+        ((1,), (1, 50), "2026-03-01.json, signed before 2026-03-02.json, is not there"),
+        ((2,), (41, 50), "2026-03-02.json, signed before 2026-03-03.json, is not there"),
+        ((3,), (51, 60), "2026-03-03.json, signed before 2026-03-04.json, is not there"),
+        ((4,), (51, 60), "2026-03-04.json, signed last, is not there"),
+        ((2, 3), (41, 60), "2026-03-03.json and 1 before it, signed before 2026-03-04.json, is not there"),
+        ((1, 2, 3, 4), (1, 60), "2026-03-04.json and 3 before it, signed last, is not there"),
+    ],
+)
+async def test_a_head_that_is_gone_is_named(
+    days: Archive, gone: tuple[int, ...], found: tuple[int, int], said: str
+) -> None:
+    remove(days, *gone)
+    assert await days.found() == [("heads", "missing", *found)]
+    assert await told(days) == [said]
+
+
+async def test_who_edits_the_archive_and_removes_that_days_head_is_found_out(days: Archive) -> None:
+    """With the chain made anew and the later heads gone too, broker and archive agree, and no head contradicts."""
+    messages = await days.messages()
+    messages[44] = (*messages[44][:2], b'{"what": "else"}')
+    await days.written_anew(messages)
+    chain = GENESIS
+    for position, (subject, headers, data) in enumerate(messages, 1):
+        chain = link(chain, position, subject, headers, data)
+        await days.sql("UPDATE log.event SET data = %s, hash = %s WHERE position = %s", data, chain, position)
+    await days.sql("UPDATE log.checkpoint SET hash = %s", chain)
+    remove(days, 2, 3, 4)
+    assert await days.found() == [("heads", "missing", 41, 60)]
+
+
+async def test_a_head_that_is_signed_anew_does_not_stand_for_the_one_that_was_removed(days: Archive) -> None:
+    remove(days, 4)
+    again = Heads(days.heads.folder, days.heads.key_file, days.clock)  # as after a restart on the same day
+    await again.daily(await days.head())
+    assert [h.number for h in again.read()] == [1, 2, 3, 5]
+    assert await days.found() == [("heads", "missing", 51, 60)]
+
+
+async def test_a_damaged_head_is_not_called_missing_too(days: Archive) -> None:
+    file = days.heads.folder / "2026-03-02.json"
+    file.chmod(0o600)
+    file.write_text("{")
+    assert await days.found() == [("heads", "edited", 0, 0)]
+
+
+async def test_heads_of_before_they_were_numbered_are_believed(days: Archive) -> None:
+    for name in ("2026-03-01.json", "2026-03-02.json", "2026-03-03.json", "2026-03-04.json"):
+        path = days.heads.folder / name
+        said = {k: v for k, v in json.loads(path.read_text()).items() if k in ("position", "hash", "at")}
+        signature = days.heads._key().sign(json.dumps(said, sort_keys=True, separators=(",", ":")).encode())
+        path.chmod(0o600)
+        path.write_text(json.dumps({**said, "signature": signature.hex()}))
+    days.heads.key_file.with_name("head_key.last").unlink()
+    assert await days.found() == INTACT
+    days.heads.sign(await days.head(), "2026-03-05")
+    assert await days.found() == INTACT
+
+
+def test_heads_signed_at_the_same_time_have_a_number_each(tmp_path: Path) -> None:
+    several = [Heads(tmp_path / "heads", tmp_path / "head_key", Days()) for _ in range(4)]
+    several[0].sign(Head(1, bytes(32)), "first")
+    with ThreadPoolExecutor(4) as pool:
+        for n in range(5):
+            list(pool.map(lambda heads, n=n: heads.sign(Head(2, bytes(32)), f"{n}-{id(heads)}"), several))
+    read = several[0].read()
+    assert sorted(head.number for head in read) == list(range(1, 22))
+    assert several[0].missing(read) == []
