@@ -1,19 +1,24 @@
 """The process manager `accounts`: nobody is without an account, and no account without its period."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
-from event_logs import until
+from event_logs import connect, until
 from remote_claude.billing.consumers import AccountOpener
 from remote_claude.billing.handlers import Accounts
 from remote_claude.contracts import REGISTRY, Sealed
 from remote_claude.contracts.billing import PeriodOpened, PlanChanged
 from remote_claude.contracts.users import OrgCreated
 from remote_claude.eventsourcing.events import NewEvent, timestamp
+from remote_claude.eventsourcing.jetstream import JetStreamEventLog
+from remote_claude.eventsourcing.log import EventLog
 from remote_claude.eventsourcing.memory import InMemoryEventLog
+from remote_claude.eventsourcing.streams import ensure_streams
 from remote_claude.eventsourcing.tail import Tail
+from servers import Broker
 
 ORG = "org_01"
 NOVEMBER, DECEMBER = datetime(2026, 11, 22, tzinfo=UTC), datetime(2026, 12, 5, tzinfo=UTC)
@@ -28,7 +33,7 @@ async def periods(log: InMemoryEventLog) -> list[str]:
 
 
 @asynccontextmanager
-async def billing_at(log: InMemoryEventLog, now: datetime) -> AsyncIterator[None]:
+async def billing_at(log: EventLog, now: datetime) -> AsyncIterator[None]:
     async with Tail(log) as tail:
         opener = AccountOpener(log, tail, lambda: now, Accounts(log, lambda: now), "free")
         work = [asyncio.create_task(run()) for run in (opener.roll_periods, opener.open_accounts)]
@@ -38,10 +43,10 @@ async def billing_at(log: InMemoryEventLog, now: datetime) -> AsyncIterator[None
         await asyncio.wait(work)
 
 
-async def create(log: InMemoryEventLog) -> None:
-    event = OrgCreated(org=ORG, name=Sealed(key=ORG, box="x"), owner="user_01")
-    new = NewEvent(event=event, event_id="id", occurred_at=timestamp(NOVEMBER))
-    await log.append(f"ev.users.{ORG}.org.{ORG}", [new], expected_position=0)
+async def create(log: EventLog, org: str = ORG) -> None:
+    event = OrgCreated(org=org, name=Sealed(key=org, box="x"), owner="user_01")
+    new = NewEvent(event=event, event_id=f"id-{org}", occurred_at=timestamp(NOVEMBER))
+    await log.append(f"ev.users.{org}.org.{org}", [new], expected_position=0)
 
 
 async def test_an_organisation_gets_the_default_plan_and_the_period_it_came_in() -> None:
@@ -66,3 +71,29 @@ async def test_a_month_that_began_while_nothing_ran_is_opened_at_the_start() -> 
             return await periods(log) == ["2026-11", "2026-12"]
 
         await until(opened)
+
+
+async def test_two_at_once_open_every_account_and_every_period_once(fresh_nats: Broker) -> None:
+    orgs = [f"org_{n:02}" for n in range(50)]
+    clients = [await connect(fresh_nats) for _ in range(2)]
+    await ensure_streams(clients[0])
+
+    async def opened(log: EventLog) -> Counter[tuple[str, str]]:
+        events = [r.event async for batch in log.read(subjects="ev.billing.>") for r in batch]
+        return Counter((event.org, getattr(event, "period", "plan")) for event in events)
+
+    async with JetStreamEventLog(clients[0], REGISTRY) as one, JetStreamEventLog(clients[1], REGISTRY) as two:
+        for now, said in ((NOVEMBER, ("plan", "2026-11")), (DECEMBER, ("plan", "2026-11", "2026-12"))):
+            async with billing_at(one, now), billing_at(two, now):
+                if now is NOVEMBER:
+                    await asyncio.gather(*(create(one, org) for org in orgs))
+                wanted = {(org, what) for org in orgs for what in said}
+
+                async def all_opened(wanted: set[tuple[str, str]] = wanted) -> bool:
+                    return set(await opened(one)) >= wanted
+
+                await until(all_opened)
+            assert await opened(two) == dict.fromkeys(wanted, 1)
+        assert one.stats.conflicts + two.stats.conflicts > 0
+    for client in clients:
+        await client.close()
