@@ -4,9 +4,14 @@ import pytest
 
 from archiving import Archive, Message
 from event_logs import happened
-from remote_claude.eventsourcing.log import ConcurrencyConflict
+from remote_claude.eventsourcing.log import ConcurrencyConflict, LogIncomplete
 from remote_claude.eventsourcing.tail import Tail
-from remote_claude.runtime.archive.errors import BrokerLostTail, LogContradictsArchive, LogInMaintenance
+from remote_claude.runtime.archive.errors import (
+    BrokerLostEvents,
+    BrokerLostTail,
+    LogContradictsArchive,
+    LogInMaintenance,
+)
 from remote_claude.runtime.archive.restore import NotRestorable, Restored, restore
 from remote_claude.runtime.archive.start import check, maintaining, working
 
@@ -25,6 +30,42 @@ async def test_what_a_broker_lost_is_restored_byte_for_byte(archive: Archive, ke
     assert await restored(archive) == Restored(40 - kept, kept + 1, 40)
     assert await archive.messages() == messages
     assert await archive.found() == INTACT
+
+
+async def test_a_log_with_holes_is_made_anew_with_what_only_the_broker_has(archive: Archive) -> None:
+    await archive.fill(50)
+    messages = await archive.messages()
+    holed: list[Message | None] = [*messages]
+    holed[3] = holed[16] = holed[17] = None
+    await archive.written_anew(holed)
+    with pytest.raises(LogIncomplete, match="positions 4 to 4"):
+        await archive.messages()
+    with pytest.raises(BrokerLostEvents, match="3 positions"):
+        await check(archive.log, archive.pool)
+    assert await restored(archive) == Restored(3, 4, 50)
+    assert await archive.messages() == messages
+    assert await archive.found() == INTACT
+    await check(archive.log, archive.pool)
+
+
+async def test_a_log_that_lost_its_beginning_is_made_anew(archive: Archive) -> None:
+    messages = await archive.messages()
+    await archive.written_anew(messages[10:], first=11)
+    with pytest.raises(BrokerLostEvents, match="10 positions"):
+        await check(archive.log, archive.pool)
+    assert await restored(archive) == Restored(10, 1, 40)
+    assert await archive.messages() == messages
+    await check(archive.log, archive.pool)
+
+
+async def test_what_nobody_has_is_not_made_up(archive: Archive) -> None:
+    await archive.fill(50)
+    messages = await archive.messages()
+    holed: list[Message | None] = [*messages]
+    holed[44] = None
+    await archive.written_anew(holed)
+    with pytest.raises(NotRestorable, match="broker: position 45 missing"):
+        await restored(archive)
 
 
 async def test_a_restored_log_is_guarded_and_goes_on_as_before(archive: Archive) -> None:

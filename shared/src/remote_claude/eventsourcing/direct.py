@@ -9,7 +9,7 @@ import orjson
 
 from remote_claude.eventsourcing.cloudevents import decode_event
 from remote_claude.eventsourcing.events import Codec, RecordedEvent
-from remote_claude.eventsourcing.log import EventLogError, LogUnavailable
+from remote_claude.eventsourcing.log import EventLogError, LogIncomplete, LogUnavailable
 from remote_claude.eventsourcing.wire import Wire, parse_headers, status
 
 BATCH = 1000
@@ -34,12 +34,16 @@ class DirectReader:
         self._timeout = timeout
 
     async def history(self, subject: str, *, after: int = 0, reaching: int = 0) -> list[RecordedEvent]:
-        """The events of one subject, read again until they go up to `reaching`. Raises `LogUnavailable`."""
+        """The events of one subject, read again until they go up to `reaching`. Raises `LogUnavailable`,
+        `LogIncomplete`."""
         events: list[RecordedEvent] = []
         for attempt in self._attempts(f"{subject} up to {reaching}"):
             start, pending = events[-1].position if events else after, 1
             while pending:
+                promised = pending if events else 0
                 page, pending = await self._page({"batch": BATCH, "seq": start + 1, "next_by_subj": subject})
+                if promised and not page:
+                    raise LogIncomplete(f"{promised} of {subject} after position {start}")
                 events += page
                 start = page[-1].position if page else start
             if reaching <= after or (events and events[-1].position >= reaching):
@@ -76,6 +80,13 @@ class DirectReader:
         state = (await self._info())["state"]
         last = int(state["last_seq"])
         return (int(state["first_seq"]) if state["messages"] else last + 1), last
+
+    async def lost(self) -> int:
+        """How many positions between the first and the last event hold nothing, by the leader's count."""
+        state = (await self._info())["state"]
+        if not state["messages"]:
+            return 0
+        return int(state["last_seq"]) - int(state["first_seq"]) + 1 - int(state["messages"])
 
     async def replicated(self) -> bool:
         """Whether several brokers keep the stream."""

@@ -14,7 +14,7 @@ from remote_claude.eventsourcing.commit import Committer
 from remote_claude.eventsourcing.direct import DirectReader
 from remote_claude.eventsourcing.events import Codec, NewEvent, RecordedEvent
 from remote_claude.eventsourcing.history import History
-from remote_claude.eventsourcing.log import ConcurrencyConflict, check_append, landed
+from remote_claude.eventsourcing.log import ConcurrencyConflict, LogIncomplete, check_append, landed
 from remote_claude.eventsourcing.reading import Reader
 from remote_claude.eventsourcing.stats import LogStats
 from remote_claude.eventsourcing.wire import Wire
@@ -139,18 +139,29 @@ class JetStreamEventLog:
             async for events in batches:
                 yield events
         after = max(after, self._trimmed)
-        async with aclosing(self.read_broker(after=after, until=end, subjects=subjects)) as batches:
+        whole = subjects is None
+        async with aclosing(
+            self.read_broker(after=after, until=end, subjects=subjects, whole=whole)
+        ) as batches:
             async for events in batches:
                 yield events
+                after = events[-1].position
+        if whole and after < end:
+            raise LogIncomplete(f"positions {after + 1} to {end}")
 
     async def read_broker(
-        self, *, after: int = 0, until: int, subjects: str | None = None
+        self, *, after: int = 0, until: int, subjects: str | None = None, whole: bool = False
     ) -> AsyncGenerator[list[RecordedEvent], None]:
-        """What the broker itself holds after a position, up to one that it has reached."""
+        """What the broker itself holds after a position, up to one that it has reached.
+
+        If that has to be `whole`, raises `LogIncomplete` where a position is missing.
+        """
         end = until
         if after >= end:
             return
-        async with aclosing(self._reader.batches(after, subjects, patience=self._bound)) as batches:
+        async with aclosing(
+            self._reader.batches(after, subjects, patience=self._bound, whole=whole)
+        ) as batches:
             async for events, pending in batches:
                 last = events[-1].position if events else after
                 if last > end:
@@ -176,13 +187,17 @@ class JetStreamEventLog:
             async for events in trimmed:
                 yield events
         after = max(after, self._trimmed)
-        async with aclosing(self._reader.batches(after)) as batches:
+        async with aclosing(self._reader.batches(after, whole=True)) as batches:
             async for events, _ in batches:
                 yield events
 
     async def bounds(self) -> tuple[int, int]:
         """The positions of the first and the last event in the stream; the first is one more when it is empty."""
         return await self._direct.bounds()
+
+    async def lost(self) -> int:
+        """How many positions between the first and the last event the broker itself knows to hold nothing."""
+        return await self._direct.lost()
 
     async def readers(self) -> int:
         """How many processes read the log in order just now, this one included."""

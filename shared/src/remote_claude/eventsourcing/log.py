@@ -87,6 +87,18 @@ class LogTrimmed(EventLogError):
         self.after, self.first = after, first
 
 
+class LogIncomplete(EventLogError):
+    """Positions inside the log hold nothing: the broker has lost what it had acknowledged. Nothing is read past them."""
+
+    code = "log_incomplete"
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"the broker has lost events that it had acknowledged: {what}. Stop every service, see what is missing with "
+            "`rclaude-admin log verify`, bring it back with `rclaude-admin log restore`, and start again"
+        )
+
+
 class EventLog(Protocol):
     """One ordered log of events, in streams that are guarded one by one."""
 
@@ -108,14 +120,14 @@ class EventLog(Protocol):
         """Everything after a position in log order, in batches, up to `until` or the end as it is now.
 
         `subjects` is a broker wildcard such as `ev.auth.>`; it costs a scan, use it for start-up folds only.
-        Raises `LogUnavailable` when nothing comes for long, `PositionAhead`.
+        Raises `LogUnavailable` when nothing comes for long, `PositionAhead`, `LogIncomplete`.
         """
 
     def follow(self, *, after: int) -> AsyncGenerator[list[RecordedEvent], None]:
         """Everything after a position, and then what comes, in batches as they arrive; never ends by itself.
 
         An empty batch is a sign of life: it comes at least every few seconds while the log is reachable.
-        Survives reconnections and restarts of the broker. Raises `PositionAhead`, and
+        Survives reconnections and restarts of the broker. Raises `PositionAhead`, `LogIncomplete`, and
         `LogUnavailable` only when the connection has been closed for good.
         """
 

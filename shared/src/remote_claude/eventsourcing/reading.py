@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import NamedTuple
 from uuid import uuid4
@@ -13,7 +13,7 @@ import orjson
 from remote_claude.eventsourcing.cloudevents import decode_event
 from remote_claude.eventsourcing.direct import DirectReader, unavailable
 from remote_claude.eventsourcing.events import Codec, RecordedEvent
-from remote_claude.eventsourcing.log import LogTrimmed, LogUnavailable, PositionAhead
+from remote_claude.eventsourcing.log import LogIncomplete, LogTrimmed, LogUnavailable, PositionAhead
 from remote_claude.eventsourcing.stats import LogStats
 from remote_claude.eventsourcing.wire import Wire, parse_headers, status
 
@@ -23,6 +23,16 @@ EXPIRES = 30.0
 INACTIVE = 20.0
 """A consumer that nobody asks for so long is forgotten by the broker. We may not delete one: it could be another's."""
 NANOSECONDS = 1_000_000_000
+
+
+def check_whole(after: int, events: Sequence[RecordedEvent]) -> None:
+    """Raise `LogIncomplete` unless `events`, which are in order, follow `after` without a gap."""
+    if events[-1].position - after == len(events):
+        return
+    for event in events:
+        if event.position != after + 1:
+            raise LogIncomplete(f"positions {after + 1} to {event.position - 1}")
+        after = event.position
 
 
 class ConsumerLost(Exception):
@@ -71,12 +81,12 @@ class Reader:
         return end
 
     async def batches(
-        self, after: int, subjects: str | None = None, *, patience: float | None = None
+        self, after: int, subjects: str | None = None, *, patience: float | None = None, whole: bool = False
     ) -> AsyncGenerator[Batch, None]:
         """Everything after a position, for ever. The first batch comes at once, if need be without events.
 
         Raises `LogUnavailable` after `patience` seconds without a consumer, or when the connection is closed,
-        `PositionAhead`, and `LogTrimmed`.
+        `PositionAhead`, and `LogTrimmed`; if the stream has to be `whole`, `LogIncomplete` where a position is missing.
         """
         position, pause = after, 0.0
         loop = asyncio.get_running_loop()
@@ -92,6 +102,8 @@ class Reader:
                     seen, pause = loop.time(), 0.0
                     async for batch in consumer.batches():
                         if batch.events:
+                            if whole:
+                                check_whole(position, batch.events)
                             position = batch.events[-1].position
                             self._stats.events_read += len(batch.events)
                         yield batch

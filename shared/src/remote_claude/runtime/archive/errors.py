@@ -26,6 +26,17 @@ class BrokerLostTail(ArchiveError):
         self.position, self.last = position, last
 
 
+class BrokerLostEvents(ArchiveError):
+    """The log has holes, or begins later than it should: the broker has lost events that it had acknowledged."""
+
+    code = "log_lost_events"
+
+    def __init__(self, count: int) -> None:
+        super().__init__(
+            f"{count} positions of the log hold nothing, and nobody trimmed it: the broker's files were damaged. {RESTORE}"
+        )
+
+
 class LogContradictsArchive(ArchiveError):
     """The log and the archive hold different events at one position: they are not of the same log any more."""
 

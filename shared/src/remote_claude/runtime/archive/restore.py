@@ -14,12 +14,14 @@ from remote_claude.eventsourcing.answers import Answer, Landed, read_answer
 from remote_claude.eventsourcing.jetstream import JetStreamEventLog
 from remote_claude.eventsourcing.log import MAX_BATCH_BYTES
 from remote_claude.eventsourcing.schemas import Pool, connect
+from remote_claude.eventsourcing.streams import EVENTS, ensure_stream, events_config
 from remote_claude.eventsourcing.wire import Wire, publish_frame
 from remote_claude.runtime.archive import store
+from remote_claude.runtime.archive.chain import GENESIS
 from remote_claude.runtime.archive.errors import ArchiveError
 from remote_claude.runtime.archive.findings import Report
 from remote_claude.runtime.archive.heads import Heads
-from remote_claude.runtime.archive.store import Row
+from remote_claude.runtime.archive.store import Head, Row
 from remote_claude.runtime.archive.verify import verify
 
 BATCH = 500
@@ -33,8 +35,8 @@ class NotRestorable(ArchiveError):
 
     def __init__(self, report: Report) -> None:
         super().__init__(
-            "the log is restored only where it is an intact beginning of an intact archive; nothing was changed. "
-            "Move a damaged broker's data away to restore into an empty one, or restore PostgreSQL from a backup.\n"
+            "the log is restored only from an intact archive that has all that is missing and contradicts nothing; "
+            "nothing was changed. Restore PostgreSQL from a backup, or the broker, whichever is the damaged one.\n"
             + report.summary()
         )
         self.report = report
@@ -63,16 +65,24 @@ async def restore(
     *,
     progress: Callable[[int, int], None] | None = None,
 ) -> Restored:
-    """Append what the broker's log lacks at its end. Everything is verified before anything is written.
+    """Bring back what the broker's log lacks. Everything is verified before anything is written.
 
+    What lacks its end is written on; what lacks its beginning or has holes is made anew, once the archive has it all.
     The caller sees to it that nobody else writes. Raises `NotRestorable`, `RestoreFailed`, `LogUnavailable`.
     """
     report = await verify(log, pool, heads)
-    last, end = report.broker[1], report.archive[1]
-    wire = Wire.over(client)
-    wrong = [f for f in report.findings if (f.side, f.kind) != ("broker", "cut") or f.first <= last]
-    if wrong:
+    lost, last = report.findings, report.broker[1]
+    if report.more or any(f.side != "broker" or f.kind not in ("cut", "missing") for f in lost):
         raise NotRestorable(report)
+    if any(f.last > report.archive[1] for f in lost):  # nobody has it
+        raise NotRestorable(report)
+    if lost and lost[0].first <= last:
+        await _complete_archive(log, pool, last)
+        await _make_anew(client)
+        last, end = 0, max(last, report.archive[1])
+    else:
+        end = report.archive[1]
+    wire = Wire.over(client)
     async with (
         connect(pool, store.SCHEMA) as connection,
         connection.transaction(),
@@ -83,7 +93,27 @@ async def restore(
                 await append_batch(wire, batch)
                 if progress is not None:
                     progress(batch[-1].position, end)
-    return Restored(max(0, end - last), last + 1, max(last, end))
+    events = sum(f.last - f.first + 1 for f in lost)
+    return Restored(events, lost[0].first if lost else last + 1, max(last, end))
+
+
+async def _complete_archive(log: JetStreamEventLog, pool: Pool, last: int) -> None:
+    """Archive what only the broker has, and see all of the archive to the disk."""
+    async with connect(pool, store.SCHEMA) as connection:
+        await connection.execute("SET synchronous_commit = on")
+        head = await store.read_head(connection) or Head(0, GENESIS)
+        async with aclosing(log.read_broker(after=head.position, until=last, whole=True)) as batches:
+            async for events in batches:
+                head = await store.write(connection, head, events)
+        await connection.execute("UPDATE log.checkpoint SET position = position")
+
+
+async def _make_anew(client: Client) -> None:
+    """The log's stream, empty. An administrator who is interrupted here goes on with an empty one."""
+    js = client.jetstream()
+    replicas = (await js.stream_info(EVENTS)).config.num_replicas or 1
+    await js.delete_stream(EVENTS)
+    await ensure_stream(client, events_config(replicas=replicas))
 
 
 def _batches(rows: Sequence[Row]) -> list[list[Row]]:

@@ -14,6 +14,7 @@ from remote_claude.eventsourcing.schemas import Pool, connect
 from remote_claude.runtime.archive import store
 from remote_claude.runtime.archive.errors import (
     ArchiveIncomplete,
+    BrokerLostEvents,
     BrokerLostTail,
     LogContradictsArchive,
     LogInMaintenance,
@@ -54,14 +55,17 @@ async def maintaining(pool: Pool, log: JetStreamEventLog) -> AsyncIterator[None]
 
 
 async def check(log: JetStreamEventLog, pool: Pool, *, patience: float = 0.0) -> None:
-    """Hold the log's end against the archive and the views. Raises `BrokerLostTail`, `LogContradictsArchive`,
-    `ArchiveIncomplete`.
+    """Hold the log's end against the archive and the views. Raises `BrokerLostTail`, `BrokerLostEvents`,
+    `LogContradictsArchive`, `ArchiveIncomplete`.
+
+    What the broker itself has not noticed (a bit has changed beneath its index) is found where it is read.
 
     `patience` is in seconds what a new leader of several brokers gets to know how far its log goes.
     """
     async with connect(pool, store.SCHEMA) as connection:
         head = await store.read_head(connection)
         row = await store.read_row(connection, head.position) if head is not None else None
+        allowed = await store.read_trimmed(connection) if head is not None else 0
         read = {"the archive goes": head.position if head is not None else 0}
         for (schema,) in await (await connection.execute(VIEWS)).fetchall():
             query = sql.SQL("SELECT position FROM {}").format(sql.Identifier(schema, "checkpoint"))
@@ -76,6 +80,8 @@ async def check(log: JetStreamEventLog, pool: Pool, *, patience: float = 0.0) ->
     trimmed = (await log.bounds())[0] - 1
     if trimmed > read["the archive goes"]:
         raise ArchiveIncomplete(trimmed, read["the archive goes"])
+    if lost := await log.lost() + max(0, trimmed - allowed):
+        raise BrokerLostEvents(lost)
     if row is None or row.position <= trimmed:
         return
     async for batch in log.read(after=row.position - 1, until=row.position):
