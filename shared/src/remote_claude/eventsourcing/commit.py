@@ -8,6 +8,7 @@ as concurrent guarded publishes, anything else as one atomic batch.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import chain, count
@@ -57,6 +58,7 @@ class Committer:
         self._id = uuid4().hex[:16]
         self._batches = count()
         self._failures = 0
+        self._stalled: tuple[float, int] | None = None  # since when, and on which connection
         self._task: asyncio.Task[None] | None = None
         self._closed = False
 
@@ -64,6 +66,12 @@ class Committer:
     def waiting(self) -> int:
         """How many appends wait for the next group."""
         return self._waiting.appends
+
+    def stalled(self) -> float:
+        """For how many seconds a connected broker has answered no append that was sent to it, 0 when it answers."""
+        if self._stalled is None or self._stalled[1] != self._wire.epoch or not self._wire.connected:
+            return 0.0
+        return time.monotonic() - self._stalled[0]
 
     async def append(
         self, stream: str, expected: int, ids: Sequence[str], messages: Sequence[Message], size: int
@@ -151,9 +159,11 @@ class Committer:
             undecided = await self._send(group.together)
         self._again(undecided)
         if len(undecided) < len(group.together) + len(group.overtaken):
-            self._failures = 0
+            self._failures, self._stalled = 0, None
         elif undecided:
             self._failures += 1
+            if not self.stalled():
+                self._stalled = time.monotonic(), self._wire.epoch
             if await self._wire.pause(min(0.005 * 2**self._failures, 0.5)):
                 self._failures = 0
 

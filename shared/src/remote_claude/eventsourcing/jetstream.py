@@ -55,6 +55,7 @@ class JetStreamEventLog:
         self._committer = Committer(
             wire, self._direct, self.stats, bound=bound, attempt_timeout=attempt_timeout, capacity=capacity
         )
+        self.stats.stalled = self._committer.stalled
         self._reader = Reader(
             wire,
             self._direct,

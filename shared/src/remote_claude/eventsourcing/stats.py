@@ -29,6 +29,8 @@ class LogStats:
     consumers_lost: int = 0
     on_group: Callable[[int, float], None] | None = None
     """Told of each group that was dealt with: appends settled, and seconds since the first of them was asked for."""
+    stalled: Callable[[], float] = lambda: 0.0
+    """For how many seconds a connected broker has answered no append that was sent to it, 0 when it answers."""
 
     def batch(self, events: int) -> None:
         self.batches += 1

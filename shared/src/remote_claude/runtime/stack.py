@@ -8,7 +8,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import http.client
+import json
+import logging
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -29,6 +32,14 @@ from remote_claude.runtime.embedded import (
     servers_for,
 )
 from remote_claude.runtime.stack_file import StackFile
+
+log = logging.getLogger(__name__)
+
+LOG = "log"
+"""What `/readyz` calls the event log."""
+LOOKS_S, RESTARTS_APART_S = 2.0, 30.0
+ROOM = 32 * 1024 * 1024
+"""Bytes: with less, a broker that was started again would soon stop again."""
 
 ALREADY_RUNNING = 75
 """Exit code when another stack holds this home (EX_TEMPFAIL)."""
@@ -96,7 +107,7 @@ async def run(home: Home, environment: Mapping[str, str], port: int | None) -> N
                 up = True
                 file.save()
                 print(f"ready at {file.url}", flush=True)
-                watching = asyncio.create_task(supervisor.wait())
+                watching = asyncio.create_task(_watch(supervisor, file.url, home))
                 await asyncio.wait([watching, stopped], return_when=asyncio.FIRST_COMPLETED)
                 if watching.done():  # nobody would be started again: better to end
                     watching.result()
@@ -107,6 +118,23 @@ async def run(home: Home, environment: Mapping[str, str], port: int | None) -> N
                     task.cancel()
             await supervisor.stop()
             file.remove()
+
+
+async def _watch(supervisor: Supervisor, url: str, home: Home) -> None:
+    """Raise what ends the watching over the children. Meanwhile, restart a broker that can work again and does not:
+    once its disk was full it takes nothing more, whatever room there is."""
+    watching = asyncio.create_task(supervisor.wait())
+    host, _, port = url.removeprefix("http://").partition(":")
+    try:
+        while not (await asyncio.wait([watching], timeout=LOOKS_S))[0]:
+            stalled = LOG in (await asyncio.to_thread(_unready, host, int(port)) or {})
+            if stalled and shutil.disk_usage(home.nats).free >= ROOM:
+                log.warning("the broker takes no events although its disk has room: it is started again")
+                await supervisor.restart("nats")
+                await asyncio.wait([watching], timeout=RESTARTS_APART_S)
+        watching.result()
+    finally:
+        watching.cancel()
 
 
 def _children(servers: Servers, file: StackFile, home: Home) -> Iterator[Child]:
@@ -168,12 +196,17 @@ async def _ready(host: str, port: int) -> None:
 
 
 def _is_ready(host: str, port: int) -> bool:
+    return _unready(host, port) == {}
+
+
+def _unready(host: str, port: int) -> dict[str, str] | None:
+    """What does not work, and why, by the services' own word; None when there is none."""
     connection = http.client.HTTPConnection(host, port, timeout=2)
     try:
         connection.request("GET", "/readyz")
-        return connection.getresponse().status == http.HTTPStatus.OK
-    except (OSError, http.client.HTTPException):
-        return False
+        return dict(json.loads(connection.getresponse().read())["reasons"])
+    except (OSError, ValueError, http.client.HTTPException):
+        return None
     finally:
         connection.close()
 

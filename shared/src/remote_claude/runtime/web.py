@@ -21,6 +21,10 @@ from remote_claude.runtime.telemetry import Metrics
 from remote_claude.runtime.traced_requests import TracedRequests
 
 VERSION = version("remote-claude-shared")
+LOG = "log"
+"""What `/readyz` calls the event log among the services."""
+STALLED_S = 5.0
+"""So long a broker may be silent while it changes its leader, or is slow."""
 
 
 def application(runtime: Runtime, services: Sequence[Service], metrics: Metrics) -> FastAPI:
@@ -41,7 +45,8 @@ def application(runtime: Runtime, services: Sequence[Service], metrics: Metrics)
         return problems.respond(Problem(error.status, error.code, str(error)))
 
     def unready() -> dict[str, str]:
-        return {s.name: reason for s in services if (reason := s.ready() or _views_unready(runtime, s))}
+        reasons = {s.name: reason for s in services if (reason := s.ready() or _views_unready(runtime, s))}
+        return reasons | ({LOG: stalled} if (stalled := _stalled(runtime)) else {})
 
     @app.get("/healthz", include_in_schema=False)
     async def healthz() -> dict[str, str]:
@@ -65,6 +70,7 @@ def application(runtime: Runtime, services: Sequence[Service], metrics: Metrics)
         return {
             "version": VERSION,
             "position": runtime.tail.position,
+            "log": {"state": "stalled" if LOG in reasons else "ready", "reason": reasons.get(LOG)},
             "archive": _archive(runtime),
             "services": {s.name: _status(runtime, s, reasons.get(s.name)) for s in services},
         }
@@ -76,6 +82,13 @@ def application(runtime: Runtime, services: Sequence[Service], metrics: Metrics)
         if service.fallback is not None:
             app.include_router(service.fallback)
     return app
+
+
+def _stalled(runtime: Runtime) -> str | None:
+    seconds = runtime.stats.stalled()
+    if seconds < STALLED_S:
+        return None
+    return f"the broker has taken no event for {seconds:.0f} s: is its disk full? Its log says"
 
 
 def _views_unready(runtime: Runtime, service: Service) -> str | None:

@@ -89,6 +89,7 @@ def _document(stack: dict[str, Any] | None, url: str, server: dict[str, Any]) ->
         "url": url,
         "version": server.get("version"),
         "position": server.get("position"),
+        "log": server.get("log"),
         "archive": server.get("archive"),
         "services": services,
     }
@@ -118,6 +119,8 @@ def _print(document: dict[str, Any]) -> None:
         for name, service in document["services"].items()
     ]
     render.table(("service", "state", "views and their lag"), rows, elastic="state")
+    if (stalled := document["log"]) and stalled["reason"]:
+        render.say(f"log: {stalled['state']} ({stalled['reason']})")
     if archive := document["archive"]:
         why = f" ({archive['reason']})" if archive["reason"] else ""
         render.say(f"archive: {archive['state']}{why}, lags {archive['lag']}")
@@ -180,10 +183,14 @@ def _checks() -> list[Check]:
             return [*found, Check("server", "failed", str(not_running()))]
         return [*found, Check("server", "ok", f"nothing runs in {config.home()}; `rclaude run` starts it")]
     try:
-        services = client_of(target).get("/v1/status")["services"]
+        said = client_of(target).get("/v1/status")
     except CliError as error:
         return [*found, Check("server", "failed", str(error))]
+    services, event_log = said["services"], said["log"]
     found.append(Check("server", "ok", target.url))
+    found.append(
+        Check("log", _level(event_log["state"] == "ready"), event_log["reason"] or event_log["state"])
+    )
     found += [
         Check(
             f"service {name}", _level(service["state"] == "ready"), service.get("reason") or service["state"]

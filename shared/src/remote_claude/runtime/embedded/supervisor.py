@@ -101,6 +101,12 @@ class Supervisor:
             if process := self._processes.get(child.name):
                 await self._end(child, process)
 
+    async def restart(self, name: str) -> None:
+        """End a child that runs but does not work any more; it is started again as after a crash."""
+        [child] = [child for child in self._children if child.name == name]
+        if process := self._processes.get(name):
+            await self._end(child, process)
+
     async def _start_first(self, child: Child) -> None:
         backoff = self._backoff()
         for _ in range(FIRST_TRIES - 1):

@@ -38,7 +38,10 @@ def add_routes(api: APIRouter, settings: GatewaySettings, objects: Objects) -> N
         "/v1/blobs/{sha256}",
         tags=TAGS,
         status_code=HTTPStatus.CREATED,
-        responses={200: {"model": BlobAnswer, "description": "It was here already"}, **problems(413, 422)},
+        responses={
+            200: {"model": BlobAnswer, "description": "It was here already"},
+            **problems(413, 422, 507),
+        },
         openapi_extra={"requestBody": {"required": True, "content": binary("application/octet-stream")}},
     )
     async def put_blob(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import AsyncIterator, Callable, Coroutine
 from http import HTTPStatus
 from typing import Annotated, Any
@@ -52,6 +53,12 @@ UNAVAILABLE = (
 )
 """What the stores' clients raise while a store is away."""
 
+FULL = Problem(
+    HTTPStatus.INSUFFICIENT_STORAGE,
+    "storage_full",
+    "The server has no room for this, and kept nothing of it. Its operator has to make room; then send it again.",
+)
+
 OWN_WORDS_WAIT_S = 0.5
 RETRY_AFTER_S = "1"
 DROPPED_BYTES = 64 * 1024 * 1024
@@ -93,6 +100,11 @@ def _refusing(handle: Handler) -> Handler:
             problem = unavailable(error)
             log.warning("a store gave no answer", code=problem.code, error=repr(error))
             return answer(problem)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            log.error("a disk is full", error=str(error))
+            return answer(FULL)
 
     return handle_or_refuse
 
