@@ -139,9 +139,16 @@ class Product:
 
     def client(self) -> httpx2.Client:
         """The HTTP API, as the owner."""
+        return httpx2.Client(**self._as_owner())
+
+    def async_client(self) -> httpx2.AsyncClient:
+        """The same, for many requests at once."""
+        return httpx2.AsyncClient(**self._as_owner())
+
+    def _as_owner(self) -> dict[str, Any]:
         stack = self.stack_file()
         key = Path(stack["api_key"]).read_text().strip()
-        return httpx2.Client(base_url=stack["url"], headers={"Authorization": f"Bearer {key}"}, timeout=30)
+        return {"base_url": stack["url"], "headers": {"Authorization": f"Bearer {key}"}, "timeout": 30}
 
     def events(self, *args: str) -> list[Any]:
         """`rclaude-admin log read --json`."""

@@ -1,0 +1,95 @@
+"""One run: an installation, what is asked of it, where its services die, and what does not hold afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from crashing.invariants import Broken, broken
+from crashing.points import Point
+from crashing.stack import Ground, Installation, installation
+from crashing.workload import Lost, Workload
+from remote_claude.runtime.accounts import ADMIN
+from remote_claude.runtime.host import Purpose, connected
+from remote_claude.runtime.service import Runtime
+from remote_claude.runtime.settings import RuntimeSettings
+from remote_claude.runtime.telemetry import Metrics
+
+Task = Callable[[Workload], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What came of one. `seen` are the points of each life in order, `deaths` those of the scenario that were reached."""
+
+    scenario: tuple[Point, ...]
+    deaths: tuple[Point, ...]
+    seen: tuple[tuple[Point, ...], ...]
+    broken: tuple[Broken, ...]
+
+
+async def run(
+    ground: Ground,
+    scenario: Sequence[Point] = (),
+    *,
+    mutant: str | None = None,
+    work: Task = Workload.run,
+    patience_s: float = 120.0,
+    **environment: str,
+) -> Run:
+    """Do the work while the services die as the scenario has it; then wait until nothing moves, and check.
+
+    What does not come to rest in time is a breach of the twelfth invariant. Raises when the services end by themselves.
+    """
+    async with installation(ground, scenario=scenario, mutant=mutant, environment=environment) as one:
+        async with looking(one) as runtime:
+            asked = Workload(one, runtime)
+            working = asyncio.ensure_future(_work(asked, work, patience_s))
+            await asyncio.wait((working, one.keeping), return_when=asyncio.FIRST_COMPLETED)
+            if one.keeping.done():
+                working.cancel()
+                one.keeping.result()
+            found = await working
+            await asked.close()
+        await one.last()
+        return Run(
+            tuple(scenario),
+            tuple(one.deaths),
+            tuple(tuple(one.seen(n)) for n in range(one.lives)),
+            tuple(found),
+        )
+
+
+async def _work(asked: Workload, work: Task, patience_s: float) -> list[Broken]:
+    try:
+        async with asyncio.timeout(patience_s):
+            await work(asked)
+            await asked.quiet()
+        found = []
+    except TimeoutError:
+        found = [Broken(12, f"not at rest after {patience_s:g} s")]
+    except Lost as lost:
+        found = [Broken(1, str(lost))]
+    return found + await broken(asked)
+
+
+@asynccontextmanager
+async def looking(one: Installation) -> AsyncIterator[Runtime]:
+    """The log and the tables of an installation, as an administrator has them."""
+    broker = one.ground.broker(ADMIN)
+    settings = RuntimeSettings(
+        home=one.home,
+        nats_url=broker.url,
+        nats_credentials=broker.seed_file,
+        postgres_dsn=one.dsn,
+        objects=str(one.home / "objects"),
+        kek_file=one.home / "kek",
+    )
+    metrics = Metrics("harness")
+    try:
+        async with connected(settings, {}, metrics, Purpose.LOOK) as runtime:
+            yield runtime
+    finally:
+        metrics.close()

@@ -1,0 +1,228 @@
+"""Real servers that stay up, and on them one installation after another whose services are killed and started again."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import nats
+
+from crashing.points import Point, read
+from remote_claude.access.kek import create_kek
+from remote_claude.eventsourcing.streams import ensure_streams
+from remote_claude.runtime import owner
+from remote_claude.runtime.accounts import ADMIN, TOGETHER
+from remote_claude.runtime.embedded.home import free_port
+from servers import Broker, Database, delete_streams, nats_with_accounts, running_postgres
+
+TESTS = Path(__file__).parents[1]
+OURS = ("RCLAUDE_", "ANTHROPIC_", "GIT_")
+QUICK = {
+    "RCLAUDE_SCHEDULER_LEASE_S": "5",
+    "RCLAUDE_SCHEDULER_GRACE_S": "1",
+    "RCLAUDE_SCHEDULER_TICK_S": "0.2",
+    "RCLAUDE_SCHEDULER_SNAPSHOT_INTERVAL_S": "1",
+    "RCLAUDE_SCHEDULER_DECLINE_PAUSE_S": "0.1",
+    "RCLAUDE_RUNNER_LEASE_S": "5",
+    "RCLAUDE_RUNNER_SAMPLE_S": "0.2",
+    "RCLAUDE_RUNNER_SLOTS": "4",
+}
+
+
+class Zygote:
+    """`crashing.process`: forks the services in a few milliseconds."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "crashing.process"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(TESTS)},
+        )
+
+    def fork(self, **order: Any) -> int:
+        """The number of a process that has begun."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(order) + "\n")
+        self._process.stdin.flush()
+        return int(self._process.stdout.readline())
+
+    def close(self) -> None:
+        """End, and all that was forked with it."""
+        self._process.kill()
+        self._process.communicate()
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What every installation stands on. `broker(user)` is the broker as a user has it."""
+
+    broker: Any
+    database: Database
+    zygote: Zygote
+
+
+@contextmanager
+def ground() -> Iterator[Ground]:
+    """Broker, PostgreSQL and zygote, for as long as this lasts."""
+    with nats_with_accounts() as broker, running_postgres() as database:
+        zygote = Zygote()
+        try:
+            yield Ground(broker, database, zygote)
+        finally:
+            zygote.close()
+
+
+@dataclass
+class Installation:
+    """One home, one log, one database; its services live as often as they are killed, `scenario` saying where.
+
+    `deaths` are the points at which they were, `seen` every point that they came by in each life.
+    """
+
+    ground: Ground
+    home: Path
+    dsn: str
+    port: int
+    scenario: Sequence[Point] = ()
+    mutant: str | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
+    deaths: list[Point] = field(default_factory=list)
+    lives: int = 0
+    pid: int = 0
+    keeping: asyncio.Task[None] = field(init=False)
+    _over: bool = False
+    _ends: asyncio.Condition = field(default_factory=asyncio.Condition)
+    _expected: bool = False
+
+    @property
+    def env(self) -> dict[str, str]:
+        clean = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
+        return {
+            **clean,
+            "RCLAUDE_HOME": str(self.home),
+            "RCLAUDE_NATS_URL": self.ground.broker(TOGETHER).url,
+            "RCLAUDE_NATS_CREDENTIALS": str(self.ground.broker(TOGETHER).seed_file),
+            "RCLAUDE_POSTGRES_DSN": self.dsn,
+            "RCLAUDE_OBJECTS": str(self.home / "objects"),
+            "RCLAUDE_KEK_FILE": str(self.home / "kek"),
+            "RCLAUDE_OWNER_FILE": str(self.home / "owner.json"),
+            "RCLAUDE_HTTP_PORT": str(self.port),
+            **QUICK,
+            **self.environment,
+        }
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def log(self) -> Path:
+        return self.home / "services.log"
+
+    def record(self, life: int) -> Path:
+        return self.home / f"points.{life}"
+
+    def seen(self, life: int) -> list[Point]:
+        return read(self.record(life)) if self.record(life).exists() else []
+
+    async def keep(self) -> None:
+        """Start the services, again and again; raises when they end though nobody has killed or stopped them."""
+        while not self._over:
+            crash = self.scenario[len(self.deaths)] if len(self.deaths) < len(self.scenario) else None
+            self._expected = False
+            self.pid = self.ground.zygote.fork(
+                environment=self.env,
+                log=str(self.log),
+                record=str(self.record(self.lives)),
+                crash=str(crash) if crash else None,
+                mutant=self.mutant,
+            )
+            await _ended(self.pid)
+            points = self.seen(self.lives)
+            self.lives += 1
+            if crash is not None and points and points[-1] == crash:
+                self.deaths.append(crash)
+            elif not self._expected:
+                raise AssertionError(f"the services ended by themselves:\n{self.said()}")
+            async with self._ends:
+                self._ends.notify_all()
+
+    def said(self) -> str:
+        """The end of what the services have logged."""
+        return self.log.read_text(errors="replace")[-6000:] if self.log.exists() else "(nothing)"
+
+    async def end(self, how: signal.Signals) -> None:
+        """Stop or kill the services, and wait for their end; they are started again."""
+        lives = self.lives
+        self._expected = True
+        self.signal(how)
+        async with self._ends:
+            await self._ends.wait_for(lambda: self.lives > lives)
+
+    async def rebuild(self) -> None:
+        """Have the services rebuild every view; return when they have, or have died of it."""
+        lives = self.lives
+        self.signal(signal.SIGUSR1)
+        while self.lives == lives and not (self.home / "rebuilt").exists():  # noqa: ASYNC110  another process does it
+            await asyncio.sleep(0.02)
+
+    async def last(self) -> None:
+        """Kill the services for good."""
+        self._over = self._expected = True
+        self.signal(signal.SIGKILL)
+        with suppress(AssertionError):
+            await self.keeping
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the services, if there are any just now."""
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, number)
+
+
+async def _ended(pid: int) -> None:
+    """Wait for the end of a process that is nobody's child here."""
+    loop, over = asyncio.get_running_loop(), asyncio.Event()
+    try:
+        watched = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    loop.add_reader(watched, over.set)
+    try:
+        await over.wait()
+    finally:
+        loop.remove_reader(watched)
+        os.close(watched)
+
+
+@asynccontextmanager
+async def installation(ground: Ground, **how: Any) -> AsyncIterator[Installation]:
+    """A new one: empty log, empty database, fresh home. Its services are killed at the end."""
+    admin: Broker = ground.broker(ADMIN)
+    delete_streams(admin)
+    client = await nats.connect(**admin.options)
+    await ensure_streams(client)
+    await client.close()
+    with ground.database.fresh() as dsn, TemporaryDirectory(prefix="rclaude-crash-") as folder:
+        home = Path(folder) / "home"
+        home.mkdir(mode=0o700)
+        create_kek(home / "kek")
+        owner.ensure(home / "owner.json")
+        one = Installation(ground, home, dsn, free_port(), **how)
+        one.keeping = asyncio.create_task(one.keep())
+        try:
+            yield one
+        finally:
+            await one.last()

@@ -1,0 +1,38 @@
+"""The services are killed before and after everything they say: what always holds, holds afterwards."""
+
+import asyncio
+import os
+from contextlib import ExitStack
+
+import pytest
+
+from crashing.exploring import explore, first_and_last, grounds
+from crashing.workload import Workload
+
+SEED = int(os.environ.get("CRASH_SEED", "20261124"))
+
+
+@pytest.mark.timeout(280)
+@pytest.mark.parametrize(("work", "sample"), [("run_noops", 8), ("run", 4)])
+def test_a_sample_of_crash_points_breaks_nothing(work: str, sample: int) -> None:
+    with ExitStack() as stack:
+        task = getattr(Workload, work)
+        found = asyncio.run(explore(grounds(stack, 2), task, first_and_last, sample=sample, seed=SEED))
+    print(f"CRASH_SEED={SEED}: {found.summary()}")
+    assert not found.broken, found.report()
+    assert len(found.tested) >= sample // 2, found.summary()
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(4 * 3600)
+def test_no_crash_point_breaks_anything() -> None:
+    """Every place that a run comes by, and every one that only a recovery does, at several of its hits."""
+    hits = (
+        (lambda count: set(range(1, count + 1))) if os.environ.get("CRASH_HITS") == "all" else first_and_last
+    )
+    with ExitStack() as stack:
+        found = asyncio.run(explore(grounds(stack, 3), Workload.run, hits))
+    print(found.summary())
+    assert not found.broken, found.report()
+    places = {scenario[-1].place for scenario in found.tested}
+    assert places == found.places, f"never died at {sorted(map(str, found.places - places))}"

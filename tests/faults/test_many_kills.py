@@ -1,0 +1,141 @@
+"""Many tasks through the API while services, broker and PostgreSQL are killed in turn."""
+
+import asyncio
+import itertools
+import os
+import signal
+from collections import Counter
+from contextlib import suppress
+from typing import Any
+
+import httpx2
+import psutil
+import pytest
+
+from product import Product, product
+from servers import until
+
+ENVIRONMENT = {
+    "RCLAUDE_SCHEDULER_LEASE_S": "5",
+    "RCLAUDE_RUNNER_LEASE_S": "5",
+    "RCLAUDE_RUNNER_SLOTS": "200",
+}
+ROLES = ("services", "nats", "postgres")
+ROOM = {"services": 400 << 20, "nats": 300 << 20, "postgres": 600 << 20}
+"""Bytes that a process, PostgreSQL with its children, may take."""
+AT_ONCE = 32
+
+
+class Run:
+    """Submits and kills at the same time. `answered` is the id of each key, `peaks` memory by role."""
+
+    def __init__(self, stack: Product, count: int, pause_s: float) -> None:
+        self.stack, self.count, self.pause_s = stack, count, pause_s
+        self.answered: dict[str, str] = {}
+        self.retried = 0
+        self.kills: Counter[str] = Counter()
+        self.peaks: Counter[str] = Counter()
+        self.over = asyncio.Event()
+
+    async def run(self) -> None:
+        """Until every submission has been answered."""
+        killing = asyncio.create_task(self._kill())
+        try:
+            await self._submit_all()
+        finally:
+            self.over.set()
+            await killing
+
+    async def _submit_all(self) -> None:
+        keys = iter(range(self.count))
+        async with self.stack.async_client() as client, asyncio.TaskGroup() as group:
+            for _ in range(AT_ONCE):
+                group.create_task(self._submit_some(client, keys))
+
+    async def _submit_some(self, client: httpx2.AsyncClient, keys: Any) -> None:
+        for n in keys:
+            # A shell now and then, so that sandboxes are among what dies.
+            agent = "shell" if n % 50 == 0 else "noop"
+            body = {"prompt": f"echo {n}", "agent": agent, "max_attempts": 10}
+            self.answered[f"key-{n}"] = await self._submit(client, f"key-{n}", body)
+
+    async def _submit(self, client: httpx2.AsyncClient, key: str, body: dict[str, Any]) -> str:
+        async with asyncio.timeout(120):
+            while True:
+                with suppress(httpx2.TransportError):
+                    answer = await client.post("/v1/tasks", json=body, headers={"Idempotency-Key": key})
+                    if answer.status_code in (201, 202):
+                        return str(answer.json()["id"])
+                    assert answer.status_code in (503, 422), (
+                        answer.text
+                    )  # 422: no runner has joined again yet
+                self.retried += 1
+                await asyncio.sleep(0.05)
+
+    async def _kill(self) -> None:
+        """One after another, `pause_s` apart; those that are on their way up are left to it."""
+        for role in itertools.cycle(ROLES):
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.over.wait(), self.pause_s)
+            self.measure()
+            if self.over.is_set():
+                return
+            pid = self.stack.stack_file()["pids"].get(role)
+            if pid is not None:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+                    self.kills[role] += 1
+
+    def measure(self) -> None:
+        """Note the memory of each process, children included."""
+        for role in ROLES:
+            pid = self.stack.stack_file()["pids"].get(role)
+            with suppress(psutil.NoSuchProcess, TypeError):
+                process = psutil.Process(pid)
+                family = [process, *process.children(recursive=True)] if role == "postgres" else [process]
+                self.peaks[role] = max(self.peaks[role], sum(_own(one) for one in family))
+
+
+def _own(process: psutil.Process) -> int:
+    """What is not shared with others: PostgreSQL's buffers would count once a connection."""
+    try:
+        memory = process.memory_info()
+    except psutil.NoSuchProcess:
+        return 0
+    return int(memory.rss - memory.shared)
+
+
+@pytest.mark.parametrize(
+    ("count", "pause_s"),
+    [
+        (400, 2.0),
+        pytest.param(10_000, 5.0, marks=[pytest.mark.nightly, pytest.mark.timeout(3000)]),
+    ],
+)
+def test_of_many_tasks_under_kills_each_ends_once(count: int, pause_s: float) -> None:
+    with product(ENVIRONMENT) as stack:
+        run = Run(stack, count, pause_s)
+        asyncio.run(run.run())
+        assert len(set(run.answered.values())) == count
+
+        def ended() -> bool:
+            return bool(stack.admin("verify", "--json").json["live"] == 0)
+
+        until(ended, "the end of every task", 120, pause=0.5)
+        run.measure()
+        report = stack.verified()
+        assert (report["tasks"], report["live"]) == (count, 0)
+        ends = Counter(
+            event["task"] for event in stack.events("--subject", "ev.scheduler.>") if event["type"] in ENDS
+        )
+        assert ends == dict.fromkeys(run.answered.values(), 1)
+        for view in stack.admin("views", "--json").json:
+            assert stack.admin("rebuild", view["name"], "--json").json["equal"] is True
+        assert stack.admin("log", "verify", "--json").json["findings"] == []
+        peaks = {role: f"{run.peaks[role] >> 20} MiB" for role in ROLES}
+        print(f"{count} tasks, killed {dict(run.kills)}, {run.retried} retries, peak memory {peaks}")
+        assert all(run.peaks[role] < ROOM[role] for role in ROLES), peaks
+        assert sum(run.kills.values()) >= 3
+
+
+ENDS = {"TaskSucceeded", "TaskFailed", "TaskCancelled", "TaskTimedOut"}
