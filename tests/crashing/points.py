@@ -35,7 +35,6 @@ from weakref import WeakSet
 import nats.aio.client
 import nats.aio.msg
 import nats.js.kv
-import obstore
 import orjson
 import psycopg
 from fastapi import FastAPI
@@ -46,6 +45,7 @@ from remote_claude.contracts.leases import SUBJECT
 from remote_claude.eventsourcing.jetstream import JetStreamEventLog
 from remote_claude.eventsourcing.wire import Wire
 from remote_claude.runtime.archive.heads import Heads
+from remote_claude.runtime.objects import Objects
 from remote_claude.runtime.output import OutputStream
 
 PLUMBING = {
@@ -120,7 +120,7 @@ class Probes:
         """Wrap every boundary, before anything is connected."""
         JetStreamEventLog.append = self.around("append", JetStreamEventLog.append)  # type: ignore[method-assign,assignment]
         Heads.sign = self._signed(Heads.sign)  # type: ignore[method-assign]
-        obstore.put_async = self.around("object", obstore.put_async)  # type: ignore[assignment]
+        Objects._put = self.around("object", Objects._put)  # type: ignore[method-assign]
         for name in ("create", "purge"):
             wrapped = self.around("key", getattr(nats.js.kv.KeyValue, name))
             setattr(nats.js.kv.KeyValue, name, wrapped)

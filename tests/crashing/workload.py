@@ -72,7 +72,7 @@ class Client:
                 last = answer.text
             except httpx2.TransportError as error:
                 last = repr(error)
-            await asyncio.sleep(0.03)
+            await asyncio.sleep(0.1)
         raise AssertionError(f"{method} {path} got no answer: {last}")
 
     async def get(self, path: str, **query: Any) -> Any:
@@ -99,7 +99,7 @@ class Client:
     async def until(self, asked: Asked, *states: str) -> None:
         """Wait until the task is in one of these states, or has ended."""
         while (await self.shown(asked))["state"] not in TERMINAL.union(states):  # noqa: ASYNC110  another process does it
-            await asyncio.sleep(0.03)
+            await asyncio.sleep(0.1)
 
     async def cancel(self, asked: Asked) -> None:
         answer = await self.ask("POST", f"/v1/tasks/{asked.id}/cancel")
@@ -228,9 +228,8 @@ class Workload:
         services = psutil.Process(self.one.pid)
         before = services.memory_info().rss
         url = f"ws://127.0.0.1:{self.one.port}/v1/stream"
-        async with connect(
-            url, additional_headers=self.owner.http.headers.raw, max_size=None, proxy=None
-        ) as socket:
+        headers = {"Authorization": self.owner.http.headers["authorization"]}
+        async with connect(url, additional_headers=headers, max_size=None, proxy=None) as socket:
             await socket.send(json.dumps({"type": "subscribe", "task": asked.id}))
             while json.loads(await socket.recv())["type"] != "end":
                 self.grown = max(self.grown, services.memory_info().rss - before)
@@ -277,7 +276,7 @@ class Workload:
                     behind.append(bool(service.get("attempts")))
                 if not any(behind):
                     return last
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(0.1)
 
 
 def _repository(folder: Path) -> tuple[str, bytes]:
