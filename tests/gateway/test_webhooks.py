@@ -1,0 +1,267 @@
+"""Webhooks when a task ends: real HTTP on loopback, signatures checked by somebody else's library, one outcome each."""
+
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from standardwebhooks import Webhook
+from standardwebhooks.webhooks import WebhookVerificationError
+
+from gateway_stack import Member, Stack, eventually, running_gateway
+from rebuilding import assert_rebuild_equals_live
+from receiver import Receiver, heard, receiving
+from remote_claude.contracts.gateway import WebhookDelivered, WebhookFailed
+from remote_claude.eventsourcing.events import RecordedEvent
+from remote_claude.eventsourcing.rebuild import rebuild
+from remote_claude.gateway.handlers import WebhookHandlers
+from remote_claude.gateway.projections.webhooks import WebhooksView, webhooks
+from remote_claude.runtime.host import Host
+from remote_claude.runtime.ids import new_id
+from servers import Broker
+
+OUTCOMES = (WebhookDelivered.type, WebhookFailed.type)
+
+
+async def add(host: Host, org: str, url: str) -> tuple[str, str]:
+    """A hook that the view knows, and its secret."""
+    runtime, hook = host.runtime, new_id("hook")
+    secret = await WebhookHandlers(runtime.log, runtime.keyring, runtime.clock).add(hook, org, url)
+    await seen(host)
+    return hook, secret
+
+
+async def remove(host: Host, org: str, hook: str) -> None:
+    runtime = host.runtime
+    await WebhookHandlers(runtime.log, runtime.keyring, runtime.clock).remove(hook, org)
+    await seen(host)
+
+
+async def seen(host: Host) -> None:
+    """The view has folded what the log has."""
+    runtime = host.runtime
+    assert await runtime.projectors[WebhooksView.name].wait_for(await runtime.log.last_position(), 30)
+
+
+async def end(stack: Stack, member: Member) -> str:
+    """A task that ends."""
+    task = await member.submit()
+    await stack.cancelled(member.org, task)
+    return task
+
+
+async def outcomes(host: Host, org: str, count: int = 1) -> list[RecordedEvent]:
+    """Wait until there are so many outcomes of an organisation's hooks."""
+
+    async def there() -> list[RecordedEvent]:
+        found = [
+            recorded
+            async for batch in host.runtime.log.read(subjects=f"ev.gateway.{org}.task.>")
+            for recorded in batch
+            if recorded.type in OUTCOMES
+        ]
+        return found if len(found) >= count else []
+
+    found: list[RecordedEvent] = await eventually(there, f"{count} outcomes", 60)
+    assert len(found) == count
+    return found
+
+
+async def attempted(host: Host) -> bool:
+    """Whether something has failed and waits, as the metrics page says."""
+    async with httpx2.AsyncClient() as client:
+        page = (await client.get(f"http://127.0.0.1:{host.port}/metrics")).text
+    return bool(
+        re.search(r'^rclaude_outbox_attempts_total\{[^}]*how="retry"[^}]*\} [1-9]', page, re.MULTILINE)
+    )
+
+
+@asynccontextmanager
+async def a_gateway(broker: Broker, dsn: str, folder: Path, **settings: Any) -> AsyncIterator[Stack]:
+    environment = {f"RCLAUDE_GATEWAY_WEBHOOK_{name.upper()}": str(value) for name, value in settings.items()}
+    async with running_gateway(broker, dsn, folder, environment) as stack:
+        yield stack
+
+
+@pytest.fixture
+def receiver() -> Any:
+    with receiving() as receiver:
+        yield receiver
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_hook_hears_once_that_a_task_has_ended(
+    stack: Stack, member: Member, receiver: Receiver
+) -> None:
+    earlier = await end(stack, member)
+    hook, secret = await add(stack.host, member.org, receiver.url)
+    task = await end(stack, member)
+    [outcome] = await outcomes(stack.host, member.org)
+    await seen(stack.host)
+    [told] = receiver.heard
+    [ended] = [
+        recorded
+        async for batch in stack.host.runtime.log.read(subjects=f"ev.scheduler.{member.org}.>")
+        for recorded in batch
+        if recorded.type == "TaskCancelled" and recorded.event.task == task
+    ]
+    assert task != earlier
+    assert outcome.event == WebhookDelivered(task=task, org=member.org, hook=hook, status=204)
+    assert (outcome.event_id, outcome.causation_id) == (told.id, ended.event_id)
+    assert told.body == {
+        "type": "task.cancelled",
+        "timestamp": ended.occurred_at,
+        "data": {
+            "task": task, "org": member.org, "state": "cancelled", "event": ended.event_id, "position": ended.position,
+        },
+    }  # fmt: skip
+    assert Webhook(secret).verify(told.content, told.headers) == told.body
+    for content, key in ((told.content + b" ", secret), (told.content, "whsec_" + "A" * 43 + "=")):
+        with pytest.raises(WebhookVerificationError):
+            Webhook(key).verify(content, told.headers)
+    runtime = stack.host.runtime
+    [shown] = await webhooks(runtime.pool, hook=hook)
+    assert (shown.delivered, shown.failed, shown.pending, shown.last) == (1, 0, 0, "delivered (204)")
+    await assert_rebuild_equals_live(WebhooksView(), runtime.pool, runtime.log)
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_neither_another_organisation_nor_a_removed_hook_hears(stack: Stack, member: Member) -> None:
+    other = await stack.member()
+    with receiving() as gone, receiving() as others, receiving() as here:
+        hook, _ = await add(stack.host, member.org, gone.url)
+        await remove(stack.host, member.org, hook)
+        await remove(stack.host, member.org, hook)
+        await add(stack.host, other.org, others.url)
+        await add(stack.host, member.org, here.url)
+        task = await end(stack, member)
+        assert [told.body["data"]["task"] for told in await heard(here, 1)] == [task]
+        await outcomes(stack.host, member.org)
+    assert (gone.heard, others.heard) == ([], [])
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_what_a_removed_hook_has_missed_is_forgotten(
+    stack: Stack, member: Member, receiver: Receiver
+) -> None:
+    receiver.answer = lambda _: 500
+    hook, _ = await add(stack.host, member.org, receiver.url)
+    await end(stack, member)
+    await heard(receiver, 1)
+    await remove(stack.host, member.org, hook)
+    runtime = stack.host.runtime
+    assert await webhooks(runtime.pool, org=member.org) == []
+    async with runtime.pool.connection() as connection:
+        rows = await connection.execute(
+            "SELECT 1 FROM gateway_webhooks.delivery WHERE lane = %s", [hook], prepare=False
+        )
+        assert await rows.fetchall() == []
+    await assert_rebuild_equals_live(WebhooksView(), runtime.pool, runtime.log)
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_redirect_is_not_followed_and_counts_as_a_failure(
+    stack: Stack, member: Member, receiver: Receiver
+) -> None:
+    with receiving() as elsewhere:
+        receiver.location = elsewhere.url
+        receiver.answer = lambda _: 307 if len(receiver.heard) == 1 else 200
+        await add(stack.host, member.org, receiver.url)
+        await end(stack, member)
+        [outcome] = await outcomes(stack.host, member.org)
+    assert (outcome.event.status, len(receiver.heard), elsewhere.heard) == (200, 2, [])
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_receiver_that_says_gone_is_not_asked_again(
+    stack: Stack, member: Member, receiver: Receiver
+) -> None:
+    receiver.answer = lambda _: 410
+    hook, _ = await add(stack.host, member.org, receiver.url)
+    task = await end(stack, member)
+    [outcome] = await outcomes(stack.host, member.org)
+    assert outcome.event == WebhookFailed(task=task, org=member.org, hook=hook, reason="gone", status=410)
+    assert len(receiver.heard) == 1
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_receiver_that_is_down_hears_when_it_is_up(stack: Stack, member: Member) -> None:
+    with receiving() as receiver:
+        port = receiver.port
+    await add(stack.host, member.org, receiver.url)
+    task = await end(stack, member)
+
+    await eventually(lambda: attempted(stack.host), "an attempt has failed")
+    with receiving(port) as receiver:
+        [told] = await heard(receiver, 1)
+        [outcome] = await outcomes(stack.host, member.org)
+    assert (told.body["data"]["task"], outcome.event_id) == (task, told.id)
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_hook_of_an_erased_organisation_is_given_up(
+    stack: Stack, member: Member, receiver: Receiver
+) -> None:
+    await add(stack.host, member.org, receiver.url)
+    task = await member.submit()
+    await stack.host.runtime.keyring.erase(member.org)
+    await stack.cancelled(member.org, task)
+    [outcome] = await outcomes(stack.host, member.org)
+    assert (outcome.event.reason, receiver.heard) == ("key_erased", [])
+
+
+async def test_a_receiver_that_hangs_is_given_up_and_holds_up_nobody(
+    fresh_nats: Broker, postgres_dsn: str, tmp_path: Path, receiver: Receiver
+) -> None:
+    async with a_gateway(fresh_nats, postgres_dsn, tmp_path, timeout_s=0.3, give_up_s=0) as stack:
+        member = await stack.member()
+        receiver.answer = lambda _: -1
+        with receiving() as other:
+            hanging, _ = await add(stack.host, member.org, receiver.url)
+            healthy, _ = await add(stack.host, member.org, other.url)
+            tasks = [await end(stack, member) for _ in range(3)]
+            found = await outcomes(stack.host, member.org, 6)
+        said = {(r.event.hook, r.event.task, getattr(r.event, "reason", "delivered")) for r in found}
+        assert said == {
+            (h, t, how) for h, how in ((hanging, "timeout"), (healthy, "delivered")) for t in tasks
+        }
+
+
+async def test_two_gateways_tell_it_once(
+    fresh_nats: Broker, postgres_dsn: str, tmp_path: Path, receiver: Receiver
+) -> None:
+    async with a_gateway(fresh_nats, postgres_dsn, tmp_path) as one:
+        (tmp_path / "two").mkdir()
+        (tmp_path / "two" / "kek").write_text((tmp_path / "kek").read_text())
+        async with a_gateway(fresh_nats, postgres_dsn, tmp_path / "two") as two:
+            two.admitting = False
+            member = await one.member()
+            await add(one.host, member.org, receiver.url)
+            tasks = {await end(one, member) for _ in range(10)}
+            await outcomes(two.host, member.org, 10)
+    assert len(receiver.heard) == 10
+    assert {told.body["data"]["task"] for told in receiver.heard} == tasks
+
+
+async def test_a_rebuild_tells_nobody_while_something_is_still_to_be_told(
+    fresh_nats: Broker, postgres_dsn: str, tmp_path: Path, receiver: Receiver
+) -> None:
+    async with a_gateway(fresh_nats, postgres_dsn, tmp_path) as stack:
+        member = await stack.member()
+        await add(stack.host, member.org, receiver.url)
+        await end(stack, member)
+        await outcomes(stack.host, member.org)
+        receiver.answer = lambda _: 503
+        task = await end(stack, member)
+        await heard(receiver, 2)
+        runtime = stack.host.runtime
+        await seen(stack.host)
+        assert (await rebuild(WebhooksView(), runtime.pool, runtime.log)).equal
+        receiver.answer = lambda _: 200
+        [_, outcome] = await outcomes(stack.host, member.org, 2)
+    assert outcome.event.task == task
+    assert len({told.id for told in receiver.heard}) == 2
+    assert [told.body["data"]["task"] == task for told in receiver.heard] == [False, *[True] * (len(receiver.heard) - 1)]  # fmt: skip
