@@ -1,5 +1,6 @@
 """A view's tables: declared per view, written in bulk, read under their bare names."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -9,6 +10,7 @@ from uuid import UUID
 import psycopg
 import pytest
 from psycopg import AsyncConnection
+from psycopg_pool import AsyncConnectionPool
 from sqlalchemy import ARRAY, BigInteger, DateTime, Index, MetaData, Numeric, Text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import registry
@@ -189,3 +191,27 @@ async def test_two_views_may_give_the_same_query_other_tables(
             async with reading(pool, view) as reader:
                 rows = await (await reader.execute("SELECT * FROM thing")).fetchall()
                 assert sum(len(row) for row in rows) == columns
+
+
+@pytest.mark.parametrize("ticks", range(12))
+async def test_who_is_cancelled_while_the_pool_hands_over_reads_nothing(
+    postgres_dsn: str, connection: AsyncConnection[Any], ticks: int
+) -> None:
+    """On Python 3.11 `asyncio.wait_for`, with which the pool waits, loses a cancellation at one of these ticks."""
+
+    async def read() -> None:
+        async with reading(small, Everything):
+            await asyncio.Event().wait()
+
+    async with AsyncConnectionPool(postgres_dsn, min_size=1, max_size=1, open=False) as small:
+        async with small.connection():
+            reader = asyncio.create_task(read())
+            for _ in range(5):
+                await asyncio.sleep(0)
+        for _ in range(ticks):
+            await asyncio.sleep(0)
+        reader.cancel()
+        done, _ = await asyncio.wait([reader], timeout=10)
+        cancelled = reader in done and reader.cancelled()
+        reader.cancel()
+        assert cancelled

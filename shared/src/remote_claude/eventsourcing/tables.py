@@ -29,6 +29,7 @@ a `select`, with unqualified names, inside `reading(pool, view)`.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Collection, Hashable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -110,6 +111,8 @@ async def reading(pool: Pool, view: View | type[View]) -> AsyncIterator[AsyncCon
     may have the same text on different tables, and a rebuild may change a table's columns.
     """
     async with pool.connection() as pooled:
+        if (task := asyncio.current_task()) is not None and task.cancelling():
+            raise asyncio.CancelledError  # swallowed by the pool, which waits with `asyncio.wait_for`
         connection = cast(AsyncConnection[Row], pooled)
         before = pooled.row_factory, pooled.prepare_threshold
         async with pooled.transaction():
