@@ -10,7 +10,12 @@ from uuid import UUID, uuid5
 
 from remote_claude.contracts import REGISTRY, Event, Sealed
 from remote_claude.contracts.billing import Entitlements, PlanChanged
-from remote_claude.contracts.gateway import TaskCancellationRequested, TaskSubmitted
+from remote_claude.contracts.gateway import (
+    TaskCancellationRequested,
+    TaskSubmitted,
+    WebhookEvent,
+    WebhookOutcome,
+)
 from remote_claude.contracts.runner import (
     AssignmentDeclined,
     AttemptEvent,
@@ -98,7 +103,9 @@ def stream_of(event: Event) -> str:
             return stream_id("runner", None, "runner", event.runner)
         case PlanChanged():
             return stream_id("billing", event.org, "account", event.org)
-        case TaskSubmitted() | TaskCancellationRequested():
+        case WebhookEvent():
+            return stream_id("gateway", event.org, "webhook", event.hook)
+        case TaskSubmitted() | TaskCancellationRequested() | WebhookOutcome():
             return stream_id("gateway", event.org, "task", event.task)
     raise AssertionError(event)
 

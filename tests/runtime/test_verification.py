@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from remote_claude.contracts import REGISTRY, Event
+from remote_claude.contracts import REGISTRY, Event, Sealed
 from remote_claude.contracts.billing import Entitlements
+from remote_claude.contracts.gateway import WebhookAdded, WebhookDelivered, WebhookFailed, WebhookRemoved
 from remote_claude.contracts.runner import AttemptFinished, Cumulative, TaskStarted, UsageRecorded
 from remote_claude.contracts.scheduler import (
     RunnerLost,
@@ -60,6 +61,18 @@ def a_right_log() -> World:
     return world
 
 
+def told(world: World) -> World:
+    """Its two ends, told to a webhook."""
+    sealed = Sealed(key=ORG, box="bm9uY2U=")
+    world.record(
+        WebhookAdded(hook="hook_1", org=ORG, url=sealed, secret=sealed),
+        WebhookDelivered(task="task_1", org=ORG, hook="hook_1", status=200),
+        WebhookFailed(task="task_2", org=ORG, hook="hook_1", reason="gone", status=410),
+        WebhookRemoved(hook="hook_1", org=ORG),
+    )
+    return world
+
+
 def checked(history: Sequence[RecordedEvent]) -> Report:
     checker = Checker()
     for recorded in history:
@@ -68,7 +81,7 @@ def checked(history: Sequence[RecordedEvent]) -> Report:
 
 
 def test_nothing_is_found_in_a_log_that_is_right() -> None:
-    report = checked(a_right_log().history)
+    report = checked(told(a_right_log()).history)
     assert report.document() == {
         "ok": True, "events": report.events, "position": report.events, "tasks": 2, "live": 0, "violations": [],
     }  # fmt: skip
@@ -189,12 +202,19 @@ MUTANTS: list[tuple[str, Mutant]] = [
     ("a task counts as an execution when it has started", changed(TaskSucceeded, executed=False)),
     ("a task ends once", repeated(TaskSucceeded)),
     ("a task ends once", repeated(TaskRequeued)),
+    ("a webhook is added once", repeated(WebhookAdded)),
+    ("a webhook hears of its own organisation", dropped(WebhookAdded)),
+    ("a webhook hears of its own organisation", changed(WebhookRemoved, org="org_other")),
+    ("a webhook hears of a task that has ended", dropped(TaskSucceeded)),
+    ("a webhook hears of a task that has ended", changed(WebhookFailed, task="task_9")),
+    ("what a webhook was told has one outcome", repeated(WebhookDelivered)),
+    ("what a webhook was told has one outcome", changed(WebhookFailed, task="task_1")),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("rule", "mutant"), MUTANTS)
 def test_each_violation_is_found_and_named(rule: str, mutant: Mutant) -> None:
-    history = mutant(a_right_log().history)
+    history = mutant(told(a_right_log()).history)
     report = checked([copy(recorded, position=n) for n, recorded in enumerate(history, 1)])
     assert rule in {violation.rule for violation in report.violations}
     assert not report.document()["ok"]

@@ -11,6 +11,7 @@ from remote_claude.eventsourcing.events import RecordedEvent
 from remote_claude.eventsourcing.log import EventLog
 
 TERMINAL = {"TaskSucceeded", "TaskFailed", "TaskCancelled", "TaskTimedOut", "TaskRejected"}
+WEBHOOK_OUTCOMES = {"WebhookDelivered", "WebhookFailed"}
 MEASURES = ("vcpu_ms", "gib_ms", "egress_bytes", "model_nano_usd")
 KEPT_VIOLATIONS = 20
 
@@ -94,6 +95,8 @@ class Checker:
         self._limits: defaultdict[str, list[tuple[int, int | None]]] = defaultdict(list)
         self._reserved: Counter[tuple[str, str]] = Counter()
         self._samples: dict[tuple[str, int], tuple[int, dict[str, Any]]] = {}
+        self._hooks: dict[str, str] = {}
+        self._told: set[tuple[str, str]] = set()
 
     def check(self, recorded: RecordedEvent) -> None:
         """One event, in its turn."""
@@ -108,6 +111,8 @@ class Checker:
     def _check(self, recorded: RecordedEvent, data: dict[str, Any]) -> None:
         self._check_envelope(recorded, data)
         match recorded.stream.split(".")[1]:
+            case "gateway" if "hook" in data:
+                self._check_webhook(recorded, data)
             case "gateway":
                 self._check_gateway(recorded.type, data)
             case "scheduler":
@@ -151,6 +156,24 @@ class Checker:
             self.report.live += 1
         elif task is None:
             self._violated("what concerns a task follows its submission", f"{kind} of {data['task']}")
+
+    def _check_webhook(self, recorded: RecordedEvent, data: dict[str, Any]) -> None:
+        kind, hook = recorded.type, data["hook"]
+        if kind == "WebhookAdded":
+            if hook in self._hooks:
+                self._violated("a webhook is added once", hook)
+            self._hooks[hook] = data["org"]
+            return
+        if self._hooks.get(hook) != data["org"]:
+            self._violated("a webhook hears of its own organisation", f"{kind} of {hook} in {data['org']}")
+        if kind in WEBHOOK_OUTCOMES:
+            name = data["task"]
+            task = self._tasks.get(name)
+            if task is None or task.org != data["org"] or task.terminal is None:
+                self._violated("a webhook hears of a task that has ended", f"{kind} of {name} for {hook}")
+            if (name, hook) in self._told:
+                self._violated("what a webhook was told has one outcome", f"{kind} of {name} for {hook}")
+            self._told.add((name, hook))
 
     def _check_scheduler(self, kind: str, data: dict[str, Any]) -> None:
         name = data["task"]
