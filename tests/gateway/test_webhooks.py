@@ -1,8 +1,12 @@
 """Webhooks when a task ends: real HTTP on loopback, signatures checked by somebody else's library, one outcome each."""
 
+import os
 import re
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +17,18 @@ from standardwebhooks.webhooks import WebhookVerificationError
 
 from gateway_stack import Member, Stack, eventually, running_gateway
 from rebuilding import assert_rebuild_equals_live
-from receiver import Receiver, heard, receiving
+from receiver import Heard, Receiver, heard, receiving
+from remote_claude.access.kek import create_kek
 from remote_claude.contracts.gateway import WebhookDelivered, WebhookFailed
 from remote_claude.eventsourcing.events import RecordedEvent
+from remote_claude.eventsourcing.projector import ProjectorState
 from remote_claude.eventsourcing.rebuild import rebuild
 from remote_claude.gateway.handlers import WebhookHandlers
 from remote_claude.gateway.projections.webhooks import WebhooksView, webhooks
+from remote_claude.runtime.embedded.home import free_port
 from remote_claude.runtime.host import Host
 from remote_claude.runtime.ids import new_id
-from servers import Broker
+from servers import Broker, until
 
 OUTCOMES = (WebhookDelivered.type, WebhookFailed.type)
 
@@ -265,3 +272,65 @@ async def test_a_rebuild_tells_nobody_while_something_is_still_to_be_told(
     assert outcome.event.task == task
     assert len({told.id for told in receiver.heard}) == 2
     assert [told.body["data"]["task"] == task for told in receiver.heard] == [False, *[True] * (len(receiver.heard) - 1)]  # fmt: skip
+
+
+async def test_a_gateway_killed_after_it_has_told_and_before_it_has_said_so_tells_again_under_the_same_id(
+    fresh_nats: Broker, postgres_dsn: str, tmp_path: Path, receiver: Receiver
+) -> None:
+    create_kek(tmp_path / "kek")
+    with a_process(fresh_nats, postgres_dsn, tmp_path) as process:
+        async with a_gateway(fresh_nats, postgres_dsn, tmp_path) as standby:
+            projector = standby.host.runtime.projectors[WebhooksView.name]
+            assert projector.state is ProjectorState.STANDBY
+            member = await standby.member()
+            await add(standby.host, member.org, receiver.url)
+
+            def die(_: Heard) -> int:
+                receiver.answer = lambda _: 200
+                process.kill()
+                return 200
+
+            receiver.answer = die
+            task = await end(standby, member)
+            [outcome] = await outcomes(standby.host, member.org)
+            first, second = receiver.heard
+            await seen(standby.host)
+            await assert_rebuild_equals_live(
+                WebhooksView(), standby.host.runtime.pool, standby.host.runtime.log
+            )
+    assert (first.id, first.content) == (second.id, second.content)
+    assert (outcome.event_id, outcome.event.task, process.wait()) == (first.id, task, -signal.SIGKILL)
+
+
+@contextmanager
+def a_process(broker: Broker, dsn: str, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A gateway in a process of its own, which works the outbox."""
+    port = free_port()
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RCLAUDE_")} | {
+        "RCLAUDE_HOME": str(folder / "home"),
+        "RCLAUDE_NATS_URL": broker.url,
+        "RCLAUDE_POSTGRES_DSN": dsn,
+        "RCLAUDE_OBJECTS": str(folder / "objects"),
+        "RCLAUDE_KEK_FILE": str(folder / "kek"),
+        "RCLAUDE_HTTP_PORT": str(port),
+    }
+    if broker.seed_file is not None:
+        environment["RCLAUDE_NATS_CREDENTIALS"] = str(broker.seed_file)
+
+    def works() -> bool:
+        try:
+            page = httpx2.get(f"http://127.0.0.1:{port}/metrics").text
+        except httpx2.TransportError:
+            return False
+        return "rclaude_outbox_pending{" in page  # said where it is worked
+
+    with (folder / "gateway.log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "remote_claude.gateway"], env=environment, stdout=log, stderr=log
+        )
+        try:
+            until(works, f"the gateway to work: {folder / 'gateway.log'}", 60, pause=0.05)
+            yield process
+        finally:
+            process.kill()
+            process.wait()

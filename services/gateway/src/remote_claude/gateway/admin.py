@@ -9,8 +9,7 @@ import typer
 
 from remote_claude.access.keyring import KeyErased
 from remote_claude.contracts.contexts import webhook_url_context
-from remote_claude.gateway.domain.refusals import Refusal
-from remote_claude.gateway.domain.webhooks import check_url
+from remote_claude.gateway.domain.webhooks import WebhookRefused, check_url
 from remote_claude.gateway.handlers import WebhookHandlers
 from remote_claude.gateway.projections.webhooks import Webhook, webhooks
 from remote_claude.runtime.administration import Refused, administer
@@ -33,7 +32,7 @@ def add(org: Org, url: Annotated[str, typer.Argument(help="Where to post to, htt
         try:
             check_url(url)
             secret = await WebhookHandlers(runtime.log, runtime.keyring, runtime.clock).add(hook, org, url)
-        except (Refusal, KeyErased) as error:
+        except (WebhookRefused, KeyErased) as error:
             raise Refused(str(error)) from error
         typer.echo(f"{hook} {secret}")
 
@@ -78,7 +77,7 @@ def remove(org: Org, hook: Annotated[str, typer.Argument(help="The webhook's id,
     async def work(runtime: Runtime) -> None:
         try:
             await WebhookHandlers(runtime.log, runtime.keyring, runtime.clock).remove(hook, org)
-        except Refusal as error:
+        except WebhookRefused as error:
             raise Refused(str(error)) from error
         typer.echo(f"{hook} is removed")
 

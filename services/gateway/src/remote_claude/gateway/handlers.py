@@ -19,7 +19,7 @@ from remote_claude.eventsourcing.traces import correlation, current, of_event
 from remote_claude.gateway.domain import task as domain
 from remote_claude.gateway.domain import webhooks
 from remote_claude.gateway.domain.lifecycle import Progress
-from remote_claude.gateway.domain.refusals import NotKnownToBeRecorded, TaskAlreadyFinished, WebhookNotFound
+from remote_claude.gateway.domain.refusals import NotKnownToBeRecorded, TaskAlreadyFinished
 from remote_claude.gateway.domain.task import RequestCancellation, SubmitTask
 from remote_claude.gateway.projections.queries import TaskQueries
 
@@ -227,7 +227,7 @@ class WebhookHandlers:
         try:
             stream = stream_id("gateway", command.org, "webhook", command.hook)
         except ValueError:
-            raise WebhookNotFound(command.hook) from None
+            raise webhooks.WebhookNotFound(command.hook) from None
         while True:
             state, position = webhooks.initial_state, 0
             for recorded in await self._log.read_stream(stream):

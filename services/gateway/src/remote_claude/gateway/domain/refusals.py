@@ -119,16 +119,3 @@ class Stale(Refusal):
         super().__init__(
             "The event log has shown no sign of life for too long to trust what is known here. Ask again."
         )
-
-
-class WebhookUrlRefused(Refusal):
-    code = "webhook_url_refused"
-
-
-class WebhookNotFound(Refusal):
-    code = "webhook_not_found"
-
-    def __init__(self, hook: str) -> None:
-        super().__init__(
-            f"There is no webhook {hook[:64]!r} of this organisation. `rclaude-admin webhook list` shows all."
-        )

@@ -19,7 +19,6 @@ from remote_claude.contracts.scheduler import (
     TaskSucceeded,
     TaskTimedOut,
 )
-from remote_claude.gateway.domain.refusals import WebhookNotFound, WebhookUrlRefused
 
 SECRET = "whsec_"  # noqa: S105  # the prefix of every secret
 MAX_URL = 2048
@@ -32,6 +31,23 @@ ENDS: Mapping[str, str] = {
     TaskRejected.type: "rejected",
 }
 """What ends a task, and the state that it is in from then on."""
+
+
+class WebhookRefused(Exception):
+    """Not as asked; nothing was recorded."""
+
+
+class WebhookNotFound(WebhookRefused):
+    code = "webhook_not_found"
+
+    def __init__(self, hook: str) -> None:
+        super().__init__(
+            f"There is no webhook {hook[:64]!r} of this organisation. `rclaude-admin webhook list` shows all."
+        )
+
+
+class WebhookUrlRefused(WebhookRefused):
+    code = "webhook_url_refused"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,55 @@
+"""What an operator does with webhooks, on a stack that runs."""
+
+import asyncio
+
+from standardwebhooks import Webhook
+
+from product import Product
+from receiver import heard, receiving
+from servers import until
+
+
+def test_a_webhook_is_added_told_listed_and_removed(stack: Product) -> None:
+    org = stack.events("--type", "OrgCreated")[0]["data"]["org"]
+    with receiving() as receiver:
+        added = stack.admin("webhook", "add", org, receiver.url)
+        assert added.code == 0, added.err
+        hook, secret = added.out.split()
+        task = stack.submit("exit 3")
+        [told] = asyncio.run(heard(receiver, 1))
+        body = Webhook(secret).verify(told.content, told.headers)
+        assert (body["type"], body["data"]["task"]) == ("task.failed", task)
+
+        until(lambda: listed(stack, org)[0]["delivered"] == 1, "the delivery to be seen", 60, pause=0.2)
+        [row] = listed(stack, org)
+        assert (row["id"], row["url"], row["pending"], row["failed"]) == (hook, receiver.url, 0, 0)
+        assert "1 delivered" in stack.admin("webhook", "list").out
+        [outcome] = stack.events("--type", "WebhookDelivered")
+        assert (outcome["id"], outcome["task"]) == (told.id, task)
+        assert secret not in str(stack.events()) + str(listed(stack, org))
+        assert receiver.url not in str(stack.events())
+
+        assert stack.admin("webhook", "remove", org, hook).out == f"{hook} is removed\n"
+        until(lambda: listed(stack, org) == [], "the removal to be seen", 60, pause=0.2)
+        stack.ended(stack.submit("true"))
+        assert len(receiver.heard) == 1
+    stack.verified()
+
+
+def listed(stack: Product, org: str) -> list[dict[str, object]]:
+    done = stack.admin("webhook", "list", org, "--json")
+    assert done.code == 0, done.err
+    rows: list[dict[str, object]] = done.json
+    return rows
+
+
+def test_what_can_not_be_is_refused_by_name(stack: Product) -> None:
+    org = stack.events("--type", "OrgCreated")[0]["data"]["org"]
+    for command, said in (
+        (("add", "org_nobody", "http://127.0.0.1/"), "there is no organisation org_nobody"),
+        (("add", org, "ftp://127.0.0.1/"), "http://host/"),
+        (("remove", org, "hook_nothing"), "There is no webhook 'hook_nothing'"),
+        (("remove", org, "no.token"), "There is no webhook 'no.token'"),
+    ):
+        done = stack.admin("webhook", *command)
+        assert (done.code, said in done.err) == (2, True), done.err

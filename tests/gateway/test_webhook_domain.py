@@ -1,0 +1,92 @@
+"""What the gateway decides about webhooks, what they are told, and how it is signed."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import pytest
+from standardwebhooks import Webhook
+
+from given import Decider
+from remote_claude.contracts import EVENTS, Event, Sealed
+from remote_claude.contracts.gateway import WebhookAdded, WebhookRemoved
+from remote_claude.contracts.scheduler import TaskRejected, TerminalEvent
+from remote_claude.gateway.domain.webhooks import (
+    ENDS,
+    AddWebhook,
+    RemoveWebhook,
+    State,
+    WebhookNotFound,
+    WebhookUrlRefused,
+    body,
+    check_url,
+    decide,
+    evolve,
+    headers,
+    initial_state,
+    secret_of,
+)
+
+SEALED = Sealed(key="org_1", box="c2VhbGVk")
+ADD = AddWebhook(hook="hook_1", org="org_1", url=SEALED, secret=SEALED)
+ADDED = WebhookAdded(hook="hook_1", org="org_1", url=SEALED, secret=SEALED)
+REMOVE = RemoveWebhook(hook="hook_1", org="org_1")
+REMOVED = WebhookRemoved(hook="hook_1", org="org_1")
+
+
+def fold(events: Sequence[Event]) -> State:
+    state = initial_state
+    for event in events:
+        state = evolve(state, event)
+    return state
+
+
+webhook = Decider(fold, decide)
+
+
+def test_a_webhook_is_added_and_removed_once() -> None:
+    webhook.given().when(ADD).then(ADDED)
+    webhook.given(ADDED).when(ADD).then()
+    webhook.given(ADDED).when(REMOVE).then(REMOVED)
+    webhook.given(ADDED, REMOVED).when(REMOVE).then()
+    webhook.given(ADDED, REMOVED).when(ADD).then()
+
+
+def test_what_was_never_added_can_not_be_removed() -> None:
+    webhook.given().when(REMOVE).then_refused(WebhookNotFound)
+
+
+def test_every_end_of_a_task_is_told() -> None:
+    ends = {event.type for event in EVENTS.values() if issubclass(event, TerminalEvent)}
+    assert ENDS.keys() == ends | {TaskRejected.type}
+
+
+@pytest.mark.parametrize(
+    "url", ["https://example.com/hook", "http://127.0.0.1:8080", "http://u:p@host/x?y=1", "https://[::1]/x"]
+)
+def test_an_address_of_http_is_taken(url: str) -> None:
+    check_url(url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "", "example.com", "ftp://host/x", "file:///etc/passwd", "https://", "https:///x", "http://host:99999/",
+        "http://host/x#part", "http://host/a b", "http://host/\n", "http://host/ä", "http://host/" + "x" * 2048, "http://[::1",
+    ],
+)  # fmt: skip
+def test_what_is_no_address_of_http_is_refused(url: str) -> None:
+    with pytest.raises(WebhookUrlRefused):
+        check_url(url)
+
+
+def test_a_message_is_signed_as_standard_webhooks_has_it() -> None:
+    secret, at = secret_of(bytes(range(32))), int(datetime.now(UTC).timestamp())
+    content = body({"task": "task_1", "state": "failed", "position": 7}, "2026-11-01T00:00:00.000000Z")
+    signed = headers(secret, "6f1d0f5e-4d0a-5d57-9f43-0d6a5b0f2f6e", at, content)
+    assert Webhook(secret).verify(content, signed) == {
+        "type": "task.failed",
+        "timestamp": "2026-11-01T00:00:00.000000Z",
+        "data": {"task": "task_1", "state": "failed", "position": 7},
+    }
+    theirs = Webhook(secret).sign(signed["webhook-id"], datetime.fromtimestamp(at, UTC), content.decode())
+    assert signed["webhook-signature"] == theirs
