@@ -33,7 +33,7 @@ from remote_claude.eventsourcing.views import View
 
 FIRST_PAUSE, LAST_PAUSE = 1.0, 300.0
 LOOK_S = 1.0  # at the latest, when the view stands still or is another process's
-REST_S = 0.05  # at the earliest, however fast the view moves
+REST_S = 0.1  # at the earliest, however fast the view moves
 IN_ALL, IN_A_LANE = 32, 4  # at a time; one in a lane whose last attempt failed
 
 # The lanes that have something to do, by one look into the index each, however long they are.
@@ -191,21 +191,24 @@ class OutboxWorker:
             if position is None:
                 return Done()
             late = self._clock() > self._due(row)
-            verdict = lost if late and lost is not None else await self._perform(row, effects)
-            if isinstance(verdict, Retry) and late:
-                verdict = Park(verdict.reason, verdict.result)
+            if late and lost is not None:
+                verdict: Verdict = lost
+            else:
+                verdict = await self._perform(row, effects, last=late)
             if isinstance(verdict, Retry):
                 _log.info("an effect is tried again", view=self.outbox.view.name, key=row.key, reason=verdict.reason)  # fmt: skip
             else:
                 await self._record(row, effects.outcome(row, verdict), position)
             return verdict
 
-    async def _perform(self, row: OutboxRow, effects: Effects) -> Verdict:
+    async def _perform(self, row: OutboxRow, effects: Effects, *, last: bool) -> Verdict:
         try:
             verdict = await effects.perform(row)
         except Exception:
             _log.exception("an effect failed", view=self.outbox.view.name, key=row.key)
             verdict = Retry("error")
+        if last and isinstance(verdict, Retry):
+            verdict = Park(verdict.reason, verdict.result)
         self.attempts[type(verdict).__name__.lower()] += 1
         return verdict
 

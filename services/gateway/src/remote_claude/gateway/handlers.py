@@ -13,7 +13,7 @@ import uuid_utils
 
 from remote_claude.access.keyring import Keyring
 from remote_claude.contracts.contexts import webhook_secret_context, webhook_url_context
-from remote_claude.eventsourcing.events import Clock, NewEvent, NewEventId, stream_id, timestamp
+from remote_claude.eventsourcing.events import Clock, NewEvent, NewEventId, new_event_id, stream_id, timestamp
 from remote_claude.eventsourcing.log import ConcurrencyConflict, EventLog, LogUnavailable
 from remote_claude.eventsourcing.traces import correlation, current, of_event
 from remote_claude.gateway.domain import task as domain
@@ -202,8 +202,10 @@ def _stream(command: SubmitTask | RequestCancellation) -> str:
 class WebhookHandlers:
     """Handles the commands on webhooks."""
 
-    def __init__(self, log: EventLog, keyring: Keyring, clock: Clock) -> None:
-        self._log, self._keyring, self._clock = log, keyring, clock
+    def __init__(
+        self, log: EventLog, keyring: Keyring, clock: Clock, event_id: NewEventId = new_event_id
+    ) -> None:
+        self._log, self._keyring, self._clock, self._event_id = log, keyring, clock, event_id
 
     async def add(self, hook: str, org: str, url: str) -> str:
         """Record a webhook under a new id; its signing secret. Raises `KeyErased` without the organisation's key."""
@@ -235,7 +237,7 @@ class WebhookHandlers:
             new = [
                 NewEvent(
                     event=event,
-                    event_id=str(uuid_utils.uuid7()),
+                    event_id=self._event_id(),
                     occurred_at=timestamp(self._clock()),
                     subject=command.hook,
                     correlation_id=command.hook,
