@@ -2,7 +2,7 @@
 
 nats-py spends about 20 microseconds on a message's headers, its queue and its task, and 12 on the headers
 of one that it sends; an event costs 6 and 3 here. Some of its private members are used for that
-(`_process_msg`, `_send_command`), and to hear at once of a lost connection and of what is not permitted
+(`_process_msg`, `_send_command`, `_transport`), and to hear at once of a lost connection and of what is not permitted
 (`_disconnected_cb`, `_reconnected_cb`, `_process_err`), nowhere but in this module. Connecting, reconnecting,
 authentication and subscriptions stay with nats-py.
 """
@@ -19,6 +19,7 @@ import orjson
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
+from nats.aio.transport import TcpTransport
 from nats.errors import Error as NatsError
 
 from remote_claude.eventsourcing.log import LogUnavailable, NotPermitted
@@ -124,10 +125,15 @@ class Wire:
         return int(self.client.stats["reconnects"])
 
     async def send(self, frames: bytes) -> None:
-        """Write ready-made frames."""
+        """Write ready-made frames, at once where nothing waits before them."""
+        transport = self.client._transport
         with _named():
-            await self.client._send_command(frames)
-            await self.client._flush_pending()
+            # a web socket's transport writes nothing by itself
+            if isinstance(transport, TcpTransport) and self.connected and not self.client._pending:
+                transport.write(frames)  # type: ignore[no-untyped-call]
+            else:
+                await self.client._send_command(frames)
+                await self.client._flush_pending()
 
     async def publish(self, subject: str, payload: bytes, reply: str = "") -> None:
         with _named():
@@ -145,7 +151,10 @@ class Wire:
         """Subscribe to replies, once."""
         if self._opening is None:
             self._opening = asyncio.ensure_future(self._open())
-        await asyncio.shield(self._opening)
+        if self._opening.done():
+            self._opening.result()
+        else:
+            await asyncio.shield(self._opening)
 
     async def _open(self) -> None:
         with _named():
