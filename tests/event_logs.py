@@ -1,7 +1,6 @@
 """What the tests of event logs share: a codec, events, a log over a real broker, and a proxy that cuts it off."""
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 import nats
+import orjson
 from nats.aio.client import Client
 
 from remote_claude.eventsourcing.events import Codec, NewEvent, RecordedEvent
@@ -34,11 +34,11 @@ class JsonCodec:
     """Version 1 of `Happened`."""
 
     def encode(self, event: Happened) -> tuple[str, int, bytes]:
-        return "Happened", 1, json.dumps({"what": event.what}).encode()
+        return "Happened", 1, orjson.dumps({"what": event.what})
 
     def decode(self, type: str, version: int, data: bytes) -> Any:
         assert (type, version) == ("Happened", 1)
-        return Happened(**json.loads(data))
+        return Happened(**orjson.loads(data))
 
 
 def happened(what: str = "x", *, event_id: str | None = None, **envelope: Any) -> NewEvent:

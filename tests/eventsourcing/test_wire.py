@@ -52,7 +52,7 @@ async def test_an_event_is_a_cloudevent_for_any_client(nats_server: Broker) -> N
     client = await nats.connect(**nats_server.options)
     message = await client.jetstream().get_msg(place.stream, 1, direct=True)
     assert message.subject == place.subject("a")
-    assert message.data == b'{"what": "it"}'
+    assert message.data == b'{"what":"it"}'
     assert message.headers is not None
     assert {name: value for name, value in message.headers.items() if not name.startswith("Nats-")} == {
         "ce-specversion": "1.0",
