@@ -1,32 +1,30 @@
-"""The event log against the raw broker, in one run on one machine: `python tests/benchmarks/bench_eventlog.py`.
+"""The event log against the raw broker, in one run on one machine: `make bench FIGURE=log`.
 
 The raw broker gets the same messages over one connection, and nothing reads its answers but a counter: guarded publishes
 in flight or atomic batches, whichever is the faster at that concurrency. Once as bytes that were made beforehand,
 the limit of the broker; and once with the events encoded as they are sent, the limit of any client like this one.
-Rounds are interleaved, the median counts. `measure` returns rows; nothing is asserted.
+Rounds are interleaved, the median counts.
 """
 
+from __future__ import annotations
+
 import asyncio
-import os
 import re
 import shutil
-import statistics
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from pathlib import Path
-from typing import TypedDict
+from typing import Any
 from uuid import uuid4
 
 import nats.errors
 import orjson
 import uvloop
 from nats.aio.client import Client
-
-sys.path.insert(0, str(Path(__file__).parent.parent))
+from readings import Reading, at_least, at_most
 
 from event_logs import Place, connect, happened, new_place
 from log_writers import Writers
@@ -42,27 +40,10 @@ PAYLOAD = "x" * 290
 ROUNDS = 5
 CONCURRENT = (1, 8, 64, 500, 1000)
 GUARD = b"Nats-Expected-Last-Subject-Sequence: 0\r\n"
-NEEDED = 0.7
+NEEDED, NEEDED_READING = 0.7, 0.6
 
 Frames = Callable[[str], bytes]
 """Bytes to send, given the subject for their one answer."""
-
-
-class Row(TypedDict):
-    """`ratio` is value to limit. `goal` says what it should be, `met` whether it is."""
-
-    figure: str
-    what: str
-    value: float
-    limit: float
-    ratio: float
-    goal: str
-    met: bool
-
-
-def row(what: str, value: float, limit: float, goal: str, met: Callable[[float], bool]) -> Row:
-    ratio = value / limit
-    return Row(figure="log", what=what, value=value, limit=limit, ratio=ratio, goal=goal, met=met(ratio))
 
 
 def event() -> NewEvent:
@@ -222,10 +203,9 @@ async def both(broker: Broker) -> AsyncIterator[tuple[Ours, Raw]]:
     await client.close()
 
 
-async def appends(broker: Broker, rounds: int = ROUNDS) -> list[Row]:
+async def appends(broker: Broker) -> list[Reading]:
     """Rates of appends, and of reading what has been appended."""
-    rows = []
-    goal = f"at least {NEEDED} of the raw broker"
+    readings = []
     async with both(broker) as (ours, raw):
         for concurrent in CONCURRENT:
             events = 300 if concurrent == 1 else 6 * concurrent if concurrent > 500 else 4000
@@ -235,44 +215,54 @@ async def appends(broker: Broker, rounds: int = ROUNDS) -> list[Row]:
                     await raw.best(events, concurrent),
                     await raw.best(events, concurrent, encode=True),
                 )
-                for _ in range(rounds)
+                for _ in range(ROUNDS)
             ]
-            value, ready, encoding = (statistics.median(rates) for rates in zip(*found, strict=True))
+            value, ready, encoding = zip(*found, strict=True)
             for how, limit in ("bytes made beforehand", ready), ("events encoded in time", encoding):
-                what = f"appends/s, {concurrent} concurrent, against {how}"
-                rows.append(row(what, value, limit, goal, lambda r: r >= NEEDED))
+                readings.append(
+                    at_least(
+                        NEEDED,
+                        figure="log",
+                        what=f"{concurrent} concurrent appends, against {how}",
+                        value=value,
+                        limit=limit,
+                        unit="appends/s",
+                    )
+                )
         events = min(30_000, await ours.log.last_position())
         reads = [
-            (await ours.read(events), await ours.tail(events), await raw.read(events)) for _ in range(rounds)
+            (await ours.read(events), await ours.tail(events), await raw.read(events)) for _ in range(ROUNDS)
         ]
-        read, tail, limit = (statistics.median(rates) for rates in zip(*reads, strict=True))
-        rows.append(row("events/s read", read, limit, "", lambda _: True))
-        rows.append(row("events/s through the tail", tail, limit, "", lambda _: True))
-    return rows
+        read, tail, limit = zip(*reads, strict=True)
+        for what, value in ("read in order", read), ("through the tail", tail):
+            readings.append(
+                at_least(NEEDED_READING, figure="log", what=what, value=value, limit=limit, unit="events/s")
+            )
+    return readings
 
 
-async def fsyncs(broker: Broker) -> list[Row]:
+async def fsyncs(broker: Broker) -> list[Reading]:
     """Syncs of the broker an append, against what it does for a lone one."""
     counts = {}
     async with both(broker) as (ours, _):
         for concurrent in (1, 64, 1000):
             before = ours.log.stats.appends
-            counted = await syncs_while(broker.pid, lambda n=concurrent: ours.rate(max(100, 4 * n), n))
+            counted = await syncs_while(broker.pid, ours.rate(max(100, 4 * concurrent), concurrent))
             counts[concurrent] = counted / (ours.log.stats.appends - before)
-    most = {1: 1.0, 64: 0.5, 1000: 0.1}
     return [
-        row(
-            f"fsyncs an append, {concurrent} concurrent",
-            counted,
-            counts[1],
-            f"at most {most[concurrent]} of a lone one's",
-            lambda ratio, most=most[concurrent]: ratio <= most,
+        at_most(
+            bound,
+            figure="log",
+            what=f"{concurrent} concurrent appends, against a lone one",
+            value=counts[concurrent],
+            limit=counts[1],
+            unit="fsyncs an append",
         )
-        for concurrent, counted in counts.items()
+        for concurrent, bound in ((64, 0.5), (1000, 0.1))
     ]
 
 
-async def syncs_while(pid: int, work: Callable[[], object]) -> int:
+async def syncs_while(pid: int, work: Coroutine[Any, Any, object]) -> int:
     """How often a process calls fsync or fdatasync meanwhile."""
     strace = shutil.which("strace")
     if strace is None:
@@ -282,14 +272,14 @@ async def syncs_while(pid: int, work: Callable[[], object]) -> int:
     )
     assert tracing.stderr is not None
     assert b"attached" in await tracing.stderr.readline()
-    await work()
+    await work
     tracing.send_signal(2)
     _, summary = await tracing.communicate()
     lines = re.findall(r"^\s*[\d.]+\s+[\d.]+\s+\d+\s+(\d+).* f(?:data)?sync$", summary.decode(), re.MULTILINE)
     return sum(map(int, lines))
 
 
-async def failover() -> list[Row]:
+async def failover() -> Reading:
     """Seconds without an acknowledgement when one of three brokers, the leader, is killed, beside a plain client's."""
     with running_cluster() as cluster:
         await cluster.elected()
@@ -323,21 +313,22 @@ async def failover() -> list[Row]:
             await asyncio.gather(*writing)
             publishing.cancel()
         await client.close()
-    what = "s without an acknowledgement after the leader's death"
-    return [row(what, load.longest, plain, "at most 2 of a plain client's", lambda ratio: ratio <= 2)]
+    return at_most(
+        2.0,
+        figure="log",
+        what="without an acknowledgement after the leader's death, against a plain client",
+        value=load.longest,
+        limit=plain,
+        unit="s",
+    )
 
 
-async def measure(broker: Broker, *, rounds: int = ROUNDS) -> list[Row]:
-    """Every figure of the log."""
-    return [*await appends(broker, rounds), *await fsyncs(broker), *await failover()]
-
-
-if __name__ == "__main__":
+async def _measure() -> list[Reading]:
     with running_nats() as broker:
-        for each in uvloop.run(measure(broker)):
-            mark = "met" if each["met"] else "MISSED"
-            print(
-                f"{each['what']:62} {each['value']:10,.2f} of {each['limit']:10,.2f} = {each['ratio']:.2f}"
-                f"  {each['goal'] and mark:6} {each['goal']}"
-            )
-    print(f"load {os.getloadavg()[0]:.1f}")
+        readings = [*await appends(broker), *await fsyncs(broker)]
+    return [*readings, await failover()]
+
+
+def measure() -> Iterator[Reading]:
+    """Every figure of the log."""
+    yield from uvloop.run(_measure())
