@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -11,6 +10,9 @@ from typing import NamedTuple
 
 from remote_claude.eventsourcing.log import MAX_BATCH_BYTES, MAX_BATCH_EVENTS
 from remote_claude.eventsourcing.wire import publish_frame
+
+CROWD = 256
+"""From so many appends on, two groups in turn are quicker than one of all of them."""
 
 
 class Message(NamedTuple):
@@ -55,7 +57,7 @@ class Waiting:
     """A queue for each stream. A group takes one append of each, so that a second one finds the first one's position."""
 
     def __init__(self) -> None:
-        self._queues: dict[str, deque[Append]] = {}
+        self._queues: dict[str, list[Append]] = {}
         self.appends = self.bytes = 0
 
     def __iter__(self) -> Iterator[Append]:
@@ -65,9 +67,9 @@ class Waiting:
         """At the end of its stream's queue, or at the head: it was there before."""
         queue = self._queues.get(append.stream)
         if queue is None:
-            self._queues[append.stream] = deque((append,))
+            self._queues[append.stream] = [append]
         elif first:
-            queue.appendleft(append)
+            queue.insert(0, append)
         else:
             queue.append(append)
         self.appends += 1
@@ -79,12 +81,17 @@ class Waiting:
             if append.expected < position:
                 append.overtaken = position
 
-    def take(self, now: float) -> Group:
-        """The next group: the first append of each stream, as many as fit into one batch."""
+    def take(self, now: float, answered: int = 0) -> Group:
+        """The next group: the first append of each stream, as many as fit into one batch.
+
+        Of a crowd it takes half, those included that have been `answered` just now: while the broker works on one
+        half, the callers of the other come back. All of them at once would find it idle, and leave it so.
+        """
         group = Group([], [], [])
         events = size = 0
-        company = MAX_BATCH_EVENTS
-        for stream, queue in list(islice(self._queues.items(), MAX_BATCH_EVENTS)):
+        crowd = len(self._queues) + answered
+        company = min(MAX_BATCH_EVENTS, crowd if crowd < CROWD else (crowd + 1) // 2)
+        for stream, queue in list(islice(self._queues.items(), company)):
             append = self._settled_first(queue, group, now)
             if append is None:
                 del self._queues[stream]
@@ -101,7 +108,7 @@ class Waiting:
                 self._queues[stream] = queue
         return group
 
-    def _settled_first(self, queue: deque[Append], group: Group, now: float) -> Append | None:
+    def _settled_first(self, queue: list[Append], group: Group, now: float) -> Append | None:
         """Take off what needs no sending; the first that does."""
         while queue:
             append = queue[0]
@@ -114,8 +121,8 @@ class Waiting:
             self._pop(queue)
         return None
 
-    def _pop(self, queue: deque[Append]) -> Append:
-        append = queue.popleft()
+    def _pop(self, queue: list[Append]) -> Append:
+        append = queue.pop(0)
         self.appends -= 1
         self.bytes -= append.size
         return append

@@ -1,8 +1,9 @@
 """Group commit: one committer per process, through which all of its appends go.
 
-What arrives while one group is on its way makes the next; nothing waits on a timer. A group holds at most one
-append of a stream, so that the second of two finds the first one's position. A few single events go
-as concurrent guarded publishes, anything else as one atomic batch.
+What arrives while one group is on its way makes the next; nothing waits on a timer. Of many only half make a group, so
+that the broker has one half to work on while the other's callers come back. A group holds at most one append of a
+stream, so that the second of two finds the first one's position. A few single events go as concurrent guarded
+publishes, anything else as one atomic batch.
 """
 
 from __future__ import annotations
@@ -110,7 +111,7 @@ class Committer:
     async def _run(self) -> None:
         group = Group([], [], [])
         try:
-            while group := await self._next():
+            while group := await self._next(answered=len(group.together)):
                 for append in group.expired:
                     self._fail(append, self._unavailable(append.reason))
                 try:
@@ -133,10 +134,13 @@ class Committer:
                 asked = min(settled) - self._bound
                 self._stats.on_group(len(settled), asyncio.get_running_loop().time() - asked)
 
-    async def _next(self) -> Group:
-        """The next group, or an empty one when closing and nothing is left."""
+    async def _next(self, answered: int) -> Group:
+        """The next group, or an empty one when closing and nothing is left.
+
+        What waits goes to the broker before the callers that were `answered` just now have their turn.
+        """
         while True:
-            group = self._waiting.take(asyncio.get_running_loop().time())
+            group = self._waiting.take(asyncio.get_running_loop().time(), answered)
             self._room.set()
             if group:
                 return group
@@ -146,6 +150,7 @@ class Committer:
                 return group
             self._arrived.clear()
             await self._arrived.wait()
+            answered = 0  # they are back
 
     async def _commit(self, group: Group) -> None:
         """Send a group once. What is undecided after that goes back to the head of its queue."""
