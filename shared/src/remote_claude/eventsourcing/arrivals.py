@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Self
 
@@ -10,13 +11,15 @@ from remote_claude.eventsourcing.events import RecordedEvent
 
 
 class Arrivals:
-    """Everything that a source of batches has so far, as one batch of at most `limit` events. Nothing waits to fill.
+    """Everything that a source of batches has so far, as one batch of at most `limit` events.
 
+    A batch comes at once, unless the last one came less than `pace` seconds ago: under load many events share one.
     `async with` it; it reads at most about `limit` events ahead.
     """
 
-    def __init__(self, source: AsyncIterator[list[RecordedEvent]], limit: int) -> None:
-        self._source, self._limit = source, limit
+    def __init__(self, source: AsyncIterator[list[RecordedEvent]], limit: int, *, pace: float = 0.0) -> None:
+        self._source, self._limit, self._pace = source, limit, pace
+        self._due = 0.0
         self._gathered: list[RecordedEvent] = []
         self._changed, self._room = asyncio.Event(), asyncio.Event()
 
@@ -43,6 +46,9 @@ class Arrivals:
                     await self._changed.wait()
             except TimeoutError:
                 return []
+        if self._pace and len(self._gathered) < self._limit:
+            await asyncio.sleep(self._due - time.monotonic())
+            self._due = time.monotonic() + self._pace
         events, self._gathered = self._gathered[: self._limit], self._gathered[self._limit :]
         if len(self._gathered) < self._limit:
             self._room.set()

@@ -21,6 +21,8 @@ from remote_claude.runtime.archive.heads import Heads
 from remote_claude.runtime.archive.store import Head
 
 FIRST_RETRY, LAST_RETRY = 0.1, 5.0
+PACE = 0.1
+"""Seconds from one transaction to the next: nobody waits for the archive, and many events share one."""
 LOCK = "SELECT pg_try_advisory_lock(hashtextextended('log/archive', 0))"
 
 _log = structlog.get_logger(__name__)
@@ -93,7 +95,9 @@ class Copier:
         await end_if_silent(connection, self._silence)
         self._head = await store.read_head(connection) or Head(0, b"")
         self._change(State.LIVE)
-        async with Arrivals(self._tail.subscribe(after=self.position), self._batch_size) as arrivals:
+        async with Arrivals(
+            self._tail.subscribe(after=self.position), self._batch_size, pace=PACE
+        ) as arrivals:
             while True:
                 events = await arrivals.next(self._silence / 3)
                 if events is None:
