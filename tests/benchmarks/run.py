@@ -44,6 +44,7 @@ FIGURES = {
     "5": Figure("replay", 600),
     "7": Figure("idle_memory", 60),
     "9": Figure("startup", 180),
+    "11": Figure("visible", 120),
     "first-run": Figure("first_run", 600),
     "log": Figure("bench_eventlog", 600),
 }
