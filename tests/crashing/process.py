@@ -58,7 +58,7 @@ def _become(order: dict[str, Any], builds: Any) -> None:
     Probes(Path(order["record"]), Point.of(order["crash"]) if order["crash"] else None).install()
     code = 1
     try:
-        host._run(_serve(builds, settings))
+        host.run(_serve(builds, settings))
         code = 0
     finally:
         sys.stderr.flush()

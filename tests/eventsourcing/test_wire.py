@@ -1,5 +1,7 @@
 """What goes over the wire is what any NATS client and any CloudEvents reader understands."""
 
+from random import Random
+
 import nats
 from hypothesis import given
 from hypothesis import strategies as st
@@ -33,6 +35,28 @@ def test_every_envelope_survives_its_headers(**envelope: str | int | None) -> No
         assert getattr(event, name) == value
     assert (event.type, event.version, event.occurred_at) == ("Happened", 3, new.occurred_at)
     assert Client._parse_header_lines(block[10:]) == parse_headers(block)
+
+
+@given(order=st.randoms(use_true_random=False), spaces=st.sampled_from([": ", ":", ":  "]))
+def test_the_same_headers_in_any_order_and_spelling_are_the_same_event(order: Random, spaces: str) -> None:
+    new = happened("x", subject="t", correlation_id="c", causation_id="d", cause=7, traceparent="00-a-b-01")
+    lines = encode_headers(new, "gateway", "Happened", 3).decode().splitlines()
+    ours = "NATS/1.0\r\n" + "".join(f"{line}\r\n" for line in lines) + "\r\n"
+    order.shuffle(lines)
+    foreign = ours[:10] + "".join(line.replace(": ", spaces, 1) + "\r\n" for line in lines) + "\r\n"
+    events = [decode_event(1, "ev.a.o.t.1", b.encode(), b"{}", JsonCodec()) for b in (ours, foreign)]
+    for name in (
+        "event_id",
+        "type",
+        "version",
+        "occurred_at",
+        "subject",
+        "correlation_id",
+        "causation_id",
+        "cause",
+    ):
+        assert getattr(events[0], name) == getattr(events[1], name) is not None
+    assert events[0].traceparent == events[1].traceparent
 
 
 def test_headers_of_other_writers_are_understood() -> None:

@@ -40,6 +40,40 @@ def encode_headers(new: NewEvent, producer: str, name: str, version: int) -> byt
 
 def decode_event(position: int, stream: str, block: bytes, data: bytes, codec: Codec) -> RecordedEvent:
     """The event in a message. One that is no CloudEvent has an empty type, which every reader skips."""
+    text = block.decode("utf-8", "replace")
+    ours = _ours(text)
+    if ours is None or "%" in text:
+        return _decode_foreign(position, stream, block, data, codec)
+    event_id, type, at, version, subject, correlation, causation, cause, trace = ours.groups()
+    return RecordedEvent(
+        position=position,
+        stream=stream,
+        event_id=event_id,
+        type=type,
+        version=int(version),
+        occurred_at=at,
+        data=data,
+        codec=codec,
+        subject=subject,
+        correlation_id=correlation,
+        causation_id=causation,
+        cause=None if cause is None else int(cause),
+        traceparent=trace,
+        block=block,
+    )
+
+
+_ours = re.compile(
+    r"NATS/1\.0\r\n(?:Nats-[^\r]*\r\n)*ce-specversion: 1\.0\r\nce-id: ([^\r]*)\r\nce-source: [^\r]*\r\n"
+    r"ce-type: ([^\r]*)\r\nce-time: ([^\r]*)\r\nce-dataschema: [^\r]*:([0-9]+)\r\n"
+    r"(?:ce-subject: ([^\r]*)\r\n)?(?:ce-correlationid: ([^\r]*)\r\n)?(?:ce-causationid: ([^\r]*)\r\n)?"
+    r"(?:ce-cause: ([0-9]+)\r\n)?(?:traceparent: ([^\r]*)\r\n)?(?:Nats-[^\r]*\r\n)*\r\n"
+).fullmatch
+"""Headers as `encode_headers` writes them, in a third of the time that any others take."""
+
+
+def _decode_foreign(position: int, stream: str, block: bytes, data: bytes, codec: Codec) -> RecordedEvent:
+    """From headers in any order and any spelling."""
     headers = parse_headers(block)
     if b"%" in block:
         headers = {name: unquote(value) for name, value in headers.items()}

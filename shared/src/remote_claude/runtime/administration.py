@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import sys
@@ -13,6 +12,7 @@ import typer
 
 from remote_claude.eventsourcing.log import NotPermitted
 from remote_claude.eventsourcing.streams import StreamsMissing
+from remote_claude.runtime import host
 from remote_claude.runtime.accounts import ADMIN, accounts
 from remote_claude.runtime.archive.errors import ArchiveError
 from remote_claude.runtime.broker import BrokerError
@@ -77,7 +77,7 @@ def administer(
 
     configure_logging("warning", as_json=False)
     with refusing(Refused, NotPermitted, StreamsMissing):
-        asyncio.run(run())
+        host.run(run())
 
 
 @contextlib.contextmanager

@@ -8,12 +8,12 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
 from importlib.metadata import entry_points
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 from nats.aio.client import Client
@@ -50,6 +50,8 @@ from remote_claude.runtime.tracing import Tracing
 
 log = structlog.get_logger(__name__)
 
+T = TypeVar("T")
+
 ENTRY_POINTS = "remote_claude.services"
 
 
@@ -81,23 +83,26 @@ def main(*names: str) -> None:
     settings = RuntimeSettings()  # from the environment
     configure_logging(settings.log_level, as_json=settings.log_json)
     builds = installed(*names)
-    gc.freeze()  # modules live as long as the process: collections need not look at them again
-    gc.set_threshold(10_000, 50, 50)
     try:
-        _run(_serve(builds, settings, "-".join(names) or "services"))
+        run(_serve(builds, settings, "-".join(names) or "services"))
     except KeyboardInterrupt:
         pass
     except (ArchiveError, BrokerError, EventLogError) as error:
         sys.exit(f"{error.code}: {error}")
 
 
-def _run(work: Any) -> None:
-    if sys.platform == "win32":
-        asyncio.run(work)
-    else:
-        import uvloop
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Run as every process of ours does: on uvloop where there is one, and with few collections of garbage.
 
-        uvloop.run(work)
+    Decoded events are many and in no cycles: by default half the time of decoding them goes to looking for some.
+    """
+    gc.freeze()  # modules live as long as the process
+    gc.set_threshold(50_000, 50, 50)
+    if sys.platform == "win32":
+        return asyncio.run(work)
+    import uvloop
+
+    return uvloop.run(work)
 
 
 async def _serve(builds: Sequence[Build], settings: RuntimeSettings, name: str) -> None:

@@ -101,8 +101,10 @@ class UsageView(View):
     )
 
     async def apply(self, connection: AsyncConnection[Any], events: Sequence[RecordedEvent]) -> None:
-        sampled = {_attempt(recorded.event) for recorded in events if recorded.type == UsageRecorded.type}
-        usage = _Samples(await _load(connection, sampled))
+        sampled = {
+            recorded.stream: recorded.event for recorded in events if recorded.type == UsageRecorded.type
+        }
+        usage = _Samples(await _load(connection, {_attempt(event) for event in sampled.values()}))
         accounts, periods, tasks, executions, lost = (list[Row]() for _ in range(5))
         for recorded in events:
             match recorded.event:
