@@ -42,6 +42,7 @@ LIMITS = Figure("limits", 120)
 FIGURES = {
     "3": Figure("fsyncs", 300),
     "5": Figure("replay", 600),
+    "6": Figure("growth", 5400),
     "7": Figure("idle_memory", 60),
     "9": Figure("startup", 180),
     "11": Figure("visible", 120),
