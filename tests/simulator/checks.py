@@ -78,6 +78,7 @@ def at_the_end(world: World) -> None:
     world.broken += [f"{task} never ends: {recorded!r}" for task, recorded in live(world).items()]
     _acknowledged(world, events)
     _bills(world, events)
+    _attempts(world, events)
     if down := [machine.name for machine in world.machines if machine.program is None]:
         world.broken.append(f"{down} do not run")
         return
@@ -129,10 +130,27 @@ def _bills(world: World, events: list[RecordedEvent]) -> None:
             world.broken.append(f"{org} has used something in {month}, which was never opened")
             continue
         _lines(world, org, quantities, period)
-    for (task, attempt), measured in world.sandboxes.measured.items():
-        [found] = [sample for key, sample in samples.items() if key[1:] == (task, attempt)] or [{}]
-        if found != {m: getattr(measured, m) for m in MEASURES}:
-            world.broken.append(f"{task}-{attempt} has used {measured}, and {found} is recorded")
+
+
+def _attempts(world: World, events: list[RecordedEvent]) -> None:
+    """What the log has acknowledged of an attempt's end is there, and with it all that was measured."""
+    ends: dict[tuple[str, int], str] = {}
+    used: dict[tuple[str, int], dict[str, int]] = {}
+    for recorded in events:
+        data = json.loads(recorded.data)
+        if recorded.type == "AttemptFinished":
+            ends[data["task"], data["attempt"]] = data["outcome"]
+        elif recorded.type == "UsageRecorded":
+            used[data["task"], data["attempt"]] = {m: int(data["cumulative"][m]) for m in MEASURES}
+    for attempt, finish in world.sandboxes.finished.items():
+        if attempt not in ends:
+            world.broken.append(f"{attempt} has ended as {finish.outcome}, and its end is not recorded")
+        elif (
+            ends[attempt] == finish.outcome
+            and finish.used
+            and used.get(attempt) != {m: getattr(finish.used, m) for m in MEASURES}
+        ):
+            world.broken.append(f"{attempt} has used {finish.used}, and {used.get(attempt)} is recorded")
 
 
 def _period(world: World, opened: dict[str, PeriodOpened], event: PeriodOpened) -> None:

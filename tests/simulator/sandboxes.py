@@ -80,8 +80,8 @@ class Sandboxes:
     note: Note
     all: dict[tuple[str, int], Sandbox] = field(default_factory=dict)
     broken: list[str] = field(default_factory=list)
-    measured: dict[tuple[str, int], Cumulative] = field(default_factory=dict)
-    """What an attempt had used at its end, where its runner says that its end is recorded."""
+    finished: dict[tuple[str, int], Finish] = field(default_factory=dict)
+    """How an attempt ended, where the log has told its runner that it knows."""
 
     def reap(self, runner: str) -> None:
         """What an earlier life of a runner has left behind ends."""
@@ -120,14 +120,16 @@ class Execution:
     async def run(self) -> None:
         try:
             finish = await self._attempt()
-            await self._journal.say(finish)
-            if finish.used is not None:
-                self._sandboxes.measured[self._assigned.task, self._assigned.attempt] = finish.used
+            await self._say(finish)
         except Superseded as error:
             self._machine.note("superseded", runner=self._machine.name, detail=str(error))
         except Exception as error:
             self._machine.note("gives an attempt back", runner=self._machine.name, error=repr(error))
-            await self._journal.say(Finish(outcome="lost", reason="runner_failed"))
+            await self._say(Finish(outcome="lost", reason="runner_failed"))
+
+    async def _say(self, finish: Finish) -> None:
+        await self._journal.say(finish)
+        self._sandboxes.finished[self._assigned.task, self._assigned.attempt] = finish
 
     async def _attempt(self) -> Finish:
         assigned = self._assigned

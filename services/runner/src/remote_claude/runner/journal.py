@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from remote_claude.eventsourcing.events import Clock, NewEvent, caused_id, stream_id, timestamp
 from remote_claude.eventsourcing.log import ConcurrencyConflict, EventLog
 from remote_claude.eventsourcing.traces import of_event
@@ -34,6 +36,9 @@ class Journal:
         self._state: State = initial_state
         self._position = 0
         self._said = 0
+        self._sent: list[NewEvent] = []
+        """What may have landed: no answer has come yet."""
+        self._turn = asyncio.Lock()
 
     @property
     def state(self) -> State:
@@ -46,32 +51,46 @@ class Journal:
         self._state = fold([recorded.event for recorded in history])
         self._position = history[-1].position if history else 0
         self._said = len(history)
+        self._sent = []
 
     async def say(self, *commands: Command) -> int:
-        """Append what follows from the commands, as one; returns the position. Raises `Superseded`."""
-        state, events = self._state, []
-        for command in commands:
-            for event in decide(self._id, command, state):
-                events.append(event)
-                state = evolve(state, event)
-        if not events:
+        """Append what follows from the commands, as one; returns the position. Raises `Superseded`, `LogUnavailable`.
+
+        What an earlier call got no answer to goes first: the same events again, since they may have landed.
+        """
+        async with self._turn:
+            await self._send()
+            state, events = self._state, []
+            for command in commands:
+                for event in decide(self._id, command, state):
+                    events.append(event)
+                    state = evolve(state, event)
+            now = timestamp(self._clock())
+            self._sent = [
+                NewEvent(
+                    event=event,
+                    event_id=(id := caused_id(self.cause, f"runner/{event.type}", self._said + n)),
+                    occurred_at=now,
+                    subject=self._id.task,
+                    correlation_id=self._id.task,
+                    causation_id=self.cause,
+                    traceparent=of_event(self.traceparent, id),
+                )
+                for n, event in enumerate(events)
+            ]
+            await self._send()
             return self._position
-        now = timestamp(self._clock())
-        new = [
-            NewEvent(
-                event=event,
-                event_id=(id := caused_id(self.cause, "runner", self._said + n)),
-                occurred_at=now,
-                subject=self._id.task,
-                correlation_id=self._id.task,
-                causation_id=self.cause,
-                traceparent=of_event(self.traceparent, id),
-            )
-            for n, event in enumerate(events)
-        ]
+
+    async def _send(self) -> None:
+        if not self._sent:
+            return
         try:
-            self._position = await self._log.append(self._stream, new, expected_position=self._position)
+            self._position = await self._log.append(
+                self._stream, self._sent, expected_position=self._position
+            )
         except ConcurrencyConflict as error:
             raise Superseded(str(error)) from error
-        self._state, self._said = state, self._said + len(new)
-        return self._position
+        for new in self._sent:
+            self._state = evolve(self._state, new.event)
+        self._said += len(self._sent)
+        self._sent = []
