@@ -62,7 +62,7 @@ class Worker:
                 if done:
                     return self.link.result.result()
                 if renewing:
-                    await self.link.renew()
+                    await self.link.renew(10.0)
 
     async def exit_code(self) -> int:
         async with asyncio.timeout(60):

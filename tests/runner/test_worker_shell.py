@@ -109,7 +109,7 @@ async def test_large_output_arrives_whole_while_the_store_is_slow() -> None:
         memory = psutil.Process(one.process.pid)
         peak = 0
         for _ in range(20):
-            await one.link.renew()
+            await one.link.renew(10.0)
             await asyncio.sleep(0.05)
             peak = max(peak, memory.memory_info().rss)
         assert not one.link.result.done()
@@ -163,6 +163,14 @@ async def test_worker_not_renewed_for_a_lease_ends_its_agent_and_itself() -> Non
             await one.link.result
 
 
+async def test_a_worker_goes_on_for_as_long_as_it_was_last_told() -> None:
+    stored = Stored()
+    async with worker(task("echo started; sleep 1237", lease_s=60.0), stored) as one:
+        await stored.until_text("started")
+        await one.link.renew(0.5)
+        assert await one.exit_code() == EXIT_LEASE_LOST
+
+
 async def test_lease_is_kept_up_while_files_are_on_their_way(tmp_path: Path) -> None:
     with git_home(tmp_path / "home"):
         repo = Repo.init(tmp_path / "project").write({"large": os.urandom(8 << 20)})
@@ -172,7 +180,7 @@ async def test_lease_is_kept_up_while_files_are_on_their_way(tmp_path: Path) -> 
     sent, limit = tmp_path / "sent.bundle", 32 << 20
     async with worker(task(command, lease_s=20.0), Stored(), bundle=sent, max_blob_bytes=limit) as one:
         while not one.link.result.done():
-            await one.link.renew()
+            await one.link.renew(20.0)
             await asyncio.sleep(0)
         result = await one.link.result
     assert (result.outcome, result.reason) == ("succeeded", None)

@@ -31,6 +31,7 @@ from remote_claude.eventsourcing.events import parse_timestamp, stream_id
 from remote_claude.runner import frames, metering, sources, wire
 from remote_claude.runner.domain.attempt import Finish, Sample, Start
 from remote_claude.runner.journal import Journal, Superseded
+from remote_claude.runner.lease import Lease
 from remote_claude.runner.model_proxy import ModelProxy, Upstream
 from remote_claude.runner.model_usage import ModelUsage
 from remote_claude.runner.output import Output
@@ -102,10 +103,11 @@ class SandboxedExecution:
         workshop: Workshop,
         assigned: TaskAssigned,
         journal: Journal,
+        lease: Lease,
         on_end: Callable[[SandboxedExecution], None],
     ) -> None:
         self._on_end = on_end
-        self._shop, self._assigned, self._journal = workshop, assigned, journal
+        self._shop, self._assigned, self._journal, self._lease = workshop, assigned, journal, lease
         self._name = f"{assigned.task}-{assigned.attempt}"
         self._folder = workshop.folder / self._name
         self._stop_reason: StopReason | None = None
@@ -164,7 +166,7 @@ class SandboxedExecution:
             attempt=self._assigned.attempt,
             agent=self._assigned.agent,
             prompt=prompt,
-            lease_s=self._shop.settings.lease_s,
+            lease_s=max(1.0, self._lease.to_pass_on),
             branch=f"rclaude/{self._assigned.task}",
         )
         # It has no network, so its span is made out here, of what is seen of it.
@@ -338,8 +340,9 @@ class SandboxedExecution:
             return not over.is_set()
 
         async def renew() -> None:
-            while await every(self._shop.settings.lease_s / 3):
-                await link.renew()
+            while await every(self._lease.seconds / 3):
+                if (seconds := self._lease.to_pass_on) > 0:
+                    await link.renew(seconds)
 
         async def sample() -> None:
             while await every(self._shop.settings.sample_s):

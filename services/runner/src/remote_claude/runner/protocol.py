@@ -9,7 +9,7 @@ them the lease goes on: `lease`, `alive` and `stop` may come.
                                     <-    blob {name: "source.bundle", size, sha256}, bytes      if task.repository
     frames {seq, frames}            ->                                     seq: number of the first, from 1
                                     <-    ack {seq}                        stored up to here
-                                    <-    lease {}                         goes on; without one for lease_s the worker ends
+                                    <-    lease {seconds}                  go on for so long; lease_s from the task on
     alive {}                        ->                                     the answer to each lease
                                     <-    stop {reason}                    end the agent, say what came of it
     blob {name: "result.bundle" | "changes.patch", ...}, bytes  ->         after the last frame
@@ -122,6 +122,7 @@ class Ack:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lease:
+    seconds: float
     type: Literal["lease"] = "lease"
 
 

@@ -17,6 +17,7 @@ from remote_claude.runner.agents import AgentInfo
 from remote_claude.runner.execution import SandboxedExecution, Workshop, clear_away
 from remote_claude.runner.executor import Executor
 from remote_claude.runner.journal import Journal
+from remote_claude.runner.lease import Lease
 from remote_claude.runner.leases import keep_leases
 from remote_claude.runner.model_proxy import Upstream
 from remote_claude.runner.projections.held import HeldAttempt, HeldView, held_by
@@ -47,7 +48,7 @@ def build(runtime: Runtime) -> Service:
         views=(HeldView(),),
         background={
             "execute": desk.run,
-            "keep leases": lambda: keep_leases(runtime.nats, desk.executor, settings.lease_s),
+            "keep leases": lambda: keep_leases(runtime.nats, desk.executor, desk.lease),
         },
         on_stop=desk.close,
         ready=desk.ready,
@@ -64,6 +65,7 @@ class _Desk:
         self._settings, self._provider, self._workshop = settings, provider, workshop
         self._agents = _agents(runtime.environment, settings)
         self._executions: set[SandboxedExecution] = set()
+        self.lease = Lease(settings.lease_s)
         self.executor = Executor(
             runtime.log,
             runtime.tail,
@@ -128,7 +130,9 @@ class _Desk:
             return await held_by(connection, self.executor.runner)
 
     def _execute(self, assigned: TaskAssigned, journal: Journal) -> SandboxedExecution:
-        execution = SandboxedExecution(self._workshop, assigned, journal, on_end=self._executions.discard)
+        execution = SandboxedExecution(
+            self._workshop, assigned, journal, self.lease, on_end=self._executions.discard
+        )
         self._executions.add(execution)
         return execution
 

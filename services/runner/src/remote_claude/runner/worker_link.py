@@ -138,9 +138,9 @@ class WorkerLink:
         await self._server.wait_closed()
         self._socket.unlink(missing_ok=True)
 
-    async def renew(self) -> None:
-        """Another lease for the worker. It ends by itself when this is not called for `task.lease_s`."""
-        await self._say(Lease())
+    async def renew(self, seconds: float) -> None:
+        """The worker may go on for so long from when it hears this. It ends by itself when it hears no more."""
+        await self._say(Lease(seconds=seconds))
 
     async def stop(self, reason: str) -> None:
         """Ask the worker to end the agent; now, and whenever it connects again."""

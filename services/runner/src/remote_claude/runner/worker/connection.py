@@ -36,7 +36,6 @@ class RunnerConnection:
     def __init__(self, socket: Path, token: str, scratch: Path) -> None:
         self._socket, self._token, self._scratch = socket, token, scratch
         self._session_key: str | None = None
-        self._lease_s = START_LEASE_S
         self._expiry: asyncio.TimerHandle | None = None
         self._result: asyncio.Future[tuple[Result, dict[str, Path]]] = asyncio.Future()
         self.outbox = Outbox()
@@ -45,7 +44,7 @@ class RunnerConnection:
         self.stop = asyncio.Event()
         self.lease: asyncio.Future[None] = asyncio.Future()
         """Never done, unless `LeaseLost`."""
-        self._renew()
+        self._renew(START_LEASE_S)
 
     def finish(self, result: Result, files: dict[str, Path]) -> None:
         """Say what came of it, after the last frame; `run` returns when the runner has it."""
@@ -85,8 +84,8 @@ class RunnerConnection:
         await ws.send(protocol.encode(hello))
         match protocol.decode(wire.parse(await ws.recv()), Task, Resume):
             case Task() as task:
-                self._session_key, self._lease_s = task.session_key, task.lease_s
-                self._renew()
+                self._session_key = task.session_key
+                self._renew(task.lease_s)
                 self.task.set_result((task, await self._receive_bundle(ws) if task.repository else None))
             case Resume() as resume:
                 self.outbox.rewind(resume.acked)
@@ -127,8 +126,8 @@ class RunnerConnection:
     async def _obey(self, ws: ClientConnection, message: protocol.Message) -> None:
         """What the runner may say at any time, between the pieces of a file too."""
         match message:
-            case Lease():
-                self._renew()
+            case Lease(seconds=seconds):
+                self._renew(seconds)
                 await ws.send(protocol.encode(Alive()))
             case Stop():
                 self.stop.set()
@@ -160,13 +159,13 @@ class RunnerConnection:
         await self.outbox.flushed()
         return finished
 
-    def _renew(self) -> None:
-        """A whole lease from now, by this worker's own monotonic clock."""
+    def _renew(self, seconds: float) -> None:
+        """So long from now, by this worker's own monotonic clock."""
 
         def lost() -> None:
             if not self.lease.done():
-                self.lease.set_exception(LeaseLost(f"not renewed for {self._lease_s:g} s"))
+                self.lease.set_exception(LeaseLost(f"not renewed for {seconds:g} s"))
 
         if self._expiry is not None:
             self._expiry.cancel()
-        self._expiry = asyncio.get_running_loop().call_later(self._lease_s, lost)
+        self._expiry = asyncio.get_running_loop().call_later(seconds, lost)
