@@ -166,7 +166,7 @@ class Customer:
             executions_per_month=random.choice((2, 5, 9, 14)),
             vcpu_millis=random.choice((1000, 2000)),
             memory_mib=1024,
-            duration_s=random.choice((15, 60)),
+            duration_s=random.choice((15, 90)),
             concurrency=random.choice((1, 2, 3, None)),
         )
         plan = random.choice(("free", "pro", "enterprise"))
@@ -210,7 +210,7 @@ class Customer:
             prompt=f"do {random.randrange(10**6)}",
             agent=random.choice(("shell", "shell", "shell", "noop")),
             max_attempts=random.randint(1, 3),
-            timeout_s=random.choice((5, 20)),
+            timeout_s=random.choice((5, 20, 90)),
             priority=random.randint(-1, 1),
         )
 

@@ -14,6 +14,7 @@ from remote_claude.runner import metering
 from remote_claude.runner.domain.attempt import Finish, Sample, Start
 from remote_claude.runner.execution import OUTCOME_OF_STOP, StopReason
 from remote_claude.runner.journal import Journal, Superseded
+from remote_claude.runner.lease import Lease
 from simulator.loop import is_dead, outside
 from simulator.network import Note
 from simulator.processes import Machine
@@ -32,32 +33,32 @@ class Plot:
     def of(cls, random: Random) -> Plot:
         outcome = random.choices(("succeeded", "failed", None), (8, 2, 1))[0]
         hangs = random.random() < 0.05
-        return cls(1e6 if hangs else random.choice((0.2, 3.0, 20.0)) * random.random(), outcome)
+        return cls(1e6 if hangs else random.choice((0.2, 3.0, 20.0, 80.0)) * random.random(), outcome)
 
 
 class Sandbox:
     """Lives on its own: not with the process that launched it, but no longer than a lease without it."""
 
-    def __init__(self, assigned: TaskAssigned, plot: Plot) -> None:
+    def __init__(self, assigned: TaskAssigned, plot: Plot, lease_s: float) -> None:
         loop = asyncio.get_running_loop()
         self.runner = assigned.runner
-        self.task, self.attempt, self.lease_s = assigned.task, assigned.attempt, assigned.lease_s
+        self.task, self.attempt = assigned.task, assigned.attempt
         self.plot = plot
         self.began, self.ended = loop.time(), float("inf")
         self.over: asyncio.Future[AttemptOutcome | None] = loop.create_future()
         self._ends = loop.call_later(plot.seconds, self._end, plot.outcome, context=outside())
-        self._lapses = loop.call_later(self.lease_s, self._end, None, context=outside())
+        self._lapses = loop.call_later(lease_s, self._end, None, context=outside())
 
     @property
     def wall_ms(self) -> int:
         return int((min(self.ended, asyncio.get_running_loop().time()) - self.began) * 1000)
 
-    def renew(self) -> None:
-        """By whoever launched it: it may go on for a lease from now."""
+    def renew(self, seconds: float) -> None:
+        """By whoever launched it: it may go on for so long from now."""
         if not self.over.done() and not is_dead():
             self._lapses.cancel()
             loop = asyncio.get_running_loop()
-            self._lapses = loop.call_later(self.lease_s, self._end, None, context=outside())
+            self._lapses = loop.call_later(seconds, self._end, None, context=outside())
 
     def terminate(self) -> None:
         """By whoever launched it, or by its next life."""
@@ -89,14 +90,14 @@ class Sandboxes:
             if sandbox.runner == runner:
                 sandbox.terminate()
 
-    def launch(self, assigned: TaskAssigned) -> Sandbox:
+    def launch(self, assigned: TaskAssigned, lease_s: float) -> Sandbox:
         key = assigned.task, assigned.attempt
         if key in self.all:
             self.broken.append(f"attempt {key} was launched twice")
         for other in self.all.values():
             if other.task == assigned.task and not other.over.done():
                 self.broken.append(f"attempt {key} was launched while {other.attempt} still ran")
-        sandbox = self.all[key] = Sandbox(assigned, Plot.of(self.random))
+        sandbox = self.all[key] = Sandbox(assigned, Plot.of(self.random), lease_s)
         self.note("launched", task=assigned.task, attempt=assigned.attempt, plot=sandbox.plot)
         return sandbox
 
@@ -105,8 +106,14 @@ class Execution:
     """One attempt, as `SandboxedExecution` has it, on a sandbox that is none."""
 
     def __init__(
-        self, machine: Machine, sandboxes: Sandboxes, assigned: TaskAssigned, journal: Journal
+        self,
+        machine: Machine,
+        sandboxes: Sandboxes,
+        assigned: TaskAssigned,
+        journal: Journal,
+        lease: Lease,
     ) -> None:
+        self._lease = lease
         self._machine, self._sandboxes, self._assigned, self._journal = machine, sandboxes, assigned, journal
         self._log = machine.log()
         self._stop_reason: StopReason | None = None
@@ -139,7 +146,7 @@ class Execution:
         await asyncio.sleep(self._sandboxes.random.random())  # the source
         if self._stop_reason is not None:
             return Finish(outcome=OUTCOME_OF_STOP[self._stop_reason], reason=self._stop_reason)
-        sandbox = self._sandboxes.launch(assigned)
+        sandbox = self._sandboxes.launch(assigned, max(1.0, self._lease.to_pass_on))
         try:
             return await self._attended(sandbox)
         finally:
@@ -181,8 +188,9 @@ class Execution:
         return Finish(outcome=outcome, exit_code=0 if outcome == "succeeded" else 1, used=used)
 
     async def _renew(self, sandbox: Sandbox, over: asyncio.Event) -> None:
-        while await _every(sandbox.lease_s / 3, over):
-            sandbox.renew()
+        while await _every(self._lease.seconds / 3, over):
+            if (seconds := self._lease.to_pass_on) > 0:
+                sandbox.renew(seconds)
 
     async def _sample(self, sandbox: Sandbox, over: asyncio.Event) -> None:
         while await _every(SAMPLE_S, over):

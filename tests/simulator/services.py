@@ -28,6 +28,7 @@ from remote_claude.gateway.handlers import Decisions, Submission, TaskHandlers
 from remote_claude.gateway.projections.tasks import TasksView
 from remote_claude.runner.executor import Executor
 from remote_claude.runner.journal import Journal
+from remote_claude.runner.lease import Lease
 from remote_claude.runner.leases import keep_leases
 from remote_claude.runner.projections.held import HeldAttempt, HeldView, changes
 from remote_claude.scheduler.consumers import LeaseDesk, Scheduler
@@ -135,9 +136,8 @@ class TasksInMemory:
 class Lock:
     """PostgreSQL's advisory lock: its holder may have lost it, and not know yet."""
 
-    CHECK_S = 5.0
-
-    def __init__(self) -> None:
+    def __init__(self, check_s: float) -> None:
+        self._check_s = check_s
         self.holder: object | None = None
         self._freed = asyncio.Event()
 
@@ -155,7 +155,7 @@ class Lock:
 
     async def watch(self, mine: object) -> None:
         while self.holder is mine:  # noqa: ASYNC110  looked at now and then, as the real one is
-            await asyncio.sleep(self.CHECK_S)
+            await asyncio.sleep(self._check_s)
         raise LeadershipLost("the lock is gone")
 
 
@@ -237,6 +237,7 @@ class RunnerProcess:
         self._machine, self._sandboxes, self._slots = machine, sandboxes, slots
         self._log = machine.log()
         self.tail = Tail(self._log)
+        self._lease = Lease(LEASE_S)
         self.executor = Executor(
             self._log,
             self.tail,
@@ -257,7 +258,7 @@ class RunnerProcess:
             await in_background(
                 {
                     "execute": self.executor.run,
-                    "keep leases": lambda: keep_leases(nats, self.executor, LEASE_S),
+                    "keep leases": lambda: keep_leases(nats, self.executor, self._lease),
                 }
             )
 
@@ -275,7 +276,7 @@ class RunnerProcess:
         )
 
     def _execute(self, assigned: TaskAssigned, journal: Journal) -> Execution:
-        return Execution(self._machine, self._sandboxes, assigned, journal)
+        return Execution(self._machine, self._sandboxes, assigned, journal, self._lease)
 
     async def _held(self, position: int) -> Sequence[HeldAttempt]:
         """The view `runner_held`: its changes are the runner's own."""

@@ -188,10 +188,10 @@ class World:
             heartbeat=5.0,
             log=self._storage(),
         )
-        self.broker.patience.tries = random.choice((1, 2, 4))
+        self.broker.patience.tries = random.choice((1, 3, 10, 30))
         self.sandboxes = Sandboxes(self.rng("sandboxes"), self.note)
         begins = DECEMBER - timedelta(seconds=random.uniform(10.0, FAULTY_S))
-        lock, snapshots = Lock(), SnapshotsInMemory()
+        lock, snapshots = Lock(random.choice((2.0, 5.0, 60.0))), SnapshotsInMemory()
         self.lock = lock
 
         def machine(name: str, build: Callable[[Machine], Any]) -> Machine:
@@ -223,7 +223,7 @@ class World:
         random = self.rng("weather")
         kinds = {
             self._crash: 4, self._trap: 4, self._nap: 3, self._cut_off: 3, self._outage: 1, self._coup: 2,
-            self._stop: 1,
+            self._stop: 1, self._swoon: 2,
         }  # fmt: skip
         usual = random.sample(list(kinds), random.randint(1, len(kinds)))
         every = random.choice((3.0, 8.0, 20.0))
@@ -276,6 +276,17 @@ class World:
         await asyncio.sleep(random.choice((1.0, 8.0, 40.0)) * random.random())
         self.note("is back", process=machine.name)
         self.broker.cut_off.discard(machine.name)
+
+    async def _swoon(self, random: Random) -> None:
+        """A runner is cut off, and falls asleep before it has stopped what it runs."""
+        machine = random.choice(self.runners)
+        self.note("is cut off", process=machine.name)
+        self.broker.cut_off.add(machine.name)
+        await asyncio.sleep(random.uniform(0.0, 1.2 * LEASE_S))
+        machine.sleep()
+        await asyncio.sleep(random.uniform(0.0, 2.0 * LEASE_S))
+        self.broker.cut_off.discard(machine.name)
+        machine.wake()
 
     async def _outage(self, random: Random) -> None:
         """Nobody can reach the broker: its leader is gone."""
