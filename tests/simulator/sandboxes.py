@@ -144,9 +144,11 @@ class Execution:
         if any(recorded.type == TaskCancellationRequested.type for recorded in history):
             self.stop("cancelled")
         await asyncio.sleep(self._sandboxes.random.random())  # the source
+        if self._lease.left < 0:
+            self.stop("lost")
         if self._stop_reason is not None:
             return Finish(outcome=OUTCOME_OF_STOP[self._stop_reason], reason=self._stop_reason)
-        sandbox = self._sandboxes.launch(assigned, max(1.0, self._lease.to_pass_on))
+        sandbox = self._sandboxes.launch(assigned, self._lease.to_pass_on)
         try:
             return await self._attended(sandbox)
         finally:

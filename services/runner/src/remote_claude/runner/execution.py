@@ -159,6 +159,10 @@ class SandboxedExecution:
         except Unstartable as error:
             log.info("an attempt can't begin", attempt=self._name, code=error.code, detail=str(error))
             return await self._never_began("failed", error.code, str(error))
+        if (
+            self._lease.left < 0
+        ):  # it has waited, or been asleep, for so long that the attempt may be another's
+            self.stop("lost")
         if self._stop_reason is not None:
             return Finish(outcome=OUTCOME_OF_STOP[self._stop_reason], reason=self._stop_reason)
         task = Task(
@@ -166,7 +170,7 @@ class SandboxedExecution:
             attempt=self._assigned.attempt,
             agent=self._assigned.agent,
             prompt=prompt,
-            lease_s=max(1.0, self._lease.to_pass_on),
+            lease_s=self._lease.to_pass_on,
             branch=f"rclaude/{self._assigned.task}",
         )
         # It has no network, so its span is made out here, of what is seen of it.
