@@ -1,0 +1,47 @@
+"""How long a runner may go on, and its workers: in virtual time."""
+
+import asyncio
+from random import Random
+
+from remote_claude.runner.lease import Lease
+from simulator.loop import run
+
+SCHEDULER_WAITS = 15 + 5
+
+
+def test_a_runner_that_is_renewed_passes_on_a_whole_lease() -> None:
+    async def main() -> float:
+        lease = Lease(15)
+        await asyncio.sleep(lease.interval)
+        return lease.to_pass_on
+
+    assert run(main, Random(1)) == 15
+
+
+def test_a_worker_never_goes_on_for_longer_than_the_scheduler_waits() -> None:
+    """However late its runner passes on a lease, and falls asleep then."""
+
+    async def main() -> list[float]:
+        lease, ends = Lease(15), []
+        loop = asyncio.get_running_loop()
+        for _ in range(40):
+            await asyncio.sleep(1)
+            if (seconds := lease.to_pass_on) > 0:
+                ends.append(loop.time() + seconds)
+        return ends
+
+    assert max(run(main, Random(1))) < SCHEDULER_WAITS
+
+
+def test_a_lease_counts_from_when_its_renewal_was_asked_for() -> None:
+    async def main() -> tuple[float, float]:
+        lease = Lease(15)
+        loop = asyncio.get_running_loop()
+        asked = loop.time()
+        await asyncio.sleep(2)
+        lease.renew(asked)
+        before = lease.left
+        await asyncio.sleep(14)
+        return before, lease.left
+
+    assert run(main, Random(1)) == (13, -1)
