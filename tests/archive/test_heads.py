@@ -111,3 +111,14 @@ def test_heads_signed_at_the_same_time_have_a_number_each(tmp_path: Path) -> Non
     read = several[0].read()
     assert sorted(head.number for head in read) == list(range(1, 22))
     assert several[0].missing(read) == []
+
+
+def test_a_key_whose_maker_was_killed_before_its_public_half_gets_it_with_the_next_head(
+    tmp_path: Path,
+) -> None:
+    heads = Heads(tmp_path / "heads", tmp_path / "head_key", Days())
+    heads.sign(Head(1, b"one"), "one")
+    (tmp_path / "head_key.pub").unlink()
+    assert heads.read()[0].problem is not None
+    heads.sign(Head(2, b"two"), "two")
+    assert [(head.position, head.problem) for head in heads.read()] == [(1, None), (2, None)]

@@ -150,13 +150,14 @@ class Heads:
         if not self.key_file.exists():
             made = Ed25519PrivateKey.generate()
             private = made.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-            public = made.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
             self.key_file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             write_once(self.key_file, private.decode(), 0o600)
-            write_once(self._public_file(), public.decode(), 0o644)
         key = load_pem_private_key(self.key_file.read_bytes(), None)
         if not isinstance(key, Ed25519PrivateKey):
             raise OSError(f"{self.key_file} holds no Ed25519 key")
+        if not self._public_file().exists():  # also when whoever made the key was killed before this
+            public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+            write_once(self._public_file(), public.decode(), 0o644)
         return key
 
     def _public_file(self) -> Path:
