@@ -60,11 +60,32 @@ async def broken(work: Workload) -> list[Broken]:
         *await facts.bills(),
         *await facts.rebuilt(),
         *await facts.output(),
-        *await facts.idempotency(),
         *await facts.tenancy(),
         *await facts.archive(),
         *await facts.states(),
     ]
+
+
+async def asked_again(work: Workload) -> list[Broken]:
+    """The same key: the same answer, or an error where the body is another."""
+    found = []
+    for asked in work.asked:
+        if not asked.answer:
+            continue
+        client, headers = work.clients[asked.org], {"Idempotency-Key": asked.key}
+        again = await client.ask("POST", "/v1/tasks", json=asked.body, headers=headers)
+        if again.json().get("id") != asked.id or (again.status_code == 402) != (asked.status == 402):
+            found.append(
+                Broken(8, f"{asked.name} was answered {asked.status}, then {again.status_code} {again.text}")
+            )
+        other = await client.ask(
+            "POST", "/v1/tasks", json={**asked.body, "prompt": "another"}, headers=headers
+        )
+        if other.status_code != 409:
+            found.append(
+                Broken(8, f"another body under the key of {asked.name} is answered {other.status_code}")
+            )
+    return found
 
 
 class Facts:
@@ -183,29 +204,6 @@ class Facts:
             )
             if said.splitlines() != [f"line {n}" for n in range(1, LINES + 1)]:
                 found.append(Broken(7, f"{asked.name} has put out {said!r}"))
-        return found
-
-    async def idempotency(self) -> list[Broken]:
-        """The same key: the same answer, or an error where the body is another."""
-        found = []
-        for asked in self.work.asked:
-            if not asked.answer:
-                continue
-            client, headers = self.work.clients[asked.org], {"Idempotency-Key": asked.key}
-            again = await client.ask("POST", "/v1/tasks", json=asked.body, headers=headers)
-            if again.json().get("id") != asked.id or (again.status_code == 402) != (asked.status == 402):
-                found.append(
-                    Broken(
-                        8, f"{asked.name} was answered {asked.status}, then {again.status_code} {again.text}"
-                    )
-                )
-            other = await client.ask(
-                "POST", "/v1/tasks", json={**asked.body, "prompt": "another"}, headers=headers
-            )
-            if other.status_code != 409:
-                found.append(
-                    Broken(8, f"another body under the key of {asked.name} is answered {other.status_code}")
-                )
         return found
 
     async def tenancy(self) -> list[Broken]:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from crashing.invariants import Broken, broken
+from crashing.invariants import Broken, asked_again, broken
 from crashing.points import Point
 from crashing.stack import Ground, Installation, installation
 from crashing.workload import Lost, Workload
@@ -67,11 +67,13 @@ async def _work(asked: Workload, work: Task, patience_s: float) -> list[Broken]:
         async with asyncio.timeout(patience_s):
             await work(asked)
             await asked.quiet()
-        found = []
     except TimeoutError:
         found = [Broken(12, f"not at rest after {patience_s:g} s")]
     except Lost as lost:
         found = [Broken(1, str(lost))]
+    else:
+        found = await asked_again(asked)  # the services may die of that too
+        await asked.quiet()
     return found + await broken(asked)
 
 
