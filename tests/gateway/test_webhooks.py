@@ -5,7 +5,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from receiver import Heard, Receiver, heard, receiving
 from remote_claude.access.kek import create_kek
 from remote_claude.contracts.gateway import WebhookDelivered, WebhookFailed
 from remote_claude.eventsourcing.events import RecordedEvent
-from remote_claude.eventsourcing.projector import ProjectorState
+from remote_claude.eventsourcing.projector import Projector, ProjectorState
 from remote_claude.eventsourcing.rebuild import rebuild
 from remote_claude.gateway.handlers import WebhookHandlers
 from remote_claude.gateway.projections.webhooks import WebhooksView, webhooks
@@ -281,7 +281,7 @@ async def test_a_gateway_killed_after_it_has_told_and_before_it_has_said_so_tell
     with a_process(fresh_nats, postgres_dsn, tmp_path) as process:
         async with a_gateway(fresh_nats, postgres_dsn, tmp_path) as standby:
             projector = standby.host.runtime.projectors[WebhooksView.name]
-            assert projector.state is ProjectorState.STANDBY
+            await eventually(standing_by(projector), "another process works")
             member = await standby.member()
             await add(standby.host, member.org, receiver.url)
 
@@ -300,6 +300,13 @@ async def test_a_gateway_killed_after_it_has_told_and_before_it_has_said_so_tell
             )
     assert (first.id, first.content) == (second.id, second.content)
     assert (outcome.event_id, outcome.event.task, process.wait()) == (first.id, task, -signal.SIGKILL)
+
+
+def standing_by(projector: Projector) -> Callable[[], Awaitable[bool]]:
+    async def fact() -> bool:
+        return projector.state is ProjectorState.STANDBY
+
+    return fact
 
 
 @contextmanager
