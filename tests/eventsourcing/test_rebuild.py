@@ -48,20 +48,21 @@ async def test_canonical_rows_are_every_row_by_table_and_key(pool: Pool, log: Lo
 
 async def test_a_rebuild_equals_the_live_view_however_it_was_batched(pool: Pool, log: Log) -> None:
     view = Tally()
-    async with running(Projector(view, pool, log, log.tail, batch_size=7)) as projector:
+    live = Projector(view, pool, log, log.tail, batch_size=7, ignored_interval=600)
+    async with running(live) as projector:
         for n in range(500):
             await log.add(f"s{n % 40}", "Cursed" if n in (100, 333) else "Ignored" if n % 3 else "Counted")
         assert await projector.wait_for(500, 30)
         await log.add("s0", "Ignored")
         assert await projector.wait_for(501, 30)
         before = await digest(pool, view.name)
-        seen: list[tuple[int, int]] = []
-        result = await rebuild(view, pool, log, progress=lambda position, goal: seen.append((position, goal)))
+        seen: list[tuple[int, int, str]] = []
+        result = await rebuild(view, pool, log, progress=lambda *told: seen.append(told))
     assert result.equal is True
     assert result.difference is None
     assert (result.position, result.events, result.parked) == (500, 500, 6)
     assert result.rows == 40 + 6
-    assert seen[-1] == (500, 500)
+    assert seen == [(500, 500, "fold"), (1, 0, "compare"), (0, 0, "swap")]
     assert await digest(pool, view.name) == before
     assert await schemas(pool) == ["test_tally"]
 

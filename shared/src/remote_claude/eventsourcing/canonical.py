@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
@@ -72,8 +72,13 @@ async def rows_of(connection: AsyncConnection[Any], schema: str) -> AsyncGenerat
                 yield f"{table} {text}".encode()
 
 
-async def compare(connection: AsyncConnection[Any], live: str, rebuilt: str) -> tuple[int, Difference | None]:
-    """Walk two schemas side by side; the number of rows in the second up to the first difference, and that."""
+async def compare(
+    connection: AsyncConnection[Any], live: str, rebuilt: str, counted: Callable[[int], None] = lambda _: None
+) -> tuple[int, Difference | None]:
+    """Walk two schemas side by side; the number of rows in the second up to the first difference, and that.
+
+    `counted` is told the number now and then.
+    """
     rows = 0
     async with aclosing(rows_of(connection, live)) as lefts, aclosing(rows_of(connection, rebuilt)) as rights:
         while True:
@@ -83,3 +88,5 @@ async def compare(connection: AsyncConnection[Any], live: str, rebuilt: str) -> 
             if left == NO_ROW:
                 return rows, None
             rows += 1
+            if rows % 1000 == 1:
+                counted(rows)

@@ -32,8 +32,11 @@ BATCH = 8000
 NEARLY_THERE = 2000  # positions: when the last round was no longer, the live view is paused for the next
 ROUNDS = 20  # a live view that moves as fast as its rebuild is paused all the same
 
-Progress = Callable[[int, int], None]
-"""Called with (position, goal) after each batch."""
+Progress = Callable[[int, int, str], None]
+"""Called now and then with what is done, of how much (0: unknown), and the phase: fold, compare, swap.
+
+Folding goes by positions of the log, comparing by rows.
+"""
 
 _log = structlog.get_logger(__name__)
 
@@ -81,6 +84,7 @@ async def rebuild(
             builder = _Builder(view, connection, log, progress, await Applier.at(view, connection, 0))
             result = await _build_and_compare(builder, view, pool, fresh)
             if swap:
+                builder.tell(0, 0, "swap")
                 await _drop(connection, old)
                 for table in view.tables.sorted_tables:
                     await connection.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(fresh, table.name)))
@@ -108,8 +112,11 @@ async def _build_and_compare(builder: _Builder, view: View, pool: Pool, fresh: s
                 "SELECT 1"
             )  # taken here, while nothing moves; compared when all move again
         position, events, seconds = builder.position, builder.events, time.monotonic() - started
-        comparable = live == Checkpoint(position, view.version)
-        rows, difference = await compare(snapshot, view.name, fresh) if comparable else (0, None)
+        rows, difference = 0, None
+        if comparable := live == Checkpoint(position, view.version):
+            rows, difference = await compare(
+                snapshot, view.name, fresh, lambda rows: builder.tell(rows, 0, "compare")
+            )
     return RebuildResult(
         view=view.name,
         position=position,
@@ -141,6 +148,11 @@ class _Builder:
     def position(self) -> int:
         return self._applier.position
 
+    def tell(self, done: int, total: int, phase: str) -> None:
+        """Say how far this is, if somebody wants to know."""
+        if self._progress is not None:
+            self._progress(done, total, phase)
+
     async def goal(self, live: Checkpoint | None) -> int:
         """The position of the live view; the end of the log where that comes first or there is no live view."""
         last = await self._eventlog.last_position()
@@ -164,8 +176,7 @@ class _Builder:
                 if self._applier.stop is not None:
                     raise ViewStopped(self._view.name, self._applier.stop)
                 self.events += len(events)
-                if self._progress is not None:
-                    self._progress(self.position, goal)
+                self.tell(self.position, goal, "fold")
         await self._applier.write_checkpoint()
 
 

@@ -16,10 +16,11 @@ from remote_claude.eventsourcing.schemas import connect, read_checkpoint, read_p
 from remote_claude.eventsourcing.views import View
 from remote_claude.runtime import broker_commands
 from remote_claude.runtime import parked as parked_commands
-from remote_claude.runtime.administration import Refused, administer, progress
+from remote_claude.runtime.administration import Refused, administer
 from remote_claude.runtime.archive import commands as archive_commands
 from remote_claude.runtime.archive import store as archive
 from remote_claude.runtime.host import Purpose, installed
+from remote_claude.runtime.progress import Progress
 from remote_claude.runtime.service import Runtime
 from remote_claude.runtime.verification import verify as verify_log
 
@@ -130,7 +131,8 @@ def rebuild(
         if view not in known:
             raise Refused(f"there is no view {view!r}; there are: {', '.join(sorted(known))}")
         try:
-            result = await rebuild_view(known[view], runtime.pool, runtime.log, progress=progress())
+            with Progress("fold") as progress:
+                result = await rebuild_view(known[view], runtime.pool, runtime.log, progress=progress)
         except LogLostTail as error:
             raise Refused(str(error)) from error
         rate = result.events / result.seconds if result.seconds else 0.0

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import typer
@@ -94,19 +92,3 @@ def refusing(*refusals: type[Exception]) -> Iterator[None]:
     except (ArchiveError, EmbeddedError) as error:
         typer.echo(f"{error.code}: {error}", err=True)
         raise typer.Exit(2) from error
-
-
-def progress() -> Callable[[int, int], None]:
-    """A line on a terminal's standard error: done, rate, time left."""
-    started = time.monotonic()
-
-    def show(done: int, total: int) -> None:
-        if sys.stderr.isatty():
-            rate = done / max(time.monotonic() - started, 1e-6)
-            left = (total - done) / rate if rate else 0.0
-            sys.stderr.write(f"\r{done:,} of {total:,} events, {rate:,.0f}/s, {left:,.0f} s left\x1b[K")
-            if done >= total:
-                sys.stderr.write("\n")
-            sys.stderr.flush()
-
-    return show

@@ -15,13 +15,14 @@ from remote_claude.contracts import REGISTRY
 from remote_claude.eventsourcing.events import timestamp
 from remote_claude.eventsourcing.jetstream import JetStreamEventLog
 from remote_claude.eventsourcing.schemas import connect
-from remote_claude.runtime.administration import Refused, administer, progress
+from remote_claude.runtime.administration import Refused, administer
 from remote_claude.runtime.archive import export as exporting
 from remote_claude.runtime.archive import restore as restoring
 from remote_claude.runtime.archive import store
 from remote_claude.runtime.archive import trim as trimming
 from remote_claude.runtime.archive import verify as verifying
 from remote_claude.runtime.host import Purpose
+from remote_claude.runtime.progress import Progress
 from remote_claude.runtime.service import Runtime
 
 Json = Annotated[bool, typer.Option("--json", help="JSON on standard output.")]
@@ -59,7 +60,8 @@ def verify(as_json: Json = False) -> None:
     """Hold broker, archive and signed heads against each other. Exit code 1 and every difference when there is one."""
 
     async def work(runtime: Runtime) -> None:
-        report = await verifying.verify(log_of(runtime), runtime.pool, runtime.heads, progress=progress())
+        with Progress("verify") as progress:
+            report = await verifying.verify(log_of(runtime), runtime.pool, runtime.heads, progress=progress)
         typer.echo(json.dumps(report.document()) if as_json else report.summary())
         if report.findings:
             raise typer.Exit(1)
@@ -71,9 +73,10 @@ def restore(as_json: Json = False) -> None:
     """Bring back from the archive what the broker has lost, at the same positions. The services must be down."""
 
     async def work(runtime: Runtime) -> None:
-        result = await restoring.restore(
-            log_of(runtime), runtime.nats, runtime.pool, runtime.heads, progress=progress()
-        )
+        with Progress("restore") as progress:
+            result = await restoring.restore(
+                log_of(runtime), runtime.nats, runtime.pool, runtime.heads, progress=progress
+            )
         if as_json:
             typer.echo(json.dumps({"events": result.events, "first": result.first, "last": result.last}))
         elif result.events:
@@ -93,10 +96,8 @@ def export(
     """Write what is archived into a file, with its hash chain."""
 
     async def work(runtime: Runtime) -> None:
-        with _files():
-            end = await exporting.export(
-                runtime.pool, file, after=start - 1, until=until, progress=progress()
-            )
+        with _files(), Progress("export") as progress:
+            end = await exporting.export(runtime.pool, file, after=start - 1, until=until, progress=progress)
         document = {"first": start, "last": end.position, "hash": end.hash.hex(), "file": str(file)}
         text = f"positions {start} to {end.position} in {file}"
         typer.echo(json.dumps(document) if as_json else text)
@@ -139,10 +140,10 @@ def trim(
             async with connect(runtime.pool, store.SCHEMA) as connection:
                 position = await store.position_before(connection, timestamp(before.replace(tzinfo=UTC)))
         assert position is not None
-        with _files():
+        with _files(), Progress("verify") as progress:
             done = await trimming.trim(
             log_of(runtime), runtime.nats, runtime.pool, runtime.heads,
-            to=position, backup=backed_up, clock=runtime.clock, progress=progress(),
+            to=position, backup=backed_up, clock=runtime.clock, progress=progress,
         )  # fmt: skip
         document = {"events": done.events, "first": done.first}
         text = f"{done.events:,} events are dropped; the broker's log begins at {done.first}"
