@@ -110,10 +110,12 @@ class Archive:
 
 
 @asynccontextmanager
-async def archived(broker: Broker, pool: Pool, folder: Path, events: int = 40) -> AsyncIterator[Archive]:
+async def archived(
+    broker: Broker, pool: Pool, folder: Path, events: int = 40, *, replicas: int = 1
+) -> AsyncIterator[Archive]:
     """The log `EVENTS` of an empty broker with so many events, and its archive."""
     client = await connect(broker)
-    await streams.ensure_streams(client)
+    await streams.ensure_streams(client, replicas=replicas)
     clock = Days()
     async with JetStreamEventLog(client, JsonCodec()) as log:
         one = Archive(broker, client, log, pool, Heads(folder / "heads", folder / "head_key", clock), clock)

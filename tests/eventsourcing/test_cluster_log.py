@@ -12,6 +12,7 @@ from remote_claude.eventsourcing.jetstream import JetStreamEventLog
 from remote_claude.eventsourcing.log import ConcurrencyConflict
 
 WRITERS = 48
+filling = "x" * 2000
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +96,31 @@ async def test_a_leader_that_steps_down_costs_nothing(place: Place) -> None:
     writers = await under_load(place, WRITERS, step_down, heartbeat=0.5)
     print(f"longest silence {writers.longest:.1f} s")
     await client.close()
+
+
+async def test_a_read_is_whole_whichever_replica_answers_it(cluster: Cluster, place: Place) -> None:
+    """A broker that comes back lacks what was written meanwhile; a consumer that is placed there must not end early."""
+    async with place.log(heartbeat=0.5) as log:
+        position, rounds = 0, 6
+        for n in range(rounds):
+            leader = await leader_of(place)
+            node = cluster.nodes[next(name for name in cluster.nodes if (name == leader) == bool(n % 2))]
+            node.kill()
+            for _ in range(20):
+                events = [happened(filling) for _ in range(25)]
+                position = await log.append(place.subject("a"), events, expected_position=position)
+            node.start()
+            for _ in range(10):
+                assert await log.last_position() == position
+                whole = await asyncio.gather(
+                    *(everything(log, after=after) for after in (0, position // 2, position - 1)),
+                    everything(log, subjects=place.subject("a")),
+                    everything(log, subjects=place.subject("b")),
+                )
+                firsts = (1, position // 2 + 1, position, 1)
+                for read, first in zip(whole[:4], firsts, strict=True):
+                    assert [event.position for event in read] == list(range(first, position + 1))
+                assert not whole[4]
 
 
 async def test_of_the_same_append_by_two_at_once_both_learn_its_position(place: Place) -> None:

@@ -62,9 +62,14 @@ class DirectReader:
 
     async def leader_last(self, subject: str) -> int:
         """The position of a subject's last event by the leader's word, 0 for none."""
-        answer = await self._wire.api(
-            f"STREAM.MSG.GET.{self._stream}", {"last_by_subj": subject}, timeout=self._timeout
-        )
+        return await self._by_leader({"last_by_subj": subject})
+
+    async def leader_next(self, after: int, subjects: str | None = None) -> int:
+        """The position of the next event, of some subjects or of all, by the leader's word; 0 for none."""
+        return await self._by_leader({"seq": after + 1, "next_by_subj": subjects or ">"})
+
+    async def _by_leader(self, request: dict[str, object]) -> int:
+        answer = await self._wire.api(f"STREAM.MSG.GET.{self._stream}", request, timeout=self._timeout)
         if "error" in answer:
             if answer["error"].get("err_code") == NO_MESSAGE:
                 return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from types import TracebackType
@@ -14,7 +15,13 @@ from remote_claude.eventsourcing.commit import Committer
 from remote_claude.eventsourcing.direct import DirectReader
 from remote_claude.eventsourcing.events import Codec, NewEvent, RecordedEvent
 from remote_claude.eventsourcing.history import History
-from remote_claude.eventsourcing.log import ConcurrencyConflict, LogIncomplete, check_append, landed
+from remote_claude.eventsourcing.log import (
+    ConcurrencyConflict,
+    LogIncomplete,
+    LogUnavailable,
+    check_append,
+    landed,
+)
 from remote_claude.eventsourcing.reading import Reader
 from remote_claude.eventsourcing.stats import LogStats
 from remote_claude.eventsourcing.wire import Wire
@@ -160,17 +167,32 @@ class JetStreamEventLog:
         end = until
         if after >= end:
             return
+        loop = asyncio.get_running_loop()
+        lagging: float | None = None
         async with aclosing(
             self._reader.batches(after, subjects, patience=self._bound, whole=whole)
         ) as batches:
             async for events, pending in batches:
-                last = events[-1].position if events else after
-                if last > end:
-                    events = [event for event in events if event.position <= end]
                 if events:
-                    yield events
-                if last >= end or pending == 0:
+                    after, lagging = events[-1].position, None
+                    if after > end:
+                        events = [event for event in events if event.position <= end]
+                    if events:
+                        yield events
+                if after >= end or (pending == 0 and await self._was_all(after, end, subjects)):
                     return
+                if pending == 0:
+                    lagging = lagging or loop.time()
+                    if loop.time() - lagging > self._bound:
+                        raise LogUnavailable(f"a replica of the log lacks what comes after {after}")
+
+    async def _was_all(self, after: int, end: int, subjects: str | None) -> bool:
+        """Whether nothing is left up to `end`. Whoever feeds a reader may be a replica that is not there yet."""
+        try:
+            following = await self._direct.leader_next(after, subjects)
+        except LogUnavailable:
+            return False
+        return not 0 < following <= end
 
     async def _from_history(
         self, after: int, until: int, subjects: str | None = None

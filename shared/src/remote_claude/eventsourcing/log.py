@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from typing import Protocol
 
 from remote_claude.eventsourcing.events import NewEvent, RecordedEvent
@@ -133,6 +134,13 @@ class EventLog(Protocol):
 
     async def last_position(self) -> int:
         """The position of the last event in the log, 0 when it is empty."""
+
+
+async def check_reaches(log: EventLog, position: int) -> None:
+    """Raises `PositionAhead` when a log does not go as far; a leader that is new gets some seconds to know it."""
+    async with aclosing(log.read(after=position, until=position)) as nothing:
+        async for _ in nothing:
+            pass
 
 
 _stream = re.compile(r"(?:\.[a-z0-9_-]+){4}").fullmatch

@@ -18,7 +18,13 @@ from remote_claude.eventsourcing.arrivals import Arrivals
 from remote_claude.eventsourcing.batches import Applier, DeadLetter, PoisonError
 from remote_claude.eventsourcing.errors import CheckpointMoved, LogLostTail, RebuildInProgress, ViewStopped
 from remote_claude.eventsourcing.events import RecordedEvent
-from remote_claude.eventsourcing.log import EventLog, EventLogError, LogUnavailable, PositionAhead
+from remote_claude.eventsourcing.log import (
+    EventLog,
+    EventLogError,
+    LogUnavailable,
+    PositionAhead,
+    check_reaches,
+)
 from remote_claude.eventsourcing.rebuild import rebuild
 from remote_claude.eventsourcing.schemas import (
     SILENCE_S,
@@ -185,9 +191,7 @@ class Projector:
             await create_schema(connection, self.view.name, self.view)
             return await self._open(connection)
         if checkpoint.position > self._tail.position:
-            last = await self._eventlog.last_position()
-            if checkpoint.position > last:
-                raise LogLostTail(self.view.name, checkpoint.position, last)
+            await check_reaches(self._eventlog, checkpoint.position)
         self._reach(checkpoint.position)
         return checkpoint
 

@@ -101,6 +101,10 @@ class Reader:
                     yield Batch([], consumer.pending)
                     seen, pause = loop.time(), 0.0
                     async for batch in consumer.batches():
+                        if (
+                            batch.events and batch.events[0].position <= position
+                        ):  # of a replica that was behind
+                            batch = Batch([e for e in batch.events if e.position > position], batch.pending)
                         if batch.events:
                             if whole:
                                 check_whole(position, batch.events)

@@ -11,7 +11,7 @@ from itertools import count
 from types import TracebackType
 
 from remote_claude.eventsourcing.events import RecordedEvent
-from remote_claude.eventsourcing.log import EventLog
+from remote_claude.eventsourcing.log import EventLog, check_reaches
 
 RING_BYTES = 64 * 1024 * 1024
 OVERHEAD = 1536
@@ -90,10 +90,8 @@ class Tail:
 
         Raises `PositionAhead` when the log doesn't go as far as `after`.
         """
-        if after > self.position:  # ahead of this tail, or of the log itself? reading tells
-            async with aclosing(self._log.read(after=after, until=after)) as nothing:
-                async for _ in nothing:
-                    pass
+        if after > self.position:  # ahead of this tail, or of the log itself?
+            await check_reaches(self._log, after)
         position = after
         index: int | None = None
         while not self._over():

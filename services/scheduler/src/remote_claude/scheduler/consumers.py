@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from datetime import timedelta
 from typing import Any
 
@@ -20,7 +20,13 @@ from remote_claude.contracts.leases import SUBJECT, HeldAttempt, LeaseAnswer, Le
 from remote_claude.contracts.runner import AssignmentDeclined, RunnerJoined
 from remote_claude.eventsourcing import traces
 from remote_claude.eventsourcing.events import Clock, RecordedEvent, parse_timestamp
-from remote_claude.eventsourcing.log import ConcurrencyConflict, EventLog, LogUnavailable
+from remote_claude.eventsourcing.log import (
+    ConcurrencyConflict,
+    EventLog,
+    LogUnavailable,
+    PositionAhead,
+    check_reaches,
+)
 from remote_claude.eventsourcing.tail import Tail
 from remote_claude.runtime.uses import Use
 from remote_claude.scheduler.domain.evolve import FOLDS, evolve, pass_over
@@ -141,7 +147,8 @@ class Scheduler:
         state = await self._snapshots.load()
         if state is None or state.position == 0:
             return State()
-        if state.position <= await self._log.last_position():
+        with suppress(PositionAhead):
+            await check_reaches(self._log, state.position)
             async with aclosing(self._log.read(after=state.position - 1, until=state.position)) as batches:
                 async for batch in batches:
                     if batch[-1].event_id == state.event_id:
