@@ -31,9 +31,6 @@ def test_a_webhook_is_added_told_listed_and_removed(stack: Product) -> None:
         assert receiver.url not in str(events)
 
         assert stack.admin("webhook", "remove", org, hook).out == f"{hook} is removed\n"
-        until(lambda: listed(stack, org) == [], "the removal to be seen", 60, pause=0.2)
-        stack.ended(stack.submit("true"))
-        assert len(receiver.heard) == 1
     stack.verified()
 
 
