@@ -138,7 +138,10 @@ class OutboxWorker:
     async def _look(self, effects: Effects, lanes: asyncio.TaskGroup) -> None:
         """See that every lane is served, and wait until the view has moved."""
         position = self._projector.position
-        for lane in await self._lanes():
+        found = await self._lanes()
+        for lane in self._settled.keys() - self._served - set(found):
+            del self._settled[lane]
+        for lane in found:
             if lane not in self._served:
                 self._served.add(lane)
                 lanes.create_task(self._serve(lane, effects))
