@@ -104,6 +104,13 @@ class Run:
                 self.peaks[role] = max(self.peaks[role], sum(_own(one) for one in family))
 
 
+def checked(stack: Product, *command: str) -> Any:
+    """What a command of the administrator finds, which must be nothing amiss."""
+    done = stack.admin(*command, "--json")
+    assert done.code == 0, f"{command}: {done.code}\n{done.out}\n{done.err}"
+    return done.json
+
+
 def _own(process: psutil.Process) -> int:
     """What is not shared with others: PostgreSQL's buffers would count once a connection."""
     try:
@@ -130,7 +137,7 @@ def test_of_many_tasks_under_kills_each_ends_once(count: int, every: Any) -> Non
 
         def ended() -> bool:
             done = stack.admin("verify", "--json")  # which fails while the last one killed is on its way up
-            return done.code == 0 and done.json["live"] == 0
+            return done.code == 0 and done.json["live"] == 0 and stack.run("status").code == 0
 
         until(ended, "the end of every task", 120, pause=0.5)
         run.measure()
@@ -140,9 +147,9 @@ def test_of_many_tasks_under_kills_each_ends_once(count: int, every: Any) -> Non
             event["task"] for event in stack.events("--subject", "ev.scheduler.>") if event["type"] in ENDS
         )
         assert ends == dict.fromkeys(run.answered.values(), 1)
-        for view in stack.admin("views", "--json").json:
-            assert stack.admin("rebuild", view["name"], "--json").json["equal"] is True
-        assert stack.admin("log", "verify", "--json").json["findings"] == []
+        for view in checked(stack, "views"):
+            assert checked(stack, "rebuild", view["name"])["equal"] is True
+        assert checked(stack, "log", "verify")["findings"] == []
         peaks = {role: f"{run.peaks[role] >> 20} MiB" for role in ROLES}
         print(f"{count} tasks, killed {dict(run.kills)}, {run.retried} retries, peak memory {peaks}")
         assert all(run.peaks[role] < ROOM[role] for role in ROLES), peaks
