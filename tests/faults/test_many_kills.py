@@ -123,7 +123,7 @@ def _own(process: psutil.Process) -> int:
 @pytest.mark.parametrize(
     ("count", "every"),
     [
-        (300, {"answers": 40, "seconds": None}),
+        pytest.param(300, {"answers": 40, "seconds": None}, marks=pytest.mark.nightly),
         pytest.param(
             10_000, {"answers": None, "seconds": 5.0}, marks=[pytest.mark.nightly, pytest.mark.timeout(3000)]
         ),
