@@ -101,9 +101,8 @@ class Reader:
                     yield Batch([], consumer.pending)
                     seen, pause = loop.time(), 0.0
                     async for batch in consumer.batches():
-                        if (
-                            batch.events and batch.events[0].position <= position
-                        ):  # of a replica that was behind
+                        if batch.events and batch.events[0].position <= position:
+                            # the consumer's replica was behind, and began at its own end
                             batch = Batch([e for e in batch.events if e.position > position], batch.pending)
                         if batch.events:
                             if whole:
