@@ -146,7 +146,7 @@ class EventLogContract:
         assert sorted(await asyncio.gather(*first, *second)) == list(range(1, 41))
 
     async def test_what_is_too_large_is_refused_before_the_broker(self, log: EventLog, a: str) -> None:
-        most = "x" * (MAX_EVENT_BYTES - len('{"what": ""}'))
+        most = "x" * (MAX_EVENT_BYTES - len('{"what":""}'))
         await log.append(a, [happened(most)], expected_position=0)
         with pytest.raises(EventTooLarge):
             await log.append(a, [happened(most + "x")], expected_position=1)
