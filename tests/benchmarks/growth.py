@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools
 import itertools
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -110,15 +111,22 @@ def grow(stack: Product, tasks: int, organisations: int) -> None:
     stack.ok("run", "--agent", "noop", "--no-repo", "nothing")
     stack.ok("down")
     uvloop.run(write(stack.home, tasks, organisations))
-    stack.ok("up", "--detach")
+    # in the foreground: `--detach` gives up after two minutes, and there is more than that to read
+    subprocess.Popen(
+        stack.command("up"),
+        env=stack.env,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
     until(lambda: caught_up(stack), "everything has read the log", PATIENCE, pause=1.0)
 
 
 def caught_up(stack: Product) -> bool:
-    with stack.client() as client:
-        status = client.get("/v1/status").json()
-    done = stack.admin("views", "--json")
-    return status["services"]["scheduler"]["leader"] and all(view["lag"] == 0 for view in done.json)
+    if not (stack.home / "run" / "stack.json").exists():
+        return False
+    leads = stack.api("/v1/status").json()["services"]["scheduler"]["leader"]
+    return bool(leads) and all(view["lag"] == 0 for view in stack.admin("views", "--json").json)
 
 
 async def write(home: Path, tasks: int, organisations: int) -> None:
