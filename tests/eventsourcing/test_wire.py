@@ -37,7 +37,7 @@ def test_every_envelope_survives_its_headers(**envelope: str | int | None) -> No
     assert Client._parse_header_lines(block[10:]) == parse_headers(block)
 
 
-@given(order=st.randoms(use_true_random=False), spaces=st.sampled_from([": ", ":", ":  "]))
+@given(order=st.randoms(use_true_random=False), spaces=st.sampled_from([": ", ":"]))
 def test_the_same_headers_in_any_order_and_spelling_are_the_same_event(order: Random, spaces: str) -> None:
     new = happened("x", subject="t", correlation_id="c", causation_id="d", cause=7, traceparent="00-a-b-01")
     lines = encode_headers(new, "gateway", "Happened", 3).decode().splitlines()
