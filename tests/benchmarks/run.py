@@ -138,6 +138,7 @@ def one(module: str) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # takes the servers down, as Ctrl-C does
     if sys.argv[1:2] == ["--module"]:
         one(sys.argv[2])
     else:
