@@ -71,9 +71,8 @@ async def round_of(broker: Broker, seed: int) -> tuple[Counter[str], Counter[typ
         assert (report.tasks, report.live) == (len(ORGS) * TASKS, 0)
         assert ended_once(decided, TERMINAL)
         met = Counter(lost=0, same=0)
-        for (
-            other
-        ) in others:  # who decides the same is told that it is decided; who decides otherwise, of a conflict
+        # who decides the same is told that it is decided; who decides otherwise, of a conflict
+        for other in others:
             met += Counter(lost=other.stats.conflicts, same=other.stats.landed_before)
         return met, Counter(type(event) for event in decided)
 

@@ -95,9 +95,8 @@ async def test_a_rebuild_of_every_view_reaches_nothing_but_its_own_servers(
         assert done.stdout.count("not compared") == len(VIEWS) - 2
         assert len(receiver.heard) == before
 
-        async with running_gateway(
-            fresh_nats, postgres_dsn, tmp_path
-        ):  # what was pending still is, and is told
+        # what was pending still is, and is told
+        async with running_gateway(fresh_nats, postgres_dsn, tmp_path):
             receiver.answer = lambda _: 200
             await heard(receiver, before + 2)
     assert {told.body["data"]["task"] for told in receiver.heard} == set(tasks)

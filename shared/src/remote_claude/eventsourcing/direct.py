@@ -34,8 +34,10 @@ class DirectReader:
         self._timeout = timeout
 
     async def history(self, subject: str, *, after: int = 0, reaching: int = 0) -> list[RecordedEvent]:
-        """The events of one subject, read again until they go up to `reaching`. Raises `LogUnavailable`,
-        `LogIncomplete`."""
+        """The events of one subject, read again until they go up to `reaching`.
+
+        Raises `LogUnavailable`, `LogIncomplete`.
+        """
         events: list[RecordedEvent] = []
         for attempt in self._attempts(f"{subject} up to {reaching}"):
             start, pending = events[-1].position if events else after, 1

@@ -108,9 +108,8 @@ async def _build_and_compare(builder: _Builder, view: View, pool: Pool, fresh: s
         async with _paused(pool, view.name) as (_, live):
             await builder.reach(await builder.goal(live))
             await comparing.enter_async_context(snapshot.transaction())
-            await snapshot.execute(
-                "SELECT 1"
-            )  # taken here, while nothing moves; compared when all move again
+            # the snapshot is taken here, while nothing moves, and compared when all move again
+            await snapshot.execute("SELECT 1")
         position, events, seconds = builder.position, builder.events, time.monotonic() - started
         rows, difference = 0, None
         if comparable := live == Checkpoint(position, view.version):

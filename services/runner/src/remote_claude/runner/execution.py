@@ -159,9 +159,7 @@ class SandboxedExecution:
         except Unstartable as error:
             log.info("an attempt can't begin", attempt=self._name, code=error.code, detail=str(error))
             return await self._never_began("failed", error.code, str(error))
-        if (
-            self._lease.left < 0
-        ):  # it has waited, or been asleep, for so long that the attempt may be another's
+        if self._lease.left < 0:  # it has waited or slept for so long that the attempt may be another's
             self.stop("lost")
         if self._stop_reason is not None:
             return Finish(outcome=OUTCOME_OF_STOP[self._stop_reason], reason=self._stop_reason)

@@ -142,9 +142,9 @@ def trim(
         assert position is not None
         with _files(), Progress("verify") as progress:
             done = await trimming.trim(
-            log_of(runtime), runtime.nats, runtime.pool, runtime.heads,
-            to=position, backup=backed_up, clock=runtime.clock, progress=progress,
-        )  # fmt: skip
+                log_of(runtime), runtime.nats, runtime.pool, runtime.heads,
+                to=position, backup=backed_up, clock=runtime.clock, progress=progress,
+            )  # fmt: skip
         document = {"events": done.events, "first": done.first}
         text = f"{done.events:,} events are dropped; the broker's log begins at {done.first}"
         typer.echo(json.dumps(document) if as_json else text)

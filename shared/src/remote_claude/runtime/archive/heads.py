@@ -30,7 +30,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from remote_claude.eventsourcing.events import Clock, timestamp
 from remote_claude.runtime.archive.store import Head
-from remote_claude.runtime.durable import sync_folder
+from remote_claude.runtime.durable import sync_folder, write_private
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ class Heads:
             }
             signature = key.sign(_signed(said)).hex()
             write_once(path, json.dumps({**said, "signature": signature}) + "\n", 0o400)
-            write_anew(self._last_file(), json.dumps({**said, "name": path.name}) + "\n")
+            write_private(self._last_file(), json.dumps({**said, "name": path.name}) + "\n")
         return path
 
     def read(self) -> list[SignedHead]:
@@ -187,16 +187,6 @@ def write_once(path: Path, text: str, mode: int) -> None:
     sync_folder(path.parent)
 
 
-def write_anew(path: Path, text: str) -> None:
-    """Write a file whole and synced, in the place of one that may be there."""
-    staged = path.with_name(f"{path.name}.{os.getpid()}.new")
-    with os.fdopen(os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    staged.replace(path)
-
-
 def _head(name: str, said: dict[str, Any], problem: str | None = None) -> SignedHead:
     return SignedHead(
         name,
@@ -209,7 +199,7 @@ def _head(name: str, said: dict[str, Any], problem: str | None = None) -> Signed
 
 
 def _next(last: SignedHead) -> SignedHead:
-    """A head that would follow the last one: it misses what is missing at the end."""
+    """A head that would follow the last one: with it, what is missing at the end is a gap like any other."""
     return SignedHead("", last.position, b"", last.number + 1, last.name)
 
 

@@ -55,12 +55,11 @@ async def maintaining(pool: Pool, log: JetStreamEventLog) -> AsyncIterator[None]
 
 
 async def check(log: JetStreamEventLog, pool: Pool, *, patience: float = 0.0) -> None:
-    """Hold the log's end against the archive and the views. Raises `BrokerLostTail`, `BrokerLostEvents`,
-    `LogContradictsArchive`, `ArchiveIncomplete`.
+    """Hold the log's end against the archive and the views.
 
     What the broker itself has not noticed (a bit has changed beneath its index) is found where it is read.
-
     `patience` is in seconds what a new leader of several brokers gets to know how far its log goes.
+    Raises `BrokerLostTail`, `BrokerLostEvents`, `LogContradictsArchive`, `ArchiveIncomplete`.
     """
     async with connect(pool, store.SCHEMA) as connection:
         head = await store.read_head(connection)

@@ -97,7 +97,8 @@ class NotKnownToBeRecorded(Refusal):
     def __init__(self, task: str) -> None:
         super().__init__(
             f"The event log does not answer, and whether this was recorded for {task} isn't known. Send the request "
-            "again with the same Idempotency-Key: it is recorded once. Without a key, look for the task first. Should it stay so, `rclaude status` says why.",
+            "again with the same Idempotency-Key: it is recorded once. Without a key, look for the task first. Should it "
+            "stay so, `rclaude status` says why.",
             id=task,
         )
 
