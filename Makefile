@@ -39,7 +39,7 @@ test: install  ## Lint, type-check and run every test against real servers
 	@$(BIN)/mypy
 	@$(BIN)/pytest -n 2 --dist loadfile
 
-nightly: install  ## What takes long or needs root: faults and the simulator at their full size
+nightly: install  ## What takes long: faults, standbys and the simulator at their full size
 	@$(BIN)/pytest -m nightly --timeout 3600 --override-ini log_cli=true
 
 simulate: install  ## Replay one seed of the simulator: make simulate SEED=4711

@@ -23,7 +23,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     if left_out := config.stash.get(LEFT_OUT, 0):
         terminalreporter.write_line(
             f"{left_out} tests were left out: they cut the power of a disk, or fill it, and need root and loop devices. "
-            "To run them: sudo .venv/bin/pytest -m root",
+            "To run them: sudo .venv/bin/pytest -m 'root and not nightly'",
             yellow=True,
         )
 

@@ -1,4 +1,4 @@
-"""What section 8 of the architecture says always holds, checked from outside on an installation that has come to rest.
+"""The twelve invariants of `tests/faults/README.md`, checked from outside on an installation that has come to rest.
 
 It reads the raw log, the raw output, the tables and the answers of the API, and shares no fold with any service.
 """
