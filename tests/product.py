@@ -16,10 +16,10 @@ from typing import Any
 
 import httpx2
 
-from servers import until
+from servers import Broker, until
 
 BIN = Path(sys.executable).parent
-OURS = ("RCLAUDE_", "ANTHROPIC_", "GIT_")
+OURS = ("RCLAUDE_", "ANTHROPIC_", "GIT_", "COLUMNS")  # a screen is what a test says it is
 TERMINAL = {"succeeded", "failed", "cancelled", "timed_out", "rejected"}
 
 
@@ -49,13 +49,11 @@ class Product:
 
     @property
     def env(self) -> dict[str, str]:
-        dropped = (*OURS, "COLUMNS")  # a screen is what a test says it is
-        clean = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
         identity = {
             "GIT_AUTHOR_NAME": "Ada", "GIT_AUTHOR_EMAIL": "ada@example.com",
             "GIT_COMMITTER_NAME": "Ada", "GIT_COMMITTER_EMAIL": "ada@example.com",
         }  # fmt: skip
-        return {**clean, **identity, "RCLAUDE_HOME": str(self.home), **self.environment}
+        return {**clean_environment(), **identity, "RCLAUDE_HOME": str(self.home), **self.environment}
 
     def command(self, *args: str, program: str = "rclaude") -> list[str]:
         return [str(BIN / program), *args]
@@ -180,6 +178,25 @@ def product(environment: Mapping[str, str] | None = None, *, up: bool = True) ->
             yield one
         finally:
             one.run("down")
+
+
+def clean_environment() -> dict[str, str]:
+    """This process's environment without what would change what the product does."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
+
+
+def environment_of(home: Path, broker: Broker, dsn: str) -> dict[str, str]:
+    """The whole environment of a service in a process of its own; its keys and objects are in `home`."""
+    environment = clean_environment() | {
+        "RCLAUDE_HOME": str(home),
+        "RCLAUDE_NATS_URL": broker.url,
+        "RCLAUDE_POSTGRES_DSN": dsn,
+        "RCLAUDE_OBJECTS": str(home / "objects"),
+        "RCLAUDE_KEK_FILE": str(home / "kek"),
+    }
+    if broker.seed_file is not None:
+        environment["RCLAUDE_NATS_CREDENTIALS"] = str(broker.seed_file)
+    return environment
 
 
 def repository(folder: Path, files: Mapping[str, str]) -> Path:

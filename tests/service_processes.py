@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -15,7 +14,7 @@ from typing import Any
 
 import httpx2
 
-from product import Product
+from product import Product, environment_of
 from remote_claude.access.kek import create_kek
 from remote_claude.runtime import owner
 from remote_claude.runtime.accounts import ADMIN
@@ -93,7 +92,8 @@ class Installation:
 
     home: Path
     as_user: Callable[[str], Broker]
-    environment: dict[str, str]
+    dsn: str
+    settings: dict[str, str]
     api_key: str
     operator: Product
     processes: list[ServiceProcess] = field(default_factory=list)
@@ -101,8 +101,7 @@ class Installation:
     def start(self, service: str, **more: str) -> ServiceProcess:
         """One more process of a service."""
         name = f"{service}-{sum(p.service == service for p in self.processes) + 1}"
-        credential = {"RCLAUDE_NATS_CREDENTIALS": str(self.as_user(service).seed_file)}
-        environment = {**self.environment, **credential, **more}
+        environment = environment_of(self.home, self.as_user(service), self.dsn) | self.settings | more
         process = ServiceProcess(service, environment, self.home.parent / f"{name}.log")
         self.processes.append(process)
         process.start()
@@ -131,21 +130,10 @@ def installation(
     home.mkdir()
     create_kek(home / "kek")
     local = owner.ensure(home / "owner.json")
-    foreign = ("RCLAUDE_", "ANTHROPIC_")
-    environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith(foreign)},
-        "RCLAUDE_HOME": str(home),
-        "RCLAUDE_NATS_URL": as_user(ADMIN).url,
-        "RCLAUDE_POSTGRES_DSN": dsn,
-        "RCLAUDE_OBJECTS": str(home / "objects"),
-        "RCLAUDE_KEK_FILE": str(home / "kek"),
-        "RCLAUDE_OWNER_FILE": str(home / "owner.json"),
-        "RCLAUDE_LOG_LEVEL": "debug",
-        **settings,
-    }
-    operator = Product(home, {**environment, "RCLAUDE_NATS_CREDENTIALS": str(as_user(ADMIN).seed_file)})
+    more = {"RCLAUDE_OWNER_FILE": str(home / "owner.json"), "RCLAUDE_LOG_LEVEL": "debug", **settings}
+    operator = Product(home, environment_of(home, as_user(ADMIN), dsn) | more)
     assert operator.admin("broker", "init").code == 0
-    one = Installation(home, as_user, environment, local.api_key, operator)
+    one = Installation(home, as_user, dsn, more, local.api_key, operator)
     try:
         yield one
     finally:

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from crashing.workload import LINES, ROOM_MIB, TERMINAL, Client, Workload
+from crashing.workload import LINES, ROOM_MIB, Client, Workload
+from product import TERMINAL
 from remote_claude.contracts import REGISTRY
 from remote_claude.contracts.runner import WORKER_LOST
 from remote_claude.eventsourcing.events import RecordedEvent, parse_timestamp

@@ -18,6 +18,7 @@ from typing import Any
 import nats
 
 from crashing.points import Point, read
+from product import environment_of
 from remote_claude.access.kek import create_kek
 from remote_claude.eventsourcing.streams import ensure_streams
 from remote_claude.runtime import owner
@@ -26,7 +27,6 @@ from remote_claude.runtime.embedded.home import free_port
 from servers import Broker, Database, delete_streams, nats_with_accounts, running_postgres
 
 TESTS = Path(__file__).parents[1]
-OURS = ("RCLAUDE_", "ANTHROPIC_", "GIT_")
 QUICK = {
     "RCLAUDE_SCHEDULER_LEASE_S": "5",
     "RCLAUDE_SCHEDULER_GRACE_S": "1",
@@ -109,15 +109,8 @@ class Installation:
 
     @property
     def env(self) -> dict[str, str]:
-        clean = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
         return {
-            **clean,
-            "RCLAUDE_HOME": str(self.home),
-            "RCLAUDE_NATS_URL": self.ground.broker(TOGETHER).url,
-            "RCLAUDE_NATS_CREDENTIALS": str(self.ground.broker(TOGETHER).seed_file),
-            "RCLAUDE_POSTGRES_DSN": self.dsn,
-            "RCLAUDE_OBJECTS": str(self.home / "objects"),
-            "RCLAUDE_KEK_FILE": str(self.home / "kek"),
+            **environment_of(self.home, self.ground.broker(TOGETHER), self.dsn),
             "RCLAUDE_OWNER_FILE": str(self.home / "owner.json"),
             "RCLAUDE_HTTP_PORT": str(self.port),
             **QUICK,

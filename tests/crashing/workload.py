@@ -15,6 +15,7 @@ import psutil
 from websockets.asyncio.client import connect
 
 from crashing.stack import Installation
+from product import TERMINAL
 from remote_claude.access import api_keys
 from remote_claude.auth.handlers import ApiKeys
 from remote_claude.billing.handlers import Accounts
@@ -26,7 +27,6 @@ from remote_claude.runtime.service import Runtime
 from remote_claude.users.handlers import Directory
 
 PATIENCE_S = 30.0
-TERMINAL = {"succeeded", "failed", "cancelled", "timed_out", "rejected"}
 LINES = 20
 FLOOD_MIB, ROOM_MIB = 48, 32
 FLOOD = f"yes {'x' * 999} | head -c {FLOOD_MIB * 1024 * 1024}"

@@ -1,6 +1,5 @@
 """Webhooks when a task ends: real HTTP on loopback, signatures checked by somebody else's library, one outcome each."""
 
-import os
 import re
 import signal
 import subprocess
@@ -16,6 +15,7 @@ from standardwebhooks import Webhook
 from standardwebhooks.webhooks import WebhookVerificationError
 
 from gateway_stack import Member, Stack, eventually, running_gateway
+from product import environment_of
 from rebuilding import assert_rebuild_equals_live
 from receiver import Heard, Receiver, heard, receiving
 from remote_claude.access.kek import create_kek
@@ -313,16 +313,7 @@ def standing_by(projector: Projector) -> Callable[[], Awaitable[bool]]:
 def a_process(broker: Broker, dsn: str, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A gateway in a process of its own, which works the outbox."""
     port = free_port()
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("RCLAUDE_")} | {
-        "RCLAUDE_HOME": str(folder / "home"),
-        "RCLAUDE_NATS_URL": broker.url,
-        "RCLAUDE_POSTGRES_DSN": dsn,
-        "RCLAUDE_OBJECTS": str(folder / "objects"),
-        "RCLAUDE_KEK_FILE": str(folder / "kek"),
-        "RCLAUDE_HTTP_PORT": str(port),
-    }
-    if broker.seed_file is not None:
-        environment["RCLAUDE_NATS_CREDENTIALS"] = str(broker.seed_file)
+    environment = environment_of(folder, broker, dsn) | {"RCLAUDE_HTTP_PORT": str(port)}
 
     def works() -> bool:
         try:

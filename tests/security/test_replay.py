@@ -2,7 +2,6 @@
 
 import asyncio
 import inspect
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from gateway_stack import running_gateway
+from product import environment_of
 from receiver import heard, receiving
 from remote_claude.eventsourcing.views import View
 from remote_claude.gateway.handlers import WebhookHandlers
@@ -103,19 +103,9 @@ async def test_a_rebuild_of_every_view_reaches_nothing_but_its_own_servers(
 
 
 def rebuilt_without_an_outside(broker: Broker, dsn: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("RCLAUDE_")}
-    environment |= {
-        "RCLAUDE_HOME": str(folder / "home"),
-        "RCLAUDE_NATS_URL": broker.url,
-        "RCLAUDE_POSTGRES_DSN": dsn,
-        "RCLAUDE_OBJECTS": str(folder / "objects"),
-        "RCLAUDE_KEK_FILE": str(folder / "kek"),
-    }
-    if broker.seed_file is not None:
-        environment["RCLAUDE_NATS_CREDENTIALS"] = str(broker.seed_file)
     return subprocess.run(
         [sys.executable, DEAF, urlsplit(broker.url).netloc, *[view.name for view in VIEWS]],
-        env=environment,
+        env=environment_of(folder, broker, dsn),
         capture_output=True,
         text=True,
         check=False,
