@@ -208,7 +208,11 @@ class WebhookHandlers:
         self._log, self._keyring, self._clock, self._event_id = log, keyring, clock, event_id
 
     async def add(self, hook: str, org: str, url: str) -> str:
-        """Record a webhook under a new id; its signing secret. Raises `KeyErased` without the organisation's key."""
+        """Record a webhook under a new id; its signing secret.
+
+        Raises `WebhookUrlRefused`, and `KeyErased` without the organisation's key.
+        """
+        webhooks.check_url(url)
         key = await self._keyring.get(org)
         secret = webhooks.secret_of(secrets.token_bytes(32))
         await self._handle(

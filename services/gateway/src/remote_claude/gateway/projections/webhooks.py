@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -121,7 +121,7 @@ def _settle(hook: dict[str, Any], outcome: WebhookOutcome, at: str) -> None:
             hook |= {"failed": hook["failed"] + 1, "last": reason, "last_at": at}
 
 
-def _deliveries(hooks: Any, recorded: RecordedEvent) -> list[dict[str, Any]]:
+def _deliveries(hooks: Iterable[dict[str, Any]], recorded: RecordedEvent) -> list[dict[str, Any]]:
     """One for each hook that its organisation had when the task ended, however late that is folded."""
     event = recorded.event
     payload = {
