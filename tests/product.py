@@ -160,6 +160,11 @@ class Product:
         assert done.code == 0, done.out + done.err
         return done.json
 
+    def rebuilds_equal(self) -> None:
+        """Rebuild every view; each has to equal the live one."""
+        for view in self.admin("views", "--json").json:
+            assert self.admin("rebuild", view["name"], "--json").json["equal"] is True, view["name"]
+
     def kill(self, role: str) -> None:
         """`kill -9` one process of the stack, or every worker."""
         pids = self.pids()[role]

@@ -100,8 +100,7 @@ class Machine:
         """The archive is that of the log, and every view what a rebuild makes of it."""
         verified = self.stack.admin("log", "verify", "--json")
         assert verified.json["findings"] == [], verified.out
-        for view in self.stack.admin("views", "--json").json:
-            assert self.stack.admin("rebuild", view["name"], "--json").json["equal"] is True
+        self.stack.rebuilds_equal()
 
 
 @contextmanager
