@@ -164,8 +164,7 @@ class JetStreamEventLog:
 
         If that has to be `whole`, raises `LogIncomplete` where a position is missing.
         """
-        end = until
-        if after >= end:
+        if after >= until:
             return
         loop = asyncio.get_running_loop()
         lagging: float | None = None
@@ -175,11 +174,11 @@ class JetStreamEventLog:
             async for events, pending in batches:
                 if events:
                     after, lagging = events[-1].position, None
-                    if after > end:
-                        events = [event for event in events if event.position <= end]
+                    if after > until:
+                        events = [event for event in events if event.position <= until]
                     if events:
                         yield events
-                if after >= end or (pending == 0 and await self._was_all(after, end, subjects)):
+                if after >= until or (pending == 0 and await self._was_all(after, until, subjects)):
                     return
                 if pending == 0:
                     lagging = lagging or loop.time()
