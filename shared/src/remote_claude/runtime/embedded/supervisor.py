@@ -26,7 +26,7 @@ class Backoff:
 
     first: float = 0.1
     longest: float = 5.0
-    lasted: float = 30.0
+    lasted: float = 10.0
     _next: float = field(default=0.0, init=False)
 
     def after(self, uptime: float) -> float:
