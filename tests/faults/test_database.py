@@ -1,6 +1,7 @@
 """Transactions of PostgreSQL are ended in their middle: no view is wrong after it, and no task is refused meanwhile."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx2
 import psycopg
@@ -13,6 +14,11 @@ NOOP = {"prompt": "nothing", "agent": "noop"}
 IN_TRANSACTION = """
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 WHERE pid <> pg_backend_pid() AND backend_type = 'client backend' AND xact_start IS NOT NULL
+"""
+
+WAITING = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE wait_event_type = 'Lock' AND query LIKE '%"users_directory"%'
 """
 
 
@@ -51,3 +57,24 @@ def test_transactions_that_are_ended_in_their_middle_change_nothing(stack: Produ
             for _ in range(20):
                 ended += len(admin.execute(IN_TRANSACTION).fetchall())
     follows(stack, tasks)
+
+
+def test_a_command_whose_postgresql_goes_away_says_so_and_has_found_nothing(stack: Product) -> None:
+    dsn = stack.stack_file()["postgres_dsn"]
+    with (
+        psycopg.connect(dsn) as lock,
+        psycopg.connect(dsn, autocommit=True) as admin,
+        ThreadPoolExecutor() as pool,
+    ):
+        lock.execute("LOCK TABLE users_directory.checkpoint")
+        command = pool.submit(stack.admin, "views", "--json")
+
+        def ended() -> bool:
+            admin.execute(WAITING)
+            return command.done()
+
+        until(ended, "the end of the command", 60, pause=0.1)
+    done = command.result()
+    assert (done.code, done.out) == (4, "")
+    assert done.err.startswith("PostgreSQL can't be used: terminating connection")
+    assert "Traceback" not in done.err

@@ -7,8 +7,9 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import typer
+from psycopg import OperationalError
 
-from remote_claude.eventsourcing.log import NotPermitted
+from remote_claude.eventsourcing.log import LogUnavailable, NotPermitted
 from remote_claude.eventsourcing.streams import StreamsMissing
 from remote_claude.runtime import host
 from remote_claude.runtime.accounts import ADMIN, accounts
@@ -60,7 +61,7 @@ async def settings(user: str = ADMIN, *, start: bool = False) -> AsyncIterator[R
 def administer(
     work: Callable[[Runtime], Awaitable[None]], purpose: Purpose = Purpose.WORK, *, user: str = ADMIN
 ) -> None:
-    """Connect, do the work, disconnect. Exit codes: 2 for what was refused, 4 when nothing runs.
+    """Connect, do the work, disconnect. Exit codes: 2 for what was refused, 4 when nothing runs, or not now.
 
     Whoever does not work with the log but looks at it or maintains it needs no services: a home's servers are started.
     `user` of the embedded broker: the service itself for what is said in its name.
@@ -80,11 +81,14 @@ def administer(
 
 @contextlib.contextmanager
 def refusing(*refusals: type[Exception]) -> Iterator[None]:
-    """Give these errors' words and exit code 2; 4 when nothing runs, or the broker can't be used."""
+    """Give these errors' words and exit code 2; 4 when nothing runs, or broker or PostgreSQL can't be used."""
     try:
         yield
-    except (NotRunning, BrokerError) as error:
+    except (NotRunning, BrokerError, LogUnavailable) as error:
         typer.echo(str(error), err=True)
+        raise typer.Exit(4) from error
+    except OperationalError as error:
+        typer.echo(f"PostgreSQL can't be used: {error}", err=True)
         raise typer.Exit(4) from error
     except refusals as error:
         typer.echo(str(error), err=True)
