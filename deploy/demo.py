@@ -66,7 +66,7 @@ def main() -> None:
     for name in ("RCLAUDE_URL", "RCLAUDE_API_KEY"):
         environment.pop(name, None)  # the demo is about this machine's own stack
     make_sample()
-    stays = sys.stdin.isatty() and sys.stdout.isatty()
+    stays = (sys.stdin.isatty() and sys.stdout.isatty()) or runs_already(environment)
     try:
         show(environment, stays)
     except subprocess.CalledProcessError as error:
@@ -89,7 +89,7 @@ def show(environment: dict[str, str], stays: bool) -> None:
         agent, prompt = "shell", COMMAND
         title(f"No model key ({' or '.join(KEYS)}) is set: the agent `shell` mends it, in the same sandbox")
     run(["rclaude", "run", "--agent", agent, "--repo", ".", prompt], environment)
-    task = newest(environment)
+    task = newest(environment, prompt)
 
     title("The change, as a patch")
     run(["rclaude", "diff", task], environment)
@@ -133,12 +133,16 @@ def make_sample() -> None:
         subprocess.run(command, cwd=SAMPLE, check=True)
 
 
-def newest(environment: dict[str, str]) -> str:
-    """The id of the task that was just run."""
-    listed = subprocess.run(
-        ["rclaude", "list", "--limit", "1", "--json"], env=environment, check=True, capture_output=True
-    )
-    return str(json.loads(listed.stdout)["tasks"][0]["id"])
+def runs_already(environment: dict[str, str]) -> bool:
+    """Whether somebody else has brought the home's stack up: then it is not the demo's to take down."""
+    return subprocess.run(["rclaude", "status"], env=environment, capture_output=True).returncode == 0
+
+
+def newest(environment: dict[str, str], prompt: str) -> str:
+    """The id of the task that was just run; others may have been submitted to the same stack meanwhile."""
+    listed = subprocess.run(["rclaude", "list", "--json"], env=environment, check=True, capture_output=True)
+    tasks = json.loads(listed.stdout)["tasks"]
+    return next(str(task["id"]) for task in tasks if prompt.startswith(task["title"].rstrip("…")))
 
 
 def run(command: list[str], environment: dict[str, str], *, expected: int = 0) -> None:
