@@ -64,7 +64,9 @@ def list_(
             typer.echo(json.dumps(rows))
             return
         for row in rows:
-            told = "{delivered} delivered, {failed} failed, {pending} pending, last: {last}".format_map(row)
+            told = "{delivered} delivered, {failed} failed, {pending} pending".format_map(row)
+            if row["last"]:
+                told += f", last: {row['last']}"
             typer.echo(f"{row['id']} {row['org']} {row['url']}: {told}")
 
     administer(work, Purpose.LOOK, user="gateway")
