@@ -15,7 +15,8 @@ WEATHER = re.compile(
 def summary(outcome: Outcome) -> str:
     """What became of it, in a line; and one for each thing that does not hold."""
     counts = ", ".join(f"{n} {name}" for name, n in outcome.counts.items())
-    first = f"seed {outcome.seed}: {len(outcome.events)} events, {outcome.seconds:.0f} virtual s, {counts}"
+    verdict = "does not hold" if outcome.broken else "all holds"
+    first = f"seed {outcome.seed}: {verdict}; {len(outcome.events)} events, {outcome.seconds:.0f} virtual s, {counts}"
     return "\n".join([first, *(f"  BROKEN: {what}" for what in outcome.broken)])
 
 

@@ -32,6 +32,7 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Exit codes: 0 done, 1 a check found something, 2 refused, 4 nothing runs, or broker or PostgreSQL is away.",
 )
 log_app = typer.Typer(no_args_is_help=True, help="The event log.")

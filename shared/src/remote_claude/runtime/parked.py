@@ -56,7 +56,10 @@ def list_(
                 rows += await _parked(runtime.log, each, await parked_events(runtime.pool, each))
         if as_json:
             typer.echo(json.dumps(rows, ensure_ascii=False))
-        for row in rows if not as_json else ():
+            return
+        if not rows:
+            typer.echo("nothing was dropped" if dropped else "nothing is parked")
+        for row in rows:
             what = "{by}: {reason}" if dropped else "{error}"
             line = "{view:<20} {position:>8} {since} {type:<26} {aggregate}  " + what
             typer.echo(line.format_map({"since": row.get("dropped_at")} | row))
