@@ -16,6 +16,7 @@ from remote_claude.cli.terminal import safe_text
 NANO = 1_000_000_000
 COLOURS = {"dim": "2", "bold": "1", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
 TERMINAL_STATES = frozenset({"succeeded", "failed", "cancelled", "timed_out", "rejected"})
+STATES = ("submitted", "queued", "assigned", "running", *sorted(TERMINAL_STATES))
 
 
 def emit(document: Any) -> None:
