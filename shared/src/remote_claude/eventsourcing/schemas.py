@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, cast
 
-from psycopg import AsyncConnection, sql
+from psycopg import AsyncConnection, OperationalError, sql
 from psycopg_pool import AsyncConnectionPool
 from sqlalchemy import MetaData, create_mock_engine
 from sqlalchemy.engine.mock import MockConnection
@@ -19,6 +20,10 @@ Pool = AsyncConnectionPool[AsyncConnection[Any]]
 
 SILENCE_S = 10.0
 """A process that keeps a view or the archive and says nothing to PostgreSQL for so long loses its lock."""
+
+CONNECTION_S = 5.0
+ANSWER_S = 10.0
+"""How long a question of somebody who waits takes at most: for a connection of the pool, and with it in all."""
 
 OWN_TABLES = """
 CREATE TABLE checkpoint (position bigint NOT NULL, version int NOT NULL);
@@ -59,6 +64,19 @@ async def connect(pool: Pool, schema: str) -> AsyncIterator[AsyncConnection[Any]
             [f'"{schema}"'],
         )
         yield connection
+
+
+@asynccontextmanager
+async def asking(pool: Pool) -> AsyncIterator[AsyncConnection[Any]]:
+    """A connection of the pool, for questions of somebody who waits. Raises `OperationalError` when that takes too long.
+
+    A server that is frozen keeps its connections open and says nothing, and no setting of its own ends that.
+    """
+    try:
+        async with asyncio.timeout(ANSWER_S), pool.connection(CONNECTION_S) as connection:
+            yield connection
+    except TimeoutError as error:
+        raise OperationalError(f"PostgreSQL has not answered within {ANSWER_S:.0f} s") from error
 
 
 async def create_schema(connection: AsyncConnection[Any], schema: str, view: View) -> None:

@@ -13,6 +13,7 @@ from remote_claude.billing.domain.rating import Meter, rate, total
 from remote_claude.billing.projections import bills
 from remote_claude.billing.projections.usage import UsageView
 from remote_claude.contracts.billing import PriceBook
+from remote_claude.eventsourcing.schemas import asking
 from remote_claude.runtime.identity import BillReader
 from remote_claude.runtime.ids import is_id
 from remote_claude.runtime.problems import Problem
@@ -51,7 +52,7 @@ def router(runtime: Runtime) -> APIRouter:
         return period
 
     async def known(org: str, task: str) -> bool:
-        async with runtime.pool.connection() as connection:
+        async with asking(runtime.pool) as connection:
             return await bills.is_task(connection, org, task)
 
     @api.get("/usage")
@@ -60,7 +61,7 @@ def router(runtime: Runtime) -> APIRouter:
     ) -> dict[str, Any]:
         """What the organisation has used in a period, against what its plan allows."""
         position = await as_of(min_position)
-        async with runtime.pool.connection() as connection:
+        async with asking(runtime.pool) as connection:
             current = await opened(connection, principal.org, period)
             found = await bills.evidence(connection, principal.org, period=current.period)
             tokens = await bills.model_tokens(connection, principal.org, current.period)
@@ -87,7 +88,7 @@ def router(runtime: Runtime) -> APIRouter:
     ) -> dict[str, Any]:
         """The bill of a period as it stands: lines, and how many events each is the sum of."""
         position = await as_of(min_position)
-        async with runtime.pool.connection() as connection:
+        async with asking(runtime.pool) as connection:
             current = await opened(connection, principal.org, period)
             found = await bills.evidence(connection, principal.org, period=current.period)
             plan, _ = await bills.plan(connection, principal.org) or (None, None)
@@ -112,7 +113,7 @@ def router(runtime: Runtime) -> APIRouter:
     ) -> dict[str, Any]:
         """The events that one line of a bill is the sum of, in log order."""
         position = await as_of(min_position)
-        async with runtime.pool.connection() as connection:
+        async with asking(runtime.pool) as connection:
             current = await opened(connection, principal.org, period)
             found = await bills.evidence(connection, principal.org, period=current.period)
         events = [item for item in found if item.meter == meter and item.position > after]
@@ -136,7 +137,7 @@ def router(runtime: Runtime) -> APIRouter:
             position = await as_of(runtime.tail.position)
             if not await known(principal.org, task):
                 raise _task_not_found(task)
-        async with runtime.pool.connection() as connection:
+        async with asking(runtime.pool) as connection:
             found = await bills.evidence(connection, principal.org, task=task)
             bill: dict[str, Any] = {"currency": "usd", "lines": [], "total_nano_usd": 0}
             for name in sorted({item.period for item in found}):

@@ -14,12 +14,11 @@ from pydantic import TypeAdapter
 from remote_claude.contracts import Sealed
 from remote_claude.contracts.gateway import Repository
 from remote_claude.eventsourcing.projector import Projector
-from remote_claude.eventsourcing.schemas import Pool
+from remote_claude.eventsourcing.schemas import Pool, asking
 from remote_claude.gateway.domain.lifecycle import Progress, State
 from remote_claude.gateway.domain.refusals import InvalidCursor, NotCaughtUp, TaskNotFound
 from remote_claude.gateway.projections.tasks import progress_of
 
-CONNECTION_TIMEOUT_S = 5
 LAST_POSITION = 2**63 - 1
 
 ONE = """
@@ -122,7 +121,7 @@ class TaskQueries:
         """What was found, and the position that it reflects: the checkpoint beside it, or what was applied before."""
         applied = self._projector().position
         async with (
-            self._pool.connection(CONNECTION_TIMEOUT_S) as connection,
+            asking(self._pool) as connection,
             connection.cursor(row_factory=dict_row) as cursor,
         ):
             # Not prepared: a rebuild may change the columns under a prepared statement.
