@@ -3,6 +3,7 @@
 import asyncio
 from random import Random
 
+from remote_claude.contracts.leases import HeldAttempt
 from remote_claude.runner.lease import Lease
 from simulator.loop import run
 
@@ -45,3 +46,38 @@ def test_a_lease_counts_from_when_its_renewal_was_asked_for() -> None:
         return before, lease.left
 
     assert run(main, Random(1)) == (13, -1)
+
+
+def test_a_lease_covers_what_its_renewal_named_until_it_is_over() -> None:
+    mine, other = (HeldAttempt(org="org_1", task="task_1", attempt=n) for n in (1, 2))
+
+    async def main() -> list[tuple[bool, bool]]:
+        lease, covered = Lease(15), []
+        loop = asyncio.get_running_loop()
+        for named, seconds in (((), 0), ((mine,), 14), (None, 2), ((mine, other), 0), ((), 0)):
+            if named is not None:
+                lease.renew(loop.time(), named)
+            await asyncio.sleep(seconds)
+            covered.append((lease.covers(mine), lease.covers(other)))
+        return covered
+
+    expected = [(False, False), (True, False), (False, False), (True, True), (False, False)]
+    assert run(main, Random(1)) == expected
+
+
+def test_one_that_waits_for_its_lease_is_not_let_through_by_a_renewal_that_it_slept_through() -> None:
+    mine = HeldAttempt(org="org_1", task="task_1", attempt=1)
+
+    async def main() -> float:
+        lease, never = Lease(15), asyncio.Event()
+        loop = asyncio.get_running_loop()
+        waiting = asyncio.create_task(lease.cover(mine, unless=never))
+        await asyncio.sleep(20)
+        lease.renew(0.0, (mine,))  # sent before the sleep, answered after it
+        await asyncio.sleep(5)
+        assert not waiting.done()
+        lease.renew(loop.time(), (mine,))
+        await waiting
+        return loop.time()
+
+    assert run(main, Random(1)) == 25

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from random import Random
 
 from remote_claude.contracts.gateway import TaskCancellationRequested
+from remote_claude.contracts.leases import HeldAttempt
 from remote_claude.contracts.runner import WORKER_LOST, AttemptOutcome, Cumulative
 from remote_claude.contracts.scheduler import TaskAssigned
 from remote_claude.eventsourcing.events import parse_timestamp, stream_id
@@ -114,6 +115,7 @@ class Execution:
         lease: Lease,
     ) -> None:
         self._lease = lease
+        self._held = HeldAttempt(org=assigned.org, task=assigned.task, attempt=assigned.attempt)
         self._machine, self._sandboxes, self._assigned, self._journal = machine, sandboxes, assigned, journal
         self._log = machine.log()
         self._stop_reason: StopReason | None = None
@@ -140,12 +142,12 @@ class Execution:
 
     async def _attempt(self) -> Finish:
         assigned = self._assigned
+        self._lease.want()
         history = await self._log.read_stream(stream_id("gateway", assigned.org, "task", assigned.task))
         if any(recorded.type == TaskCancellationRequested.type for recorded in history):
             self.stop("cancelled")
         await asyncio.sleep(self._sandboxes.random.random())  # the source
-        if self._lease.left < 0:
-            self.stop("lost")
+        await self._lease.cover(self._held, unless=self._stopped)
         if self._stop_reason is not None:
             return Finish(outcome=OUTCOME_OF_STOP[self._stop_reason], reason=self._stop_reason)
         sandbox = self._sandboxes.launch(assigned, self._lease.to_pass_on)

@@ -1,8 +1,9 @@
 """How a runner keeps what it was assigned: a request on core NATS, not an event, since a renewal is not a fact worth keeping.
 
-A runner that has joined asks on `SUBJECT` at least three times a lease; the leading scheduler answers. What it holds is renewed from
-the moment it asked. A runner without an answer for one lease stops its sandboxes by its own monotonic clock; the
-scheduler waits one lease and five seconds before it gives an attempt to another.
+A runner that has joined asks on `SUBJECT` at least three times a lease, and at once when it is assigned something; the
+leading scheduler answers. What the request names is renewed from the moment it asked; what none has named is not launched.
+A runner without an answer for one lease stops its sandboxes by its own monotonic clock; the scheduler waits one lease and
+five seconds before it gives an attempt to another.
 """
 
 from remote_claude.contracts.base import Value

@@ -24,6 +24,7 @@ from remote_claude.contracts.gateway import (
     TaskCancellationRequested,
     TaskSubmitted,
 )
+from remote_claude.contracts.leases import HeldAttempt
 from remote_claude.contracts.runner import WORKER_LOST, AttemptOutcome, Cumulative, Result
 from remote_claude.contracts.scheduler import TaskAssigned
 from remote_claude.eventsourcing import traces
@@ -108,6 +109,7 @@ class SandboxedExecution:
     ) -> None:
         self._on_end = on_end
         self._shop, self._assigned, self._journal, self._lease = workshop, assigned, journal, lease
+        self._held = HeldAttempt(org=assigned.org, task=assigned.task, attempt=assigned.attempt)
         self._name = f"{assigned.task}-{assigned.attempt}"
         self._folder = workshop.folder / self._name
         self._stop_reason: StopReason | None = None
@@ -152,6 +154,7 @@ class SandboxedExecution:
             await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
 
     async def _attempt(self) -> Finish:
+        self._lease.want()  # while the source is fetched
         try:
             submitted = await self._submission()
             prompt = await self._open(submitted)
@@ -159,8 +162,7 @@ class SandboxedExecution:
         except Unstartable as error:
             log.info("an attempt can't begin", attempt=self._name, code=error.code, detail=str(error))
             return await self._never_began("failed", error.code, str(error))
-        if self._lease.left < 0:  # it has waited or slept for so long that the attempt may be another's
-            self.stop("lost")
+        await self._lease.cover(self._held, unless=self._stopped)
         if self._stop_reason is not None:
             return Finish(outcome=OUTCOME_OF_STOP[self._stop_reason], reason=self._stop_reason)
         task = Task(

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
+
+from remote_claude.contracts.leases import HeldAttempt
 
 RENEWALS_PER_LEASE = 5
 
@@ -14,10 +17,45 @@ class Lease:
         self.seconds = seconds
         self.interval = seconds / RENEWALS_PER_LEASE
         self._renewed_at = asyncio.get_running_loop().time()
+        self._renewed = asyncio.Event()
+        self._wanted = asyncio.Event()
+        self._named: frozenset[HeldAttempt] = frozenset()
 
-    def renew(self, at: float) -> None:
-        """It was renewed by a request that was sent at that time of the loop."""
-        self._renewed_at = at
+    def renew(self, at: float, named: Iterable[HeldAttempt] = ()) -> None:
+        """It was renewed by a request that was sent at that time of the loop, and named these attempts."""
+        self._renewed_at, self._named = at, frozenset(named)
+        self._renewed.set()
+        self._renewed = asyncio.Event()
+
+    def want(self) -> None:
+        """There is an attempt that no request has named: let the next one not wait for its time."""
+        self._wanted.set()
+
+    async def due(self, at: float) -> None:
+        """Wait for that time of the loop, or until somebody wants a renewal."""
+        try:
+            async with asyncio.timeout_at(at):
+                await self._wanted.wait()
+        except TimeoutError:
+            pass
+        self._wanted.clear()
+
+    def covers(self, attempt: HeldAttempt) -> bool:
+        """Whether the attempt can't be another's: the scheduler has been asked for it, and the lease is not over.
+
+        That the log assigns it is not enough: a runner may read late, and be renewed meanwhile for what else it holds.
+        """
+        return self.left > 0 and attempt in self._named
+
+    async def cover(self, attempt: HeldAttempt, unless: asyncio.Event) -> None:
+        """Wait until it covers the attempt, or for the event."""
+        while not (unless.is_set() or self.covers(attempt)):
+            waiting = [asyncio.create_task(event.wait()) for event in (self._renewed, unless)]
+            try:
+                await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for task in waiting:
+                    task.cancel()
 
     @property
     def left(self) -> float:

@@ -33,9 +33,9 @@ async def keep_leases(nats: Client, executor: Executor, lease: Lease) -> None:
                 executor.stop_all("lost")
         else:
             answer = LeaseAnswer.model_validate_json(reply.data)
-            lease.renew(sent_at)
+            lease.renew(sent_at, request.attempts)
             for attempt in answer.revoked:
                 executor.stop(attempt, "revoked")
             if not answer.known:
                 await executor.join()
-        await asyncio.sleep(max(0.0, sent_at + lease.interval - loop.time()))
+        await lease.due(sent_at + lease.interval)

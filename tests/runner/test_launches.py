@@ -1,0 +1,184 @@
+"""What a runner launches, and when: its executor, its leases and its executions, asked by a scheduler of the test's."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from random import Random
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from remote_claude.access.keyring import Keyring
+from remote_claude.contracts import REGISTRY
+from remote_claude.contracts.contexts import prompt_context
+from remote_claude.contracts.leases import SUBJECT, HeldAttempt, LeaseAnswer, LeaseRequest
+from remote_claude.contracts.runner import AttemptFinished
+from remote_claude.contracts.scheduler import Limits, TaskAssigned
+from remote_claude.eventsourcing.events import timestamp
+from remote_claude.eventsourcing.tail import Tail
+from remote_claude.runner.execution import SandboxedExecution, Workshop
+from remote_claude.runner.executor import Executor
+from remote_claude.runner.lease import Lease
+from remote_claude.runner.leases import keep_leases
+from remote_claude.runner.providers.base import LaunchSpec
+from remote_claude.runner.settings import RunnerSettings
+from remote_claude.runtime.tracing import Tracing
+from scheduler_process import say
+from scheduling import ORG, RUNNER, joined, submitted
+from simulator.network import Broker, Message, SimulatedBucket, SimulatedNats
+
+ATTEMPT = HeldAttempt(org=ORG, task="task_1", attempt=1)
+
+
+def clock() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass
+class Launches:
+    """A provider on a machine that has no room: what it was asked for."""
+
+    names: list[str] = field(default_factory=list)
+
+    async def launch(self, spec: LaunchSpec) -> Any:
+        self.names.append(spec.name)
+        raise OSError("no room")
+
+
+@dataclass
+class Stage:
+    """A runner, and the scheduler's end of the line."""
+
+    broker: Broker
+    keyring: Keyring
+    requests: Any
+    launches: Launches
+
+    async def request(self) -> tuple[LeaseRequest, Message]:
+        """The next one that the runner sends."""
+        message: Message = await anext(self.requests)
+        return LeaseRequest.model_validate_json(message.data), message
+
+    async def request_with(self, *attempts: HeldAttempt) -> Message:
+        """The next one that names these."""
+        while True:
+            request, message = await self.request()
+            if request.attempts == attempts:
+                return message
+
+    async def assign(self) -> None:
+        key = await self.keyring.create(ORG)
+        prompt = key.seal("true", prompt_context("task_1"))
+        await say(self.broker.log, submitted(agent="shell").model_copy(update={"prompt": prompt}))
+        assigned = TaskAssigned(
+            task="task_1",
+            org=ORG,
+            attempt=1,
+            runner=RUNNER,
+            agent="shell",
+            limits=Limits(vcpu_millis=1000, memory_mib=512, duration_s=600),
+            deadline=timestamp(clock() + timedelta(seconds=600)),
+            lease_s=5,
+        )
+        await say(self.broker.log, assigned)
+
+    async def end(self) -> AttemptFinished:
+        async for batch in self.broker.log.follow(after=0):
+            for recorded in batch:
+                if isinstance(recorded.event, AttemptFinished):
+                    return recorded.event
+        raise AssertionError
+
+
+async def answer(message: Message, *revoked: HeldAttempt) -> None:
+    await message.respond(LeaseAnswer(known=True, revoked=revoked).model_dump_json().encode())
+
+
+@asynccontextmanager
+async def runner(folder: Path, lease_s: float) -> AsyncIterator[Stage]:
+    broker, launches, lease = Broker(REGISTRY, Random(1)), Launches(), Lease(lease_s)
+    bucket: Any = SimulatedBucket(broker, RUNNER)
+    keyring = Keyring(bucket, bytes(32))
+    runtime: Any = SimpleNamespace(
+        log=broker.log,
+        keyring=keyring,
+        objects=None,
+        output=SimpleNamespace(writer=lambda *_: None),
+        tracing=Tracing(),
+        clock=clock,
+    )
+    provider: Any = launches
+    workshop = Workshop(runtime, RunnerSettings(), provider, None, folder)
+
+    async def nothing(_: int) -> Sequence[Any]:
+        return ()
+
+    scheduler, nats = SimulatedNats(broker, "scheduler"), SimulatedNats(broker, RUNNER)
+    requests = (await scheduler.subscribe(SUBJECT)).messages
+    async with Tail(broker.log) as tail:
+        executor = Executor(
+            broker.log,
+            tail,
+            clock,
+            RUNNER,
+            joined=lambda: joined(agents=("shell",)),
+            slots=1,
+            execute=lambda assigned, journal: SandboxedExecution(
+                workshop, assigned, journal, lease, on_end=lambda _: None
+            ),
+            held=nothing,
+        )
+        client: Any = nats
+        work = [
+            asyncio.create_task(executor.run()),
+            asyncio.create_task(keep_leases(client, executor, lease)),
+        ]
+        try:
+            async with asyncio.timeout(60):
+                yield Stage(broker, keyring, requests, launches)
+        finally:
+            for task in work:
+                task.cancel()
+            await asyncio.gather(*work, return_exceptions=True)
+
+
+@pytest.mark.parametrize("still_held", [True, False])
+async def test_an_assignment_is_launched_once_the_scheduler_has_said_that_it_is_still_held(
+    tmp_path: Path, still_held: bool
+) -> None:
+    """A runner may read its assignment late: no lease that it got for something else says that it still has it."""
+    async with runner(tmp_path, lease_s=15) as stage:
+        before = await stage.request_with()
+        await stage.assign()
+        await answer(before)
+        await stage.request_with(ATTEMPT)  # is not answered: it is asked again
+        again = await stage.request_with(ATTEMPT)
+        assert stage.launches.names == []
+        await answer(again, *(() if still_held else (ATTEMPT,)))
+        end = await stage.end()
+    assert end.reason == ("runner_failed" if still_held else "revoked")
+    assert stage.launches.names == (["task_1-1"] if still_held else [])
+
+
+async def test_an_assignment_is_asked_about_at_once(tmp_path: Path) -> None:
+    async with runner(tmp_path, lease_s=500) as stage:  # else it is asked every hundred seconds
+        await answer(await stage.request_with())
+        await stage.assign()
+        await answer(await stage.request_with(ATTEMPT))
+        await stage.end()
+    assert stage.launches.names == ["task_1-1"]
+
+
+async def test_a_runner_without_a_lease_launches_nothing(tmp_path: Path) -> None:
+    async with runner(tmp_path, lease_s=0.5) as stage:
+        await answer(await stage.request_with())
+        await stage.assign()
+        end = await stage.end()
+    assert (end.outcome, end.reason) == ("lost", "lost")
+    assert stage.launches.names == []
