@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import structlog
 from nats.aio.client import Client
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, OperationalError
 from psycopg_pool import AsyncConnectionPool
 
 from remote_claude.access.kek import load_kek
@@ -89,6 +89,8 @@ def main(*names: str) -> None:
         pass
     except (ArchiveError, BrokerError, EventLogError) as error:
         sys.exit(f"{error.code}: {error}")
+    except OperationalError as error:
+        sys.exit(f"PostgreSQL can't be used: {error}")
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
@@ -202,6 +204,7 @@ async def connected(
             settings.postgres_dsn, min_size=1, max_size=20, open=False
         )
         await stack.enter_async_context(pool)
+        await pool.wait()  # for a PostgreSQL that is on its way up, as for such a broker
         await event_log.go_back_to(ArchivedHistory(pool, REGISTRY))
         if purpose is Purpose.MAINTAIN:
             await stack.enter_async_context(start.maintaining(pool, event_log))
@@ -239,7 +242,7 @@ async def connected(
 
 
 async def _disconnect(client: Client) -> None:
-    with contextlib.suppress(OSError):  # a broker that is dead already
+    with contextlib.suppress(OSError, RuntimeError):  # a broker that is dead already: uvloop says the latter
         await client.close()
 
 
