@@ -35,7 +35,7 @@ async def test_few_go_together(n: int) -> None:
 async def test_a_crowd_goes_by_halves(n: int) -> None:
     waiting = crowd(n)
     first = size(waiting.take(0))
-    second = size(waiting.take(0, answered=first))
+    second = size(waiting.take(0, others=first))
     assert first + second == n
     assert first - second in (0, 1)
 
@@ -43,9 +43,33 @@ async def test_a_crowd_goes_by_halves(n: int) -> None:
 async def test_those_that_come_back_make_halves_again() -> None:
     """However uneven the groups were."""
     waiting = crowd(7 * 100)
-    assert size(waiting.take(0, answered=100)) == 400
+    assert size(waiting.take(0, others=100)) == 400
     come(waiting, range(1000, 1100))
-    assert size(waiting.take(0, answered=400)) == 400
+    assert size(waiting.take(0, others=400)) == 400
+
+
+@pytest.mark.parametrize(
+    ("sent", "waiting", "ready"),
+    [
+        (CROWD // 2, CROWD // 2 - 1, False),
+        (CROWD // 2, CROWD // 2, True),
+        (1, CROWD - 2, False),
+        (1, CROWD - 1, True),
+        (CROWD, CROWD - 1, False),
+        (MAX_BATCH_EVENTS + 1, MAX_BATCH_EVENTS, True),
+    ],
+)
+async def test_a_half_is_made_ready_when_it_is_no_smaller_than_what_is_on_its_way(
+    sent: int, waiting: int, ready: bool
+) -> None:
+    assert crowd(waiting).fill_half(sent) is ready
+
+
+async def test_what_is_made_ready_leaves_the_streams_that_are_on_their_way() -> None:
+    waiting = crowd(CROWD)
+    early = waiting.take(0, apart={f"s{n}" for n in range(0, CROWD, 2)})
+    assert [append.stream for append in early.together] == [f"s{n}" for n in range(1, CROWD // 2, 2)]
+    assert waiting.appends == CROWD - size(early)
 
 
 async def test_more_than_two_batches_go_by_whole_batches() -> None:
@@ -67,6 +91,34 @@ async def test_a_crowd_whose_callers_come_back_is_answered_in_two_batches_a_roun
         await asyncio.gather(*(caller(n) for n in range(2 * CROWD)))
         assert log.stats.appends == rounds * 2 * CROWD
         assert log.stats.batches == 2 * rounds
+
+
+async def test_appends_in_a_row_to_the_streams_of_a_crowd_all_land(nats_server: Broker) -> None:
+    """Though the next of each stream waits while the one before it is on its way."""
+    place = await new_place(nats_server)
+    async with place.log() as log:
+
+        async def caller(stream: str) -> None:
+            position = 0
+            for _ in range(5):
+                position = await log.append(stream, [happened()], expected_position=position)
+
+        async def rival(stream: str) -> bool:
+            try:
+                await log.append(stream, [happened()], expected_position=0)
+            except ConcurrencyConflict:
+                return False
+            return True
+
+        streams = [place.subject(f"t{n}") for n in range(CROWD)]
+        landed, _ = await asyncio.gather(
+            asyncio.gather(*(rival(stream) for stream in streams)),
+            asyncio.gather(*(caller(f"{stream}x") for stream in streams)),
+        )
+        assert all(landed)
+        again = await asyncio.gather(*(rival(stream) for stream in [*streams, *streams]))
+        assert not any(again)
+        assert log.stats.retries == 0
 
 
 async def test_a_culprit_costs_nothing_to_the_other_half(nats_server: Broker) -> None:

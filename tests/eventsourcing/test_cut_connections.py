@@ -23,6 +23,8 @@ from servers import Broker
 SEED = 20260102
 RANDOM_CUTS = 200
 LANES = 4
+CROWDED = 400
+CROWD_CUTS = 8
 
 
 @dataclass
@@ -92,6 +94,16 @@ class Callers:
                 for who in (rival, log)
             )
         )
+
+    async def crowd(self, cut: str, log: EventLog, rival: EventLog) -> None:
+        """So many that they go by halves, twice each, the next half made ready before the answer to the last."""
+
+        async def caller(stream: str) -> None:
+            position = await self.append(cut, log, stream, [happened()])
+            if position:
+                await self.append(cut, log, stream, [happened()], position)
+
+        await asyncio.gather(*(caller(stream) for stream in [*self.streams(CROWDED), self.taken]))
 
     async def agree_with_the_log(self) -> None:
         """Every claim against the raw log, and the raw log against the claims."""
@@ -210,6 +222,22 @@ async def test_cuts_at_random_bytes_leave_every_caller_with_the_truth(callers: C
     async with AsyncExitStack() as stack:
         lanes = [await Lane.open(callers, stack) for _ in range(LANES)]
         await asyncio.gather(*(run(lane, RANDOM_CUTS // LANES) for lane in lanes))
+    await callers.agree_with_the_log()
+
+
+async def test_cuts_while_a_crowd_is_on_its_way_leave_every_caller_with_the_truth(callers: Callers) -> None:
+    """Anywhere in what goes up, and at each frame that comes down."""
+    dice = random.Random(SEED)
+    async with AsyncExitStack() as stack:
+        lane = await Lane.open(callers, stack)
+        await lane.run(Callers.crowd)
+        size = lane.relay.counted[True]
+        for _ in range(CROWD_CUTS):
+            assert await lane.run(Callers.crowd, Cut(True, bytes=dice.randrange(size // 2)))
+        frames = 0
+        while await lane.run(Callers.crowd, Cut(False, frames=frames)):
+            frames += 1
+        assert frames >= 4
     await callers.agree_with_the_log()
 
 

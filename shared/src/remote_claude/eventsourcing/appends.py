@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from typing import NamedTuple
@@ -81,17 +81,24 @@ class Waiting:
             if append.expected < position:
                 append.overtaken = position
 
-    def take(self, now: float, answered: int = 0) -> Group:
-        """The next group: the first append of each stream, as many as fit into one batch.
+    def fill_half(self, sent: int) -> bool:
+        """Whether they are a crowd with those that have been `sent`, and not the smaller half of it."""
+        return len(self._queues) >= max(min(sent, MAX_BATCH_EVENTS), CROWD - sent)
 
-        Of a crowd it takes half, those included that have been `answered` just now: while the broker works on one
-        half, the callers of the other come back. All of them at once would find it idle, and leave it so.
+    def take(self, now: float, others: int = 0, apart: Container[str] = ()) -> Group:
+        """The next group: the first append of each stream, as many as fit into one batch, `apart` from some streams.
+
+        Of a crowd it takes half, `others` included that are on their way or have been answered just now: while the
+        broker works on one half, the callers of the other come back. All of them at once would find it idle, and
+        leave it so.
         """
         group = Group([], [], [])
         events = size = 0
-        crowd = len(self._queues) + answered
+        crowd = len(self._queues) + others
         company = min(MAX_BATCH_EVENTS, crowd if crowd < CROWD else (crowd + 1) // 2)
         for stream, queue in list(islice(self._queues.items(), company)):
+            if stream in apart:
+                continue
             append = self._settled_first(queue, group, now)
             if append is None:
                 del self._queues[stream]

@@ -1,23 +1,23 @@
 """Group commit: one committer per process, through which all of its appends go.
 
 What arrives while one group is on its way makes the next; nothing waits on a timer. Of many only half make a group, so
-that the broker has one half to work on while the other's callers come back. A group holds at most one append of a
-stream, so that the second of two finds the first one's position. A few single events go as concurrent guarded
-publishes, anything else as one atomic batch.
+that the broker has one half to work on while the other's callers come back; what that will send is ready when the answer
+comes, and goes before it is passed on. A group holds at most one append of a stream, and none of a stream that is on its
+way, so that the second of two finds the first one's position.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from itertools import chain, count
 from uuid import uuid4
 
-from remote_claude.eventsourcing.answers import Answer, Denied, Landed, Moved, Refused, Undecided, read_answer
-from remote_claude.eventsourcing.appends import Append, Group, Message, Waiting, batch, single
+from remote_claude.eventsourcing.answers import Answer, Denied, Landed, Moved, Refused, Undecided
+from remote_claude.eventsourcing.appends import Append, Group, Message, Waiting
 from remote_claude.eventsourcing.direct import DirectReader, Last
+from remote_claude.eventsourcing.exchange import Exchange
 from remote_claude.eventsourcing.log import (
     AppendRefused,
     ConcurrencyConflict,
@@ -26,10 +26,7 @@ from remote_claude.eventsourcing.log import (
     landed,
 )
 from remote_claude.eventsourcing.stats import LogStats
-from remote_claude.eventsourcing.wire import ReplyHandler, Wire
-
-SINGLES = 16
-"""From here on a batch is quicker than guarded publishes side by side."""
+from remote_claude.eventsourcing.wire import Wire
 
 WAITING_BYTES = 64 * 1024 * 1024
 
@@ -109,22 +106,31 @@ class Committer:
         return self._waiting.appends >= self._capacity or self._waiting.bytes >= WAITING_BYTES
 
     async def _run(self) -> None:
+        sent: Exchange | None = None
+        ready: Exchange | None = None
         group = Group([], [], [])
+        answered = 0
         try:
-            while group := await self._next(answered=len(group.together)):
+            while (group := await self._next(sent, answered)) or sent:
                 for append in group.expired:
                     self._fail(append, self._unavailable(append.reason))
-                try:
-                    await self._commit(group)
-                    self._tell(group)
-                except Exception as error:  # the callers get it
-                    for append in chain(group.together, group.overtaken):
-                        self._fail(append, error)
+                ready = self._exchange(group) if group.together or group.overtaken else None
+                answers = await sent.answers() if sent else []
+                if ready:
+                    await ready.write(min(self._attempt_timeout, 2.0**self._failures), self._arrived.set)
+                if sent:
+                    await self._conclude(sent.group, answers, sent.batched)
+                    self._tell(sent.group)
+                answered = len(answers)
+                sent, ready = ready, None
         finally:  # ended from outside: nobody waits for ever
             self._closed = True
             self._room.set()
             stopped = LogUnavailable("the committer was stopped; whether the append landed isn't known")
-            for append in chain(group.together, group.overtaken, self._waiting):
+            for taken in (group, *(exchange.group for exchange in (sent, ready) if exchange)):
+                for append in chain(taken.together, taken.overtaken):
+                    self._fail(append, stopped)
+            for append in self._waiting:
                 self._fail(append, stopped)
 
     def _tell(self, group: Group) -> None:
@@ -134,34 +140,51 @@ class Committer:
                 asked = min(settled) - self._bound
                 self._stats.on_group(len(settled), asyncio.get_running_loop().time() - asked)
 
-    async def _next(self, answered: int) -> Group:
+    async def _next(self, sent: Exchange | None, answered: int) -> Group:
         """The next group, or an empty one when closing and nothing is left.
 
-        What waits goes to the broker before the callers that were `answered` just now have their turn.
+        While one is `sent`: half of a crowd, as soon as it is there, to be ready for the answer; or an empty one when
+        the answer is there first. After the answer what waits goes to the broker before the callers that were
+        `answered` just now have their turn.
         """
         while True:
-            group = self._waiting.take(asyncio.get_running_loop().time(), answered)
-            self._room.set()
-            if group:
+            now = asyncio.get_running_loop().time()
+            if sent is None:
+                group = self._waiting.take(now, answered)
+                self._room.set()
+                if group:
+                    return group
+                if self._waiting.appends:  # those that were looked at had been given up
+                    continue
+                if self._closed:
+                    return group
+            elif self._waiting.fill_half(len(sent.group.together)):
+                streams = {append.stream for append in sent.group.together}
+                group = self._waiting.take(now, len(streams), streams)
+                self._room.set()
                 return group
-            if self._waiting.appends:  # those that were looked at had been given up
-                continue
-            if self._closed:
-                return group
+            elif sent.answered:
+                return Group([], [], [])
             self._arrived.clear()
             await self._arrived.wait()
             answered = 0  # they are back
 
-    async def _commit(self, group: Group) -> None:
-        """Send a group once. What is undecided after that goes back to the head of its queue."""
-        if self._wire.client.is_closed:
-            raise LogUnavailable("the connection to the broker has been closed")
-        if group.overtaken:
-            moved = [(append, append.overtaken) for append in group.overtaken]
-            both = await asyncio.gather(self._send(group.together), self._look(moved))
-            undecided = [*both[0], *both[1]]
+    def _exchange(self, group: Group) -> Exchange:
+        exchange = Exchange(self._wire, group, f"{self._id}-{next(self._batches)}".encode())
+        if exchange.batched:
+            self._stats.batch(exchange.events)
         else:
-            undecided = await self._send(group.together)
+            self._stats.publishes += exchange.events
+        return exchange
+
+    async def _conclude(self, group: Group, answers: list[Answer], batched: bool) -> None:
+        """Tell the callers. What is undecided goes back to the head of its queue."""
+        try:
+            undecided = await self._settle_all(group, answers, batched)
+        except Exception as error:  # the callers get it
+            for append in chain(group.together, group.overtaken):
+                self._fail(append, error)
+            return
         self._again(undecided)
         if len(undecided) < len(group.together) + len(group.overtaken):
             self._failures, self._stalled = 0, None
@@ -172,16 +195,12 @@ class Committer:
             if await self._wire.pause(min(0.005 * 2**self._failures, 0.5)):
                 self._failures = 0
 
-    async def _send(self, group: list[Append]) -> list[Append]:
-        """Send appends and settle what is decided by it. Returns the others."""
-        if not group:
-            return []
-        few = len(group) < SINGLES and all(len(append.messages) == 1 for append in group)
-        moved: list[tuple[Append, int]] = []
+    async def _settle_all(self, group: Group, answers: list[Answer], batched: bool) -> list[Append]:
+        """Settle what is decided by the answers. Returns the others."""
+        together = group.together
+        moved = [(append, append.overtaken) for append in group.overtaken]
         undecided: list[Append] = []
-        for append, answer in zip(
-            group, await (self._publish_each(group) if few else self._publish_batch(group)), strict=True
-        ):
+        for append, answer in zip(together, answers, strict=True):
             match answer:
                 case Landed(position):
                     self._settle(append, position)
@@ -190,10 +209,10 @@ class Committer:
                 case Undecided(reason, apart):
                     append.reason = reason
                     if apart:
-                        append.company = max(1, len(group) // 2)
+                        append.company = max(1, len(together) // 2)
                     undecided.append(append)
-                case Refused(reason) if not few and len(group) > 1:  # perhaps because of one of them only
-                    append.company, append.reason = len(group) // 2, reason
+                case Refused(reason) if batched and len(together) > 1:  # perhaps because of one of them only
+                    append.company, append.reason = len(together) // 2, reason
                     undecided.append(append)
                 case Denied(stream) if stream != append.stream:
                     append.reason = f"it was sent together with one to {stream}, which isn't permitted"
@@ -206,64 +225,6 @@ class Committer:
                         AppendRefused(f"the broker refuses an append to {append.stream}: {answer.reason}"),
                     )
         return undecided + await self._look(moved)
-
-    async def _publish_each(self, group: list[Append]) -> list[Answer]:
-        """Guarded publishes, side by side."""
-        self._stats.publishes += len(group)
-        return await self._exchange([(partial(single, append), [append]) for append in group])
-
-    async def _publish_batch(self, group: list[Append]) -> list[Answer]:
-        """One atomic batch: all of the appends land, or none."""
-        total = sum(len(append.messages) for append in group)
-        self._stats.batch(total)
-        # A batch id is never used twice, so halves of two attempts can't meet.
-        batch_id = f"{self._id}-{next(self._batches)}".encode()
-        [answer] = await self._exchange([(partial(batch, group, batch_id, total), group)])
-        if not isinstance(answer, Landed):
-            return [answer] * len(group)
-        position = answer.position - total  # a batch has contiguous positions
-        return [Landed(position := position + len(append.messages)) for append in group]
-
-    async def _exchange(self, requests: list[tuple[Callable[[str], bytes], list[Append]]]) -> list[Answer]:
-        """Send each with a reply subject of its own, and wait for the answers that come."""
-        if not self._wire.connected:
-            return [Undecided("not connected to the broker")] * len(requests)
-        answers: dict[int, Answer] = {}
-        done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-
-        def receive(n: int, answer: Answer) -> None:
-            answers.setdefault(n, answer)
-            if len(answers) == len(requests) and not done.done():
-                done.set_result(True)
-
-        def receiver(n: int) -> ReplyHandler:
-            def heed(headers: bytes, data: bytes) -> None:
-                if headers or data:  # the empty one says that a batch has begun
-                    receive(n, read_answer(headers, data))
-
-            return heed
-
-        def denied(subject: str) -> None:
-            for n, (_, appends) in enumerate(requests):
-                if any(append.stream == subject for append in appends):
-                    receive(n, Denied(subject))
-
-        subjects = [self._wire.expect(receiver(n)) for n in range(len(requests))]
-        silence = "no answer"
-        try:
-            with self._wire.denials(denied):
-                await self._wire.open()
-                epoch = self._wire.epoch
-                await self._wire.send(
-                    b"".join(make(reply) for (make, _), reply in zip(requests, subjects, strict=True))
-                )
-                await self._wire.arrives(done, epoch, min(self._attempt_timeout, 2.0**self._failures))
-        except LogUnavailable as error:
-            silence = str(error)
-        finally:
-            for subject in subjects:
-                self._wire.forget(subject)
-        return [answers.get(n, Undecided(silence)) for n in range(len(requests))]
 
     async def _look(self, moved: Sequence[tuple[Append, int]]) -> list[Append]:
         """See which streams have moved, and by whom. Returns the appends that are still to be decided."""
@@ -324,9 +285,12 @@ class Committer:
             append.done.set_exception(error)
 
     def _again(self, undecided: list[Append]) -> None:
+        closed = self._wire.client.is_closed
         now = asyncio.get_running_loop().time()
         for append in undecided:
-            if append.deadline <= now:
+            if closed:
+                self._fail(append, LogUnavailable("the connection to the broker has been closed"))
+            elif append.deadline <= now:
                 self._fail(append, self._unavailable(append.reason))
             elif not append.done.done():
                 self._stats.retries += 1

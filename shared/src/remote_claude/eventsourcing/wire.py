@@ -69,7 +69,8 @@ class Wire:
         self._token = 0
         self._awaited: set[asyncio.Future[bool]] = set()
         self._back = asyncio.Event()
-        self._deniers: list[Callable[[str], None]] = []
+        self.deniers: list[Callable[[str], None]] = []
+        """Get the subjects to which this connection tries to publish and may not, in lower case."""
         self._divert()
 
     @classmethod
@@ -105,7 +106,7 @@ class Wire:
 
         async def error(err_msg: str) -> None:
             if denied := _denied(err_msg):
-                for denier in list(self._deniers):
+                for denier in list(self.deniers):
                     denier(denied[1])
             await failed(err_msg)
 
@@ -178,12 +179,12 @@ class Wire:
 
     @contextmanager
     def denials(self, denier: Callable[[str], None]) -> Iterator[None]:
-        """`denier` gets the subjects to which this connection tries to publish and may not, in lower case."""
-        self._deniers.append(denier)
+        """`denier` is one of the `deniers` meanwhile."""
+        self.deniers.append(denier)
         try:
             yield
         finally:
-            self._deniers.remove(denier)
+            self.deniers.remove(denier)
 
     async def permitted(self, subject: str, work: Coroutine[Any, Any, T]) -> T:
         """What comes of a call to nats-py that publishes to `subject`; `NotPermitted` as soon as the broker says so."""
@@ -237,20 +238,26 @@ class Wire:
             self.forget(reply)
 
     async def arrives(self, done: asyncio.Future[bool], epoch: int, timeout: float) -> bool:
-        """Wait for `done`, at most `timeout` seconds; False at once when the connection isn't the same any more.
+        """Wait for `done` under `watch`."""
+        self.watch(done, epoch, timeout)
+        return await done
 
-        Then `done` is False as well: whoever sets it has to see first whether it is done.
+    def watch(self, done: asyncio.Future[bool], epoch: int, timeout: float) -> None:
+        """See that `done` is False after `timeout` seconds, or at once when the connection isn't the same any more.
+
+        Whoever else sets it has to see first whether it is done.
         """
         if not self.connected or self.epoch != epoch:
             _resolve(done, False)
-            return done.result()
+            return
         timer = asyncio.get_running_loop().call_later(timeout, _resolve, done, False)
         self._awaited.add(done)
-        try:
-            return await done
-        finally:
+
+        def unwatch(_: object) -> None:
             self._awaited.discard(done)
             timer.cancel()
+
+        done.add_done_callback(unwatch)
 
     async def pause(self, seconds: float) -> bool:
         """Sleep, but not while disconnected and longer than until the connection is back: then True."""
