@@ -22,7 +22,6 @@ from uuid import uuid4
 
 import nats.errors
 import orjson
-import uvloop
 from nats.aio.client import Client
 from readings import Reading, at_least, at_most
 
@@ -34,6 +33,7 @@ from remote_claude.eventsourcing.events import NewEvent
 from remote_claude.eventsourcing.jetstream import JetStreamEventLog
 from remote_claude.eventsourcing.tail import Tail
 from remote_claude.eventsourcing.wire import Wire, publish_frame
+from remote_claude.runtime import host
 from servers import Broker, running_nats
 
 PAYLOAD = "x" * 290
@@ -330,5 +330,5 @@ async def _measure() -> list[Reading]:
 
 
 def measure() -> Iterator[Reading]:
-    """Every figure of the log."""
-    yield from uvloop.run(_measure())
+    """Every figure of the log, ours and raw in a process that is set up as a service is."""
+    yield from host.run(_measure())
