@@ -1,9 +1,12 @@
-"""Transactions of PostgreSQL are ended in their middle: no view is wrong after it, and no task is refused meanwhile."""
+"""PostgreSQL ends in the middle of transactions: no view is wrong after it, and tasks go from submission to end without it."""
 
+import os
+import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx2
+import psutil
 import psycopg
 import pytest
 
@@ -15,7 +18,9 @@ IN_TRANSACTION = """
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 WHERE pid <> pg_backend_pid() AND backend_type = 'client backend' AND xact_start IS NOT NULL
 """
-
+WAITS_FOR_THE_TABLE = """
+SELECT 1 FROM pg_locks WHERE relation = 'gateway_tasks.submission'::regclass AND NOT granted
+"""
 WAITING = """
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 WHERE wait_event_type = 'Lock' AND query LIKE '%"users_directory"%'
@@ -78,3 +83,30 @@ def test_a_command_whose_postgresql_goes_away_says_so_and_has_found_nothing(stac
     assert (done.code, done.out) == (4, "")
     assert done.err.startswith("PostgreSQL can't be used: terminating connection")
     assert "Traceback" not in done.err
+
+
+@pytest.mark.nightly  # an answer is waited for until it is too late
+def test_a_database_that_freezes_in_a_transaction_and_dies_holds_up_no_task(stack: Product) -> None:
+    """The view of tasks has moved its checkpoint and not written its rows when every process of PostgreSQL stops."""
+    dsn = stack.stack_file()["postgres_dsn"]
+    root = psutil.Process(stack.stack_file()["pids"]["postgres"])
+    with psycopg.connect(dsn) as lock, psycopg.connect(dsn, autocommit=True) as admin:
+        lock.execute("LOCK TABLE gateway_tasks.submission IN SHARE MODE")
+        tasks = submit(stack, 20)
+        until(lambda: admin.execute(WAITS_FOR_THE_TABLE).fetchone() is not None, "a transaction that waits")
+        family = [root, *root.children(recursive=True)]
+        for process in family:
+            process.suspend()
+        try:
+            tasks += submit(stack, 20)
+            with stack.client() as client:
+                answers = [client.get("/v1/tasks"), client.get("/v1/usage")]
+        finally:
+            for process in reversed(family):
+                os.kill(process.pid, signal.SIGKILL)
+        lock.close()
+    assert [(answer.status_code, answer.json()["code"]) for answer in answers] == 2 * [
+        (httpx2.codes.SERVICE_UNAVAILABLE, "database_unavailable")
+    ]
+    until(lambda: stack.stack_file()["pids"].get("postgres", root.pid) != root.pid, "another PostgreSQL", 60)
+    follows(stack, tasks)
