@@ -7,7 +7,11 @@ from pathlib import Path
 import pytest
 
 from archiving import Archive, Days
+from projecting import eventually, running_work
+from remote_claude.eventsourcing.projector import ProjectorState as State
+from remote_claude.eventsourcing.tail import Tail
 from remote_claude.runtime.archive.chain import GENESIS, link
+from remote_claude.runtime.archive.copier import Copier
 from remote_claude.runtime.archive.heads import Heads
 from remote_claude.runtime.archive.store import Head
 
@@ -122,3 +126,33 @@ def test_a_key_whose_maker_was_killed_before_its_public_half_gets_it_with_the_ne
     assert heads.read()[0].problem is not None
     heads.sign(Head(2, b"two"), "two")
     assert [(head.position, head.problem) for head in heads.read()] == [(1, None), (2, None)]
+
+
+@pytest.mark.parametrize(
+    "note", [b"", b"[]", b"{}", b"\xff\xfe", b'{"name": 1, "position": 1e999, "hash": ""}']
+)
+async def test_a_damaged_note_of_the_last_head_is_found_and_signs_nothing(days: Archive, note: bytes) -> None:
+    days.heads.key_file.with_name("head_key.last").write_bytes(note)
+    assert await days.found() == [("heads", "missing", 61, 61)]
+    [said] = await told(days)
+    assert "head_key.last can't be read" in said
+    with pytest.raises(OSError, match=r"head_key\.last can't be read"):
+        days.heads.sign(await days.head(), "2026-03-05")
+
+
+@pytest.mark.parametrize("key", [b"", b"-----BEGIN PRIVATE KEY-----\n", b"\x00" * 119])
+async def test_a_damaged_key_stops_the_heads_and_not_the_archive(archive: Archive, key: bytes) -> None:
+    whole = archive.heads.key_file.read_bytes()
+    archive.heads.key_file.write_bytes(key)
+    archive.clock.now = archive.clock.now.replace(day=2)
+    async with Tail(archive.log) as tail:
+        copier = Copier(archive.pool, tail, archive.heads, standby_interval=0.05)
+        async with running_work(copier.run()):
+            await eventually(lambda: "head_key can't be read" in str(copier.reason))
+            await archive.fill(60)
+            await eventually(lambda: copier.position == 60)
+            assert copier.state is State.LIVE
+            archive.heads.key_file.write_bytes(whole)
+            await archive.fill(61)
+            await eventually(lambda: copier.position == 61 and copier.reason is None)
+    assert await archive.found() == INTACT

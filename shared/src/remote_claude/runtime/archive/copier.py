@@ -115,6 +115,8 @@ class Copier:
             await self._heads.daily(self._head)
         except OSError as error:  # shown in the status; the archive itself goes on
             self._change(State.LIVE, f"the day's head could not be written: {error}")
+        else:
+            self._change(State.LIVE)
 
     async def _locked(self, connection: AsyncConnection[Any]) -> bool:
         row = await (await connection.execute(LOCK)).fetchone()

@@ -32,6 +32,9 @@ from remote_claude.eventsourcing.events import Clock, timestamp
 from remote_claude.runtime.archive.store import Head
 from remote_claude.runtime.durable import sync_folder, write_private
 
+UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, OverflowError, OSError)
+"""What reading a file raises that is not as it was written."""
+
 
 @dataclass(frozen=True, slots=True)
 class SignedHead:
@@ -116,7 +119,15 @@ class Heads:
         unreadable = {head.name for head in heads if not head.number}
         known = sorted((head for head in heads if head.number), key=lambda head: head.number)
         found, before = [], SignedHead("", 0, b"")
-        for head in [*known, _next(self._last())]:
+        try:
+            noted = [_next(self._last())]
+        except OSError as error:
+            end = max((head.position for head in known), default=0)
+            found.append(
+                MissingHeads(end + 1, end + 1, f"whether the last one is there nobody knows: {error}")
+            )
+            noted = []
+        for head in [*known, *noted]:
             gone = head.number - before.number - 1
             if gone > 1 or (gone == 1 and head.follows not in unreadable):
                 others = f" and {gone - 1} before it" if gone > 1 else ""
@@ -137,11 +148,11 @@ class Heads:
         """The last head, as noted beside the key; number 0 without a note."""
         try:
             said = json.loads(self._last_file().read_text())
+            return _head(said["name"], said)
         except FileNotFoundError:
             return SignedHead("", 0, b"")
-        except ValueError as error:
-            raise OSError(f"{self._last_file()} can't be read: {error}") from error
-        return _head(said["name"], said)
+        except UNREADABLE as error:
+            raise OSError(f"{self._last_file()} can't be read: {error!r}") from error
 
     def _last_file(self) -> Path:
         return self.key_file.with_name(self.key_file.name + ".last")
@@ -152,7 +163,10 @@ class Heads:
             private = made.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
             self.key_file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             write_once(self.key_file, private.decode(), 0o600)
-        key = load_pem_private_key(self.key_file.read_bytes(), None)
+        try:
+            key = load_pem_private_key(self.key_file.read_bytes(), None)
+        except (ValueError, TypeError) as error:  # damaged, encrypted
+            raise OSError(f"{self.key_file} can't be read: {error}") from error
         if not isinstance(key, Ed25519PrivateKey):
             raise OSError(f"{self.key_file} holds no Ed25519 key")
         if not self._public_file().exists():  # also when whoever made the key was killed before this
@@ -212,7 +226,7 @@ def _read(path: Path, public: Ed25519PublicKey | None, problem: str | None) -> S
         said = json.loads(path.read_text())
         signature = bytes.fromhex(said.pop("signature"))
         head = _head(path.name, said, problem)
-    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+    except UNREADABLE as error:
         return SignedHead(path.name, 0, b"", problem=f"it can't be read: {error!r}")
     if public is not None:
         try:
