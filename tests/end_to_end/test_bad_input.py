@@ -115,6 +115,24 @@ def test_the_bill_of_another_organisations_task_is_told_from_nothing_by_nothing(
     assert answers[0].text.replace(mine, never) == answers[1].text
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("webhook", "add", "*", "http://127.0.0.1:9/"),
+        ("plan", "set", "*", "pro"),
+        ("key", "issue", "*", "*"),
+        ("key", "issue", "{org}", "user_nobody"),
+        ("key", "revoke", "{org}", "*"),
+    ],
+    ids=" ".join,
+)
+def test_what_names_nobody_is_refused(stack: Product, command: tuple[str, ...]) -> None:
+    org = stack.status()["org"]
+    done = stack.admin(*(word.format(org=org) for word in command))
+    assert (done.code, done.out) == (2, ""), done.err
+    assert "Traceback" not in done.err
+
+
 def test_the_bill_of_a_task_is_there_as_soon_as_the_task_is(stack: Product) -> None:
     with stack.client() as api:
         for _ in range(20):

@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import Literal
 
 import typer
 from psycopg import OperationalError
 
+from remote_claude.eventsourcing.events import stream_id
 from remote_claude.eventsourcing.log import LogUnavailable, NotPermitted
 from remote_claude.eventsourcing.streams import StreamsMissing
 from remote_claude.runtime import host
@@ -77,6 +79,22 @@ def administer(
     configure_logging("warning", as_json=False)
     with refusing(Refused, NotPermitted, StreamsMissing):
         host.run(run())
+
+
+async def require(runtime: Runtime, what: Literal["organisation", "person"], id: str) -> None:
+    """Raises `Refused` when there is no such organisation or person."""
+    try:
+        stream = (
+            stream_id("users", id, "org", id)
+            if what == "organisation"
+            else stream_id("users", None, "user", id)
+        )
+    except ValueError:  # a wildcard would find anybody's
+        known = False
+    else:
+        known = bool(await runtime.log.read_stream(stream))
+    if not known:
+        raise Refused(f"there is no {what} {id}")
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from remote_claude.access import api_keys
 from remote_claude.access.scopes import ALL_SCOPES, SCOPES
 from remote_claude.auth.domain.keys import KeyNotFound, UnknownScope
 from remote_claude.auth.handlers import ApiKeys
-from remote_claude.runtime.administration import Refused, administer
+from remote_claude.runtime.administration import Refused, administer, require
 from remote_claude.runtime.service import Runtime
 
 app = typer.Typer(no_args_is_help=True, help="API keys of organisations.")
@@ -32,8 +32,8 @@ def issue(
     """Make a key and print it: the only time that anybody sees it."""
 
     async def work(runtime: Runtime) -> None:
-        if not await runtime.log.read_stream(f"ev.users.{org}.org.{org}"):
-            raise Refused(f"there is no organisation {org}")
+        await require(runtime, "organisation", org)
+        await require(runtime, "person", user)
         key, secret = runtime.new_id("key"), api_keys.generate()
         scopes = tuple(dict.fromkeys(scope or ALL_SCOPES))
         try:
@@ -58,7 +58,7 @@ def revoke(
     async def work(runtime: Runtime) -> None:
         try:
             await ApiKeys(runtime.log, runtime.clock).revoke(key=key, org=org, reason=reason)
-        except KeyNotFound as error:
+        except (KeyNotFound, ValueError) as error:
             raise Refused(str(error)) from error
         typer.echo(f"{key} is revoked")
 

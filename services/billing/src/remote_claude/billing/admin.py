@@ -9,7 +9,7 @@ import typer
 from remote_claude.billing.domain.account import UnknownPlan
 from remote_claude.billing.domain.plans import PLANS
 from remote_claude.billing.handlers import Accounts
-from remote_claude.runtime.administration import Refused, administer
+from remote_claude.runtime.administration import Refused, administer, require
 from remote_claude.runtime.service import Runtime
 
 app = typer.Typer(no_args_is_help=True, help="Plans of organisations.")
@@ -23,8 +23,7 @@ def set_plan(
     """Put an organisation on a plan, by an event. It holds from the next admission on."""
 
     async def change(runtime: Runtime) -> None:
-        if not await runtime.log.read_stream(f"ev.users.{org}.org.{org}"):
-            raise Refused(f"there is no organisation {org}")
+        await require(runtime, "organisation", org)
         try:
             position = await Accounts(runtime.log, runtime.clock).set_plan(org, plan)
         except UnknownPlan as error:

@@ -12,7 +12,7 @@ from remote_claude.contracts.contexts import webhook_url_context
 from remote_claude.gateway.domain.webhooks import WebhookRefused
 from remote_claude.gateway.handlers import WebhookHandlers
 from remote_claude.gateway.projections.webhooks import Webhook, webhooks
-from remote_claude.runtime.administration import Refused, administer
+from remote_claude.runtime.administration import Refused, administer, require
 from remote_claude.runtime.host import Purpose
 from remote_claude.runtime.service import Runtime
 
@@ -26,8 +26,7 @@ def add(org: Org, url: Annotated[str, typer.Argument(help="Where to post to, htt
     """Tell an address from now on; prints `<hook> <secret>`, the only time that anybody sees the secret."""
 
     async def work(runtime: Runtime) -> None:
-        if not await runtime.log.read_stream(f"ev.users.{org}.org.{org}"):
-            raise Refused(f"there is no organisation {org}")
+        await require(runtime, "organisation", org)
         hook = runtime.new_id("hook")
         try:
             secret = await WebhookHandlers(runtime.log, runtime.keyring, runtime.clock).add(hook, org, url)
