@@ -1,6 +1,7 @@
 """Trimming where three brokers keep the log."""
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,8 @@ import pytest
 from archiving import archived
 from event_logs import JsonCodec, happened
 from nats_cluster import SIZE, Cluster, running_cluster
-from remote_claude.eventsourcing.log import ConcurrencyConflict
+from remote_claude.eventsourcing.events import RecordedEvent
+from remote_claude.eventsourcing.log import ConcurrencyConflict, LogUnavailable
 from remote_claude.eventsourcing.schemas import Pool
 from remote_claude.eventsourcing.streams import EVENTS
 from remote_claude.runtime.archive.export import export
@@ -20,6 +22,13 @@ from remote_claude.runtime.archive.trim import Trimmed, trim
 def cluster() -> Iterator[Cluster]:
     with running_cluster() as cluster:
         yield cluster
+
+
+async def led(read: Callable[[str], Awaitable[list[RecordedEvent]]], stream: str) -> list[RecordedEvent]:
+    """What a read gives once there is a leader again: until then it says that nobody answers."""
+    while True:
+        with suppress(LogUnavailable):
+            return await read(stream)
 
 
 async def test_a_log_on_three_brokers_is_trimmed_and_goes_on_without_its_leader(
@@ -43,7 +52,7 @@ async def test_a_log_on_three_brokers_is_trimmed_and_goes_on_without_its_leader(
         leader = cluster.nodes[info.cluster.leader]
         leader.kill()
         try:
-            history = await archive.log.read_stream(stream)
+            history = await led(archive.log.read_stream, stream)
             with pytest.raises(ConcurrencyConflict):
                 await archive.log.append(stream, [happened()], expected_position=0)
             last = await archive.log.append(stream, [happened()], expected_position=history[-1].position)
