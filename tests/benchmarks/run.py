@@ -132,9 +132,10 @@ def machine() -> str:
 
 
 def one(module: str) -> None:
-    """Measure one figure here: a JSON object a line."""
+    """Measure one figure here: a JSON object a line. What else wants to be said, such as log lines, is for people."""
+    results, sys.stdout = sys.stdout, sys.stderr
     for reading in importlib.import_module(module).measure():
-        print(json.dumps(reading.document()), flush=True)
+        print(json.dumps(reading.document()), file=results, flush=True)
 
 
 if __name__ == "__main__":
