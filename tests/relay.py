@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
+from urllib.parse import urlsplit
 
 
 class Relay:
@@ -106,11 +107,12 @@ class Cut:
 class CuttingRelay:
     """A TCP relay in front of a broker. `cuts` are what is still to come, each counted from the one before it.
 
-    What was let through before a cut does arrive.
+    What was let through before a cut does arrive, each piece as many seconds late as `lag` says.
     """
 
-    def __init__(self, host: str, port: int) -> None:
-        self._target = host, port
+    def __init__(self, broker: str, lag: Callable[[], float] = lambda: 0.0) -> None:
+        at = urlsplit(broker)
+        self._target, self._lag = (at.hostname, at.port), lag
         self._serving: set[asyncio.Task[None]] = set()
         self._writers: set[StreamWriter] = set()
         self.cuts: list[Cut] = []
@@ -152,6 +154,7 @@ class CuttingRelay:
                 while data := await source.read(64 * 1024):
                     if ended:
                         continue  # read and forgotten, so that the other end is closed in peace
+                    await asyncio.sleep(self._lag())
                     passes = self._passes(up, data, frames.ends(data))
                     target.write(data[:passes])
                     if passes is not None:

@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
 
 import pytest
 
@@ -170,8 +169,7 @@ class Lane:
 
     @classmethod
     async def open(cls, callers: Callers, stack: AsyncExitStack) -> "Lane":
-        target = urlsplit(callers.place.broker.url)
-        relay = await stack.enter_async_context(CuttingRelay(target.hostname or "", target.port or 4222))
+        relay = await stack.enter_async_context(CuttingRelay(callers.place.broker.url))
         log = await stack.enter_async_context(callers.place.log(url=relay.url))
         rival = await stack.enter_async_context(callers.place.log())
         lane = cls(callers, relay, log, rival)

@@ -22,13 +22,15 @@ from remote_claude.contracts.scheduler import (
     TerminalEvent,
 )
 from remote_claude.eventsourcing.jetstream import JetStreamEventLog
-from remote_claude.eventsourcing.log import EventLog
+from remote_claude.eventsourcing.log import ConcurrencyConflict, EventLog
 from remote_claude.eventsourcing.memory import InMemoryEventLog
 from remote_claude.eventsourcing.streams import ensure_streams
 from remote_claude.eventsourcing.tail import Tail
 from remote_claude.scheduler.consumers import Scheduler
 from remote_claude.scheduler.domain.evolve import evolve
+from remote_claude.scheduler.domain.leases import Leases
 from remote_claude.scheduler.domain.state import State
+from remote_claude.scheduler.handlers import Leader
 from remote_claude.scheduler.leadership import Uncontested
 from remote_claude.scheduler.settings import SchedulerSettings
 from remote_claude.scheduler.snapshots import NoSnapshots
@@ -118,6 +120,21 @@ async def test_two_that_both_believe_to_lead_decide_each_thing_once(log: EventLo
     kinds = Counter(type(event) for event in decided)
     assert (kinds[TaskAdmitted], kinds[TaskRejected], kinds[TaskSucceeded]) == (200, 20, 200)
     assert len({r.event_id for r in await history(log)}) == len(await history(log))
+
+
+async def test_a_decision_is_guarded_by_what_it_was_made_on() -> None:
+    log, state = InMemoryEventLog(REGISTRY), State()
+    await say(log, on_plan())
+    await say(log, submitted())
+    for recorded in await history(log):
+        evolve(state, recorded)
+    leader = Leader(log, state, Leases(10, 10, 0.0), now, 10, Counter())
+    term = asyncio.create_task(leader.run())
+    await asyncio.sleep(0)  # it has decided, and not sent yet
+    await say(log, TaskRejected(org=ORG, task="task_1", code="no_plan", detail="another one's word"))
+    evolve(state, (await history(log))[-1])
+    with pytest.RaisesGroup(ConcurrencyConflict):
+        await term
 
 
 async def test_a_restart_goes_on_where_the_log_ends(log: EventLog, tail: Tail) -> None:

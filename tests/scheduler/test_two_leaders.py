@@ -5,10 +5,12 @@ import random
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 
 import nats
 import pytest
 
+from relay import CuttingRelay
 from remote_claude.contracts import REGISTRY
 from remote_claude.contracts.scheduler import (
     TaskAdmitted,
@@ -30,13 +32,14 @@ TERMINAL = TerminalEvent | TaskRejected
 SETTINGS = SchedulerSettings(tick_s=0.05)
 QUOTA, TASKS = 15, 60
 SPREAD_S = 2.0  # one that has stood down believes to lead again after a fraction of this
+LAG_S = 0.02  # how late each of the two hears and is heard, at most: so they decide on different things
 ORGS = ("org_a", "org_b")
 
 
 @asynccontextmanager
-async def own_log(broker: Broker) -> AsyncIterator[JetStreamEventLog]:
+async def own_log(options: dict[str, Any]) -> AsyncIterator[JetStreamEventLog]:
     """The log as a process of its own has it: its own connection, its own committer."""
-    client = await nats.connect(**broker.options)
+    client = await nats.connect(**options)
     await ensure_streams(client)
     async with JetStreamEventLog(client, REGISTRY) as log:
         yield log
@@ -48,7 +51,11 @@ async def round_of(broker: Broker, seed: int) -> tuple[Counter[str], Counter[typ
     chance = random.Random(seed)
     quota = UNLIMITED.model_copy(update={"executions_per_month": QUOTA})
     async with AsyncExitStack() as stack:
-        log, *others = [await stack.enter_async_context(own_log(broker)) for _ in range(3)]
+        ways = [CuttingRelay(broker.url, lag=lambda: chance.random() * LAG_S) for _ in range(2)]
+        urls = [broker.url, *[(await stack.enter_async_context(way)).url for way in ways]]
+        log, *others = [
+            await stack.enter_async_context(own_log(broker.options | {"servers": url})) for url in urls
+        ]
         for org in ORGS:
             await say(log, on_plan("small", quota, org))
         tail = await stack.enter_async_context(Tail(log))

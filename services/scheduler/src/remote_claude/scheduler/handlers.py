@@ -105,10 +105,9 @@ class Leader:
     async def _append(self, draft: Draft) -> None:
         org = draft.organisation.id
         stream, pause = stream_id("scheduler", org, "org", org), FIRST_RETRY
-        expected = draft.organisation.position
         while True:
             try:
-                position = await self._log.append(stream, draft.events, expected_position=expected)
+                position = await self._log.append(stream, draft.events, expected_position=draft.expected)
                 break
             except LogUnavailable as error:  # the same bytes again: they may have landed
                 log.warning(

@@ -39,11 +39,14 @@ class Draft:
     """One for every slot that is promised."""
     queued: Waiting = field(default_factory=Waiting)
     """What has come into the queue here."""
+    expected: int = field(init=False)
+    """The guard: where the organisation was when this was decided. By the time it is sent it may have moved on."""
     reserved: int = field(init=False)
     attempts: int = field(init=False)
     _heads: Heads | None = None
 
     def __post_init__(self) -> None:
+        self.expected = self.organisation.position
         self.reserved = self.organisation.reserved.get(self.moment.period, 0)
         self.attempts = self.organisation.attempts
 
