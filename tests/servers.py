@@ -72,7 +72,11 @@ class OwnServer:
                 self._process = spawn(self._child, self._log)
             return self._answers()
 
-        until(answers, f"{self._child.name} answers, see {self._log}")
+        try:
+            until(answers, f"{self._child.name} answers")
+        except AssertionError as error:
+            error.add_note((self._log / f"{self._child.name}.log").read_text()[-2000:])
+            raise
 
     def stop(self) -> None:
         """The server's own clean stop, and wait for the end."""
