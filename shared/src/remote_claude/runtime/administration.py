@@ -20,7 +20,7 @@ from remote_claude.runtime.broker import BrokerError
 from remote_claude.runtime.embedded import EmbeddedError, Home, Supervisor, servers_for
 from remote_claude.runtime.host import Purpose, connected
 from remote_claude.runtime.service import Runtime
-from remote_claude.runtime.settings import RuntimeSettings
+from remote_claude.runtime.settings import BadSettings, RuntimeSettings
 from remote_claude.runtime.stack_file import NotRunning, StackFile
 from remote_claude.runtime.telemetry import Metrics, configure_logging
 
@@ -36,7 +36,7 @@ async def settings(user: str = ADMIN, *, start: bool = False) -> AsyncIterator[R
     `start` brings the servers of a home that is down up for as long as this lasts, without the services.
     """
     if "RCLAUDE_NATS_URL" in os.environ:
-        yield RuntimeSettings()  # from the environment
+        yield RuntimeSettings.from_environment()
         return
     home = Home.from_env(os.environ)
     try:
@@ -111,6 +111,6 @@ def refusing(*refusals: type[Exception]) -> Iterator[None]:
     except refusals as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(2) from error
-    except (ArchiveError, EmbeddedError) as error:
+    except (ArchiveError, BadSettings, EmbeddedError) as error:
         typer.echo(f"{error.code}: {error}", err=True)
         raise typer.Exit(2) from error

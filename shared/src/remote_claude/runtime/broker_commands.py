@@ -35,7 +35,7 @@ def init() -> None:
 
     async def work() -> None:
         if "RCLAUDE_NATS_URL" in os.environ:
-            await make_streams(BrokerSettings())  # from the environment
+            await make_streams(BrokerSettings.from_environment())
             return
         async with settings() as where:
             await make_streams(where)

@@ -44,7 +44,7 @@ from remote_claude.runtime.objects import Objects
 from remote_claude.runtime.observed_log import ObservedLog
 from remote_claude.runtime.output import OutputStream
 from remote_claude.runtime.service import Build, Runtime, Service
-from remote_claude.runtime.settings import RuntimeSettings
+from remote_claude.runtime.settings import BadSettings, RuntimeSettings
 from remote_claude.runtime.telemetry import Metrics, configure_logging
 from remote_claude.runtime.tracing import Tracing
 
@@ -80,14 +80,14 @@ def installed(*names: str) -> list[Build]:
 
 def main(*names: str) -> None:
     """Run the named services, or all that are installed, until SIGTERM or SIGINT."""
-    settings = RuntimeSettings()  # from the environment
-    configure_logging(settings.log_level, as_json=settings.log_json)
-    builds = installed(*names)
     try:
+        settings = RuntimeSettings.from_environment()
+        configure_logging(settings.log_level, as_json=settings.log_json)
+        builds = installed(*names)
         run(_serve(builds, settings, "-".join(names) or "services"))
     except KeyboardInterrupt:
         pass
-    except (ArchiveError, BrokerError, EventLogError) as error:
+    except (ArchiveError, BadSettings, BrokerError, EventLogError) as error:
         sys.exit(f"{error.code}: {error}")
     except OperationalError as error:
         sys.exit(f"PostgreSQL can't be used: {error}")

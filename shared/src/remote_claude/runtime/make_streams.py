@@ -12,7 +12,7 @@ import sys
 from remote_claude.eventsourcing.log import EventLogError
 from remote_claude.eventsourcing.streams import ensure_streams
 from remote_claude.runtime.broker import BrokerError, connect_nats
-from remote_claude.runtime.settings import BrokerSettings
+from remote_claude.runtime.settings import BadSettings, BrokerSettings
 
 
 async def make_streams(settings: BrokerSettings) -> None:
@@ -26,7 +26,7 @@ async def make_streams(settings: BrokerSettings) -> None:
 
 if __name__ == "__main__":
     try:
-        asyncio.run(make_streams(BrokerSettings()))
-    except (BrokerError, EventLogError) as error:
+        asyncio.run(make_streams(BrokerSettings.from_environment()))
+    except (BadSettings, BrokerError, EventLogError) as error:
         print(error, file=sys.stderr)
         sys.exit(1)

@@ -3,11 +3,37 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Self
 
+from pydantic import ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
-class BrokerSettings(BaseSettings):
+class BadSettings(Exception):
+    """The environment lacks a setting, or gives one a value that it can't have. Names each of them."""
+
+    code = "bad_settings"
+
+
+class Settings(BaseSettings):
+    """What is read from the environment, under the class's `env_prefix`."""
+
+    @classmethod
+    def from_environment(cls) -> Self:
+        """Raises `BadSettings`."""
+        try:
+            return cls()
+        except ValidationError as error:
+            prefix = cls.model_config["env_prefix"]
+            wrong = [
+                f"{prefix}{str(at['loc'][0]).upper()}: {at['msg'].lower()}"
+                for at in error.errors()
+                if at["loc"]
+            ]
+            raise BadSettings("\n".join(["the environment can't be used", *wrong])) from None
+
+
+class BrokerSettings(Settings):
     """Where the broker is, and as whom to use it. Each field is read from `RCLAUDE_<FIELD>`."""
 
     model_config = SettingsConfigDict(env_prefix="RCLAUDE_", frozen=True, extra="ignore")

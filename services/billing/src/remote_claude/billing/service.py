@@ -13,7 +13,7 @@ from remote_claude.runtime.service import Runtime, Service
 
 def build(runtime: Runtime) -> Service:
     """Wire billing to what its process shares."""
-    settings = BillingSettings()
+    settings = BillingSettings.from_environment()
     accounts = Accounts(runtime.log, runtime.clock)
     opener = AccountOpener(runtime.log, runtime.tail, runtime.clock, accounts, settings.default_plan)
 

@@ -1,9 +1,11 @@
 """What billing has to be told."""
 
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
+
+from remote_claude.runtime.settings import Settings
 
 
-class BillingSettings(BaseSettings):
+class BillingSettings(Settings):
     """Each field is read from `RCLAUDE_BILLING_<FIELD>`."""
 
     model_config = SettingsConfigDict(env_prefix="RCLAUDE_BILLING_", frozen=True, extra="ignore")

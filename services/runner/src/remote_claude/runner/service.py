@@ -32,7 +32,7 @@ log = structlog.get_logger(__name__)
 
 def build(runtime: Runtime) -> Service:
     """Wire the runner to what its process shares."""
-    settings = RunnerSettings()
+    settings = RunnerSettings.from_environment()
     home = runtime.settings.home.expanduser()
     provider = LocalProvider(home / "runner", settings.isolation)
     workshop = Workshop(

@@ -4,10 +4,12 @@ import os
 from typing import Literal
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
+
+from remote_claude.runtime.settings import Settings
 
 
-class RunnerSettings(BaseSettings):
+class RunnerSettings(Settings):
     """Each field is read from `RCLAUDE_RUNNER_<FIELD>`."""
 
     model_config = SettingsConfigDict(env_prefix="RCLAUDE_RUNNER_", frozen=True, extra="ignore")

@@ -10,7 +10,7 @@ from remote_claude.scheduler.snapshots import PostgresSnapshots
 
 def build(runtime: Runtime) -> Service:
     """Wire the scheduler to what its process shares."""
-    settings = SchedulerSettings()
+    settings = SchedulerSettings.from_environment()
     scheduler = Scheduler(
         runtime.log,
         runtime.tail,

@@ -1,10 +1,12 @@
 """What the scheduler has to be told."""
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
+
+from remote_claude.runtime.settings import Settings
 
 
-class SchedulerSettings(BaseSettings):
+class SchedulerSettings(Settings):
     """Each field is read from `RCLAUDE_SCHEDULER_<FIELD>`; times are in seconds."""
 
     model_config = SettingsConfigDict(env_prefix="RCLAUDE_SCHEDULER_", frozen=True, extra="ignore")
