@@ -25,8 +25,8 @@ from remote_claude.eventsourcing.tail import Tail
 from remote_claude.runner.execution import SandboxedExecution, Workshop
 from remote_claude.runner.executor import Executor
 from remote_claude.runner.lease import Lease
-from remote_claude.runner.leases import keep_leases
 from remote_claude.runner.providers.base import LaunchSpec
+from remote_claude.runner.renewals import keep_leases
 from remote_claude.runner.settings import RunnerSettings
 from remote_claude.runtime.tracing import Tracing
 from scheduler_process import say

@@ -29,8 +29,8 @@ from remote_claude.gateway.projections.tasks import TasksView
 from remote_claude.runner.executor import Executor
 from remote_claude.runner.journal import Journal
 from remote_claude.runner.lease import Lease
-from remote_claude.runner.leases import keep_leases
 from remote_claude.runner.projections.held import HeldAttempt, HeldView, changes
+from remote_claude.runner.renewals import keep_leases
 from remote_claude.scheduler.consumers import LeaseDesk, Scheduler
 from remote_claude.scheduler.domain.state import State
 from remote_claude.scheduler.leadership import LeadershipLost, Watch

@@ -18,11 +18,11 @@ from remote_claude.runner.execution import SandboxedExecution, Workshop, clear_a
 from remote_claude.runner.executor import Executor
 from remote_claude.runner.journal import Journal
 from remote_claude.runner.lease import Lease
-from remote_claude.runner.leases import keep_leases
 from remote_claude.runner.model_proxy import Upstream
 from remote_claude.runner.projections.held import HeldAttempt, HeldView, held_by
 from remote_claude.runner.providers.base import SandboxUnavailable
 from remote_claude.runner.providers.local import LocalProvider
+from remote_claude.runner.renewals import keep_leases
 from remote_claude.runner.settings import RunnerSettings
 from remote_claude.runtime.durable import write_private
 from remote_claude.runtime.service import Runtime, Service
