@@ -12,6 +12,7 @@ import struct
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -29,6 +30,7 @@ class Disk:
 
     def __init__(self, image: Path, path: Path) -> None:
         self._image, self.path = image, path
+        self._numbers = count(1)
 
     @property
     def mounted(self) -> bool:
@@ -36,7 +38,14 @@ class Disk:
         return f" {self.path} " in Path("/proc/self/mounts").read_text()
 
     def mount(self) -> None:
-        """Plug it in; the journal is recovered."""
+        """Plug it in; the journal is recovered.
+
+        It is a copy of what was there: a sandbox that began meanwhile has all mounts of that moment, and for as long
+        as one is left anywhere, the kernel would give the old one back, which has no power.
+        """
+        before, self._image = self._image, self._image.with_name(f"image-{next(self._numbers)}")
+        _run("cp", "--sparse=always", before, self._image)
+        before.unlink()
         _run("mount", "-o", "loop", self._image, self.path)
 
     def unmount(self) -> None:
