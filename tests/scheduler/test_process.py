@@ -2,11 +2,13 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
 
 import nats
 import pytest
 
+from projecting import eventually
 from remote_claude.contracts import EVENTS, REGISTRY, Event, UnknownVersion
 from remote_claude.contracts.leases import HeldAttempt, LeaseRequest
 from remote_claude.contracts.registry import Registry
@@ -31,7 +33,7 @@ from remote_claude.scheduler.domain.evolve import evolve
 from remote_claude.scheduler.domain.leases import Leases
 from remote_claude.scheduler.domain.state import State
 from remote_claude.scheduler.handlers import Leader
-from remote_claude.scheduler.leadership import Uncontested
+from remote_claude.scheduler.leadership import LeadershipLost, Uncontested, Watch
 from remote_claude.scheduler.settings import SchedulerSettings
 from remote_claude.scheduler.snapshots import NoSnapshots
 from scheduler_process import (
@@ -135,6 +137,31 @@ async def test_a_decision_is_guarded_by_what_it_was_made_on() -> None:
     evolve(state, (await history(log))[-1])
     with pytest.RaisesGroup(ConcurrencyConflict):
         await term
+
+
+class Lost(Uncontested):
+    """An election whose term is over once `lost` is set."""
+
+    def __init__(self) -> None:
+        self.lost = asyncio.Event()
+
+    @asynccontextmanager
+    async def term(self) -> AsyncGenerator[Watch, None]:
+        async def watch() -> None:
+            await self.lost.wait()
+            raise LeadershipLost("another one leads")
+
+        yield watch
+
+
+@pytest.mark.parametrize("later", range(6))
+async def test_a_scheduler_ends_though_its_term_ends_at_the_same_time(later: int) -> None:
+    election = Lost()
+    async with asyncio.timeout(20), Process(InMemoryEventLog(REGISTRY), election=election).running() as one:
+        await eventually(lambda: one.leader is not None)
+        election.lost.set()
+        for _ in range(later):
+            await asyncio.sleep(0)
 
 
 async def test_a_restart_goes_on_where_the_log_ends(log: EventLog, tail: Tail) -> None:

@@ -34,7 +34,7 @@ from remote_claude.scheduler.domain.leases import Leases
 from remote_claude.scheduler.domain.state import State
 from remote_claude.scheduler.domain.tasks import Attempted, Ended, end
 from remote_claude.scheduler.handlers import Leader, Monotonic
-from remote_claude.scheduler.leadership import Election, LeadershipLost
+from remote_claude.scheduler.leadership import Election, LeadershipLost, Watch
 from remote_claude.scheduler.settings import SchedulerSettings
 from remote_claude.scheduler.snapshots import Snapshots
 
@@ -198,28 +198,38 @@ class Scheduler:
     async def _lead(self) -> None:
         while True:
             async with self._election.term() as watch:
-                try:
-                    async with asyncio.TaskGroup() as term:
-                        term.create_task(_watched(watch))
-                        await self.reached(await self._log.last_position())
-                        self._leases.begin(self._monotonic())
-                        self.leader = leader = Leader(
-                            self._log,
-                            self.state,
-                            self._leases,
-                            self._clock,
-                            self._settings.lease_s,
-                            self.decided,
-                            self._monotonic,
-                        )
-                        log.info("leading", position=self.state.position)
-                        term.create_task(leader.run())
-                        term.create_task(self._look_after(leader))
-                except* (ConcurrencyConflict, LeadershipLost) as over:
-                    log.warning("standing down", reasons=[str(error) for error in _leaves(over)])
+                term = asyncio.create_task(self._term(watch))
+                try:  # beside it, since a group that fails as it is cancelled keeps the failure only
+                    await asyncio.wait((term,))
+                    term.result()
                 finally:
-                    self.leader = None
+                    term.cancel()
+                    await asyncio.wait((term,))
             await asyncio.sleep(AFTER_A_TERM_S)
+
+    async def _term(self, watch: Watch) -> None:
+        """Lead until another one does."""
+        try:
+            async with asyncio.TaskGroup() as term:
+                term.create_task(_watched(watch))
+                await self.reached(await self._log.last_position())
+                self._leases.begin(self._monotonic())
+                self.leader = leader = Leader(
+                    self._log,
+                    self.state,
+                    self._leases,
+                    self._clock,
+                    self._settings.lease_s,
+                    self.decided,
+                    self._monotonic,
+                )
+                log.info("leading", position=self.state.position)
+                term.create_task(leader.run())
+                term.create_task(self._look_after(leader))
+        except* (ConcurrencyConflict, LeadershipLost) as over:
+            log.warning("standing down", reasons=[str(error) for error in _leaves(over)])
+        finally:
+            self.leader = None
 
     async def _look_after(self, leader: Leader) -> None:
         """Find the attempts that nobody keeps, those whose time is long up, and runners that are gone for good."""
@@ -298,7 +308,7 @@ class LeaseDesk:
 HEARD = frozenset((RunnerJoined.type, AssignmentDeclined.type))
 
 
-async def _watched(watch: Any) -> None:
+async def _watched(watch: Watch) -> None:
     await watch()
 
 
