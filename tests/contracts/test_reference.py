@@ -133,6 +133,7 @@ def settings() -> Iterator[str]:
                     isinstance(value, type)
                     and issubclass(value, BaseModel)
                     and value.__module__ == module.__name__
+                    and value.model_fields
                 ):
                     prefix = value.model_config.get("env_prefix") or vars(module)["PREFIX"]
                     yield from (f"{prefix}{field.upper()}" for field in value.model_fields)

@@ -110,7 +110,7 @@ async def test_a_submission_without_a_broker_is_answered_soon_and_may_be_sent_ag
         assert [task["id"] for task in listed.json()["tasks"]] == [lost.json()["id"], before]
 
 
-async def test_a_submission_that_is_sent_again_to_a_gateway_that_has_just_started_is_not_denied(
+async def test_what_was_submitted_is_not_denied_by_a_gateway_that_has_just_started(
     fresh_nats: Broker, postgres_dsn: str, tmp_path: Path
 ) -> None:
     body, headers = {"prompt": "do it", "agent": "shell"}, {"Idempotency-Key": "once"}
@@ -123,12 +123,14 @@ async def test_a_submission_that_is_sent_again_to_a_gateway_that_has_just_starte
     await held.execute("TRUNCATE gateway_tasks.task, gateway_tasks.submission, gateway_tasks.event")
     await held.commit()
     await held.execute("SELECT 1 FROM gateway_tasks.checkpoint FOR UPDATE")  # the view stays at 0
-    settings = {"RCLAUDE_GATEWAY_ADMISSION_WAIT_S": "0.2"}
+    settings = {"RCLAUDE_GATEWAY_ADMISSION_WAIT_S": "0.2", "RCLAUDE_GATEWAY_POSITION_WAIT_S": "0.2"}
     async with running_gateway(fresh_nats, postgres_dsn, tmp_path, settings) as stack:
         url, auth = stack.url, member.headers
         async with httpx2.AsyncClient(base_url=url, headers=auth, timeout=20) as http:
             early = await http.post("/v1/tasks", json=body, headers=headers)
             assert (early.status_code, early.json()["code"]) == (503, "not_caught_up"), early.text
+            unknown = await http.get(f"/v1/tasks/{first.json()['id']}")
+            assert (unknown.status_code, unknown.json()["code"]) == (503, "not_caught_up"), unknown.text
             await held.close()
 
             async def answered() -> httpx2.Response | None:

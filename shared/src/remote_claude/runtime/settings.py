@@ -14,6 +14,14 @@ class BadSettings(Exception):
 
     code = "bad_settings"
 
+    @classmethod
+    def of(cls, prefix: str, error: ValidationError) -> Self:
+        """What is wrong with the variables that begin with `prefix`."""
+        wrong = [
+            f"{prefix}{str(at['loc'][0]).upper()}: {at['msg'].lower()}" for at in error.errors() if at["loc"]
+        ]
+        return cls("\n".join(["the environment can't be used", *wrong]))
+
 
 class Settings(BaseSettings):
     """What is read from the environment, under the class's `env_prefix`."""
@@ -24,13 +32,7 @@ class Settings(BaseSettings):
         try:
             return cls()
         except ValidationError as error:
-            prefix = cls.model_config["env_prefix"]
-            wrong = [
-                f"{prefix}{str(at['loc'][0]).upper()}: {at['msg'].lower()}"
-                for at in error.errors()
-                if at["loc"]
-            ]
-            raise BadSettings("\n".join(["the environment can't be used", *wrong])) from None
+            raise BadSettings.of(cls.model_config["env_prefix"], error) from None
 
 
 class BrokerSettings(Settings):

@@ -25,7 +25,9 @@ from remote_claude.runtime.service import Runtime, Service
 def build(runtime: Runtime) -> Service:
     """Wire the gateway to what its process shares."""
     settings = GatewaySettings.from_environment(runtime.environment)
-    queries = TaskQueries(runtime.pool, lambda: runtime.projectors[TasksView.name])
+    queries = TaskQueries(
+        runtime.pool, runtime.tail, lambda: runtime.projectors[TasksView.name], settings.position_wait_s
+    )
     history = OutputHistory(runtime.objects, runtime.output)
     agents, decisions = Agents(), Decisions()
     handlers = TaskHandlers(

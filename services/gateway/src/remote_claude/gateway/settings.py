@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, Json
+from pydantic import BaseModel, ConfigDict, Field, Json, ValidationError
+
+from remote_claude.runtime.settings import BadSettings
 
 PREFIX = "RCLAUDE_GATEWAY_"
 
@@ -40,11 +42,13 @@ class GatewaySettings(BaseModel):
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:
-        """Read what is set; an unknown name under the prefix is an error, not silence."""
-        return cls.model_validate(
-            {
-                name.removeprefix(PREFIX).lower(): value
-                for name, value in environment.items()
-                if name.startswith(PREFIX)
-            }
-        )
+        """Read what is set. Raises `BadSettings`; an unknown name under the prefix is an error, not silence."""
+        given = {
+            name.removeprefix(PREFIX).lower(): value
+            for name, value in environment.items()
+            if name.startswith(PREFIX)
+        }
+        try:
+            return cls.model_validate(given)
+        except ValidationError as error:
+            raise BadSettings.of(PREFIX, error) from None

@@ -15,6 +15,7 @@ from remote_claude.contracts import Sealed
 from remote_claude.contracts.gateway import Repository
 from remote_claude.eventsourcing.projector import Projector
 from remote_claude.eventsourcing.schemas import Pool, asking
+from remote_claude.eventsourcing.tail import Tail
 from remote_claude.gateway.domain.lifecycle import Progress, State
 from remote_claude.gateway.domain.refusals import InvalidCursor, NotCaughtUp, TaskNotFound
 from remote_claude.gateway.projections.tasks import progress_of
@@ -78,11 +79,12 @@ class TaskEvent:
 class TaskQueries:
     """Reads the view. Another organisation's task is not there.
 
-    `projector` gives the view's projector, which says how far the view is.
+    `projector` gives the view's projector, which says how far the view is, `tail` how far the log is. Nothing is
+    said not to be there by a view that does not reach, within `wait_s`, where the log was when it was asked.
     """
 
-    def __init__(self, pool: Pool, projector: Callable[[], Projector]) -> None:
-        self._pool, self._projector = pool, projector
+    def __init__(self, pool: Pool, tail: Tail, projector: Callable[[], Projector], wait_s: float) -> None:
+        self._pool, self._tail, self._projector, self._wait_s = pool, tail, projector, wait_s
 
     async def caught_up(self, position: int, timeout: float) -> None:
         """Wait until the view holds `position`. Raises `NotCaughtUp`."""
@@ -94,8 +96,12 @@ class TaskQueries:
         return await self._projector().wait_for(position, timeout)
 
     async def get(self, org: str, task: str) -> tuple[Task, int]:
-        """A task and `as_of`. Raises `TaskNotFound`."""
+        """A task and `as_of`. Raises `TaskNotFound`, `NotCaughtUp`."""
+        end = self._tail.position
         rows, as_of = await self._rows(ONE, {"org": org, "task": task})
+        if not rows and as_of < end:
+            await self.caught_up(end, self._wait_s)
+            rows, as_of = await self._rows(ONE, {"org": org, "task": task})
         if not rows:
             raise TaskNotFound(task)
         return _task(rows[0]), as_of
