@@ -75,7 +75,7 @@ class OwnServer:
         try:
             until(answers, f"{self._child.name} answers")
         except AssertionError as error:
-            error.add_note((self._log / f"{self._child.name}.log").read_text()[-2000:])
+            error.add_note((self._log / f"{self._child.name}.log").read_text()[-20_000:])
             raise
 
     def stop(self) -> None:
