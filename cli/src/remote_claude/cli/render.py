@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from datetime import datetime
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from remote_claude.cli.columns import elided, fit, screen_width
 from remote_claude.cli.terminal import safe_text
@@ -16,7 +16,9 @@ from remote_claude.cli.terminal import safe_text
 NANO = 1_000_000_000
 COLOURS = {"dim": "2", "bold": "1", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
 TERMINAL_STATES = frozenset({"succeeded", "failed", "cancelled", "timed_out", "rejected"})
-STATES = ("submitted", "queued", "assigned", "running", *sorted(TERMINAL_STATES))
+State = Literal[
+    "submitted", "queued", "assigned", "running", "succeeded", "failed", "cancelled", "timed_out", "rejected"
+]
 
 
 def emit(document: Any) -> None:

@@ -22,10 +22,7 @@ Json = Annotated[bool, typer.Option("--json", help="JSON on standard output.")]
 
 
 def list_tasks(
-    state: Annotated[
-        str | None,
-        typer.Option(help="Only tasks in this state.", autocompletion=lambda: list(render.STATES)),
-    ] = None,
+    state: Annotated[render.State | None, typer.Option(help="Only tasks in this state.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=200, help="How many at the most.")] = 20,
     cursor: Annotated[str | None, typer.Option(help="Where the last page ended.")] = None,
     as_json: Json = False,
