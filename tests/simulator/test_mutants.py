@@ -22,6 +22,7 @@ from remote_claude.gateway.handlers import Decisions
 from remote_claude.runner import journal
 from remote_claude.runner.executor import Executor
 from remote_claude.scheduler.domain import decide
+from remote_claude.scheduler.domain.draft import Draft
 from remote_claude.scheduler.domain.leases import Leases
 from simulator.world import simulate
 
@@ -135,6 +136,11 @@ def leaking(patch: Patch) -> None:
     patch.setattr(Decisions, "expected", kept)
 
 
+def late_guard(patch: Patch) -> None:
+    late = property(lambda draft: draft.organisation.position, lambda draft, position: None)
+    patch.setattr(Draft, "expected", late)
+
+
 def nothing(_: Patch) -> None:
     pass
 
@@ -152,6 +158,7 @@ def nothing(_: Patch) -> None:
         (periods_again, None, "opened twice"),
         (same_number, None, "attempt numbers rise"),
         (lasting_keys, None, "lets in a revoked key"),
+        (late_guard, None, "event ids are unique"),
         (leaking, None, "those who wait for decisions still has"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
