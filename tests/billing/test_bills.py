@@ -128,6 +128,14 @@ async def test_use_across_midnight_belongs_to_the_month_of_its_sample_and_is_cou
     assert sums(await ledger.evidence("2026-12")) == {"vcpu_ms": 150}
 
 
+async def test_a_clock_that_goes_back_over_midnight_bills_nothing_twice(ledger: Ledger) -> None:
+    await ledger.say(started("task_1"), sample("task_1", 1, 100))
+    await ledger.say(sample("task_1", 2, 150), at=DECEMBER)
+    await ledger.say(sample("task_1", 3, 170))
+    assert sums(await ledger.evidence("2026-11")) == {"executions": 1, "vcpu_ms": 100}
+    assert sums(await ledger.evidence("2026-12")) == {"vcpu_ms": 70}
+
+
 async def test_evidence_names_its_event(ledger: Ledger) -> None:
     await ledger.say(started("task_1"), sample("task_1", 1, 100))
     found = await ledger.evidence()

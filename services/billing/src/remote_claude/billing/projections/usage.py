@@ -94,7 +94,7 @@ class UsageView(View):
     """Folds plans, periods, tasks, their first starts and samples."""
 
     name: ClassVar[str] = "billing_usage"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     tables = Tables.metadata
     handles = frozenset(
         e.type for e in (PlanChanged, PeriodOpened, TaskSubmitted, TaskStarted, UsageRecorded, RunnerLost)
@@ -157,10 +157,13 @@ class _Samples:
         last = self._last.get(attempt)
         if last is not None and last["sequence"] >= event.sequence:
             return
-        key = attempt, _month(recorded)
+        month = _month(recorded)
+        if last is not None:  # a clock that goes back over midnight takes nothing back
+            month = max(month, last["period"])
+        key = attempt, month
         row = self._rows.get(key)
         if row is None:
-            row = dict(zip(("org", "task", "attempt", "period"), (*attempt, key[1]), strict=True))
+            row = dict(zip(("org", "task", "attempt", "period"), (*attempt, month), strict=True))
             row["before"] = last["cumulative"] if last else Cumulative()
             self._rows[key] = row
         row["sequence"], row["cumulative"] = event.sequence, event.cumulative
