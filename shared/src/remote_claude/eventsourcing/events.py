@@ -59,7 +59,6 @@ class RecordedEvent:
 
     def __init__(
         self,
-        *,
         position: int,
         stream: str,
         event_id: str,
