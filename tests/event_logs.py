@@ -114,7 +114,7 @@ async def new_place(broker: Broker, *, replicas: int = 1) -> Place:
 class Proxy:
     """A TCP proxy in front of a broker.
 
-    `deaf` swallows what the broker says. `passes`: so many more bytes of the client's get through, the rest is
+    `deaf` swallows what the broker says; while not `hearing` it is kept. `passes`: so many more bytes of the client's get through, the rest is
     `swallowed`.
     `cut` breaks the connections; new ones are whole again.
     """
@@ -125,6 +125,8 @@ class Proxy:
         self._writers: set[asyncio.StreamWriter] = set()
         self._serving: set[asyncio.Task[Any]] = set()
         self.deaf = False
+        self.hearing = asyncio.Event()
+        self.hearing.set()
         self.passes: int | None = None
         self.swallowed = 0
 
@@ -141,6 +143,7 @@ class Proxy:
 
     def cut(self) -> None:
         self.deaf, self.passes = False, None
+        self.hearing.set()
         for writer in self._writers:
             writer.transport.abort()
 
@@ -169,6 +172,7 @@ class Proxy:
     async def _down(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError):
             while data := await reader.read(65536):
+                await self.hearing.wait()
                 if not self.deaf:
                     writer.write(data)
                     await writer.drain()

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from event_logs import happened, new_place
+from event_logs import Proxy, happened, new_place, until
 from remote_claude.eventsourcing.appends import CROWD, Append, Group, Waiting
 from remote_claude.eventsourcing.log import MAX_BATCH_EVENTS, ConcurrencyConflict
 from servers import Broker
@@ -119,6 +119,27 @@ async def test_appends_in_a_row_to_the_streams_of_a_crowd_all_land(nats_server: 
         again = await asyncio.gather(*(rival(stream) for stream in [*streams, *streams]))
         assert not any(again)
         assert log.stats.retries == 0
+
+
+async def test_what_was_ready_in_time_is_sent_after_its_deadline_and_told_the_truth(
+    nats_server: Broker,
+) -> None:
+    place = await new_place(nats_server)
+    bound = 0.5
+    async with Proxy(nats_server) as proxy, place.log(url=proxy.url, bound=bound) as log:
+        await log.append(place.subject("first"), [happened()], expected_position=0)
+        proxy.hearing.clear()
+        appends = asyncio.gather(
+            *(log.append(place.subject(f"t{n}"), [happened()], expected_position=0) for n in range(CROWD)),
+            return_exceptions=True,
+        )
+        await until(lambda: log.stats.batches == 2)
+        late = asyncio.get_running_loop().time() + bound
+        await until(lambda: asyncio.get_running_loop().time() > late)
+        assert not appends.done()
+        proxy.hearing.set()
+        second = (await appends)[CROWD // 2 :]
+        assert second == list(range(CROWD // 2 + 2, CROWD + 2))
 
 
 async def test_a_culprit_costs_nothing_to_the_other_half(nats_server: Broker) -> None:

@@ -2,10 +2,13 @@
 
 import asyncio
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
-from event_logs import connect, happened, new_place, whats
+from event_logs import Happened, JsonCodec, connect, happened, new_place, whats
+from remote_claude.eventsourcing.appends import CROWD
+from remote_claude.eventsourcing.jetstream import JetStreamEventLog
 from remote_claude.eventsourcing.log import AppendRefused, ConcurrencyConflict, EventTooLarge
 from remote_claude.runtime.embedded.nats import NatsServer, NatsUser, find_nats
 from servers import Broker, OwnServer, scratch_home
@@ -45,6 +48,60 @@ async def test_what_is_not_permitted_is_refused_at_once(brokers: tuple[Broker, B
         assert "permit" in str(answers[0])
         assert sorted(answers[1:]) == list(range(1, n))
         assert log.stats.retries in (0, n - 1)  # those of one batch, once
+
+
+class Texts(JsonCodec):
+    """Gives text instead of bytes, which no frame takes."""
+
+    def encode(self, event: Happened) -> tuple[str, int, Any]:
+        name, version, data = super().encode(event)
+        return name, version, data.decode() if event.what == "text" else data
+
+
+@pytest.mark.parametrize("company", [1, 40, CROWD])
+async def test_what_no_frame_can_be_made_of_fails_its_group_and_nothing_after_it(
+    nats_server: Broker, company: int
+) -> None:
+    place = await new_place(nats_server)
+    place.codec = Texts()
+    async with place.log() as log:
+        answers = await asyncio.gather(
+            *(
+                log.append(place.subject(f"t{n}"), [happened("x" if n else "text")], expected_position=0)
+                for n in range(company)
+            ),
+            return_exceptions=True,
+        )
+        failed = company if company < CROWD else CROWD // 2
+        assert all(isinstance(answer, TypeError) for answer in answers[:failed])
+        assert answers[failed:] == list(range(1, company - failed + 1))
+        assert await log.append(place.subject("next"), [happened()], expected_position=0) > 0
+
+
+@pytest.mark.parametrize("company", [1, 40, CROWD])
+async def test_a_write_that_fails_as_nobody_expects_fails_its_group_and_nothing_after_it(
+    nats_server: Broker, company: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = await new_place(nats_server)
+    client = await connect(nats_server)
+    async with JetStreamEventLog(client, place.codec, stream=place.stream, prefix=place.prefix) as log:
+        await log.append(place.subject("first"), [happened()], expected_position=0)
+        write = client._transport.write
+
+        def once(frames: bytes) -> None:
+            monkeypatch.setattr(client._transport, "write", write)
+            raise MemoryError
+
+        monkeypatch.setattr(client._transport, "write", once)
+        answers = await asyncio.gather(
+            *(log.append(place.subject(f"t{n}"), [happened()], expected_position=0) for n in range(company)),
+            return_exceptions=True,
+        )
+        failed = company if company < CROWD else CROWD // 2
+        assert all(isinstance(answer, MemoryError) for answer in answers[:failed])
+        assert answers[failed:] == list(range(2, company - failed + 2))
+        assert await log.append(place.subject("next"), [happened()], expected_position=0) > 0
+    await client.close()
 
 
 @pytest.mark.parametrize("events", [1, 2])

@@ -114,13 +114,12 @@ class Committer:
             while (group := await self._next(sent, answered)) or sent:
                 for append in group.expired:
                     self._fail(append, self._unavailable(append.reason))
-                ready = self._exchange(group) if group.together or group.overtaken else None
+                ready = self._exchange(group)
                 answers = await sent.answers() if sent else []
-                if ready:
-                    await ready.write(min(self._attempt_timeout, 2.0**self._failures), self._arrived.set)
+                if ready and not await self._written(ready):
+                    ready = None
                 if sent:
                     await self._conclude(sent.group, answers, sent.batched)
-                    self._tell(sent.group)
                 answered = len(answers)
                 sent, ready = ready, None
         finally:  # ended from outside: nobody waits for ever
@@ -128,8 +127,7 @@ class Committer:
             self._room.set()
             stopped = LogUnavailable("the committer was stopped; whether the append landed isn't known")
             for taken in (group, *(exchange.group for exchange in (sent, ready) if exchange)):
-                for append in chain(taken.together, taken.overtaken):
-                    self._fail(append, stopped)
+                self._fail_all(taken, stopped)
             for append in self._waiting:
                 self._fail(append, stopped)
 
@@ -169,23 +167,39 @@ class Committer:
             await self._arrived.wait()
             answered = 0  # they are back
 
-    def _exchange(self, group: Group) -> Exchange:
-        exchange = Exchange(self._wire, group, f"{self._id}-{next(self._batches)}".encode())
+    def _exchange(self, group: Group) -> Exchange | None:
+        """A group's, ready to be written; None where nothing is left of it to be sent."""
+        if not (group.together or group.overtaken):
+            return None
+        try:
+            exchange = Exchange(self._wire, group, f"{self._id}-{next(self._batches)}".encode())
+        except Exception as error:
+            self._fail_all(group, error)
+            return None
         if exchange.batched:
             self._stats.batch(exchange.events)
         else:
             self._stats.publishes += exchange.events
         return exchange
 
+    async def _written(self, ready: Exchange) -> bool:
+        """Write it. False when that failed as nobody expects, and its callers know."""
+        try:
+            await ready.write(min(self._attempt_timeout, 2.0**self._failures), self._arrived.set)
+        except Exception as error:
+            self._fail_all(ready.group, error)
+            return False
+        return True
+
     async def _conclude(self, group: Group, answers: list[Answer], batched: bool) -> None:
         """Tell the callers. What is undecided goes back to the head of its queue."""
         try:
             undecided = await self._settle_all(group, answers, batched)
-        except Exception as error:  # the callers get it
-            for append in chain(group.together, group.overtaken):
-                self._fail(append, error)
+            self._again(undecided)
+            self._tell(group)
+        except Exception as error:
+            self._fail_all(group, error)
             return
-        self._again(undecided)
         if len(undecided) < len(group.together) + len(group.overtaken):
             self._failures, self._stalled = 0, None
         elif undecided:
@@ -283,6 +297,10 @@ class Committer:
     def _fail(self, append: Append, error: Exception) -> None:
         if not append.done.done():
             append.done.set_exception(error)
+
+    def _fail_all(self, group: Group, error: Exception) -> None:
+        for append in chain(group.together, group.overtaken):
+            self._fail(append, error)
 
     def _again(self, undecided: list[Append]) -> None:
         closed = self._wire.client.is_closed

@@ -33,9 +33,13 @@ class Exchange:
             else [(partial(single, append), [append]) for append in together]
         )
         self._replies = [wire.expect(self._receiver(n)) for n in range(len(self._requests))]
-        self._frames = b"".join(
-            [make(reply) for (make, _), reply in zip(self._requests, self._replies, strict=True)]
-        )
+        try:
+            self._frames = b"".join(
+                [make(reply) for (make, _), reply in zip(self._requests, self._replies, strict=True)]
+            )
+        except BaseException:
+            self._forget()
+            raise
         self._answers: dict[int, Answer] = {}
         self._silence = "no answer"
         self._done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
@@ -46,7 +50,10 @@ class Exchange:
         return self._done.done()
 
     async def write(self, timeout: float, then: Callable[[], None]) -> None:
-        """Send the frames, and have `then` called when it is `answered`, after `timeout` seconds at most."""
+        """Send the frames, and have `then` called when it is `answered`, after `timeout` seconds at most.
+
+        Raises what is unexpected; whether anything was sent isn't known then, and no answer will come.
+        """
         self._done.add_done_callback(lambda _: self._end(then))
         self._wire.deniers.append(self._denied)
         try:
@@ -58,10 +65,12 @@ class Exchange:
                 await self._wire.open()
                 self._wire.watch(self._done, self._wire.epoch, timeout)
                 await self._wire.send(self._frames)
-        except LogUnavailable as error:
+        except Exception as error:
             self._silence = str(error)
             if not self._done.done():
                 self._done.set_result(False)
+            if not isinstance(error, LogUnavailable):
+                raise
 
     async def answers(self) -> list[Answer]:
         """One for each append of the group."""
@@ -94,6 +103,9 @@ class Exchange:
 
     def _end(self, then: Callable[[], None]) -> None:
         self._wire.deniers.remove(self._denied)
+        self._forget()
+        then()
+
+    def _forget(self) -> None:
         for reply in self._replies:
             self._wire.forget(reply)
-        then()
