@@ -93,7 +93,7 @@ class Raw:
 
         return [partial(make, n, self.place.subject(uuid4().hex), event()) for n in range(1, size + 1)]
 
-    async def rate(self, events: int, size: int, in_flight: int, how: How) -> float:
+    async def rate(self, events: int, size: int, in_flight: int, how: How = How.ALONE) -> float:
         """Events a second: `in_flight` requests of `size` events each, the next as soon as one is answered."""
         lanes = [Lane(self.client) for _ in range(in_flight)]
         for lane in lanes:
