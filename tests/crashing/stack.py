@@ -149,7 +149,10 @@ class Installation:
             if crash is not None and points and points[-1] == crash:
                 self.deaths.append(crash)
             elif not self._expected:
-                raise AssertionError(f"the services ended by themselves:\n{self.said()}")
+                at = points[-1] if points else "the start"
+                raise AssertionError(
+                    f"the services ended by themselves at {at}, not at {crash}:\n{self.said()}"
+                )
             async with self._ends:
                 self._ends.notify_all()
 
