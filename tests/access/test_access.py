@@ -1,5 +1,6 @@
 """Keys that open, keys that don't, and who is asking."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -91,6 +92,31 @@ async def test_a_key_that_is_in_use_is_read_once_in_seconds(bucket: nats.js.kv.K
     again = await keyring.get("org_acme")
     assert again is not key
     assert again.open(key.seal("kept", "here"), "here") == "kept"
+
+
+async def test_those_who_ask_for_a_key_meanwhile_share_one_reading_of_it(
+    bucket: nats.js.kv.KeyValue,
+) -> None:
+    await Keyring(bucket, b"k" * 32).create("org_acme")
+    keyring = Keyring(bucket, b"k" * 32)
+    impatient = asyncio.create_task(keyring.get("org_acme"))
+    others = [asyncio.create_task(keyring.get("org_acme")) for _ in range(50)]
+    await asyncio.sleep(0)  # they have asked
+    impatient.cancel()
+    first, *rest = await asyncio.gather(*others)
+    assert all(key is first for key in rest)
+    assert await keyring.get("org_acme") is first
+
+
+async def test_what_was_being_read_when_its_key_was_erased_is_not_kept(bucket: nats.js.kv.KeyValue) -> None:
+    keyring = Keyring(bucket, b"k" * 32)
+    await Keyring(bucket, b"k" * 32).create("user_1")
+    reading = asyncio.create_task(keyring.get("user_1"))
+    await asyncio.sleep(0)
+    await keyring.erase("user_1")
+    await asyncio.wait([reading])
+    with pytest.raises(KeyErased):
+        await keyring.get("user_1")
 
 
 def test_the_key_encryption_key_is_made_once_for_its_owner_only(tmp_path: Path) -> None:

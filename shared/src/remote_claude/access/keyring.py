@@ -5,6 +5,7 @@ They live in the broker's key-value bucket `KEYS`, wrapped (AES-KW, RFC 3394) by
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 import hmac
@@ -83,14 +84,22 @@ class Keyring:
         self._random = random
         self._keys: dict[str, tuple[DataKey, float]] = {}
         """By name: the key, and when it has to be looked at again."""
+        self._reads: dict[str, asyncio.Task[DataKey]] = {}
+        """Under way: one is for all who ask meanwhile."""
         self._sweep = 0.0
 
     async def get(self, name: str) -> DataKey:
         """The data key of an organisation or a person. Raises `KeyErased`, `KeyUnusable`."""
-        now = self._clock()
         known = self._keys.get(name)
-        if known is not None and now < known[1]:
+        if known is not None and self._clock() < known[1]:
             return known[0]
+        if (read := self._reads.get(name)) is None:
+            read = self._reads[name] = asyncio.create_task(self._read(name))
+            read.add_done_callback(lambda done: self._forget(name, done))
+        return await asyncio.shield(read)
+
+    async def _read(self, name: str) -> DataKey:
+        now = self._clock()
         if now >= self._sweep:
             self._keys = {name: known for name, known in self._keys.items() if now < known[1]}
             self._sweep = now + KEPT_S
@@ -105,19 +114,26 @@ class Keyring:
                 f"the key-encryption key does not open {name}; was the key file replaced?"
             ) from None
         key = DataKey(name, secret, self._random)
-        self._keys[name] = key, now + KEPT_S  # counted from before it was read
+        if self._reads.get(name) is asyncio.current_task():  # else made or erased meanwhile
+            self._keys[name] = key, now + KEPT_S  # counted from before it was read
         return key
+
+    def _forget(self, name: str, read: asyncio.Task[DataKey]) -> None:
+        if self._reads.get(name) is read:
+            del self._reads[name]
 
     async def create(self, name: str) -> DataKey:
         """The data key of a new organisation or person; the one that stands when there is one already."""
         with contextlib.suppress(KeyWrongLastSequenceError):
             await self._bucket.create(name, aes_key_wrap(self._kek, self._random(32)))
+        self._reads.pop(name, None)
         return await self.get(name)
 
     async def erase(self, name: str) -> None:
         """Forget: what this key sealed can't be read again, in the log, the views or anywhere else."""
-        self._keys.pop(name, None)
         await self._bucket.purge(name)
+        self._keys.pop(name, None)
+        self._reads.pop(name, None)
 
     async def open(self, sealed: Sealed, context: str) -> str:
         """Decrypt with whichever key the text names."""
