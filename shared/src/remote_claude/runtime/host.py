@@ -201,7 +201,7 @@ async def connected(
         event_log = JetStreamEventLog(client, REGISTRY)
         stack.push_async_callback(event_log.close)
         pool: AsyncConnectionPool[AsyncConnection[Any]] = AsyncConnectionPool(
-            settings.postgres_dsn, min_size=1, max_size=20, open=False
+            settings.postgres_dsn, kwargs={"autocommit": True}, min_size=1, max_size=20, open=False
         )
         await stack.enter_async_context(pool)
         await pool.wait()  # for a PostgreSQL that is on its way up, as for such a broker

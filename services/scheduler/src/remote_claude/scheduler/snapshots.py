@@ -200,7 +200,7 @@ class PostgresSnapshots:
         self._pool = pool
 
     async def load(self) -> State | None:
-        async with self._pool.connection() as connection:
+        async with self._pool.connection() as connection, connection.transaction():
             await connection.execute(
                 "SELECT pg_advisory_xact_lock(hashtextextended('scheduler.snapshot', 0))"
             )
@@ -221,7 +221,7 @@ class PostgresSnapshots:
     async def save(self, state: State) -> None:
         snapshot = Snapshot.of(state)
         document = await asyncio.to_thread(SNAPSHOT.dump_json, snapshot)
-        async with self._pool.connection() as connection:
+        async with self._pool.connection() as connection, connection.transaction():
             await connection.execute(
                 "INSERT INTO scheduler.snapshot AS kept (version, position, state) VALUES (%s, %s, %s) "
                 "ON CONFLICT (version) DO UPDATE SET position = excluded.position, state = excluded.state "
