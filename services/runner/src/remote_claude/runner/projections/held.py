@@ -20,6 +20,7 @@ from remote_claude.contracts.scheduler import (
     TaskTimedOut,
 )
 from remote_claude.eventsourcing.events import RecordedEvent
+from remote_claude.eventsourcing.tables import add, delete
 from remote_claude.eventsourcing.views import View
 
 
@@ -89,14 +90,9 @@ class HeldView(View):
 
     async def apply(self, connection: AsyncConnection[Any], events: Sequence[RecordedEvent]) -> None:
         begun, ended = changes(events)
-        async with connection.cursor() as cursor:
-            if ended:
-                await cursor.executemany("DELETE FROM held WHERE (org, task, attempt) = (%s, %s, %s)", ended)
-            if begun:
-                await cursor.executemany(
-                    "INSERT INTO held VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
-                    [(*key, *value) for key, value in begun.items()],
-                )
+        await delete(connection, Held, ended)
+        rows = [(*attempt, *assignment) for attempt, assignment in begun.items()]
+        await add(connection, Held, [dict(zip(Held.model_fields, row, strict=True)) for row in rows])
 
 
 async def held_by(connection: AsyncConnection[Any], runner: str) -> list[HeldAttempt]:
