@@ -33,6 +33,8 @@ _SETTINGS = {
     "shared_buffers": "64MB",
     "max_connections": "100",
     "synchronous_commit": "on",
+    "wal_writer_delay": "1s",  # what commits without waiting (views, the archive), the log can tell again
+    "wal_writer_flush_after": "8MB",
     "max_wal_size": "512MB",
     "jit": "off",
     "timezone": "UTC",
