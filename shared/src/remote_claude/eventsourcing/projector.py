@@ -65,7 +65,6 @@ class Projector:
     `run()` until cancelled: it takes no other stop, since an interrupted batch leaves nothing behind.
 
     - `batch_size`: at most so many events in a transaction.
-    - `pace`: seconds from one transaction to the next while events keep coming; the first of them never waits.
     - `ignored_interval`: seconds between two writes of the checkpoint over events that the view ignores.
     - `standby_interval`: seconds between two looks whether the lock is free.
     - `silence`: seconds after which a process that keeps the lock and has gone silent loses it.
@@ -80,7 +79,6 @@ class Projector:
         tail: Tail,
         *,
         batch_size: int = 2000,
-        pace: float = 0.01,
         ignored_interval: float = 1.0,
         standby_interval: float = 1.0,
         silence: float = SILENCE_S,
@@ -91,9 +89,8 @@ class Projector:
         self.reason: str | None = None
         self.parked = 0  # events parked in the view, as far as this process has looked
         self._pool, self._eventlog, self._tail = pool, log, tail
-        self._batch_size, self._pace = batch_size, pace
+        self._batch_size, self._silence = batch_size, silence
         self._ignored_interval, self._standby_interval = ignored_interval, standby_interval
-        self._silence = silence
         self._on_batch = on_batch
         self._position = 0
         self._waiters: dict[asyncio.Future[bool], int] = {}
@@ -211,7 +208,7 @@ class Projector:
         self.parked = applier.parked
         written = time.monotonic()
         self._change(ProjectorState.LIVE)
-        async with Arrivals(self._tail.subscribe(after=start), self._batch_size, pace=self._pace) as arrivals:
+        async with Arrivals(self._tail.subscribe(after=start), self._batch_size, pace=view.pace) as arrivals:
             while applier.stop is None:
                 due = self._silence / 3
                 if applier.stored != applier.position or applier.parked:

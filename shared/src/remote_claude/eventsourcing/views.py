@@ -18,12 +18,14 @@ class View(ABC):
     `name` is `<service>_<view>` and also the PostgreSQL schema that holds its tables and its checkpoint.
     `version` rises whenever `apply` or the tables change; a view of another version is built beside the old one.
     `tables` declares the tables without a schema. `handles` are the wire names that `apply` wants to see.
+    `pace` is in seconds from one transaction to the next while events keep coming; the first of them never waits.
     """
 
     name: ClassVar[str]
     version: ClassVar[int]
     tables: ClassVar[MetaData]
     handles: ClassVar[frozenset[str]]
+    pace: ClassVar[float] = 0.025
 
     @abstractmethod
     async def apply(self, connection: AsyncConnection[Any], events: Sequence[RecordedEvent]) -> None:

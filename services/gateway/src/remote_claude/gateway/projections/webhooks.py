@@ -62,6 +62,7 @@ class WebhooksView(View):
     handles: ClassVar[frozenset[str]] = frozenset(
         {WebhookAdded.type, WebhookRemoved.type, WebhookDelivered.type, WebhookFailed.type, *ENDS}
     )
+    pace: ClassVar[float] = 0.1  # as often as the outbox looks
 
     async def apply(self, connection: AsyncConnection[Any], events: Sequence[RecordedEvent]) -> None:
         orgs = {recorded.event.org for recorded in events}

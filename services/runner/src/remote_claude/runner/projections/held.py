@@ -87,6 +87,7 @@ class HeldView(View):
     version: ClassVar[int] = 2
     tables = Tables.metadata
     handles = frozenset(e.type for e in (TaskAssigned, *ENDS))
+    pace = 0.1  # read by a runner that starts, and by nobody else
 
     async def apply(self, connection: AsyncConnection[Any], events: Sequence[RecordedEvent]) -> None:
         begun, ended = changes(events)
