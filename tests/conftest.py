@@ -4,10 +4,19 @@ import os
 from collections.abc import Iterator
 
 import pytest
+import structlog
 
 from servers import Broker, Database, empty_nats, running_nats, running_postgres
 
 LEFT_OUT = pytest.StashKey[int]()
+
+# As a service writes a traceback: with every local coloured it holds up the event loop for seconds.
+structlog.configure(
+    processors=[
+        *structlog.get_config()["processors"][:-1],
+        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback),
+    ]
+)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

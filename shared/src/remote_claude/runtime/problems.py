@@ -7,15 +7,19 @@ from typing import Any
 
 import psycopg
 import structlog
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from psycopg_pool import PoolTimeout
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from remote_claude.eventsourcing.log import LogUnavailable
 
 log = structlog.get_logger(__name__)
+
+CLIENT_GONE = 499
+"""As nginx names it: who asked hung up before the whole request was there."""
 
 
 class Problem(Exception):
@@ -65,6 +69,10 @@ def install(app: FastAPI) -> None:
     async def framework(_: Request, error: HTTPException) -> JSONResponse:
         code = HTTPStatus(error.status_code).name.lower()
         return respond(Problem(error.status_code, code, str(error.detail)))
+
+    @app.exception_handler(ClientDisconnect)
+    async def gone(_: Request, error: ClientDisconnect) -> Response:
+        return Response(status_code=CLIENT_GONE)  # nobody hears it
 
     @app.exception_handler(Exception)
     async def failed(request: Request, error: Exception) -> JSONResponse:
