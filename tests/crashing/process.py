@@ -34,6 +34,7 @@ def main() -> None:
     """Fork a process for each line, until the input ends."""
     builds = host.installed()
     gc.freeze()
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # one that has just been forked does not die of it
     for line in sys.stdin:
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for them here
         if (pid := os.fork()) == 0:
@@ -77,7 +78,11 @@ async def _serve(builds: Any, settings: RuntimeSettings) -> None:
                     await rebuild(view, running.runtime.pool, running.runtime.log)
             (settings.home / "rebuilt").touch()
 
-        loop.add_signal_handler(signal.SIGUSR1, lambda: rebuilding.add(asyncio.ensure_future(rebuild_all())))
+        def begin() -> None:
+            if not rebuilding:
+                rebuilding.add(asyncio.ensure_future(rebuild_all()))
+
+        loop.add_signal_handler(signal.SIGUSR1, begin)
         await stop.wait()
 
 

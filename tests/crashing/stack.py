@@ -171,8 +171,8 @@ class Installation:
     async def rebuild(self) -> None:
         """Have the services rebuild every view; return when they have, or have died of it."""
         lives = self.lives
-        self.signal(signal.SIGUSR1)
-        while self.lives == lives and not (self.home / "rebuilt").exists():  # noqa: ASYNC110  another process does it
+        while self.lives == lives and not (self.home / "rebuilt").exists():
+            self.signal(signal.SIGUSR1)  # again, for one that is not up yet takes no notice
             await asyncio.sleep(0.02)
 
     async def last(self) -> None:
