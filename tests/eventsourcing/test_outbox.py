@@ -280,6 +280,7 @@ async def test_an_outcome_that_the_view_had_to_park_counts_all_the_same(world: W
     async with running_work(world.worker(genie).run()):
         cause = await world.log.add("b", "Wished")
         await eventually(lambda: len(world.outcomes) == 2)
+        await eventually(lambda: world.projector.wait_for(world.log.end, 0))
     assert list(await parked(world.pool, world.view)) == [2]
     assert len(await world.pending()) == 1  # the parked one's
     assert [e.causation_id for e in world.outcomes if e.event_id in genie.performed] == [

@@ -141,6 +141,28 @@ async def test_what_was_submitted_is_not_denied_by_a_gateway_that_has_just_start
     assert (again.status_code, again.json()) == (first.status_code, first.json())
 
 
+async def test_a_task_whose_rows_postgres_has_lost_is_not_denied(
+    fresh_nats: Broker, postgres_dsn: str, tmp_path: Path
+) -> None:
+    """As when it dies before its last commits are flushed: checkpoint and rows are back where they were."""
+    settings = {"RCLAUDE_GATEWAY_POSITION_WAIT_S": "0.2"}
+    async with running_gateway(fresh_nats, postgres_dsn, tmp_path, settings) as stack:
+        member = await stack.member()
+        task = await member.submit()
+        assert (await member.http.get(f"/v1/tasks/{task}")).status_code == 200
+        async with await AsyncConnection.connect(postgres_dsn) as lost:
+            await lost.execute("UPDATE gateway_tasks.checkpoint SET position = 0")
+            await lost.execute("TRUNCATE gateway_tasks.task, gateway_tasks.submission, gateway_tasks.event")
+        early = await member.http.get(f"/v1/tasks/{task}")
+        assert (early.status_code, early.json()["code"]) == (503, "not_caught_up"), early.text
+        await member.submit()  # now the view finds out, and reads the log again
+
+        async def shown() -> bool:
+            return (await member.http.get(f"/v1/tasks/{task}")).status_code == 200
+
+        await eventually(shown, "the task is back")
+
+
 async def test_what_another_process_erases_is_forgotten_here_within_seconds(
     fresh_nats: Broker, postgres_dsn: str, tmp_path: Path
 ) -> None:

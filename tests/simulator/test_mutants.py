@@ -26,7 +26,7 @@ from remote_claude.scheduler.domain.draft import Draft
 from remote_claude.scheduler.domain.leases import Leases
 from simulator.world import simulate
 
-SEEDS = range(1, 21)
+SEEDS = range(1, 61)
 Patch = pytest.MonkeyPatch
 
 

@@ -93,6 +93,8 @@ class Projector:
         self._ignored_interval, self._standby_interval = ignored_interval, standby_interval
         self._on_batch = on_batch
         self._position = 0
+        self.stored = 0
+        """The checkpoint as it was last seen: PostgreSQL has lost commits where it is before that."""
         self._waiters: dict[asyncio.Future[bool], int] = {}
 
     @property
@@ -189,6 +191,7 @@ class Projector:
             return await self._open(connection)
         if checkpoint.position > self._tail.position:
             await check_reaches(self._eventlog, checkpoint.position)
+        self.stored = checkpoint.position
         self._reach(checkpoint.position)
         return checkpoint
 
@@ -198,7 +201,8 @@ class Projector:
         await connection.execute(sql.SQL("LISTEN {}").format(channel))
         await self._open(connection)
         async for notification in connection.notifies(timeout=self._standby_interval):
-            self._reach(int(notification.payload))
+            self.stored = int(notification.payload)
+            self._reach(self.stored)
         await connection.execute(sql.SQL("UNLISTEN {}").format(channel))  # a busy applier would hoard its own
 
     async def _apply_tail(self, connection: AsyncConnection[Any]) -> None:
@@ -221,6 +225,7 @@ class Projector:
                     began = time.time_ns()
                     letters = await applier.apply(events)
                     self._report(letters)
+                    self.stored = applier.stored
                     self._reach(applier.position)
                     if self._on_batch is not None:
                         self._on_batch(view, events, letters, began)

@@ -102,6 +102,8 @@ class TaskQueries:
         if not rows and as_of < end:
             await self.caught_up(end, self._wait_s)
             rows, as_of = await self._rows(ONE, {"org": org, "task": task})
+        if not rows and as_of < end:
+            raise NotCaughtUp(end, as_of)
         if not rows:
             raise TaskNotFound(task)
         return _task(rows[0]), as_of
@@ -124,8 +126,13 @@ class TaskQueries:
         return [TaskEvent(**row) for row in rows], as_of
 
     async def _rows(self, query: str, parameters: dict[str, Any]) -> tuple[list[dict[str, Any]], int]:
-        """What was found, and the position that it reflects: the checkpoint beside it, or what was applied before."""
-        applied = self._projector().position
+        """What was found, and the position that it reflects.
+
+        That is what was applied before, since the checkpoint does not move over each event that the view ignores; or the
+        checkpoint beside it, where another process applies, or PostgreSQL has died and lost its last commits.
+        """
+        projector = self._projector()
+        applied, stored = projector.position, projector.stored
         async with (
             asking(self._pool) as connection,
             connection.cursor(row_factory=dict_row) as cursor,
@@ -133,7 +140,9 @@ class TaskQueries:
             # Not prepared: a rebuild may change the columns under a prepared statement.
             await cursor.execute(query.encode(), parameters, prepare=False)
             rows = await cursor.fetchall()
-        as_of = max(applied, rows[0]["as_of"])
+        as_of = int(rows[0]["as_of"])
+        if as_of >= stored:
+            as_of = max(applied, as_of)
         found = []
         for row in rows:
             del row["as_of"]
