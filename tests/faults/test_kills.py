@@ -74,7 +74,9 @@ def test_the_command_of_an_agent_is_killed_and_the_task_has_failed(stack: Produc
     task = running(stack)
     for pid in stack.pids()["workers"]:
         insides = psutil.Process(pid).children(recursive=True)
-        insides[-1].parent().suspend()  # else it goes on with its next command, and may be done with it in time
+        insides[
+            -1
+        ].parent().suspend()  # else it goes on with its next command, and may be done with it in time
         for inside in reversed(insides):
             with contextlib.suppress(psutil.NoSuchProcess):  # it went with the one before
                 inside.kill()
