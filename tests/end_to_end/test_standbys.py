@@ -62,7 +62,7 @@ def test_both_gateways_show_the_same_tasks_and_output(pairs: Pairs) -> None:
     done = one.ok("run", "--agent", "shell", "--no-repo", "--json", "echo from either").json
     assert done["state"] == "succeeded"
     assert "from either" in other.ok("logs", done["id"]).out
-    assert other.ok("bill", "--json").json == one.ok("bill", "--json").json
+    until(lambda: other.ok("bill", "--json").json == one.ok("bill", "--json").json, "one bill", pause=0.2)
     running = other.ok(
         "run", "--agent", "shell", "--no-repo", "--json", "--detach", "sleep 1; echo live"
     ).json
