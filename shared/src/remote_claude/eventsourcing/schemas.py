@@ -67,16 +67,16 @@ async def connect(pool: Pool, schema: str) -> AsyncIterator[AsyncConnection[Any]
 
 
 @asynccontextmanager
-async def asking(pool: Pool) -> AsyncIterator[AsyncConnection[Any]]:
-    """A connection of the pool, for questions of somebody who waits. Raises `OperationalError` when that takes too long.
+async def asking(pool: Pool, *, within: float = ANSWER_S) -> AsyncIterator[AsyncConnection[Any]]:
+    """A connection of the pool, for questions of somebody who waits; `OperationalError` after `within` seconds.
 
     A server that is frozen keeps its connections open and says nothing, and no setting of its own ends that.
     """
     try:
-        async with asyncio.timeout(ANSWER_S), pool.connection(CONNECTION_S) as connection:
+        async with asyncio.timeout(within), pool.connection(CONNECTION_S) as connection:
             yield connection
     except TimeoutError as error:
-        raise OperationalError(f"PostgreSQL has not answered within {ANSWER_S:.0f} s") from error
+        raise OperationalError(f"PostgreSQL has not answered within {within:g} s") from error
 
 
 async def create_schema(connection: AsyncConnection[Any], schema: str, view: View) -> None:
