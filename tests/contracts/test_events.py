@@ -18,6 +18,7 @@ from remote_claude.contracts import (
     UndecodableEvent,
     UnknownEvent,
     UnknownVersion,
+    canonical_json,
 )
 from remote_claude.contracts.base import Value
 from remote_claude.contracts.runner import Cumulative
@@ -84,6 +85,18 @@ def test_an_unknown_event_a_newer_version_and_a_damaged_one_are_told_apart() -> 
         REGISTRY.decode("TaskStarted", 1, b'{"task": 1}')
     with pytest.raises(UndecodableEvent):
         REGISTRY.decode("TaskStarted", 1, b"not json")
+
+
+plain = st.recursive(
+    st.none() | st.booleans() | st.integers(min_value=-(2**63), max_value=2**63) | st.text(),
+    lambda part: st.lists(part) | st.dictionaries(st.text(st.characters(max_codepoint=127)), part),
+)
+
+
+@given(plain)
+def test_canonical_json_is_what_the_standard_says(value: Any) -> None:
+    expected = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    assert canonical_json(value) == expected.encode()
 
 
 @given(st.integers(min_value=0, max_value=2**80))

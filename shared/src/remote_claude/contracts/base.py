@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any, ClassVar
 
+import orjson
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
 
 SAFE_INTEGER = 2**53
@@ -53,7 +53,5 @@ class Sealed(Value):
 
 
 def canonical_json(value: Any) -> bytes:
-    """RFC 8785 for what we store: objects with ASCII keys, strings, integers, booleans, null."""
-    return json.dumps(
-        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-    ).encode()
+    """RFC 8785 for what we store: objects with ASCII keys, strings, integers of up to 64 bits, booleans, null."""
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
