@@ -25,7 +25,7 @@ from remote_claude.contracts.runner import (
     TaskStarted,
 )
 from remote_claude.contracts.scheduler import SchedulerEvent
-from remote_claude.eventsourcing.events import NewEvent, RecordedEvent, stream_id, timestamp
+from remote_claude.eventsourcing.events import Context, NewEvent, RecordedEvent, stream_id, timestamp
 from remote_claude.scheduler.domain.decide import Moment
 from remote_claude.scheduler.domain.dispatch import decide_round
 from remote_claude.scheduler.domain.draft import Draft
@@ -136,8 +136,7 @@ def recorded(event: Event | NewEvent, position: int) -> RecordedEvent:
         data=data,
         codec=REGISTRY,
         subject=new.subject,
-        causation_id=new.causation_id,
-        cause=new.cause,
+        context=Context(causation_id=new.causation_id, cause=new.cause),
     )
 
 

@@ -38,9 +38,10 @@ from log_writers import Writers
 from nats_cluster import running_cluster
 from remote_claude.eventsourcing.cloudevents import encode_headers
 from remote_claude.eventsourcing.events import NewEvent
+from remote_claude.eventsourcing.frames import publish_frame
 from remote_claude.eventsourcing.jetstream import JetStreamEventLog
 from remote_claude.eventsourcing.tail import Tail
-from remote_claude.eventsourcing.wire import Wire, publish_frame
+from remote_claude.eventsourcing.wire import Wire
 from remote_claude.runtime import host
 from servers import Broker, running_nats
 
@@ -118,7 +119,7 @@ class Raw:
         return max(singles, batches)
 
     async def read(self, events: int) -> float:
-        """An ordered read by a pull consumer, its answers counted and forgotten."""
+        """An ordered read by a pull consumer on a plain nats-py connection; what its parser finds is counted and dropped."""
         api, stream, pull = "$JS.API.CONSUMER", self.place.stream, 2000
         config = {
             "ack_policy": "none",
@@ -127,11 +128,14 @@ class Raw:
             "inactive_threshold": 10**10,
         }
         request = orjson.dumps({"stream_name": stream, "config": config})
-        answer = await self.client.request(f"{api}.CREATE.{stream}", request, timeout=10)
+        client = await connect(self.place.broker)
+        answer = await client.request(f"{api}.CREATE.{stream}", request, timeout=10)
         ask = f"{api}.MSG.NEXT.{stream}.{orjson.loads(answer.data)['name']}"
+        inbox = client.new_inbox()
+        await client.subscribe(inbox)
         seen, more, done = 0, asyncio.Event(), asyncio.Event()
 
-        def receive(*_: bytes) -> None:
+        async def receive(*_: Any) -> None:
             nonlocal seen
             seen += 1
             if seen % pull == 0:
@@ -143,17 +147,17 @@ class Raw:
             while True:
                 await more.wait()
                 more.clear()
-                await self.client.publish(ask, b"%d" % pull, reply=listener.inbox)
+                await client.publish(ask, b"%d" % pull, reply=inbox)
 
-        listener = await self.wire.listen(receive)
+        client._process_msg = receive  # type: ignore[method-assign]
         started = time.perf_counter()
-        await self.client.publish(ask, b"%d" % pull, reply=listener.inbox)
+        await client.publish(ask, b"%d" % pull, reply=inbox)
         more.set()
         pulling = asyncio.create_task(pulls())
         await done.wait()
         took = time.perf_counter() - started
         pulling.cancel()
-        await listener.close()
+        await client.close()
         return events / took
 
 

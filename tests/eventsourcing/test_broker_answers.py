@@ -7,7 +7,8 @@ import pytest
 
 from event_logs import Place, connect, new_place
 from remote_claude.eventsourcing.answers import Answer, Landed, Moved, Refused, Undecided, read_answer
-from remote_claude.eventsourcing.wire import Wire, publish_frame
+from remote_claude.eventsourcing.frames import publish_frame
+from remote_claude.eventsourcing.wire import Wire
 from servers import Broker
 
 Message = tuple[str, dict[str, object]]

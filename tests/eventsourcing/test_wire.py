@@ -1,5 +1,6 @@
 """What goes over the wire is what any NATS client and any CloudEvents reader understands."""
 
+import asyncio
 from random import Random
 
 import nats
@@ -7,11 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nats.aio.client import Client
 
-from event_logs import JsonCodec, connect, everything, happened, new_place
+from event_logs import JsonCodec, Proxy, connect, everything, happened, new_place
 from remote_claude.eventsourcing.cloudevents import decode_event, encode_headers
 from remote_claude.eventsourcing.events import NewEvent
+from remote_claude.eventsourcing.frames import parse_headers, status
 from remote_claude.eventsourcing.jetstream import JetStreamEventLog
-from remote_claude.eventsourcing.wire import Wire, parse_headers, status
+from remote_claude.eventsourcing.log import LogUnavailable
+from remote_claude.eventsourcing.wire import Wire
 from servers import Broker
 
 texts = st.text() | st.from_regex(r"[a-z0-9_:/%+\"\r\n -]*", fullmatch=True)
@@ -121,3 +124,19 @@ async def test_others_use_the_connection_as_before(nats_server: Broker) -> None:
     for log in logs:
         await log.close()
     await client.close()
+
+
+async def test_whoever_asks_again_at_once_lets_the_connection_come_back(nats_server: Broker) -> None:
+    place, failures = await new_place(nats_server), 0
+    async with Proxy(nats_server) as proxy, place.log(url=proxy.url) as log:
+        assert await log.read_stream(place.subject("a")) == []
+        proxy.cut()
+        await asyncio.sleep(0)
+        while True:
+            try:
+                assert await log.read_stream(place.subject("a")) == []
+            except LogUnavailable:
+                failures += 1
+            else:
+                break
+    assert failures > 0

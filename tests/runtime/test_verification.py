@@ -17,7 +17,7 @@ from remote_claude.contracts.scheduler import (
     TaskRequeued,
     TaskSucceeded,
 )
-from remote_claude.eventsourcing.events import NewEvent, RecordedEvent, timestamp
+from remote_claude.eventsourcing.events import Context, NewEvent, RecordedEvent, timestamp
 from remote_claude.eventsourcing.memory import InMemoryEventLog
 from remote_claude.runtime.verification import Checker, Report, verify
 from scheduling import (
@@ -122,8 +122,10 @@ def place(history: list[RecordedEvent], kind: type[Event], nth: int = 0) -> int:
 
 
 def copy(recorded: RecordedEvent, **changes: Any) -> RecordedEvent:
-    names = (name for name in RecordedEvent.__slots__ if name not in ("_event", "_headers"))
-    return RecordedEvent(**{name.lstrip("_"): getattr(recorded, name) for name in names} | changes)
+    names = (name for name in RecordedEvent.__slots__ if name not in ("_event", "_headers", "_context"))
+    context = {name: changes.pop(name) for name in Context._fields if name in changes}
+    same = {name.lstrip("_"): getattr(recorded, name) for name in names}
+    return RecordedEvent(**same | changes, context=recorded.context._replace(**context))
 
 
 def said(recorded: RecordedEvent, **fields: Any) -> RecordedEvent:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import orjson
 
-from remote_claude.eventsourcing.wire import status
+from remote_claude.eventsourcing.frames import status
 
 
 class Landed(NamedTuple):

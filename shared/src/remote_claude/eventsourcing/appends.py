@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from itertools import chain, islice
 from typing import NamedTuple
 
+from remote_claude.eventsourcing.frames import publish_frame
 from remote_claude.eventsourcing.log import MAX_BATCH_BYTES, MAX_BATCH_EVENTS
-from remote_claude.eventsourcing.wire import publish_frame
 
 CROWD = 256
 """From so many appends on, two groups in turn are quicker than one of all of them."""

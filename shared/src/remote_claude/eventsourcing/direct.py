@@ -9,8 +9,9 @@ import orjson
 
 from remote_claude.eventsourcing.cloudevents import decode_event
 from remote_claude.eventsourcing.events import Codec, RecordedEvent
+from remote_claude.eventsourcing.frames import parse_headers, status
 from remote_claude.eventsourcing.log import EventLogError, LogIncomplete, LogUnavailable
-from remote_claude.eventsourcing.wire import Wire, parse_headers, status
+from remote_claude.eventsourcing.wire import Wire
 
 BATCH = 1000
 NO_MESSAGE = 10037

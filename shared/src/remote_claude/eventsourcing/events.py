@@ -7,8 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha1
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
+from urllib.parse import unquote
 from uuid import UUID, uuid4
+
+from remote_claude.eventsourcing.frames import parse_headers
 
 CAUSATION_NAMESPACE = UUID("6f1d0f5e-4d0a-5d57-9f43-0d6a5b0f2f6e")
 
@@ -45,16 +48,31 @@ class NewEvent:
     traceparent: str | None = None
 
 
+class Context(NamedTuple):
+    """What an event has to do with others, as its envelope says."""
+
+    correlation_id: str | None = None
+    causation_id: str | None = None
+    cause: int | None = None
+    traceparent: str | None = None
+
+
+def attributes(block: bytes) -> dict[str, str]:
+    """The envelope in a header block, percent-decoded."""
+    headers = parse_headers(block)
+    return {name: unquote(value) for name, value in headers.items()} if b"%" in block else headers
+
+
 class RecordedEvent:
-    """An event at its place in the log. Its payload is decoded at the first look at `event`.
+    """An event at its place in the log. Its payload is decoded at the first look at `event`, its `context` likewise.
 
     `position` is the log's sequence number; `stream` the exact subject of its aggregate;
     `occurred_at` RFC 3339 UTC with six decimals; `data` canonical JSON as stored.
     """
 
     __slots__ = (
-        "_block", "_codec", "_event", "_headers", "causation_id", "cause", "correlation_id", "data", "event_id", "occurred_at",
-        "position", "stream", "subject", "traceparent", "type", "version",
+        "_block", "_codec", "_context", "_event", "_headers", "data", "event_id", "occurred_at", "position", "stream",
+        "subject", "type", "version",
     )  # fmt: skip
 
     def __init__(
@@ -68,11 +86,8 @@ class RecordedEvent:
         data: bytes,
         codec: Codec,
         subject: str | None = None,
-        correlation_id: str | None = None,
-        causation_id: str | None = None,
-        cause: int | None = None,
-        traceparent: str | None = None,
         block: bytes = b"",
+        context: Context | None = None,
     ) -> None:
         self.position = position
         self.stream = stream
@@ -82,14 +97,42 @@ class RecordedEvent:
         self.occurred_at = occurred_at
         self.data = data
         self.subject = subject
-        self.correlation_id = correlation_id
-        self.causation_id = causation_id
-        self.cause = cause
-        self.traceparent = traceparent
         self._block = block
         self._headers: bytes | None = None
+        self._context = context
         self._codec = codec
         self._event: Any = None
+
+    @property
+    def context(self) -> Context:
+        """Correlation, causation and trace."""
+        if self._context is None:
+            get = attributes(self._block or b"\r\n%b\r\n" % self.headers).get
+            cause = get("ce-cause", "")
+            self._context = Context(
+                correlation_id=get("ce-correlationid"),
+                causation_id=get("ce-causationid"),
+                cause=int(cause) if cause.isdigit() else None,
+                traceparent=get("traceparent"),
+            )
+        return self._context
+
+    @property
+    def correlation_id(self) -> str | None:
+        return self.context.correlation_id
+
+    @property
+    def causation_id(self) -> str | None:
+        return self.context.causation_id
+
+    @property
+    def cause(self) -> int | None:
+        """The position of the highest event that this one's aggregate had handled."""
+        return self.context.cause
+
+    @property
+    def traceparent(self) -> str | None:
+        return self.context.traceparent
 
     @property
     def headers(self) -> bytes:

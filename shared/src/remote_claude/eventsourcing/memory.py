@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 
-from remote_claude.eventsourcing.events import Codec, NewEvent, RecordedEvent
+from remote_claude.eventsourcing.events import Codec, Context, NewEvent, RecordedEvent
 from remote_claude.eventsourcing.log import ConcurrencyConflict, PositionAhead, check_append, landed
 from remote_claude.eventsourcing.stats import LogStats
 
@@ -48,10 +48,7 @@ class InMemoryEventLog:
                 data=data,
                 codec=self._codec,
                 subject=new.subject,
-                correlation_id=new.correlation_id,
-                causation_id=new.causation_id,
-                cause=new.cause,
-                traceparent=new.traceparent,
+                context=Context(new.correlation_id, new.causation_id, new.cause, new.traceparent),
             )
             self._events.append(recorded)
             self._streams.setdefault(stream, []).append(recorded)

@@ -13,9 +13,10 @@ import orjson
 from remote_claude.eventsourcing.cloudevents import decode_event
 from remote_claude.eventsourcing.direct import DirectReader, unavailable
 from remote_claude.eventsourcing.events import Codec, RecordedEvent
+from remote_claude.eventsourcing.frames import parse_headers, status
 from remote_claude.eventsourcing.log import LogIncomplete, LogTrimmed, LogUnavailable, PositionAhead
 from remote_claude.eventsourcing.stats import LogStats
-from remote_claude.eventsourcing.wire import Wire, parse_headers, status
+from remote_claude.eventsourcing.wire import Wire
 
 IN_FLIGHT = 2000
 IN_FLIGHT_BYTES = 8 * 1024 * 1024
@@ -223,17 +224,15 @@ class Consumer:
             if status(headers):
                 self._heed(status(headers), headers)
                 continue
-            tokens = reply.split(b".")
-            last = len(tokens) - (
-                1 if len(tokens) == 9 else 2
-            )  # newer brokers name domain and account, and a token
-            sequence = int(tokens[last - 2])
+            # newer brokers name domain and account before these, and a token after them
+            _, position, place, _, pending, *_ = reply.rsplit(b".", 4 if reply.count(b".") == 8 else 5)
+            sequence = int(place)
             if sequence != self._sequence + 1:
                 raise ConsumerLost(f"message {sequence} after {self._sequence}")
             self._sequence = sequence
             self._asked -= 1
-            self.pending = int(tokens[last])
-            events.append(decode_event(int(tokens[last - 3]), subject.decode(), headers, data, self._codec))
+            self.pending = int(pending)
+            events.append(decode_event(int(position), subject.decode(), headers, data, self._codec))
         return events
 
     def _heed(self, code: int, headers: bytes) -> None:

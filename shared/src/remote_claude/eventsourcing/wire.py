@@ -1,8 +1,8 @@
 """Frames over an nats-py connection, without what nats-py does to each message.
 
 nats-py spends about 20 microseconds on a message's headers, its queue and its task, and 12 on the headers
-of one that it sends; an event costs 6 and 3 here. Some of its private members are used for that
-(`_process_msg`, `_send_command`, `_transport`), and to hear at once of a lost connection and of what is not permitted
+of one that it sends; an event costs 3 each way here. Some of its private members are used for that
+(`_ps`, `_send_command`, `_transport`), and to hear at once of a lost connection and of what is not permitted
 (`_disconnected_cb`, `_reconnected_cb`, `_process_err`), nowhere but in this module. Connecting, reconnecting,
 authentication and subscriptions stay with nats-py.
 """
@@ -22,38 +22,13 @@ from nats.aio.subscription import Subscription
 from nats.aio.transport import TcpTransport
 from nats.errors import Error as NatsError
 
+from remote_claude.eventsourcing.frames import Frames, Handler, status
 from remote_claude.eventsourcing.log import LogUnavailable, NotPermitted
 
 T = TypeVar("T")
 
-Handler = Callable[[bytes, bytes, bytes, bytes], None]
-"""Called with subject, reply subject, header block and payload, in the reading task: quick, and never raising."""
-
 ReplyHandler = Callable[[bytes, bytes], None]
 """Called with the header block and payload of a reply."""
-
-
-def publish_frame(subject: str, reply: str, headers: bytes, data: bytes) -> bytes:
-    """The protocol's HPUB. `headers` are lines that each end in CRLF."""
-    size = len(headers) + 12
-    return b"HPUB %b %b %d %d\r\nNATS/1.0\r\n%b\r\n%b\r\n" % (
-        subject.encode(), reply.encode(), size, size + len(data), headers, data,
-    )  # fmt: skip
-
-
-def status(headers: bytes) -> int:
-    """The status code in a header block (100, 408, 503...), 0 where there is none."""
-    return int(headers[9:12]) if headers[8:9] == b" " else 0
-
-
-def parse_headers(block: bytes) -> dict[str, str]:
-    """The headers of a block, without its status line."""
-    lines = block.decode("utf-8", "replace").split("\r\n")[1:-2]
-    try:
-        return dict([line.split(": ", 1) for line in lines])
-    except ValueError:  # written by somebody else: no space, or no colon
-        pairs = (line.partition(":") for line in lines)
-        return {name.strip(): value.strip() for name, _, value in pairs}
 
 
 class Wire:
@@ -61,7 +36,7 @@ class Wire:
 
     def __init__(self, client: Client) -> None:
         self.client = client
-        self._handlers: dict[int, Handler] = {}
+        self._handlers: dict[bytes, Handler] = {}
         self._replies: dict[bytes, ReplyHandler] = {}
         self._inbox = client.new_inbox()
         self._inbox_length = len(self._inbox) + 1
@@ -75,23 +50,15 @@ class Wire:
 
     @classmethod
     def over(cls, client: Client) -> Wire:
-        wire: Wire | None = getattr(client._process_msg, "wire", None)
+        wire: Wire | None = getattr(client, "wire", None)
         return wire or cls(client)
 
     def _divert(self) -> None:
-        handlers, ordinary = self._handlers, self.client._process_msg
         lost, back, failed = (
             self.client._disconnected_cb,
             self.client._reconnected_cb,
             self.client._process_err,
         )
-
-        async def process(sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
-            handler = handlers.get(sid)
-            if handler is None:
-                await ordinary(sid, subject, reply, data, headers)
-            else:
-                handler(subject, reply, headers or b"", data)
 
         async def disconnected() -> None:
             for future in self._awaited:
@@ -110,8 +77,8 @@ class Wire:
                     denier(denied[1])
             await failed(err_msg)
 
-        process.wire = self  # type: ignore[attr-defined]
-        self.client._process_msg = process  # type: ignore[method-assign]
+        self.client.wire = self  # type: ignore[attr-defined]
+        self.client._ps = Frames(self.client._ps, self._handlers)  # type: ignore[assignment]
         self.client._disconnected_cb = disconnected
         self.client._reconnected_cb = reconnected
         self.client._process_err = error  # type: ignore[method-assign]
@@ -145,7 +112,7 @@ class Wire:
         inbox = self.client.new_inbox()
         with _named():
             subscription = await self.client.subscribe(inbox, cb=_ignore)
-        self._handlers[subscription._id] = handler
+        self._handlers[_key(subscription)] = handler
         return Listener(self, inbox, subscription)
 
     async def open(self) -> None:
@@ -160,7 +127,7 @@ class Wire:
     async def _open(self) -> None:
         with _named():
             subscription = await self.client.subscribe(self._inbox + ".*", cb=_ignore)
-        self._handlers[subscription._id] = self._reply
+        self._handlers[_key(subscription)] = self._reply
 
     def _reply(self, subject: bytes, reply: bytes, headers: bytes, data: bytes) -> None:
         handler = self._replies.get(subject[self._inbox_length :])
@@ -206,6 +173,9 @@ class Wire:
 
         Raises `LogUnavailable` when it hasn't come in time or the connection was lost, `NotPermitted`.
         """
+        if not self.connected:
+            await asyncio.sleep(0)  # whoever asks again and again lets the connection come back
+            raise LogUnavailable("not connected to the broker")
         await self.open()
         replies: list[tuple[bytes, bytes]] = []
         done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
@@ -297,12 +267,17 @@ class Listener:
         self._subscription = subscription
 
     async def close(self) -> None:
-        self._wire._handlers.pop(self._subscription._id, None)
+        self._wire._handlers.pop(_key(self._subscription), None)
         if not (self._wire.client.is_closed or self._wire.client.is_draining):
             await self._subscription.unsubscribe()
 
 
 _denied = re.compile(r"""permissions violation for publish to "([^"]+)\"""").search
+
+
+def _key(subscription: Subscription) -> bytes:
+    """Its id, as the broker names it in a frame."""
+    return b"%d" % subscription._id
 
 
 def _resolve(future: asyncio.Future[bool], result: bool) -> None:

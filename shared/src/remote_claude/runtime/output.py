@@ -21,10 +21,11 @@ from nats.js.errors import APIError
 
 from remote_claude.eventsourcing.direct import DirectReader
 from remote_claude.eventsourcing.events import RecordedEvent
+from remote_claude.eventsourcing.frames import parse_headers, status
 from remote_claude.eventsourcing.log import LogUnavailable
 from remote_claude.eventsourcing.reading import Reader
 from remote_claude.eventsourcing.stats import LogStats
-from remote_claude.eventsourcing.wire import Wire, parse_headers, status
+from remote_claude.eventsourcing.wire import Wire
 
 STREAM = "OUTPUT"
 WRONG_LAST_SEQUENCE = 10071
