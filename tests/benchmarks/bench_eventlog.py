@@ -47,7 +47,7 @@ from servers import Broker, running_nats
 
 PAYLOAD = "x" * 290
 ROUNDS = 5
-EVENTS = {1: 300, 8: 800, 64: 2_500, 500: 7_500, 1000: 15_000}
+EVENTS = {1: 600, 8: 2_000, 64: 6_400, 500: 20_000, 1000: 40_000}
 """By how many are concurrent: a second or two, on a slow disk too."""
 
 GUARD = b"Nats-Expected-Last-Subject-Sequence: 0\r\n"
@@ -263,7 +263,7 @@ async def appends(broker: Broker) -> list[Reading]:
                         unit="appends/s",
                     )
                 )
-        events = min(30_000, await ours.log.last_position())
+        events = min(100_000, await ours.log.last_position())
         reads = [
             (await ours.read(events), await ours.tail(events), await raw.read(events)) for _ in range(ROUNDS)
         ]
