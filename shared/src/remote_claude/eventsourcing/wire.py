@@ -181,9 +181,10 @@ class Wire:
         done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
 
         def collect(headers: bytes, data: bytes) -> None:
-            replies.append((headers, data))
-            if not done.done() and last(headers, data):
-                done.set_result(True)
+            if not done.done():  # else it came twice
+                replies.append((headers, data))
+                if last(headers, data):
+                    done.set_result(True)
 
         refused = False
 
