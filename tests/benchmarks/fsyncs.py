@@ -84,4 +84,4 @@ def family(pid: int) -> list[int]:
 def place(file: str) -> str:
     """The last folders, without what differs from file to file."""
     parts = file.split("/")[-3:]
-    return re.sub(r"[0-9A-F]{24}|\d+|(?<=batches/).*", "*", "/".join(parts))
+    return re.sub(r"(?<=batches/).*|[0-9A-F]{24}|\d+", "*", "/".join(parts))
