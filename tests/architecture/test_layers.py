@@ -75,14 +75,14 @@ def test_shared_packages_and_the_cli_keep_to_their_layer(package: str, forbidden
     assert found(package, forbidden) == []
 
 
-def test_contracts_import_the_standard_library_and_pydantic_only() -> None:
+def test_contracts_import_the_standard_library_pydantic_and_orjson_only() -> None:
     outside = {
         name.split(".")[0]
         for _, tree in modules(PACKAGES["contracts"])
         for name in imports(tree)
         if own(name) is None
     }
-    assert outside - set(sys.stdlib_module_names) <= {"pydantic"}
+    assert outside - set(sys.stdlib_module_names) <= {"pydantic", "orjson"}
 
 
 @pytest.mark.parametrize("service", SERVICES)
