@@ -9,6 +9,7 @@ from event_logs import Happened, everything, happened, whats
 from remote_claude.eventsourcing.log import (
     MAX_BATCH_EVENTS,
     MAX_EVENT_BYTES,
+    MAX_HEADER_BYTES,
     ConcurrencyConflict,
     EventLog,
     EventTooLarge,
@@ -154,6 +155,8 @@ class EventLogContract:
             await log.append(a, [happened()] * (MAX_BATCH_EVENTS + 1), expected_position=1)
         with pytest.raises(EventTooLarge):
             await log.append(a, [happened(most)] * 17, expected_position=1)
+        with pytest.raises(EventTooLarge):
+            await log.append(a, [happened(subject="x" * MAX_HEADER_BYTES)], expected_position=1)
         assert (
             await log.append(a, [happened(str(n)) for n in range(MAX_BATCH_EVENTS)], expected_position=1)
             == 1001

@@ -22,7 +22,13 @@ from remote_claude.eventsourcing.tail import Tail
 from remote_claude.eventsourcing.views import View
 from remote_claude.eventsourcing.wire import Wire
 from remote_claude.runtime.archive.errors import ArchiveIncomplete
-from remote_claude.runtime.archive.export import ExportDamaged, ExportRefused, export, import_export
+from remote_claude.runtime.archive.export import (
+    ExportDamaged,
+    ExportRefused,
+    export,
+    import_export,
+    read_export,
+)
 from remote_claude.runtime.archive.history import ArchivedHistory
 from remote_claude.runtime.archive.restore import restore
 from remote_claude.runtime.archive.start import check
@@ -207,6 +213,19 @@ async def test_only_what_is_archived_intact_and_backed_up_is_trimmed(
     with pytest.raises(TrimRefused, match="archive: position 44 edited"):
         await trimmed(archive, 30, whole)
     assert await archive.log.bounds() == (1, 50)
+
+
+async def test_any_damage_to_a_packed_export_is_named(archive: Archive, tmp_path: Path) -> None:
+    file = tmp_path / "log.gz"
+    await export(archive.pool, file)
+    whole = file.read_bytes()
+    for at in (
+        0,
+        *range(40, len(whole) - 8, 7),
+    ):  # not in what gzip keeps beside: the chain says more than its sum
+        file.write_bytes(whole[:at] + bytes([whole[at] ^ 0x40]) + whole[at + 1 :])
+        with pytest.raises(ExportDamaged):
+            list(read_export(file))
 
 
 async def test_a_second_trim_needs_a_backup_of_what_it_drops_only(archive: Archive, tmp_path: Path) -> None:

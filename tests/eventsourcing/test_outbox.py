@@ -16,7 +16,7 @@ from projecting import Log, eventually, parked, running, running_work
 from rebuilding import assert_rebuild_equals_live
 from remote_claude.eventsourcing.effects import Done, Outbox, OutboxWorker, Park, Retry, Verdict
 from remote_claude.eventsourcing.events import RecordedEvent
-from remote_claude.eventsourcing.log import LogUnavailable
+from remote_claude.eventsourcing.log import ConcurrencyConflict, LogUnavailable
 from remote_claude.eventsourcing.outbox import OutboxRow, effect
 from remote_claude.eventsourcing.projector import Projector
 from remote_claude.eventsourcing.rebuild import rebuild
@@ -348,3 +348,56 @@ async def test_a_handle_is_closed_with_the_worker(world: World) -> None:
     async with running_work(world.worker(genie).run()):
         await eventually(lambda: genie.open == 1)
     assert genie.open == 0
+
+
+class Away:
+    """A log whose streams can't be read, each time once, after a conflict or at the reads that are named."""
+
+    def __init__(self, log: Log, *reads: int) -> None:
+        self.log, self.reads, self.read, self.away = log, reads, 0, False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.log, name)
+
+    async def append(self, *args: Any, **options: Any) -> int:
+        try:
+            return await self.log.append(*args, **options)
+        except ConcurrencyConflict:
+            self.away = True
+            raise
+
+    async def read_stream(self, stream: str) -> list[RecordedEvent]:
+        self.read += 1
+        if self.away or self.read in self.reads:
+            self.away = False
+            raise LogUnavailable("away")
+        return await self.log.read_stream(stream)
+
+
+async def test_what_is_done_is_not_done_again_when_its_guard_can_not_be_read(world: World) -> None:
+    class Interrupted(Genie):
+        async def perform(self, row: OutboxRow) -> Verdict:
+            await world.log.add("a", "Unrelated")  # so that the outcome's append conflicts
+            return await super().perform(row)
+
+    genie, away = Interrupted(), Away(world.log)
+    async with running_work(world.worker(genie, log=away).run()):
+        await world.log.add("a", "Wished")
+        await eventually(world.settled)
+    assert len(genie.performed) == 1
+    assert away.read == 3
+
+
+async def test_one_that_fails_leaves_those_beside_it_to_come_to_their_end(world: World) -> None:
+    class Slow(Genie):
+        async def perform(self, row: OutboxRow) -> Verdict:
+            await asyncio.sleep(2)  # longer than its lane waits
+            return await super().perform(row)
+
+    genie = Slow()
+    for _ in range(2):
+        await world.log.add("a", "Wished")
+    assert await world.projector.wait_for(2, 30)
+    async with running_work(world.worker(genie, log=Away(world.log, 2)).run()):
+        await eventually(world.settled)
+    assert len(genie.performed) == len(set(genie.performed)) == 2

@@ -139,3 +139,15 @@ async def test_a_newer_release_goes_on_where_an_older_one_stopped(pool: Pool, lo
             assert await old.wait_for(2, 30)
             assert old.state == "stopped"
     assert await tally(pool, view) == {"a": (2, 2)}
+
+
+async def test_an_envelope_that_the_database_can_not_hold_is_parked_all_the_same(
+    pool: Pool, log: Log
+) -> None:
+    view = Tally()
+    await log.add("a", data=b"{")
+    log._events[0].event_id = "a\0b"
+    await log.add("a")
+    async with running(Projector(view, pool, log, log.tail)) as projector:
+        assert await projector.wait_for(2, 30)
+    assert list(await parked(pool, view)) == [1, 2]

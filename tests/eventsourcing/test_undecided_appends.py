@@ -241,3 +241,14 @@ async def test_a_refused_append_does_not_hurt_its_neighbours(nats_server: Broker
         assert isinstance(refused, AppendRefused)
         assert sorted(answers) == list(range(1, 40))
     await client.close()
+
+
+async def test_however_long_nobody_answers_appends_go_on_afterwards(place: Place, proxy: Proxy) -> None:
+    async with place.log(url=proxy.url, bound=1.0, attempt_timeout=0.2) as log:
+        await log.append(place.subject("warm"), [happened()], expected_position=0)
+        log._committer._failures = 1023  # as after some eight minutes of it
+        proxy.deaf = True
+        with pytest.raises(LogUnavailable):
+            await log.append(place.subject("lost"), [happened()], expected_position=0)
+        proxy.cut()
+        assert await log.append(place.subject("warm"), [happened()], expected_position=1) > 1

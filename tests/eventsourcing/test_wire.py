@@ -4,16 +4,18 @@ import asyncio
 from random import Random
 
 import nats
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from nats.aio.client import Client
 
-from event_logs import JsonCodec, Proxy, connect, everything, happened, new_place
+from event_logs import JsonCodec, Proxy, connect, everything, happened, new_place, until
 from remote_claude.eventsourcing.cloudevents import decode_event, encode_headers
 from remote_claude.eventsourcing.events import NewEvent
 from remote_claude.eventsourcing.frames import parse_headers, status
 from remote_claude.eventsourcing.jetstream import JetStreamEventLog
 from remote_claude.eventsourcing.log import LogUnavailable
+from remote_claude.eventsourcing.tail import Tail
 from remote_claude.eventsourcing.wire import Wire
 from servers import Broker
 
@@ -140,3 +142,58 @@ async def test_whoever_asks_again_at_once_lets_the_connection_come_back(nats_ser
             else:
                 break
     assert failures > 0
+
+
+@pytest.mark.parametrize("number", ["²", "%C2%B2", "1" * 5000, "-1", "x"])
+async def test_a_number_that_is_none_stops_no_reader(nats_server: Broker, number: str) -> None:
+    place = await new_place(nats_server)
+    client = await connect(nats_server)
+    headers = {"ce-id": "1", "ce-type": "T", "ce-dataschema": f"x:{number}", "ce-cause": number}
+    await client.jetstream().publish(place.subject("a"), b"{}", headers=headers)
+    await client.close()
+    async with place.log() as log:
+        [event] = await everything(log)
+        assert [read.position for read in await log.read_stream(place.subject("a"))] == [1]
+    assert (event.type, event.version, event.cause) == ("T", 0, None)
+
+
+async def test_a_replica_that_comes_nearer_bit_by_bit_lacks_nothing(nats_server: Broker) -> None:
+    """One broker plays the replica: it has what it has, and gets the rest while it is asked again."""
+    place = await new_place(nats_server)
+    stream = place.subject("a")
+    async with place.log() as log:
+        assert await log.append(stream, [happened()], expected_position=0) == 1
+        reading = asyncio.create_task(log._direct.history(stream, reaching=3))
+        for position in (1, 2):
+            await asyncio.sleep(0.1)
+            await log.append(stream, [happened()], expected_position=position)
+        assert [event.position for event in await reading] == [1, 2, 3]
+
+
+async def test_the_last_events_of_many_streams_are_all_found_however_large(nats_server: Broker) -> None:
+    """The broker cuts an answer off at 64 MB."""
+    place = await new_place(nats_server)
+    streams, large = [place.subject(str(n)) for n in range(300)], happened("x" * 250_000)
+    async with place.log() as log:
+        for n in range(0, len(streams), 15):
+            few = (log.append(stream, [large], expected_position=0) for stream in streams[n : n + 15])
+            await asyncio.gather(*few)
+        lasts = await log._direct.lasts(streams)
+    assert sorted(last.position for last in lasts.values()) == list(range(1, 301))
+
+
+async def test_readers_are_counted_among_any_number_of_consumers(nats_server: Broker) -> None:
+    """The broker lists 256 at a time, by name."""
+    place = await new_place(nats_server)
+    async with place.log(name="z") as log, Tail(log):
+        await until(lambda: _reads(log))
+        wire = log._direct._wire
+        for n in range(300):
+            config = {"name": f"a-{n}", "ack_policy": "none", "mem_storage": True}
+            request = {"stream_name": place.stream, "config": config, "action": "create"}
+            assert "error" not in await wire.api(f"CONSUMER.CREATE.{place.stream}.a-{n}", request)
+        assert await log.readers() == 1
+
+
+async def _reads(log: JetStreamEventLog) -> bool:
+    return await log.readers() == 1

@@ -70,7 +70,6 @@ class Applier:
         self._parked = Counter(parked)  # by stream
         self._dropped = frozenset(dropped)
         self.position = self.stored = position
-        self.folded = 0
         self.stop: str | None = None
 
     @classmethod
@@ -104,7 +103,6 @@ class Applier:
                 letters = await apply_batch(self._connection, self._view, batch, start=self.stored)
         if written:
             self._parked.update(letter.event.stream for letter in letters)
-            self.folded += len(batch.fold)
             self.stored = batch.end
         self.position, self.stop = batch.end, batch.stop
         return letters
@@ -220,7 +218,7 @@ async def _park(connection: AsyncConnection[Any], letters: Sequence[DeadLetter])
     if not letters:
         return
     rows = [
-        (e.position, e.event_id, e.stream, e.type, e.version, letter.reason)
+        (e.position, _storable(e.event_id), e.stream, _storable(e.type), e.version, letter.reason)
         for letter in letters
         for e in [letter.event]
     ]
@@ -247,4 +245,9 @@ def _reason(error: Exception) -> str:
     """One line, without what PostgreSQL can't store."""
     if isinstance(error, PoisonError):
         return str(error)
-    return f"{type(error).__name__}: {error}".replace("\0", "\\0")[:2000]
+    return _storable(f"{type(error).__name__}: {error}")[:2000]
+
+
+def _storable(text: str) -> str:
+    """PostgreSQL has no NUL in a text."""
+    return text.replace("\0", "\\0")

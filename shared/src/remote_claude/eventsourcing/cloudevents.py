@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from urllib.parse import quote
 
-from remote_claude.eventsourcing.events import Codec, NewEvent, RecordedEvent, attributes
+from remote_claude.eventsourcing.events import Codec, NewEvent, RecordedEvent, attributes, number
 
 SCHEMA = "remote-claude"
 _SAFE = "".join(chr(c) for c in range(0x21, 0x7F) if chr(c) not in '"%')
@@ -58,7 +58,7 @@ def decode_event(position: int, stream: str, block: bytes, data: bytes, codec: C
 
 _ours = re.compile(
     r"NATS/1\.0\r\n(?:Nats-[^\r]*\r\n)*ce-specversion: 1\.0\r\nce-id: ([^\r]*)\r\nce-source: [^\r]*\r\n"
-    r"ce-type: ([^\r]*)\r\nce-time: ([^\r]*)\r\nce-dataschema: [^\r]*:([0-9]+)\r\n(?:ce-subject: ([^\r]*)\r\n)?"
+    r"ce-type: ([^\r]*)\r\nce-time: ([^\r]*)\r\nce-dataschema: [^\r]*:([0-9]{1,9})\r\n(?:ce-subject: ([^\r]*)\r\n)?"
 ).match
 """The beginning of headers as `encode_headers` writes them, in a third of the time that any others take."""
 
@@ -72,7 +72,7 @@ def _decode_foreign(position: int, stream: str, block: bytes, data: bytes, codec
         stream=stream,
         event_id=get("ce-id", ""),
         type=get("ce-type", ""),
-        version=int(version) if version.isdigit() else 0,
+        version=number(version, digits=9) or 0,
         occurred_at=get("ce-time", ""),
         data=data,
         codec=codec,

@@ -29,6 +29,8 @@ from remote_claude.eventsourcing.stats import LogStats
 from remote_claude.eventsourcing.wire import Wire
 
 WAITING_BYTES = 64 * 1024 * 1024
+MOST_FAILURES = 8
+"""In a row, as far as they are counted: the pauses have long been as long as they get."""
 
 
 class Committer:
@@ -66,7 +68,7 @@ class Committer:
         return self._waiting.appends
 
     def stalled(self) -> float:
-        """For how many seconds a connected broker has answered no append that was sent to it, 0 when it answers."""
+        """For how many seconds a connected broker has decided no append that was sent to it, 0 when it does."""
         if self._stalled is None or self._stalled[1] != self._wire.epoch or not self._wire.connected:
             return 0.0
         return time.monotonic() - self._stalled[0]
@@ -203,7 +205,7 @@ class Committer:
         if len(undecided) < len(group.together) + len(group.overtaken):
             self._failures, self._stalled = 0, None
         elif undecided:
-            self._failures += 1
+            self._failures = min(self._failures + 1, MOST_FAILURES)
             if not self.stalled():
                 self._stalled = time.monotonic(), self._wire.epoch
             if await self._wire.pause(min(0.005 * 2**self._failures, 0.5)):

@@ -41,14 +41,13 @@ class DirectReader:
         """
         events: list[RecordedEvent] = []
         for attempt in self._attempts(f"{subject} up to {reaching}"):
-            start, pending = events[-1].position if events else after, 1
+            start, pending, promised = events[-1].position if events else after, 1, 0
             while pending:
-                promised = pending if events else 0
                 page, pending = await self._page({"batch": BATCH, "seq": start + 1, "next_by_subj": subject})
                 if promised and not page:
                     raise LogIncomplete(f"{promised} of {subject} after position {start}")
                 events += page
-                start = page[-1].position if page else start
+                start, promised = page[-1].position if page else start, pending
             if reaching <= after or (events and events[-1].position >= reaching):
                 return events
             await asyncio.sleep(attempt)
@@ -57,9 +56,14 @@ class DirectReader:
     async def lasts(self, subjects: list[str], *, reaching: int = 0) -> dict[str, Last]:
         """The last event of each of up to 1,000 subjects, those without one left out."""
         for attempt in self._attempts(f"the last events of {len(subjects)} streams up to {reaching}"):
-            page, _ = await self._page({"multi_last": subjects})
-            if not reaching or any(event.position >= reaching for event in page):
-                return {event.stream: Last(event.position, event.event_id) for event in page}
+            found: dict[str, Last] = {}
+            left, pending = subjects, 1
+            while pending and left:  # the broker cuts off an answer of many megabytes
+                page, pending = await self._page({"multi_last": left})
+                found |= {event.stream: Last(event.position, event.event_id) for event in page}
+                left = [subject for subject in left if subject not in found] if page else []
+            if not reaching or any(last.position >= reaching for last in found.values()):
+                return found
             await asyncio.sleep(attempt)
         raise AssertionError
 
@@ -108,10 +112,16 @@ class DirectReader:
 
     async def readers(self) -> int:
         """How many consumers of the log somebody waits on just now."""
-        answer = await self._wire.api(f"CONSUMER.LIST.{self._stream}", timeout=self._timeout)
-        if "error" in answer:
-            raise unavailable(self._stream, answer["error"])
-        found = answer.get("consumers") or []
+        found: list[dict[str, Any]] = []
+        more = True
+        while more:
+            request = {"offset": len(found)}
+            answer = await self._wire.api(f"CONSUMER.LIST.{self._stream}", request, timeout=self._timeout)
+            if "error" in answer:
+                raise unavailable(self._stream, answer["error"])
+            page = answer.get("consumers") or []
+            found += page
+            more = bool(page) and len(found) < answer["total"]
         return sum(bool(c.get("num_waiting") or c.get("push_bound")) for c in found)
 
     def _attempts(self, what: str) -> _Attempts:

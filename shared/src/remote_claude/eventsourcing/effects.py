@@ -156,7 +156,13 @@ class OutboxWorker:
         """Until the view is kept here, and holds what the log holds now: most of what was settled is gone by then."""
         while not self._ours:
             await self._projector.wait_for(self._projector.position + 1, LOOK_S)
-        end = await self._eventlog.last_position()
+        while True:
+            try:
+                end = await self._eventlog.last_position()
+                break
+            except EventLogError as error:
+                _log.warning("an outbox waits", view=self.outbox.view.name, error=repr(error))
+                await asyncio.sleep(LOOK_S)
         while self._ours and not await self._projector.wait_for(end, LOOK_S):
             pass
 
@@ -166,11 +172,15 @@ class OutboxWorker:
         settled = self._settled.setdefault(lane, set())
         try:
             while self._ours and (rows := await self._rows(lane, settled, 1 if failures else IN_A_LANE)):
-                verdicts = await asyncio.gather(*(self._attempt(row, effects, lost) for row in rows))
+                attempts = (self._attempt(row, effects, lost) for row in rows)
+                verdicts = await asyncio.gather(*attempts, return_exceptions=True)
                 retries = [verdict for verdict in verdicts if isinstance(verdict, Retry)]
                 settled |= {
-                    row.key for row, v in zip(rows, verdicts, strict=True) if not isinstance(v, Retry)
+                    row.key for row, v in zip(rows, verdicts, strict=True) if isinstance(v, Done | Park)
                 }
+                for error in verdicts:  # the others have come to their end all the same
+                    if isinstance(error, BaseException):
+                        raise error
                 lost = next((verdict for verdict in verdicts if isinstance(verdict, Park)), None)
                 failures = failures + 1 if retries else 0
                 if retries:
@@ -179,6 +189,9 @@ class OutboxWorker:
         except (psycopg.Error, EventLogError, OSError) as error:
             _log.warning("an outbox waits", view=self.outbox.view.name, lane=lane, error=repr(error))
             await asyncio.sleep(LOOK_S)
+        except Exception:  # the other lanes go on
+            _log.exception("a lane of an outbox failed", view=self.outbox.view.name, lane=lane)
+            await asyncio.sleep(LAST_PAUSE)
         finally:
             self._served.discard(lane)
             if not settled:
@@ -238,12 +251,17 @@ class OutboxWorker:
             traceparent=of_event(row.traceparent, row.key),
         )
         expected: int | None = position
-        while expected is not None:
+        moved = False
+        while True:
             try:
-                await self._eventlog.append(row.stream, [new], expected_position=expected)
+                if moved:
+                    expected = await self._guard(row)
+                    moved = False
+                if expected is not None:
+                    await self._eventlog.append(row.stream, [new], expected_position=expected)
                 return
             except ConcurrencyConflict:
-                expected = await self._guard(row)
+                moved = True
             except EventLogError as error:
                 _log.warning("an outcome waits for the log", key=row.key, error=repr(error))
                 await asyncio.sleep(LOOK_S)
@@ -258,7 +276,7 @@ class OutboxWorker:
     async def _rows(self, lane: str, settled: set[str], limit: int) -> list[OutboxRow]:
         """The oldest ones that are not settled. Forgets what the view has taken out meanwhile."""
         async with reading(self._pool, self.outbox.view) as connection:
-            found = await connection.execute(self._sql[ROWS], [lane, limit + len(settled)])
+            found = await connection.execute(self._sql[ROWS], [lane, limit + IN_A_LANE + len(settled)])
             rows = [self.outbox.table(**row) for row in await found.fetchall()]
         settled &= {row.key for row in rows}
         return [row for row in rows if row.key not in settled][:limit]

@@ -63,6 +63,11 @@ def attributes(block: bytes) -> dict[str, str]:
     return {name: unquote(value) for name, value in headers.items()} if b"%" in block else headers
 
 
+def number(text: str, *, digits: int = 18) -> int | None:
+    """A plain decimal number of so many digits at most; None for anything else, whoever wrote it."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= digits else None
+
+
 class RecordedEvent:
     """An event at its place in the log. Its payload is decoded at the first look at `event`, its `context` likewise.
 
@@ -108,11 +113,10 @@ class RecordedEvent:
         """Correlation, causation and trace."""
         if self._context is None:
             get = attributes(self._block or b"\r\n%b\r\n" % self.headers).get
-            cause = get("ce-cause", "")
             self._context = Context(
                 correlation_id=get("ce-correlationid"),
                 causation_id=get("ce-causationid"),
-                cause=int(cause) if cause.isdigit() else None,
+                cause=number(get("ce-cause", "")),
                 traceparent=get("traceparent"),
             )
         return self._context

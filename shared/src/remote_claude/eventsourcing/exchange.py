@@ -64,7 +64,8 @@ class Exchange:
             else:
                 await self._wire.open()
                 self._wire.watch(self._done, self._wire.epoch, timeout)
-                await self._wire.send(self._frames)
+                if not self._done.done():  # else the connection went meanwhile
+                    await self._wire.send(self._frames)
         except Exception as error:
             self._silence = str(error)
             if not self._done.done():

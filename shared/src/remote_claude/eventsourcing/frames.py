@@ -90,7 +90,7 @@ class Frames:
             handler = handlers.get(line[2])
             if handler is None:
                 return start, end
-            reply = line[3] if len(line) == (6 if data > body or line[0] == b"HMSG" else 5) else b""
+            reply = line[3] if len(line) == (6 if line[0] == b"HMSG" else 5) else b""
             handler(line[1], reply, buffer[body:data], buffer[data:data_end])
             start = end
         return start, start

@@ -141,7 +141,7 @@ class JetStreamEventLog:
     async def read(
         self, *, after: int = 0, until: int | None = None, subjects: str | None = None
     ) -> AsyncGenerator[list[RecordedEvent], None]:
-        end = await self._reader.end(after)
+        _, end = await self._reader.bounds(after)
         if until is not None:
             end = min(until, end)
         async with aclosing(self._from_history(after, end, subjects)) as batches:

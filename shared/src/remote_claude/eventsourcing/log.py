@@ -121,15 +121,16 @@ class EventLog(Protocol):
         """Everything after a position in log order, in batches, up to `until` or the end as it is now.
 
         `subjects` is a broker wildcard such as `ev.auth.>`; it costs a scan, use it for start-up folds only.
-        Raises `LogUnavailable` when nothing comes for long, `PositionAhead`, `LogIncomplete`.
+        Raises `LogUnavailable` when nothing comes for long, `PositionAhead`, `LogIncomplete`, `LogTrimmed`,
+        `NotPermitted`.
         """
 
     def follow(self, *, after: int) -> AsyncGenerator[list[RecordedEvent], None]:
         """Everything after a position, and then what comes, in batches as they arrive; never ends by itself.
 
         An empty batch is a sign of life: it comes at least every few seconds while the log is reachable.
-        Survives reconnections and restarts of the broker. Raises `PositionAhead`, `LogIncomplete`, and
-        `LogUnavailable` only when the connection has been closed for good.
+        Survives reconnections and restarts of the broker. Raises `PositionAhead`, `LogIncomplete`,
+        `LogTrimmed`, `NotPermitted`, and `LogUnavailable` only when the connection has been closed for good.
         """
 
     async def last_position(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 
+from remote_claude.eventsourcing.cloudevents import encode_headers
 from remote_claude.eventsourcing.events import Codec, Context, NewEvent, RecordedEvent
 from remote_claude.eventsourcing.log import ConcurrencyConflict, PositionAhead, check_append, landed
 from remote_claude.eventsourcing.stats import LogStats
@@ -26,7 +27,9 @@ class InMemoryEventLog:
 
     async def append(self, stream: str, events: Sequence[NewEvent], *, expected_position: int) -> int:
         encoded = [self._codec.encode(new.event) for new in events]
-        check_append(self._prefix, stream, expected_position, [len(data) for _, _, data in encoded])
+        envelopes = [encode_headers(n, "", name, v) for n, (name, v, _) in zip(events, encoded, strict=True)]
+        sizes = [len(data) for _, _, data in encoded]
+        check_append(self._prefix, stream, expected_position, sizes, max(map(len, envelopes), default=0))
         history = self._streams.get(stream, [])
         actual = history[-1].position if history else 0
         if actual != expected_position:

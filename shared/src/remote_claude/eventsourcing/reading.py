@@ -71,15 +71,15 @@ class Reader:
         self._heartbeat = heartbeat
         self._timeout = timeout
 
-    async def end(self, after: int) -> int:
-        """The log's last position; a new leader gets some seconds to know it. Raises `PositionAhead`."""
+    async def bounds(self, after: int) -> tuple[int, int]:
+        """The log's first and last position; a new leader gets some seconds to know it. Raises `PositionAhead`."""
         loop = asyncio.get_running_loop()
         patience = loop.time() + self._timeout
-        while (end := await self._direct.last_position()) < after:
+        while (bounds := await self._direct.bounds())[1] < after:
             if loop.time() > patience:
-                raise PositionAhead(after, end)
+                raise PositionAhead(after, bounds[1])
             await asyncio.sleep(0.1)
-        return end
+        return bounds
 
     async def batches(
         self, after: int, subjects: str | None = None, *, patience: float | None = None, whole: bool = False
@@ -94,8 +94,7 @@ class Reader:
         seen = loop.time()
         while True:
             try:
-                await self.end(position)
-                first, _ = await self._direct.bounds()
+                first, _ = await self.bounds(position)
                 if position + 1 < first:
                     raise LogTrimmed(position, first)
                 async with self._consumer(position, subjects) as consumer:

@@ -30,7 +30,7 @@ class LogStats:
     on_group: Callable[[int, float], None] | None = None
     """Told of each group that was dealt with: appends settled, and seconds since the first of them was asked for."""
     stalled: Callable[[], float] = lambda: 0.0
-    """For how many seconds a connected broker has answered no append that was sent to it, 0 when it answers."""
+    """For how many seconds a connected broker has decided no append that was sent to it, 0 when it does."""
 
     def batch(self, events: int) -> None:
         self.batches += 1

@@ -1,8 +1,8 @@
-"""Frames over an nats-py connection, without what nats-py does to each message.
+"""Frames over a connection of nats-py, without what nats-py does to each message.
 
 nats-py spends about 20 microseconds on a message's headers, its queue and its task, and 12 on the headers
 of one that it sends; an event costs 3 each way here. Some of its private members are used for that
-(`_ps`, `_send_command`, `_transport`), and to hear at once of a lost connection and of what is not permitted
+(`_ps`, `_send_command`, `_flush_pending`, `_pending`, `_transport`, a subscription's `_id`), and to hear at once of a lost connection and of what is not permitted
 (`_disconnected_cb`, `_reconnected_cb`, `_process_err`), nowhere but in this module. Connecting, reconnecting,
 authentication and subscriptions stay with nats-py.
 """
@@ -125,8 +125,12 @@ class Wire:
             await asyncio.shield(self._opening)
 
     async def _open(self) -> None:
-        with _named():
-            subscription = await self.client.subscribe(self._inbox + ".*", cb=_ignore)
+        try:
+            with _named():
+                subscription = await self.client.subscribe(self._inbox + ".*", cb=_ignore)
+        except BaseException:
+            self._opening = None
+            raise
         self._handlers[_key(subscription)] = self._reply
 
     def _reply(self, subject: bytes, reply: bytes, headers: bytes, data: bytes) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import zlib
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator
 from contextlib import aclosing, contextmanager
@@ -92,7 +93,7 @@ def read_export(path: Path) -> Iterator[Row | Head]:
                 headers, data = b64decode(said["headers"]), b64decode(said["data"])
                 at = Head(at.position + 1, link(at.hash, at.position + 1, said["subject"], headers, data))
                 yield Row(at.position, said["subject"], (None, "", ""), headers, data, at.hash)
-    except (ValueError, KeyError, TypeError, AttributeError, EOFError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise ExportDamaged(f"{path} can't be read: {error!r}") from error
     raise ExportDamaged(f"{path} ends at {at.position} without its last line: it was cut")
 
