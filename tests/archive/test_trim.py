@@ -199,6 +199,9 @@ async def test_only_what_is_archived_intact_and_backed_up_is_trimmed(
         await trimmed(archive, 45, whole)
     with pytest.raises(TrimRefused, match="does not hold what the archive has from 1 to 30"):
         await trimmed(archive, 30, part)
+    await export(archive.pool, tmp_path / "end", after=20)
+    with pytest.raises(TrimRefused, match="does not hold what the archive has from 1 to 30"):
+        await trimmed(archive, 30, tmp_path / "end")
     damaged = tmp_path / "damaged"
     damaged.write_text(whole.read_text().replace("ev.", "ew.", 1))
     with pytest.raises(ExportDamaged, match="at 40 is not what was exported"):
@@ -219,10 +222,8 @@ async def test_any_damage_to_a_packed_export_is_named(archive: Archive, tmp_path
     file = tmp_path / "log.gz"
     await export(archive.pool, file)
     whole = file.read_bytes()
-    for at in (
-        0,
-        *range(40, len(whole) - 8, 7),
-    ):  # not in what gzip keeps beside: the chain says more than its sum
+    # not in the name and the sum that gzip keeps beside: what was exported is whole then
+    for at in (0, *range(40, len(whole) - 40, 7)):
         file.write_bytes(whole[:at] + bytes([whole[at] ^ 0x40]) + whole[at + 1 :])
         with pytest.raises(ExportDamaged):
             list(read_export(file))

@@ -16,6 +16,7 @@ from remote_claude.eventsourcing.schemas import Pool, connect
 from remote_claude.eventsourcing.streams import EVENTS
 from remote_claude.eventsourcing.wire import Wire
 from remote_claude.runtime.archive import store
+from remote_claude.runtime.archive.chain import GENESIS
 from remote_claude.runtime.archive.errors import ArchiveError
 from remote_claude.runtime.archive.export import read_export
 from remote_claude.runtime.archive.heads import Heads
@@ -73,7 +74,7 @@ async def trim(
         hashes = {
             item.position: item.hash for item in read_export(backup) if item.position in (first - 1, to)
         }
-        if hashes.get(to) != end.hash or (before is not None and hashes.get(first - 1) != before.hash):
+        if (hashes.get(first - 1), hashes.get(to)) != (before.hash if before else GENESIS, end.hash):
             raise TrimRefused(
                 f"{backup} does not hold what the archive has from {first} to {to}: "
                 f"`rclaude-admin log export FILE` writes one that does"
