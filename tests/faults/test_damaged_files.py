@@ -18,7 +18,7 @@ from event_logs import JsonCodec, connect, happened
 from projecting import open_pool
 from remote_claude.eventsourcing import streams
 from remote_claude.eventsourcing.jetstream import JetStreamEventLog
-from remote_claude.eventsourcing.log import EventLogError
+from remote_claude.eventsourcing.log import EventLogError, LogIncomplete
 from remote_claude.eventsourcing.schemas import Pool
 from remote_claude.runtime.archive.errors import ArchiveError
 from remote_claude.runtime.archive.heads import Heads
@@ -175,3 +175,21 @@ async def test_an_aggregate_with_a_hole_in_its_history_is_not_decided_upon(damag
         await restore(one.log, one.client, damaged.pool, one.heads)
         history = [(e.stream, e.headers, e.data) for e in await one.log.read_stream(stream)]
         assert history == [message for message in damaged.messages if message[0] == stream]
+
+
+async def test_damage_to_the_very_last_event_is_named_and_restored(damaged: Damaged) -> None:
+    """It stays pending for ever: the broker knows that it is there, and gives it to nobody."""
+    shutil.rmtree(damaged.data)
+    shutil.copytree(damaged.folder / "intact", damaged.data)
+    data = damaged.messages[-1][2]
+    block = max((damaged.stream / "msgs").glob("*.blk"), key=lambda path: int(path.stem))
+    content = block.read_bytes()
+    block.write_bytes(content.replace(data, data[:-9] + b"!" + data[-8:], 1))
+    damaged.broker.start()
+    last = len(damaged.messages)
+    async with damaged.opened() as one:
+        with pytest.raises(LogIncomplete, match=f"positions {last} to {last}"):
+            await check(one.log, damaged.pool)
+        report = await verify(one.log, damaged.pool, one.heads)
+        assert [(f.side, f.first, f.last) for f in report.findings] == [("broker", last, last)]
+    await damaged.restored()

@@ -169,17 +169,20 @@ class JetStreamEventLog:
             return
         loop = asyncio.get_running_loop()
         lagging: float | None = None
+        silences = -1  # the first batch comes at once, and may be empty
         async with aclosing(
             self._reader.batches(after, subjects, patience=self._bound, whole=whole)
         ) as batches:
             async for events, pending in batches:
+                silences = 0 if events else silences + 1
                 if events:
                     after, lagging = events[-1].position, None
                     if after > until:
                         events = [event for event in events if event.position <= until]
                     if events:
                         yield events
-                if after >= until or (pending == 0 and await self._was_all(after, until, subjects)):
+                done = pending == 0 or silences > 0  # a message that is damaged stays pending for ever
+                if after >= until or (done and await self._was_all(after, until, subjects)):
                     return
                 if pending == 0:
                     lagging = lagging or loop.time()

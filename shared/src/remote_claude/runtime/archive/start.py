@@ -59,7 +59,8 @@ async def check(log: JetStreamEventLog, pool: Pool, *, patience: float = 0.0) ->
 
     What the broker itself has not noticed (a bit has changed beneath its index) is found where it is read.
     `patience` is in seconds what a new leader of several brokers gets to know how far its log goes.
-    Raises `BrokerLostTail`, `BrokerLostEvents`, `LogContradictsArchive`, `ArchiveIncomplete`.
+    Raises `BrokerLostTail`, `BrokerLostEvents`, `LogContradictsArchive`, `ArchiveIncomplete`, and `LogIncomplete`
+    where the last event can't be read: what comes after it could not be told from what was there.
     """
     async with connect(pool, store.SCHEMA) as connection:
         head = await store.read_head(connection)
@@ -81,6 +82,9 @@ async def check(log: JetStreamEventLog, pool: Pool, *, patience: float = 0.0) ->
         raise ArchiveIncomplete(trimmed, read["the archive goes"])
     if lost := await log.lost() + max(0, trimmed - allowed):
         raise BrokerLostEvents(lost)
+    if last > trimmed:
+        async for _ in log.read(after=last - 1, until=last):
+            pass
     if row is None or row.position <= trimmed:
         return
     async for batch in log.read(after=row.position - 1, until=row.position):
