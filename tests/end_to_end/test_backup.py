@@ -57,6 +57,7 @@ def test_a_stack_is_trimmed_backed_up_and_restored_into_an_empty_home(tmp_path: 
         in_use = one.admin("log", "trim", "--to", str(trimmed), "--backed-up", str(first))
         assert (in_use.code, "rclaude down" in in_use.err) == (2, True)
         one.ok("down")
+        assert one.admin("log", "verify", "--json").json["unarchived"] == 0  # the runner's goodbye included
         done = one.admin("log", "trim", "--to", str(trimmed), "--backed-up", str(first), "--json")
         assert (done.code, done.json) == (0, {"events": trimmed, "first": trimmed + 1}), done.err
         one.ok("up", "--detach")

@@ -28,7 +28,7 @@ from remote_claude.eventsourcing import streams
 from remote_claude.eventsourcing.effects import OutboxWorker
 from remote_claude.eventsourcing.jetstream import JetStreamEventLog
 from remote_claude.eventsourcing.log import EventLogError
-from remote_claude.eventsourcing.projector import Projector
+from remote_claude.eventsourcing.projector import Projector, ProjectorState
 from remote_claude.eventsourcing.tail import Tail
 from remote_claude.runtime import web
 from remote_claude.runtime.archive import start
@@ -53,6 +53,8 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 ENTRY_POINTS = "remote_claude.services"
+ARCHIVED_S = 5.0
+"""How long the archive gets at the end for what was said last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,13 +146,14 @@ async def hosting(
         }
         observe(runtime)
         observe_outboxes(runtime, workers)
+        if runtime.archive is not None:
+            await stack.enter_async_context(_cancelled_at_exit(keep_running("archive", runtime.archive.run)))
+            stack.push_async_callback(_archived, runtime, runtime.archive)
         for service in services:
             if service.on_stop is not None:
                 stack.push_async_callback(service.on_stop)
 
         work: dict[str, Callable[[], Awaitable[None]]] = {"verifier": runtime.verifier.run}
-        if runtime.archive is not None:
-            work["archive"] = runtime.archive.run
         for view_name, projector in runtime.projectors.items():
             work[f"view {view_name}"] = projector.run
         for view_name, worker in workers.items():
@@ -275,6 +278,15 @@ async def _cancelled_at_exit(work: Any) -> AsyncIterator[None]:
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
+
+
+async def _archived(runtime: Runtime, archive: Copier) -> None:
+    """Archive what the services have said last, if that is this process's work."""
+    with contextlib.suppress(EventLogError, TimeoutError):
+        end = await runtime.log.last_position()
+        async with asyncio.timeout(ARCHIVED_S):
+            while archive.state is ProjectorState.LIVE and archive.position < end:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
 
 
 async def _stop_serving(server: web.Server, serving: asyncio.Task[None]) -> None:
