@@ -10,6 +10,7 @@ from remote_claude.eventsourcing.streams import (
     EVENTS,
     KEYS,
     OUTPUT,
+    KeysLost,
     StreamMismatch,
     ensure_bucket,
     ensure_stream,
@@ -40,6 +41,22 @@ async def test_the_streams_are_made_once_and_as_specified(fresh_nats: Broker) ->
     assert (output.subjects, output.max_age, output.max_bytes) == (["out.>"], 3600, 10_000_000)
     assert output.persist_mode != PersistMode.ASYNC
     assert (await js.stream_info(f"KV_{KEYS}")).config.max_msgs_per_subject == 1
+    await client.close()
+
+
+async def test_lost_keys_are_not_made_anew_beside_a_log_that_they_sealed(fresh_nats: Broker) -> None:
+    client = await connect(fresh_nats)
+    js = client.jetstream()
+    await ensure_streams(client)
+    await js.delete_stream(f"KV_{KEYS}")
+    await ensure_streams(client)  # nothing has been said yet
+    await js.publish("ev.auth._.key.1", b"{}")
+    await ensure_streams(client)
+    await js.delete_stream(f"KV_{KEYS}")
+    with pytest.raises(KeysLost, match="--new-keys"):
+        await ensure_streams(client)
+    await ensure_streams(client, new_keys=True)
+    await ensure_streams(client)
     await client.close()
 
 

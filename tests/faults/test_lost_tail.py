@@ -38,18 +38,38 @@ def test_a_stack_whose_broker_lost_its_tail_says_what_to_do_and_is_restored(tmp_
         verified = one.admin("log", "verify", "--json")
         assert verified.code == 1
         [finding] = verified.json["findings"]
-        assert (finding["side"], finding["kind"], finding["last"]) == (
-            "broker",
-            "cut",
-            events[-1]["position"],
-        )
+        last = events[-1]["position"] + 1  # the runner's goodbye
+        assert (finding["side"], finding["kind"], finding["last"]) == ("broker", "cut", last)
 
         restoring = one.admin("log", "restore", "--json")
         assert restoring.code == 0, restoring.err
-        assert restoring.json["last"] == events[-1]["position"]
+        assert restoring.json["last"] == last
         one.ok("up", "--detach")
         assert one.events()[: len(events)] == events
         assert one.task(task["id"])["state"] == "succeeded"
         assert one.ok("bill", "--json").json["lines"] == bill["lines"]
         assert one.admin("log", "verify", "--json").json["findings"] == []
         one.verified()
+
+
+def test_a_stack_whose_data_keys_are_lost_makes_no_new_ones_by_itself(tmp_path: Path) -> None:
+    with product() as one:
+        task = one.ok("run", "--agent", "noop", "--no-repo", "--json", "a secret").json
+        one.ok("down")
+        [keys] = one.home.glob("nats/data/**/KV_KEYS")
+        shutil.move(keys, tmp_path / "keys")
+        refused = one.run("up", "--detach")
+        assert refused.code != 0
+        assert "no bucket KEYS" in refused.err
+        assert one.admin("log", "verify", "--json").json["findings"] == []
+        assert one.run("up", "--detach").code != 0
+        shutil.rmtree(keys, ignore_errors=True)
+        shutil.move(tmp_path / "keys", keys)
+        one.ok("up", "--detach")
+        assert one.task(task["id"])["prompt"] == "a secret"
+        one.ok("down")
+
+        shutil.rmtree(keys)
+        made = one.admin("broker", "init", "--new-keys")
+        assert made.code == 0, made.err
+        one.ok("up", "--detach")

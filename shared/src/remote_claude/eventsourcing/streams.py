@@ -40,6 +40,12 @@ class StreamsMissing(EventLogError):
     code = "streams_missing"
 
 
+class KeysLost(EventLogError):
+    """There is a log, and the bucket of the data keys that seal its texts is gone."""
+
+    code = "keys_lost"
+
+
 class ServerTooOld(EventLogError):
     """The broker knows no atomic batches."""
 
@@ -159,17 +165,44 @@ async def ensure_bucket(client: Client, name: str, *, replicas: int = 1) -> None
 
 
 async def ensure_streams(
-    client: Client, *, replicas: int = 1, output_max_age: float = WEEK, output_max_bytes: int = -1
+    client: Client,
+    *,
+    replicas: int = 1,
+    output_max_age: float = WEEK,
+    output_max_bytes: int = -1,
+    new_keys: bool = False,
 ) -> None:
     """EVENTS, OUTPUT and the bucket KEYS, made where they are missing and checked where they are not.
 
-    `output_max_age` in seconds, `output_max_bytes` -1 for no limit. Raises `StreamMismatch`, `ServerTooOld`.
+    `output_max_age` in seconds, `output_max_bytes` -1 for no limit. With `new_keys` an empty bucket is made beside a
+    log that has lost its own. Raises `KeysLost`, `StreamMismatch`, `ServerTooOld`.
     """
+    _check_version(client)
+    if not new_keys and await _has_events(client) and await _config(client, f"KV_{KEYS}") is None:
+        raise KeysLost(
+            f"the broker has a log and no bucket {KEYS}: without the data keys nobody reads a prompt of it. Put it back "
+            "from a backup (docs/guides/backup.md). If there is none: `rclaude-admin broker init --new-keys` makes an "
+            "empty one, and what is sealed stays sealed for ever"
+        )
+    await ensure_log_streams(
+        client, replicas=replicas, output_max_age=output_max_age, output_max_bytes=output_max_bytes
+    )
+    await ensure_bucket(client, KEYS, replicas=replicas)
+
+
+async def ensure_log_streams(
+    client: Client, *, replicas: int = 1, output_max_age: float = WEEK, output_max_bytes: int = -1
+) -> None:
+    """The same for EVENTS and OUTPUT alone."""
     _check_version(client)
     output = output_config(replicas=replicas, max_age=output_max_age, max_bytes=output_max_bytes)
     await ensure_stream(client, events_config(replicas=replicas))
     await ensure_stream(client, output)
-    await ensure_bucket(client, KEYS, replicas=replicas)
+
+
+async def _has_events(client: Client) -> bool:
+    answer = await Wire.over(client).api(f"STREAM.INFO.{EVENTS}")
+    return "error" not in answer and bool(answer["state"]["messages"])
 
 
 async def ensure_log(client: Client, *, replicas: int = 1) -> None:

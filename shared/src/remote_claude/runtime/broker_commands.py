@@ -30,15 +30,23 @@ def accounts_(
 
 
 @app.command()
-def init() -> None:
+def init(
+    new_keys: Annotated[
+        bool,
+        typer.Option(
+            "--new-keys",
+            help="Make an empty bucket of data keys beside a log that has lost its own: what they sealed stays sealed.",
+        ),
+    ] = False,
+) -> None:
     """Make the streams where they are missing, and check those that are there. Needs the administrator's credential."""
 
     async def work() -> None:
         if "RCLAUDE_NATS_URL" in os.environ:
-            await make_streams(BrokerSettings.from_environment())
+            await make_streams(BrokerSettings.from_environment(), new_keys=new_keys)
             return
-        async with settings() as where:
-            await make_streams(where)
+        async with settings(start=True) as where:
+            await make_streams(where, new_keys=new_keys)
 
     with refusing(EventLogError):
         asyncio.run(work())

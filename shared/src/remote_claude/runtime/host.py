@@ -198,7 +198,7 @@ async def connected(
         stack.push_async_callback(_disconnect, client)
         if purpose is Purpose.MAINTAIN:
             await limitless(client)
-            await streams.ensure_streams(client, replicas=settings.replicas)
+            await streams.ensure_log_streams(client, replicas=settings.replicas)
         else:
             await streams.ensure_log(client, replicas=settings.replicas)
         event_log = JetStreamEventLog(client, REGISTRY)

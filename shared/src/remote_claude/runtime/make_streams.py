@@ -15,11 +15,11 @@ from remote_claude.runtime.broker import BrokerError, connect_nats
 from remote_claude.runtime.settings import BadSettings, BrokerSettings
 
 
-async def make_streams(settings: BrokerSettings) -> None:
-    """Make what is missing, check what is there. Raises `StreamMismatch`, `ServerTooOld`, `NotPermitted`, `BrokerError`."""
+async def make_streams(settings: BrokerSettings, *, new_keys: bool = False) -> None:
+    """Make what is missing, check what is there. Raises what `ensure_streams` does, `NotPermitted`, `BrokerError`."""
     client = await connect_nats(settings)
     try:
-        await ensure_streams(client, replicas=settings.replicas)
+        await ensure_streams(client, replicas=settings.replicas, new_keys=new_keys)
     finally:
         await client.close()
 
