@@ -1,6 +1,7 @@
 """A broker that has lost what it had acknowledged: refused at the start, restored from the archive."""
 
 import shutil
+from base64 import urlsafe_b64encode
 from pathlib import Path
 
 from product import Product, product
@@ -68,6 +69,14 @@ def test_a_stack_whose_data_keys_are_lost_makes_no_new_ones_by_itself(tmp_path: 
         one.ok("up", "--detach")
         assert one.task(task["id"])["prompt"] == "a secret"
         one.ok("down")
+
+        kek = (one.home / "kek").read_text()
+        (one.home / "kek").write_text(urlsafe_b64encode(bytes(32)).decode())
+        refused = one.run("up", "--detach")
+        assert refused.code != 0
+        assert "key_unusable" in refused.err
+        assert "Traceback" not in refused.err
+        (one.home / "kek").write_text(kek)
 
         shutil.rmtree(keys)
         made = one.admin("broker", "init", "--new-keys")

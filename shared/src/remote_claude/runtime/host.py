@@ -20,7 +20,7 @@ from nats.aio.client import Client
 from psycopg import AsyncConnection, OperationalError
 from psycopg_pool import AsyncConnectionPool
 
-from remote_claude.access.kek import load_kek
+from remote_claude.access.kek import KeyUnusable, load_kek
 from remote_claude.access.keyring import Keyring
 from remote_claude.access.verifier import Verifier
 from remote_claude.contracts import REGISTRY
@@ -89,7 +89,7 @@ def main(*names: str) -> None:
         run(_serve(builds, settings, "-".join(names) or "services"))
     except KeyboardInterrupt:
         pass
-    except (ArchiveError, BadSettings, BrokerError, EventLogError) as error:
+    except (ArchiveError, BadSettings, BrokerError, EventLogError, KeyUnusable) as error:
         sys.exit(f"{error.code}: {error}")
     except OperationalError as error:
         sys.exit(f"PostgreSQL can't be used: {error}")
