@@ -15,9 +15,12 @@ from remote_claude.runtime.broker import BrokerError, connect_nats
 from remote_claude.runtime.settings import BadSettings, BrokerSettings
 
 
-async def make_streams(settings: BrokerSettings) -> None:
-    """Make what is missing, check what is there. Raises `StreamMismatch`, `ServerTooOld`, `NotPermitted`, `BrokerError`."""
-    client = await connect_nats(settings)
+async def make_streams(settings: BrokerSettings, *, patience: float | None = None) -> None:
+    """Make what is missing, check what is there, once there is a broker: for `patience` seconds, or for ever.
+
+    Raises `StreamMismatch`, `ServerTooOld`, `NotPermitted`, `BrokerError`.
+    """
+    client = await connect_nats(settings, patience=patience)
     try:
         await ensure_streams(client, replicas=settings.replicas)
     finally:
