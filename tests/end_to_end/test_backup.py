@@ -75,7 +75,7 @@ def test_a_stack_is_trimmed_backed_up_and_restored_into_an_empty_home(tmp_path: 
                 shutil.copy(one.home / name, other.home / name)
             for folder in ("objects", "heads"):
                 shutil.copytree(one.home / folder, other.home / folder)
-            [keys] = one.home.glob("nats/data/**/KV_KEYS")
+            keys = one.home / "nats/data/jetstream/log/streams/KV_KEYS"
             shutil.copytree(keys, other.home / keys.relative_to(one.home))
             imported = other.admin("log", "import", str(tmp_path / "log.jsonl"), "--json")
             assert imported.code == 0, imported.err
