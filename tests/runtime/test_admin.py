@@ -87,7 +87,7 @@ def test_a_folder_of_seeds_that_cannot_be_is_said(tmp_path: Path, place: str) ->
 def test_a_home_that_cannot_be_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     done = Product(tmp_path / "file" / "home").run("views", program="rclaude-admin", cwd=tmp_path)
-    assert (done.code, one_line(done)) == (4, True), done.err
+    assert (done.code, one_line(done)) == (2, True), done.err
 
 
 @pytest.mark.parametrize(
