@@ -53,6 +53,8 @@ def test_a_stack_is_trimmed_backed_up_and_restored_into_an_empty_home(tmp_path: 
         tasks = [run(one, "first")]
         until(lambda: archived(one), "the archive has caught up")
         first = tmp_path / "first.jsonl.gz"
+        nowhere = one.admin("log", "export", str(tmp_path / "nope" / "x.gz"))
+        assert (nowhere.code, f"{tmp_path}/nope/x.gz can't be written: No such" in nowhere.err) == (2, True)
         trimmed = one.admin("log", "export", str(first), "--json").json["last"] - 3
         in_use = one.admin("log", "trim", "--to", str(trimmed), "--backed-up", str(first))
         assert (in_use.code, "rclaude down" in in_use.err) == (2, True)

@@ -125,6 +125,7 @@ def test_the_archive_is_among_the_views(log: Product) -> None:
         (("log", "import", "missing"), "'missing' does not exist"),
         (("log", "trim", "--backed-up", "nope", "--to", "1"), "'nope' does not exist"),
         (("log", "trim", "--backed-up", __file__), "one of --to and --before"),
+        (("log", "trim", "--backed-up", __file__, "--before", "2020-01-01"), "occurred before 2020-01-01"),
         (("log", "export", "nope/x.gz"), "nothing has been archived yet"),
         (("log", "import", __file__), f"{__file__} is no export of a log"),
         (("log", "restore"), "nothing was missing"),

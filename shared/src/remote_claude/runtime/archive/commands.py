@@ -149,9 +149,10 @@ def trim(
         position = to
         if before is not None:
             async with connect(runtime.pool, store.SCHEMA) as connection:
+                await store.create(connection)
                 position = await store.position_before(connection, timestamp(before.replace(tzinfo=UTC)))
             if not position:
-                raise Refused(f"nothing occurred before {before}: nothing is left to trim")
+                raise Refused(f"nothing that is archived occurred before {before}")
         assert position is not None
         with Progress("verify") as progress:
             done = await trimming.trim(
