@@ -7,6 +7,7 @@ from event_logs import happened
 from remote_claude.eventsourcing.log import ConcurrencyConflict, LogIncomplete
 from remote_claude.eventsourcing.tail import Tail
 from remote_claude.runtime.archive.errors import (
+    ArchiveEmpty,
     BrokerLostEvents,
     BrokerLostTail,
     LogContradictsArchive,
@@ -56,6 +57,16 @@ async def test_a_log_that_lost_its_beginning_is_made_anew(archive: Archive) -> N
     assert await restored(archive) == Restored(10, 1, 40)
     assert await archive.messages() == messages
     await check(archive.log, archive.pool)
+
+
+async def test_an_empty_archive_is_said_with_what_fills_it(archive: Archive) -> None:
+    await archive.sql("DROP SCHEMA log CASCADE")
+    assert archive.heads.read()
+    for messages in (await archive.messages(), []):  # the heads were kept; then the broker is empty too
+        await archive.written_anew(messages)
+        with pytest.raises(ArchiveEmpty, match="`rclaude-admin log import FILE`"):
+            await restored(archive)
+        assert await archive.messages() == messages
 
 
 async def test_what_nobody_has_is_not_made_up(archive: Archive) -> None:

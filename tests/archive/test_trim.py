@@ -283,8 +283,54 @@ async def test_a_lost_archive_is_filled_from_the_exported_file(archive: Archive,
     )
     with pytest.raises(ArchiveIncomplete, match="begins after position 30, but the archive ends at 10"):
         await check(archive.log, archive.pool)
-    assert await import_export(archive.pool, backup) == (40, (await archive.head()).hash)
+    assert await import_export(archive.pool, backup) == (30, 40, (await archive.head()).hash)
+    assert await import_export(archive.pool, backup) == (0, 40, (await archive.head()).hash)
     assert (await read(archive.log), await archive.found()) == (before, INTACT)
     await archive.sql("DROP SCHEMA log CASCADE")
     await import_export(archive.pool, backup)
     assert await read(archive.log) == before
+
+
+# What is no export, or not of this log
+
+
+async def test_a_file_of_another_history_is_told_from_one_that_starts_too_late(
+    archive: Archive, tmp_path: Path
+) -> None:
+    ours, late, other = (tmp_path / name for name in ("ours", "late", "other"))
+    await export(archive.pool, ours)
+    await export(archive.pool, late, after=30)
+    await archive.sql("DROP SCHEMA log CASCADE")
+    with pytest.raises(ExportRefused, match="begins at 31, after the archive's end at 0"):
+        await import_export(archive.pool, late)
+    messages = [(e[1], e[3], e[4]) for e in await read(archive.log)]
+    await archive.written_anew([*messages[:24], *reversed(messages[24:])])
+    await archive.copied()
+    await export(archive.pool, other)
+    for file, at in ((ours, 25), (late, 30)):
+        with pytest.raises(ExportRefused, match=f"another history: it contradicts the archive at {at}$"):
+            await import_export(archive.pool, file)
+    assert (await import_export(archive.pool, other)).events == 0
+
+
+async def test_a_file_that_ends_within_the_archive_adds_nothing(archive: Archive, tmp_path: Path) -> None:
+    await export(archive.pool, tmp_path / "part", until=20)
+    assert await import_export(archive.pool, tmp_path / "part") == (0, *await archive.head())
+
+
+@pytest.mark.parametrize("name", ["file", "file.gz"])
+@pytest.mark.parametrize("content", [b"", b"hello\n", b"[1]\n", b"{}\n", b"\xff\xfe"])
+def test_a_file_that_is_no_export_is_called_so(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ExportDamaged, match="is no export of a log"):
+        list(read_export(tmp_path / name))
+
+
+async def test_an_export_of_what_is_not_there_says_where_the_archive_ends(
+    archive: Archive, tmp_path: Path
+) -> None:
+    with pytest.raises(ExportRefused, match=r"the archive ends at 40$"):
+        await export(archive.pool, tmp_path / "file", after=98)
+    await archive.sql("DROP SCHEMA log CASCADE")
+    with pytest.raises(ExportRefused, match="nothing has been archived yet"):
+        await export(archive.pool, tmp_path / "file")

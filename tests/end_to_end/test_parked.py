@@ -82,15 +82,16 @@ def test_a_parked_event_is_listed_tried_again_dropped_and_left_out(one: Product)
 
 def test_what_is_not_parked_is_refused_by_name(one: Product) -> None:
     for command, said in (
-        (("retry", VIEW), "nothing is parked"),
         (("retry", VIEW, "3"), "position 3 is not parked"),
         (("drop", VIEW, "3", "--reason", "x"), "position 3 is not parked"),
         (("retry", "nonsense"), "there is no view 'nonsense'"),
         (("list", "nonsense"), "there is no view 'nonsense'"),
         (("retry",), "--all"),
+        (("retry", "--all", VIEW), "not both"),
     ):
         done = one.admin("parked", *command)
         assert done.code == 2
         assert said in done.err
-    done = one.admin("parked", "retry", "--all")
-    assert (done.code, done.out) == (0, "nothing is parked\n")
+    for which in ("--all", VIEW):
+        done = one.admin("parked", "retry", which)
+        assert (done.code, done.out) == (0, "nothing is parked\n")

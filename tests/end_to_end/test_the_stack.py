@@ -156,15 +156,15 @@ def test_secrets_in_the_home_are_for_its_owner_only(stack: Product) -> None:
 
 def test_every_view_rebuilds_to_what_is_live(stack: Product) -> None:
     stack.ok("run", "--agent", "shell", "--no-repo", "--json", "echo one more")
-    views = stack.admin("views", "--json").json
-    assert {view["name"] for view in views} >= {
+    views = stack.views()
+    assert set(views) >= {
         "gateway_tasks",
         "billing_usage",
         "users_directory",
         "runner_held",
     }
     for view in views:
-        done = stack.admin("rebuild", view["name"], "--json")
+        done = stack.admin("rebuild", view, "--json")
         assert done.code == 0, done.out + done.err
         assert done.json["equal"] is True
     stack.ok("list")

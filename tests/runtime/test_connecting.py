@@ -3,12 +3,14 @@
 from pathlib import Path
 
 import pytest
-import typer
+from psycopg import OperationalError
 
 from remote_claude.access.kek import create_kek
-from remote_claude.eventsourcing.log import LogUnavailable
+from remote_claude.eventsourcing.errors import RebuildInProgress
+from remote_claude.eventsourcing.log import LogTrimmed, LogUnavailable, PositionAhead
 from remote_claude.runtime import host
-from remote_claude.runtime.administration import refusing
+from remote_claude.runtime.administration import failure
+from remote_claude.runtime.exits import Exit
 from remote_claude.runtime.settings import RuntimeSettings
 from remote_claude.runtime.telemetry import Metrics
 from servers import Broker, nats_with_accounts, running_postgres, until
@@ -60,9 +62,24 @@ def test_what_went_wrong_is_said_although_the_broker_is_dead(
         host.run(work())
 
 
-def test_a_command_that_the_broker_does_not_answer_has_found_nothing(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    with pytest.raises(typer.Exit) as end, refusing():
-        raise LogUnavailable("the broker gave no answer")
-    assert (end.value.exit_code, capsys.readouterr().err) == (4, "the broker gave no answer\n")
+@pytest.mark.parametrize(
+    ("error", "exit", "code"),
+    [
+        (LogUnavailable("the broker gave no answer"), Exit.AWAY, "log_unavailable"),
+        (OperationalError("gone"), Exit.AWAY, "postgres_unavailable"),
+        (TimeoutError(), Exit.AWAY, "timeout"),
+        (PositionAhead(9, 3), Exit.REFUSED, "position_ahead"),
+        (LogTrimmed(3, 9), Exit.REFUSED, "log_trimmed"),
+        (RebuildInProgress("a_view"), Exit.REFUSED, "rebuild_in_progress"),
+        (PermissionError(13, "Permission denied", "file"), Exit.REFUSED, "system_error"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_commands_error_has_an_exit_code_a_code_and_words(error: Exception, exit: Exit, code: str) -> None:
+    known = failure(error)
+    assert known is not None
+    assert (known.exit, known.code, known.detail != "") == (exit, code, True)
+
+
+def test_an_error_of_ours_keeps_its_traceback() -> None:
+    assert failure(AssertionError()) is None

@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
+import difflib
 import json
-import sys
+import re
 from importlib.metadata import entry_points
 from typing import Annotated, Any
 
 import typer
 
-from remote_claude.eventsourcing.errors import LogLostTail
+from remote_claude.contracts import REGISTRY
 from remote_claude.eventsourcing.events import RecordedEvent
 from remote_claude.eventsourcing.rebuild import rebuild as rebuild_view
 from remote_claude.eventsourcing.schemas import connect, read_checkpoint, read_parked
 from remote_claude.eventsourcing.views import View
 from remote_claude.runtime import broker_commands
 from remote_claude.runtime import parked as parked_commands
-from remote_claude.runtime.administration import Refused, administer
+from remote_claude.runtime.administration import Refused, administer, check_range
 from remote_claude.runtime.archive import commands as archive_commands
 from remote_claude.runtime.archive import store as archive
 from remote_claude.runtime.host import Purpose, installed
+from remote_claude.runtime.lines import event_line, screen_width, view_line
 from remote_claude.runtime.progress import Progress
 from remote_claude.runtime.service import Runtime
 from remote_claude.runtime.verification import verify as verify_log
 
 ENTRY_POINTS = "remote_claude.admin"
+SUBJECT = re.compile(r"(?:ev|\*)(?:\.(?:\*|[^\s.*>]+))*(?:\.>)?|>")
+"""What a broker takes for a subject of the log, or for a pattern of some."""
 
 app = typer.Typer(
     name="rclaude-admin",
@@ -33,7 +37,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit codes: 0 done, 1 a check found something, 2 refused, 4 nothing runs, or broker or PostgreSQL is away.",
+    epilog="Exit codes: 0 done, 1 a check found something, 2 refused, 4 nothing runs, or broker or PostgreSQL is away, "
+    "130 interrupted, 141 output closed.",
 )
 log_app = typer.Typer(no_args_is_help=True, help="The event log.")
 archive_commands.add_to(log_app)
@@ -42,20 +47,40 @@ app.add_typer(parked_commands.app, name="parked")
 app.add_typer(broker_commands.app, name="broker")
 
 Json = Annotated[bool, typer.Option("--json", help="JSON on standard output.")]
-Type = Annotated[str | None, typer.Option("--type", help="Only events of this type, such as TaskStarted.")]
+
+
+def _known_type(name: str | None) -> str | None:
+    if name is None or name in REGISTRY.events:
+        return name
+    near = difflib.get_close_matches(name, REGISTRY.events) or sorted(REGISTRY.events)
+    raise typer.BadParameter(
+        f"this release has no event {name!r}; near it are {', '.join(near)}. One of another release is found by --subject"
+    )
+
+
+def _subject(pattern: str | None) -> str | None:
+    if pattern is not None and not SUBJECT.fullmatch(pattern):
+        raise typer.BadParameter(f"not a subject of the log: {pattern!r}; such as 'ev.scheduler.>'")
+    return pattern
+
+
+Type = Annotated[
+    str | None,
+    typer.Option("--type", callback=_known_type, help="Only events of this type, such as TaskStarted."),
+]
 Subject = Annotated[
-    str | None, typer.Option("--subject", help="Only this stream, or `ev.scheduler.>` with wildcards.")
+    str | None,
+    typer.Option(
+        "--subject", callback=_subject, help="Only this stream, or `ev.scheduler.>` with wildcards."
+    ),
 ]
 
 
-def main() -> None:
-    """Run the command line, with the commands that the installed services contribute."""
+def complete() -> typer.Typer:
+    """The commands, with those that the installed services contribute."""
     for entry in sorted(entry_points(group=ENTRY_POINTS), key=lambda e: e.name):
         app.add_typer(entry.load(), name=entry.name)
-    try:
-        app()
-    except BrokenPipeError:
-        sys.stderr.close()
+    return app
 
 
 @log_app.command()
@@ -67,8 +92,11 @@ def read(
     as_json: Json = False,
 ) -> None:
     """Print the events that there are, a line each."""
+    check_range(start, until)
 
     async def work(runtime: Runtime) -> None:
+        if start - 1 > (last := await runtime.log.last_position()):
+            raise Refused(f"the log ends at {last}")
         async for batch in runtime.log.read(after=start - 1, until=until, subjects=subject):
             _print(batch, type_, as_json)
 
@@ -101,21 +129,32 @@ def views(as_json: Json = False) -> None:
             rows.append(
                 {
                     "name": view.name,
+                    "kind": "view",
                     "position": position,
                     "lag": max(0, head - position),
                     "version": checkpoint.version if checkpoint else None,
                     "parked": parked,
                 }
             )
+        async with connect(runtime.pool, archive.SCHEMA) as connection:
+            kept = await archive.read_head(connection)
+        position = kept.position if kept is not None else 0
+        lag = max(0, head - position)
+        rows.append(
+            {
+                "name": "archive",
+                "kind": "archive",
+                "position": position,
+                "lag": lag,
+                "version": None,
+                "parked": 0,
+            }
+        )
         if as_json:
             typer.echo(json.dumps(rows))
-        else:
-            for row in rows:
-                typer.echo("{name:<28} position {position:>10} lag {lag:>6} parked {parked}".format_map(row))
-            async with connect(runtime.pool, archive.SCHEMA) as connection:
-                kept = await archive.read_head(connection)
-            position = kept.position if kept is not None else 0
-            typer.echo(f"{'the archive':<28} position {position:>10} lag {max(0, head - position):>6}")
+            return
+        for row in rows:
+            typer.echo(view_line(row, screen_width()))
 
     administer(work, Purpose.LOOK)
 
@@ -131,11 +170,8 @@ def rebuild(
         known = {v.name: v for v in registered(runtime)}
         if view not in known:
             raise Refused(f"there is no view {view!r}; there are: {', '.join(sorted(known))}")
-        try:
-            with Progress("fold") as progress:
-                result = await rebuild_view(known[view], runtime.pool, runtime.log, progress=progress)
-        except LogLostTail as error:
-            raise Refused(str(error)) from error
+        with Progress("fold") as progress:
+            result = await rebuild_view(known[view], runtime.pool, runtime.log, progress=progress)
         rate = result.events / result.seconds if result.seconds else 0.0
         if as_json:
             document = {"view": view, "equal": result.equal, "events": result.events, "rows": result.rows}
@@ -196,13 +232,16 @@ def document(recorded: RecordedEvent) -> dict[str, Any]:
 
 
 def _print(batch: list[RecordedEvent], type_: str | None, as_json: bool) -> None:
+    width = screen_width()
     for recorded in batch:
         if type_ is not None and recorded.type != type_:
             continue
         if as_json:
             typer.echo(json.dumps(document(recorded), ensure_ascii=False))
         else:
-            typer.echo(f"{recorded.position:>8} {recorded.occurred_at} {recorded.type:<26} {recorded.stream}")
+            typer.echo(
+                event_line(recorded.position, recorded.occurred_at, recorded.type, recorded.stream, width)
+            )
 
 
 def _matches(pattern: str | None, subject: str) -> bool:

@@ -4,29 +4,36 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from typing import Literal
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Literal, NamedTuple
 
 import typer
 from psycopg import OperationalError
 
+from remote_claude.access.kek import KeyUnusable
+from remote_claude.eventsourcing.errors import LogLostTail, RebuildInProgress, ViewStopped
 from remote_claude.eventsourcing.events import stream_id
-from remote_claude.eventsourcing.log import LogUnavailable, NotPermitted
-from remote_claude.eventsourcing.streams import StreamsMissing
+from remote_claude.eventsourcing.log import EventLogError, LogUnavailable
 from remote_claude.runtime import host
 from remote_claude.runtime.accounts import ADMIN, accounts
 from remote_claude.runtime.archive.errors import ArchiveError
 from remote_claude.runtime.broker import BrokerError
 from remote_claude.runtime.embedded import EmbeddedError, Home, Supervisor, servers_for
+from remote_claude.runtime.exits import Exit
 from remote_claude.runtime.host import Purpose, connected
 from remote_claude.runtime.service import Runtime
 from remote_claude.runtime.settings import BadSettings, RuntimeSettings
 from remote_claude.runtime.stack_file import NotRunning, StackFile
 from remote_claude.runtime.telemetry import Metrics, configure_logging
 
+PATIENCE_S = 10.0
+"""How long a command waits for a broker that does not answer. Services wait for as long as it takes."""
+
 
 class Refused(Exception):
     """The command can't be carried out as asked; nothing was changed."""
+
+    code = "refused"
 
 
 @contextlib.asynccontextmanager
@@ -63,7 +70,7 @@ async def settings(user: str = ADMIN, *, start: bool = False) -> AsyncIterator[R
 def administer(
     work: Callable[[Runtime], Awaitable[None]], purpose: Purpose = Purpose.WORK, *, user: str = ADMIN
 ) -> None:
-    """Connect, do the work, disconnect. Exit codes: 2 for what was refused, 4 when nothing runs, or not now.
+    """Connect, do the work, disconnect. `failure` says what its errors end in.
 
     Whoever does not work with the log but looks at it or maintains it needs no services: a home's servers are started.
     `user` of the embedded broker: the service itself for what is said in its name.
@@ -74,11 +81,11 @@ def administer(
         async with contextlib.AsyncExitStack() as stack:
             stack.callback(metrics.close)
             where = await stack.enter_async_context(settings(user, start=purpose is not Purpose.WORK))
-            await work(await stack.enter_async_context(connected(where, os.environ, metrics, purpose)))
+            runtime = connected(where, os.environ, metrics, purpose, patience=PATIENCE_S)
+            await work(await stack.enter_async_context(runtime))
 
     configure_logging("warning", as_json=False)
-    with refusing(Refused, NotPermitted, StreamsMissing):
-        host.run(run())
+    host.run(run())
 
 
 async def require(runtime: Runtime, what: Literal["organisation", "person"], id: str) -> None:
@@ -97,20 +104,37 @@ async def require(runtime: Runtime, what: Literal["organisation", "person"], id:
         raise Refused(f"there is no {what} {id}")
 
 
-@contextlib.contextmanager
-def refusing(*refusals: type[Exception]) -> Iterator[None]:
-    """Give these errors' words and exit code 2; 4 when nothing runs, or broker or PostgreSQL can't be used."""
-    try:
-        yield
-    except (NotRunning, BrokerError, LogUnavailable) as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(4) from error
-    except OperationalError as error:
-        typer.echo(f"PostgreSQL can't be used: {error}", err=True)
-        raise typer.Exit(4) from error
-    except refusals as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(2) from error
-    except (ArchiveError, BadSettings, EmbeddedError) as error:
-        typer.echo(f"{error.code}: {error}", err=True)
-        raise typer.Exit(2) from error
+def check_range(start: int, until: int | None) -> None:
+    """Raises `typer.BadParameter` for positions that end before they begin."""
+    if until is not None and until < start:
+        raise typer.BadParameter(f"--until {until} is before --from {start}")
+
+
+class Failure(NamedTuple):
+    """How an error ends a command: its exit code, its stable code, and what it says; `text` is that for people."""
+
+    exit: Exit
+    code: str
+    detail: str
+    text: str = ""
+
+
+def failure(error: Exception) -> Failure | None:
+    """What becomes of an error of a command, in words that need no traceback; None for one that is a fault of ours."""
+    said = str(error) or repr(error)
+    match error:
+        case NotRunning() | BrokerError() | LogUnavailable():
+            return Failure(Exit.AWAY, error.code, said)
+        case OperationalError():
+            return Failure(Exit.AWAY, "postgres_unavailable", f"PostgreSQL can't be used: {said}")
+        case TimeoutError():
+            return Failure(Exit.AWAY, "timeout", f"no answer in time: {said}")
+        case ArchiveError() | BadSettings() | EmbeddedError():  # the guides go by their codes
+            return Failure(Exit.REFUSED, error.code, said, f"{error.code}: {said}")
+        case (
+            Refused() | EventLogError() | RebuildInProgress() | ViewStopped() | LogLostTail() | KeyUnusable()
+        ):
+            return Failure(Exit.REFUSED, error.code, said)
+        case OSError():
+            return Failure(Exit.REFUSED, "system_error", said)
+    return None

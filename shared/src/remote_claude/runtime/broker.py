@@ -32,15 +32,26 @@ class BrokerRefused(BrokerError):
     code = "broker_refused"
 
 
-async def connect_nats(settings: BrokerSettings) -> Client:
+class BrokerUnreachable(BrokerError):
+    """Nobody listens at the broker's address, and whoever asks does not wait for ever."""
+
+    code = "broker_unreachable"
+
+
+async def connect_nats(settings: BrokerSettings, *, patience: float | None = None) -> Client:
     """A connection that outlives restarts of the broker, and waits for one that is not there yet.
 
-    Raises `BrokerUntrusted`, `BrokerRefused`.
+    With `patience` it waits for so many seconds, in silence. Raises `BrokerUntrusted`, `BrokerRefused`,
+    `BrokerUnreachable`.
     """
     refusal: asyncio.Future[BrokerError] = asyncio.get_running_loop().create_future()
+    reason = "no answer"
 
     async def on_error(error: Exception) -> None:
-        log.warning("broker connection", error=repr(error))
+        nonlocal reason
+        reason = str(error) or repr(error)
+        if patience is None or connecting.done():
+            log.warning("broker connection", error=repr(error))
         if (refused := _refused(settings, error)) is not None and not refusal.done():
             refusal.set_result(refused)
 
@@ -63,9 +74,13 @@ async def connect_nats(settings: BrokerSettings) -> Client:
     }
     connecting = asyncio.ensure_future(client.connect(settings.nats_url.split(","), **options))
     try:
-        await asyncio.wait((connecting, refusal), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((connecting, refusal), return_when=asyncio.FIRST_COMPLETED, timeout=patience)
         if refusal.done():
             raise refusal.result()
+        if not connecting.done():
+            raise BrokerUnreachable(
+                f"the broker at {settings.nats_url} can't be reached, for {patience:g} s now: {reason}"
+            )
         await connecting
     finally:
         if not connecting.done():

@@ -10,12 +10,12 @@ from typing import Annotated
 
 import typer
 
-from remote_claude.eventsourcing.log import EventLogError
 from remote_claude.runtime.accounts import accounts
-from remote_claude.runtime.administration import refusing, settings
+from remote_claude.runtime.administration import PATIENCE_S, Refused, settings
 from remote_claude.runtime.embedded.nats import accounts_config
 from remote_claude.runtime.make_streams import make_streams
 from remote_claude.runtime.settings import BrokerSettings
+from remote_claude.runtime.telemetry import configure_logging
 
 app = typer.Typer(no_args_is_help=True, help="A broker of your own.")
 
@@ -25,8 +25,12 @@ def accounts_(
     seeds: Annotated[Path, typer.Argument(help="The folder of the seeds, one file a credential.")],
 ) -> None:
     """Print the block `accounts` of the broker's configuration, and make the seeds that are missing."""
-    seeds.mkdir(parents=True, exist_ok=True, mode=0o700)
-    typer.echo(f"accounts: {json.dumps(accounts_config(accounts(), seeds), indent=1)}")
+    try:
+        seeds.mkdir(parents=True, exist_ok=True, mode=0o700)
+        made = accounts_config(accounts(), seeds)
+    except OSError as error:
+        raise Refused(f"{seeds} can't be the folder of the seeds: {error.strerror}") from error
+    typer.echo(f"accounts: {json.dumps(made, indent=1)}")
 
 
 @app.command()
@@ -43,11 +47,11 @@ def init(
 
     async def work() -> None:
         if "RCLAUDE_NATS_URL" in os.environ:
-            await make_streams(BrokerSettings.from_environment(), new_keys=new_keys)
+            await make_streams(BrokerSettings.from_environment(), new_keys=new_keys, patience=PATIENCE_S)
             return
         async with settings(start=True) as where:
-            await make_streams(where, new_keys=new_keys)
+            await make_streams(where, new_keys=new_keys, patience=PATIENCE_S)
 
-    with refusing(EventLogError):
-        asyncio.run(work())
+    configure_logging("warning", as_json=False)
+    asyncio.run(work())
     typer.echo("the streams are there")

@@ -186,15 +186,18 @@ async def connected(
     environment: Mapping[str, str],
     metrics: Metrics,
     purpose: Purpose = Purpose.WORK,
+    *,
+    patience: float | None = None,
 ) -> AsyncIterator[Runtime]:
     """What services share, connected and able to read the log; nothing runs in the background yet but the tail.
 
-    Raises `BrokerLostTail`, `LogContradictsArchive` where it would be wrong to work, `LogInMaintenance`.
+    `patience` is in seconds how long a broker that is not there is waited for; None is as long as it takes.
+    Raises `BrokerError`, `BrokerLostTail`, `LogContradictsArchive` where it would be wrong to work, `LogInMaintenance`.
     """
     async with contextlib.AsyncExitStack() as stack:
         tracing = Tracing.of(environment)
         stack.push_async_callback(asyncio.to_thread, tracing.close)
-        client = await connect_nats(settings)
+        client = await connect_nats(settings, patience=patience)
         stack.push_async_callback(_disconnect, client)
         if purpose is Purpose.MAINTAIN:
             await limitless(client)

@@ -15,9 +15,14 @@ from remote_claude.runtime.broker import BrokerError, connect_nats
 from remote_claude.runtime.settings import BadSettings, BrokerSettings
 
 
-async def make_streams(settings: BrokerSettings, *, new_keys: bool = False) -> None:
-    """Make what is missing, check what is there. Raises what `ensure_streams` does, `NotPermitted`, `BrokerError`."""
-    client = await connect_nats(settings)
+async def make_streams(
+    settings: BrokerSettings, *, new_keys: bool = False, patience: float | None = None
+) -> None:
+    """Make what is missing, check what is there, once there is a broker: for `patience` seconds, or for ever.
+
+    Raises what `ensure_streams` does, `NotPermitted`, `BrokerError`.
+    """
+    client = await connect_nats(settings, patience=patience)
     try:
         await ensure_streams(client, replicas=settings.replicas, new_keys=new_keys)
     finally:

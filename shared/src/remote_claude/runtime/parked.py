@@ -77,13 +77,15 @@ def retry_(
     as_json: Json = False,
 ) -> None:
     """Fold what is parked again, in order: of a view, of one event's aggregate, or everything."""
-    if (view is None) != every:
+    if view is not None and every:
+        raise typer.BadParameter("a view or --all, not both")
+    if view is None and not every:
         raise typer.BadParameter("name a view, or say --all")
 
     async def work(runtime: Runtime) -> None:
         done = []
         for each in chosen(runtime, view):
-            if every and not await parked_events(runtime.pool, each):
+            if position is None and not await parked_events(runtime.pool, each):
                 continue
             with _refused():
                 tried = await retry(each, runtime.pool, runtime.log, position=position)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -15,7 +13,7 @@ from remote_claude.contracts import REGISTRY
 from remote_claude.eventsourcing.events import timestamp
 from remote_claude.eventsourcing.jetstream import JetStreamEventLog
 from remote_claude.eventsourcing.schemas import connect
-from remote_claude.runtime.administration import Refused, administer
+from remote_claude.runtime.administration import Refused, administer, check_range
 from remote_claude.runtime.archive import export as exporting
 from remote_claude.runtime.archive import restore as restoring
 from remote_claude.runtime.archive import store
@@ -94,10 +92,16 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Write what is archived into a file, with its hash chain."""
+    check_range(start, until)
 
     async def work(runtime: Runtime) -> None:
-        with _files(), Progress("export") as progress:
-            end = await exporting.export(runtime.pool, file, after=start - 1, until=until, progress=progress)
+        try:
+            with Progress("export") as progress:
+                end = await exporting.export(
+                    runtime.pool, file, after=start - 1, until=until, progress=progress
+                )
+        except OSError as error:
+            raise Refused(f"{file} can't be written: {error.strerror or error}") from error
         document = {"first": start, "last": end.position, "hash": end.hash.hex(), "file": str(file)}
         text = f"positions {start} to {end.position} in {file}"
         typer.echo(json.dumps(document) if as_json else text)
@@ -106,41 +110,51 @@ def export(
 
 
 def import_(
-    file: Annotated[Path, typer.Argument(help="A file of `log export`.")],
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A file of `log export`.")],
     as_json: Json = False,
 ) -> None:
     """Add what an exported file has to an archive that ends before it. The services must be down."""
 
     async def work(runtime: Runtime) -> None:
-        with _files():
-            end = await exporting.import_export(runtime.pool, file)
-        document = {"last": end.position, "hash": end.hash.hex()}
-        typer.echo(json.dumps(document) if as_json else f"the archive goes to {end.position}")
+        done = await exporting.import_export(runtime.pool, file)
+        document = {"events": done.events, "last": done.last, "hash": done.hash.hex()}
+        text = f"{done.events:,} events were added: the archive goes to {done.last}"
+        typer.echo(json.dumps(document) if as_json else text)
 
     administer(work, Purpose.MAINTAIN)
 
 
 def trim(
     backed_up: Annotated[
-        Path, typer.Option("--backed-up", help="A file of `log export` that has what is dropped.")
+        Path,
+        typer.Option(
+            "--backed-up",
+            exists=True,
+            dir_okay=False,
+            help="A file of `log export` that has what is dropped.",
+        ),
     ],
     to: Annotated[int | None, typer.Option("--to", min=1, help="Last position to drop.")] = None,
     before: Annotated[
-        datetime | None, typer.Option("--before", help="Drop what occurred before this day, in UTC.")
+        datetime | None,
+        typer.Option("--before", help="Drop what occurred before this day or moment, in UTC."),
     ] = None,
     as_json: Json = False,
 ) -> None:
     """Drop the beginning of the log from the broker; the archive keeps it. The services must be down."""
+    if (to is None) == (before is None):
+        raise typer.BadParameter("say up to where: one of --to and --before")
 
     async def work(runtime: Runtime) -> None:
-        if (to is None) == (before is None):
-            raise Refused("say up to where: one of --to and --before")
         position = to
         if before is not None:
             async with connect(runtime.pool, store.SCHEMA) as connection:
+                await store.create(connection)
                 position = await store.position_before(connection, timestamp(before.replace(tzinfo=UTC)))
+            if not position:
+                raise Refused(f"nothing that is archived occurred before {before}")
         assert position is not None
-        with _files(), Progress("verify") as progress:
+        with Progress("verify") as progress:
             done = await trimming.trim(
                 log_of(runtime), runtime.nats, runtime.pool, runtime.heads,
                 to=position, backup=backed_up, clock=runtime.clock, progress=progress,
@@ -150,14 +164,6 @@ def trim(
         typer.echo(json.dumps(document) if as_json else text)
 
     administer(work, Purpose.MAINTAIN)
-
-
-@contextmanager
-def _files() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise Refused(str(error)) from error
 
 
 def log_of(runtime: Runtime) -> JetStreamEventLog:

@@ -59,3 +59,15 @@ class ArchiveIncomplete(ArchiveError):
             f"the broker's log begins after position {trimmed}, but the archive ends at {archived}: restore "
             "PostgreSQL from a backup, or `rclaude-admin log import` what was exported before the log was trimmed"
         )
+
+
+class ArchiveEmpty(ArchiveError):
+    """There is no archive that anything could be restored from."""
+
+    code = "archive_empty"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the archive is empty, so that nothing can be restored from it: `rclaude-admin log import FILE` brings back "
+            "what was exported, `pg_restore` a dump of PostgreSQL"
+        )

@@ -14,7 +14,9 @@ from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator
 from contextlib import aclosing, contextmanager
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any, NamedTuple, cast
+
+from psycopg import AsyncConnection
 
 from remote_claude.eventsourcing.events import RecordedEvent
 from remote_claude.eventsourcing.schemas import Pool, connect
@@ -52,8 +54,12 @@ async def export(
         head = await store.read_head(connection) or Head(0, GENESIS)
         end = head.position if until is None else min(until, head.position)
         first = await store.read_row(connection, after) if after else None
+        if not head.position:
+            raise ExportRefused("nothing has been archived yet")
+        if after >= head.position:
+            raise ExportRefused(f"the archive ends at {head.position}")
         if after >= end or (after and first is None):
-            raise ExportRefused(f"nothing is archived between {after} and {end}")
+            raise ExportRefused(f"nothing is archived between {after + 1} and {end}")
         chain = first.hash if first is not None else GENESIS
         with _written(path) as file:
             file.write(json.dumps({"log": LOG, "after": after, "hash": chain.hex()}) + "\n")
@@ -74,6 +80,7 @@ class End(Head):
 
 def read_export(path: Path) -> Iterator[Row | Head]:
     """The head that a file goes on from, its events, each with its hash, and its `End`. Raises `ExportDamaged`, `OSError`."""
+    at: Head | None = None
     try:
         with _opened(path, "rt") as file:
             begin = json.loads(file.readline())
@@ -94,21 +101,31 @@ def read_export(path: Path) -> Iterator[Row | Head]:
                 at = Head(at.position + 1, link(at.hash, at.position + 1, said["subject"], headers, data))
                 yield Row(at.position, said["subject"], (None, "", ""), headers, data, at.hash)
     except (ValueError, KeyError, TypeError, AttributeError, EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise ExportDamaged(f"{path} can't be read: {error!r}") from error
+        if at is None:
+            raise ExportDamaged(f"{path} is no export of a log, or its beginning is damaged") from error
+        raise ExportDamaged(f"{path} can't be read after position {at.position}: {error!r}") from error
     raise ExportDamaged(f"{path} ends at {at.position} without its last line: it was cut")
+
+
+class Imported(NamedTuple):
+    """So many events were added to an archive that now ends at `last`, with this hash."""
+
+    events: int
+    last: int
+    hash: bytes
 
 
 async def import_export(
     pool: Pool, path: Path, *, progress: Callable[[int, int], None] | None = None
-) -> Head:
-    """Add what a file has to the archive that ends before it. Returns the archive's new head.
+) -> Imported:
+    """Add what a file has to the archive that ends before it, or within it.
 
     Raises `ExportRefused` where the two do not meet, `ExportDamaged` (nothing of the rest is added), `OSError`.
     """
     async with connect(pool, store.SCHEMA) as connection:
         await store.create(connection)
-        head = await store.read_head(connection) or Head(0, GENESIS)
-        _check_goes_on(path, head)
+        before = head = await store.read_head(connection) or Head(0, GENESIS)
+        await _check_goes_on(connection, path, head)
         events: list[RecordedEvent] = []
         for item in read_export(path):
             if isinstance(item, Row) and item.position > head.position:
@@ -118,17 +135,44 @@ async def import_export(
                 events = []
                 if progress is not None:
                     progress(head.position, head.position)
-    return head
+    return Imported(head.position - before.position, *head)
 
 
-def _check_goes_on(path: Path, head: Head) -> None:
-    """All of the file is right, and has what the archive has where that ends; before any of it is taken."""
-    there = None
+async def _check_goes_on(connection: AsyncConnection[Any], path: Path, head: Head) -> None:
+    """All of the file is right, and where archive and file overlap they are the same; before any of it is taken."""
+    begin = shared = None
     for item in read_export(path):
-        if item.position == head.position:
-            there = item.hash
-    if there != head.hash:
-        raise ExportRefused(f"{path} does not go on from the archive's end, position {head.position}")
+        begin = begin or item
+        if item.position <= head.position:
+            shared = item
+    assert begin is not None
+    if shared is None:
+        raise ExportRefused(
+            f"{path} begins at {begin.position + 1}, after the archive's end at {head.position}: "
+            "import what comes before first"
+        )
+    row = await store.read_row(connection, shared.position)
+    if shared.hash != (row.hash if row is not None else GENESIS):
+        at = await _parting(connection, path, shared.position)
+        raise ExportRefused(f"{path} is of another history: it contradicts the archive at {at}")
+
+
+async def _parting(connection: AsyncConnection[Any], path: Path, until: int) -> int:
+    """The first position where a file has another hash than the archive, which it has at `until`."""
+    items = read_export(path)
+    begin = next(items)
+    row = await store.read_row(connection, begin.position)
+    if begin.hash != (row.hash if row is not None else GENESIS):
+        return begin.position
+    async with (
+        connection.transaction(),
+        aclosing(store.read(connection, after=begin.position, until=until)) as pages,
+    ):
+        async for page in pages:
+            for row, item in zip(page, items, strict=False):
+                if (row.position, row.hash) != (item.position, item.hash):
+                    return item.position
+    return until
 
 
 def _line(row: Row) -> str:

@@ -19,7 +19,7 @@ from remote_claude.eventsourcing.streams import EVENTS, ensure_stream, events_co
 from remote_claude.eventsourcing.wire import Wire
 from remote_claude.runtime.archive import store
 from remote_claude.runtime.archive.chain import GENESIS
-from remote_claude.runtime.archive.errors import ArchiveError
+from remote_claude.runtime.archive.errors import ArchiveEmpty, ArchiveError
 from remote_claude.runtime.archive.findings import Report
 from remote_claude.runtime.archive.heads import Heads
 from remote_claude.runtime.archive.store import Head, Row
@@ -69,10 +69,13 @@ async def restore(
     """Bring back what the broker's log lacks. Everything is verified before anything is written.
 
     What lacks its end is written on; what lacks its beginning or has holes is made anew, once the archive has it all.
-    The caller sees to it that nobody else writes. Raises `NotRestorable`, `RestoreFailed`, `LogUnavailable`.
+    The caller sees to it that nobody else writes. Raises `ArchiveEmpty`, `NotRestorable`, `RestoreFailed`,
+    `LogUnavailable`.
     """
     report = await verify(log, pool, heads)
     lost, last = report.findings, report.broker[1]
+    if not report.archive[1] and (lost or not last):
+        raise ArchiveEmpty
     if report.more or any(f.side != "broker" or f.kind not in ("cut", "missing") for f in lost):
         raise NotRestorable(report)
     if any(f.last > report.archive[1] for f in lost):  # nobody has it
