@@ -57,6 +57,8 @@ class OwnServer:
     def __init__(self, child: Child, answers: Callable[[], bool], log: Path) -> None:
         self._child, self._answers, self._log = child, answers, log
         self._process: subprocess.Popen[bytes] | None = None
+        if child.first is not None:
+            child.first()
         self.start()
 
     @property

@@ -109,8 +109,10 @@ def test_failed_initialisation_tells_why_and_leaves_no_data() -> None:
             )
             (binaries / name).chmod(0o755)
         spec = spec_for(home, binaries)
+        first = spec.prepare().first
+        assert first is not None
         with pytest.raises(ServerSetupFailed, match="disk is made of cheese"):
-            spec.prepare()
+            first()
         assert not spec.data.exists()
 
 

@@ -14,7 +14,7 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 
@@ -92,8 +92,15 @@ async def run(home: Home, environment: Mapping[str, str], port: int | None) -> N
             if up:
                 file.save()
 
+        children = list(_servers(servers, file, home))
+        # their imports take longer than the servers' start, for which they wait; but not for streams
+        services = _services(
+            file,
+            environment,
+            after=[] if _has_streams(home) else [c.name for c in children if c.name == "nats"],
+        )
         supervisor = Supervisor(
-            [*_children(servers, file, home), _services(file, environment)],
+            [*children, services],
             log_dir=home.log,
             on_change=processes_changed,
         )
@@ -137,14 +144,18 @@ async def _watch(supervisor: Supervisor, url: str, home: Home) -> None:
         watching.cancel()
 
 
-def _children(servers: Servers, file: StackFile, home: Home) -> Iterator[Child]:
+def _has_streams(home: Home) -> bool:
+    return (home.streams / "KV_KEYS").exists()
+
+
+def _servers(servers: Servers, file: StackFile, home: Home) -> Iterator[Child]:
     """The servers; the broker's first start makes its streams before anybody else is there."""
     for child in servers.children:
         if child.name == "nats":
 
             async def ready(listens: Callable[[], Awaitable[None]] = child.ready) -> None:
                 await listens()
-                if not (home.streams / "KV_KEYS").exists():
+                if not _has_streams(home):
                     await _make_streams(file)
 
             yield replace(child, ready=ready)
@@ -167,7 +178,7 @@ async def _make_streams(file: StackFile) -> None:
         raise ServerSetupFailed(f"the broker's streams could not be made: {said.decode().strip()}")
 
 
-def _services(file: StackFile, environment: Mapping[str, str]) -> Child:
+def _services(file: StackFile, environment: Mapping[str, str], *, after: Sequence[str]) -> Child:
     address = file.url.removeprefix("http://")
     host, _, port = address.partition(":")
     given = {
@@ -187,6 +198,7 @@ def _services(file: StackFile, environment: Mapping[str, str]) -> Child:
         env={**environment, **{name: value for name, value in given.items() if value}},
         ready=lambda: _ready(host, int(port)),
         stop_timeout=30.0,
+        after=after,
     )
 
 

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from remote_claude.runtime.durable import sync_folder, write_private
@@ -65,11 +66,8 @@ class PostgresServer:
         return f"postgresql://{ROLE}:{self.password()}@127.0.0.1:{self.port}/{DATABASE}"
 
     def prepare(self) -> Child:
-        """Initialise the data directory if there is none; the process that serves it. Takes a second once."""
+        """The process that serves the data. `first` it makes the data directory if there is none, in about a second."""
         run_as = self._settle()
-        if not self.data.exists():
-            self._initialise(run_as)
-        end_leftover(self.data)
         settings = _SETTINGS | {"port": str(self.port), "fsync": "on" if self.durable else "off"}
         return Child(
             name="postgres",
@@ -84,6 +82,7 @@ class PostgresServer:
             run_as=run_as,
             stop_signal=signal.SIGINT,  # "fast": ends the connections, writes a checkpoint
             death_signal=signal.SIGQUIT,  # "immediate": the log makes it whole at the next start
+            first=partial(self._make_way, run_as),
         )
 
     async def ready(self) -> None:
@@ -127,6 +126,11 @@ class PostgresServer:
             f"are no user namespaces here ({'; '.join(reasons)}). Set RCLAUDE_HOME to a folder that everyone may enter (such as "
             "/var/lib/rclaude), or run as an ordinary user."
         )
+
+    def _make_way(self, run_as: RunAs) -> None:
+        if not self.data.exists():
+            self._initialise(run_as)
+        end_leftover(self.data)
 
     def _initialise(self, run_as: RunAs) -> None:
         """Make the data directory beside its place, with role and database, and rename it when whole."""

