@@ -39,16 +39,42 @@ def gone(pid: int) -> bool:
     return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
 
-async def test_children_start_in_order_and_stop_in_reverse(tmp_path: Path) -> None:
+async def test_children_start_after_those_they_need_and_stop_in_reverse(tmp_path: Path) -> None:
     diary = tmp_path / "diary"
     script = "trap 'echo stop NAME >> DIARY; exit' TERM; echo start NAME >> DIARY; UP; while :; do sleep 0.01; done"
     children = [
-        child(tmp_path, name, script.replace("NAME", name).replace("DIARY", str(diary)))
-        for name in ("one", "two")
+        child(tmp_path, name, script.replace("NAME", name).replace("DIARY", str(diary)), after=after)
+        for name, after in (("one", ()), ("two", ("one",)))
     ]
     async with Supervisor(children, log_dir=tmp_path) as supervisor:
         assert list(supervisor.pids) == ["one", "two"]
     assert diary.read_text().splitlines() == ["start one", "start two", "stop two", "stop one"]
+    assert supervisor.pids == {}
+
+
+async def test_children_start_side_by_side(tmp_path: Path) -> None:
+    """The first is ready when the second is."""
+    one = child(tmp_path, "one", "exec sleep 60", ready=exists(tmp_path / "two.up"))
+    async with Supervisor([one, child(tmp_path, "two", "UP; exec sleep 60")], log_dir=tmp_path) as supervisor:
+        assert sorted(supervisor.pids) == ["one", "two"]
+
+
+async def test_what_comes_first_is_done_once_and_its_failure_leaves_nothing_running(tmp_path: Path) -> None:
+    done: list[str] = []
+    one = child(tmp_path, "one", "UP; exec sleep 60", first=lambda: done.append("one"))
+    async with Supervisor([one], log_dir=tmp_path, backoff=quick) as supervisor:
+        before = supervisor.pids["one"]
+        os.kill(before, signal.SIGKILL)
+        await until(lambda: supervisor.pids.get("one") not in (None, before))
+    assert done == ["one"]
+
+    def fail() -> None:
+        raise ServerDidNotStart("no room")
+
+    two = child(tmp_path, "two", "UP; exec sleep 60", first=fail)
+    supervisor = Supervisor([one, two], log_dir=tmp_path)
+    with pytest.raises(ServerDidNotStart, match="no room"):
+        await supervisor.start()
     assert supervisor.pids == {}
 
 
