@@ -8,7 +8,7 @@ import os
 import sys
 from typing import Any
 
-from remote_claude.runtime import admin
+from remote_claude.runtime import command_line
 
 STATUS = 99
 
@@ -37,7 +37,7 @@ def main(broker: str, *views: str) -> None:
     for view in views:
         sys.argv = ["rclaude-admin", "rebuild", view]
         try:
-            admin.main()
+            command_line.main()
         except SystemExit as end:
             if end.code:
                 raise

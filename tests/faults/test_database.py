@@ -79,7 +79,7 @@ def test_a_command_whose_postgresql_goes_away_says_so_and_has_found_nothing(stac
 
         until(ended, "the end of the command", 60, pause=0.1)
     done = command.result()
-    assert (done.code, done.out) == (4, "")
+    assert (done.code, done.json["error"]["code"]) == (4, "postgres_unavailable")
     assert done.err.startswith("PostgreSQL can't be used: terminating connection")
     assert "Traceback" not in done.err
 

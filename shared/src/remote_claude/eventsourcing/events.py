@@ -63,7 +63,7 @@ def attributes(block: bytes) -> dict[str, str]:
     return {name: unquote(value) for name, value in headers.items()} if b"%" in block else headers
 
 
-def number(text: str, *, digits: int = 18) -> int | None:
+def number(text: str, *, digits: int = 20) -> int | None:
     """A plain decimal number of so many digits at most; None for anything else, whoever wrote it."""
     return int(text) if text.isascii() and text.isdigit() and len(text) <= digits else None
 

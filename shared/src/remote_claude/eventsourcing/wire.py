@@ -22,7 +22,8 @@ from nats.aio.subscription import Subscription
 from nats.aio.transport import TcpTransport
 from nats.errors import Error as NatsError
 
-from remote_claude.eventsourcing.frames import Frames, Handler, status
+from remote_claude.eventsourcing.bulk_parser import BulkParser, Handler
+from remote_claude.eventsourcing.frames import status
 from remote_claude.eventsourcing.log import LogUnavailable, NotPermitted
 
 T = TypeVar("T")
@@ -78,7 +79,7 @@ class Wire:
             await failed(err_msg)
 
         self.client.wire = self  # type: ignore[attr-defined]
-        self.client._ps = Frames(self.client._ps, self._handlers)  # type: ignore[assignment]
+        self.client._ps = BulkParser(self.client._ps, self._handlers)  # type: ignore[assignment]
         self.client._disconnected_cb = disconnected
         self.client._reconnected_cb = reconnected
         self.client._process_err = error  # type: ignore[method-assign]

@@ -8,7 +8,7 @@ import pytest
 from nats.errors import ProtocolError
 from nats.protocol.parser import Parser
 
-from remote_claude.eventsourcing.frames import Frames
+from remote_claude.eventsourcing.bulk_parser import BulkParser
 
 HEADERS = b"NATS/1.0\r\nA: 1\r\n\r\n"
 HANDLED, ORDINARY = b"7", b"12"
@@ -60,7 +60,9 @@ def found(before: bytes, parts: Iterable[bytes]) -> list[tuple[Any, ...]]:
 
     async def parse() -> None:
         await ordinary.parse(before)
-        frames = Frames(ordinary, {HANDLED: lambda *message: heard.calls.append((int(HANDLED), *message))})
+        frames = BulkParser(
+            ordinary, {HANDLED: lambda *message: heard.calls.append((int(HANDLED), *message))}
+        )
         for part in parts:
             await frames.parse(part)
 
@@ -88,7 +90,7 @@ def test_put_before_a_parser_that_is_at_it() -> None:
 
 def test_another_connection_begins_anew() -> None:
     heard = Heard()
-    frames = Frames(Parser(heard), {})
+    frames = BulkParser(Parser(heard), {})
 
     async def parse() -> None:
         await frames.parse(b"MSG a 1 5\r\nhel")
