@@ -190,10 +190,13 @@ async def _paused(pool: Pool, schema: str) -> AsyncIterator[tuple[AsyncConnectio
 async def _swap(
     connection: AsyncConnection[Any], live: str, fresh: str, old: str, position: int, *, there: bool
 ) -> None:
-    """In one transaction; whoever waits for the old checkpoint finds it moved, and reads the new one."""
+    """In one transaction; whoever waits for the old checkpoint finds it changed, and reads the new one.
+
+    Its position stays: a read that found the old tables just before sees where they were.
+    """
     names = {"live": sql.Identifier(live), "fresh": sql.Identifier(fresh), "old": sql.Identifier(old)}
     if there:
-        await connection.execute("UPDATE checkpoint SET position = -1")
+        await connection.execute("UPDATE checkpoint SET version = -1")
         await connection.execute(sql.SQL("ALTER SCHEMA {live} RENAME TO {old}").format(**names))
     await connection.execute(sql.SQL("ALTER SCHEMA {fresh} RENAME TO {live}").format(**names))
     await connection.execute("SELECT pg_notify(%s, %s)", [live, str(position)])
