@@ -1,9 +1,10 @@
 """Group commit: one committer per process, through which all of its appends go.
 
-What arrives while one group is on its way makes the next; nothing waits on a timer. Of many only half make a group, so
-that the broker has one half to work on while the other's callers come back; what that will send is ready when the answer
-comes, and goes before it is passed on. A group holds at most one append of a stream, and none of a stream that is on its
-way, so that the second of two finds the first one's position.
+What arrives while one group is on its way makes the next. A busy process gets to the end of its turns first, since they
+bring more; where it has nothing else to do, nothing waits. Of many only half make a group, so that the broker has one half
+to work on while the other's callers come back; what that will send is ready when the answer comes, and goes before it is
+passed on. A group holds at most one append of a stream, and none of a stream that is on its way, so that the second of two
+finds the first one's position.
 """
 
 from __future__ import annotations
@@ -29,6 +30,10 @@ from remote_claude.eventsourcing.stats import LogStats
 from remote_claude.eventsourcing.wire import Wire
 
 WAITING_BYTES = 64 * 1024 * 1024
+BUSY_S = 0.001
+"""A turn of the loop that takes as long had something to do."""
+MOST_BUSY_S = 0.05
+"""So long a group waits, at most, for a turn in which the process has nothing else to do."""
 MOST_FAILURES = 8
 """In a row, as far as they are counted: the pauses have long been as long as they get."""
 
@@ -150,7 +155,9 @@ class Committer:
         while True:
             now = asyncio.get_running_loop().time()
             if sent is None:
-                group = self._waiting.take(now, answered)
+                if self._waiting.appends:
+                    await _idle()
+                group = self._waiting.take(asyncio.get_running_loop().time(), answered)
                 self._room.set()
                 if group:
                     return group
@@ -322,3 +329,14 @@ class Committer:
             f"no answer from the broker within {self._bound} s ({reason}); "
             f"whether the append has landed isn't known: try again with the same ids"
         )
+
+
+async def _idle() -> None:
+    """Wait until the loop has nothing else to do, `MOST_BUSY_S` at most."""
+    began = before = time.monotonic()
+    while before - began < MOST_BUSY_S:
+        await asyncio.sleep(0)
+        now = time.monotonic()
+        if now - before < BUSY_S:
+            return
+        before = now
