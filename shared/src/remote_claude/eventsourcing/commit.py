@@ -152,12 +152,12 @@ class Committer:
         the answer is there first. After the answer what waits goes to the broker before the callers that were
         `answered` just now have their turn.
         """
+        loop = asyncio.get_running_loop()
         while True:
-            now = asyncio.get_running_loop().time()
             if sent is None:
                 if self._waiting.appends:
                     await _idle()
-                group = self._waiting.take(asyncio.get_running_loop().time(), answered)
+                group = self._waiting.take(loop.time(), answered)
                 self._room.set()
                 if group:
                     return group
@@ -167,7 +167,7 @@ class Committer:
                     return group
             elif self._waiting.fill_half(len(sent.group.together)):
                 streams = {append.stream for append in sent.group.together}
-                group = self._waiting.take(now, len(streams), streams)
+                group = self._waiting.take(loop.time(), len(streams), streams)
                 self._room.set()
                 return group
             elif sent.answered:
