@@ -6,3 +6,13 @@ def main() -> None:
     from remote_claude.cli.app import run
 
     run()
+
+
+def release() -> str:
+    """The release that is installed; `unknown` where none is."""
+    from importlib.metadata import PackageNotFoundError, version  # takes longer than the command line does
+
+    try:
+        return version("remote-claude")
+    except PackageNotFoundError:
+        return "unknown"

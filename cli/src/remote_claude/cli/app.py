@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from importlib.metadata import version
 from typing import Annotated, NoReturn
 
 import typer
 from typer.exceptions import TyperException
 
-from remote_claude.cli import render
+from remote_claude.cli import release, render
 from remote_claude.cli.commands import money, settings, stack, tasks
 from remote_claude.cli.commands import run as run_command
 from remote_claude.cli.errors import CliError, Exit
@@ -44,7 +43,7 @@ app.command("config")(settings.configure)
 
 def _version(asked: bool) -> None:
     if asked:
-        print(f"rclaude {version('remote-claude')}")
+        print(f"rclaude {release()}")
         raise typer.Exit
 
 

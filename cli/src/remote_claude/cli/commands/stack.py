@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import platform
 import shutil
 import subprocess
 import sys
 from enum import StrEnum
-from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated, Any, Literal, NamedTuple
 
 import typer
 
-from remote_claude.cli import config, embedded, render
+from remote_claude.cli import config, embedded, release, render
 from remote_claude.cli.commands.tasks import Json
 from remote_claude.cli.errors import CliError, Exit
 from remote_claude.cli.session import client_of, not_running
@@ -172,8 +170,7 @@ def _checks() -> list[Check]:
         found.append(Check("git", "ok", said))
     else:
         found.append(Check("git", "failed", "not found; on Debian: apt-get install git"))
-    with contextlib.suppress(PackageNotFoundError):
-        found.append(Check("rclaude", "ok", version("remote-claude")))
+    found.append(Check("rclaude", "ok", release()))
     try:
         target = config.target()
     except CliError as error:
