@@ -1,5 +1,5 @@
 """`python -m remote_claude.runtime`: every installed service in this one process."""
 
-from remote_claude.runtime.host import main
+from remote_claude.runtime import main
 
 main()

@@ -102,6 +102,7 @@ def run(work: Coroutine[Any, Any, T]) -> T:
     """
     gc.freeze()  # modules live as long as the process
     gc.set_threshold(50_000, 50, 50)
+    gc.enable()
     if sys.platform == "win32":
         return asyncio.run(work)
     import uvloop

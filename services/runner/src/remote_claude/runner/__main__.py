@@ -1,5 +1,5 @@
 """`python -m remote_claude.runner`: the runner alone."""
 
-from remote_claude.runtime.host import main
+from remote_claude.runtime import main
 
 main("runner")
