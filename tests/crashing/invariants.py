@@ -28,6 +28,7 @@ from remote_claude.runtime.verification import Checker
 
 METERS = ("vcpu_ms", "gib_ms", "egress_bytes", "model_nano_usd")
 COMPUTE = METERS[:3]
+ENDS = ("TaskSucceeded", "TaskFailed", "TaskCancelled", "TaskTimedOut", "TaskRejected")
 SILENCE_S = 0.9
 ARCHIVED_WITHIN = 100
 """Looks, ten a second, after which the archive has to have what the log has."""
@@ -61,6 +62,7 @@ async def broken(work: Workload) -> list[Broken]:
         *facts.nothing_lost(),
         *facts.leases(),
         *facts.memory(),
+        *facts.told(),
         *await facts.bills(),
         *await facts.rebuilt(),
         *await facts.output(),
@@ -135,6 +137,29 @@ class Facts:
     def memory(self) -> Iterator[Broken]:
         if self.work.grown > ROOM_MIB * 1024 * 1024:
             yield Broken(11, f"the services have grown by {self.work.grown >> 20} MiB")
+
+    def told(self) -> Iterator[Broken]:
+        """The webhook is told of each end since it was added, under one id however often; the outcome is said once."""
+        told, outcomes = (
+            defaultdict[str, set[str]](set),
+            Counter(d["task"] for _, d in self.of("WebhookDelivered")),
+        )
+        for heard in self.work.receiver.heard:
+            told[heard.body["data"]["task"]].add(heard.id)
+        for added, hook in self.of("WebhookAdded"):
+            for recorded, data in self.of(*ENDS):
+                if data["org"] != hook["org"] or recorded.position < added.position:
+                    continue
+                task = data["task"]
+                if not told[task] or not outcomes[task]:
+                    yield Broken(
+                        1,
+                        f"the end of {task} was told {len(told[task])} times, which {outcomes[task]} events say",
+                    )
+                elif len(told[task]) > 1 or outcomes[task] > 1:
+                    yield Broken(
+                        8, f"the end of {task} was told as {told[task]}, which {outcomes[task]} events say"
+                    )
 
     async def bills(self) -> list[Broken]:
         """Each organisation's bill is the sum of its attempts' last samples, but for the compute of lost ones."""
@@ -258,12 +283,7 @@ class Facts:
 
     async def states(self) -> list[Broken]:
         """Each task has become what it can become, in the log as in the API."""
-        ends = Counter(
-            d["task"]
-            for _, d in self.of(
-                "TaskSucceeded", "TaskFailed", "TaskCancelled", "TaskTimedOut", "TaskRejected"
-            )
-        )
+        ends = Counter(d["task"] for _, d in self.of(*ENDS))
         found = [Broken(3, f"{task} has ended {ends[task]} times") for task in self.owners if ends[task] > 1]
         found += [Broken(12, f"{task} has not ended") for task in self.owners if not ends[task]]
         for asked in self.work.asked:

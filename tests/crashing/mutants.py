@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
+from uuid import uuid4
 
 from crashing.points import Point
 from remote_claude.billing.projections.usage import _Samples
@@ -16,6 +17,7 @@ from remote_claude.contracts.runner import Cumulative
 from remote_claude.contracts.scheduler import TaskRequeued
 from remote_claude.eventsourcing import appends, batches
 from remote_claude.eventsourcing.schemas import move_checkpoint
+from remote_claude.gateway import webhooks
 from remote_claude.gateway.api.submissions import Submissions
 from remote_claude.gateway.handlers import Submission, TaskHandlers
 from remote_claude.gateway.watchers import Watchers
@@ -205,6 +207,13 @@ def body_hash_ignored() -> None:
 def guard_dropped() -> None:
     """Appends are not guarded: what is sent again lands again."""
     appends._guard = lambda append: b""
+
+
+@breaks(8, "run_told", "after effect gateway.webhooks:Deliveries.perform #1")
+def told_under_another_id() -> None:
+    """A webhook is told again under another id."""
+    sign = webhooks.headers
+    webhooks.headers = lambda secret, key, *rest: sign(secret, str(uuid4()), *rest)
 
 
 @breaks(9, "run_noops")

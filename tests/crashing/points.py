@@ -15,6 +15,7 @@ had crossed it in this process.
 | `object`, `key`, `head` | an object, a data key, a signed head is stored | it has been stored |
 | `lease` | a renewal or its answer is sent | it has been |
 | `worker` | a message to a worker is sent | it has been |
+| `effect` | a webhook is told | its status has come |
 | `answer` | a request that changes something is answered | it has been |
 """
 
@@ -44,6 +45,7 @@ from websockets.asyncio.server import ServerConnection
 from remote_claude.contracts.leases import SUBJECT
 from remote_claude.eventsourcing.jetstream import JetStreamEventLog
 from remote_claude.eventsourcing.wire import Wire
+from remote_claude.gateway.webhooks import Deliveries
 from remote_claude.runtime.archive.heads import Heads
 from remote_claude.runtime.objects import Objects
 from remote_claude.runtime.output import OutputStream
@@ -124,6 +126,7 @@ class Probes:
         for name in ("create", "purge"):
             wrapped = self.around("key", getattr(nats.js.kv.KeyValue, name))
             setattr(nats.js.kv.KeyValue, name, wrapped)
+        Deliveries._post = self.around("effect", Deliveries._post)  # type: ignore[method-assign]
         nats.aio.msg.Msg.respond = self.around("lease", nats.aio.msg.Msg.respond)  # type: ignore[method-assign,assignment]
         self._events()
         self._output()

@@ -11,6 +11,7 @@ from crashing.invariants import Broken, asked_again, broken
 from crashing.points import Point
 from crashing.stack import Ground, Installation, installation
 from crashing.workload import Lost, Workload
+from receiver import receiving
 from remote_claude.runtime.accounts import ADMIN
 from remote_claude.runtime.host import Purpose, connected
 from remote_claude.runtime.service import Runtime
@@ -44,15 +45,16 @@ async def run(
     What does not come to rest in time is a breach of the twelfth invariant. Raises when the services end by themselves.
     """
     async with installation(ground, scenario=scenario, mutant=mutant, environment=environment) as one:
-        async with looking(one) as runtime:
-            asked = Workload(one, runtime)
-            working = asyncio.ensure_future(_work(asked, work, patience_s))
-            await asyncio.wait((working, one.keeping), return_when=asyncio.FIRST_COMPLETED)
-            if one.keeping.done():
-                working.cancel()
-                one.keeping.result()
-            found = await working
-            await asked.close()
+        with receiving() as receiver:
+            async with looking(one) as runtime:
+                asked = Workload(one, runtime, receiver)
+                working = asyncio.ensure_future(_work(asked, work, patience_s))
+                await asyncio.wait((working, one.keeping), return_when=asyncio.FIRST_COMPLETED)
+                if one.keeping.done():
+                    working.cancel()
+                    one.keeping.result()
+                found = await working
+                await asked.close()
         await one.last()
         return Run(
             tuple(scenario),

@@ -16,11 +16,14 @@ from websockets.asyncio.client import connect
 
 from crashing.stack import Installation
 from product import TERMINAL
+from receiver import Receiver
 from remote_claude.access import api_keys
 from remote_claude.auth.handlers import ApiKeys
 from remote_claude.billing.handlers import Accounts
 from remote_claude.cli.repository import bundle, find
 from remote_claude.contracts.billing import Entitlements
+from remote_claude.gateway.handlers import WebhookHandlers
+from remote_claude.gateway.projections.webhooks import webhooks
 from remote_claude.runtime import owner
 from remote_claude.runtime.ids import new_id
 from remote_claude.runtime.service import Runtime
@@ -124,9 +127,9 @@ class Workload:
 
     LIMIT = 2
 
-    def __init__(self, one: Installation, runtime: Runtime) -> None:
+    def __init__(self, one: Installation, runtime: Runtime, receiver: Receiver) -> None:
         local = owner.load(one.home / "owner.json")
-        self.one, self.runtime = one, runtime
+        self.one, self.runtime, self.receiver = one, runtime, receiver
         self.asked: list[Asked] = []
         self.grown = 0  # bytes of memory
         self.owner = self._client(local.org, local.api_key)
@@ -160,6 +163,13 @@ class Workload:
         await Accounts(runtime.log, runtime.clock).set_plan(org, "free", small)
         self.clients[org] = self.other
 
+    async def add_webhook(self) -> None:
+        """From here on the receiver hears of the owner's tasks."""
+        await self.owner.get("/v1/status")  # the organisation is there, and its data key
+        runtime = self.runtime
+        handlers = WebhookHandlers(runtime.log, runtime.keyring, runtime.clock)
+        await handlers.add(new_id("hook"), self.owner.org, self.receiver.url)
+
     async def submit(self, client: Client, name: str, prompt: str, *may_become: str, **body: Any) -> Asked:
         """One task of a client, remembered with what was answered."""
         asked = Asked(
@@ -181,6 +191,7 @@ class Workload:
 
     async def run(self) -> None:
         """A bit of everything; every task has ended afterwards."""
+        await self.add_webhook()
         await asyncio.gather(self._owners(), self._others(), self._with_a_repository())
         await self.one.rebuild()
         stopped = await self.submit(
@@ -188,6 +199,12 @@ class Workload:
         )
         await self.until(stopped, "running")
         await self.one.end(signal.SIGTERM)
+        await self.all_ended()
+
+    async def run_told(self) -> None:
+        """A task that a webhook hears of."""
+        await self.add_webhook()
+        await self.submit(self.owner, "told", "nothing", "succeeded", agent="noop")
         await self.all_ended()
 
     async def run_noops(self) -> None:
@@ -265,7 +282,10 @@ class Workload:
         await self.submit(self.owner, "mends", "echo mended > b.txt", "succeeded", repo={"bundle": sent})
 
     async def quiet(self) -> int:
-        """Wait until nothing moves: views and archive have all that the log has. Returns its last position."""
+        """Wait until nothing moves: views and archive have all that the log has, and webhooks were told of it.
+
+        Returns the log's last position.
+        """
         async with asyncio.timeout(PATIENCE_S):
             while True:
                 status = await self.owner.get("/v1/status")
@@ -274,6 +294,7 @@ class Workload:
                 for service in status["services"].values():
                     behind += [view["position"] < last for view in service["views"].values()]
                     behind.append(bool(service.get("attempts")))
+                behind += [hook.pending > 0 for hook in await webhooks(self.runtime.pool)]
                 if not any(behind):
                     return last
                 await asyncio.sleep(0.1)

@@ -12,7 +12,7 @@ from crashing.workload import Workload
 
 QUICK = {
     "ended_twice", "quota_off_by_one", "archive_edited", "body_hash_ignored", "checkpoint_apart",
-    "organisation_from_the_body",
+    "organisation_from_the_body", "told_under_another_id",
 }  # fmt: skip
 
 
