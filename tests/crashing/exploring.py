@@ -108,9 +108,9 @@ async def explore(
                 found = await run(on, scenario, work=work)
             finally:
                 busy -= 1
-            print(
-                f"{'+' if found.deaths == scenario else '-'} {' then '.join(map(str, scenario))}", flush=True
-            )
+            met = "+" if found.deaths == scenario else "-"
+            left = len(exploration.queue)
+            print(f"{met} {' then '.join(map(str, scenario))} ({left} left)", flush=True)
             exploration.note(found, tries)
             if sample is None:
                 exploration.queue.extend((new, 1) for new in exploration.learn(found, hits))
