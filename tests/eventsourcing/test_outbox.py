@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from psycopg import AsyncConnection
@@ -12,17 +13,21 @@ from sqlalchemy import Index
 from sqlalchemy.orm import registry
 from sqlmodel import SQLModel
 
-from projecting import Log, eventually, parked, running, running_work
+from event_logs import connect, everything, new_place
+from projecting import Codec, Log, eventually, parked, running, running_work
 from rebuilding import assert_rebuild_equals_live
 from remote_claude.eventsourcing.effects import Done, Outbox, OutboxWorker, Park, Retry, Verdict
-from remote_claude.eventsourcing.events import RecordedEvent
-from remote_claude.eventsourcing.log import ConcurrencyConflict, LogUnavailable
+from remote_claude.eventsourcing.events import NewEvent, RecordedEvent
+from remote_claude.eventsourcing.log import AppendRefused, ConcurrencyConflict, LogUnavailable, NotPermitted
 from remote_claude.eventsourcing.outbox import OutboxRow, effect
 from remote_claude.eventsourcing.projector import Projector
 from remote_claude.eventsourcing.rebuild import rebuild
 from remote_claude.eventsourcing.schemas import Pool
+from remote_claude.eventsourcing.streams import events_config
 from remote_claude.eventsourcing.tables import append, delete, reading
+from remote_claude.eventsourcing.tail import Tail
 from remote_claude.eventsourcing.views import View
+from servers import Broker
 
 DAY = 86400.0
 
@@ -86,6 +91,10 @@ class Genie:
 
 def now() -> datetime:
     return datetime.now(UTC)
+
+
+def a_new(event: tuple[str, int, bytes]) -> NewEvent:
+    return NewEvent(event=event, event_id=str(uuid4()), occurred_at="2026-01-01T00:00:00.000000Z")
 
 
 class World:
@@ -272,6 +281,31 @@ async def test_what_is_done_is_not_done_again_for_want_of_an_answer_of_the_log(w
     assert len(genie.performed) == len(world.outcomes) == 1
 
 
+class Forbidden:
+    """A log that this credential may not append to, until somebody permits it."""
+
+    def __init__(self, log: Log) -> None:
+        self.log, self.asked = log, 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.log, name)
+
+    async def append(self, stream: str, events: Any, *, expected_position: int) -> int:
+        self.asked += 1
+        if self.asked == 1:
+            raise NotPermitted(stream)
+        return await self.log.append(stream, events, expected_position=expected_position)
+
+
+async def test_what_is_done_waits_until_its_outcome_is_permitted(world: World) -> None:
+    genie = Genie()
+    worker = world.worker(genie, log=Forbidden(world.log))
+    async with running_work(worker.run()):
+        await world.log.add("a", "Wished")
+        await eventually(world.settled)
+    assert (len(genie.performed), worker.refused) == (1, set())
+
+
 async def test_an_outcome_that_the_view_had_to_park_counts_all_the_same(world: World) -> None:
     async with running_work(world.worker(Genie(outcome="Cursed")).run()):
         await world.log.add("a", "Wished")
@@ -401,3 +435,68 @@ async def test_one_that_fails_leaves_those_beside_it_to_come_to_their_end(world:
     async with running_work(world.worker(genie, log=Away(world.log, 2)).run()):
         await eventually(world.settled)
     assert len(genie.performed) == len(set(genie.performed)) == 2
+
+
+class Verbose(Genie):
+    """Says so much of the first ones that no log takes it, or what no codec can write."""
+
+    def __init__(self, data: Any, count: int) -> None:
+        super().__init__()
+        self.data, self.count = data, count
+
+    def outcome(self, row: OutboxRow, verdict: Done | Park) -> Any:
+        return ("Granted", 1, self.data) if row.key in self.performed[: self.count] else ("Granted", 1, b"{}")
+
+
+@pytest.mark.parametrize("data", [b" " * 300_000, None], ids=["too_large", "unwritable"])
+async def test_what_is_done_is_not_done_again_when_its_outcome_can_not_be_recorded(
+    world: World, data: Any
+) -> None:
+    genie = Verbose(data, 40)  # more than all slots
+    worker = world.worker(genie)
+    async with running_work(worker.run()):
+        for n in range(40):
+            await world.log.add(f"s{n % 2}", "Wished")
+        await eventually(lambda: len(worker.refused) == 40)
+        await world.log.add("s0", "Wished")  # behind them in their lane
+        await world.log.add("s2", "Wished")
+        await eventually(lambda: len(world.outcomes) == 2)
+        await eventually(lambda: worker.pending == 40)
+
+        async with world.pool.connection() as connection:
+            await connection.execute("DROP SCHEMA test_wishes CASCADE")
+        await world.log.add("s3", "Wished")  # the view is made anew
+        await eventually(lambda: len(world.outcomes) == 3)
+        await eventually(lambda: worker.pending == 40)
+    assert len(genie.performed) == len(set(genie.performed)) == 43
+    assert not worker.refused & {outcome.event_id for outcome in world.outcomes}
+
+
+async def test_an_outcome_that_the_broker_refuses_for_good_holds_up_no_other(
+    pool: Pool, nats_server: Broker
+) -> None:
+    place = await new_place(nats_server)
+    place.codec = Codec()
+    client = await connect(nats_server)
+    config = events_config(place.stream, place.prefix).as_dict() | {"max_msg_size": 4096}
+    await client.jetstream().update_stream(**config)
+    await client.close()
+
+    genie = Verbose(b" " * 8192, 1)
+    async with place.log() as log, Tail(log, after=0) as tail:
+        stream, wished = place.subject("a"), ("Wished", 1, b"{}")
+        with pytest.raises(AppendRefused):
+            await log.append(stream, [a_new(("Wished", 1, b" " * 8192))], expected_position=0)
+        first = await log.append(stream, [a_new(wished)], expected_position=0)
+        projector = Projector(Wishes(), pool, log, tail)
+        outbox = Outbox(view=projector.view, table=WishRow, open=genie.opened, give_up_s=DAY)
+        worker = OutboxWorker(outbox, pool, log, projector, now)
+        async with running(projector), running_work(worker.run()):
+            await eventually(lambda: len(worker.refused) == 1)
+            await log.append(stream, [a_new(wished)], expected_position=first)
+            await eventually(lambda: len(genie.performed) == 2)
+            await eventually(lambda: worker.pending == 1)
+        events = await everything(log)
+    assert [event.type for event in events] == ["Wished", "Wished", "Granted"]
+    assert worker.refused == {genie.performed[0]}
+    assert events[-1].event_id == genie.performed[1]

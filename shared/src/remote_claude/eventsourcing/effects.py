@@ -23,7 +23,14 @@ import structlog
 from psycopg.sql import SQL, Identifier
 
 from remote_claude.eventsourcing.events import Clock, NewEvent, parse_timestamp, timestamp
-from remote_claude.eventsourcing.log import ConcurrencyConflict, EventLog, EventLogError
+from remote_claude.eventsourcing.log import (
+    AppendRefused,
+    ConcurrencyConflict,
+    EventLog,
+    EventLogError,
+    EventTooLarge,
+    NotPermitted,
+)
 from remote_claude.eventsourcing.outbox import OutboxRow
 from remote_claude.eventsourcing.projector import Projector, ProjectorState
 from remote_claude.eventsourcing.schemas import Pool
@@ -114,6 +121,8 @@ class OutboxWorker:
         """How many effects are not settled; None where another process works."""
         self.attempts: Counter[str] = Counter()
         """By what came of them: `done`, `retry`, `park`."""
+        self.refused: set[str] = set()
+        """Keys of what is settled here and will have no outcome: the log refuses it for good, or it can't be made."""
         self._pool, self._eventlog, self._projector, self._clock = pool, log, projector, clock
         self._began = clock()
         self._slots = asyncio.Semaphore(IN_ALL)
@@ -202,6 +211,8 @@ class OutboxWorker:
 
         `lost` is what became of the lane's last one: what is late as well shares its fate, and costs no attempt.
         """
+        if row.key in self.refused:  # the view was made anew
+            return Done()
         async with self._slots:
             position = await self._guard(row)
             if position is None:
@@ -214,7 +225,11 @@ class OutboxWorker:
             if isinstance(verdict, Retry):
                 _log.info("an effect is tried again", view=self.outbox.view.name, key=row.key, reason=verdict.reason)  # fmt: skip
             else:
-                await self._record(row, effects.outcome(row, verdict), position)
+                try:
+                    await self._record(row, effects.outcome(row, verdict), position)
+                except Exception:  # another try changes nothing, and would do again what has been done
+                    self.refused.add(row.key)
+                    _log.exception("an outcome can't be recorded", view=self.outbox.view.name, key=row.key)
             return verdict
 
     async def _perform(self, row: OutboxRow, effects: Effects, *, last: bool) -> Verdict:
@@ -240,7 +255,11 @@ class OutboxWorker:
         return history[-1].position if history else 0
 
     async def _record(self, row: OutboxRow, event: Any, position: int) -> None:
-        """Append the outcome, however long it takes: what has been done is not done again for want of an answer."""
+        """Append the outcome, however long it takes: what has been done is not done again for want of an answer.
+
+        Waits for a permission too: without it no other outcome would land either. Raises what the log has against
+        this one: `EventTooLarge`, `AppendRefused`, or what encoding it raises.
+        """
         new = NewEvent(
             event=event,
             event_id=row.key,
@@ -262,7 +281,9 @@ class OutboxWorker:
                 return
             except ConcurrencyConflict:
                 moved = True
-            except EventLogError as error:
+            except (EventLogError, OSError) as error:
+                if isinstance(error, EventTooLarge | AppendRefused) and not isinstance(error, NotPermitted):
+                    raise
                 _log.warning("an outcome waits for the log", key=row.key, error=repr(error))
                 await asyncio.sleep(LOOK_S)
 
