@@ -187,6 +187,20 @@ async def test_a_lane_that_waits_holds_up_no_other(world: World) -> None:
     assert len(genie.performed) == 2
 
 
+async def test_a_lane_that_fails_is_counted_and_holds_up_no_other(world: World) -> None:
+    genie = Genie()
+    worker = world.worker(genie)
+    cause = await world.log.add("a", "Wished")
+    assert await world.projector.wait_for(cause, 30)
+    async with world.pool.connection() as connection:  # no fold writes that
+        await connection.execute("UPDATE test_wishes.wish SET occurred_at = 'long ago'")
+    async with running_work(worker.run()):
+        await world.log.add("b", "Wished")
+        await eventually(lambda: bool(world.outcomes))
+        await eventually(lambda: worker.lane_failures == 1)
+    assert genie.performed == [outcome.event_id for outcome in world.outcomes]
+
+
 class Stopping:
     """A log and a genie that stop the worker for good at one point, as a kill does."""
 

@@ -14,17 +14,20 @@ import pytest
 from standardwebhooks import Webhook
 from standardwebhooks.webhooks import WebhookVerificationError
 
+from event_logs import everything
 from gateway_stack import Member, Stack, eventually, running_gateway
 from product import environment_of
 from rebuilding import assert_rebuild_equals_live
 from receiver import Heard, Receiver, heard, receiving
 from remote_claude.access.kek import create_kek
 from remote_claude.contracts.gateway import WebhookDelivered, WebhookFailed
-from remote_claude.eventsourcing.events import RecordedEvent
+from remote_claude.eventsourcing.events import RecordedEvent, stream_id
+from remote_claude.eventsourcing.outbox import effect
 from remote_claude.eventsourcing.projector import Projector, ProjectorState
 from remote_claude.eventsourcing.rebuild import rebuild
+from remote_claude.eventsourcing.tables import append
 from remote_claude.gateway.handlers import WebhookHandlers
-from remote_claude.gateway.projections.webhooks import WebhooksView, webhooks
+from remote_claude.gateway.projections.webhooks import DeliveryRow, WebhooksView, webhooks
 from remote_claude.runtime.embedded.home import free_port
 from remote_claude.runtime.host import Host
 from remote_claude.runtime.ids import new_id
@@ -235,6 +238,36 @@ async def test_a_receiver_that_hangs_is_given_up_and_holds_up_nobody(
         assert said == {
             (h, t, how) for h, how in ((hanging, "timeout"), (healthy, "delivered")) for t in tasks
         }
+
+
+async def test_what_can_not_be_recorded_and_a_lane_that_failed_are_on_the_metrics_page(
+    fresh_nats: Broker, postgres_dsn: str, tmp_path: Path, receiver: Receiver
+) -> None:
+    async with a_gateway(fresh_nats, postgres_dsn, tmp_path) as stack:
+        member = await stack.member()
+        hook, _ = await add(stack.host, member.org, receiver.url)
+        runtime = stack.host.runtime
+        stream = stream_id("gateway", member.org, "task", "task_1")
+        [cause] = [e for e in await everything(runtime.log) if e.type == "WebhookAdded"]
+        payload = {"task": 7, "org": member.org, "state": "failed", "event": cause.event_id, "position": 1}
+        told = effect(cause, "told", lane=hook, stream=stream, payload=payload)  # a task is named by text
+        stuck = effect(cause, "stuck", lane="another", stream=stream, payload={}) | {
+            "occurred_at": "long ago"
+        }
+        async with runtime.pool.connection() as connection, connection.transaction():
+            await connection.execute("SET LOCAL search_path = gateway_webhooks", prepare=False)
+            await append(connection, DeliveryRow, [told, stuck])
+
+        async def counted() -> bool:
+            async with httpx2.AsyncClient() as client:
+                page = (await client.get(f"http://127.0.0.1:{stack.host.port}/metrics")).text
+            return all(
+                re.search(rf"^rclaude_outbox_{name}_total\{{.*\}} 1", page, re.MULTILINE)
+                for name in ("refused_outcomes", "lane_failures")
+            )
+
+        await eventually(counted, "both to be counted")
+    assert [heard.id for heard in receiver.heard] == [told["key"]]
 
 
 async def test_two_gateways_tell_it_once(

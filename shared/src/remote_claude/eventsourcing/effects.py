@@ -123,6 +123,8 @@ class OutboxWorker:
         """By what came of them: `done`, `retry`, `park`."""
         self.refused: set[str] = set()
         """Keys of what is settled here and will have no outcome: the log refuses it for good, or it can't be made."""
+        self.lane_failures = 0
+        """How often a fault of ours has held up a lane."""
         self._pool, self._eventlog, self._projector, self._clock = pool, log, projector, clock
         self._began = clock()
         self._slots = asyncio.Semaphore(IN_ALL)
@@ -199,6 +201,7 @@ class OutboxWorker:
             _log.warning("an outbox waits", view=self.outbox.view.name, lane=lane, error=repr(error))
             await asyncio.sleep(LOOK_S)
         except Exception:  # the other lanes go on
+            self.lane_failures += 1
             _log.exception("a lane of an outbox failed", view=self.outbox.view.name, lane=lane)
             await asyncio.sleep(LAST_PAUSE)
         finally:

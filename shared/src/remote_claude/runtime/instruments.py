@@ -79,7 +79,11 @@ def observed_batches(runtime: Runtime) -> OnBatch:
 
 
 def observe_outboxes(runtime: Runtime, workers: Mapping[str, OutboxWorker]) -> None:
-    """What is still to be done outside, where it is known, and how often it was tried here."""
+    """What is still to be done outside, where it is known, how often it was tried here, and what went wrong."""
+
+    def by_view(value: Callable[[OutboxWorker], int]) -> Callback:
+        return lambda _: [Observation(value(w), {"view": v}) for v, w in workers.items()]
+
     runtime.meter.create_observable_gauge(
         "rclaude_outbox_pending",
         [
@@ -97,4 +101,10 @@ def observe_outboxes(runtime: Runtime, workers: Mapping[str, OutboxWorker]) -> N
                 for how in ("done", "retry", "park")
             ]
         ],
+    )
+    runtime.meter.create_observable_counter(
+        "rclaude_outbox_refused_outcomes", [by_view(lambda worker: len(worker.refused))]
+    )
+    runtime.meter.create_observable_counter(
+        "rclaude_outbox_lane_failures", [by_view(lambda worker: worker.lane_failures)]
     )
