@@ -67,8 +67,7 @@ class Archive:
         async with Tail(self.log) as tail:
             copier = Copier(self.pool, tail, standby_interval=0.05)
             async with running_work(copier.run()):
-                last = await self.log.last_position()
-                await eventually(lambda: copier.position == last)
+                assert await copier.wait_for(await self.log.last_position(), 30)
 
     async def head(self) -> Head:
         """Where the archive ends."""

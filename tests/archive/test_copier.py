@@ -1,5 +1,7 @@
 """The copier: one writes, the others stand by, nothing is copied twice or left out."""
 
+import asyncio
+
 import pytest
 
 from archiving import Archive
@@ -21,11 +23,27 @@ async def test_the_second_copier_stands_by_and_takes_over(archive: Archive) -> N
                 await eventually(lambda: {first.state, second.state} == {"live", "standby"})
                 standby = first if first.state == "standby" else second
                 await archive.fill(60)
-                await eventually(lambda: standby.position == 60)
+                assert await standby.wait_for(60, 30)
                 assert (standby.lag, standby.state) == (0, "standby")
             await archive.fill(80)
             await eventually(lambda: (second.position, second.state) == (80, "live"))
     assert await archive.found() == INTACT
+
+
+async def test_a_position_of_the_archive_can_be_waited_for(archive: Archive) -> None:
+    async with Tail(archive.log) as tail:
+        copier = Copier(archive.pool, tail, standby_interval=0.02)
+        assert not await copier.wait_for(40, 0)  # it has not begun
+        async with running_work(copier.run()):
+            assert await copier.wait_for(40, 30)
+            waiting = [asyncio.create_task(copier.wait_for(n, 30)) for n in (45, 60)]
+            assert not await copier.wait_for(41, 0)
+            await archive.fill(50)
+            assert await waiting[0]
+            assert not waiting[1].done()
+            await archive.fill(60)
+            assert await waiting[1]
+            assert (await archive.head()).position == 60
 
 
 async def test_two_that_both_believe_to_hold_the_lock_write_once(archive: Archive) -> None:
@@ -50,7 +68,7 @@ async def test_a_lost_connection_to_postgresql_costs_nothing(archive: Archive) -
                     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
                     "WHERE datname = current_database() AND pid <> pg_backend_pid()"
                 )
-                await eventually(lambda last=last: copier.position == last)  # type: ignore[misc]
+                assert await copier.wait_for(last, 30)
     assert await archive.found() == INTACT
 
 

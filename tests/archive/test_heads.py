@@ -150,7 +150,7 @@ async def test_a_damaged_key_stops_the_heads_and_not_the_archive(archive: Archiv
         async with running_work(copier.run()):
             await eventually(lambda: "head_key can't be read" in str(copier.reason))
             await archive.fill(60)
-            await eventually(lambda: copier.position == 60)
+            assert await copier.wait_for(60, 30)
             assert copier.state is State.LIVE
             archive.heads.key_file.write_bytes(whole)
             await archive.fill(61)

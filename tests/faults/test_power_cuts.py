@@ -22,7 +22,7 @@ import pytest
 from disks import Disk, disk, end
 from event_logs import JsonCodec, Place, connect, everything, new_place
 from log_writers import Writers
-from projecting import Tally, eventually, open_pool, running, running_work, tally
+from projecting import Tally, open_pool, running, running_work, tally
 from remote_claude.eventsourcing.jetstream import JetStreamEventLog
 from remote_claude.eventsourcing.projector import Projector
 from remote_claude.eventsourcing.schemas import Pool
@@ -150,7 +150,8 @@ async def whole(one: Machine, place: Place, acknowledged: dict[str, int], folder
         assert acknowledged.items() <= {event.event_id: event.position for event in events}.items()
         assert len({event.event_id for event in events}) == len(events)
         async with views_and_archive(log, pool) as (projector, copier):
-            await eventually(lambda: projector.position == copier.position == len(events))
+            assert await projector.wait_for(len(events), 30)
+            assert await copier.wait_for(len(events), 30)
             applied = {stream: count for stream, (count, _) in (await tally(pool, Counted())).items()}
         assert applied == Counter(event.stream.split(".")[-1] for event in events)
         heads = Heads(folder / "heads", folder / "head_key", now)

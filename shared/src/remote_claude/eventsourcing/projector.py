@@ -25,6 +25,7 @@ from remote_claude.eventsourcing.log import (
     PositionAhead,
     check_reaches,
 )
+from remote_claude.eventsourcing.positions import Reached
 from remote_claude.eventsourcing.rebuild import rebuild
 from remote_claude.eventsourcing.schemas import (
     SILENCE_S,
@@ -92,34 +93,23 @@ class Projector:
         self._batch_size, self._silence = batch_size, silence
         self._ignored_interval, self._standby_interval = ignored_interval, standby_interval
         self._on_batch = on_batch
-        self._position = 0
+        self._reached = Reached()
         self.stored = 0
         """The checkpoint as it was last seen: PostgreSQL has lost commits where it is before that."""
-        self._waiters: dict[asyncio.Future[bool], int] = {}
 
     @property
     def position(self) -> int:
         """The view holds everything up to this position of the log: what a read reports as `as_of`."""
-        return self._position
+        return self._reached.position
 
     @property
     def lag(self) -> int:
         """How many positions the view is behind what has arrived in this process."""
-        return max(0, self._tail.position - self._position)
+        return max(0, self._tail.position - self.position)
 
     async def wait_for(self, position: int, timeout: float) -> bool:
         """Wait until the view holds `position`, at most `timeout` seconds; False when it does not."""
-        if self._position >= position:
-            return True
-        waiter: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._waiters[waiter] = position
-        try:
-            async with asyncio.timeout(timeout):
-                return await waiter
-        except TimeoutError:
-            return False
-        finally:
-            del self._waiters[waiter]
+        return await self._reached.wait_for(position, timeout)
 
     async def run(self) -> None:
         """Keep the view until cancelled. Tries again for ever when PostgreSQL or the log is gone.
@@ -129,7 +119,7 @@ class Projector:
         retry = FIRST_RETRY
         self._change(ProjectorState.STARTING)
         while True:
-            before = self._position
+            before = self.position
             try:
                 async with connect(self._pool, self.view.name) as connection:
                     await self._keep(connection)
@@ -138,7 +128,7 @@ class Projector:
                 self._change(ProjectorState.STOPPED, str(lost))
                 raise lost from error
             except (psycopg.Error, PoisonError, EventLogError, OSError) as error:
-                retry = FIRST_RETRY if self._position != before else retry
+                retry = FIRST_RETRY if self.position != before else retry
                 self._change(ProjectorState.RETRYING, f"{type(error).__name__}: {error}")
                 await asyncio.sleep(retry)
                 retry = min(2 * retry, LAST_RETRY)
@@ -192,7 +182,7 @@ class Projector:
         if checkpoint.position > self._tail.position:
             await check_reaches(self._eventlog, checkpoint.position)
         self.stored = checkpoint.position
-        self._reach(checkpoint.position)
+        self._reached.tell(checkpoint.position)
         return checkpoint
 
     async def _stand_by(self, connection: AsyncConnection[Any]) -> None:
@@ -202,7 +192,7 @@ class Projector:
         await self._open(connection)
         async for notification in connection.notifies(timeout=self._standby_interval):
             self.stored = int(notification.payload)
-            self._reach(self.stored)
+            self._reached.tell(self.stored)
         await connection.execute(sql.SQL("UNLISTEN {}").format(channel))  # a busy applier would hoard its own
 
     async def _apply_tail(self, connection: AsyncConnection[Any]) -> None:
@@ -226,7 +216,7 @@ class Projector:
                     letters = await applier.apply(events)
                     self._report(letters)
                     self.stored = applier.stored
-                    self._reach(applier.position)
+                    self._reached.tell(applier.position)
                     if self._on_batch is not None:
                         self._on_batch(view, events, letters, began)
                 else:
@@ -250,14 +240,8 @@ class Projector:
                     "event parked", view=self.view.name, recorded=repr(letter.event), reason=letter.reason
                 )
 
-    def _reach(self, position: int) -> None:
-        self._position = position
-        for waiter, wanted in self._waiters.items():
-            if wanted <= position and not waiter.done():
-                waiter.set_result(True)
-
     def _change(self, state: ProjectorState, reason: str | None = None) -> None:
         if (state, reason) != (self.state, self.reason):
             self.state, self.reason = state, reason
             level = _log.info if reason is None else _log.warning
-            level("projector", view=self.view.name, state=state.value, reason=reason, position=self._position)
+            level("projector", view=self.view.name, state=state.value, reason=reason, position=self.position)

@@ -286,11 +286,10 @@ async def _cancelled_at_exit(work: Any) -> AsyncIterator[None]:
 
 async def _archived(runtime: Runtime, archive: Copier) -> None:
     """Archive what the services have said last, if that is this process's work."""
-    with contextlib.suppress(EventLogError, TimeoutError):
+    with contextlib.suppress(EventLogError):
         end = await runtime.log.last_position()
-        async with asyncio.timeout(ARCHIVED_S):
-            while archive.state is ProjectorState.LIVE and archive.position < end:  # noqa: ASYNC110
-                await asyncio.sleep(0.02)
+        if archive.state is ProjectorState.LIVE:
+            await archive.wait_for(end, ARCHIVED_S)
 
 
 async def _stop_serving(server: web.Server, serving: asyncio.Task[None]) -> None:

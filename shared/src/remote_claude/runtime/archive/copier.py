@@ -12,6 +12,7 @@ from psycopg import AsyncConnection
 from remote_claude.eventsourcing.arrivals import Arrivals
 from remote_claude.eventsourcing.errors import CheckpointMoved
 from remote_claude.eventsourcing.log import EventLogError, LogUnavailable, PositionAhead
+from remote_claude.eventsourcing.positions import Reached
 from remote_claude.eventsourcing.projector import ProjectorState as State
 from remote_claude.eventsourcing.schemas import SILENCE_S, Pool, connect, end_if_silent
 from remote_claude.eventsourcing.tail import Tail
@@ -52,6 +53,7 @@ class Copier:
         self._batch_size, self._standby_interval = batch_size, standby_interval
         self._silence = silence
         self._head = Head(0, b"")
+        self._reached = Reached()
 
     @property
     def position(self) -> int:
@@ -62,6 +64,10 @@ class Copier:
     def lag(self) -> int:
         """How many positions it is behind what has arrived in this process."""
         return max(0, self._tail.position - self.position)
+
+    async def wait_for(self, position: int, timeout: float) -> bool:
+        """Wait until the archive holds `position`, at most `timeout` seconds; False when it does not."""
+        return await self._reached.wait_for(position, timeout)
 
     async def run(self) -> None:
         """Keep the archive until cancelled. Tries again for ever when PostgreSQL or the log is gone.
@@ -89,11 +95,11 @@ class Copier:
     async def _keep(self, connection: AsyncConnection[Any]) -> None:
         """Hold the lock, or wait for it, until something fails."""
         while not await self._locked(connection):
-            self._head = await store.read_head(connection) or self._head
+            self._move(await store.read_head(connection) or self._head)
             self._change(State.STANDBY)
             await asyncio.sleep(self._standby_interval)
         await end_if_silent(connection, self._silence)
-        self._head = await store.read_head(connection) or Head(0, b"")
+        self._move(await store.read_head(connection) or Head(0, b""))
         self._change(State.LIVE)
         async with Arrivals(
             self._tail.subscribe(after=self.position), self._batch_size, pace=PACE
@@ -103,10 +109,14 @@ class Copier:
                 if events is None:
                     raise LogUnavailable("the tail was closed")
                 if events:
-                    self._head = await store.write(connection, self._head, events)
+                    self._move(await store.write(connection, self._head, events))
                 else:
                     await connection.execute("SELECT 1")  # so as not to be taken for dead
                 await self._sign()
+
+    def _move(self, head: Head) -> None:
+        self._head = head
+        self._reached.tell(head.position)
 
     async def _sign(self) -> None:
         if self._heads is None or not self.position:
