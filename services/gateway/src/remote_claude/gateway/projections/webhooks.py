@@ -125,6 +125,9 @@ def _settle(hook: dict[str, Any], outcome: WebhookOutcome, at: str) -> None:
 def _deliveries(hooks: Iterable[dict[str, Any]], recorded: RecordedEvent) -> list[dict[str, Any]]:
     """One for each hook that its organisation had when the task ended, however late that is folded."""
     event = recorded.event
+    told = [row["hook"] for row in hooks if row["org"] == event.org and row["position"] < recorded.position]
+    if not told:  # as a rule: most organisations have none
+        return []
     payload = {
         "task": event.task,
         "org": event.org,
@@ -133,11 +136,7 @@ def _deliveries(hooks: Iterable[dict[str, Any]], recorded: RecordedEvent) -> lis
         "position": recorded.position,
     }
     stream = stream_id("gateway", event.org, "task", event.task)
-    return [
-        effect(recorded, f"webhook {row['hook']}", lane=row["hook"], stream=stream, payload=payload)
-        for row in hooks
-        if row["org"] == event.org and row["position"] < recorded.position
-    ]
+    return [effect(recorded, f"webhook {hook}", lane=hook, stream=stream, payload=payload) for hook in told]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
