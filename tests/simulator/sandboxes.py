@@ -13,7 +13,7 @@ from remote_claude.contracts.scheduler import TaskAssigned
 from remote_claude.eventsourcing.events import parse_timestamp, stream_id
 from remote_claude.runner import metering
 from remote_claude.runner.domain.attempt import Finish, Sample, Start
-from remote_claude.runner.execution import OUTCOME_OF_STOP, StopReason
+from remote_claude.runner.endings import OUTCOME_OF_STOP, StopReason
 from remote_claude.runner.journal import Journal, Superseded
 from remote_claude.runner.lease import Lease
 from simulator.loop import is_dead, outside

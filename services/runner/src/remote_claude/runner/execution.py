@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import structlog
 
@@ -25,29 +25,28 @@ from remote_claude.contracts.gateway import (
     TaskSubmitted,
 )
 from remote_claude.contracts.leases import HeldAttempt
-from remote_claude.contracts.runner import WORKER_LOST, AttemptOutcome, Cumulative, Result
+from remote_claude.contracts.runner import AttemptOutcome, Cumulative, Result
 from remote_claude.contracts.scheduler import TaskAssigned
 from remote_claude.eventsourcing import traces
 from remote_claude.eventsourcing.events import parse_timestamp, stream_id
 from remote_claude.runner import frames, metering, sources, wire
 from remote_claude.runner.domain.attempt import Finish, Sample, Start
+from remote_claude.runner.endings import OUTCOME_OF_STOP, Ended, StopReason, judge
 from remote_claude.runner.journal import Journal, Superseded
 from remote_claude.runner.lease import Lease
 from remote_claude.runner.model_proxy import ModelProxy, Upstream
 from remote_claude.runner.model_usage import ModelUsage
 from remote_claude.runner.output import Output
 from remote_claude.runner.protocol import GRACE_S, Task
-from remote_claude.runner.providers.base import ComputeProvider, Exit, LaunchSpec, Limits, ProviderError
+from remote_claude.runner.providers.base import ComputeProvider, LaunchSpec, Limits, ProviderError
 from remote_claude.runner.settings import RunnerSettings
 from remote_claude.runner.sources import SourceFailed
-from remote_claude.runner.worker_link import WorkerLink, WorkerLost, WorkerResult
+from remote_claude.runner.worker_link import WorkerLink, WorkerResult
 from remote_claude.runtime.objects import ObjectNotFound
 from remote_claude.runtime.service import Runtime
 from remote_claude.runtime.tracing import Span
 
 log = structlog.get_logger(__name__)
-
-StopReason = Literal["cancelled", "timed_out", "output_too_large", "lost", "revoked"]
 
 SOCKETS = "sockets"
 """In an attempt's folder: a link to where its sockets are."""
@@ -56,14 +55,6 @@ AFTER_STOP_S = GRACE_S + 5.0
 """How long a worker that was asked to stop may take to say what came of it."""
 AFTER_EXIT_S = 1.0
 """How long the last words of a sandbox that has ended may be on their way."""
-
-OUTCOME_OF_STOP: dict[StopReason, AttemptOutcome] = {
-    "cancelled": "cancelled",
-    "timed_out": "timed_out",
-    "output_too_large": "failed",
-    "lost": "lost",
-    "revoked": "lost",
-}
 
 
 def clear_away(attempts: Path) -> None:
@@ -375,50 +366,10 @@ class SandboxedExecution:
                 await asyncio.wait(first[:2], timeout=AFTER_STOP_S, return_when=asyncio.FIRST_COMPLETED)
             if gone.done() and not link.result.done():
                 await asyncio.wait([link.result], timeout=AFTER_EXIT_S)
-            return self._judge(link, gone)
+            return judge(self._name, link, gone, self._stop_reason)
         finally:
             stopped.cancel()
             gone.cancel()
-
-    def _judge(self, link: WorkerLink, gone: asyncio.Task[Exit]) -> Ended:
-        said: WorkerResult | None = None
-        if link.result.done():
-            try:
-                said = link.result.result()
-            except WorkerLost as error:
-                log.warning("a worker was lost", attempt=self._name, detail=str(error))
-        if self._stop_reason is not None:
-            return Ended(OUTCOME_OF_STOP[self._stop_reason], self._stop_reason, said=said)
-        if said is not None:
-            return Ended(said.outcome, said.reason, said.exit_code, said)
-        if gone.done():
-            return self._judge_exit(link, gone)
-        return self._lost(link)
-
-    def _lost(self, link: WorkerLink) -> Ended:
-        """A worker that never came was ours to bring."""
-        return Ended("lost", WORKER_LOST if link.connected.is_set() else "worker_missing")
-
-    def _judge_exit(self, link: WorkerLink, gone: asyncio.Task[Exit]) -> Ended:
-        """A sandbox that ended without a word."""
-        try:
-            end = gone.result()
-        except ProviderError as error:
-            log.error("the sandbox failed", attempt=self._name, code=error.code, detail=str(error))
-            return Ended("lost", error.code)
-        match end.reason:
-            case "deadline":
-                return Ended("timed_out", "timed_out")
-            case "out_of_memory":
-                return Ended("failed", "out_of_memory", end.code)
-            case _:
-                log.warning(
-                    "a sandbox ended without a word",
-                    attempt=self._name,
-                    code=end.code,
-                    said=end.output[-2000:],
-                )
-                return self._lost(link)
 
     async def _used(self, proxy: ModelProxy | None) -> Cumulative:
         measured = await self._shop.provider.measure(self._name)
@@ -437,13 +388,3 @@ class SandboxedExecution:
             bundle=await objects.put_file(org, said.bundle) if said.bundle else None,
             patch=await objects.put_file(org, said.patch) if said.patch else None,
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """How an attempt ended, and what its worker said of it."""
-
-    outcome: AttemptOutcome
-    reason: str | None = None
-    exit_code: int | None = None
-    said: WorkerResult | None = None

@@ -32,7 +32,7 @@ from remote_claude.eventsourcing.events import (
 from remote_claude.eventsourcing.log import EventLog, EventLogError
 from remote_claude.eventsourcing.tail import Tail
 from remote_claude.runner.domain.attempt import AttemptId, Decline, Finish, Running, Start
-from remote_claude.runner.execution import StopReason
+from remote_claude.runner.endings import StopReason
 from remote_claude.runner.journal import Journal, Superseded
 from remote_claude.runner.projections.held import HeldAttempt as Assigned
 
