@@ -1,5 +1,7 @@
 """A broker's log is brought back from the archive at its positions, or left alone."""
 
+import shutil
+
 import pytest
 
 from archiving import Archive, Message
@@ -13,15 +15,21 @@ from remote_claude.runtime.archive.errors import (
     LogContradictsArchive,
     LogInMaintenance,
 )
-from remote_claude.runtime.archive.restore import NotRestorable, Restored, restore
+from remote_claude.runtime.archive.restore import LostForGood, NotRestorable, Restored, restore
 from remote_claude.runtime.archive.start import check, maintaining, working
 
 INTACT: list[tuple[str, str, int, int]] = []
 STREAM = "ev.gateway.org_1.task.task_1"
 
 
-async def restored(archive: Archive) -> Restored:
-    return await restore(archive.log, archive.client, archive.pool, archive.heads)
+async def restored(archive: Archive, *, without_lost: bool = False) -> Restored:
+    return await restore(archive.log, archive.client, archive.pool, archive.heads, without_lost=without_lost)
+
+
+async def seen_by_a_view(archive: Archive, position: int) -> None:
+    await archive.sql("CREATE SCHEMA test_view")
+    await archive.sql("CREATE TABLE test_view.checkpoint (position bigint, version int)")
+    await archive.sql("INSERT INTO test_view.checkpoint VALUES (%s, 1)", position)
 
 
 @pytest.mark.parametrize("kept", [0, 1, 33, 40])
@@ -73,10 +81,57 @@ async def test_what_nobody_has_is_not_made_up(archive: Archive) -> None:
     await archive.fill(50)
     messages = await archive.messages()
     holed: list[Message | None] = [*messages]
-    holed[44] = None
+    holed[44] = holed[47] = None
     await archive.written_anew(holed)
-    with pytest.raises(NotRestorable, match="broker: position 45 missing"):
+    with pytest.raises(
+        LostForGood, match=r"positions 45 to 50 .*has position 45.*4 of them.*--without-lost.* end at 44"
+    ):
         await restored(archive)
+    assert await archive.log.bounds() == (1, 50)
+
+
+async def test_a_log_goes_on_without_what_nobody_has_when_that_is_asked_for(archive: Archive) -> None:
+    await archive.fill(50)
+    messages = await archive.messages()
+    holed: list[Message | None] = [*messages]
+    holed[16] = holed[44] = holed[47] = None
+    await archive.written_anew(holed)
+    assert await restored(archive, without_lost=True) == Restored(1, 17, 44, lost=50)
+    assert await archive.messages() == messages[:44]
+    assert await archive.found() == INTACT
+    await check(archive.log, archive.pool)
+    assert await restored(archive, without_lost=True) == Restored(0, 45, 44)
+
+
+async def test_an_end_that_only_a_view_has_seen_is_lost_for_good(archive: Archive) -> None:
+    await seen_by_a_view(archive, 43)
+    await archive.written_anew((await archive.messages())[:33])
+    with pytest.raises(LostForGood, match=r"positions 41 to 43 .*test_view.*--without-lost"):
+        await restored(archive)
+    assert await archive.log.last_position() == 33
+    done = await restored(archive, without_lost=True)
+    assert done == Restored(7, 34, 40, lost=43, ahead=("test_view",))
+    with pytest.raises(BrokerLostTail, match="the view test_view goes up to position 43"):
+        await check(archive.log, archive.pool)
+
+
+async def test_without_an_archive_a_log_goes_on_with_what_comes_before_a_hole(archive: Archive) -> None:
+    await archive.sql("DROP SCHEMA log CASCADE")
+    shutil.rmtree(archive.heads.folder)
+    archive.heads.key_file.with_name("head_key.last").unlink()
+    messages = await archive.messages()
+    holed: list[Message | None] = [*messages]
+    holed[35] = None
+    await archive.written_anew(holed)
+    with pytest.raises(ArchiveEmpty, match="--without-lost"):
+        await restored(archive)
+    assert await restored(archive, without_lost=True) == Restored(0, 36, 35, lost=40)
+    assert await archive.messages() == messages[:35]
+    assert await archive.found() == INTACT
+    await archive.written_anew([])
+    await archive.sql("DROP SCHEMA log CASCADE")
+    with pytest.raises(ArchiveEmpty):
+        await restored(archive, without_lost=True)
 
 
 async def test_a_restored_log_is_guarded_and_goes_on_as_before(archive: Archive) -> None:
@@ -147,9 +202,7 @@ async def test_a_broker_that_lost_its_tail_is_refused_with_what_to_do(archive: A
 
 
 async def test_a_broker_behind_a_view_is_refused(archive: Archive) -> None:
-    await archive.sql("CREATE SCHEMA test_view")
-    await archive.sql("CREATE TABLE test_view.checkpoint (position bigint, version int)")
-    await archive.sql("INSERT INTO test_view.checkpoint VALUES (40, 1)")
+    await seen_by_a_view(archive, 40)
     await check(archive.log, archive.pool)
     await archive.sql("UPDATE test_view.checkpoint SET position = 41")
     with pytest.raises(BrokerLostTail, match="the view test_view goes up to position 41"):

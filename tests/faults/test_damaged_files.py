@@ -23,7 +23,7 @@ from remote_claude.eventsourcing.schemas import Pool
 from remote_claude.runtime.archive.errors import ArchiveError
 from remote_claude.runtime.archive.heads import Heads
 from remote_claude.runtime.archive.history import ArchivedHistory
-from remote_claude.runtime.archive.restore import restore
+from remote_claude.runtime.archive.restore import LostForGood, Restored, restore
 from remote_claude.runtime.archive.start import check
 from remote_claude.runtime.archive.verify import verify
 from servers import Broker, running_nats
@@ -193,3 +193,39 @@ async def test_damage_to_the_very_last_event_is_named_and_restored(damaged: Dama
         report = await verify(one.log, damaged.pool, one.heads)
         assert [(f.side, f.first, f.last) for f in report.findings] == [("broker", last, last)]
     await damaged.restored()
+
+
+async def test_an_end_that_was_not_archived_yet_is_given_up_when_that_is_asked_for(damaged: Damaged) -> None:
+    """The broker's index says that it is there, and nobody can read it."""
+    shutil.rmtree(damaged.data)
+    shutil.copytree(damaged.folder / "intact", damaged.data)
+    last = len(damaged.messages)
+    damaged.broker.start()
+    async with damaged.opened() as one:
+        at, size = (
+            await one.log.append("ev.gateway.org_1.task.late", [happened()], expected_position=0),
+            200_000,
+        )
+        for _ in range(3):
+            at = await one.log.append(
+                "ev.gateway.org_1.task.late", [happened("x" * size)], expected_position=at
+            )
+    damaged.broker.stop()
+    block = max((damaged.stream / "msgs").glob("*.blk"), key=lambda path: int(path.stem))
+    content = bytearray(block.read_bytes())
+    content[-size - 1000] ^= 1  # in the one before the last
+    block.write_bytes(content)
+    damaged.broker.start()
+    try:
+        async with damaged.opened() as one:
+            with pytest.raises(LostForGood, match="--without-lost"):
+                await restore(one.log, one.client, damaged.pool, one.heads)
+            done = await restore(one.log, one.client, damaged.pool, one.heads, without_lost=True)
+            assert done == Restored(0, last + 3, last + 2, lost=last + 4)
+        async with damaged.opened() as one:
+            await check(one.log, damaged.pool)
+            assert (await one.messages())[:last] == damaged.messages
+            assert (await one.head()).position == await one.log.last_position() == last + 2
+            assert await one.found() == []
+    finally:
+        damaged.broker.stop()

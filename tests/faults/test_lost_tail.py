@@ -53,6 +53,40 @@ def test_a_stack_whose_broker_lost_its_tail_says_what_to_do_and_is_restored(tmp_
         one.verified()
 
 
+def test_a_stack_goes_on_without_what_nobody_has_when_that_is_asked_for(tmp_path: Path) -> None:
+    with product() as one:
+        first = one.ok("run", "--agent", "shell", "--no-repo", "--json", "echo first").json
+        one.ok("down")
+        data = one.home / "nats" / "data"
+        shutil.copytree(data, tmp_path / "data")
+        Product(one.home, {"RCLAUDE_ARCHIVE": "false"}).ok("up", "--detach")
+        second = one.ok("run", "--agent", "shell", "--no-repo", "--json", "echo second").json
+        end = one.events()[-1]["position"]
+        one.ok("down")
+
+        shutil.rmtree(data)
+        shutil.copytree(tmp_path / "data", data)
+        assert "log_lost_tail" in one.run("up", "--detach").err
+        refused = one.admin("log", "restore", "--json")
+        assert (refused.code, refused.json["error"]["code"]) == (2, "log_lost_for_good"), refused.err
+        assert "rclaude-admin log restore --without-lost" in refused.err
+        done = one.admin("log", "restore", "--without-lost", "--json")
+        assert done.code == 0, done.err
+        assert done.json["events"] == 0
+        assert done.json["lost"]["last"] >= end
+        assert "gateway_tasks" in done.json["rebuilt"]
+        again = one.admin("log", "restore", "--without-lost")
+        assert (again.code, again.out) == (0, f"nothing was missing: the log goes to {done.json['last']}\n")
+
+        one.ok("up", "--detach")
+        assert one.events("--until", str(done.json["last"]))[-1]["position"] == done.json["lost"]["first"] - 1
+        assert one.task(first["id"])["state"] == "succeeded"
+        assert one.run("show", second["id"]).code == 2
+        one.ok("run", "--agent", "shell", "--no-repo", "echo third")
+        one.verified()
+        one.rebuilds_equal()
+
+
 def test_a_stack_whose_data_keys_are_lost_makes_no_new_ones_by_itself(tmp_path: Path) -> None:
     with product() as one:
         task = one.ok("run", "--agent", "noop", "--no-repo", "--json", "a secret").json

@@ -14,13 +14,12 @@ from remote_claude.contracts import REGISTRY
 from remote_claude.eventsourcing.events import RecordedEvent
 from remote_claude.eventsourcing.rebuild import rebuild as rebuild_view
 from remote_claude.eventsourcing.schemas import connect, read_checkpoint, read_parked
-from remote_claude.eventsourcing.views import View
 from remote_claude.runtime import broker_commands
 from remote_claude.runtime import parked as parked_commands
-from remote_claude.runtime.administration import Refused, administer, check_range
+from remote_claude.runtime.administration import Refused, administer, check_range, registered
 from remote_claude.runtime.archive import commands as archive_commands
 from remote_claude.runtime.archive import store as archive
-from remote_claude.runtime.host import Purpose, installed
+from remote_claude.runtime.host import Purpose
 from remote_claude.runtime.lines import event_line, screen_width, view_line
 from remote_claude.runtime.progress import Progress
 from remote_claude.runtime.service import Runtime
@@ -206,12 +205,6 @@ def verify(as_json: Json = False) -> None:
             raise typer.Exit(1)
 
     administer(work, Purpose.LOOK)
-
-
-def registered(runtime: Runtime) -> list[View]:
-    """Every view of every installed service, by name."""
-    views = [view for build in installed() for view in build(runtime).views]
-    return sorted(views, key=lambda view: view.name)
 
 
 def document(recorded: RecordedEvent) -> dict[str, Any]:

@@ -14,13 +14,14 @@ from remote_claude.access.kek import KeyUnusable
 from remote_claude.eventsourcing.errors import LogLostTail, RebuildInProgress, ViewStopped
 from remote_claude.eventsourcing.events import stream_id
 from remote_claude.eventsourcing.log import EventLogError, LogUnavailable
+from remote_claude.eventsourcing.views import View
 from remote_claude.runtime import host
 from remote_claude.runtime.accounts import ADMIN, accounts
 from remote_claude.runtime.archive.errors import ArchiveError
 from remote_claude.runtime.broker import BrokerError
 from remote_claude.runtime.embedded import EmbeddedError, Home, Supervisor, servers_for
 from remote_claude.runtime.exits import Exit
-from remote_claude.runtime.host import Purpose, connected
+from remote_claude.runtime.host import Purpose, connected, installed
 from remote_claude.runtime.service import Runtime
 from remote_claude.runtime.settings import BadSettings, RuntimeSettings
 from remote_claude.runtime.stack_file import NotRunning, StackFile
@@ -102,6 +103,12 @@ async def require(runtime: Runtime, what: Literal["organisation", "person"], id:
         known = bool(await runtime.log.read_stream(stream))
     if not known:
         raise Refused(f"there is no {what} {id}")
+
+
+def registered(runtime: Runtime) -> list[View]:
+    """Every view of every installed service, by name."""
+    views = [view for build in installed() for view in build(runtime).views]
+    return sorted(views, key=lambda view: view.name)
 
 
 def check_range(start: int, until: int | None) -> None:

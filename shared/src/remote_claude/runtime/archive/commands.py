@@ -12,8 +12,9 @@ import typer
 from remote_claude.contracts import REGISTRY
 from remote_claude.eventsourcing.events import timestamp
 from remote_claude.eventsourcing.jetstream import JetStreamEventLog
+from remote_claude.eventsourcing.rebuild import rebuild
 from remote_claude.eventsourcing.schemas import connect
-from remote_claude.runtime.administration import Refused, administer, check_range
+from remote_claude.runtime.administration import Refused, administer, check_range, registered
 from remote_claude.runtime.archive import export as exporting
 from remote_claude.runtime.archive import restore as restoring
 from remote_claude.runtime.archive import store
@@ -67,20 +68,49 @@ def verify(as_json: Json = False) -> None:
     administer(work, Purpose.LOOK)
 
 
-def restore(as_json: Json = False) -> None:
+def restore(
+    without_lost: Annotated[
+        bool,
+        typer.Option(
+            "--without-lost",
+            help="Give up for good what neither broker nor archive has, and end the log before it.",
+        ),
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """Bring back from the archive what the broker has lost, at the same positions. The services must be down."""
 
     async def work(runtime: Runtime) -> None:
         with Progress("restore") as progress:
-            result = await restoring.restore(
-                log_of(runtime), runtime.nats, runtime.pool, runtime.heads, progress=progress
-            )
+            done = await restoring.restore(
+                log_of(runtime), runtime.nats, runtime.pool, runtime.heads,
+                without_lost=without_lost, progress=progress,
+            )  # fmt: skip
+        known = {view.name: view for view in registered(runtime)}
+        rebuilt = [name for name in done.ahead if name in known]
+        with Progress("fold") as progress:
+            for name in rebuilt:
+                await rebuild(known[name], runtime.pool, runtime.log, progress=progress)
+        lost = {"first": done.last + 1, "last": done.lost} if done.lost else None
         if as_json:
-            typer.echo(json.dumps({"events": result.events, "first": result.first, "last": result.last}))
-        elif result.events:
-            typer.echo(f"{result.events:,} events are back: positions {result.first} to {result.last}")
+            document = {"events": done.events, "first": done.first, "last": done.last}
+            typer.echo(json.dumps({**document, "lost": lost, "rebuilt": rebuilt}))
         else:
-            typer.echo(f"nothing was missing: the log goes to {result.last}")
+            if done.events:
+                typer.echo(f"{done.events:,} events are back, of positions {done.first} to {done.last}")
+            if lost:
+                typer.echo(
+                    f"lost for good: positions {lost['first']} to {lost['last']}; the log ends at {done.last}"
+                )
+            for name in rebuilt:
+                typer.echo(f"rebuilt: {name}")
+            if not done.events and not lost:
+                typer.echo(f"nothing was missing: the log goes to {done.last}")
+        if others := [name for name in done.ahead if name not in known]:
+            typer.echo(
+                f"services start once these are rebuilt too, where their service is installed: {', '.join(others)}",
+                err=True,
+            )
 
     administer(work, Purpose.MAINTAIN)
 

@@ -69,5 +69,6 @@ class ArchiveEmpty(ArchiveError):
     def __init__(self) -> None:
         super().__init__(
             "the archive is empty, so that nothing can be restored from it: `rclaude-admin log import FILE` brings back "
-            "what was exported, `pg_restore` a dump of PostgreSQL"
+            "what was exported, `pg_restore` a dump of PostgreSQL. If there is neither, `rclaude-admin log restore "
+            "--without-lost` goes on with what the broker has before the first hole, if that is anything"
         )

@@ -13,7 +13,8 @@ from nats.aio.client import Client
 from remote_claude.eventsourcing.answers import Answer, Landed, read_answer
 from remote_claude.eventsourcing.frames import publish_frame
 from remote_claude.eventsourcing.jetstream import JetStreamEventLog
-from remote_claude.eventsourcing.log import MAX_BATCH_BYTES
+from remote_claude.eventsourcing.log import MAX_BATCH_BYTES, LogIncomplete
+from remote_claude.eventsourcing.reading import check_whole
 from remote_claude.eventsourcing.schemas import Pool, connect
 from remote_claude.eventsourcing.streams import EVENTS, ensure_stream, events_config
 from remote_claude.eventsourcing.wire import Wire
@@ -22,6 +23,7 @@ from remote_claude.runtime.archive.chain import GENESIS
 from remote_claude.runtime.archive.errors import ArchiveEmpty, ArchiveError
 from remote_claude.runtime.archive.findings import Report
 from remote_claude.runtime.archive.heads import Heads
+from remote_claude.runtime.archive.start import read_views
 from remote_claude.runtime.archive.store import Head, Row
 from remote_claude.runtime.archive.verify import verify
 
@@ -43,6 +45,26 @@ class NotRestorable(ArchiveError):
         self.report = report
 
 
+class LostForGood(ArchiveError):
+    """Neither broker nor archive has what the log goes on to: whoever wants to go on without it has to say so."""
+
+    code = "log_lost_for_good"
+
+    def __init__(self, end: int, last: int, held: int, ahead: Sequence[str]) -> None:
+        said = [f"positions {end + 1} to {last} are lost: neither broker nor archive has position {end + 1}"]
+        if held:
+            said.append(f"The broker still has {held} of them, but nothing is read past a hole")
+        if ahead:
+            said.append(f"Views that had applied some of them: {', '.join(ahead)}")
+        super().__init__(
+            f"{'. '.join(said)}. Nothing was changed. If a backup goes further, bring that back (`pg_restore` a dump, "
+            "`rclaude-admin log import` an export) and try again; if none does, `rclaude-admin log restore "
+            f"--without-lost` gives these positions up for good, makes the log end at {end}, and rebuilds the views "
+            "that are ahead of it"
+        )
+        self.end, self.last = end, last
+
+
 class RestoreFailed(ArchiveError):
     """The broker did not take an event at its position. What was restored before stays and is right; try again."""
 
@@ -51,11 +73,17 @@ class RestoreFailed(ArchiveError):
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """`events` from position `first` to `last` were missing and are back; 0 where nothing was."""
+    """`events` from position `first` to `last` were missing and are back; 0 where nothing was.
+
+    What came after `last`, up to position `lost`, is given up for good; 0 for nothing. The views `ahead` had applied
+    some of that, and have to be rebuilt.
+    """
 
     events: int
     first: int
     last: int
+    lost: int = 0
+    ahead: tuple[str, ...] = ()
 
 
 async def restore(
@@ -64,28 +92,37 @@ async def restore(
     pool: Pool,
     heads: Heads,
     *,
+    without_lost: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Restored:
     """Bring back what the broker's log lacks. Everything is verified before anything is written.
 
     What lacks its end is written on; what lacks its beginning or has holes is made anew, once the archive has it all.
-    The caller sees to it that nobody else writes. Raises `ArchiveEmpty`, `NotRestorable`, `RestoreFailed`,
-    `LogUnavailable`.
+    `without_lost` makes the log end before what nobody has; what comes after that could not be read, and goes too.
+    The caller sees to it that nobody else writes. Raises `ArchiveEmpty`, `NotRestorable`, `LostForGood`,
+    `RestoreFailed`, `LogUnavailable`.
     """
     report = await verify(log, pool, heads)
-    lost, last = report.findings, report.broker[1]
-    if not report.archive[1] and (lost or not last):
+    lost, last, archived = report.findings, report.broker[1], report.archive[1]
+    if not archived and (not last or (lost and not without_lost)):
         raise ArchiveEmpty
     if report.more or any(f.side != "broker" or f.kind not in ("cut", "missing") for f in lost):
         raise NotRestorable(report)
-    if any(f.last > report.archive[1] for f in lost):  # nobody has it
-        raise NotRestorable(report)
+    nobodys = [max(f.first, archived + 1) for f in lost if f.last > archived]
+    end = nobodys[0] - 1 if nobodys else max(last, archived)
+    if not end:
+        raise ArchiveEmpty
+    async with connect(pool, store.SCHEMA) as connection:
+        ahead = {view: at for view, at in (await read_views(connection)).items() if at > end}
+    given_up = max(last, archived, *ahead.values()) if nobodys or ahead else 0
+    if given_up and not without_lost:
+        missing = sum(f.last - max(f.first, end + 1) + 1 for f in lost if f.last > end)
+        raise LostForGood(end, given_up, max(0, last - end - missing), sorted(ahead))
+    back = [(f.first, min(f.last, end)) for f in lost if f.first <= end]
     if lost and lost[0].first <= last:
-        await _complete_archive(log, pool, last)
+        await _complete_archive(log, pool, min(last, end))
         await _make_anew(client)
-        last, end = 0, max(last, report.archive[1])
-    else:
-        end = report.archive[1]
+        last = 0
     wire = Wire.over(client)
     async with (
         connect(pool, store.SCHEMA) as connection,
@@ -97,18 +134,21 @@ async def restore(
                 await append_batch(wire, batch)
                 if progress is not None:
                     progress(batch[-1].position, end)
-    events = sum(f.last - f.first + 1 for f in lost)
-    return Restored(events, lost[0].first if lost else last + 1, max(last, end))
+    events = sum(until - first + 1 for first, until in back)
+    return Restored(events, back[0][0] if back else end + 1, end, given_up, tuple(sorted(ahead)))
 
 
-async def _complete_archive(log: JetStreamEventLog, pool: Pool, last: int) -> None:
-    """Archive what only the broker has, and see all of the archive to the disk."""
+async def _complete_archive(log: JetStreamEventLog, pool: Pool, end: int) -> None:
+    """Archive what only the broker has up to `end`, and see all of the archive to the disk. Raises `LogIncomplete`."""
     async with connect(pool, store.SCHEMA) as connection:
         await connection.execute("SET synchronous_commit = on")
         head = await store.read_head(connection) or Head(0, GENESIS)
-        async with aclosing(log.read_broker(after=head.position, until=last, whole=True)) as batches:
+        async with aclosing(log.read_broker(after=head.position, until=end)) as batches:
             async for events in batches:
+                check_whole(head.position, events)
                 head = await store.write(connection, head, events)
+        if head.position < end:
+            raise LogIncomplete(f"positions {head.position + 1} to {end}")
         await connection.execute("UPDATE log.checkpoint SET position = position")
 
 

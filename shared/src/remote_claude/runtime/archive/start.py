@@ -67,10 +67,7 @@ async def check(log: JetStreamEventLog, pool: Pool, *, patience: float = 0.0) ->
         row = await store.read_row(connection, head.position) if head is not None else None
         allowed = await store.read_trimmed(connection) if head is not None else 0
         read = {"the archive goes": head.position if head is not None else 0}
-        for (schema,) in await (await connection.execute(VIEWS)).fetchall():
-            query = sql.SQL("SELECT position FROM {}").format(sql.Identifier(schema, "checkpoint"))
-            found = await (await connection.execute(query)).fetchone()
-            read[f"the view {schema} goes"] = found[0] if found is not None else 0
+        read |= {f"the view {view} goes": at for view, at in (await read_views(connection)).items()}
     who, furthest = max(read.items(), key=lambda item: item[1])
     last = await _last(log, furthest, patience)
     if last < read["the archive goes"]:
@@ -95,6 +92,16 @@ async def check(log: JetStreamEventLog, pool: Pool, *, patience: float = 0.0) ->
                 "it is another log, or it lost events and was written to since. "
                 "Stop every service; `rclaude-admin log verify` says where the two part"
             )
+
+
+async def read_views(connection: AsyncConnection[Any]) -> dict[str, int]:
+    """How far each view is that PostgreSQL has, of whichever service."""
+    read = {}
+    for (schema,) in await (await connection.execute(VIEWS)).fetchall():
+        query = sql.SQL("SELECT position FROM {}").format(sql.Identifier(schema, "checkpoint"))
+        found = await (await connection.execute(query)).fetchone()
+        read[schema] = found[0] if found is not None else 0
+    return read
 
 
 async def _last(log: JetStreamEventLog, wanted: int, patience: float) -> int:
