@@ -16,7 +16,7 @@ from remote_claude.eventsourcing.events import RecordedEvent
 from remote_claude.eventsourcing.jetstream import JetStreamEventLog
 from remote_claude.eventsourcing.log import ConcurrencyConflict, LogTrimmed
 from remote_claude.eventsourcing.rebuild import rebuild
-from remote_claude.eventsourcing.streams import EVENTS, StreamMismatch, ensure_streams
+from remote_claude.eventsourcing.streams import EVENTS, StreamMismatch, ensure_log_streams
 from remote_claude.eventsourcing.tables import load, upsert
 from remote_claude.eventsourcing.tail import Tail
 from remote_claude.eventsourcing.views import View
@@ -269,9 +269,9 @@ async def test_the_log_keeps_its_limits_even_when_a_trim_is_interrupted(
     left = config.as_dict() | {"max_msgs": 5, "discard": "old"}
     await Wire.over(archive.client).api(f"STREAM.UPDATE.{EVENTS}", left)
     with pytest.raises(StreamMismatch):
-        await ensure_streams(archive.client)
+        await ensure_log_streams(archive.client)
     await limitless(archive.client)
-    await ensure_streams(archive.client)
+    await ensure_log_streams(archive.client)
 
 
 async def test_a_lost_archive_is_filled_from_the_exported_file(archive: Archive, backup: Path) -> None:

@@ -6,6 +6,7 @@ import pytest
 from nats.js.api import DiscardPolicy, PersistMode, StorageType
 
 from event_logs import connect
+from remote_claude.access.keyring import Keyring
 from remote_claude.eventsourcing.streams import (
     EVENTS,
     KEYS,
@@ -16,6 +17,7 @@ from remote_claude.eventsourcing.streams import (
     ensure_stream,
     ensure_streams,
     events_config,
+    keys,
 )
 from servers import Broker
 
@@ -56,6 +58,31 @@ async def test_lost_keys_are_not_made_anew_beside_a_log_that_they_sealed(fresh_n
     with pytest.raises(KeysLost, match="--new-keys"):
         await ensure_streams(client)
     await ensure_streams(client, new_keys=True)
+    await ensure_streams(client)
+    await client.close()
+
+
+async def test_an_empty_bucket_beside_a_log_that_used_keys_is_lost_keys_too(fresh_nats: Broker) -> None:
+    client = await connect(fresh_nats)
+    js = client.jetstream()
+    await ensure_streams(client)
+    await js.publish("ev.auth.org_1.key.1", b"{}")
+    await ensure_streams(client)  # nobody has used a key yet
+    await js.publish("ev.users._.user.user_1", b"{}")
+    with pytest.raises(KeysLost, match="--new-keys"):
+        await ensure_streams(client)
+    await ensure_streams(client, new_keys=True)
+    await ensure_streams(client)  # that they are lost is known
+    await client.close()
+
+
+async def test_keys_that_were_all_erased_are_not_lost(fresh_nats: Broker) -> None:
+    client = await connect(fresh_nats)
+    await ensure_streams(client)
+    keyring = Keyring(keys(client), b"k" * 32)
+    await keyring.create("user_1")
+    await client.jetstream().publish("ev.users._.user.user_1", b"{}")
+    await keyring.erase("user_1")
     await ensure_streams(client)
     await client.close()
 

@@ -77,7 +77,7 @@ class Damaged:
         """The log as an administrator's command has it."""
         client = await connect(self.broker)
         try:
-            await streams.ensure_streams(client)
+            await streams.ensure_log_streams(client)
             async with JetStreamEventLog(client, JsonCodec(), bound=5) as log:
                 await log.go_back_to(ArchivedHistory(self.pool, JsonCodec()))
                 heads = Heads(self.folder / "heads", self.folder / "head_key", Days())

@@ -116,3 +116,24 @@ def test_a_stack_whose_data_keys_are_lost_makes_no_new_ones_by_itself(tmp_path: 
         made = one.admin("broker", "init", "--new-keys")
         assert made.code == 0, made.err
         one.ok("up", "--detach")
+
+
+def test_a_log_that_was_restored_beside_an_empty_bucket_of_keys_is_refused() -> None:
+    with product() as one:
+        one.ok("run", "--agent", "noop", "--no-repo", "a secret")
+        until(lambda: archived(one), "the archive has caught up")
+        one.ok("down")
+        shutil.rmtree(one.home / "nats" / "data")
+        assert "log_lost_tail" in one.run("up", "--detach").err  # and it has made the streams anew
+        restored = one.admin("log", "restore")
+        assert restored.code == 0, restored.err
+        refused = one.run("up", "--detach")
+        assert refused.code != 0
+        assert "keys_lost" in refused.err
+        assert "--new-keys" in refused.err
+        assert one.admin("broker", "init").code == 2
+        made = one.admin("broker", "init", "--new-keys")
+        assert made.code == 0, made.err
+        one.ok("up", "--detach")
+        task = one.ok("run", "--agent", "noop", "--no-repo", "--json", "another").json
+        assert one.task(task["id"])["prompt"] == "another"

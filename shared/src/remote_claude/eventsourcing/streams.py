@@ -16,6 +16,7 @@ from nats.js.api import (
 from nats.js.errors import APIError
 from nats.js.kv import KeyValue
 
+from remote_claude.eventsourcing.direct import NO_MESSAGE
 from remote_claude.eventsourcing.log import EventLogError, NotPermitted
 from remote_claude.eventsourcing.wire import Wire
 
@@ -41,7 +42,7 @@ class StreamsMissing(EventLogError):
 
 
 class KeysLost(EventLogError):
-    """There is a log, and the bucket of the data keys that seal its texts is gone."""
+    """There is a log, and the data keys that seal its texts are gone, or their bucket is."""
 
     code = "keys_lost"
 
@@ -178,16 +179,45 @@ async def ensure_streams(
     log that has lost its own. Raises `KeysLost`, `StreamMismatch`, `ServerTooOld`.
     """
     _check_version(client)
-    if not new_keys and await _has_events(client) and await _config(client, f"KV_{KEYS}") is None:
-        raise KeysLost(
-            f"the broker has a log and no bucket {KEYS}: without the data keys nobody reads a prompt of it. Put it back "
-            "from a backup (docs/guides/backup.md). If there is none: `rclaude-admin broker init --new-keys` makes an "
-            "empty one, and what is sealed stays sealed for ever"
-        )
+    try:
+        await check_keys(client)
+    except KeysLost:
+        if not new_keys:
+            raise
+    else:
+        new_keys = False
     await ensure_log_streams(
         client, replicas=replicas, output_max_age=output_max_age, output_max_bytes=output_max_bytes
     )
     await ensure_bucket(client, KEYS, replicas=replicas)
+    if new_keys:  # a key that is erased already: from here on it is known that the others are lost
+        await keys(client).purge("lost")
+
+
+async def check_keys(client: Client) -> None:
+    """Raises `KeysLost` where there are events and no bucket, or events of who has a key and never a key in the bucket.
+
+    What was erased leaves a trace there. A key is made before its owner is registered or founded, which no trimmed log
+    tells.
+    """
+    wire = Wire.over(client)
+    wanted = {"seq": 1, "next_by_subj": f"$KV.{KEYS}.>"}
+    found = (await wire.api(f"STREAM.MSG.GET.KV_{KEYS}", wanted)).get("error", {}).get("err_code")
+    if found not in (NO_STREAM, NO_MESSAGE):
+        return
+    log = await wire.api(f"STREAM.INFO.{EVENTS}")
+    if "error" in log or not log["state"]["messages"]:
+        return
+    if found == NO_MESSAGE and log["state"]["first_seq"] == 1:
+        users = await wire.api(f"STREAM.MSG.GET.{EVENTS}", {"seq": 1, "next_by_subj": "ev.users.>"})
+        if "error" in users:
+            return
+    there = f"no bucket {KEYS}" if found == NO_STREAM else f"nothing in the bucket {KEYS}"
+    raise KeysLost(
+        f"the broker has a log and {there}: without the data keys nobody reads a prompt of it. Put it back "
+        "from a backup (docs/guides/backup.md). If there is none: `rclaude-admin broker init --new-keys` makes an "
+        "empty one, and what is sealed stays sealed for ever"
+    )
 
 
 async def ensure_log_streams(
@@ -198,11 +228,6 @@ async def ensure_log_streams(
     output = output_config(replicas=replicas, max_age=output_max_age, max_bytes=output_max_bytes)
     await ensure_stream(client, events_config(replicas=replicas))
     await ensure_stream(client, output)
-
-
-async def _has_events(client: Client) -> bool:
-    answer = await Wire.over(client).api(f"STREAM.INFO.{EVENTS}")
-    return "error" not in answer and bool(answer["state"]["messages"])
 
 
 async def ensure_log(client: Client, *, replicas: int = 1) -> None:

@@ -39,7 +39,7 @@ def init(
         bool,
         typer.Option(
             "--new-keys",
-            help="Make an empty bucket of data keys beside a log that has lost its own: what they sealed stays sealed.",
+            help="Go on with an empty bucket of data keys beside a log that has lost its own: what they sealed stays sealed.",
         ),
     ] = False,
 ) -> None:

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from remote_claude.eventsourcing.streams import check_keys
 from remote_claude.runtime.administration import administer
 from remote_claude.runtime.service import Runtime
 from remote_claude.users.handlers import Directory
@@ -20,6 +21,7 @@ def create(
     """Found an organisation with an owner; prints `<org> <user>`. Billing puts it on the plan `free`."""
 
     async def work(runtime: Runtime) -> None:
+        await check_keys(runtime.nats)
         org, user = runtime.new_id("org"), runtime.new_id("user")
         directory = Directory(runtime.log, runtime.keyring, runtime.clock)
         await directory.register(user, f"owner of {name}")

@@ -1,5 +1,6 @@
 """The composition root of users."""
 
+from remote_claude.eventsourcing.streams import check_keys
 from remote_claude.runtime import owner
 from remote_claude.runtime.service import Runtime, Service
 from remote_claude.users.handlers import Directory
@@ -11,6 +12,7 @@ def build(runtime: Runtime) -> Service:
     directory = Directory(runtime.log, runtime.keyring, runtime.clock)
 
     async def welcome_owner() -> None:
+        await check_keys(runtime.nats)  # or new ones would be made for those who have some
         if runtime.settings.owner_file is not None:
             local = owner.load(runtime.settings.owner_file)
             await directory.register(local.user, local.name)
