@@ -10,6 +10,8 @@ from remote_claude.access import api_keys
 from remote_claude.access.scopes import ALL_SCOPES, SCOPES
 from remote_claude.auth.domain.keys import KeyNotFound, UnknownScope
 from remote_claude.auth.handlers import ApiKeys
+from remote_claude.contracts.users import MemberJoined
+from remote_claude.eventsourcing.events import stream_id
 from remote_claude.runtime.administration import Refused, administer, require
 from remote_claude.runtime.service import Runtime
 
@@ -34,6 +36,10 @@ def issue(
     async def work(runtime: Runtime) -> None:
         await require(runtime, "organisation", org)
         await require(runtime, "person", user)
+        history = await runtime.log.read_stream(stream_id("users", org, "org", org))
+        joined = (recorded.event for recorded in history if isinstance(recorded.event, MemberJoined))
+        if user not in {member.user for member in joined}:
+            raise Refused(f"{user} is no member of {org}")
         key, secret = runtime.new_id("key"), api_keys.generate()
         scopes = tuple(dict.fromkeys(scope or ALL_SCOPES))
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from typing import Annotated
 
 import typer
@@ -14,9 +15,17 @@ from remote_claude.users.handlers import Directory
 app = typer.Typer(no_args_is_help=True, help="Organisations.")
 
 
+def _one_line(name: str) -> str:
+    if not name.strip() or any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in name):
+        raise typer.BadParameter(f"a name is one line of text, without control characters, not {name!r}")
+    return name
+
+
 @app.command()
 def create(
-    name: Annotated[str, typer.Argument(help="Its name; it is sealed before it is recorded.")],
+    name: Annotated[
+        str, typer.Argument(callback=_one_line, help="Its name; it is sealed before it is recorded.")
+    ],
 ) -> None:
     """Found an organisation with an owner; prints `<org> <user>`. Billing puts it on the plan `free`."""
 
