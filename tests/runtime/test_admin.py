@@ -5,6 +5,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from product import Done, Product, environment_of
@@ -105,6 +106,43 @@ def test_with_json_a_stack_that_is_down_is_an_object(tmp_path: Path) -> None:
     done = Product(tmp_path).admin("views", "--json")
     assert (done.code, done.json["error"]["code"]) == (4, "not_running")
     assert done.err == done.json["error"]["detail"] + "\n"
+
+
+def test_what_postgresql_refuses_is_a_sentence(log: Product) -> None:
+    dsn = log.environment["RCLAUDE_POSTGRES_DSN"]
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute("CREATE SCHEMA users_directory")
+        connection.execute("CREATE TABLE users_directory.checkpoint (nothing int)")
+        try:
+            done = log.admin("views", "--json")
+        finally:
+            connection.execute("DROP SCHEMA users_directory CASCADE")
+    assert (done.code, done.json["error"]["code"]) == (2, "postgres_error"), done.err
+    assert "Traceback" not in done.err
+
+
+def test_a_broker_that_lacks_a_stream_is_a_sentence(tmp_path: Path, postgres_server: Database) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    create_kek(home / "kek")
+    with empty_nats() as broker, postgres_server.fresh() as dsn:
+        one = Product(home, environment_of(home, broker, dsn))
+        assert one.admin("log", "restore").code == 2  # it has made the log, and no bucket of keys
+        done = one.admin("org", "create", "Acme")
+    assert (done.code, one_line(done), "the broker" in done.err) == (4, True, True), done.err
+
+
+@pytest.mark.parametrize("name", ["two\nlines", "\x1b[31mred", "a\u2028b", " ", ""])
+def test_a_name_is_one_line_of_text(tmp_path: Path, name: str) -> None:
+    done = Product(tmp_path, AWAY).admin("org", "create", name)
+    assert (done.code, "a name is one line" in done.err) == (2, True), done.err
+
+
+def test_a_key_is_issued_to_members_only(log: Product) -> None:
+    one, other = (log.admin("org", "create", name).out.split() for name in ("One", "Other"))
+    done = log.admin("key", "issue", one[0], other[1])
+    assert (done.code, done.err) == (2, f"{other[1]} is no member of {one[0]}\n")
+    assert log.admin("key", "issue", *one).code == 0
 
 
 def test_the_archive_is_among_the_views(log: Product) -> None:

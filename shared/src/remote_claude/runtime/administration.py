@@ -8,7 +8,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Literal, NamedTuple
 
 import typer
-from psycopg import OperationalError
+from nats.errors import Error as NatsError
+from nats.js.errors import APIError, ServiceUnavailableError
+from psycopg import Error as PostgresError
+from psycopg import InterfaceError, OperationalError
 
 from remote_claude.access.kek import KeyUnusable
 from remote_claude.eventsourcing.errors import LogLostTail, RebuildInProgress, ViewStopped
@@ -132,10 +135,18 @@ def failure(error: Exception) -> Failure | None:
     match error:
         case NotRunning() | BrokerError() | LogUnavailable():
             return Failure(Exit.AWAY, error.code, said)
-        case OperationalError():
+        case OperationalError() | InterfaceError():
             return Failure(Exit.AWAY, "postgres_unavailable", f"PostgreSQL can't be used: {said}")
         case TimeoutError():
             return Failure(Exit.AWAY, "timeout", f"no answer in time: {said}")
+        case PostgresError():
+            return Failure(
+                Exit.REFUSED, "postgres_error", f"PostgreSQL refuses what was asked of it: {said.strip()}"
+            )
+        case APIError() if not isinstance(error, ServiceUnavailableError):
+            return Failure(Exit.REFUSED, "broker_error", f"the broker refuses what was asked of it: {said}")
+        case NatsError():
+            return Failure(Exit.AWAY, "broker_unavailable", f"the broker can't be used: {said}")
         case ArchiveError() | BadSettings() | EmbeddedError():  # the guides go by their codes
             return Failure(Exit.REFUSED, error.code, said, f"{error.code}: {said}")
         case (
