@@ -17,7 +17,7 @@ from remote_claude.contracts import REGISTRY, Event
 from remote_claude.contracts.auth import ApiKeyIssued, ApiKeyRevoked
 from remote_claude.eventsourcing.events import NewEvent, new_event_id, stream_id, timestamp
 from remote_claude.eventsourcing.memory import InMemoryEventLog
-from remote_claude.eventsourcing.streams import KEYS, ensure_streams
+from remote_claude.eventsourcing.streams import KEYS, ensure_streams, keys
 from remote_claude.eventsourcing.tail import Tail
 from servers import Broker
 
@@ -67,6 +67,23 @@ async def test_an_erased_key_is_gone(bucket: nats.js.kv.KeyValue) -> None:
         await keyring.open(sealed, "user_1/name")
     with pytest.raises(KeyErased):
         await keyring.get("user_never")
+
+
+async def test_what_a_lost_key_sealed_is_erased_though_there_is_another_of_its_name(
+    fresh_nats: Broker,
+) -> None:
+    client = await nats.connect(**fresh_nats.options)
+    await ensure_streams(client)
+    sealed = (await Keyring(keys(client), b"k" * 32).create("org_acme")).seal("a secret", "here")
+    await client.jetstream().publish("ev.users._.user.user_1", b"{}")
+    await client.jetstream().delete_stream(f"KV_{KEYS}")
+    await ensure_streams(client, new_keys=True)
+    keyring = Keyring(keys(client), b"k" * 32)
+    again = await keyring.create("org_acme")
+    with pytest.raises(KeyErased):
+        again.open(sealed, "here")
+    assert await keyring.open(again.seal("another", "here"), "here") == "another"
+    await client.close()
 
 
 async def test_a_key_that_was_erased_elsewhere_opens_nothing_after_seconds(

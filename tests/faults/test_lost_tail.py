@@ -120,7 +120,7 @@ def test_a_stack_whose_data_keys_are_lost_makes_no_new_ones_by_itself(tmp_path: 
 
 def test_a_log_that_was_restored_beside_an_empty_bucket_of_keys_is_refused() -> None:
     with product() as one:
-        one.ok("run", "--agent", "noop", "--no-repo", "a secret")
+        sealed = one.ok("run", "--agent", "noop", "--no-repo", "--json", "a secret").json
         until(lambda: archived(one), "the archive has caught up")
         one.ok("down")
         shutil.rmtree(one.home / "nats" / "data")
@@ -137,3 +137,5 @@ def test_a_log_that_was_restored_beside_an_empty_bucket_of_keys_is_refused() -> 
         one.ok("up", "--detach")
         task = one.ok("run", "--agent", "noop", "--no-repo", "--json", "another").json
         assert one.task(task["id"])["prompt"] == "another"
+        assert one.task(sealed["id"])["prompt"] is None
+        assert [shown["id"] for shown in one.ok("list", "--json").json["tasks"]] == [task["id"], sealed["id"]]

@@ -22,6 +22,7 @@ from nats.js.kv import KeyValue
 
 from remote_claude.access.kek import KeyUnusable
 from remote_claude.contracts import Sealed
+from remote_claude.eventsourcing.streams import LOST
 
 NONCE_BYTES = 12
 Random = Callable[[int], bytes]
@@ -39,8 +40,11 @@ class KeyErased(Exception):
 class DataKey:
     """Seals and opens text. `context` binds a text to its place (`task_x/prompt`): it opens nowhere else."""
 
-    def __init__(self, name: str, secret: bytes, random: Random = os.urandom) -> None:
+    def __init__(
+        self, name: str, secret: bytes, random: Random = os.urandom, *, second: bool = False
+    ) -> None:
         self.name = name
+        self._second = second  # one of this name may have been lost
         self._secret = secret
         self._random = random
         self._cipher = AESGCM(secret)
@@ -56,11 +60,16 @@ class DataKey:
         return Sealed(key=self.name, box=urlsafe_b64encode(box).decode())
 
     def open(self, sealed: Sealed, context: str) -> str:
-        """Decrypt. Raises `KeyUnusable` for another key's text, another place's, or a changed one."""
+        """Decrypt. Raises `KeyUnusable` for another key's text, another place's, or a changed one.
+
+        Where data keys were lost, it can't be told from a text of theirs: `KeyErased`.
+        """
         box = urlsafe_b64decode(sealed.box)
         try:
             return self._cipher.decrypt(box[:NONCE_BYTES], box[NONCE_BYTES:], context.encode()).decode()
         except InvalidTag:
+            if self._second:
+                raise KeyErased(f"{context} was sealed with a key {self.name} that is lost") from None
             raise KeyUnusable(f"{context} does not open with the key {self.name}") from None
 
 
@@ -87,6 +96,8 @@ class Keyring:
         self._reads: dict[str, asyncio.Task[DataKey]] = {}
         """Under way: one is for all who ask meanwhile."""
         self._sweep = 0.0
+        self._lost: int | None = None
+        """The bucket's revision up to which its keys were lost, 0 if they never were; None: not looked yet."""
 
     async def get(self, name: str) -> DataKey:
         """The data key of an organisation or a person. Raises `KeyErased`, `KeyUnusable`."""
@@ -113,10 +124,19 @@ class Keyring:
             raise KeyUnusable(
                 f"the key-encryption key does not open {name}; was the key file replaced?"
             ) from None
-        key = DataKey(name, secret, self._random)
+        second = (entry.revision or 0) > await self._lost_at() > 0
+        key = DataKey(name, secret, self._random, second=second)
         if self._reads.get(name) is asyncio.current_task():  # else made or erased meanwhile
             self._keys[name] = key, now + KEPT_S  # counted from before it was read
         return key
+
+    async def _lost_at(self) -> int:
+        if self._lost is None:
+            try:
+                await self._bucket.get(LOST)
+            except KeyNotFoundError as error:
+                self._lost = error.entry.revision if error.entry is not None else 0
+        return self._lost or 0
 
     def _forget(self, name: str, read: asyncio.Task[DataKey]) -> None:
         if self._reads.get(name) is read:

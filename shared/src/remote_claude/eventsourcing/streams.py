@@ -23,6 +23,8 @@ from remote_claude.eventsourcing.wire import Wire
 EVENTS = "EVENTS"
 OUTPUT = "OUTPUT"
 KEYS = "KEYS"
+LOST = "lost"
+"""Stands in the bucket, erased from the start, where all keys before it were lost: later ones may bear their names."""
 WEEK = 7 * 24 * 3600.0
 OLDEST_SERVER = (2, 12)
 NAME_IN_USE = 10058
@@ -190,8 +192,8 @@ async def ensure_streams(
         client, replicas=replicas, output_max_age=output_max_age, output_max_bytes=output_max_bytes
     )
     await ensure_bucket(client, KEYS, replicas=replicas)
-    if new_keys:  # a key that is erased already: from here on it is known that the others are lost
-        await keys(client).purge("lost")
+    if new_keys:
+        await keys(client).purge(LOST)
 
 
 async def check_keys(client: Client) -> None:

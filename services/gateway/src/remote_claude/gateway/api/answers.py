@@ -36,7 +36,10 @@ async def data_key(keyring: Keyring, org: str) -> DataKey | None:
 
 
 def _open(key: DataKey | None, sealed: Sealed | None, context: str) -> str | None:
-    return key.open(sealed, context) if key and sealed else None
+    try:
+        return key.open(sealed, context) if key and sealed else None
+    except KeyErased:
+        return None
 
 
 def summary(task: Task, key: DataKey | None) -> TaskSummary:
