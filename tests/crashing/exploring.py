@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import chain
 
+from crashing.invariants import Broken
 from crashing.points import Point
 from crashing.runs import Run, Task, run
 from crashing.stack import Ground, ground
@@ -106,11 +107,15 @@ async def explore(
             busy += 1
             try:
                 found = await run(on, scenario, work=work)
+            except Exception as error:  # an answer that nobody expects, or services that end by themselves
+                found = Run(scenario, scenario, (), (Broken(0, repr(error)),))
             finally:
                 busy -= 1
             met = "+" if found.deaths == scenario else "-"
             left = len(exploration.queue)
             print(f"{met} {' then '.join(map(str, scenario))} ({left} left)", flush=True)
+            for broken in found.broken:
+                print(f"! invariant {broken.invariant}: {broken.detail}", flush=True)
             exploration.note(found, tries)
             if sample is None:
                 exploration.queue.extend((new, 1) for new in exploration.learn(found, hits))

@@ -278,7 +278,8 @@ class Workload:
     async def _with_a_repository(self) -> None:
         folder = self.one.home.parent / "repository"
         sent, content = await asyncio.to_thread(_repository, folder)
-        await self.owner.ask("PUT", f"/v1/blobs/{sent}", content=content)
+        answer = await self.owner.ask("PUT", f"/v1/blobs/{sent}", content=content)
+        assert answer.status_code in (200, 201), answer.text
         await self.submit(self.owner, "mends", "echo mended > b.txt", "succeeded", repo={"bundle": sent})
 
     async def quiet(self) -> int:
