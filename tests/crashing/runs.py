@@ -53,7 +53,10 @@ async def run(
                 if one.keeping.done():
                     working.cancel()
                     one.keeping.result()
-                found = await working
+                try:
+                    found = await working
+                except AssertionError as error:
+                    raise AssertionError(f"{error}\n{one.said()}") from error
                 await asked.close()
         await one.last()
         return Run(
