@@ -96,8 +96,8 @@ class Keyring:
         self._reads: dict[str, asyncio.Task[DataKey]] = {}
         """Under way: one is for all who ask meanwhile."""
         self._sweep = 0.0
-        self._lost: int | None = None
-        """The bucket's revision up to which its keys were lost, 0 if they never were; None: not looked yet."""
+        self._lost, self._lost_looked = 0, float("-inf")
+        """The bucket's revision up to which its keys were lost, 0 if they never were; and when that was looked up."""
 
     async def get(self, name: str) -> DataKey:
         """The data key of an organisation or a person. Raises `KeyErased`, `KeyUnusable`."""
@@ -131,12 +131,13 @@ class Keyring:
         return key
 
     async def _lost_at(self) -> int:
-        if self._lost is None:
+        if self._clock() >= self._lost_looked + KEPT_S:
+            self._lost_looked = self._clock()
             try:
                 await self._bucket.get(LOST)
             except KeyNotFoundError as error:
-                self._lost = error.entry.revision if error.entry is not None else 0
-        return self._lost or 0
+                self._lost = (error.entry.revision or 0) if error.entry is not None else 0
+        return self._lost
 
     def _forget(self, name: str, read: asyncio.Task[DataKey]) -> None:
         if self._reads.get(name) is read:

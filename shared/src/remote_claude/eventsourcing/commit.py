@@ -1,7 +1,7 @@
 """Group commit: one committer per process, through which all of its appends go.
 
 What arrives while one group is on its way makes the next. A busy process gets to the end of its turns first, since they
-bring more; where it has nothing else to do, nothing waits. Of many only half make a group, so that the broker has one half
+bring more; where it has nothing else to do, that is one. Of many only half make a group, so that the broker has one half
 to work on while the other's callers come back; what that will send is ready when the answer comes, and goes before it is
 passed on. A group holds at most one append of a stream, and none of a stream that is on its way, so that the second of two
 finds the first one's position.
@@ -116,9 +116,8 @@ class Committer:
         sent: Exchange | None = None
         ready: Exchange | None = None
         group = Group([], [], [])
-        answered = 0
         try:
-            while (group := await self._next(sent, answered)) or sent:
+            while (group := await self._next(sent)) or sent:
                 for append in group.expired:
                     self._fail(append, self._unavailable(append.reason))
                 ready = self._exchange(group)
@@ -127,7 +126,6 @@ class Committer:
                     ready = None
                 if sent:
                     await self._conclude(sent.group, answers, sent.batched)
-                answered = len(answers)
                 sent, ready = ready, None
         finally:  # ended from outside: nobody waits for ever
             self._closed = True
@@ -145,19 +143,18 @@ class Committer:
                 asked = min(settled) - self._bound
                 self._stats.on_group(len(settled), asyncio.get_running_loop().time() - asked)
 
-    async def _next(self, sent: Exchange | None, answered: int) -> Group:
+    async def _next(self, sent: Exchange | None) -> Group:
         """The next group, or an empty one when closing and nothing is left.
 
         While one is `sent`: half of a crowd, as soon as it is there, to be ready for the answer; or an empty one when
-        the answer is there first. After the answer what waits goes to the broker before the callers that were
-        `answered` just now have their turn.
+        the answer is there first. After the answer, what waits goes with what the callers come back with in the same turn.
         """
         loop = asyncio.get_running_loop()
         while True:
             if sent is None:
                 if self._waiting.appends:
                     await _idle()
-                group = self._waiting.take(loop.time(), answered)
+                group = self._waiting.take(loop.time())
                 self._room.set()
                 if group:
                     return group
@@ -174,7 +171,6 @@ class Committer:
                 return Group([], [], [])
             self._arrived.clear()
             await self._arrived.wait()
-            answered = 0  # they are back
 
     def _exchange(self, group: Group) -> Exchange | None:
         """A group's, ready to be written; None where nothing is left of it to be sent."""

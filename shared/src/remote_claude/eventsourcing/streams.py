@@ -197,23 +197,21 @@ async def ensure_streams(
 
 
 async def check_keys(client: Client) -> None:
-    """Raises `KeysLost` where there are events and no bucket, or events of who has a key and never a key in the bucket.
+    """Raises `KeysLost` where there are events and no bucket, or events of the users service and no key ever in the bucket.
 
-    What was erased leaves a trace there. A key is made before its owner is registered or founded, which no trimmed log
-    tells.
+    An erased key leaves its trace there. A trimmed log is taken to have had such events. The bucket is looked at last: a key
+    is made before what says whose it is.
     """
     wire = Wire.over(client)
-    wanted = {"seq": 1, "next_by_subj": f"$KV.{KEYS}.>"}
-    found = (await wire.api(f"STREAM.MSG.GET.KV_{KEYS}", wanted)).get("error", {}).get("err_code")
-    if found not in (NO_STREAM, NO_MESSAGE):
-        return
     log = await wire.api(f"STREAM.INFO.{EVENTS}")
     if "error" in log or not log["state"]["messages"]:
         return
-    if found == NO_MESSAGE and log["state"]["first_seq"] == 1:
-        users = await wire.api(f"STREAM.MSG.GET.{EVENTS}", {"seq": 1, "next_by_subj": "ev.users.>"})
-        if "error" in users:
-            return
+    users = await wire.api(f"STREAM.MSG.GET.{EVENTS}", {"seq": 1, "next_by_subj": "ev.users.>"})
+    used = log["state"]["first_seq"] > 1 or "error" not in users
+    wanted = {"seq": 1, "next_by_subj": f"$KV.{KEYS}.>"}
+    found = (await wire.api(f"STREAM.MSG.GET.KV_{KEYS}", wanted)).get("error", {}).get("err_code")
+    if found != NO_STREAM and not (used and found == NO_MESSAGE):
+        return
     there = f"no bucket {KEYS}" if found == NO_STREAM else f"nothing in the bucket {KEYS}"
     raise KeysLost(
         f"the broker has a log and {there}: without the data keys nobody reads a prompt of it. Put it back "

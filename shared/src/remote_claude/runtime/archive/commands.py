@@ -81,12 +81,12 @@ def restore(
     """Bring back from the archive what the broker has lost, at the same positions. The services must be down."""
 
     async def work(runtime: Runtime) -> None:
+        known = {view.name: view for view in registered(runtime)}
         with Progress("restore") as progress:
             done = await restoring.restore(
                 log_of(runtime), runtime.nats, runtime.pool, runtime.heads,
                 without_lost=without_lost, progress=progress,
             )  # fmt: skip
-        known = {view.name: view for view in registered(runtime)}
         rebuilt = [name for name in done.ahead if name in known]
         with Progress("fold") as progress:
             for name in rebuilt:

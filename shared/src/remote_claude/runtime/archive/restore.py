@@ -65,6 +65,19 @@ class LostForGood(ArchiveError):
         self.end, self.last = end, last
 
 
+class OtherReplicas(ArchiveError):
+    """What one replica of the log lacks, another may have."""
+
+    code = "log_replicated"
+
+    def __init__(self, replicas: int, position: int) -> None:
+        super().__init__(
+            f"the log has {replicas} replicas, and only one of them was read: another may have position {position}. Take the "
+            "files of the one that is damaged away while it is down, and it copies the log from the others. If all are: "
+            f"make it one replica (`nats stream edit {EVENTS} --replicas 1`), and try again. Nothing was changed"
+        )
+
+
 class RestoreFailed(ArchiveError):
     """The broker did not take an event at its position. What was restored before stays and is right; try again."""
 
@@ -100,7 +113,7 @@ async def restore(
     What lacks its end is written on; what lacks its beginning or has holes is made anew, once the archive has it all.
     `without_lost` makes the log end before what nobody has; what comes after that could not be read, and goes too.
     The caller sees to it that nobody else writes. Raises `ArchiveEmpty`, `NotRestorable`, `LostForGood`,
-    `RestoreFailed`, `LogUnavailable`.
+    `OtherReplicas`, `RestoreFailed`, `LogUnavailable`.
     """
     report = await verify(log, pool, heads)
     lost, last, archived = report.findings, report.broker[1], report.archive[1]
@@ -118,6 +131,8 @@ async def restore(
     if given_up and not without_lost:
         missing = sum(f.last - max(f.first, end + 1) + 1 for f in lost if f.last > end)
         raise LostForGood(end, given_up, max(0, last - end - missing), sorted(ahead))
+    if given_up and (replicas := await _replicas(client)) > 1:
+        raise OtherReplicas(replicas, end + 1)
     back = [(f.first, min(f.last, end)) for f in lost if f.first <= end]
     if lost and lost[0].first <= last:
         await _complete_archive(log, pool, min(last, end))
@@ -136,6 +151,11 @@ async def restore(
                     progress(batch[-1].position, end)
     events = sum(until - first + 1 for first, until in back)
     return Restored(events, back[0][0] if back else end + 1, end, given_up, tuple(sorted(ahead)))
+
+
+async def _replicas(client: Client) -> int:
+    info = await client.jetstream().stream_info(EVENTS)
+    return info.config.num_replicas or 1
 
 
 async def _complete_archive(log: JetStreamEventLog, pool: Pool, end: int) -> None:

@@ -1,4 +1,4 @@
-"""Trimming where three brokers keep the log."""
+"""Trimming and giving up where three brokers keep the log."""
 
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
@@ -15,6 +15,7 @@ from remote_claude.eventsourcing.schemas import Pool
 from remote_claude.eventsourcing.streams import EVENTS
 from remote_claude.runtime.archive.export import export
 from remote_claude.runtime.archive.history import ArchivedHistory
+from remote_claude.runtime.archive.restore import OtherReplicas, restore
 from remote_claude.runtime.archive.trim import Trimmed, trim
 
 
@@ -65,3 +66,17 @@ async def test_a_log_on_three_brokers_is_trimmed_and_goes_on_without_its_leader(
         assert [e.event_id for e in whole[:40]] == before
         await archive.copied()
         assert await archive.found() == []
+
+
+async def test_what_one_of_three_brokers_lacks_is_not_given_up(
+    cluster: Cluster, pool: Pool, tmp_path: Path
+) -> None:
+    """Only one of them is read, and another may have it."""
+    await cluster.elected()
+    async with archived(cluster.broker, pool, tmp_path, replicas=SIZE) as archive:
+        await archive.sql("CREATE SCHEMA test_view")
+        await archive.sql("CREATE TABLE test_view.checkpoint (position bigint, version int)")
+        await archive.sql("INSERT INTO test_view.checkpoint VALUES (43, 1)")
+        with pytest.raises(OtherReplicas, match="may have position 41"):
+            await restore(archive.log, archive.client, pool, archive.heads, without_lost=True)
+        assert await archive.log.bounds() == (1, 40)
