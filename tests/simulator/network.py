@@ -338,6 +338,7 @@ class SimulatedNats:
 @dataclass(slots=True)
 class Entry:
     value: bytes
+    revision: int = 1
 
 
 class SimulatedBucket:
