@@ -74,7 +74,9 @@ async def test_what_a_lost_key_sealed_is_erased_though_there_is_another_of_its_n
 ) -> None:
     client = await nats.connect(**fresh_nats.options)
     await ensure_streams(client)
-    sealed = (await Keyring(keys(client), b"k" * 32).create("org_acme")).seal("a secret", "here")
+    now = 1000.0
+    up = Keyring(keys(client), b"k" * 32, lambda: now)  # all the time
+    sealed = (await up.create("org_acme")).seal("a secret", "here")
     await client.jetstream().publish("ev.users._.user.user_1", b"{}")
     await client.jetstream().delete_stream(f"KV_{KEYS}")
     await ensure_streams(client, new_keys=True)
@@ -83,6 +85,9 @@ async def test_what_a_lost_key_sealed_is_erased_though_there_is_another_of_its_n
     with pytest.raises(KeyErased):
         again.open(sealed, "here")
     assert await keyring.open(again.seal("another", "here"), "here") == "another"
+    now += KEPT_S
+    with pytest.raises(KeyErased):
+        await up.open(sealed, "here")
     await client.close()
 
 

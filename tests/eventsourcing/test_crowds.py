@@ -93,6 +93,26 @@ async def test_a_crowd_whose_callers_come_back_is_answered_in_two_batches_a_roun
         assert log.stats.batches == 2 * rounds
 
 
+async def test_callers_that_are_back_make_no_crowd_with_themselves(nats_server: Broker) -> None:
+    """They wait, and were answered just now: once each."""
+    place = await new_place(nats_server)
+
+    async def caller(n: int, rounds: int) -> None:
+        for i in range(rounds):
+            await log.append(place.subject(f"t{n}-{i}"), [happened()], expected_position=0)
+
+    async with Proxy(nats_server) as proxy, place.log(url=proxy.url) as log:
+        await log.append(place.subject("first"), [happened()], expected_position=0)
+        proxy.hearing.clear()
+        early = asyncio.gather(*(caller(n, 2) for n in range(100)))
+        await until(lambda: log.stats.batches == 1)
+        late = asyncio.gather(*(caller(n, 1) for n in range(100, CROWD - 80)))
+        await until(lambda: log.waiting == CROWD - 180)
+        proxy.hearing.set()
+        await asyncio.gather(early, late)
+        assert log.stats.batch_sizes == {128: 1, 256: 1}
+
+
 async def test_appends_in_a_row_to_the_streams_of_a_crowd_all_land(nats_server: Broker) -> None:
     """Though the next of each stream waits while the one before it is on its way."""
     place = await new_place(nats_server)
