@@ -4,7 +4,8 @@
 `environment`, `log` (file for what it says), `record` (file for the points that it comes by), `crash` (one of them, or
 null) and `mutant` (a name, or null). It answers with the process number of each. They end with it.
 
-A process that runs: SIGTERM stops it as in production, SIGUSR1 has it rebuild every view, and touch `rebuilt` in its home.
+A process that runs: SIGTERM stops it as in production, SIGUSR1 has it rebuild every view, and touch `rebuilt` in its
+home, SIGUSR2 has it log where each of its tasks waits.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ def main() -> None:
     """Fork a process for each line, until the input ends."""
     builds = host.installed()
     gc.freeze()
-    signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # one that has just been forked does not die of it
+    for number in (signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)  # one that has just been forked does not die of it
     for line in sys.stdin:
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for them here
         if (pid := os.fork()) == 0:
@@ -70,6 +72,7 @@ async def _serve(builds: Any, settings: RuntimeSettings) -> None:
     loop, stop, rebuilding = asyncio.get_running_loop(), asyncio.Event(), set[asyncio.Task[None]]()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGUSR2, _say_where)
     async with host.hosting(builds, settings, os.environ) as running:
 
         async def rebuild_all() -> None:
@@ -84,6 +87,12 @@ async def _serve(builds: Any, settings: RuntimeSettings) -> None:
 
         loop.add_signal_handler(signal.SIGUSR1, begin)
         await stop.wait()
+
+
+def _say_where() -> None:
+    for task in asyncio.all_tasks():
+        task.print_stack(file=sys.stderr)
+    sys.stderr.flush()
 
 
 if __name__ == "__main__":

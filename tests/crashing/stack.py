@@ -160,6 +160,12 @@ class Installation:
         """The end of what the services have logged."""
         return self.log.read_text(errors="replace")[-6000:] if self.log.exists() else "(nothing)"
 
+    async def where(self) -> str:
+        """Where the tasks of the services wait."""
+        self.signal(signal.SIGUSR2)
+        await asyncio.sleep(0.5)
+        return self.said()
+
     async def end(self, how: signal.Signals) -> None:
         """Stop or kill the services, and wait for their end; they are started again."""
         lives = self.lives

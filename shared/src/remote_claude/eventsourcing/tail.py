@@ -10,6 +10,7 @@ from contextlib import aclosing
 from itertools import count
 from types import TracebackType
 
+from remote_claude.eventsourcing import tasks
 from remote_claude.eventsourcing.events import RecordedEvent
 from remote_claude.eventsourcing.log import EventLog, check_reaches
 
@@ -81,9 +82,7 @@ class Tail:
     async def close(self) -> None:
         """End, and with it everything that subscribes or waits."""
         if self._task is not None:
-            while not self._task.done():  # nats-py may swallow a cancellation
-                self._task.cancel()
-                await asyncio.wait((self._task,), timeout=1)
+            await tasks.end(self._task)
 
     async def subscribe(self, *, after: int) -> AsyncGenerator[list[RecordedEvent], None]:
         """Batches of events in order, from any position on; ends only by an error, or by `close`.

@@ -24,7 +24,7 @@ from remote_claude.access.kek import KeyUnusable, load_kek
 from remote_claude.access.keyring import Keyring
 from remote_claude.access.verifier import Verifier
 from remote_claude.contracts import REGISTRY
-from remote_claude.eventsourcing import streams
+from remote_claude.eventsourcing import streams, tasks
 from remote_claude.eventsourcing.effects import OutboxWorker
 from remote_claude.eventsourcing.jetstream import JetStreamEventLog
 from remote_claude.eventsourcing.log import EventLogError
@@ -279,9 +279,7 @@ async def _cancelled_at_exit(work: Any) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+        await tasks.end(task)
 
 
 async def _archived(runtime: Runtime, archive: Copier) -> None:

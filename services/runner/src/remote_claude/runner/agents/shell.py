@@ -13,6 +13,7 @@ from typing import ClassVar, Literal
 from remote_claude.runner.agents.base import STOPPED, AgentResult, Emit, Job
 from remote_claude.runner.agents.processes import end_descendants
 from remote_claude.runner.frames import MAX_TEXT, Output
+from remote_claude.runner.pipes import reading
 
 LINE_S = 0.1
 """How long an unfinished line waits for its end."""
@@ -69,15 +70,9 @@ class ShellAgent:
 @asynccontextmanager
 async def _pipe() -> AsyncIterator[tuple[asyncio.StreamReader, int]]:
     """A pipe of our own, its writing end for the child. With asyncio's, some Pythons wait for it to close, too."""
-    reading, writing = os.pipe()
-    reader = asyncio.StreamReader()
-    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
-        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(reading, "rb", 0)
-    )
-    try:
-        yield reader, writing
-    finally:
-        transport.close()
+    ours, theirs = os.pipe()
+    async with reading(ours) as reader:
+        yield reader, theirs
 
 
 async def _stream(

@@ -9,11 +9,11 @@ import resource
 import signal
 import time
 from asyncio.subprocess import Process
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from remote_claude.runner.pipes import reading
 from remote_claude.runner.providers.base import (
     Exit,
     Instance,
@@ -82,7 +82,7 @@ class Sandbox:
         loop, said = asyncio.get_running_loop(), bytearray()
         left = self.begun + self.spec.limits.duration_s - time.monotonic()
         deadline = loop.call_later(max(left, 0), self.kill, "deadline")
-        async with _reading(begun.status) as status, _reading(begun.output) as output:
+        async with reading(begun.status) as status, reading(begun.output) as output:
             drain = asyncio.create_task(_keep_end(output, said))
             try:
                 reported = _documents(await status.readline()) if self.walls else {"child-pid": process.pid}
@@ -165,19 +165,6 @@ def _documents(lines: bytes) -> dict[str, Any]:
         with suppress(ValueError):
             merged |= json.loads(line)
     return merged
-
-
-@asynccontextmanager
-async def _reading(fd: int) -> AsyncIterator[asyncio.StreamReader]:
-    """Read a pipe's end, and close it."""
-    loop, reader = asyncio.get_running_loop(), asyncio.StreamReader()
-    transport, _ = await loop.connect_read_pipe(
-        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(fd, "rb", 0)
-    )
-    try:
-        yield reader
-    finally:
-        transport.close()
 
 
 async def _keep_end(output: asyncio.StreamReader, kept: bytearray) -> None:
