@@ -50,7 +50,10 @@ def receiving(port: int = 0) -> Iterator[Receiver]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            content = self.rfile.read(int(self.headers["content-length"]))
+            length = int(self.headers["content-length"])
+            content = self.rfile.read(length)
+            if len(content) < length:  # its sender has died
+                return
             heard = Heard(self.path, {k.lower(): v for k, v in self.headers.items()}, content)
             receiver.heard.append(heard)
             status = receiver.answer(heard)
