@@ -205,14 +205,14 @@ def running_nats(env: Mapping[str, str] = os.environ) -> Iterator[Broker]:
 
 @contextmanager
 def nats_with_accounts(
-    env: Mapping[str, str] = os.environ, **settings: Any
+    env: Mapping[str, str] = os.environ, *, known: Mapping[str, Any] | None = None, **settings: Any
 ) -> Iterator[Callable[[str], Broker]]:
-    """A broker of one's own with the product's accounts and `settings`: by the name of a user, the broker as it has it."""
+    """A broker of one's own with these accounts or the product's, and `settings`: by a user's name, the broker as it has it."""
     with scratch_home() as home:
         spec = NatsServer(
             folder=home.nats,
             port=home.port("nats"),
-            accounts=accounts(),
+            accounts=known or accounts(),
             settings=settings,
             binary=find_nats(),
         )

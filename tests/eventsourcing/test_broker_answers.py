@@ -9,7 +9,7 @@ from event_logs import Place, connect, new_place
 from remote_claude.eventsourcing.answers import Answer, Landed, Moved, Refused, Undecided, read_answer
 from remote_claude.eventsourcing.frames import publish_frame
 from remote_claude.eventsourcing.wire import Wire
-from servers import Broker
+from servers import Broker, nats_with_accounts
 
 Message = tuple[str, dict[str, object]]
 Ask = Callable[..., Awaitable[Answer]]
@@ -109,6 +109,20 @@ async def test_10210_is_to_be_waited_out(ask: Ask, place: Place) -> None:
     assert "10210" in meaning.reason
     assert not meaning.apart
     await client.close()
+
+
+async def test_10002_is_waited_out() -> None:
+    small = {"SMALL": {"jetstream": {"max_file": 64 * 1024}, "users": [{"seed": "somebody"}]}}
+    with nats_with_accounts({}, known=small) as as_user:
+        place = await new_place(as_user("somebody"))
+        client = await connect(place.broker)
+        for n in range(20):
+            answer = await client.request(place.subject(f"t{n}"), bytes(8 * 1024), timeout=10)
+            if not isinstance(meaning := read_answer(b"", answer.data), Landed):
+                break
+        await client.close()
+    assert isinstance(meaning, Undecided)
+    assert "10002" in meaning.reason
 
 
 async def test_nobody_listening_decides_nothing(ask: Ask) -> None:

@@ -22,7 +22,7 @@ class Moved(NamedTuple):
 
 
 class Undecided(NamedTuple):
-    """10164, 10176, 10210, no responders, no answer: nothing is known, or nothing was stored. The same bytes again."""
+    """10002, 10164, 10176, 10210, no responders, no answer: nothing is known, or nothing was stored. The same bytes again."""
 
     reason: str
     apart: bool = False
@@ -57,7 +57,7 @@ def read_answer(headers: bytes, data: bytes) -> Answer:
             return Moved(int(text.split()[3]))
         case 10201:  # a message id that is known
             return Moved(0)
-        case 10164 | 10210:  # another append to the stream is in flight; too many open batches
+        case 10002 | 10164 | 10210:  # the account is full; another append is in flight; too many open batches
             return Undecided(text)
         case 10176:  # a message of the batch never arrived: a leader has changed, or one was not permitted
             return Undecided(text, apart=True)
