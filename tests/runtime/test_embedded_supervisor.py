@@ -119,6 +119,19 @@ async def test_child_that_does_not_answer_in_time_is_ended(tmp_path: Path) -> No
     assert supervisor.pids == {}
 
 
+async def test_child_that_says_itself_how_long_it_is_waited_for_is_ended_when_it_gives_up(
+    tmp_path: Path,
+) -> None:
+    async def ready() -> None:
+        raise TimeoutError("did not answer for a year")
+
+    mute = child(tmp_path, "mute", "exec sleep 60", ready=ready, ready_timeout=None)
+    supervisor = Supervisor([mute], log_dir=tmp_path, backoff=quick)
+    with pytest.raises(ServerDidNotStart, match="mute did not answer for a year"):
+        await supervisor.start()
+    assert supervisor.pids == {}
+
+
 async def test_start_that_is_called_off_leaves_nothing(tmp_path: Path) -> None:
     pids: list[int] = []
     mute = child(tmp_path, "mute", "exec sleep 60")

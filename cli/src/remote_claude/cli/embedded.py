@@ -18,6 +18,7 @@ from remote_claude.cli.render import Waiting
 MODULE = "remote_claude.runtime.stack"
 ALREADY_RUNNING = 75
 START_S, STOP_S = 120.0, 60.0
+"""So long a stack may say nothing on its way up; so long it may take on its way down."""
 
 
 def command(port: int | None) -> list[str]:
@@ -73,18 +74,18 @@ def _start(port: int | None, isolation: str | None, waiting: Waiting) -> dict[st
             start_new_session=True,
             cwd="/",
         )
-    deadline = time.monotonic() + START_S
+    deadline, said = time.monotonic() + START_S, ""
     while time.monotonic() < deadline:
         code = process.poll()
+        if (says := _said(log_file, begin)) != said:  # it gets on
+            deadline, said = time.monotonic() + START_S, says
+            waiting.text = said.splitlines()[-1]
         waiting.tick()
         stack = config.stack_file()
         if stack is not None and (code == ALREADY_RUNNING or stack["pid"] == process.pid):
             return stack
         if code not in (None, ALREADY_RUNNING):
-            with log_file.open("rb") as log:
-                log.seek(begin)
-                said = log.read().decode(errors="replace").strip()
-            raise CliError(f"the stack did not start:\n{said[-2000:]}", Exit.UNREACHABLE)
+            raise CliError(f"the stack did not start:\n{_said(log_file, begin)}", Exit.UNREACHABLE)
         if code == ALREADY_RUNNING:  # another's stack: it is on its way up, or has been for too long
             check_file()
             if config.held_for() > START_S:
@@ -92,12 +93,22 @@ def _start(port: int | None, isolation: str | None, waiting: Waiting) -> dict[st
         time.sleep(0.02)
     if code == ALREADY_RUNNING:
         raise CliError(
-            f"a stack runs in {config.home()} but does not say where: `rclaude down`, then start it again",
+            f"a stack runs in {config.home()} and is not ready: look into {config.home() / 'log'}, and wait, "
+            "or `rclaude down`, then start it again",
             Exit.UNREACHABLE,
             code="stack_file_missing",
         )
     process.terminate()
-    raise CliError(f"the stack was not ready after {START_S:.0f} s; see {log_file}", Exit.UNREACHABLE)
+    raise CliError(
+        f"the stack was not ready and said nothing for {START_S:.0f} s; see {log_file}", Exit.UNREACHABLE
+    )
+
+
+def _said(log_file: Path, begin: int) -> str:
+    """The end of what the stack has said since then."""
+    with log_file.open("rb") as log:
+        log.seek(max(begin, log_file.stat().st_size - 2000))
+        return log.read().decode(errors="replace").strip()
 
 
 def foreground(port: int | None, isolation: str | None = None) -> int:

@@ -71,12 +71,12 @@ class Waiting:
     """A line on standard error for as long as something takes: on a terminal it counts seconds, then goes away."""
 
     def __init__(self, text: str) -> None:
-        self._text, self._terminal = text, sys.stderr.isatty()
+        self.text, self._terminal = text, sys.stderr.isatty()
         self._started, self._shown = time.monotonic(), -1
 
     def __enter__(self) -> Self:
         if not self._terminal:
-            note(self._text)
+            note(self.text)
         return self
 
     def __exit__(
@@ -90,7 +90,7 @@ class Waiting:
         seconds = int(time.monotonic() - self._started)
         if self._terminal and seconds > self._shown:
             self._shown = seconds
-            line = elided(safe_text(f"{self._text} · {seconds} s"), (screen_width() or 80) - 1)
+            line = elided(safe_text(f"{self.text} · {seconds} s"), (screen_width() or 80) - 1)
             print(f"\r\x1b[2K\x1b[2m{line}\x1b[0m", end="", file=sys.stderr, flush=True)
 
 

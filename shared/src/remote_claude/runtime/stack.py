@@ -38,6 +38,8 @@ log = logging.getLogger(__name__)
 LOG = "log"
 """What `/readyz` calls the event log."""
 LOOKS_S, RESTARTS_APART_S = 2.0, 30.0
+SILENT_S, SAYS_S = 60.0, 5.0
+"""How long services may give no answer at all before they are started again; how often it is said what they wait for."""
 ROOM = 32 * 1024 * 1024
 """Bytes: with less, a broker that was started again would soon stop again."""
 
@@ -196,19 +198,30 @@ def _services(file: StackFile, environment: Mapping[str, str], *, after: Sequenc
         name="services",
         argv=[sys.executable, "-m", "remote_claude.runtime"],
         env={**environment, **{name: value for name, value in given.items() if value}},
-        ready=lambda: _ready(host, int(port)),
+        ready=lambda: ready(host, int(port)),
+        ready_timeout=None,
         stop_timeout=30.0,
         after=after,
     )
 
 
-async def _ready(host: str, port: int) -> None:
-    while not await asyncio.to_thread(_is_ready, host, port):  # noqa: ASYNC110  it is another process that gets ready
+async def ready(host: str, port: int, *, silent_s: float = SILENT_S, says_s: float = SAYS_S) -> None:
+    """Return when the services are ready, and say meanwhile how far they are: a long log takes long to read.
+
+    Raises `TimeoutError` when they have not answered for `silent_s` seconds.
+    """
+    clock = asyncio.get_running_loop().time
+    answered = said_at = clock()
+    said: dict[str, str] = {}
+    while (reasons := await asyncio.to_thread(_unready, host, port)) != {}:
+        if reasons is not None:
+            answered = clock()
+            if reasons != said and answered - said_at > says_s:
+                print(f"not ready yet: {'; '.join(reasons.values())}", flush=True)
+                said, said_at = reasons, answered
+        elif clock() - answered > silent_s:
+            raise TimeoutError(f"did not answer for {silent_s:g} s")
         await asyncio.sleep(0.05)
-
-
-def _is_ready(host: str, port: int) -> bool:
-    return _unready(host, port) == {}
 
 
 def _unready(host: str, port: int) -> dict[str, str] | None:

@@ -29,7 +29,8 @@ class Child:
     """A process to keep running.
 
     `ready` returns when the process answers and is called anew after each start; it may wait for ever,
-    the supervisor bounds it by `ready_timeout`. Times are seconds. `env` replaces the environment.
+    the supervisor bounds it by `ready_timeout`, or, where that is None, it raises `TimeoutError` when it gives up.
+    Times are seconds. `env` replaces the environment.
     `death_signal` is what the kernel sends when the thread that started the child ends (Linux only).
     It is started when those that it comes `after` are ready. `first` is called once before that, in a thread.
     """
@@ -39,7 +40,7 @@ class Child:
     ready: Callable[[], Awaitable[None]]
     env: Mapping[str, str] | None = None
     run_as: RunAs = RunAs.SELF
-    ready_timeout: float = 60.0
+    ready_timeout: float | None = 60.0
     stop_signal: signal.Signals = signal.SIGTERM
     stop_timeout: float = 10.0
     death_signal: signal.Signals = signal.SIGKILL

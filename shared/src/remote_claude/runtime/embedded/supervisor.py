@@ -143,14 +143,16 @@ class Supervisor:
             for task in (end, ready):
                 task.cancel()
             await asyncio.wait((end, ready))
-        if ready in done:
-            ready.result()
-            return
         what = (
             f"ended with {process.poll()}"
             if end in done
-            else f"did not answer within {child.ready_timeout:g} s"
+            else f"did not answer within {child.ready_timeout} s"
         )
+        if ready in done:
+            try:
+                return ready.result()
+            except TimeoutError as error:
+                what = str(error)
         await self._end(child, process)
         raise ServerDidNotStart(f"{child.name} {what}; {self._log_tail(child)}")
 
