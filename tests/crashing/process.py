@@ -29,6 +29,7 @@ from remote_claude.runtime.settings import RuntimeSettings
 from remote_claude.runtime.telemetry import configure_logging
 
 PR_SET_PDEATHSIG = 1
+SAID_WHERE = "(these are all tasks)"
 
 
 def main() -> None:
@@ -92,7 +93,7 @@ async def _serve(builds: Any, settings: RuntimeSettings) -> None:
 def _say_where() -> None:
     for task in asyncio.all_tasks():
         task.print_stack(file=sys.stderr)
-    sys.stderr.flush()
+    print(SAID_WHERE, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from typing import Any
 import nats
 
 from crashing.points import Point, read
+from crashing.process import SAID_WHERE
 from product import environment_of
 from remote_claude.access.kek import create_kek
 from remote_claude.eventsourcing.streams import ensure_streams
@@ -161,9 +162,12 @@ class Installation:
         return self.log.read_text(errors="replace")[-6000:] if self.log.exists() else "(nothing)"
 
     async def where(self) -> str:
-        """Where the tasks of the services wait."""
+        """Where the tasks of the services wait, if they still can say it."""
         self.signal(signal.SIGUSR2)
-        await asyncio.sleep(0.5)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(5):
+                while SAID_WHERE not in self.said():  # noqa: ASYNC110  another process says it
+                    await asyncio.sleep(0.02)
         return self.said()
 
     async def end(self, how: signal.Signals) -> None:
