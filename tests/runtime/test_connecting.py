@@ -1,5 +1,6 @@
 """What a process does while broker or PostgreSQL is not there."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,9 @@ from remote_claude.eventsourcing.errors import RebuildInProgress
 from remote_claude.eventsourcing.log import LogTrimmed, LogUnavailable, PositionAhead
 from remote_claude.runtime import host
 from remote_claude.runtime.administration import failure
+from remote_claude.runtime.broker import connect_nats
 from remote_claude.runtime.exits import Exit
-from remote_claude.runtime.settings import RuntimeSettings
+from remote_claude.runtime.settings import BrokerSettings, RuntimeSettings
 from remote_claude.runtime.telemetry import Metrics
 from servers import Broker, nats_with_accounts, running_postgres, until
 from service_processes import installation
@@ -83,3 +85,30 @@ def test_a_commands_error_has_an_exit_code_a_code_and_words(error: Exception, ex
 
 def test_an_error_of_ours_keeps_its_traceback() -> None:
     assert failure(AssertionError()) is None
+
+
+@pytest.mark.parametrize("turns", range(12))
+async def test_a_broker_that_hangs_up_as_its_caller_gives_up_is_not_dialled_for_ever(turns: int) -> None:
+    """`turns` of the loop lie between the two; before Python 3.12 `wait_for` loses one that comes with the other."""
+    loop = asyncio.get_running_loop()
+    dialled = 0
+
+    def give_up(turns: int) -> None:
+        if turns:
+            loop.call_soon(give_up, turns - 1)
+        else:
+            connecting.cancel()
+
+    async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal dialled
+        dialled += 1
+        writer.close()
+        if dialled == 1:
+            give_up(turns)
+
+    async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        settings = BrokerSettings(nats_url=f"nats://127.0.0.1:{port}", nats_credentials=None)
+        connecting = asyncio.create_task(connect_nats(settings))
+        ended, _ = await asyncio.wait([connecting], timeout=5)
+        assert ended

@@ -178,6 +178,25 @@ async def test_failing_listener_is_heard(tmp_path: Path) -> None:
             await supervisor.wait()
 
 
+async def test_child_that_is_restarted_as_it_comes_up_comes_back(tmp_path: Path) -> None:
+    starts = 0
+
+    async def ready() -> None:
+        nonlocal starts
+        starts += 1
+        if starts == 2:
+            await supervisor.restart("one")
+
+    one = child(tmp_path, "one", "exec sleep 60", ready=ready)
+    async with Supervisor([one], log_dir=tmp_path, backoff=quick) as supervisor:
+        await supervisor.restart("one")
+        await until(lambda: starts == 3)
+        waiting = asyncio.create_task(supervisor.wait())
+        done, _ = await asyncio.wait([waiting], timeout=0.1)
+        assert not done
+        assert not gone(supervisor.pids["one"])
+
+
 async def test_wait_returns_when_stopped(tmp_path: Path) -> None:
     supervisor = Supervisor([child(tmp_path, "one", "UP; exec sleep 60")], log_dir=tmp_path)
     await supervisor.start()

@@ -1,6 +1,7 @@
 """The scheduler as the host runs it: a real broker, a real PostgreSQL, requests on core NATS."""
 
 import asyncio
+import json
 import re
 from base64 import urlsafe_b64encode
 from collections import Counter
@@ -56,6 +57,15 @@ async def renew(host: Host, *attempts: HeldAttempt, runner: str = "run_1") -> Le
     return LeaseAnswer.model_validate_json(reply.data)
 
 
+async def pause_consumers(host: Host, until: str) -> None:
+    """Nobody reads the log any further."""
+    jetstream = host.runtime.nats.jsm()
+    for consumer in await jetstream.consumers_info("EVENTS"):
+        request = json.dumps({"pause_until": until}).encode()
+        reply = await host.runtime.nats.request(f"$JS.API.CONSUMER.PAUSE.EVENTS.{consumer.name}", request)
+        assert "error" not in json.loads(reply.data)
+
+
 async def leading(host: Host) -> None:
     status = host.services[0].status
     await asyncio.to_thread(until, lambda: bool(status()["leader"]), "the scheduler leads")
@@ -80,6 +90,25 @@ async def test_a_renewal_that_can_not_be_read_holds_up_nobody(settings: RuntimeS
         for rubbish in (b"", b"\xff", b"{}", b'{"runner": 3}'):
             await host.runtime.nats.publish(SUBJECT, rubbish)
         assert await renew(host) == LeaseAnswer(known=False)
+
+
+async def test_a_runner_that_has_read_further_than_the_scheduler_holds_up_nobody(
+    settings: RuntimeSettings,
+) -> None:
+    async with scheduler(settings) as host:
+        await leading(host)
+        log = host.runtime.log
+        await say(log, joined("run_1"))
+        assert await renew(host, runner="run_1") == LeaseAnswer(known=True)
+        await pause_consumers(host, "2100-01-01T00:00:00Z")
+        await say(log, joined("run_2"))
+        ahead = asyncio.create_task(renew(host, runner="run_2"))
+        await asyncio.sleep(0)
+        await host.runtime.nats.flush()  # it has been asked
+        assert await renew(host, runner="run_1") == LeaseAnswer(known=True)
+        assert not ahead.done()
+        await pause_consumers(host, "2000-01-01T00:00:00Z")
+        assert await ahead == LeaseAnswer(known=True)
 
 
 async def test_readiness_status_and_metrics_are_served(settings: RuntimeSettings) -> None:

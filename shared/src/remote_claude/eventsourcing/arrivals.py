@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Self
 
 from remote_claude.eventsourcing.events import RecordedEvent
+from remote_claude.eventsourcing.tasks import end
 
 
 class Arrivals:
@@ -29,8 +30,7 @@ class Arrivals:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._reading.cancel()
-        await asyncio.gather(self._reading, return_exceptions=True)
+        await end(self._reading)
         if isinstance(self._source, AsyncGenerator):
             await self._source.aclose()
 

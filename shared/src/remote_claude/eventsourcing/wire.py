@@ -25,6 +25,7 @@ from nats.errors import Error as NatsError
 from remote_claude.eventsourcing.bulk_parser import BulkParser, Handler
 from remote_claude.eventsourcing.frames import status
 from remote_claude.eventsourcing.log import LogUnavailable, NotPermitted
+from remote_claude.eventsourcing.tasks import end
 
 T = TypeVar("T")
 
@@ -169,7 +170,7 @@ class Wire:
                 raise NotPermitted(subject)
             return await task
         finally:
-            task.cancel()
+            await end(task)
 
     async def gather(
         self, subject: str, payload: bytes, *, last: Callable[[bytes, bytes], bool], timeout: float
@@ -275,7 +276,8 @@ class Listener:
     async def close(self) -> None:
         self._wire._handlers.pop(_key(self._subscription), None)
         if not (self._wire.client.is_closed or self._wire.client.is_draining):
-            await self._subscription.unsubscribe()
+            with _named():
+                await self._subscription.unsubscribe()
 
 
 _denied = re.compile(r"""permissions violation for publish to "([^"]+)\"""").search

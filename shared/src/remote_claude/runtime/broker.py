@@ -9,6 +9,7 @@ from typing import Any
 import structlog
 from nats.aio.client import Client
 
+from remote_claude.eventsourcing.tasks import end
 from remote_claude.runtime.settings import BrokerSettings
 
 log = structlog.get_logger(__name__)
@@ -84,8 +85,8 @@ async def connect_nats(settings: BrokerSettings, *, patience: float | None = Non
         await connecting
     finally:
         if not connecting.done():
-            connecting.cancel()
-            await asyncio.wait((connecting,))
+            await end(connecting)
+            await client.close()  # it may have connected all the same
     if _in_the_clear(settings, client):
         await client.close()
         raise BrokerUntrusted(f"the broker at {settings.nats_url} does not encrypt: switch on its `tls`")

@@ -13,12 +13,13 @@ from typing import Any
 import psycopg
 import structlog
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 from pydantic import ValidationError
 
 from remote_claude.contracts import UndecodableEvent
 from remote_claude.contracts.leases import SUBJECT, HeldAttempt, LeaseAnswer, LeaseRequest
 from remote_claude.contracts.runner import AssignmentDeclined, RunnerJoined
-from remote_claude.eventsourcing import traces
+from remote_claude.eventsourcing import tasks, traces
 from remote_claude.eventsourcing.events import Clock, RecordedEvent, parse_timestamp
 from remote_claude.eventsourcing.log import (
     ConcurrencyConflict,
@@ -203,8 +204,7 @@ class Scheduler:
                     await asyncio.wait((term,))
                     term.result()
                 finally:
-                    term.cancel()
-                    await asyncio.wait((term,))
+                    await tasks.end(term)
             await asyncio.sleep(AFTER_A_TERM_S)
 
     async def _term(self, watch: Watch) -> None:
@@ -290,19 +290,23 @@ class LeaseDesk:
         self._client, self._scheduler = client, scheduler
 
     async def run(self) -> None:
-        """Answer until cancelled."""
+        """Answer until cancelled; who has to be waited for holds up nobody."""
         subscription = await self._client.subscribe(SUBJECT)
         try:
-            async for message in subscription.messages:
-                try:
-                    request = LeaseRequest.model_validate_json(message.data)
-                except ValidationError as error:
-                    log.warning("a renewal can't be read", detail=str(error))
-                    continue
-                if (answer := await self._scheduler.renew(request)) is not None and message.reply:
-                    await message.respond(answer.model_dump_json().encode())
+            async with asyncio.TaskGroup() as answering:
+                async for message in subscription.messages:
+                    answering.create_task(self._answer(message))
         finally:
             await subscription.unsubscribe()
+
+    async def _answer(self, message: Msg) -> None:
+        try:
+            request = LeaseRequest.model_validate_json(message.data)
+        except ValidationError as error:
+            log.warning("a renewal can't be read", detail=str(error))
+            return
+        if (answer := await self._scheduler.renew(request)) is not None and message.reply:
+            await message.respond(answer.model_dump_json().encode())
 
 
 HEARD = frozenset((RunnerJoined.type, AssignmentDeclined.type))

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from remote_claude.eventsourcing.tasks import end
 from remote_claude.runtime.embedded.errors import ServerDidNotStart
 from remote_claude.runtime.embedded.process import Child, exited, spawn
 
@@ -18,6 +19,8 @@ log = logging.getLogger(__name__)
 
 FIRST_TRIES = 3  # a predecessor that is on its way out may still hold port or data
 _LOG_TAIL = 2000
+
+Process = subprocess.Popen[bytes]
 
 
 @dataclass(slots=True)
@@ -52,7 +55,7 @@ class Supervisor:
     ) -> None:
         self._children, self._log_dir = list(children), log_dir
         self._on_change, self._backoff = on_change, backoff
-        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._processes: dict[str, Process] = {}
         self._watches: dict[str, asyncio.Task[None]] = {}
 
     @property
@@ -117,11 +120,12 @@ class Supervisor:
             finally:  # nobody can cancel a thread
                 await asyncio.wait([made])
         began = asyncio.get_running_loop().time()
-        await self._start_first(child)
-        self._watches[child.name] = asyncio.create_task(self._watch(child, began), name=f"watch {child.name}")
+        process = await self._start_first(child)
+        watch = self._watch(child, process, began)
+        self._watches[child.name] = asyncio.create_task(watch, name=f"watch {child.name}")
         ready[child.name].set()
 
-    async def _start_first(self, child: Child) -> None:
+    async def _start_first(self, child: Child) -> Process:
         backoff = self._backoff()
         for _ in range(FIRST_TRIES - 1):
             try:
@@ -130,53 +134,52 @@ class Supervisor:
                 await asyncio.sleep(backoff.after(0))
         return await self._bring_up(child)
 
-    async def _bring_up(self, child: Child) -> None:
+    async def _bring_up(self, child: Child) -> Process:
         """Start the child and wait until it is ready; else it is ended again and `ServerDidNotStart` raised."""
-        process = spawn(child, self._log_dir)
-        self._set(child, process)
-        end, ready = asyncio.create_task(exited(process)), asyncio.ensure_future(child.ready())
+        process = self._processes[child.name] = spawn(child, self._log_dir)
+        self._on_change(self.pids)
+        ended, ready = asyncio.create_task(exited(process)), asyncio.ensure_future(child.ready())
         try:
             done, _ = await asyncio.wait(
-                (end, ready), timeout=child.ready_timeout, return_when=asyncio.FIRST_COMPLETED
+                (ended, ready), timeout=child.ready_timeout, return_when=asyncio.FIRST_COMPLETED
             )
         finally:
-            for task in (end, ready):
-                task.cancel()
-            await asyncio.wait((end, ready))
+            await end(ended, ready)
         what = (
             f"ended with {process.poll()}"
-            if end in done
+            if ended in done
             else f"did not answer within {child.ready_timeout} s"
         )
         if ready in done:
             try:
-                return ready.result()
+                ready.result()
+                return process
             except TimeoutError as error:
                 what = str(error)
         await self._end(child, process)
         raise ServerDidNotStart(f"{child.name} {what}; {self._log_tail(child)}")
 
-    async def _watch(self, child: Child, began: float) -> None:
+    async def _watch(self, child: Child, process: Process, began: float) -> None:
         """Restart the child whenever it ends."""
         clock, backoff = asyncio.get_running_loop().time, self._backoff()
         while True:
-            code = await exited(self._processes[child.name])
-            self._set(child, None)
+            code = await exited(process)
+            self._forget(child, process)
             wait = backoff.after(clock() - began)
             log.warning("%s ended with %s: started again in %.1f s", child.name, code, wait)
             while True:
                 await asyncio.sleep(wait)
                 began = clock()
                 try:
-                    await self._bring_up(child)
+                    process = await self._bring_up(child)
                 except ServerDidNotStart as error:
                     wait = backoff.after(0)
                     log.error("%s did not start (%s): tried again in %.1f s", child.name, error, wait)
                 else:
                     break
-            log.warning("%s runs again as process %d", child.name, self._processes[child.name].pid)
+            log.warning("%s runs again as process %d", child.name, process.pid)
 
-    async def _end(self, child: Child, process: "subprocess.Popen[bytes]") -> None:
+    async def _end(self, child: Child, process: Process) -> None:
         process.send_signal(child.stop_signal)
         try:
             async with asyncio.timeout(child.stop_timeout):
@@ -185,14 +188,12 @@ class Supervisor:
             log.warning("%s was killed: it had not ended after %.0f s", child.name, child.stop_timeout)
             os.killpg(process.pid, signal.SIGKILL)
             await exited(process)
-        self._set(child, None)
+        self._forget(child, process)
 
-    def _set(self, child: Child, process: "subprocess.Popen[bytes] | None") -> None:
-        if process is None:
-            self._processes.pop(child.name, None)
-        else:
-            self._processes[child.name] = process
-        self._on_change(self.pids)
+    def _forget(self, child: Child, process: Process) -> None:
+        if self._processes.get(child.name) is process:
+            del self._processes[child.name]
+            self._on_change(self.pids)
 
     def _log_tail(self, child: Child) -> str:
         path = self._log_dir / f"{child.name}.log"

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from remote_claude.runner.protocol import GRACE_S
@@ -90,5 +91,6 @@ async def reap_orphans() -> None:
         await asyncio.sleep(_REAP_S)
         zombies = {pid for pid, parent, state in _processes() if state == "Z" and parent == os.getpid()}
         for pid in zombies & before:
-            os.waitpid(pid, os.WNOHANG)  # noqa: ASYNC222 - it does not wait
+            with suppress(ChildProcessError):  # whoever started it has been slow
+                os.waitpid(pid, os.WNOHANG)  # noqa: ASYNC222 - it does not wait
         before = zombies

@@ -138,10 +138,12 @@ class RunnerConnection:
         try:
             while not finishing.done():
                 ready = asyncio.create_task(self.outbox.ready())
-                await asyncio.wait({ready, finishing}, return_when=asyncio.FIRST_COMPLETED)
-                if not ready.done():
+                try:
+                    await asyncio.wait({ready, finishing}, return_when=asyncio.FIRST_COMPLETED)
+                    if not ready.done():
+                        break
+                finally:
                     ready.cancel()
-                    break
                 first, batch = self.outbox.take()
                 await ws.send(protocol.encode_frames(first, batch), text=True)
                 await asyncio.sleep(0 if self.outbox.waiting else GATHER_S)
