@@ -72,14 +72,16 @@ class Stage:
             if request.attempts == attempts:
                 return message
 
-    async def assign(self) -> None:
+    async def submit(self) -> None:
         key = await self.keyring.create(ORG)
         prompt = key.seal("true", prompt_context("task_1"))
         await say(self.broker.log, submitted(agent="shell").model_copy(update={"prompt": prompt}))
+
+    async def assign(self, attempt: int = 1) -> None:
         assigned = TaskAssigned(
             task="task_1",
             org=ORG,
-            attempt=1,
+            attempt=attempt,
             runner=RUNNER,
             agent="shell",
             limits=Limits(vcpu_millis=1000, memory_mib=512, duration_s=600),
@@ -101,7 +103,9 @@ async def answer(message: Message, *revoked: HeldAttempt) -> None:
 
 
 @asynccontextmanager
-async def runner(folder: Path, lease_s: float) -> AsyncIterator[Stage]:
+async def runner(
+    folder: Path, lease_s: float, *, assigned_before_it_joins: bool = False
+) -> AsyncIterator[Stage]:
     broker, launches, lease = Broker(REGISTRY, Random(1)), Launches(), Lease(lease_s)
     bucket: Any = SimulatedBucket(broker, RUNNER)
     keyring = Keyring(bucket, bytes(32))
@@ -116,11 +120,15 @@ async def runner(folder: Path, lease_s: float) -> AsyncIterator[Stage]:
     provider: Any = launches
     workshop = Workshop(runtime, RunnerSettings(), provider, None, folder)
 
-    async def nothing(_: int) -> Sequence[Any]:
+    scheduler, nats = SimulatedNats(broker, "scheduler"), SimulatedNats(broker, RUNNER)
+    stage = Stage(broker, keyring, (await scheduler.subscribe(SUBJECT)).messages, launches)
+    await stage.submit()
+
+    async def held(_: int) -> Sequence[Any]:
+        if assigned_before_it_joins:
+            await stage.assign()
         return ()
 
-    scheduler, nats = SimulatedNats(broker, "scheduler"), SimulatedNats(broker, RUNNER)
-    requests = (await scheduler.subscribe(SUBJECT)).messages
     async with Tail(broker.log) as tail:
         executor = Executor(
             broker.log,
@@ -132,7 +140,7 @@ async def runner(folder: Path, lease_s: float) -> AsyncIterator[Stage]:
             execute=lambda assigned, journal: SandboxedExecution(
                 workshop, assigned, journal, lease, on_end=lambda _: None
             ),
-            held=nothing,
+            held=held,
         )
         client: Any = nats
         work = [
@@ -141,7 +149,7 @@ async def runner(folder: Path, lease_s: float) -> AsyncIterator[Stage]:
         ]
         try:
             async with asyncio.timeout(60):
-                yield Stage(broker, keyring, requests, launches)
+                yield stage
         finally:
             for task in work:
                 task.cancel()
@@ -173,6 +181,19 @@ async def test_an_assignment_is_asked_about_at_once(tmp_path: Path) -> None:
         await answer(await stage.request_with(ATTEMPT))
         await stage.end()
     assert stage.launches.names == ["task_1-1"]
+
+
+async def test_what_was_assigned_before_a_runner_joined_is_not_begun(tmp_path: Path) -> None:
+    """That it joins tells the scheduler that it is lost, and the next attempt may be another's at once."""
+    async with runner(tmp_path, lease_s=15, assigned_before_it_joins=True) as stage:
+        before = await stage.request_with()
+        await stage.assign(attempt=2)
+        await answer(before)
+        request, message = await stage.request()
+        assert [held.attempt for held in request.attempts] == [2]
+        await answer(message)
+        await stage.end()
+    assert stage.launches.names == ["task_1-2"]
 
 
 async def test_a_runner_without_a_lease_launches_nothing(tmp_path: Path) -> None:

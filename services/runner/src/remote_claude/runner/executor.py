@@ -86,23 +86,22 @@ class Executor:
     async def run(self) -> None:
         """Give back what an earlier life of this runner held, join, take what is assigned; never ends by itself."""
         await self._end_all()  # that life may have been in this process: reading the log has failed
-        position = await self._log.last_position()
-        await self._give_back(position)
-        await self.join()
+        await self._give_back(await self._log.last_position())
+        position = await self.join()
         self.joined = True
         async for batch in self._tail.subscribe(after=position):
             self._take(batch)
 
-    async def join(self) -> None:
-        """Say that this runner takes work."""
-        await self._say(self._joined())
+    async def join(self) -> int:
+        """Say that this runner takes work. What it was assigned before the position returned, it is taken to have lost."""
+        return await self._say(self._joined())
 
-    async def _say(self, event: RunnerJoined | RunnerDrained) -> None:
+    async def _say(self, event: RunnerJoined | RunnerDrained) -> int:
         stream = stream_id("runner", None, "runner", self.runner)
         history = await self._log.read_stream(stream)
         new = NewEvent(event=event, event_id=self._event_id(), occurred_at=timestamp(self._clock()))
         position = history[-1].position if history else 0
-        await self._log.append(stream, [new], expected_position=position)
+        return await self._log.append(stream, [new], expected_position=position)
 
     def stop(self, attempt: HeldAttempt, reason: StopReason) -> None:
         """End one attempt, if it runs here."""
