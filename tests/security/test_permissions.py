@@ -26,7 +26,7 @@ from remote_claude.eventsourcing.streams import StreamsMissing, ensure_log, ensu
 from remote_claude.runtime.accounts import ADMIN, TOGETHER
 from remote_claude.runtime.embedded import NatsServer, NatsUser, find_nats
 from remote_claude.runtime.embedded.home import free_port
-from remote_claude.runtime.permissions import grants, services
+from remote_claude.runtime.permissions import generate, grants, services
 from servers import Broker, OwnServer, nats_with_accounts, scratch_home
 
 As = Callable[[str], Broker]
@@ -101,6 +101,12 @@ granted = cache(grants)
 
 def may_publish(user: str, subject: str) -> bool:
     return any(covers(pattern, subject) for pattern in granted()[user].publish)
+
+
+def may_answer(user: str, subject: str) -> bool:
+    """Where its account has the answers to what it is asked: only the account itself can listen there."""
+    answers = {"scheduler": "_R_.>", TOGETHER: "_INBOX.>"}
+    return user in answers and covers(answers[user], subject)
 
 
 def may_subscribe(user: str, subject: str) -> bool:
@@ -188,6 +194,11 @@ async def everything(admin: Client) -> dict[str, Any]:
     return found
 
 
+def test_the_broker_keeps_no_note_of_what_it_delivers() -> None:
+    """For one who may answer whatever reaches it, it would of each event of the log."""
+    assert "allow_responses" not in json.dumps(generate())
+
+
 @pytest.mark.parametrize("user", CREDENTIALS)
 async def test_a_credential_may_publish_what_is_declared_and_nothing_else(as_user: As, user: str) -> None:
     async with administered(as_user) as admin, connected(as_user(user)) as (client, seen):
@@ -211,9 +222,12 @@ async def test_a_credential_may_publish_what_is_declared_and_nothing_else(as_use
             await until(lambda: declared <= seen.answers.keys(), 10)
         assert [attempts[n] for n in declared - seen.answers.keys()] == []
         await settled(client)
-        refused = sorted(subject.lower() for n, (_, subject) in enumerate(attempts) if n not in declared)
+        answers = {n for n, (_, subject) in enumerate(attempts) if may_answer(user, subject)}
+        let_through = declared | answers
+        refused = sorted(subject.lower() for n, (_, subject) in enumerate(attempts) if n not in let_through)
         assert sorted(seen.refused) == refused
-        assert seen.answers.keys() == declared
+        assert seen.answers.keys() == let_through
+        assert not any(seen.answers[n] for n in answers), "somebody listens where only askers do"
         assert not [data for data in seen.answers.values() if b"not enabled" in data]
 
         tried = {what: len(subjects) for what, subjects in PUBLISHED.items()}

@@ -25,6 +25,8 @@ ENTRY_POINTS = "remote_claude.services"
 LOG = "log"
 NOBODY = "nobody"
 INBOX = "_INBOX.>"
+FORWARDED = "_R_.>"
+"""Where the broker has an account's answers to the requests of others, to pass them on."""
 DIRECT_ANSWERS_WITHIN = "10s"
 """How long the broker expects further answers to a direct get. It keeps note of each until then."""
 
@@ -98,12 +100,14 @@ def _account(name: str, granted: Mapping[str, Grant]) -> dict[str, Any]:
         {"service": subject, "accounts": [other for other, g in apart.items() if subject in g.within]}
         for subject in sorted(own.answers if apart else ())
     ]
-    permissions: dict[str, Any] = {
+    permissions = {
         "publish": {"allow": sorted(own.publish)},
         "subscribe": {"allow": [INBOX, *sorted(own.answers)]},
     }
     if own.answers:
-        permissions["allow_responses"] = True
+        # By name: for `allow_responses` the broker keeps note of whatever it delivers with a reply subject, each event
+        # of the log too, for two minutes, and once that are many looks through all of it at each further one.
+        permissions["publish"]["allow"].append(FORWARDED if apart else INBOX)
     return {
         "users": [{"seed": name, "permissions": permissions}],
         "imports": imports,
