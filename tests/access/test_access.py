@@ -15,7 +15,7 @@ from remote_claude.access.scopes import ALL_SCOPES, SCOPES, allows
 from remote_claude.access.verifier import ScopeMissing, Unauthenticated, Verifier
 from remote_claude.contracts import REGISTRY, Event
 from remote_claude.contracts.auth import ApiKeyIssued, ApiKeyRevoked
-from remote_claude.eventsourcing.events import NewEvent, new_event_id, stream_id, timestamp
+from remote_claude.eventsourcing.events import NewEvent, RecordedEvent, new_event_id, stream_id, timestamp
 from remote_claude.eventsourcing.memory import InMemoryEventLog
 from remote_claude.eventsourcing.streams import KEYS, ensure_streams, keys
 from remote_claude.eventsourcing.tail import Tail
@@ -233,3 +233,29 @@ async def test_no_other_credential_is_accepted() -> None:
     ):  # fmt: skip
         with pytest.raises(Unauthenticated):
             auth.verifier.verify(header)
+
+
+def unreadable(type: str, version: int, key: str) -> RecordedEvent:
+    """What the log has of a key, and nobody here can make out."""
+    stream = stream_id("auth", "org_acme", "key", key)
+    return RecordedEvent(1, stream, new_event_id(), type, version, timestamp(NOW), b"{}", REGISTRY)
+
+
+@pytest.mark.parametrize("version", [1, 99], ids=["damaged", "of a newer release"])
+async def test_a_key_is_good_no_more_when_its_revocation_can_not_be_read(version: int) -> None:
+    auth = Auth()
+    revoked, other = await auth.issue("key_1"), await auth.issue("key_2")
+    await auth.verifier.load()
+    auth.verifier.fold([unreadable("ApiKeyRevoked", version, "key_1")])
+    assert auth.verifier.verify(f"Bearer {other}").key == "key_2"
+    with pytest.raises(Unauthenticated):
+        auth.verifier.verify(f"Bearer {revoked}")
+
+
+@pytest.mark.parametrize("type", ["ApiKeyIssued", "ApiKeyRotated"], ids=["damaged", "of a newer release"])
+async def test_what_can_not_be_read_of_one_key_holds_up_no_other(type: str) -> None:
+    auth = Auth()
+    secret = await auth.issue("key_1")
+    auth.verifier.fold([unreadable(type, 1, "key_2")])
+    await auth.verifier.load()
+    assert auth.verifier.verify(f"Bearer {secret}").key == "key_1"

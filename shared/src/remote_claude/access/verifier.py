@@ -7,12 +7,17 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar
 
+import structlog
+
 from remote_claude.access import api_keys
 from remote_claude.access.scopes import allows
+from remote_claude.contracts import UndecodableEvent, UnknownVersion
 from remote_claude.contracts.auth import ApiKeyIssued, ApiKeyRevoked
 from remote_claude.eventsourcing.events import Clock, RecordedEvent, parse_timestamp
 from remote_claude.eventsourcing.log import EventLog
 from remote_claude.eventsourcing.tail import Tail
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,23 +76,31 @@ class Verifier:
         """Fold what auth says from now on; never ends by itself."""
         async for batch in self._tail.subscribe(after=self._position):
             self.fold(batch)
+            self._position = batch[-1].position
 
     def fold(self, batch: Sequence[RecordedEvent]) -> None:
-        """Apply auth's events, pass over all others."""
+        """Apply what auth says of keys, pass over all else. A key of which something can't be read is good no more."""
         for recorded in batch:
-            if not recorded.stream.startswith("ev.auth."):
-                continue
-            match recorded.event:
-                case ApiKeyIssued() as issued:
-                    principal = Principal(
-                        org=issued.org, user=issued.user, key=issued.key, scopes=frozenset(issued.scopes)
-                    )
-                    expires = parse_timestamp(issued.expires_at) if issued.expires_at else None
-                    self._principals[issued.hash] = principal, expires
-                    self._hashes[issued.key] = issued.hash
-                case ApiKeyRevoked() as revoked:
-                    if (hash_ := self._hashes.pop(revoked.key, None)) is not None:
-                        del self._principals[hash_]
+            if recorded.type == ApiKeyRevoked.type:
+                self._revoke(recorded.aggregate_id)
+            elif recorded.type == ApiKeyIssued.type:
+                try:
+                    self._issue(recorded.event)
+                except (UnknownVersion, UndecodableEvent) as error:
+                    log.error("an API key can't be read", recorded=repr(recorded), detail=str(error))
+                    self._revoke(recorded.aggregate_id)
+
+    def _issue(self, issued: ApiKeyIssued) -> None:
+        principal = Principal(
+            org=issued.org, user=issued.user, key=issued.key, scopes=frozenset(issued.scopes)
+        )
+        expires = parse_timestamp(issued.expires_at) if issued.expires_at else None
+        self._principals[issued.hash] = principal, expires
+        self._hashes[issued.key] = issued.hash
+
+    def _revoke(self, key: str) -> None:
+        if (hash_ := self._hashes.pop(key, None)) is not None:
+            del self._principals[hash_]
 
     def admit(self, authorization: str | None, scope: str) -> Principal:
         """The principal behind an `Authorization` header, who may do what needs `scope`. Raises `NotAdmitted`."""

@@ -160,6 +160,11 @@ class RecordedEvent:
         org = self.stream.split(".")[2]
         return None if org == "_" else org
 
+    @property
+    def aggregate_id(self) -> str:
+        """The id of the aggregate that the stream is of. It is known of an event that can't be decoded too."""
+        return self.stream.rpartition(".")[2]
+
     def __repr__(self) -> str:
         return f"RecordedEvent({self.position} {self.type} v{self.version} {self.stream})"
 

@@ -85,7 +85,7 @@ class LogConsumer:
             case RunnerJoined.type | RunnerDrained.type:
                 self._runner_says(recorded)
             case ApiKeyRevoked.type:
-                self._sockets.revoke(recorded.event.key)
+                self._sockets.revoke(recorded.aggregate_id)
         self._watchers.tell(recorded)
 
     def _runner_says(self, recorded: RecordedEvent) -> None:
