@@ -1,6 +1,7 @@
 """What a process does while broker or PostgreSQL is not there."""
 
 import asyncio
+import signal
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,25 @@ def test_services_wait_for_a_postgresql_that_is_on_its_way_up(tmp_path: Path) ->
         postgres.start()
         service.ready()
         assert service.process.poll() is None
+
+
+@pytest.mark.parametrize("told", [signal.SIGTERM, signal.SIGINT])
+def test_services_that_still_wait_for_a_postgresql_end_when_they_are_told(
+    tmp_path: Path, told: signal.Signals
+) -> None:
+    with (
+        nats_with_accounts() as as_user,
+        running_postgres() as postgres,
+        postgres.fresh() as dsn,
+        installation(as_user, dsn, tmp_path) as one,
+    ):
+        postgres.stop()
+        service = one.start("users")
+        assert service.process is not None
+        until(lambda: b"error connecting" in service.log.read_bytes(), "a first attempt", 60, pause=0.05)
+        service.process.send_signal(told)
+        assert service.process.wait(30) == 0
+        postgres.start()
 
 
 def test_what_went_wrong_is_said_although_the_broker_is_dead(

@@ -115,8 +115,21 @@ async def _serve(builds: Sequence[Build], settings: RuntimeSettings, name: str) 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with hosting(builds, settings, os.environ, name=name):
-        await stop.wait()
+    up = False
+
+    async def serve() -> None:
+        nonlocal up
+        async with hosting(builds, settings, os.environ, name=name):
+            up = True
+            await stop.wait()
+
+    serving, stopped = asyncio.create_task(serve()), asyncio.create_task(stop.wait())
+    await asyncio.wait((serving, stopped), return_when=asyncio.FIRST_COMPLETED)
+    if stop.is_set() and not up:  # it may wait for a broker or a database, for ever
+        await tasks.end(serving)
+    else:
+        stopped.cancel()
+        await serving
 
 
 @contextlib.asynccontextmanager
