@@ -128,6 +128,18 @@ def test_a_key_whose_maker_was_killed_before_its_public_half_gets_it_with_the_ne
     assert [(head.position, head.problem) for head in heads.read()] == [(1, None), (2, None)]
 
 
+@pytest.mark.parametrize("gone", [["head_key"], ["head_key", "head_key.pub"]])
+def test_a_lost_key_is_not_followed_by_another_one(tmp_path: Path, gone: list[str]) -> None:
+    """What that signed would not be believed beside the heads of the first."""
+    heads = Heads(tmp_path / "heads", tmp_path / "head_key", Days())
+    heads.sign(Head(1, b"one"), "one")
+    for name in gone:
+        (tmp_path / name).unlink()
+    with pytest.raises(OSError, match=r"head_key is gone.*from a backup"):
+        heads.sign(Head(2, b"two"), "two")
+    assert not (tmp_path / "head_key").exists()
+
+
 @pytest.mark.parametrize(
     "note", [b"", b"[]", b"{}", b"\xff\xfe", b'{"name": 1, "position": 1e999, "hash": ""}']
 )

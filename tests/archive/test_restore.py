@@ -14,6 +14,7 @@ from remote_claude.runtime.archive.errors import (
     BrokerLostTail,
     LogContradictsArchive,
     LogInMaintenance,
+    RolledBack,
 )
 from remote_claude.runtime.archive.restore import LostForGood, NotRestorable, Restored, restore
 from remote_claude.runtime.archive.start import check, maintaining, working
@@ -234,3 +235,48 @@ async def test_a_process_that_still_reads_keeps_maintenance_away(archive: Archiv
         with pytest.raises(LogInMaintenance, match="1 readers follow"):
             async with maintaining(archive.pool, archive.log):
                 pass
+
+
+async def rolled_back(archive: Archive, to: int) -> None:
+    """Older copies of broker and archive are put in place of what was signed since."""
+    await archive.written_anew((await archive.messages())[:to])
+    await archive.sql("DELETE FROM log.event WHERE position > %s", to)
+    last = "SELECT position, hash FROM log.event ORDER BY position DESC LIMIT 1"
+    await archive.sql(f"UPDATE log.checkpoint SET (position, hash) = ({last})")
+
+
+async def test_what_was_signed_and_nobody_has_any_more_is_lost_for_good(archive: Archive) -> None:
+    await rolled_back(archive, 30)
+    with pytest.raises(RolledBack, match=r"signed up to position 40, but .* end at 30"):
+        await check(archive.log, archive.pool, archive.heads)
+    with pytest.raises(LostForGood, match="positions 31 to 40 are lost"):
+        await restored(archive)
+    assert await restored(archive, without_lost=True) == Restored(0, 31, 30, lost=40)
+    await check(archive.log, archive.pool, archive.heads)
+    assert await archive.found() == INTACT
+    await archive.fill(45)
+    await archive.copied()
+    archive.heads.sign(await archive.head(), "2026-03-02")
+    assert await archive.found() == INTACT
+
+
+async def test_an_older_copy_of_the_archive_alone_is_no_loss(archive: Archive) -> None:
+    messages = await archive.messages()
+    await rolled_back(archive, 30)
+    await archive.written_anew(messages)
+    await check(archive.log, archive.pool, archive.heads)
+    assert await restored(archive) == Restored(0, 41, 40)
+    await archive.copied()
+    assert await archive.found() == INTACT
+
+
+async def test_heads_before_the_lost_end_still_vouch_for_what_is_left(archive: Archive) -> None:
+    await archive.fill(60)
+    await archive.copied()
+    archive.heads.sign(await archive.head(), "2026-03-02")
+    await rolled_back(archive, 50)
+    assert (await restored(archive, without_lost=True)).lost == 60
+    assert await archive.found() == INTACT
+    await archive.sql("UPDATE log.event SET data = 'x' WHERE position = 25")
+    assert ("archive", "edited", 25, 25) in await archive.found()
+    assert [head.name for head in archive.heads.read()] == ["2026-03-01.json"]

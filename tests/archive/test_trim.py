@@ -1,6 +1,7 @@
 """The broker's log may begin later: nothing is missed, nothing can be written twice, and every view is the same."""
 
 import asyncio
+import os
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -21,7 +22,7 @@ from remote_claude.eventsourcing.tables import load, upsert
 from remote_claude.eventsourcing.tail import Tail
 from remote_claude.eventsourcing.views import View
 from remote_claude.eventsourcing.wire import Wire
-from remote_claude.runtime.archive.errors import ArchiveIncomplete
+from remote_claude.runtime.archive.errors import ArchiveDamaged, ArchiveIncomplete
 from remote_claude.runtime.archive.export import (
     ExportDamaged,
     ExportRefused,
@@ -334,3 +335,36 @@ async def test_an_export_of_what_is_not_there_says_where_the_archive_ends(
     await archive.sql("DROP SCHEMA log CASCADE")
     with pytest.raises(ExportRefused, match="nothing has been archived yet"):
         await export(archive.pool, tmp_path / "file")
+
+
+DAMAGES = {
+    "edited": "UPDATE log.event SET data = data || ' ' WHERE position = 25",
+    "filed elsewhere": "UPDATE log.event SET subject = 'ev.gateway.org_2.task.task_1' WHERE position = 25",
+    "missing": "DELETE FROM log.event WHERE position = 25",
+    "given another hash": "UPDATE log.event SET hash = sha256(hash) WHERE position = 25",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+async def test_a_damaged_archive_is_not_exported(archive: Archive, tmp_path: Path, damage: str) -> None:
+    """A file of it would be a whole chain over what nobody said."""
+    await archive.sql(damage)
+    with pytest.raises(ArchiveDamaged, match="position 25"):
+        await export(archive.pool, tmp_path / "log.gz")
+    assert "log.gz" not in os.listdir(tmp_path)
+    assert (await export(archive.pool, tmp_path / "part", until=24)).position == 24
+
+
+async def test_an_archive_that_lost_its_end_is_not_exported(archive: Archive, tmp_path: Path) -> None:
+    await archive.sql("DELETE FROM log.event WHERE position > 30")
+    with pytest.raises(ArchiveDamaged, match="position 31"):
+        await export(archive.pool, tmp_path / "log")
+
+
+@pytest.mark.parametrize("damage", list(DAMAGES.values())[:3], ids=list(DAMAGES)[:3])
+async def test_an_import_says_that_the_archive_which_it_meets_is_damaged(
+    archive: Archive, backup: Path, damage: str
+) -> None:
+    await archive.sql(damage)
+    with pytest.raises(ArchiveDamaged, match="position 25"):
+        await import_export(archive.pool, backup)

@@ -226,19 +226,19 @@ async def connected(
         await stack.enter_async_context(pool)
         await pool.wait()  # for a PostgreSQL that is on its way up, as for such a broker
         await event_log.go_back_to(ArchivedHistory(pool, REGISTRY))
+        heads = Heads(
+            settings.heads or settings.home / "heads", settings.head_key or settings.home / "head_key", now
+        )
         if purpose is Purpose.MAINTAIN:
             await stack.enter_async_context(start.maintaining(pool, event_log))
         elif purpose is Purpose.WORK:
             await stack.enter_async_context(start.working(pool))
-            await start.check(event_log, pool, patience=5.0 if settings.replicas > 1 else 0.0)
+            await start.check(event_log, pool, heads, patience=5.0 if settings.replicas > 1 else 0.0)
         tail = Tail(event_log)
         verifier = Verifier(event_log, tail, now)
         if purpose is not Purpose.MAINTAIN:
             await stack.enter_async_context(tail)
             await verifier.load()
-        heads = Heads(
-            settings.heads or settings.home / "heads", settings.head_key or settings.home / "head_key", now
-        )
         yield Runtime(
             settings=settings,
             environment=environment,

@@ -26,6 +26,19 @@ class BrokerLostTail(ArchiveError):
         self.position, self.last = position, last
 
 
+class RolledBack(ArchiveError):
+    """Broker and archive both end before what has been signed: older copies of both are in their place."""
+
+    code = "log_rolled_back"
+
+    def __init__(self, signed: int, last: int) -> None:
+        super().__init__(
+            f"the log was signed up to position {signed}, but broker and archive end at {last}: both are older copies. "
+            "Stop every service, and put a newer copy of either back. If there is none, `rclaude-admin log restore` "
+            "says what is lost, and how to go on without it"
+        )
+
+
 class BrokerLostEvents(ArchiveError):
     """The log has holes, or begins later than it should: the broker has lost events that it had acknowledged."""
 
@@ -58,6 +71,18 @@ class ArchiveIncomplete(ArchiveError):
         super().__init__(
             f"the broker's log begins after position {trimmed}, but the archive ends at {archived}: restore "
             "PostgreSQL from a backup, or `rclaude-admin log import` what was exported before the log was trimmed"
+        )
+
+
+class ArchiveDamaged(ArchiveError):
+    """A row of the archive is not what was archived there, or is gone."""
+
+    code = "archive_damaged"
+
+    def __init__(self, position: int) -> None:
+        super().__init__(
+            f"the archive is damaged at position {position}: `rclaude-admin log verify` says how. "
+            "Restore PostgreSQL from a backup; an export of before is imported into a new, empty database"
         )
 
 

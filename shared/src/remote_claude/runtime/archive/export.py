@@ -13,6 +13,7 @@ import zlib
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator
 from contextlib import aclosing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any, NamedTuple, cast
 
@@ -22,7 +23,7 @@ from remote_claude.eventsourcing.events import RecordedEvent
 from remote_claude.eventsourcing.schemas import Pool, connect
 from remote_claude.runtime.archive import store
 from remote_claude.runtime.archive.chain import GENESIS, link
-from remote_claude.runtime.archive.errors import ArchiveError
+from remote_claude.runtime.archive.errors import ArchiveDamaged, ArchiveError
 from remote_claude.runtime.archive.store import Head, Row
 from remote_claude.runtime.durable import sync_folder
 
@@ -49,7 +50,10 @@ async def export(
     until: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Head:
-    """Write what is archived after a position. Returns where the file ends. Raises `ExportRefused`, `OSError`."""
+    """Write what is archived after a position. Returns where the file ends.
+
+    Raises `ExportRefused`, `ArchiveDamaged` where the archive's own chain breaks, `OSError`; there is no file then.
+    """
     async with connect(pool, store.SCHEMA) as connection, connection.transaction():
         head = await store.read_head(connection) or Head(0, GENESIS)
         end = head.position if until is None else min(until, head.position)
@@ -60,18 +64,28 @@ async def export(
             raise ExportRefused(f"the archive ends at {head.position}")
         if after >= end or (after and first is None):
             raise ExportRefused(f"nothing is archived between {after + 1} and {end}")
-        chain = first.hash if first is not None else GENESIS
+        at = Head(after, first.hash if first is not None else GENESIS)
         with _written(path) as file:
-            file.write(json.dumps({"log": LOG, "after": after, "hash": chain.hex()}) + "\n")
+            file.write(json.dumps({"log": LOG, "after": after, "hash": at.hash.hex()}) + "\n")
             async with aclosing(store.read(connection, after=after, until=end)) as pages:
                 async for page in pages:
                     for row in page:
-                        chain = link(chain, row.position, row.subject, row.headers, row.data)
+                        at = _follows(at, row)
                         file.write(_line(row))
                     if progress is not None:
                         progress(page[-1].position, end)
-            file.write(json.dumps({"until": end, "hash": chain.hex()}) + "\n")
-    return Head(end, chain)
+            if at != (end, head.hash if end == head.position else at.hash):
+                raise ArchiveDamaged(at.position + 1 if at.position < end else end)
+            file.write(json.dumps({"until": end, "hash": at.hash.hex()}) + "\n")
+    return at
+
+
+def _follows(at: Head, row: Row) -> Head:
+    """The chain up to a row. Raises `ArchiveDamaged` where it does not say so itself."""
+    here = Head(at.position + 1, link(at.hash, at.position + 1, row.subject, row.headers, row.data))
+    if here != (row.position, row.hash):
+        raise ArchiveDamaged(here.position)
+    return here
 
 
 class End(Head):
@@ -120,7 +134,8 @@ async def import_export(
 ) -> Imported:
     """Add what a file has to the archive that ends before it, or within it.
 
-    Raises `ExportRefused` where the two do not meet, `ExportDamaged` (nothing of the rest is added), `OSError`.
+    Raises `ExportRefused` where the two do not meet, `ExportDamaged` (nothing of the rest is added), `ArchiveDamaged`
+    where the archive lacks what it has signed for, `OSError`.
     """
     async with connect(pool, store.SCHEMA) as connection:
         await store.create(connection)
@@ -151,28 +166,40 @@ async def _check_goes_on(connection: AsyncConnection[Any], path: Path, head: Hea
             f"{path} begins at {begin.position + 1}, after the archive's end at {head.position}: "
             "import what comes before first"
         )
-    row = await store.read_row(connection, shared.position)
-    if shared.hash != (row.hash if row is not None else GENESIS):
-        at = await _parting(connection, path, shared.position)
-        raise ExportRefused(f"{path} is of another history: it contradicts the archive at {at}")
+    parting = await _parting(connection, path, shared.position)
+    if parting is None:
+        return
+    if await _hash_at(connection, shared.position) in (None, shared.hash):
+        raise ArchiveDamaged(parting)
+    raise ExportRefused(f"{path} is of another history: it contradicts the archive at {parting}")
 
 
-async def _parting(connection: AsyncConnection[Any], path: Path, until: int) -> int:
-    """The first position where a file has another hash than the archive, which it has at `until`."""
+async def _hash_at(connection: AsyncConnection[Any], position: int) -> bytes | None:
+    """The archive's chain up to a position; None where it has no such row."""
+    if not position:
+        return GENESIS
+    row = await store.read_row(connection, position)
+    return row.hash if row is not None else None
+
+
+async def _parting(connection: AsyncConnection[Any], path: Path, until: int) -> int | None:
+    """The first position up to `until` at which archive and file hold different things."""
     items = read_export(path)
     begin = next(items)
-    row = await store.read_row(connection, begin.position)
-    if begin.hash != (row.hash if row is not None else GENESIS):
+    if begin.hash != await _hash_at(connection, begin.position):
         return begin.position
     async with (
         connection.transaction(),
         aclosing(store.read(connection, after=begin.position, until=until)) as pages,
     ):
+        at = begin.position
+        rows = (item for item in items if isinstance(item, Row))
         async for page in pages:
-            for row, item in zip(page, items, strict=False):
-                if (row.position, row.hash) != (item.position, item.hash):
-                    return item.position
-    return until
+            for kept, row in zip(page, rows, strict=False):
+                at = row.position
+                if replace(kept, columns=row.columns) != row:
+                    return at
+    return at + 1 if at < until else None
 
 
 def _line(row: Row) -> str:

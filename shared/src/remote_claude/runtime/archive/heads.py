@@ -103,6 +103,31 @@ class Heads:
             write_private(self._last_file(), json.dumps({**said, "name": path.name}) + "\n")
         return path
 
+    def signed(self) -> int:
+        """The position of the last head, as noted beside the key; 0 without one. Raises `OSError`."""
+        return self._last().position
+
+    def give_up(self, after: int) -> None:
+        """Put those of later positions aside, into `given-up`: they say what was lost, and nothing follows them."""
+        heads = self.read()
+        kept = max(
+            (h for h in heads if h.number and h.position <= after), key=lambda h: h.number, default=None
+        )
+        aside = self.folder / "given-up"
+        aside.mkdir(exist_ok=True, mode=0o700)
+        with self._alone():
+            if kept is not None:
+                said = json.loads((self.folder / kept.name).read_text())
+                del said["signature"]
+                write_private(self._last_file(), json.dumps({**said, "name": kept.name}) + "\n")
+            else:
+                self._last_file().unlink(missing_ok=True)
+            for head in heads:
+                if head.position > after:
+                    (self.folder / head.name).rename(aside / head.name)
+            sync_folder(self.folder)
+            sync_folder(aside)
+
     def read(self) -> list[SignedHead]:
         """All heads in the order of their positions, each with what is wrong with it."""
         files = sorted(self.folder.glob("*.json"))
@@ -111,7 +136,7 @@ class Heads:
         try:
             public, problem = self._public(), None
         except (OSError, ValueError) as error:
-            public, problem = None, f"there is no key to check it with: {error}"
+            public, problem = None, f"nothing to check it with, put the file back from a backup: {error}"
         return sorted((_read(path, public, problem) for path in files), key=lambda head: head.position)
 
     def missing(self, heads: Sequence[SignedHead]) -> list[MissingHeads]:
@@ -159,6 +184,12 @@ class Heads:
 
     def _key(self) -> Ed25519PrivateKey:
         if not self.key_file.exists():
+            if self._public_file().exists() or any(self.folder.glob("*.json")):
+                raise OSError(
+                    f"{self.key_file} is gone, and heads that it has signed are there: put it back from a backup. "
+                    f"Where there is none, take {self.folder} and {self._last_file()} away, and keep them: "
+                    "another key can't vouch for them"
+                )
             made = Ed25519PrivateKey.generate()
             private = made.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
             self.key_file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -116,18 +116,24 @@ async def restore(
     `OtherReplicas`, `RestoreFailed`, `LogUnavailable`.
     """
     report = await verify(log, pool, heads)
-    lost, last, archived = report.findings, report.broker[1], report.archive[1]
-    if not archived and (not last or (lost and not without_lost)):
+    lost = [f for f in report.findings if f.side == "broker" and f.kind in ("cut", "missing")]
+    signed = [f for f in report.findings if f.side == "archive" and f.kind == "cut"]
+    last, archived = report.broker[1], report.archive[1]
+    if not archived and (not last or (report.findings and not without_lost)):
         raise ArchiveEmpty
-    if report.more or any(f.side != "broker" or f.kind not in ("cut", "missing") for f in lost):
+    if report.more or len(report.findings) > len(lost) + len(signed):
         raise NotRestorable(report)
-    nobodys = [max(f.first, archived + 1) for f in lost if f.last > archived]
-    end = nobodys[0] - 1 if nobodys else max(last, archived)
+    reach = max(last, archived)
+    nobodys = sorted(
+        [max(f.first, archived + 1) for f in lost if f.last > archived]
+        + [reach + 1 for f in signed if f.last > reach]
+    )
+    end = nobodys[0] - 1 if nobodys else reach
     if not end:
         raise ArchiveEmpty
     async with connect(pool, store.SCHEMA) as connection:
         ahead = {view: at for view, at in (await read_views(connection)).items() if at > end}
-    given_up = max(last, archived, *ahead.values()) if nobodys or ahead else 0
+    given_up = max([reach, *ahead.values(), *(f.last for f in signed)]) if nobodys or ahead else 0
     if given_up and not without_lost:
         missing = sum(f.last - max(f.first, end + 1) + 1 for f in lost if f.last > end)
         raise LostForGood(end, given_up, max(0, last - end - missing), sorted(ahead))
@@ -149,6 +155,8 @@ async def restore(
                 await append_batch(wire, batch)
                 if progress is not None:
                     progress(batch[-1].position, end)
+    if given_up and signed:
+        heads.give_up(end)
     events = sum(until - first + 1 for first, until in back)
     return Restored(events, back[0][0] if back else end + 1, end, given_up, tuple(sorted(ahead)))
 

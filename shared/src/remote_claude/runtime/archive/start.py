@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import structlog
 from psycopg import AsyncConnection, sql
 
 from remote_claude.eventsourcing.jetstream import JetStreamEventLog
@@ -18,7 +19,11 @@ from remote_claude.runtime.archive.errors import (
     BrokerLostTail,
     LogContradictsArchive,
     LogInMaintenance,
+    RolledBack,
 )
+from remote_claude.runtime.archive.heads import Heads
+
+logger = structlog.get_logger(__name__)
 
 VIEWS = """
 SELECT namespace.nspname FROM pg_class class JOIN pg_namespace namespace ON namespace.oid = class.relnamespace
@@ -54,13 +59,15 @@ async def maintaining(pool: Pool, log: JetStreamEventLog) -> AsyncIterator[None]
         yield
 
 
-async def check(log: JetStreamEventLog, pool: Pool, *, patience: float = 0.0) -> None:
-    """Hold the log's end against the archive and the views.
+async def check(
+    log: JetStreamEventLog, pool: Pool, heads: Heads | None = None, *, patience: float = 0.0
+) -> None:
+    """Hold the log's end against the archive, the views and what was signed last.
 
     What the broker itself has not noticed (a bit has changed beneath its index) is found where it is read.
     `patience` is in seconds what a new leader of several brokers gets to know how far its log goes.
-    Raises `BrokerLostTail`, `BrokerLostEvents`, `LogContradictsArchive`, `ArchiveIncomplete`, and `LogIncomplete`
-    where the last event can't be read: what comes after it could not be told from what was there.
+    Raises `BrokerLostTail`, `RolledBack`, `BrokerLostEvents`, `LogContradictsArchive`, `ArchiveIncomplete`, and
+    `LogIncomplete` where the last event can't be read: what comes after it could not be told from what was there.
     """
     async with connect(pool, store.SCHEMA) as connection:
         head = await store.read_head(connection)
@@ -74,6 +81,8 @@ async def check(log: JetStreamEventLog, pool: Pool, *, patience: float = 0.0) ->
         raise BrokerLostTail("the archive goes", read["the archive goes"], last)
     if last < furthest:
         raise BrokerLostTail(who, furthest, last)
+    if heads is not None and (signed := _signed(heads)) > last:
+        raise RolledBack(signed, last)
     trimmed = (await log.bounds())[0] - 1
     if trimmed > read["the archive goes"]:
         raise ArchiveIncomplete(trimmed, read["the archive goes"])
@@ -102,6 +111,14 @@ async def read_views(connection: AsyncConnection[Any]) -> dict[str, int]:
         found = await (await connection.execute(query)).fetchone()
         read[schema] = found[0] if found is not None else 0
     return read
+
+
+def _signed(heads: Heads) -> int:
+    try:
+        return heads.signed()
+    except OSError as error:
+        logger.warning("what was signed last can't be read", detail=str(error))
+        return 0
 
 
 async def _last(log: JetStreamEventLog, wanted: int, patience: float) -> int:
