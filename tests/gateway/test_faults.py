@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import nats
 import pytest
 from psycopg import AsyncConnection
 from websockets.asyncio.client import connect
@@ -15,7 +16,7 @@ from websockets.exceptions import ConnectionClosed
 from gateway_stack import Member, Stack, eventually, output, running_gateway
 from remote_claude.access.kek import load_kek
 from remote_claude.access.keyring import Keyring
-from remote_claude.eventsourcing.streams import KEYS
+from remote_claude.eventsourcing.streams import KEYS, OUTPUT, ensure_streams
 from servers import Broker, Database, running_postgres
 
 
@@ -80,6 +81,35 @@ async def test_a_broker_that_restarts_costs_a_watcher_no_frame(
         await stack.succeed(org, task)
         connections, frame = await watching
         assert (seen, frame["cursor"], connections) == ([str(n) for n in range(100)], "1.100", 1)
+
+
+async def test_a_watcher_is_told_that_no_output_is_heard(
+    fresh_nats: Broker, postgres_dsn: str, tmp_path: Path
+) -> None:
+    broker = await nats.connect(**fresh_nats.options)
+    await ensure_streams(broker)
+    await broker.jetstream().delete_stream(OUTPUT)
+    settings = {"RCLAUDE_GATEWAY_POSITION_WAIT_S": "0.2"}
+    async with running_gateway(fresh_nats, postgres_dsn, tmp_path, settings) as stack:
+        member = await stack.member()
+        task, org = await member.submit(), member.org
+        position = await stack.start(org, task)
+        url = f"ws://127.0.0.1:{stack.host.port}/v1/stream"
+        async with connect(url, additional_headers=member.headers, proxy=None) as watcher:
+            await watcher.send(json.dumps({"type": "subscribe", "task": task, "min_position": position}))
+            assert json.loads(await watcher.recv())["state"] == "running"
+            async with asyncio.timeout(20):
+                await watcher.wait_closed()
+            assert (watcher.close_code, watcher.close_reason) == (1013, "broker_unavailable")
+        await ensure_streams(broker)
+        await stack.host.runtime.output.writer(org, task, 1).write(output("a"))
+        await stack.finish(org, task)
+        await stack.succeed(org, task)
+        seen: list[str] = []
+        async with asyncio.timeout(20):
+            await follow(stack, member, task, seen)
+        assert seen == ["a"]
+    await broker.close()
 
 
 async def test_a_submission_without_a_broker_is_answered_soon_and_may_be_sent_again(

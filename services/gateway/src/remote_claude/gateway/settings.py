@@ -22,7 +22,7 @@ class GatewaySettings(BaseModel):
     log_wait_s: float = Field(default=5, gt=0)
     """How long a request waits for the log to take what it says before it is answered with 503."""
     position_wait_s: float = Field(default=5, ge=0)
-    """How long a read waits for `?min_position=`."""
+    """How long a read waits for `?min_position=`, and an open stream until output is heard."""
     stale_after_s: float = Field(default=10, gt=0)
     """Reads are refused once the log has shown no sign of life for so long."""
     max_bundle_mib: int = Field(default=512, ge=1)

@@ -22,7 +22,7 @@ from remote_claude.gateway.domain.lifecycle import Progress, evolve
 from remote_claude.gateway.projections.output import Frames, OutputHistory
 from remote_claude.gateway.projections.queries import TaskQueries
 from remote_claude.gateway.projections.tasks import TasksView
-from remote_claude.runtime.output import OutputChunk
+from remote_claude.runtime.output import OutputChunk, OutputUnavailable
 
 SETTLES_WITHIN = timedelta(seconds=15)
 """How long after its end a task's runner is waited for: it may have the last of the output still."""
@@ -217,8 +217,15 @@ class Watchers:
         self._listening.clear()
 
     async def history(self, watch: Watch) -> AsyncGenerator[Frames, None]:
-        """What stands in the history after a watch's cursor, once output is heard, so that nothing is missed between."""
-        await self._listening.wait()
+        """What stands in the history after a watch's cursor, once output is heard, so that nothing is missed between.
+
+        Raises `OutputUnavailable`.
+        """
+        try:
+            async with asyncio.timeout(self._wait_s):
+                await self._listening.wait()
+        except TimeoutError as error:
+            raise OutputUnavailable(f"no output is heard within {self._wait_s} s") from error
         watch.due = False
         channel = watch.channel
         return self._history.read(
