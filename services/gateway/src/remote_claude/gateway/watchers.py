@@ -274,7 +274,10 @@ class Watchers:
         return ended is not None and self._clock() - parse_timestamp(ended) > SETTLES_WITHIN
 
     async def _load(self, channel: Channel) -> None:
-        """Take the progress from the view, as of at least what has been told before, and fold what came meanwhile."""
+        """Take the progress from the view, as of at least what has been told before, and fold what came meanwhile.
+
+        Forget the channel if nobody waits for it any more.
+        """
         try:
             await self._queries.caught_up(self._position, self._wait_s)
             row, as_of = await self._queries.get(channel.org, channel.task)
@@ -286,6 +289,7 @@ class Watchers:
         for recorded in pending:
             if recorded.position > as_of:
                 channel.fold(recorded)
+        self._forget_idle(channel)
 
     def _forget_idle(self, channel: Channel) -> None:
         idle = not channel.watches and not channel.waiting and channel.loading is None
