@@ -10,7 +10,7 @@ import httpx2
 import nats
 import pytest
 from psycopg import AsyncConnection
-from websockets.asyncio.client import connect
+from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from gateway_stack import Member, Stack, eventually, output, running_gateway
@@ -110,6 +110,39 @@ async def test_a_watcher_is_told_that_no_output_is_heard(
             await follow(stack, member, task, seen)
         assert seen == ["a"]
     await broker.close()
+
+
+async def test_a_watcher_goes_on_where_output_begins_that_is_not_lost(
+    fresh_nats: Broker, postgres_dsn: str, tmp_path: Path
+) -> None:
+    settings = {"RCLAUDE_GATEWAY_RING_KIB": "1"}
+    async with running_gateway(fresh_nats, postgres_dsn, tmp_path, settings) as stack:
+        member = await stack.member()
+        task, org = await member.submit(), member.org
+        await stack.start(org, task)
+        writer = stack.host.runtime.output.writer(org, task, 1)
+        await writer.write(output("a", "b"))
+        url = f"ws://127.0.0.1:{stack.host.port}/v1/stream"
+        async with connect(url, additional_headers=member.headers, proxy=None) as early:
+            await early.send(json.dumps({"type": "subscribe", "task": task}))
+            assert (await next_output(early))["cursor"] == "1.2"
+            await writer.write(output("c" * 2000))  # which fills the ring
+            assert (await next_output(early))["cursor"] == "1.3"
+            await stack.host.runtime.nats.jetstream().purge_stream(OUTPUT)
+            for after in (None, "1.1"):
+                async with connect(url, additional_headers=member.headers, proxy=None) as late:
+                    await late.send(json.dumps({"type": "subscribe", "task": task, "after": after}))
+                    frame = await next_output(late)
+                    assert (frame["first"], frame["cursor"]) == (3, "1.3")
+
+
+async def next_output(socket: ClientConnection) -> dict[str, Any]:
+    """The next frame of output."""
+    async with asyncio.timeout(20):
+        while (frame := json.loads(await socket.recv()))["type"] != "output":
+            pass
+    found: dict[str, Any] = frame
+    return found
 
 
 async def test_a_submission_without_a_broker_is_answered_soon_and_may_be_sent_again(

@@ -70,6 +70,15 @@ async def test_a_write_whose_answer_was_lost_is_there_once_and_the_next_one_foll
         await through.close()
 
 
+async def test_the_end_of_what_was_written_is_known(client: Client) -> None:
+    stream = OutputStream(client)
+    assert await stream.end(ORG, TASK, 1) == 0
+    writer = stream.writer(ORG, TASK, 1)
+    await writer.write([A])
+    await writer.write([B, C])
+    assert (await stream.end(ORG, TASK, 1), await stream.end(ORG, TASK, 2)) == (3, 0)
+
+
 async def test_a_stale_writer_is_fenced_off(client: Client) -> None:
     stream = OutputStream(client)
     stale, current = stream.writer(ORG, TASK, 1), stream.writer(ORG, TASK, 1)

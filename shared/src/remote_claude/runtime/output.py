@@ -17,7 +17,7 @@ from typing import Any
 import orjson
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
-from nats.js.errors import APIError
+from nats.js.errors import APIError, NotFoundError
 
 from remote_claude.eventsourcing.direct import DirectReader
 from remote_claude.eventsourcing.events import RecordedEvent
@@ -96,6 +96,16 @@ class OutputStream:
                 sequence += 1
             if not pending:
                 return
+
+    async def end(self, org: str, task: str, attempt: int) -> int:
+        """The number of an attempt's last frame by the leader's word, 0 for none: who reads may be behind it."""
+        try:
+            _, data = await self.last(f"out.{org}.{task}-{attempt}")
+        except NotFoundError:
+            return 0
+        body = orjson.loads(data)
+        last: int = body["first"] + len(body["frames"]) - 1
+        return last
 
     async def follow(self) -> AsyncGenerator[OutputChunk | None, None]:
         """Every chunk of every attempt from now on, in order; for one fan-out per process. Never ends by itself.

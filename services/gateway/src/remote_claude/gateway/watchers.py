@@ -149,11 +149,18 @@ class Watch:
             frames = await anext(self._history, None)
             if frames is None:
                 self._history = None
-                if before_ring and self.cursor < (channel.base or START):
-                    await asyncio.sleep(LAGGING_S)  # whoever was asked does not have it yet
+                if before_ring and channel.base is not None and self.cursor < channel.base:
+                    await self._reach(channel.base)
             elif (rest := frames.after(self.cursor)) is not None:
                 self.cursor = rest.end
                 return output_frame(channel, rest)
+
+    async def _reach(self, base: Cursor) -> None:
+        """Let whoever was asked get what is before the ring; what is lost is left out."""
+        if await self._watchers.lags(self, base.attempt):
+            await asyncio.sleep(LAGGING_S)
+        else:
+            self.cursor = base
 
     async def close(self) -> None:
         """Let go of the history."""
@@ -230,6 +237,13 @@ class Watchers:
         channel = watch.channel
         return self._history.read(
             channel.org, channel.task, channel.progress, watch.cursor, upto=channel.heard.attempt
+        )
+
+    async def lags(self, watch: Watch, attempt: int) -> bool:
+        """Whether the history will have what it does not have yet of an attempt after a watch's cursor."""
+        channel = watch.channel
+        return await self._history.lags(
+            channel.org, channel.task, channel.progress, watch.cursor, upto=attempt
         )
 
     async def watch(

@@ -57,6 +57,14 @@ class OutputHistory:
                 if (rest := frames.after(after)) is not None:
                     yield rest
 
+    async def lags(self, org: str, task: str, progress: Progress, after: Cursor, *, upto: int) -> bool:
+        """Whether there is output of attempt `upto` after a cursor, where a read found none: it will find it later."""
+        seen = after.frame if after.attempt == upto else 0
+        for attempt in progress.attempts:
+            if attempt.number == upto and attempt.output is not None and seen >= attempt.output.frames:
+                return False
+        return seen < await self._output.end(org, task, upto)
+
     async def _attempt(
         self, org: str, task: str, number: int, attempt: Attempt | None, after: Cursor
     ) -> AsyncGenerator[Frames, None]:
