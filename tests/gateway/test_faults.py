@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ from psycopg import AsyncConnection
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
+from event_logs import Proxy
 from gateway_stack import Member, Stack, eventually, output, running_gateway
+from product import Product
 from remote_claude.access.kek import load_kek
 from remote_claude.access.keyring import Keyring
 from remote_claude.eventsourcing.streams import KEYS, OUTPUT, ensure_streams
@@ -413,3 +416,73 @@ async def _without(database: Database, broker: Broker, folder: Path) -> None:
                 return (await member.http.get(f"/v1/tasks/{task}")).status_code == 200
 
             await eventually(shown, "the task is shown", timeout=60)
+
+
+async def test_run_waits_for_a_gateway_that_has_not_read_of_its_task_yet(
+    fresh_nats: Broker, postgres_dsn: str, tmp_path: Path
+) -> None:
+    """It is submitted through one gateway, and watched through another that is behind."""
+    settings = {"RCLAUDE_GATEWAY_POSITION_WAIT_S": "0.2"}
+    async with Proxy(fresh_nats) as proxy:
+        lagging = Broker(fresh_nats, proxy.url, fresh_nats.seed_file)
+        async with (
+            running_gateway(lagging, postgres_dsn, tmp_path, settings) as behind,  # the view is applied here
+            running_gateway(fresh_nats, postgres_dsn, tmp_path) as stack,
+            door(stack.host.port, behind.host.port) as (url, watchers),
+        ):
+            behind.admitting = False
+            member = await stack.member()
+            async with httpx2.AsyncClient(base_url=behind.url, headers=member.headers) as http:
+
+                async def known() -> bool:
+                    return (await http.get("/v1/tasks")).status_code == 200
+
+                await eventually(known, "the key is known to both")
+            proxy.hearing.clear()
+            product = Product(tmp_path / "home", {"RCLAUDE_URL": url, "RCLAUDE_API_KEY": member.token})
+            running = asyncio.create_task(
+                asyncio.to_thread(product.run, "run", "--agent", "shell", "--no-repo", "do it")
+            )
+
+            async def refused_once() -> bool:
+                return running.done() or len(watchers) > 1
+
+            await eventually(refused_once, "it comes again")
+            assert not running.done(), running.result()
+            proxy.hearing.set()
+
+            async def listed() -> list[dict[str, Any]]:
+                found: list[dict[str, Any]] = (await member.http.get("/v1/tasks")).json().get("tasks", [])
+                return found
+
+            [task] = await eventually(listed, "the view goes on")
+            await stack.start(member.org, task["id"])
+            await stack.finish(member.org, task["id"], frames=output("seen to its end"))
+            await stack.succeed(member.org, task["id"])
+            assert "seen to its end" in (await running).out
+
+
+@contextlib.asynccontextmanager
+async def door(one: int, watched: int) -> AsyncIterator[tuple[str, list[bytes]]]:
+    """An address before two gateways: watchers go to the second. Who they were."""
+    watchers: list[bytes] = []
+
+    async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        first = await reader.readline()
+        watches = first.startswith(b"GET /v1/stream ")
+        if watches:
+            watchers.append(first)
+        there, to = await asyncio.open_connection("127.0.0.1", watched if watches else one)
+        to.write(first)
+        await asyncio.gather(pump(reader, to), pump(there, writer))
+
+    async def pump(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while data := await source.read(65536):
+                target.write(data)
+                await target.drain()
+        target.close()
+
+    server = await asyncio.start_server(pass_on, "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", watchers

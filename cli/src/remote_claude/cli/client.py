@@ -72,12 +72,16 @@ class Client:
         """The bytes of an object. Raises `CliError`."""
         return bytes(self._repeatable("GET", path, timeout=httpx.Timeout(600.0, connect=5.0)).content)
 
-    def live(self, task: str, after: str | None = None) -> Iterator[dict[str, Any]]:
-        """Everything that happens to a task from a cursor on, up to its end; a lost connection is resumed."""
+    def live(self, task: str, min_position: int = 0) -> Iterator[dict[str, Any]]:
+        """Everything that happens to a task up to its end; a lost connection is resumed.
+
+        It is told by who has read the log up to `min_position`: another may not know the task yet.
+        """
+        after: str | None = None
         lost_at: float | None = None
         while True:
             try:
-                for message in self._connection(task, after):
+                for message in self._connection(task, after, min_position):
                     lost_at = None
                     after = message.get("cursor", after)
                     yield message
@@ -89,15 +93,16 @@ class Client:
                     raise self._unreachable(error) from error
             time.sleep(0.2)
 
-    def _connection(self, task: str, after: str | None) -> Iterator[dict[str, Any]]:
+    def _connection(self, task: str, after: str | None, min_position: int) -> Iterator[dict[str, Any]]:
         from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
         from websockets.sync.client import connect
 
         url = "ws" + self.target.url.removeprefix("http") + "/v1/stream"
         headers = {"Authorization": f"Bearer {self.target.api_key}"}
+        subscribe = {"type": "subscribe", "task": task, "after": after, "min_position": min_position}
         try:
             with connect(url, additional_headers=headers, max_size=16 * 1024 * 1024, proxy=None) as socket:
-                socket.send(json.dumps({"type": "subscribe", "task": task, "after": after}))
+                socket.send(json.dumps(subscribe))
                 while True:
                     message = json.loads(socket.recv(timeout=LIVE_SILENCE_S))
                     if message["type"] == "error" and message.get("code") != "slow_consumer":

@@ -84,12 +84,11 @@ def run(
             render.say(f"{submitted['id']} {submitted['state']}")
             render.note(f"watch it with `rclaude logs -f {submitted['id']}`")
         return
-    raise typer.Exit(_watch(client, submitted["id"], as_json=as_json))
+    raise typer.Exit(_watch(client, submitted["id"], submitted["position"], as_json=as_json))
 
 
-def _watch(client: Client, task: str, *, as_json: bool) -> Exit:
+def _watch(client: Client, task: str, position: int, *, as_json: bool) -> Exit:
     render.note(f"task: {task}")
-    position: int | None = None
 
     def cancel(*_: object) -> None:  # and the output goes on where it is
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -97,7 +96,7 @@ def _watch(client: Client, task: str, *, as_json: bool) -> Exit:
 
     signal.signal(signal.SIGINT, cancel)
     with contextlib.suppress(KeyboardInterrupt):
-        position = follow(client, task, quiet=as_json)
+        position = follow(client, task, position, quiet=as_json)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     shown = details(client, task, position)
     if as_json:

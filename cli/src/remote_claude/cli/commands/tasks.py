@@ -151,12 +151,13 @@ def details(client: Client, task: str, position: int | None = None) -> dict[str,
     return {**shown, "cost": bill}
 
 
-def follow(client: Client, task: str, *, quiet: bool = False, as_json: bool = False) -> int | None:
-    """Print what happens until the task has ended; returns the log position of its end."""
+def follow(
+    client: Client, task: str, position: int = 0, *, quiet: bool = False, as_json: bool = False
+) -> int:
+    """Print what happens until the task has ended, as of a log position or later; returns that of its end."""
     live = render.Live()
-    position: int | None = None
     try:
-        for message in client.live(task):
+        for message in client.live(task, position):
             position = message.get("position", position)
             match message["type"]:
                 case "state" if not quiet and not as_json:
