@@ -16,6 +16,7 @@ from remote_claude.contracts.gateway import (
     WebhookEvent,
     WebhookOutcome,
 )
+from remote_claude.contracts.registry import Registry
 from remote_claude.contracts.runner import (
     AssignmentDeclined,
     AttemptEvent,
@@ -40,6 +41,13 @@ SEALED = Sealed(key=ORG, box="x")
 
 FREE = Entitlements(executions_per_month=100, vcpu_millis=2000, memory_mib=4096, duration_s=1800)
 UNLIMITED = Entitlements(executions_per_month=None, vcpu_millis=2000, memory_mib=4096, duration_s=7200)
+
+
+class Damaged(Registry):
+    """A log on which the events that say "damaged" somewhere have been damaged."""
+
+    def decode(self, type: str, version: int, data: bytes) -> Event:
+        return super().decode(type, version, data.replace(b':"damaged"', b":3"))
 
 
 def on_plan(plan: str = "self-hosted", allowed: Entitlements = UNLIMITED, org: str = ORG) -> PlanChanged:

@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 
 from remote_claude.access.keyring import Keyring
-from remote_claude.contracts import REGISTRY
+from remote_claude.contracts import EVENTS, Event
 from remote_claude.contracts.contexts import prompt_context
 from remote_claude.contracts.leases import SUBJECT, HeldAttempt, LeaseAnswer, LeaseRequest
 from remote_claude.contracts.runner import AttemptFinished
-from remote_claude.contracts.scheduler import Limits, TaskAssigned
+from remote_claude.contracts.scheduler import Limits, RunnerLost, TaskAssigned
 from remote_claude.eventsourcing.events import timestamp
 from remote_claude.eventsourcing.tail import Tail
 from remote_claude.runner.execution import SandboxedExecution, Workshop
@@ -28,9 +28,10 @@ from remote_claude.runner.lease import Lease
 from remote_claude.runner.providers.base import LaunchSpec
 from remote_claude.runner.renewals import keep_leases
 from remote_claude.runner.settings import RunnerSettings
+from remote_claude.runtime.host import keep_running
 from remote_claude.runtime.tracing import Tracing
 from scheduler_process import say
-from scheduling import ORG, RUNNER, joined, submitted
+from scheduling import ORG, RUNNER, Damaged, cancelled, joined, submitted
 from simulator.network import Broker, Message, SimulatedBucket, SimulatedNats
 
 ATTEMPT = HeldAttempt(org=ORG, task="task_1", attempt=1)
@@ -78,24 +79,28 @@ class Stage:
         await say(self.broker.log, submitted(agent="shell").model_copy(update={"prompt": prompt}))
 
     async def assign(self, attempt: int = 1) -> None:
-        assigned = TaskAssigned(
-            task="task_1",
-            org=ORG,
-            attempt=attempt,
-            runner=RUNNER,
-            agent="shell",
-            limits=Limits(vcpu_millis=1000, memory_mib=512, duration_s=600),
-            deadline=timestamp(clock() + timedelta(seconds=600)),
-            lease_s=5,
-        )
-        await say(self.broker.log, assigned)
+        await say(self.broker.log, assigned(attempt=attempt))
 
     async def end(self) -> AttemptFinished:
         async for batch in self.broker.log.follow(after=0):
             for recorded in batch:
-                if isinstance(recorded.event, AttemptFinished):
-                    return recorded.event
+                if recorded.type == AttemptFinished.type:
+                    end: AttemptFinished = recorded.event
+                    return end
         raise AssertionError
+
+
+def assigned(task: str = "task_1", attempt: int = 1, agent: str = "shell") -> TaskAssigned:
+    return TaskAssigned(
+        task=task,
+        org=ORG,
+        attempt=attempt,
+        runner=RUNNER,
+        agent=agent,
+        limits=Limits(vcpu_millis=1000, memory_mib=512, duration_s=600),
+        deadline=timestamp(clock() + timedelta(seconds=600)),
+        lease_s=5,
+    )
 
 
 async def answer(message: Message, *revoked: HeldAttempt) -> None:
@@ -106,7 +111,7 @@ async def answer(message: Message, *revoked: HeldAttempt) -> None:
 async def runner(
     folder: Path, lease_s: float, *, assigned_before_it_joins: bool = False
 ) -> AsyncIterator[Stage]:
-    broker, launches, lease = Broker(REGISTRY, Random(1)), Launches(), Lease(lease_s)
+    broker, launches, lease = Broker(Damaged(EVENTS.values()), Random(1)), Launches(), Lease(lease_s)
     bucket: Any = SimulatedBucket(broker, RUNNER)
     keyring = Keyring(bucket, bytes(32))
     runtime: Any = SimpleNamespace(
@@ -144,7 +149,7 @@ async def runner(
         )
         client: Any = nats
         work = [
-            asyncio.create_task(executor.run()),
+            asyncio.create_task(keep_running("execute", executor.run)),
             asyncio.create_task(keep_leases(client, executor, lease)),
         ]
         try:
@@ -203,3 +208,22 @@ async def test_a_runner_without_a_lease_launches_nothing(tmp_path: Path) -> None
         end = await stage.end()
     assert (end.outcome, end.reason) == ("lost", "lost")
     assert stage.launches.names == []
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        assigned("task_2", agent="damaged"),
+        RunnerLost(task="task_2", org=ORG, attempt=1, runner=RUNNER, reason="damaged"),
+    ],
+    ids=lambda event: event.type,
+)
+async def test_an_event_that_can_not_be_read_ends_no_attempt(tmp_path: Path, damaged: Event) -> None:
+    async with runner(tmp_path, lease_s=15) as stage:
+        await answer(await stage.request_with())
+        await stage.assign()
+        await stage.request_with(ATTEMPT)
+        await say(stage.broker.log, damaged)
+        await say(stage.broker.log, cancelled())
+        end = await stage.end()
+    assert (end.outcome, end.reason) == ("cancelled", "cancelled")

@@ -52,6 +52,7 @@ from scheduling import (
     FREE,
     ORG,
     UNLIMITED,
+    Damaged,
     cancelled,
     declined,
     finished,
@@ -338,13 +339,6 @@ async def test_an_event_of_a_newer_version_stops_the_scheduler() -> None:
             await asyncio.wait_for(scheduler.run(), 20)
     assert stopped.group_contains(UnknownVersion)
     assert scheduler.ready() == "the scheduler does not read the log"
-
-
-class Damaged(Registry):
-    """A log on which one event has been damaged."""
-
-    def decode(self, type: str, version: int, data: bytes) -> Event:
-        return super().decode(type, version, data.replace(b'"agent":"damaged"', b'"agent":3'))
 
 
 class Newer(Registry):

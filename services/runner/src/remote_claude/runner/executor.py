@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import structlog
 
+from remote_claude.contracts import UndecodableEvent
 from remote_claude.contracts.gateway import TaskCancellationRequested
 from remote_claude.contracts.leases import HeldAttempt
 from remote_claude.contracts.runner import RUNNER_RESTARTED, RunnerDrained, RunnerJoined
@@ -145,12 +146,21 @@ class Executor:
                 break
 
     def _take(self, batch: Sequence[RecordedEvent]) -> None:
+        """Begin and stop what these say. What can't be read the scheduler passes over too, and its leases say the rest."""
         for recorded in batch:
-            if recorded.type == TaskAssigned.type:
-                if recorded.event.runner == self.runner:
-                    self._begin(recorded)
-            elif self._running and recorded.type in INTERRUPTING:
-                self._interrupt(recorded.event)
+            try:
+                if recorded.type == TaskAssigned.type:
+                    if recorded.event.runner == self.runner:
+                        self._begin(recorded)
+                elif self._running and recorded.type in INTERRUPTING:
+                    self._interrupt(recorded.event)
+            except UndecodableEvent as error:
+                with traces.about(recorded):
+                    log.error(
+                        "an event can't be read, and is passed over",
+                        recorded=repr(recorded),
+                        detail=str(error),
+                    )
 
     def _begin(self, recorded: RecordedEvent) -> None:
         assigned: TaskAssigned = recorded.event
