@@ -50,6 +50,14 @@ class Damaged(Registry):
         return super().decode(type, version, data.replace(b':"damaged"', b":3"))
 
 
+class Newer(Registry):
+    """A log that a newer release has written to."""
+
+    def encode(self, event: Event) -> tuple[str, int, bytes]:
+        name, _, data = super().encode(event)
+        return name, 99, data
+
+
 def on_plan(plan: str = "self-hosted", allowed: Entitlements = UNLIMITED, org: str = ORG) -> PlanChanged:
     return PlanChanged(org=org, plan=plan, entitlements=allowed)
 

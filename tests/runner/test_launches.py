@@ -13,7 +13,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from nats.aio.msg import Msg
 
+from event_logs import until
+from remote_claude.access.kek import create_kek
 from remote_claude.access.keyring import Keyring
 from remote_claude.contracts import EVENTS, Event
 from remote_claude.contracts.contexts import prompt_context
@@ -21,17 +24,22 @@ from remote_claude.contracts.leases import SUBJECT, HeldAttempt, LeaseAnswer, Le
 from remote_claude.contracts.runner import AttemptFinished
 from remote_claude.contracts.scheduler import Limits, RunnerLost, TaskAssigned
 from remote_claude.eventsourcing.events import timestamp
+from remote_claude.eventsourcing.jetstream import JetStreamEventLog
+from remote_claude.eventsourcing.log import EventLog
 from remote_claude.eventsourcing.tail import Tail
 from remote_claude.runner.execution import SandboxedExecution, Workshop
 from remote_claude.runner.executor import Executor
 from remote_claude.runner.lease import Lease
 from remote_claude.runner.providers.base import LaunchSpec
 from remote_claude.runner.renewals import keep_leases
+from remote_claude.runner.service import build
 from remote_claude.runner.settings import RunnerSettings
-from remote_claude.runtime.host import keep_running
+from remote_claude.runtime.host import hosting, keep_running
+from remote_claude.runtime.settings import RuntimeSettings
 from remote_claude.runtime.tracing import Tracing
 from scheduler_process import say
-from scheduling import ORG, RUNNER, Damaged, cancelled, joined, submitted
+from scheduling import ORG, RUNNER, Damaged, Newer, cancelled, joined, submitted
+from servers import Broker as RealBroker
 from simulator.network import Broker, Message, SimulatedBucket, SimulatedNats
 
 ATTEMPT = HeldAttempt(org=ORG, task="task_1", attempt=1)
@@ -73,34 +81,41 @@ class Stage:
             if request.attempts == attempts:
                 return message
 
-    async def submit(self) -> None:
-        key = await self.keyring.create(ORG)
-        prompt = key.seal("true", prompt_context("task_1"))
-        await say(self.broker.log, submitted(agent="shell").model_copy(update={"prompt": prompt}))
-
     async def assign(self, attempt: int = 1) -> None:
         await say(self.broker.log, assigned(attempt=attempt))
 
     async def end(self) -> AttemptFinished:
-        async for batch in self.broker.log.follow(after=0):
-            for recorded in batch:
-                if recorded.type == AttemptFinished.type:
-                    end: AttemptFinished = recorded.event
-                    return end
-        raise AssertionError
+        return await end_in(self.broker.log)
 
 
-def assigned(task: str = "task_1", attempt: int = 1, agent: str = "shell") -> TaskAssigned:
+async def submit(log: EventLog, keyring: Keyring, prompt: str) -> None:
+    sealed = (await keyring.create(ORG)).seal(prompt, prompt_context("task_1"))
+    await say(log, submitted(agent="shell").model_copy(update={"prompt": sealed}))
+
+
+def assigned(
+    task: str = "task_1", attempt: int = 1, agent: str = "shell", runner: str = RUNNER
+) -> TaskAssigned:
     return TaskAssigned(
         task=task,
         org=ORG,
         attempt=attempt,
-        runner=RUNNER,
+        runner=runner,
         agent=agent,
         limits=Limits(vcpu_millis=1000, memory_mib=512, duration_s=600),
         deadline=timestamp(clock() + timedelta(seconds=600)),
         lease_s=5,
     )
+
+
+async def end_in(log: EventLog) -> AttemptFinished:
+    """What is said of the first attempt that ends."""
+    async for batch in log.follow(after=0):
+        for recorded in batch:
+            if recorded.type == AttemptFinished.type:
+                end: AttemptFinished = recorded.event
+                return end
+    raise AssertionError
 
 
 async def answer(message: Message, *revoked: HeldAttempt) -> None:
@@ -127,7 +142,7 @@ async def runner(
 
     scheduler, nats = SimulatedNats(broker, "scheduler"), SimulatedNats(broker, RUNNER)
     stage = Stage(broker, keyring, (await scheduler.subscribe(SUBJECT)).messages, launches)
-    await stage.submit()
+    await submit(broker.log, keyring, "true")
 
     async def held(_: int) -> Sequence[Any]:
         if assigned_before_it_joins:
@@ -227,3 +242,39 @@ async def test_an_event_that_can_not_be_read_ends_no_attempt(tmp_path: Path, dam
         await say(stage.broker.log, cancelled())
         end = await stage.end()
     assert (end.outcome, end.reason) == ("cancelled", "cancelled")
+
+
+async def test_what_runs_is_ended_before_a_runner_that_starts_over_clears_away(
+    fresh_nats: RealBroker, postgres_dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its output is still there to be sealed, and its folder to be worked in."""
+    create_kek(tmp_path / "kek")
+    settings = RuntimeSettings(
+        home=tmp_path,
+        nats_url=fresh_nats.url,
+        nats_credentials=fresh_nats.seed_file,
+        postgres_dsn=postgres_dsn,
+        objects=str(tmp_path / "objects"),
+        kek_file=tmp_path / "kek",
+    )
+    monkeypatch.setenv("RCLAUDE_RUNNER_ISOLATION", "none")
+    async with hosting([build], settings, {}, name="runner") as host, asyncio.timeout(60):
+        [service], runtime = host.services, host.runtime
+
+        async def renew(message: Msg) -> None:
+            await message.respond(LeaseAnswer(known=True, revoked=()).model_dump_json().encode())
+
+        await runtime.nats.subscribe(SUBJECT, cb=renew)
+        await submit(runtime.log, runtime.keyring, "echo hello; exec sleep 600")
+        await until(lambda: service.ready() is None)
+        await say(runtime.log, assigned(runner=service.status()["runner"]))
+
+        async def speaks() -> bool:
+            return bool([chunk async for chunk in runtime.output.read(ORG, "task_1", 1)])
+
+        await until(speaks)
+        async with JetStreamEventLog(runtime.nats, Newer(EVENTS.values())) as newer:
+            await say(newer, cancelled("task_2"))
+        end = await end_in(runtime.log)
+    assert (end.outcome, end.reason) == ("lost", "lost")
+    assert end.output is not None

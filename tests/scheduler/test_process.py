@@ -9,9 +9,8 @@ import nats
 import pytest
 
 from projecting import eventually
-from remote_claude.contracts import EVENTS, REGISTRY, Event, UnknownVersion
+from remote_claude.contracts import EVENTS, REGISTRY, UnknownVersion
 from remote_claude.contracts.leases import HeldAttempt, LeaseRequest
-from remote_claude.contracts.registry import Registry
 from remote_claude.contracts.scheduler import (
     RunnerLost,
     TaskAdmitted,
@@ -53,6 +52,7 @@ from scheduling import (
     ORG,
     UNLIMITED,
     Damaged,
+    Newer,
     cancelled,
     declined,
     finished,
@@ -339,11 +339,3 @@ async def test_an_event_of_a_newer_version_stops_the_scheduler() -> None:
             await asyncio.wait_for(scheduler.run(), 20)
     assert stopped.group_contains(UnknownVersion)
     assert scheduler.ready() == "the scheduler does not read the log"
-
-
-class Newer(Registry):
-    """A log that a newer release has written to."""
-
-    def encode(self, event: Event) -> tuple[str, int, bytes]:
-        name, _, data = super().encode(event)
-        return name, 99, data

@@ -86,7 +86,7 @@ class Executor:
 
     async def run(self) -> None:
         """Give back what an earlier life of this runner held, join, take what is assigned; never ends by itself."""
-        await self._end_all()  # that life may have been in this process: reading the log has failed
+        await self.end_all()  # that life may have been in this process: reading the log has failed
         await self._give_back(await self._log.last_position())
         position = await self.join()
         self.joined = True
@@ -123,9 +123,10 @@ class Executor:
                     await self._say(RunnerDrained(runner=self.runner))
         except (EventLogError, TimeoutError) as error:
             log.warning("the scheduler was not told that this runner ends", error=repr(error))
-        await self._end_all()
+        await self.end_all()
 
-    async def _end_all(self) -> None:
+    async def end_all(self) -> None:
+        """Take no more work, and give back what runs."""
         self.joined = False
         self.stop_all("lost")
         await asyncio.gather(*self._work, return_exceptions=True)

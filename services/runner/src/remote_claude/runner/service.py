@@ -79,6 +79,7 @@ class _Desk:
 
     async def run(self) -> None:
         """Clear away what an earlier life left, see whether this machine can isolate, then take work."""
+        await self.executor.end_all()  # where that life was in this process, they still use their folders
         await self._provider.reap()  # from here on this home is ours alone
         await asyncio.to_thread(clear_away, self._workshop.folder)
         try:
