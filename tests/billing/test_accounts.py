@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from event_logs import connect, until
 from remote_claude.billing.consumers import AccountOpener
 from remote_claude.billing.handlers import Accounts
-from remote_claude.contracts import REGISTRY, Sealed
+from remote_claude.contracts import EVENTS, REGISTRY, Sealed
 from remote_claude.contracts.billing import PeriodOpened, PlanChanged
 from remote_claude.contracts.users import OrgCreated
 from remote_claude.eventsourcing.events import NewEvent, timestamp
@@ -18,6 +18,8 @@ from remote_claude.eventsourcing.log import EventLog
 from remote_claude.eventsourcing.memory import InMemoryEventLog
 from remote_claude.eventsourcing.streams import ensure_streams
 from remote_claude.eventsourcing.tail import Tail
+from scheduler_process import say
+from scheduling import Damaged, on_plan
 from servers import Broker
 
 ORG = "org_01"
@@ -43,8 +45,8 @@ async def billing_at(log: EventLog, now: datetime) -> AsyncIterator[None]:
         await asyncio.wait(work)
 
 
-async def create(log: EventLog, org: str = ORG) -> None:
-    event = OrgCreated(org=org, name=Sealed(key=org, box="x"), owner="user_01")
+async def create(log: EventLog, org: str = ORG, owner: str = "user_01") -> None:
+    event = OrgCreated(org=org, name=Sealed(key=org, box="x"), owner=owner)
     new = NewEvent(event=event, event_id=f"id-{org}", occurred_at=timestamp(NOVEMBER))
     await log.append(f"ev.users.{org}.org.{org}", [new], expected_position=0)
 
@@ -65,6 +67,34 @@ async def test_a_month_that_began_while_nothing_ran_is_opened_at_the_start() -> 
     log = InMemoryEventLog(REGISTRY)
     await create(log)
     await Accounts(log, lambda: NOVEMBER).open_account(ORG, "free")
+    async with billing_at(log, DECEMBER):
+
+        async def opened() -> bool:
+            return await periods(log) == ["2026-11", "2026-12"]
+
+        await until(opened)
+
+
+async def test_an_organisation_that_can_not_be_read_keeps_nobody_from_an_account() -> None:
+    log = InMemoryEventLog(Damaged(EVENTS.values()))
+    await create(log, "org_00", owner="damaged")
+    async with billing_at(log, NOVEMBER):
+        await create(log, "org_001", owner="damaged")
+        await create(log)
+
+        async def opened() -> bool:
+            return await periods(log) == ["2026-11"]
+
+        await until(opened)
+
+
+async def test_an_account_that_can_not_be_read_keeps_nobody_from_a_period() -> None:
+    log = InMemoryEventLog(Damaged(EVENTS.values()))
+    accounts = Accounts(log, lambda: NOVEMBER)
+    for org in ("org_00", ORG):
+        await create(log, org)
+        await accounts.open_account(org, "free")
+    await say(log, on_plan("damaged", org="org_00"))
     async with billing_at(log, DECEMBER):
 
         async def opened() -> bool:

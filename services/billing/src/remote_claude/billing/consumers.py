@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import asyncio
 
+import structlog
+
 from remote_claude.billing.domain.periods import Period
 from remote_claude.billing.handlers import Accounts
 from remote_claude.billing.projections.usage import UsageView
+from remote_claude.contracts import UndecodableEvent
 from remote_claude.contracts.billing import PlanChanged
 from remote_claude.contracts.users import OrgCreated
+from remote_claude.eventsourcing import traces
 from remote_claude.eventsourcing.events import Clock, RecordedEvent
 from remote_claude.eventsourcing.log import EventLog
 from remote_claude.eventsourcing.tail import Tail
 from remote_claude.runtime.uses import Use
+
+log = structlog.get_logger(__name__)
 
 ROLL_CHECK_S = 1.0
 
@@ -41,10 +47,10 @@ class AccountOpener:
         for subjects in ("ev.users.*.org.>", "ev.billing.*.account.>"):
             async for batch in self._log.read(until=position, subjects=subjects):
                 created |= self._note(batch)
-        await self._open(created)
+        await self._open(created - self._orgs)
         self._known.set()
         async for batch in self._tail.subscribe(after=position):
-            await self._open(self._note(batch))
+            await self._open(self._note(batch) - self._orgs)
 
     async def roll_periods(self) -> None:
         """Open the next period of every account when it begins; never ends by itself."""
@@ -53,21 +59,32 @@ class AccountOpener:
         while True:
             current = Period.containing(self._clock()).name
             if current != opened:
-                for org in sorted(self._orgs):
-                    await self._accounts.open_account(org, self._default_plan)
+                await self._open(self._orgs)
                 opened = current
             await asyncio.sleep(ROLL_CHECK_S)
 
     def _note(self, batch: list[RecordedEvent]) -> set[str]:
-        """The organisations that this batch creates; remembers those that have an account."""
+        """The organisations that this batch creates; remembers those that have an account. Passes over what can't be read."""
         created = set()
         for recorded in batch:
-            if recorded.type == OrgCreated.type:
-                created.add(recorded.event.org)
-            elif recorded.type == PlanChanged.type:
-                self._orgs.add(recorded.event.org)
+            try:
+                if recorded.type == OrgCreated.type:
+                    created.add(recorded.event.org)
+                elif recorded.type == PlanChanged.type:
+                    self._orgs.add(recorded.event.org)
+            except UndecodableEvent as error:
+                with traces.about(recorded):
+                    log.error(
+                        "an event can't be read, and is passed over",
+                        recorded=repr(recorded),
+                        detail=str(error),
+                    )
         return created
 
     async def _open(self, orgs: set[str]) -> None:
-        for org in sorted(orgs - self._orgs):
-            await self._accounts.open_account(org, self._default_plan)
+        """Open accounts and their periods; one that can't be read is left as it is, and keeps nobody else waiting."""
+        for org in sorted(orgs):
+            try:
+                await self._accounts.open_account(org, self._default_plan)
+            except UndecodableEvent as error:
+                log.error("an account can't be read, and is left as it is", org=org, detail=str(error))
