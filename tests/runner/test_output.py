@@ -6,11 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from nats.aio.client import Client
+from nats.errors import Error as NatsError
 
 from event_logs import Proxy, connect, until
 from remote_claude.eventsourcing.streams import ensure_streams
+from remote_claude.runner import frames as worker_frames
 from remote_claude.runner.output import Output
+from remote_claude.runner.worker.outbox import Outbox
 from remote_claude.runtime.objects import Objects
 from remote_claude.runtime.output import OutputConflict, OutputStream
 from servers import Broker
@@ -23,6 +28,7 @@ def text(words: str) -> dict[str, Any]:
 
 
 A, B, C = text("a"), text("b"), text("c")
+SIZES = st.sampled_from([1, 40_000, 65_536])
 
 
 @pytest.fixture
@@ -77,6 +83,123 @@ async def test_the_end_of_what_was_written_is_known(client: Client) -> None:
     await writer.write([A])
     await writer.write([B, C])
     assert (await stream.end(ORG, TASK, 1), await stream.end(ORG, TASK, 2)) == (3, 0)
+
+
+async def cut(proxy: Proxy, client: Client) -> None:
+    """Break its connection, and wait until it has another one."""
+    before = client.stats["reconnects"]
+    proxy.cut()
+    await until(lambda: client.stats["reconnects"] > before)
+
+
+@pytest.fixture
+def tries_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("remote_claude.runtime.output.ANSWERS_WITHIN_S", 0.0)
+
+
+@pytest.mark.usefixtures("tries_once")
+async def test_what_was_given_up_while_the_broker_was_away_and_landed_after_all_is_there_once(
+    fresh_nats: Broker, client: Client, tmp_path: Path
+) -> None:
+    stream, told = OutputStream(client), list[str]()
+    output = kept(stream, tmp_path / "output.jsonl", told)
+    await output.store(1, [A])
+    fresh_nats.kill()
+    await until(lambda: client.is_reconnecting)
+    with pytest.raises(NatsError):
+        await output.store(2, [B])
+    fresh_nats.start()
+
+    async def landed() -> bool:
+        return client.is_connected and await frames(stream) == [A, B]
+
+    await until(landed)
+    await output.store(2, [B, C])
+    await output.store(4, [A])
+    assert await frames(stream) == [A, B, C, A]
+    assert told == []
+    sealed = await output.seal(Objects(str(tmp_path / "objects")), ORG)
+    assert sealed is not None
+    assert sealed.frames == 4
+
+
+@pytest.mark.usefixtures("tries_once")
+@pytest.mark.parametrize("landed", [True, False])
+async def test_what_was_given_up_again_and_again_is_there_once(
+    fresh_nats: Broker, client: Client, landed: bool
+) -> None:
+    stream = OutputStream(client)
+    async with Proxy(fresh_nats) as proxy:
+        through = await connect(fresh_nats, proxy.url)
+        writer = OutputStream(through).writer(ORG, TASK, 1)
+        await writer.write([A])
+
+        async def give_up(*given: dict[str, Any]) -> None:
+            proxy.deaf, proxy.passes = landed, None if landed else 0
+            with pytest.raises(NatsError):
+                await writer.write(given)
+            await cut(proxy, through)
+
+        await give_up(B)
+        await give_up(B, C)
+        assert writer.frames == 1
+        await writer.write([B, C, A])
+        await writer.write([B])
+        assert await frames(stream) == [A, B, C, A, B]
+        assert [c.first async for c in stream.read(ORG, TASK, 1)][-1] == writer.frames == 5
+        await through.close()
+
+
+@pytest.mark.usefixtures("tries_once")
+async def test_what_may_have_landed_is_not_taken_for_something_else(
+    fresh_nats: Broker, client: Client
+) -> None:
+    async with Proxy(fresh_nats) as proxy:
+        through = await connect(fresh_nats, proxy.url)
+        writer = OutputStream(through).writer(ORG, TASK, 1)
+        proxy.deaf = True
+        with pytest.raises(NatsError):
+            await writer.write([A])
+        await cut(proxy, through)
+        for other in ([B], [B, A], []):
+            with pytest.raises(OutputConflict):
+                await writer.write(other)
+        await writer.write([A, B])
+        assert await frames(OutputStream(client)) == [A, B]
+        await through.close()
+
+
+@settings(deadline=None)
+@given(
+    said=st.lists(st.tuples(st.booleans(), SIZES, st.booleans()), min_size=1, max_size=20),
+    more=st.lists(st.tuples(st.booleans(), SIZES), max_size=20),
+    stored=st.integers(0, 3),
+    heard=st.integers(0, 3),
+)
+async def test_what_a_worker_sends_again_begins_with_what_it_sent(
+    said: list[tuple[bool, int, bool]], more: list[tuple[bool, int]], stored: int, heard: int
+) -> None:
+    """By that the writer knows frames that may have landed."""
+    outbox, sent = Outbox(), list[tuple[int, list[bytes]]]()
+
+    async def say(gathered: bool, size: int) -> None:
+        words = "x" * size
+        await outbox.put(
+            worker_frames.Output(stream="stdout", text=words) if gathered else worker_frames.Text(text=words)
+        )
+
+    for gathered, size, sends in said:
+        await say(gathered, size)
+        if sends or not sent:
+            sent.append(outbox.take())
+    stored = min(stored, len(sent) - 1)
+    first, given_up = sent[stored]
+    outbox.acknowledge(sent[min(heard, stored)][0] - 1)
+    for gathered, size in more:
+        await say(gathered, size)
+    outbox.rewind(first - 1)
+    again, frames = outbox.take()
+    assert (again, frames[: len(given_up)]) == (first, given_up)
 
 
 async def test_a_stale_writer_is_fenced_off(client: Client) -> None:

@@ -228,29 +228,47 @@ class OutputWriter:
     def __init__(self, stream: OutputStream, subject: str) -> None:
         self._stream, self._subject = stream, subject
         self._sequence = 0
+        self._landed: list[dict[str, Any]] = []
+        """What the broker has of a write that gave up after that."""
+        self._undecided: list[dict[str, Any]] = []
+        """What may have landed, or land yet: no answer has come."""
         self.frames = 0
         """Frames written so far, which is the number of the last one."""
 
     async def write(self, frames: Sequence[dict[str, Any]]) -> None:
-        """Append frames; when this returns, the broker has them. Raises `OutputConflict`."""
-        data = orjson.dumps({"first": self.frames + 1, "frames": frames})
-        self._sequence = await self._published(data)
-        self.frames += len(frames)
+        """Append frames; when this returns, the broker has them. Raises `OutputConflict`.
 
-    async def _published(self, data: bytes) -> int:
-        """The sequence of the message. Without an answer the same is sent again; then it may have landed before."""
+        When it has given up without an answer the next write has to begin with the same frames, since they may have
+        landed: they go first, in a message of their own.
+        """
+        sent = self._landed + self._undecided
+        given, rest = list(frames[: len(sent)]), list(frames[len(sent) :])
+        if orjson.dumps(given) != orjson.dumps(sent):
+            raise OutputConflict(f"{self._subject}: other frames have been sent after number {self.frames}")
+        for message in (self._undecided, rest):
+            if message:
+                await self._send(message)
+        self.frames += len(frames)
+        self._landed = []
+
+    async def _send(self, frames: list[dict[str, Any]]) -> None:
+        """Append one message. Without an answer the same is sent again; then it may have landed before."""
+        data = orjson.dumps({"first": self.frames + len(self._landed) + 1, "frames": frames})
         loop = asyncio.get_running_loop()
-        until, in_doubt = loop.time() + ANSWERS_WITHIN_S, False
+        until = loop.time() + ANSWERS_WITHIN_S
         while True:
             try:
-                return await self._stream.publish(self._subject, data, self._sequence)
+                self._sequence = await self._stream.publish(self._subject, data, self._sequence)
+                break
             except OutputConflict:
-                sequence, last = await self._stream.last(self._subject) if in_doubt else (0, b"")
+                sequence, last = await self._stream.last(self._subject) if self._undecided else (0, b"")
                 if last != data:
                     raise
-                return sequence
+                self._sequence = sequence
+                break
             except (NatsError, TimeoutError):
-                in_doubt = True
+                self._undecided = frames
                 if loop.time() > until:
                     raise
                 await asyncio.sleep(LOOKS_AGAIN_S)
+        self._landed, self._undecided = self._landed + frames, []
