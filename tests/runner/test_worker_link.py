@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import select
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -15,6 +16,7 @@ import pytest
 from websockets.asyncio.client import ClientConnection, unix_connect
 from websockets.exceptions import ConnectionClosed
 
+from event_logs import until
 from remote_claude.runner import frames, protocol
 from remote_claude.runner.protocol import Close
 from remote_claude.runner.unix_sockets import SocketPathTooLong
@@ -241,6 +243,31 @@ async def test_bundle_is_delivered_again_to_a_worker_that_did_not_get_it_whole(t
                 assert len(chunk) <= protocol.CHUNK
                 received += chunk
             assert hashlib.sha256(received).hexdigest() == header["sha256"]
+
+
+async def test_renewal_that_has_to_wait_for_the_bundle_does_not_break_it_off(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(b"x" * 10_000_000)  # more than fits on the way
+    async with link(Stored(), bundle=source) as one, admitted(one) as it:
+        assert (await it.hear())["size"] == 10_000_000
+        it.ws.transport.pause_reading()
+
+        def held_up() -> bool:
+            assert one._connection is not None
+            way = one._connection.transport
+            full = not select.select([], [way.get_extra_info("socket")], [], 0)[1]
+            return full and way.get_write_buffer_size() > 2**15
+
+        await until(held_up)
+        await one.renew(10.0)
+        it.ws.transport.resume_reading()
+        received, said = 0, list[str | bytes]()
+        while received < 10_000_000:
+            if isinstance(data := await it.ws.recv(), str):
+                said.append(data)
+            else:
+                received += len(data)
+        assert [json.loads(data)["type"] for data in said] == ["lease"]
 
 
 async def test_newer_connection_of_a_session_ends_the_older() -> None:

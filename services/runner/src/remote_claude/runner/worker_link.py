@@ -102,6 +102,7 @@ class WorkerLink:
         self._server: Server | None = None
         self._connection: ServerConnection | None = None
         self._talking = asyncio.Lock()
+        self._delivering = False
         self._stop: Stop | None = None
         self._token_spent = False
         self._files: dict[str, Path] = {}
@@ -148,11 +149,17 @@ class WorkerLink:
         await self._say(self._stop)
 
     async def _say(self, message: Lease | Stop) -> None:
-        if self._connection is not None:
-            try:
-                await self._send(self._connection, protocol.encode(message), min(1, self._task.lease_s))
-            except ConnectionClosed:
-                return  # it will be back, or it is lost: the timer knows
+        """Say it without waiting for long; behind a piece of the bundle, which has its own time, it may come late."""
+        if (ws := self._connection) is None:
+            return
+        try:
+            async with asyncio.timeout(min(1, self._task.lease_s)):
+                await ws.send(protocol.encode(message))
+        except TimeoutError:
+            if not self._delivering:
+                ws.transport.abort()
+        except ConnectionClosed:
+            return  # it will be back, or it is lost: the timer knows
 
     async def _serve(self, ws: ServerConnection) -> None:
         try:
@@ -206,7 +213,11 @@ class WorkerLink:
             await self._send(ws, protocol.encode(self._task))
             if self._bundle is not None:
                 header = await asyncio.to_thread(protocol.describe, protocol.SOURCE_BUNDLE, self._bundle)
-                await protocol.send_blob(partial(self._send, ws), header, self._bundle)
+                self._delivering = True
+                try:
+                    await protocol.send_blob(partial(self._send, ws), header, self._bundle)
+                finally:
+                    self._delivering = False
         self.connected.set()
         if self._stop is not None:
             await self._send(ws, protocol.encode(self._stop))
@@ -239,10 +250,10 @@ class WorkerLink:
         except TimeoutError:
             raise _Violation(Close.SILENT, "nothing was said for a whole lease") from None
 
-    async def _send(self, ws: ServerConnection, data: str | bytes, timeout: float | None = None) -> None:
+    async def _send(self, ws: ServerConnection, data: str | bytes) -> None:
         """Send, unless the other side does not read."""
         try:
-            async with asyncio.timeout(timeout or self._task.lease_s):
+            async with asyncio.timeout(self._task.lease_s):
                 await ws.send(data)
         except TimeoutError:
             ws.transport.abort()
