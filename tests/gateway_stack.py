@@ -244,6 +244,7 @@ async def running_gateway(
     """A gateway alone in this process, and a scheduler that admits."""
     create_kek(folder / "kek")
     settings = RuntimeSettings(
+        home=folder,
         nats_url=broker.url,
         nats_credentials=broker.seed_file,
         postgres_dsn=dsn,
