@@ -3,12 +3,17 @@
 import json
 import os
 import pty
+import signal
 import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 
 from product import Product, product
+from servers import until
 
 ROLES = {"nats", "postgres", "services", "workers", "stack"}
 
@@ -64,6 +69,50 @@ def test_a_process_that_has_got_the_number_of_a_dead_stack_is_left_alone(tmp_pat
         assert one.ok("down").out == "nothing was running\n"
         assert stranger.poll() is None
         stranger.kill()
+
+
+@contextmanager
+def in_the_foreground(one: Product) -> Iterator[subprocess.Popen[bytes]]:
+    """`rclaude up`; it is gone in the end, whatever it does about signals."""
+    with subprocess.Popen(
+        one.command("up"),
+        env=one.env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    ) as running:
+        try:
+            yield running
+        finally:
+            running.kill()
+
+
+@pytest.mark.parametrize(
+    ("kill", "number"), [(os.kill, signal.SIGTERM), (os.kill, signal.SIGINT), (os.killpg, signal.SIGINT)]
+)
+def test_a_signal_to_the_command_or_to_its_group_takes_the_stack_down(
+    kill: Callable[[int, int], None], number: signal.Signals
+) -> None:
+    with product(up=False) as one, in_the_foreground(one) as running:
+        assert running.stdout is not None
+        assert any(line.startswith(b"ready at ") for line in running.stdout)
+        pids = one.stack_file()["pids"]
+        assert {"stack", "nats", "postgres", "services"} == set(pids)
+        kill(running.pid, number)
+        assert running.wait(timeout=60) == 0
+        assert [role for role, pid in pids.items() if psutil.pid_exists(pid)] == []
+        assert one.run("status").code == 4
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_the_command_ends_a_stack_that_has_hardly_begun(number: signal.Signals) -> None:
+    with product(up=False) as one, in_the_foreground(one) as running:
+        command = psutil.Process(running.pid)
+        until(lambda: bool(command.children()), "the stack's process")
+        [stack] = command.children()
+        running.send_signal(number)
+        assert running.wait(timeout=60) == 0
+        assert not stack.is_running()
 
 
 def test_what_starts_the_stack_holds_nothing_of_its_caller() -> None:

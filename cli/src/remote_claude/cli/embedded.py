@@ -19,6 +19,8 @@ MODULE = "remote_claude.runtime.stack"
 ALREADY_RUNNING = 75
 START_S, STOP_S = 120.0, 60.0
 """So long a stack may say nothing on its way up; so long it may take on its way down."""
+ENDS = (signal.SIGTERM, signal.SIGINT)
+"""What ends a stack in the foreground, whether its process group gets it or the command alone."""
 
 
 def command(port: int | None) -> list[str]:
@@ -112,13 +114,24 @@ def _said(log_file: Path, begin: int) -> str:
 
 
 def foreground(port: int | None, isolation: str | None = None) -> int:
-    """Run a stack until it is ended; returns its exit code."""
-    with subprocess.Popen(command(port), env=environment(isolation), cwd="/") as process:
-        while True:
-            try:
-                return process.wait()
-            except KeyboardInterrupt:
-                continue  # the stack has got the same signal and is on its way down
+    """Run a stack until it is ended; returns its exit code. What is to end this process ends the stack, with 0."""
+    process: subprocess.Popen[bytes] | None = None
+    told = False
+
+    def end(*_: object) -> None:
+        nonlocal told
+        told = True
+        if process is not None:
+            process.terminate()
+
+    for number in ENDS:
+        signal.signal(number, end)
+    process = subprocess.Popen(command(port), env=environment(isolation), cwd="/")
+    if told:
+        process.terminate()
+    code = process.wait()
+    # before it listens for signals, and after, it ends of one: nothing of it runs then
+    return 0 if told and -code in ENDS else code
 
 
 def stop() -> bool:
