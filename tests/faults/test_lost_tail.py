@@ -53,6 +53,21 @@ def test_a_stack_whose_broker_lost_its_tail_says_what_to_do_and_is_restored(tmp_
         one.verified()
 
 
+def test_a_refused_start_is_told_once_and_without_what_was_said_before_it() -> None:
+    with product() as one:
+        for _ in range(3):
+            one.ok("run", "--agent", "noop", "--no-repo", "x")
+        one.ok("down")
+        *_, last = sorted(one.home.glob("nats/data/**/EVENTS/msgs/*.blk"))
+        last.unlink()
+        refused = one.run("up", "--detach")
+        assert refused.code == 4
+        _, failed, ended, *said = refused.err.splitlines()
+        assert failed == "rclaude: the stack did not start:"
+        assert ended.startswith("services ended with 1; the end of ")
+        assert [line.partition(":")[0] for line in said] == ["log_lost_events"]
+
+
 def test_a_stack_goes_on_without_what_nobody_has_when_that_is_asked_for(tmp_path: Path) -> None:
     with product() as one:
         first = one.ok("run", "--agent", "shell", "--no-repo", "--json", "echo first").json

@@ -105,10 +105,20 @@ async def test_child_that_never_starts_is_told_with_the_end_of_its_log(tmp_path:
     bad = child(tmp_path, "bad", "echo the reason; exit 3")
     supervisor = Supervisor([good, bad], log_dir=tmp_path, backoff=quick)
     with pytest.raises(
-        ServerDidNotStart, match=r"bad ended with 3; the end of .*bad\.log says:\n(the reason\n?)+"
+        ServerDidNotStart, match=r"bad ended with 3; the end of .*bad\.log says:\nthe reason$"
     ):
         await supervisor.start()
     assert supervisor.pids == {}
+
+
+async def test_of_the_log_whole_lines_of_the_last_try_are_told(tmp_path: Path) -> None:
+    (tmp_path / "bad.log").write_text("of another run\n")
+    script = f"for n in 1 2 3 4 5; do echo $n {'long ' * 100}.; done; exit 3"
+    with pytest.raises(ServerDidNotStart) as told:
+        await Supervisor([child(tmp_path, "bad", script)], log_dir=tmp_path, backoff=quick).start()
+    said = str(told.value).splitlines()[1:]
+    assert [line.partition(" ")[0] for line in said] == ["3", "4", "5"]
+    assert all(line.endswith("long .") for line in said)
 
 
 async def test_child_that_does_not_answer_in_time_is_ended(tmp_path: Path) -> None:

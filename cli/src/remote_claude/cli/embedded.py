@@ -19,6 +19,8 @@ MODULE = "remote_claude.runtime.stack"
 ALREADY_RUNNING = 75
 START_S, STOP_S = 120.0, 60.0
 """So long a stack may say nothing on its way up; so long it may take on its way down."""
+SHOWN = 8000
+"""Bytes of what a stack has said that are shown where it did not start: the end of a child's log, and more."""
 ENDS = (signal.SIGTERM, signal.SIGINT)
 """What ends a stack in the foreground, whether its process group gets it or the command alone."""
 
@@ -107,10 +109,14 @@ def _start(port: int | None, isolation: str | None, waiting: Waiting) -> dict[st
 
 
 def _said(log_file: Path, begin: int) -> str:
-    """The end of what the stack has said since then."""
+    """The end of what the stack has said since then, from the beginning of a line on."""
+    start = max(begin, log_file.stat().st_size - SHOWN)
     with log_file.open("rb") as log:
-        log.seek(max(begin, log_file.stat().st_size - 2000))
-        return log.read().decode(errors="replace").strip()
+        log.seek(start)
+        said = log.read().decode(errors="replace")
+    if start > begin:
+        said = said.partition("\n")[2] or said
+    return said.strip()
 
 
 def foreground(port: int | None, isolation: str | None = None) -> int:

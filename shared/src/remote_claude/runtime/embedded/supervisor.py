@@ -13,7 +13,7 @@ from typing import Self
 
 from remote_claude.eventsourcing.tasks import end
 from remote_claude.runtime.embedded.errors import ServerDidNotStart
-from remote_claude.runtime.embedded.process import Child, exited, spawn
+from remote_claude.runtime.embedded.process import Child, exited, open_log, spawn
 
 log = logging.getLogger(__name__)
 
@@ -136,6 +136,8 @@ class Supervisor:
 
     async def _bring_up(self, child: Child) -> Process:
         """Start the child and wait until it is ready; else it is ended again and `ServerDidNotStart` raised."""
+        with open_log(self._log_dir, child.name) as said:
+            begin = said.tell()
         process = self._processes[child.name] = spawn(child, self._log_dir)
         self._on_change(self.pids)
         ended, ready = asyncio.create_task(exited(process)), asyncio.ensure_future(child.ready())
@@ -157,7 +159,7 @@ class Supervisor:
             except TimeoutError as error:
                 what = str(error)
         await self._end(child, process)
-        raise ServerDidNotStart(f"{child.name} {what}; {self._log_tail(child)}")
+        raise ServerDidNotStart(f"{child.name} {what}; {self._log_tail(child, begin)}")
 
     async def _watch(self, child: Child, process: Process, began: float) -> None:
         """Restart the child whenever it ends."""
@@ -195,9 +197,12 @@ class Supervisor:
             del self._processes[child.name]
             self._on_change(self.pids)
 
-    def _log_tail(self, child: Child) -> str:
+    def _log_tail(self, child: Child, begin: int) -> str:
+        """What the child has said since then: its last lines, each whole."""
         path = self._log_dir / f"{child.name}.log"
         with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - _LOG_TAIL))
+            file.seek(begin)
             lines = file.read().decode(errors="replace").strip().splitlines()[-12:]
+        while len(lines) > 1 and sum(map(len, lines)) > _LOG_TAIL:
+            del lines[0]
         return f"the end of {path} says:\n" + "\n".join(lines)
