@@ -186,6 +186,12 @@ def test_tables_keep_to_a_screen_of_60_columns(stack: Product) -> None:
     assert "long words " * 4 in stack.ok("list").out, "whoever reads through a pipe gets the whole"
 
 
+def test_views_can_be_told_apart_on_a_screen_of_40_columns(stack: Product) -> None:
+    shown = Product(stack.home, {"COLUMNS": "40"}).admin("views").out.splitlines()
+    assert [line.split()[0] for line in shown] == [*stack.views(), "archive"]
+    assert max(map(len, shown)) <= 40, shown
+
+
 def test_status_says_where_everything_is(stack: Product) -> None:
     status = stack.status()
     assert set(status["pids"]) >= ROLES

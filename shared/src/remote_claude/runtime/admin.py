@@ -20,7 +20,7 @@ from remote_claude.runtime.administration import Refused, administer, check_rang
 from remote_claude.runtime.archive import commands as archive_commands
 from remote_claude.runtime.archive import store as archive
 from remote_claude.runtime.host import Purpose
-from remote_claude.runtime.lines import event_line, screen_width, view_line
+from remote_claude.runtime.lines import event_line, screen_width, view_lines
 from remote_claude.runtime.progress import Progress
 from remote_claude.runtime.service import Runtime
 from remote_claude.runtime.verification import verify as verify_log
@@ -152,8 +152,8 @@ def views(as_json: Json = False) -> None:
         if as_json:
             typer.echo(json.dumps(rows))
             return
-        for row in rows:
-            typer.echo(view_line(row, screen_width()))
+        for line in view_lines(rows, screen_width()):
+            typer.echo(line)
 
     administer(work, Purpose.LOOK)
 

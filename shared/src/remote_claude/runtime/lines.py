@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 NAME = 28
 NARROWEST = 8
-"""A name is not cut below this."""
+"""A stream is not cut below this."""
+DIGITS = {"position": 10, "lag": 6, "parked": 1}
 
 
 def screen_width() -> int | None:
@@ -28,13 +29,19 @@ def event_line(position: int, at: str, type: str, stream: str, width: int | None
     return _cut(line + stream, width)
 
 
-def view_line(row: Mapping[str, Any], width: int | None) -> str:
-    """How far a view is; its name is cut."""
-    rest = " position {position:>10} lag {lag:>6} parked {parked}".format_map(row)
-    if width is None:
-        return f"{row['name']:<{NAME}}{rest}"
-    room = min(NAME, max(NARROWEST, width - len(rest)))
-    return f"{_cut(str(row['name']), room):<{room}}{rest}"
+def view_lines(rows: Sequence[Mapping[str, Any]], width: int | None) -> list[str]:
+    """How far views are. Names stay whole; where they leave no room, the positions are left out, then the lags."""
+    name = max(len(row["name"]) for row in rows)
+    columns = [[f" {column} {row[column]:>{digits}}" for row in rows] for column, digits in DIGITS.items()]
+    while columns and width is not None and name + _widths(columns) > width:
+        del columns[0]
+    room = NAME if width is None else min(NAME, width - _widths(columns))
+    names = [f"{row['name']:<{max(name, room)}}" for row in rows]
+    return ["".join(cells).rstrip() for cells in zip(names, *columns, strict=True)]
+
+
+def _widths(columns: Sequence[Sequence[str]]) -> int:
+    return sum(max(map(len, cells)) for cells in columns)
 
 
 def _cut(text: str, width: int | None) -> str:
