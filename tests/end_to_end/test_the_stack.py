@@ -115,6 +115,26 @@ def test_a_signal_to_the_command_ends_a_stack_that_has_hardly_begun(number: sign
         assert not stack.is_running()
 
 
+def test_while_a_command_works_in_a_home_that_is_down_another_is_told_to_wait_for_it() -> None:
+    with product() as one:
+        one.ok("down")
+        tail = one.command("log", "tail", program="rclaude-admin")
+        with subprocess.Popen(tail, env=one.env, stdout=subprocess.DEVNULL) as running:
+            try:
+                lock = one.home / "lock"
+                until(lambda: lock.read_text().startswith(f"{running.pid}\n"), "the command holds the home")
+                waits = f"another command is at work in {one.home} (process {running.pid}): wait until"
+                second = one.admin("views", "--json")
+                assert (second.code, second.json["error"]["code"]) == (2, "home_in_use")
+                assert second.json["error"]["detail"].startswith(waits)
+                for command in (("up",), ("up", "--detach")):
+                    assert waits in (stack := one.run(*command)).err
+                    assert stack.code != 0
+            finally:
+                running.kill()
+        one.ok("up", "--detach")
+
+
 def test_what_starts_the_stack_holds_nothing_of_its_caller() -> None:
     with product(up=False) as one:
         # A pipe that the stack held open would keep this from returning.

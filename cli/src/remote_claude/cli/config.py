@@ -118,7 +118,7 @@ def holder() -> int | None:
             try:
                 fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
-                return int(lock.read())
+                return int(lock.readline())
     except (FileNotFoundError, ValueError):
         pass
     return None

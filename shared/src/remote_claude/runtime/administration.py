@@ -22,7 +22,7 @@ from remote_claude.runtime import host
 from remote_claude.runtime.accounts import ADMIN, accounts
 from remote_claude.runtime.archive.errors import ArchiveError
 from remote_claude.runtime.broker import BrokerError
-from remote_claude.runtime.embedded import EmbeddedError, Home, Supervisor, servers_for
+from remote_claude.runtime.embedded import EmbeddedError, Holder, Home, Supervisor, servers_for
 from remote_claude.runtime.exits import Exit
 from remote_claude.runtime.host import Purpose, connected, installed
 from remote_claude.runtime.service import Runtime
@@ -49,7 +49,7 @@ async def settings(user: str = ADMIN, *, start: bool = False) -> AsyncIterator[R
     if "RCLAUDE_NATS_URL" in os.environ:
         yield RuntimeSettings.from_environment()
         return
-    home = Home.from_env(os.environ)
+    home = Home.from_env(os.environ, Holder.COMMAND)
     try:
         known = StackFile.load(home).settings(user)
     except NotRunning:

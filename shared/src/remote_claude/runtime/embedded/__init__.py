@@ -9,6 +9,7 @@ with Home.from_env(env) as home:                      # one stack per home
 from remote_claude.runtime.embedded.errors import (
     DataVersionMismatch,
     EmbeddedError,
+    HomeInUse,
     NoUsableUser,
     ServerDidNotStart,
     ServerNotFound,
@@ -16,7 +17,7 @@ from remote_claude.runtime.embedded.errors import (
     ServerTooOld,
     StackAlreadyRunning,
 )
-from remote_claude.runtime.embedded.home import Home
+from remote_claude.runtime.embedded.home import Holder, Home
 from remote_claude.runtime.embedded.nats import NatsServer, NatsUser, find_nats
 from remote_claude.runtime.embedded.postgres import PostgresServer, find_postgres
 from remote_claude.runtime.embedded.process import Child, RunAs
@@ -28,7 +29,9 @@ __all__ = [
     "Child",
     "DataVersionMismatch",
     "EmbeddedError",
+    "Holder",
     "Home",
+    "HomeInUse",
     "NatsServer",
     "NatsUser",
     "NoUsableUser",

@@ -10,9 +10,15 @@ class EmbeddedError(Exception):
 
 
 class StackAlreadyRunning(EmbeddedError):
-    """Another process holds this home's lock."""
+    """Another stack holds this home's lock."""
 
     code = "stack_already_running"
+
+
+class HomeInUse(EmbeddedError):
+    """A command holds this home's lock: the stack is down, and its servers run for that command alone."""
+
+    code = "home_in_use"
 
 
 class ServerNotFound(EmbeddedError):

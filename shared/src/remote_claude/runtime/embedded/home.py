@@ -7,12 +7,13 @@ import random
 import socket
 import time
 from collections.abc import Iterable, Mapping
+from enum import StrEnum
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from remote_claude.runtime.durable import write_private
-from remote_claude.runtime.embedded.errors import StackAlreadyRunning
+from remote_claude.runtime.embedded.errors import EmbeddedError, HomeInUse, StackAlreadyRunning
 from remote_claude.runtime.embedded.process import NOBODY
 
 # Below the range that outgoing connections take their ports from: while a server is down, a client that
@@ -20,14 +21,23 @@ from remote_claude.runtime.embedded.process import NOBODY
 _PORTS = range(15000, 32000)
 
 
+class Holder(StrEnum):
+    """What a home is held for."""
+
+    STACK = "stack"
+    COMMAND = "command"
+
+
 class Home:
     """The folder of one stack: `nats/`, `postgres/`, `log/`, `run/`, all 0700, and `lock`.
 
     Root's home lets the group of `nobody` pass (0710), since PostgreSQL runs as that user.
-    Used as a context manager it holds the lock: one stack per home.
+    Used as a context manager it holds the lock: one stack per home, or one command while that is down. Written in
+    it are the process and what it is, a line each.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, holder: Holder = Holder.STACK) -> None:
+        self._holder = holder
         self.root = root.expanduser().absolute()
         self.nats = self.root / "nats"
         self.streams = self.nats / "data" / "jetstream" / "log" / "streams"
@@ -37,9 +47,9 @@ class Home:
         self._lock: int | None = None
 
     @classmethod
-    def from_env(cls, env: Mapping[str, str]) -> Self:
+    def from_env(cls, env: Mapping[str, str], holder: Holder = Holder.STACK) -> Self:
         """`RCLAUDE_HOME`, by default `~/.rclaude`."""
-        return cls(Path(env.get("RCLAUDE_HOME") or "~/.rclaude"))
+        return cls(Path(env.get("RCLAUDE_HOME") or "~/.rclaude"), holder)
 
     def create(self) -> None:
         """Make the folders; put right the modes of those that exist."""
@@ -59,17 +69,14 @@ class Home:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = os.pread(descriptor, 20, 0).decode() or "another process"
+            said = os.pread(descriptor, 40, 0).decode()
             os.close(descriptor)
-            raise StackAlreadyRunning(
-                f"a stack runs in {self.root} already (process {holder}): use it, end it with `rclaude down`, "
-                "or set RCLAUDE_HOME to another folder"
-            ) from None
+            raise self._held(said) from None
         except BaseException:
             os.close(descriptor)
             raise
         os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n{self._holder}\n".encode(), 0)
         self._lock = descriptor
         return self
 
@@ -79,6 +86,19 @@ class Home:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+    def _held(self, said: str) -> EmbeddedError:
+        """Who holds the home, by what is written in the lock."""
+        pid, _, holder = said.partition("\n")
+        if holder.strip() == Holder.COMMAND:
+            return HomeInUse(
+                f"another command is at work in {self.root} (process {pid}): wait until it has ended, "
+                "or set RCLAUDE_HOME to another folder"
+            )
+        return StackAlreadyRunning(
+            f"a stack runs in {self.root} already (process {pid or 'unknown'}): use it, end it with `rclaude down`, "
+            "or set RCLAUDE_HOME to another folder"
+        )
 
     def port(self, name: str, patience: float = 5.0) -> int:
         """The port of the server `name`: the one it had, if free, else another free one, remembered.
