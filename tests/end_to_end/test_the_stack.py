@@ -130,6 +130,8 @@ def test_while_a_command_works_in_a_home_that_is_down_another_is_told_to_wait_fo
                 for command in (("up",), ("up", "--detach")):
                     assert waits in (stack := one.run(*command)).err
                     assert stack.code != 0
+                assert "nothing was running" in one.ok("down").out
+                assert running.poll() is None
             finally:
                 running.kill()
         one.ok("up", "--detach")

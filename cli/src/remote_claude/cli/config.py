@@ -112,13 +112,14 @@ def _lives(pid: int) -> bool:
 
 
 def holder() -> int | None:
-    """The process that holds this home, as its lock says; also while the stack starts, or its file is damaged."""
+    """The stack that holds this home, by its process, as its lock says; also while it starts, or its file is damaged."""
     try:
         with (home() / "lock").open() as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
-                return int(lock.readline())
+                pid, *what = lock.read().split()
+                return None if what == ["command"] else int(pid)
     except (FileNotFoundError, ValueError):
         pass
     return None
