@@ -14,6 +14,7 @@ from remote_claude.eventsourcing.events import timestamp
 from remote_claude.eventsourcing.jetstream import JetStreamEventLog
 from remote_claude.eventsourcing.rebuild import rebuild
 from remote_claude.eventsourcing.schemas import connect
+from remote_claude.eventsourcing.streams import KeysLost, check_keys
 from remote_claude.runtime.administration import Refused, administer, check_range, registered
 from remote_claude.runtime.archive import export as exporting
 from remote_claude.runtime.archive import restore as restoring
@@ -111,6 +112,10 @@ def restore(
                 f"services start once these are rebuilt too, where their service is installed: {', '.join(others)}",
                 err=True,
             )
+        try:
+            await check_keys(runtime.nats)
+        except KeysLost as lost:
+            typer.echo(f"before the services start: {lost}", err=True)
 
     administer(work, Purpose.MAINTAIN)
 
