@@ -77,6 +77,8 @@ async def _work(asked: Workload, work: Task, patience_s: float) -> list[Broken]:
         found = [Broken(12, f"not at rest after {patience_s:g} s: {where}")]
     except Lost as lost:
         found = [Broken(1, str(lost))]
+    except AssertionError as error:
+        found = [Broken(0, f"an answer that nobody expects: {error}\n{asked.one.said()}")]
     else:
         found = await asked_again(asked)  # the services may die of that too
         await asked.quiet()

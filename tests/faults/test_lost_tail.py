@@ -142,7 +142,9 @@ def test_a_log_that_was_restored_beside_an_empty_bucket_of_keys_is_refused() -> 
         assert "log_lost_tail" in one.run("up", "--detach").err  # and it has made the streams anew
         restored = one.admin("log", "restore")
         assert restored.code == 0, restored.err
-        assert restored.err.startswith("before the services start: the broker has a log and nothing in the bucket")
+        assert restored.err.startswith(
+            "before the services start: the broker has a log and nothing in the bucket"
+        )
         refused = one.run("up", "--detach")
         assert refused.code != 0
         assert "keys_lost" in refused.err
