@@ -216,6 +216,26 @@ async def test_what_was_assigned_before_a_runner_joined_is_not_begun(tmp_path: P
     assert stage.launches.names == ["task_1-2"]
 
 
+async def test_a_slot_is_free_when_the_attempt_in_it_is_said_to_be_over(tmp_path: Path) -> None:
+    """What is left of it is cleared away before, however much that is: its successor comes at once."""
+    async with runner(tmp_path, lease_s=15) as stage:
+        left = tmp_path / "task_1-1"
+        left.mkdir()
+        for n in range(5000):
+            (left / f"{n}").touch()
+        before = await stage.request_with()
+        await stage.assign()
+        await answer(before)
+        await answer(await stage.request_with(ATTEMPT))
+        await stage.end()
+        await stage.assign(attempt=2)
+        request, message = await stage.request()
+        while not request.attempts:
+            await answer(message)
+            request, message = await stage.request()
+        assert [held.attempt for held in request.attempts] == [2]
+
+
 async def test_a_runner_without_a_lease_launches_nothing(tmp_path: Path) -> None:
     async with runner(tmp_path, lease_s=0.5) as stage:
         await answer(await stage.request_with())

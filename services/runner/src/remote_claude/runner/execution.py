@@ -128,8 +128,12 @@ class SandboxedExecution:
 
     async def _run(self, span: Span) -> None:
         try:
-            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            finish = await self._attempt()
+            try:
+                self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+                finish = await self._attempt()
+            finally:  # before it is over for the scheduler: another one may have its slot then
+                self._on_end(self)
+                await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
             span.attributes["rclaude.outcome"] = finish.outcome
             await self._journal.say(finish)
         except Superseded as error:
@@ -140,9 +144,6 @@ class SandboxedExecution:
                 "an attempt is given back: this runner could not see it through", attempt=self._name
             )
             await self._journal.say(Finish(outcome="lost", reason="runner_failed"))
-        finally:
-            self._on_end(self)
-            await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
 
     async def _attempt(self) -> Finish:
         self._lease.want()  # while the source is fetched
