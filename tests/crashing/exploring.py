@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -18,8 +18,9 @@ from crashing.stack import Ground, ground
 Scenario = tuple[Point, ...]
 Hits = Callable[[int], set[int]]
 
-TRIES = 4
-"""So often a point is tried: what a run comes by, and how often, depends on its timing."""
+TRIES, TRIES_OF_THE_RARE = 4, 12
+"""So often a point is tried: what a run comes by, and how often, depends on its timing. The second is for places at which
+nothing has died yet."""
 
 
 def first_and_last(count: int) -> set[int]:
@@ -29,9 +30,12 @@ def first_and_last(count: int) -> set[int]:
 
 @dataclass
 class Exploration:
-    """What has been tried. `left` are the scenarios that no try has come by, `broken` the runs that broke something."""
+    """What has been tried. `left` are the scenarios that no try has come by, `broken` the runs that broke something.
 
-    places: set[Point] = field(default_factory=set)
+    `places` are all that a run has come by, each with the deaths before it and how many runs had come by it after those.
+    """
+
+    places: dict[Point, Counter[Scenario]] = field(default_factory=dict)
     tested: set[Scenario] = field(default_factory=set)
     left: list[Scenario] = field(default_factory=list)
     broken: list[Run] = field(default_factory=list)
@@ -46,13 +50,19 @@ class Exploration:
                 counts[point.place] = deaths, max(most, point.hit)
         new = []
         for place, (deaths, most) in counts.items():
+            before = found.deaths[:deaths]
             if place not in self.places:
-                self.places.add(place)
-                before = found.deaths[:deaths]
+                self.places[place] = Counter()
                 new += [
                     (*before, Point(place.kind, place.when, place.site, hit)) for hit in sorted(hits(most))
                 ]
+            self.places[place][before] += 1
         return new
+
+    @property
+    def died_at(self) -> set[Point]:
+        """The places at which the services have died."""
+        return {scenario[-1].place for scenario in self.tested}
 
     def note(self, found: Run, tries: int) -> None:
         """Take in the run of a scenario."""
@@ -60,10 +70,16 @@ class Exploration:
             self.broken.append(found)
         if found.deaths == found.scenario:
             self.tested.add(found.scenario)
-        elif tries < TRIES:
-            self.queue.append((found.scenario, tries + 1))
+        elif tries < (TRIES if found.scenario[-1].place in self.died_at else TRIES_OF_THE_RARE):
+            self.queue.append((self._elsewhere(found.scenario, tries), tries + 1))
         else:
             self.left.append(found.scenario)
+
+    def _elsewhere(self, scenario: Scenario, tries: int) -> Scenario:
+        """The same point, after the deaths after which most runs have come by its place, or the next most."""
+        point = scenario[-1]
+        ways = [deaths for deaths, _ in self.places[point.place].most_common(TRIES)]
+        return (*ways[tries % len(ways)], point) if ways else scenario
 
     def summary(self) -> str:
         lost = f", {len(self.left)} not met again" if self.left else ""
