@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from hashlib import blake2b
+from typing import Any
 
 from remote_claude.eventsourcing.events import RecordedEvent
 
@@ -81,3 +82,9 @@ def about(recorded: RecordedEvent) -> Iterator[None]:
     finally:
         current.reset(before)
         correlation.reset(correlated)
+
+
+def tell_passed_over(log: Any, recorded: RecordedEvent, error: Exception) -> None:
+    """Say in `log`, a structlog logger, that a reader goes on without an event."""
+    with about(recorded):
+        log.error("an event can't be read, and is passed over", recorded=repr(recorded), detail=str(error))

@@ -73,12 +73,7 @@ class AccountOpener:
                 elif recorded.type == PlanChanged.type:
                     self._orgs.add(recorded.event.org)
             except UndecodableEvent as error:
-                with traces.about(recorded):
-                    log.error(
-                        "an event can't be read, and is passed over",
-                        recorded=repr(recorded),
-                        detail=str(error),
-                    )
+                traces.tell_passed_over(log, recorded, error)
         return created
 
     async def _open(self, orgs: set[str]) -> None:

@@ -156,12 +156,7 @@ class Executor:
                 elif self._running and recorded.type in INTERRUPTING:
                     self._interrupt(recorded.event)
             except UndecodableEvent as error:
-                with traces.about(recorded):
-                    log.error(
-                        "an event can't be read, and is passed over",
-                        recorded=repr(recorded),
-                        detail=str(error),
-                    )
+                traces.tell_passed_over(log, recorded, error)
 
     def _begin(self, recorded: RecordedEvent) -> None:
         assigned: TaskAssigned = recorded.event

@@ -171,12 +171,7 @@ class Scheduler:
             try:
                 evolve(self.state, recorded)
             except UndecodableEvent as error:
-                with traces.about(recorded):
-                    log.error(
-                        "an event can't be read, and is passed over",
-                        recorded=repr(recorded),
-                        detail=str(error),
-                    )
+                traces.tell_passed_over(log, recorded, error)
                 self.unreadable += 1
                 pass_over(self.state, recorded)
             else:
