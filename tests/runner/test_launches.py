@@ -278,7 +278,7 @@ async def test_what_runs_is_ended_before_a_runner_that_starts_over_clears_away(
         kek_file=tmp_path / "kek",
     )
     monkeypatch.setenv("RCLAUDE_RUNNER_ISOLATION", "none")
-    async with hosting([build], settings, {}, name="runner") as host, asyncio.timeout(60):
+    async with hosting([build], settings, {}, name="runner") as host, asyncio.timeout(200):
         [service], runtime = host.services, host.runtime
 
         async def renew(message: Msg) -> None:
@@ -292,7 +292,7 @@ async def test_what_runs_is_ended_before_a_runner_that_starts_over_clears_away(
         async def speaks() -> bool:
             return bool([chunk async for chunk in runtime.output.read(ORG, "task_1", 1)])
 
-        await until(speaks)
+        await until(speaks, timeout=120)
         async with JetStreamEventLog(runtime.nats, Newer(EVENTS.values())) as newer:
             await say(newer, cancelled("task_2"))
         end = await end_in(runtime.log)
