@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -287,13 +287,10 @@ async def test_what_runs_is_ended_before_a_runner_that_starts_over_clears_away(
         await runtime.nats.subscribe(SUBJECT, cb=renew)
         await submit(runtime.log, runtime.keyring, "echo hello; exec sleep 600")
         await until(lambda: service.ready() is None)
-        await say(runtime.log, assigned(runner=service.status()["runner"]))
-
-        async def speaks() -> bool:
-            await asyncio.sleep(0.2)  # to ask is work for the broker, which has a lease to pass on meanwhile
-            return bool([chunk async for chunk in runtime.output.read(ORG, "task_1", 1)])
-
-        await until(speaks, timeout=120)
+        async with aclosing(runtime.output.follow()) as heard:
+            await anext(heard)  # what is written from here on will come
+            await say(runtime.log, assigned(runner=service.status()["runner"]))
+            await anext(heard)
         async with JetStreamEventLog(runtime.nats, Newer(EVENTS.values())) as newer:
             await say(newer, cancelled("task_2"))
         end = await end_in(runtime.log)
