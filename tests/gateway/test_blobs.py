@@ -1,6 +1,7 @@
 """Uploading a bundle before the task that names it."""
 
 import hashlib
+import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -25,6 +26,21 @@ async def test_an_upload_is_kept_and_known(stack: Stack, member: Member) -> None
     assert (answer.status_code, answer.json()) == (201, {"sha256": sha256, "size": len(content)})
     assert (await member.http.head(f"/v1/blobs/{sha256}")).status_code == 200
     assert await stack.host.runtime.objects.get(member.org, sha256) == content
+
+
+async def test_an_upload_on_its_way_has_no_file_that_a_killed_gateway_would_leave(
+    member: Member, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    content, left = b"x" * 4_000_000, list[Path]()
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for start in range(0, len(content), 100_000):
+            yield content[start : start + 100_000]
+            left.extend(tmp_path.iterdir())
+
+    answer = await member.http.put(f"/v1/blobs/{sha256_of(content)}", content=pieces())
+    assert (answer.status_code, left) == (201, [])
 
 
 async def test_an_upload_of_what_is_there_changes_nothing(member: Member) -> None:

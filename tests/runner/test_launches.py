@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -30,6 +30,7 @@ from remote_claude.eventsourcing.tail import Tail
 from remote_claude.runner.execution import SandboxedExecution, Workshop
 from remote_claude.runner.executor import Executor
 from remote_claude.runner.lease import Lease
+from remote_claude.runner.projections.held import HeldAttempt as Assigned
 from remote_claude.runner.providers.base import LaunchSpec
 from remote_claude.runner.renewals import keep_leases
 from remote_claude.runner.service import build
@@ -38,7 +39,7 @@ from remote_claude.runtime.host import hosting, keep_running
 from remote_claude.runtime.settings import RuntimeSettings
 from remote_claude.runtime.tracing import Tracing
 from scheduler_process import say
-from scheduling import ORG, RUNNER, Damaged, Newer, cancelled, joined, submitted
+from scheduling import ORG, RUNNER, Damaged, Newer, cancelled, joined, started, submitted
 from servers import Broker as RealBroker
 from simulator.network import Broker, Message, SimulatedBucket, SimulatedNats
 
@@ -122,10 +123,15 @@ async def answer(message: Message, *revoked: HeldAttempt) -> None:
     await message.respond(LeaseAnswer(known=True, revoked=revoked).model_dump_json().encode())
 
 
+async def nothing(_: Stage) -> Sequence[Assigned]:
+    return ()
+
+
 @asynccontextmanager
 async def runner(
-    folder: Path, lease_s: float, *, assigned_before_it_joins: bool = False
+    folder: Path, lease_s: float, *, held: Callable[[Stage], Awaitable[Sequence[Assigned]]] = nothing
 ) -> AsyncIterator[Stage]:
+    """One that starts, and finds that it holds those."""
     broker, launches, lease = Broker(Damaged(EVENTS.values()), Random(1)), Launches(), Lease(lease_s)
     bucket: Any = SimulatedBucket(broker, RUNNER)
     keyring = Keyring(bucket, bytes(32))
@@ -144,11 +150,6 @@ async def runner(
     stage = Stage(broker, keyring, (await scheduler.subscribe(SUBJECT)).messages, launches)
     await submit(broker.log, keyring, "true")
 
-    async def held(_: int) -> Sequence[Any]:
-        if assigned_before_it_joins:
-            await stage.assign()
-        return ()
-
     async with Tail(broker.log) as tail:
         executor = Executor(
             broker.log,
@@ -160,7 +161,7 @@ async def runner(
             execute=lambda assigned, journal: SandboxedExecution(
                 workshop, assigned, journal, lease, on_end=lambda _: None
             ),
-            held=held,
+            held=lambda _: held(stage),
         )
         client: Any = nats
         work = [
@@ -205,7 +206,12 @@ async def test_an_assignment_is_asked_about_at_once(tmp_path: Path) -> None:
 
 async def test_what_was_assigned_before_a_runner_joined_is_not_begun(tmp_path: Path) -> None:
     """That it joins tells the scheduler that it is lost, and the next attempt may be another's at once."""
-    async with runner(tmp_path, lease_s=15, assigned_before_it_joins=True) as stage:
+
+    async def assigned_meanwhile(stage: Stage) -> Sequence[Assigned]:
+        await stage.assign()
+        return ()
+
+    async with runner(tmp_path, lease_s=15, held=assigned_meanwhile) as stage:
         before = await stage.request_with()
         await stage.assign(attempt=2)
         await answer(before)
@@ -214,6 +220,15 @@ async def test_what_was_assigned_before_a_runner_joined_is_not_begun(tmp_path: P
         await answer(message)
         await stage.end()
     assert stage.launches.names == ["task_1-2"]
+
+
+async def test_an_attempt_that_can_not_be_read_does_not_keep_its_runner_from_joining(tmp_path: Path) -> None:
+    async def damaged(stage: Stage) -> Sequence[Assigned]:
+        await say(stage.broker.log, started(runner="damaged"))
+        return [Assigned(ORG, "task_1", 1, "cause", None)]
+
+    async with runner(tmp_path, lease_s=15, held=damaged) as stage:
+        await stage.request_with()
 
 
 async def test_a_slot_is_free_when_the_attempt_in_it_is_said_to_be_over(tmp_path: Path) -> None:
@@ -290,9 +305,11 @@ async def test_what_runs_is_ended_before_a_runner_that_starts_over_clears_away(
         async with aclosing(runtime.output.follow()) as heard:
             await anext(heard)  # what is written from here on will come
             await say(runtime.log, assigned(runner=service.status()["runner"]))
-            await anext(heard)
+            ended, said = asyncio.create_task(end_in(runtime.log)), asyncio.ensure_future(anext(heard))
+            await asyncio.wait((ended, said), return_when=asyncio.FIRST_COMPLETED)
+            assert not ended.done(), ended.result()
         async with JetStreamEventLog(runtime.nats, Newer(EVENTS.values())) as newer:
             await say(newer, cancelled("task_2"))
-        end = await end_in(runtime.log)
+        end = await ended
     assert (end.outcome, end.reason) == ("lost", "lost")
     assert end.output is not None

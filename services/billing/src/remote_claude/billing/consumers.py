@@ -77,9 +77,5 @@ class AccountOpener:
         return created
 
     async def _open(self, orgs: set[str]) -> None:
-        """Open accounts and their periods; one that can't be read is left as it is, and keeps nobody else waiting."""
         for org in sorted(orgs):
-            try:
-                await self._accounts.open_account(org, self._default_plan)
-            except UndecodableEvent as error:
-                log.error("an account can't be read, and is left as it is", org=org, detail=str(error))
+            await self._accounts.open_account(org, self._default_plan)

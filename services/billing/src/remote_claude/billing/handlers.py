@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import structlog
+
 from remote_claude.billing.domain.account import Account, Command, OpenAccount, SetPlan, decide, fold
+from remote_claude.contracts import UndecodableEvent
 from remote_claude.contracts.billing import Entitlements
 from remote_claude.eventsourcing.events import Clock, NewEvent, NewEventId, new_event_id, stream_id, timestamp
 from remote_claude.eventsourcing.log import ConcurrencyConflict, EventLog
+
+log = structlog.get_logger(__name__)
 
 
 class Accounts:
@@ -21,8 +26,14 @@ class Accounts:
         return await self._handle(SetPlan(org=org, plan=plan, now=self._clock(), entitlements=entitlements))
 
     async def open_account(self, org: str, plan: str, entitlements: Entitlements | None = None) -> None:
-        """Put an organisation on its first plan; one that has a plan keeps it. Opens the periods that are missing."""
-        await self._handle(OpenAccount(org=org, plan=plan, now=self._clock(), entitlements=entitlements))
+        """Put an organisation on its first plan; one that has a plan keeps it. Opens the periods that are missing.
+
+        An account that can't be read is left as it is.
+        """
+        try:
+            await self._handle(OpenAccount(org=org, plan=plan, now=self._clock(), entitlements=entitlements))
+        except UndecodableEvent as error:
+            log.error("an account can't be read, and is left as it is", org=org, detail=str(error))
 
     async def _handle(self, command: Command) -> int:
         stream = _stream(command.org)

@@ -136,15 +136,10 @@ class Executor:
         for attempt in await self._held(position):
             id = AttemptId(attempt.org, attempt.task, attempt.attempt, self.runner)
             journal = Journal(self._log, self._clock, id, attempt.cause, attempt.traceparent)
-            while True:
-                await journal.load()
-                lost = Finish(outcome="lost", reason=RUNNER_RESTARTED)
-                command = lost if isinstance(journal.state, Running) else Decline(RUNNER_RESTARTED)
-                try:
-                    await journal.say(command)
-                except Superseded:
-                    continue  # what the earlier life had sent has only now arrived
-                break
+            try:
+                await _say_lost(journal)
+            except UndecodableEvent as error:
+                log.error("an attempt can't be read: joining gives it back", attempt=id, detail=str(error))
 
     def _take(self, batch: Sequence[RecordedEvent]) -> None:
         """Begin and stop what these say. What can't be read the scheduler passes over too, and its leases say the rest."""
@@ -206,6 +201,18 @@ INTERRUPTING = frozenset(
     e.type
     for e in (TaskCancellationRequested, RunnerLost, TaskSucceeded, TaskFailed, TaskCancelled, TaskTimedOut)
 )
+
+
+async def _say_lost(journal: Journal) -> None:
+    while True:
+        await journal.load()
+        lost = Finish(outcome="lost", reason=RUNNER_RESTARTED)
+        command = lost if isinstance(journal.state, Running) else Decline(RUNNER_RESTARTED)
+        try:
+            await journal.say(command)
+        except Superseded:
+            continue  # what the earlier life had sent has only now arrived
+        return
 
 
 NOOP = (Start(), Finish(outcome="succeeded", exit_code=0))

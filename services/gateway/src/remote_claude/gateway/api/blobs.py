@@ -49,7 +49,7 @@ def add_routes(api: APIRouter, settings: GatewaySettings, objects: Objects) -> N
     ) -> BlobAnswer:
         """Upload a file. It is kept only when its content has this SHA-256."""
         pieces = bounded(request, settings.max_bundle_mib * MIB, _too_large(settings))
-        with tempfile.NamedTemporaryFile(prefix="rclaude-upload-") as file:
+        with tempfile.TemporaryFile() as file:  # has no name to be left under by a gateway that is killed
             size, actual = await _receive(pieces, file)
             if actual != sha256:
                 raise Problem(
@@ -60,7 +60,7 @@ def add_routes(api: APIRouter, settings: GatewaySettings, objects: Objects) -> N
             if await objects.exists(principal.org, sha256):
                 response.status_code = HTTPStatus.OK
             else:
-                await objects.put_file(principal.org, File(file.name))
+                await objects.put_file(principal.org, File(f"/proc/self/fd/{file.fileno()}"))
         return BlobAnswer(sha256=sha256, size=size)
 
 
