@@ -1,6 +1,7 @@
 """Uploading a bundle before the task that names it."""
 
 import hashlib
+import os
 import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -32,12 +33,12 @@ async def test_an_upload_on_its_way_has_no_file_that_a_killed_gateway_would_leav
     member: Member, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    content, left = b"x" * 4_000_000, list[Path]()
+    content, left = b"x" * 4_000_000, list[str]()
 
     async def pieces() -> AsyncIterator[bytes]:
         for start in range(0, len(content), 100_000):
             yield content[start : start + 100_000]
-            left.extend(tmp_path.iterdir())
+            left.extend(os.listdir(tmp_path))
 
     answer = await member.http.put(f"/v1/blobs/{sha256_of(content)}", content=pieces())
     assert (answer.status_code, left) == (201, [])

@@ -85,13 +85,17 @@ async def test_only_the_given_environment_is_there(
     assert "HOST_SECRET" not in env
 
 
-async def test_the_socket_of_the_launch_is_reachable(provider: LocalProvider, tmp_path: Path) -> None:
+@pytest.mark.parametrize("isolation", ISOLATIONS)
+async def test_the_socket_of_the_launch_is_reachable(isolation: Isolation, tmp_path: Path) -> None:
+    """Also below a home whose path is longer than that of a socket can be."""
+    provider = LocalProvider(tmp_path / ("x" * 100), isolation)
     script = """import json, os, socket
 client = socket.socket(socket.AF_UNIX)
 client.connect(os.environ["RCLAUDE_SOCKETS"] + "/run.sock")
 print(json.dumps(client.recv(100).decode()))"""
     async with listener(tmp_path / "host.sock") as path:
         assert await told(provider, spec(script, sockets={"run": path})) == "hello from outside"
+    await provider.close()
 
 
 async def test_a_readable_path_is_seen_at_its_place(walled: LocalProvider, tmp_path: Path) -> None:

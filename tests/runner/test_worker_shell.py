@@ -163,6 +163,17 @@ async def test_worker_not_renewed_for_a_lease_ends_its_agent_and_itself() -> Non
             await one.link.result
 
 
+async def test_a_worker_that_can_not_reach_its_runner_any_more_says_why() -> None:
+    stored = Stored()
+    async with worker(task("echo started; sleep 1237", lease_s=1.0), stored, through_relay=True) as one:
+        await stored.until_text("started")
+        (one.folder / "runner.sock").unlink()
+        assert one.relay is not None
+        one.relay.cut()
+        assert await one.exit_code() == EXIT_LEASE_LOST
+        assert b"worker: not renewed for 1 s: [Errno 2] No such file or directory" in await one.stderr
+
+
 async def test_a_worker_goes_on_for_as_long_as_it_was_last_told() -> None:
     stored = Stored()
     async with worker(task("echo started; sleep 1237", lease_s=60.0), stored) as one:

@@ -1,8 +1,8 @@
 """What a compute provider promises: start a sandbox with a command in it, watch it, measure it, end it.
 
 Inside, whatever the provider: `/workspace` is the current directory (writable, empty), `HOME` is a
-writable folder of its own, the sockets of the launch are at `$RCLAUDE_SOCKETS/<name>.sock`, standard
-input is empty, and nothing of the host's environment is there.
+writable folder of its own, the sockets of the launch are at `$RCLAUDE_SOCKETS/<name>.sock` (seen
+from there), standard input is empty, and nothing of the host's environment is there.
 """
 
 from __future__ import annotations

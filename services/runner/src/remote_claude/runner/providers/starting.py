@@ -70,7 +70,7 @@ async def bare(sandbox: Sandbox, folder: Path) -> Started:
         "TMPDIR": str(folder / "tmp"),
         "LANG": "C.UTF-8",
         "TZ": "UTC",
-        "RCLAUDE_SOCKETS": str(folder / "run"),
+        "RCLAUDE_SOCKETS": "../run",  # the whole path may be longer than a socket's can be
     }
     user = os.geteuid()
     most = (

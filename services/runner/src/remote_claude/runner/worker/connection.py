@@ -37,6 +37,8 @@ class RunnerConnection:
         self._socket, self._token, self._scratch = socket, token, scratch
         self._session_key: str | None = None
         self._expiry: asyncio.TimerHandle | None = None
+        self._failure: Exception | None = None
+        """Why the runner could not be dialled the last time."""
         self._result: asyncio.Future[tuple[Result, dict[str, Path]]] = asyncio.Future()
         self.outbox = Outbox()
         self.task: asyncio.Future[tuple[Task, Path | None]] = asyncio.Future()
@@ -64,14 +66,14 @@ class RunnerConnection:
                     proxy=None,
                     user_agent_header=None,
                 ) as ws:
-                    talked = True
+                    talked, self._failure = True, None
                     await self._talk(ws)
                     return
             except ConnectionClosed as closed:
                 if closed.rcvd and closed.rcvd.code >= protocol.Close.MALFORMED:
                     raise Refused(f"{closed.rcvd.reason} ({closed.rcvd.code})") from closed
-            except (OSError, InvalidHandshake, TimeoutError):
-                pass  # the runner is not there, or not yet: the lease bounds how often this is tried
+            except (OSError, InvalidHandshake, TimeoutError) as failure:
+                self._failure = failure  # not there, or not yet: the lease bounds how often this is tried
             failures = 0 if talked else failures + 1
             await asyncio.sleep(REDIAL_S[min(failures, len(REDIAL_S) - 1)])
 
@@ -166,7 +168,8 @@ class RunnerConnection:
 
         def lost() -> None:
             if not self.lease.done():
-                self.lease.set_exception(LeaseLost(f"not renewed for {seconds:g} s"))
+                why = f": {self._failure}" if self._failure else ""
+                self.lease.set_exception(LeaseLost(f"not renewed for {seconds:g} s{why}"))
 
         if self._expiry is not None:
             self._expiry.cancel()
