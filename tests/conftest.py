@@ -2,11 +2,13 @@
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import structlog
 
-from servers import Broker, Database, empty_nats, running_nats, running_postgres
+from remote_claude.runtime.settings import RuntimeSettings
+from servers import Broker, Database, empty_nats, running_nats, running_postgres, settings_for
 
 LEFT_OUT = pytest.StashKey[int]()
 
@@ -63,3 +65,9 @@ def postgres_dsn(postgres_server: Database) -> Iterator[str]:
     """The DSN of an empty database for this test alone."""
     with postgres_server.fresh() as dsn:
         yield dsn
+
+
+@pytest.fixture
+def settings(fresh_nats: Broker, postgres_dsn: str, tmp_path: Path) -> RuntimeSettings:
+    """For a process of this test's own, on both."""
+    return settings_for(fresh_nats, postgres_dsn, tmp_path)

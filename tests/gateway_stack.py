@@ -14,7 +14,6 @@ from uuid import uuid4
 import httpx2
 
 from remote_claude.access import api_keys
-from remote_claude.access.kek import create_kek
 from remote_claude.access.scopes import ALL_SCOPES
 from remote_claude.contracts import Event
 from remote_claude.contracts.auth import ApiKeyIssued, ApiKeyRevoked
@@ -42,8 +41,7 @@ from remote_claude.eventsourcing.events import NewEvent, stream_id, timestamp
 from remote_claude.gateway import service
 from remote_claude.runtime.host import Host, hosting
 from remote_claude.runtime.ids import new_id
-from remote_claude.runtime.settings import RuntimeSettings
-from servers import Broker
+from servers import Broker, settings_for
 
 LIMITS = Limits(vcpu_millis=1000, memory_mib=512, duration_s=600)
 RUNNER = "runner_test"
@@ -242,15 +240,7 @@ async def running_gateway(
     broker: Broker, dsn: str, folder: Path, environment: Mapping[str, str] | None = None
 ) -> AsyncIterator[Stack]:
     """A gateway alone in this process, and a scheduler that admits."""
-    create_kek(folder / "kek")
-    settings = RuntimeSettings(
-        home=folder,
-        nats_url=broker.url,
-        nats_credentials=broker.seed_file,
-        postgres_dsn=dsn,
-        objects=str(folder / "objects"),
-        kek_file=folder / "kek",
-    )
+    settings = settings_for(broker, dsn, folder)
     async with hosting([service.build], settings, environment or {}, name="gateway") as host:
         stack = Stack(host)
         admissions = asyncio.create_task(stack.admissions())

@@ -23,11 +23,13 @@ import nats
 import psycopg
 from psycopg import sql
 
+from remote_claude.access.kek import create_kek
 from remote_claude.runtime.accounts import accounts
 from remote_claude.runtime.embedded.home import Home
 from remote_claude.runtime.embedded.nats import NatsServer, NatsUser, find_nats
 from remote_claude.runtime.embedded.postgres import PostgresServer, find_postgres
 from remote_claude.runtime.embedded.process import Child, spawn
+from remote_claude.runtime.settings import RuntimeSettings
 
 NATS_USER = "tester"  # may do everything
 
@@ -177,6 +179,19 @@ class Database(_Controlled):
 def make_url(dsn: str, database: str) -> str:
     """`dsn`, a URL, with another database."""
     return urlsplit(dsn)._replace(path=f"/{database}").geturl()
+
+
+def settings_for(broker: Broker, dsn: str, home: Path) -> RuntimeSettings:
+    """What a process of ours is told of these servers; its objects and its key are in its home."""
+    create_kek(home / "kek")
+    return RuntimeSettings(
+        home=home,
+        nats_url=broker.url,
+        nats_credentials=broker.seed_file,
+        postgres_dsn=dsn,
+        objects=str(home / "objects"),
+        kek_file=home / "kek",
+    )
 
 
 @contextmanager

@@ -15,8 +15,8 @@ from receiver import receiving
 from remote_claude.runtime.accounts import ADMIN
 from remote_claude.runtime.host import Purpose, connected
 from remote_claude.runtime.service import Runtime
-from remote_claude.runtime.settings import RuntimeSettings
 from remote_claude.runtime.telemetry import Metrics
+from servers import settings_for
 
 Task = Callable[[Workload], Awaitable[None]]
 
@@ -94,14 +94,7 @@ async def _work(asked: Workload, work: Task, patience_s: float) -> list[Broken]:
 async def looking(one: Installation) -> AsyncIterator[Runtime]:
     """The log and the tables of an installation, as an administrator has them."""
     broker = one.ground.broker(ADMIN)
-    settings = RuntimeSettings(
-        home=one.home,
-        nats_url=broker.url,
-        nats_credentials=broker.seed_file,
-        postgres_dsn=one.dsn,
-        objects=str(one.home / "objects"),
-        kek_file=one.home / "kek",
-    )
+    settings = settings_for(broker, one.dsn, one.home)
     metrics = Metrics("harness")
     try:
         async with connected(settings, {}, metrics, Purpose.LOOK) as runtime:

@@ -16,7 +16,6 @@ import pytest
 from nats.aio.msg import Msg
 
 from event_logs import until
-from remote_claude.access.kek import create_kek
 from remote_claude.access.keyring import Keyring
 from remote_claude.contracts import EVENTS, Event
 from remote_claude.contracts.contexts import prompt_context
@@ -40,7 +39,6 @@ from remote_claude.runtime.settings import RuntimeSettings
 from remote_claude.runtime.tracing import Tracing
 from scheduler_process import say
 from scheduling import ORG, RUNNER, Damaged, Newer, cancelled, joined, started, submitted
-from servers import Broker as RealBroker
 from simulator.network import Broker, Message, SimulatedBucket, SimulatedNats
 
 ATTEMPT = HeldAttempt(org=ORG, task="task_1", attempt=1)
@@ -280,18 +278,9 @@ async def test_an_event_that_can_not_be_read_ends_no_attempt(tmp_path: Path, dam
 
 
 async def test_what_runs_is_ended_before_a_runner_that_starts_over_clears_away(
-    fresh_nats: RealBroker, postgres_dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    settings: RuntimeSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its output is still there to be sealed, and its folder to be worked in."""
-    create_kek(tmp_path / "kek")
-    settings = RuntimeSettings(
-        home=tmp_path,
-        nats_url=fresh_nats.url,
-        nats_credentials=fresh_nats.seed_file,
-        postgres_dsn=postgres_dsn,
-        objects=str(tmp_path / "objects"),
-        kek_file=tmp_path / "kek",
-    )
     monkeypatch.setenv("RCLAUDE_RUNNER_ISOLATION", "none")
     async with hosting([build], settings, {}, name="runner") as host, asyncio.timeout(200):
         [service], runtime = host.services, host.runtime

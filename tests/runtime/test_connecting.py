@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from psycopg import OperationalError
 
-from remote_claude.access.kek import create_kek
 from remote_claude.eventsourcing.errors import RebuildInProgress
 from remote_claude.eventsourcing.log import LogTrimmed, LogUnavailable, PositionAhead
 from remote_claude.runtime import host
@@ -56,17 +55,8 @@ def test_services_that_still_wait_for_a_postgresql_end_when_they_are_told(
 
 
 def test_what_went_wrong_is_said_although_the_broker_is_dead(
-    fresh_nats: Broker, postgres_dsn: str, tmp_path: Path
+    settings: RuntimeSettings, fresh_nats: Broker
 ) -> None:
-    create_kek(tmp_path / "kek")
-    settings = RuntimeSettings(
-        home=tmp_path,
-        nats_url=fresh_nats.url,
-        nats_credentials=fresh_nats.seed_file,
-        postgres_dsn=postgres_dsn,
-        objects=str(tmp_path / "objects"),
-        kek_file=tmp_path / "kek",
-    )
 
     async def work() -> None:
         metrics = Metrics("test")

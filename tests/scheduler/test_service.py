@@ -3,14 +3,11 @@
 import asyncio
 import json
 import re
-from base64 import urlsafe_b64encode
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import httpx2
-import pytest
 
 from remote_claude.contracts.leases import SUBJECT, HeldAttempt, LeaseAnswer, LeaseRequest
 from remote_claude.contracts.scheduler import (
@@ -28,20 +25,6 @@ from scheduling import FREE, ORG, joined, on_plan, submitted
 from servers import Broker, until
 
 TERMINAL = TerminalEvent | TaskRejected
-
-
-@pytest.fixture
-def settings(fresh_nats: Broker, postgres_dsn: str, tmp_path: Path) -> RuntimeSettings:
-    kek = tmp_path / "kek"
-    kek.write_text(urlsafe_b64encode(bytes(32)).decode())
-    return RuntimeSettings(
-        home=tmp_path,
-        nats_url=fresh_nats.url,
-        nats_credentials=fresh_nats.seed_file,
-        postgres_dsn=postgres_dsn,
-        objects=str(tmp_path / "objects"),
-        kek_file=kek,
-    )
 
 
 @asynccontextmanager
