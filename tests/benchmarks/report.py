@@ -82,7 +82,7 @@ class Report:
     def page(self) -> str:
         """As Markdown."""
         parts = [HEAD.format(machine=self.machine, date=self.date)]
-        parts.append("## Limits of the machine\n\n| | value | |\n|---|---|---|\n")
+        parts.append("\n## Limits of the machine\n\n| | value | |\n|---|---|---|\n")
         parts += [f"| {limit['what']} | {ranged(limit)} | {limit['unit']} |\n" for limit in self.limits]
         parts.append(
             "\n## Figures\n\n| figure | | value | | limit | ratio | goal | |\n|---|---|---|---|---|---|---|---|\n"
