@@ -75,6 +75,24 @@ async def test_a_month_that_began_while_nothing_ran_is_opened_at_the_start() -> 
         await until(opened)
 
 
+async def test_an_account_that_is_opened_as_a_month_ends_gets_the_next_one_too() -> None:
+    log = InMemoryEventLog(REGISTRY)
+    accounts = Accounts(log, lambda: NOVEMBER)
+    await accounts.open_account("org_00", "free")
+    async with billing_at(log, DECEMBER):
+
+        async def rolled() -> bool:
+            return len(await log.read_stream("ev.billing.org_00.account.org_00")) == 3
+
+        await until(rolled)
+        await accounts.open_account(ORG, "free")  # by a clock that is behind, or on its way for long
+
+        async def opened() -> bool:
+            return await periods(log) == ["2026-11", "2026-12"]
+
+        await until(opened)
+
+
 async def test_an_organisation_that_can_not_be_read_keeps_nobody_from_an_account() -> None:
     log = InMemoryEventLog(Damaged(EVENTS.values()))
     await create(log, "org_00", owner="damaged")

@@ -55,12 +55,14 @@ class AccountOpener:
     async def roll_periods(self) -> None:
         """Open the next period of every account when it begins; never ends by itself."""
         await self._known.wait()  # a month may have begun while nothing ran
-        opened: str | None = None
+        period, opened = "", set[str]()
         while True:
             current = Period.containing(self._clock()).name
-            if current != opened:
-                await self._open(self._orgs)
-                opened = current
+            if current != period:
+                period, opened = current, set()
+            missing = self._orgs - opened  # also those that were opened just before the month began
+            await self._open(missing)
+            opened |= missing
             await asyncio.sleep(ROLL_CHECK_S)
 
     def _note(self, batch: list[RecordedEvent]) -> set[str]:
