@@ -165,3 +165,10 @@ def test_nothing_waits_with_wait_for(package: str) -> None:
     """On Python 3.11 `asyncio.wait_for` can swallow a cancellation: `asyncio.timeout` can't."""
     for path, tree in modules(PACKAGES[package]):
         assert "asyncio.wait_for" not in ast.unparse(tree), path
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_connections_of_the_pool_are_borrowed(package: str) -> None:
+    """The pool itself waits with `asyncio.wait_for`."""
+    for path, tree in modules(PACKAGES[package]):
+        assert path.name == "schemas.py" or "pool.connection(" not in ast.unparse(tree), path

@@ -67,13 +67,24 @@ async def connect(pool: Pool, schema: str) -> AsyncIterator[AsyncConnection[Any]
 
 
 @asynccontextmanager
+async def borrow(pool: Pool, timeout: float | None = None) -> AsyncIterator[AsyncConnection[Any]]:
+    """A connection of the pool. Taken from it directly, a cancellation can be lost: it waits with asyncio's `wait_for`."""
+    task = asyncio.current_task()
+    before = task.cancelling() if task is not None else 0
+    async with pool.connection(timeout) as connection:
+        if task is not None and task.cancelling() > before:
+            raise asyncio.CancelledError
+        yield connection
+
+
+@asynccontextmanager
 async def asking(pool: Pool, *, within: float = ANSWER_S) -> AsyncIterator[AsyncConnection[Any]]:
     """A connection of the pool, for questions of somebody who waits; `OperationalError` after `within` seconds.
 
     A server that is frozen keeps its connections open and says nothing, and no setting of its own ends that.
     """
     try:
-        async with asyncio.timeout(within), pool.connection(CONNECTION_S) as connection:
+        async with asyncio.timeout(within), borrow(pool, CONNECTION_S) as connection:
             yield connection
     except TimeoutError as error:
         raise OperationalError(f"PostgreSQL has not answered within {within:g} s") from error

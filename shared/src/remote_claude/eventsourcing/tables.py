@@ -29,7 +29,6 @@ a `select`, with unqualified names, inside `reading(pool, view)`.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Collection, Hashable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -45,7 +44,7 @@ from sqlalchemy import Select
 from sqlalchemy.dialects.postgresql.psycopg import dialect as psycopg_dialect
 from sqlmodel import SQLModel
 
-from remote_claude.eventsourcing.schemas import Pool
+from remote_claude.eventsourcing.schemas import Pool, borrow
 from remote_claude.eventsourcing.views import View
 
 Row = dict[str, Any]
@@ -110,9 +109,7 @@ async def reading(pool: Pool, view: View | type[View]) -> AsyncIterator[AsyncCon
     What is read is at least as new as `Projector.position` was before. Statements are not prepared here: two views
     may have the same text on different tables, and a rebuild may change a table's columns.
     """
-    async with pool.connection() as pooled:
-        if (task := asyncio.current_task()) is not None and task.cancelling():
-            raise asyncio.CancelledError  # swallowed by the pool, which waits with `asyncio.wait_for`
+    async with borrow(pool) as pooled:
         connection = cast(AsyncConnection[Row], pooled)
         before = pooled.row_factory, pooled.prepare_threshold
         async with pooled.transaction():

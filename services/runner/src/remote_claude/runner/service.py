@@ -12,6 +12,7 @@ import structlog
 
 from remote_claude.contracts.runner import RunnerJoined
 from remote_claude.contracts.scheduler import TaskAssigned
+from remote_claude.eventsourcing.schemas import borrow
 from remote_claude.runner import agents
 from remote_claude.runner.agents import AgentInfo
 from remote_claude.runner.execution import SandboxedExecution, Workshop, clear_away
@@ -127,7 +128,7 @@ class _Desk:
     async def _held(self, position: int) -> Sequence[HeldAttempt]:
         runtime = self._workshop.runtime
         await runtime.projectors[HeldView.name].wait_for(position, timeout=float("inf"))
-        async with runtime.pool.connection() as connection:
+        async with borrow(runtime.pool) as connection:
             return await held_by(connection, self.executor.runner)
 
     def _execute(self, assigned: TaskAssigned, journal: Journal) -> SandboxedExecution:

@@ -14,6 +14,7 @@ from psycopg_pool import AsyncConnectionPool
 from pydantic import TypeAdapter
 
 from remote_claude.contracts.billing import Entitlements
+from remote_claude.eventsourcing.schemas import borrow
 from remote_claude.scheduler.domain.state import Organisation, Runner, State
 from remote_claude.scheduler.domain.tasks import Assigned, Ended, Queued, Running, Submitted, Task
 
@@ -200,7 +201,7 @@ class PostgresSnapshots:
         self._pool = pool
 
     async def load(self) -> State | None:
-        async with self._pool.connection() as connection, connection.transaction():
+        async with borrow(self._pool) as connection, connection.transaction():
             await connection.execute(
                 "SELECT pg_advisory_xact_lock(hashtextextended('scheduler.snapshot', 0))"
             )
@@ -221,7 +222,7 @@ class PostgresSnapshots:
     async def save(self, state: State) -> None:
         snapshot = Snapshot.of(state)
         document = await asyncio.to_thread(SNAPSHOT.dump_json, snapshot)
-        async with self._pool.connection() as connection, connection.transaction():
+        async with borrow(self._pool) as connection, connection.transaction():
             await connection.execute(
                 "INSERT INTO scheduler.snapshot AS kept (version, position, state) VALUES (%s, %s, %s) "
                 "ON CONFLICT (version) DO UPDATE SET position = excluded.position, state = excluded.state "
@@ -234,5 +235,5 @@ class PostgresSnapshots:
             )
 
     async def discard(self) -> None:
-        async with self._pool.connection() as connection:
+        async with borrow(self._pool) as connection:
             await connection.execute("DELETE FROM scheduler.snapshot")

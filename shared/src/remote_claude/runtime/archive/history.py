@@ -13,7 +13,7 @@ from psycopg_pool import PoolTimeout
 from remote_claude.eventsourcing.events import Codec, RecordedEvent
 from remote_claude.eventsourcing.log import LogUnavailable
 from remote_claude.eventsourcing.memory import subject_matches
-from remote_claude.eventsourcing.schemas import Pool, connect
+from remote_claude.eventsourcing.schemas import Pool, borrow, connect
 from remote_claude.runtime.archive import store
 
 
@@ -57,7 +57,7 @@ class ArchivedHistory:
 
     @asynccontextmanager
     async def _looking(self) -> AsyncIterator[AsyncConnection[Any]]:
-        async with _named(), self._pool.connection() as connection:
+        async with _named(), borrow(self._pool) as connection:
             yield connection
 
 
