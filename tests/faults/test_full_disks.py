@@ -22,7 +22,7 @@ MIB = 1024 * 1024
 
 @dataclass
 class Stack:
-    """A stack that has broker, database and objects on small disks of their own."""
+    """A stack that has broker, database, objects and the file that says where it is on small disks of their own."""
 
     product: Product
     disks: dict[str, Disk]
@@ -48,8 +48,8 @@ class Stack:
 
 @pytest.fixture(scope="module")
 def stack() -> Iterator[Stack]:
-    with disk(128) as broker, disk(320) as database, disk(64) as objects:
-        disks = {"nats": broker, "postgres": database, "objects": objects}
+    with disk(128) as broker, disk(320) as database, disk(64) as objects, disk(16) as run:
+        disks = {"nats": broker, "postgres": database, "objects": objects, "run": run}
         product = Product(broker.path.parent / "home")
         product.home.mkdir(mode=0o711)
         for name, one in disks.items():
@@ -99,6 +99,18 @@ def test_a_broker_that_is_killed_on_a_full_disk_still_has_everything(stack: Stac
 
 
 @pytest.mark.nightly
+def test_what_is_killed_comes_back_though_nobody_can_write_down_its_process(stack: Stack) -> None:
+    filler = stack.disks["run"].fill()
+    before = stack.product.stack_file()["pids"]
+    stack.product.kill("services")
+    stack.product.api("/v1/status")
+    filler.unlink()
+    stack.product.kill("nats")
+    until(lambda: stack.submit().status_code == httpx2.codes.CREATED, "a task is taken again", 90, pause=0.5)
+    assert stack.product.stack_file()["pids"]["services"] != before["services"]
+    stack.whole()
+
+
 def test_tasks_run_while_the_disk_of_the_database_is_full(stack: Stack) -> None:
     filler = stack.disks["postgres"].fill()
 

@@ -92,7 +92,10 @@ async def run(home: Home, environment: Mapping[str, str], port: int | None) -> N
         def processes_changed(pids: dict[str, int]) -> None:
             file.pids = {"stack": os.getpid(), **pids}
             if up:
-                file.save()
+                try:
+                    file.save()
+                except OSError as error:  # a full disk: it says where processes were until one changes again
+                    log.warning("the processes could not be written down: %s", error)
 
         children = list(_servers(servers, file, home))
         # their imports take longer than the servers' start, for which they wait; but not for streams
