@@ -225,6 +225,22 @@ class TestSnapshots:
                 await scheduler.reached(1)
             assert scheduler.state.organisations["org_acme"].plan == "free"
 
+    async def test_a_snapshot_that_can_not_be_read_is_one_that_is_not_there(
+        self, log: InMemoryEventLog, pool: Pool
+    ) -> None:
+        snapshots = PostgresSnapshots(pool)
+        await snapshots.load()
+        await snapshots.save(settled(on_plan()).state)
+        async with pool.connection() as connection:
+            await connection.execute(
+                r"UPDATE scheduler.snapshot SET state = replace(encode(state, 'escape'), 'vcpu', 'cpus')::bytea"
+            )
+        await say(log, on_plan("free", FREE))
+        async with Process(log, snapshots=snapshots).running() as scheduler:
+            async with asyncio.timeout(20):
+                await scheduler.reached(1)
+            assert scheduler.state.organisations["org_acme"].plan == "free"
+
     async def test_a_snapshot_that_can_not_be_kept_harms_nothing(
         self, log: InMemoryEventLog, pool: Pool
     ) -> None:

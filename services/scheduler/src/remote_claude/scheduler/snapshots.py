@@ -9,14 +9,17 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, Protocol
 
+import structlog
 from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from remote_claude.contracts.billing import Entitlements
 from remote_claude.eventsourcing.schemas import borrow
 from remote_claude.scheduler.domain.state import Organisation, Runner, State
 from remote_claude.scheduler.domain.tasks import Assigned, Ended, Queued, Running, Submitted, Task
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,7 +219,12 @@ class PostgresSnapshots:
             row = await cursor.fetchone()
         if row is None:
             return None
-        snapshot = await asyncio.to_thread(SNAPSHOT.validate_json, row[0])
+        try:
+            snapshot = await asyncio.to_thread(SNAPSHOT.validate_json, row[0])
+        except ValidationError as error:
+            log.warning("the snapshot can't be read: reading the log anew", detail=str(error))
+            await self.discard()
+            return None
         return snapshot.state()
 
     async def save(self, state: State) -> None:
