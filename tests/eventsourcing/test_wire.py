@@ -11,6 +11,7 @@ from nats.aio.client import Client
 
 from event_logs import JsonCodec, Proxy, connect, everything, happened, new_place, until
 from remote_claude.eventsourcing.cloudevents import decode_event, encode_headers
+from remote_claude.eventsourcing.direct import BATCH
 from remote_claude.eventsourcing.events import NewEvent
 from remote_claude.eventsourcing.frames import parse_headers, status
 from remote_claude.eventsourcing.jetstream import JetStreamEventLog
@@ -168,6 +169,41 @@ async def test_a_replica_that_comes_nearer_bit_by_bit_lacks_nothing(nats_server:
             await asyncio.sleep(0.1)
             await log.append(stream, [happened()], expected_position=position)
         assert [event.position for event in await reading] == [1, 2, 3]
+
+
+async def test_a_replica_that_lacks_what_another_has_shown_is_behind_and_the_log_is_whole(
+    nats_server: Broker,
+) -> None:
+    """A mirror that is full plays the replica: it answers about half of all reads, and has one page of two."""
+    place = await new_place(nats_server)
+    stream = place.subject("a")
+    async with place.log() as log:
+
+        async def append(many: int, position: int) -> None:
+            for at in range(position, position + many, 500):
+                await log.append(stream, [happened() for _ in range(500)], expected_position=at)
+
+        await append(BATCH, 0)
+        mirror = {
+            "name": f"{place.stream}-behind",
+            "mirror": {"name": place.stream},
+            "mirror_direct": True,
+            "max_msgs": BATCH,
+            "discard": "new",
+        }
+        assert "error" not in await log._direct._wire.api(f"STREAM.CREATE.{mirror['name']}", mirror)
+        info = f"STREAM.INFO.{mirror['name']}"
+        await until(lambda: _holds(log, info, BATCH))
+        await append(500, BATCH)
+        lengths = {len(await log._direct.history(stream)) for _ in range(100)}
+        assert lengths == {BATCH, 1500}
+        for _ in range(20):
+            assert len(await log._direct.history(stream, reaching=1500)) == 1500
+
+
+async def _holds(log: JetStreamEventLog, info: str, messages: int) -> bool:
+    answer = await log._direct._wire.api(info, {})
+    return bool(answer["state"]["messages"] == messages)
 
 
 async def test_the_last_events_of_many_streams_are_all_found_however_large(nats_server: Broker) -> None:

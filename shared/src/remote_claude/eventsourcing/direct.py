@@ -44,12 +44,15 @@ class DirectReader:
             start, pending, promised = events[-1].position if events else after, 1, 0
             while pending:
                 page, pending = await self._page({"batch": BATCH, "seq": start + 1, "next_by_subj": subject})
-                if promised and not page:
-                    raise LogIncomplete(f"{promised} of {subject} after position {start}")
+                if promised and not page:  # by this replica, which may be behind the one that promised
+                    if not await self.leader_next(start, subject):
+                        raise LogIncomplete(f"{promised} of {subject} after position {start}")
+                    break
                 events += page
                 start, promised = page[-1].position if page else start, pending
-            if reaching <= after or (events and events[-1].position >= reaching):
-                return events
+            else:
+                if reaching <= after or (events and events[-1].position >= reaching):
+                    return events
             await asyncio.sleep(attempt)
         raise AssertionError  # _attempts raises
 
