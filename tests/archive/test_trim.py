@@ -17,7 +17,7 @@ from remote_claude.eventsourcing.events import RecordedEvent
 from remote_claude.eventsourcing.jetstream import JetStreamEventLog
 from remote_claude.eventsourcing.log import ConcurrencyConflict, LogTrimmed
 from remote_claude.eventsourcing.rebuild import rebuild
-from remote_claude.eventsourcing.streams import EVENTS, StreamMismatch, ensure_log_streams
+from remote_claude.eventsourcing.streams import EVENTS, TrimInterrupted, ensure_log, ensure_log_streams
 from remote_claude.eventsourcing.tables import load, upsert
 from remote_claude.eventsourcing.tail import Tail
 from remote_claude.eventsourcing.views import View
@@ -269,8 +269,8 @@ async def test_the_log_keeps_its_limits_even_when_a_trim_is_interrupted(
     assert (await archive.client.jetstream().stream_info(EVENTS)).config == config
     left = config.as_dict() | {"max_msgs": 5, "discard": "old"}
     await Wire.over(archive.client).api(f"STREAM.UPDATE.{EVENTS}", left)
-    with pytest.raises(StreamMismatch):
-        await ensure_log_streams(archive.client)
+    with pytest.raises(TrimInterrupted, match="log restore"):
+        await ensure_log(archive.client)
     await limitless(archive.client)
     await ensure_log_streams(archive.client)
 

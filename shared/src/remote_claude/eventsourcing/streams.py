@@ -37,6 +37,12 @@ class StreamMismatch(EventLogError):
     code = "stream_mismatch"
 
 
+class TrimInterrupted(StreamMismatch):
+    """The log still has the limit by which a trim drops its beginning."""
+
+    code = "trim_interrupted"
+
+
 class StreamsMissing(EventLogError):
     """The broker has no log yet, and this process may not make one."""
 
@@ -117,12 +123,17 @@ async def ensure_stream(client: Client, wanted: StreamConfig) -> None:
 
 def _compare(found: StreamConfig, wanted: StreamConfig) -> None:
     have, want = _comparable(found), _comparable(wanted)
-    differences = [
-        f"{name} is {have[name]!r}, not {want[name]!r}" for name in want if have[name] != want[name]
-    ]
+    differences = {
+        name: f"{name} is {have[name]!r}, not {want[name]!r}" for name in want if have[name] != want[name]
+    }
+    if differences.keys() == {"discard", "max_msgs"}:
+        raise TrimInterrupted(
+            f"stream {wanted.name} has a limit, as a `rclaude-admin log trim` that was interrupted leaves it. "
+            "Stop every service, take it away with `rclaude-admin log restore`, and start again."
+        )
     if differences:
         raise StreamMismatch(
-            f"stream {wanted.name} exists and differs: {', '.join(differences)}. Use another broker or stream name, "
+            f"stream {wanted.name} exists and differs: {', '.join(differences.values())}. Use another broker or stream name, "
             f"or let an administrator update the stream after a backup."
         )
 
