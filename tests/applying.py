@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,7 +35,7 @@ def edits(files: dict[str, str]) -> Callable[[Path], object]:
     return lambda workspace: Repo(workspace).write(files)
 
 
-def refused(repo: Repo, result: Path, code: str = "apply_conflict", **options: bool) -> RepositoryError:
+def refused(repo: Repo, result: Path, code: str = "apply_conflict", **options: Any) -> RepositoryError:
     """Applying fails with `code`, and leaves everything as it was."""
     before = everything(repo.path)
     with pytest.raises(RepositoryError) as caught:

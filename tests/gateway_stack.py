@@ -189,7 +189,7 @@ class Stack:
                 attempt=attempt,
                 runner=RUNNER,
                 outcome=outcome,
-                exit_code=exit_code,  # type: ignore[arg-type]
+                exit_code=exit_code,
                 result=result,
                 output=sealed,
             )

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from event_logs import Place, everything, happened, until
 from remote_claude.eventsourcing.events import RecordedEvent
@@ -50,7 +51,7 @@ class Writers:
 
 
 async def under_load(
-    place: Place, writers: int, disturb: Callable[[Writers], Awaitable[None]], **options: object
+    place: Place, writers: int, disturb: Callable[[Writers], Awaitable[None]], **options: Any
 ) -> Writers:
     """Disturb the brokers while two processes write and one tail reads, then compare log, tail and answers."""
     load = Writers(place)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import nats
 import nats.errors
@@ -49,7 +50,7 @@ class ClusterBroker(Broker):
         self._urls = urls
 
     @property
-    def options(self) -> dict[str, object]:
+    def options(self) -> dict[str, Any]:
         return {"servers": self._urls}
 
 

@@ -4,7 +4,7 @@ import asyncio
 import os
 import stat
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,7 +57,7 @@ class Repo:
             raise AssertionError(f"git {args}: {done.stderr.decode(errors='replace')}")
         return os.fsdecode(done.stdout.removesuffix(b"\n"))
 
-    def write(self, files: dict[str, Content]) -> "Repo":
+    def write(self, files: Mapping[str, Content]) -> "Repo":
         for name, content in files.items():
             place = self.path / name
             place.parent.mkdir(parents=True, exist_ok=True)

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from types import UnionType
 from typing import Any
 from uuid import uuid4
 from weakref import WeakKeyDictionary
@@ -66,7 +67,7 @@ async def happened(
     return await decisions(log)
 
 
-def count(kind: type[Any], n: int) -> Callable[[list[SchedulerEvent]], bool]:
+def count(kind: type[Any] | UnionType, n: int) -> Callable[[list[SchedulerEvent]], bool]:
     """The fact that at least `n` decisions are of a kind."""
     return lambda seen: sum(isinstance(event, kind) for event in seen) >= n
 

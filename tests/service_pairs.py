@@ -120,7 +120,7 @@ def post(http: httpx2.Client, key: str, prompt: str = "nothing", timeout: float 
 
 
 def pages(http: httpx2.Client) -> Iterator[Any]:
-    cursor = {}
+    cursor: dict[str, Any] = {}
     while True:
         page = http.get("/v1/tasks", params={"limit": 200, **cursor}).raise_for_status().json()
         yield from page["tasks"]

@@ -83,7 +83,7 @@ async def aggregate(archive: Archive) -> tuple[str, list[RecordedEvent]]:
 
 @pytest.fixture(params=["backup.jsonl", "backup.jsonl.gz"])
 async def backup(archive: Archive, tmp_path: Path, request: pytest.FixtureRequest) -> Path:
-    path = tmp_path / request.param
+    path: Path = tmp_path / request.param
     assert (await export(archive.pool, path)).position == 40
     return path
 

@@ -1,12 +1,14 @@
 """Whatever is changed in broker, archive or heads is found and named."""
 
 import json
+from collections.abc import Callable
 from hashlib import sha256
 from typing import Any
 
 import pytest
 
 from archiving import Archive, Message
+from remote_claude.eventsourcing.events import RecordedEvent
 from remote_claude.runtime.archive.chain import GENESIS, link
 
 INTACT: list[tuple[str, str, int, int]] = []
@@ -30,10 +32,11 @@ async def test_the_chain_is_over_every_byte_of_every_event(archive: Archive) -> 
 
 async def test_the_archive_finds_by_aggregate_organisation_type_and_time(archive: Archive) -> None:
     events = [e async for batch in archive.log.read() for e in batch]
-    for column, of in (
+    columns: tuple[tuple[str, Callable[[RecordedEvent], str | None]], ...] = (
         ("subject", lambda e: e.stream), ("organisation", lambda e: e.organisation),
         ("type", lambda e: e.type), ("occurred_at", lambda e: e.occurred_at),
-    ):  # fmt: skip
+    )  # fmt: skip
+    for column, of in columns:
         for value in {of(e) for e in events} - {None}:
             found = await archive.sql(
                 f"SELECT position FROM log.event WHERE {column} = %s ORDER BY position", value

@@ -1,7 +1,8 @@
 """An API key is issued once and revoked at most once."""
 
 from given import Decider
-from remote_claude.auth.domain.keys import ALL_SCOPES, IssueKey, KeyNotFound, RevokeKey, decide, fold
+from remote_claude.access.scopes import ALL_SCOPES
+from remote_claude.auth.domain.keys import IssueKey, KeyNotFound, RevokeKey, decide, fold
 from remote_claude.contracts.auth import ApiKeyIssued, ApiKeyRevoked
 
 KEY = Decider(fold, decide)

@@ -149,7 +149,7 @@ class Raw:
                 more.clear()
                 await client.publish(ask, b"%d" % pull, reply=inbox)
 
-        client._process_msg = receive  # type: ignore[method-assign]
+        client._process_msg = receive  # type: ignore[method-assign,assignment]
         started = time.perf_counter()
         await client.publish(ask, b"%d" % pull, reply=inbox)
         more.set()
@@ -182,6 +182,7 @@ class Lane:
             done: asyncio.Future[None] = loop.create_future()
             self._waiting.append(done)
             if len(self._handed) == len(request):  # the last to come sends it
+                assert self._client._transport is not None
                 self._client._transport.write(b"".join(self._handed))
                 self._handed.clear()
             await done

@@ -16,7 +16,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,10 +63,11 @@ def measure() -> Iterator[Reading]:
         for stack in (small, large) if LARGE <= VERIFIED else (small,):
             stack.verified()
     where = f"{sizes[1][1]:,} organisations and {LARGE:,} tasks against {SMALL[1]} and {SMALL[0]:,}"
-    for what, unit, read in (
+    figures: tuple[tuple[str, str, Callable[[Cost], float]], ...] = (
         ("CPU a task", "ms", lambda cost: cost.cpu),
         ("wall clock a task", "ms", lambda cost: cost.wall),
-    ):
+    )
+    for what, unit, read in figures:
         yield at_most(
             BOUND, figure=6, what=f"{what}, {where}", unit=unit,
             value=[read(large) for _, large in costs], limit=[read(small) for small, _ in costs],

@@ -143,7 +143,12 @@ async def _fill(log: JetStreamEventLog) -> None:
         for number in iter(lambda: next(attempts), None):
             if number * SAMPLES >= EVENTS:
                 return
-            who = {"org": _org(number % ORGS), "task": f"task_{number:026}", "attempt": 1, "runner": "run_1"}
+            who: dict[str, Any] = {
+                "org": _org(number % ORGS),
+                "task": f"task_{number:026}",
+                "attempt": 1,
+                "runner": "run_1",
+            }
             stream = stream_id("runner", who["org"], "attempt", f"{who['task']}-1")
             position = await say(stream, TaskStarted(**who))
             for sequence in range(1, SAMPLES + 1):

@@ -19,6 +19,7 @@ from remote_claude.eventsourcing import appends, batches
 from remote_claude.eventsourcing.schemas import move_checkpoint
 from remote_claude.gateway import webhooks
 from remote_claude.gateway.api.submissions import Submissions
+from remote_claude.gateway.domain.webhooks import headers
 from remote_claude.gateway.handlers import Submission, TaskHandlers
 from remote_claude.gateway.watchers import Watchers
 from remote_claude.runner import protocol
@@ -53,11 +54,15 @@ class Mutant:
 
 MUTANTS: dict[str, Mutant] = {}
 
+Plant = Callable[[], None]
 
-def breaks(invariant: int, work: str, *deaths: str, patience_s: float = 20.0, **environment: str) -> Any:
+
+def breaks(
+    invariant: int, work: str, *deaths: str, patience_s: float = 20.0, **environment: str
+) -> Callable[[Plant], Plant]:
     """Register what the decorated function plants."""
 
-    def register(plant: Callable[[], None]) -> Callable[[], None]:
+    def register(plant: Plant) -> Plant:
         name = plant.__name__
         scenario = tuple(Point.of(text) for text in deaths)
         MUTANTS[name] = Mutant(name, invariant, plant, work, scenario, patience_s, environment)
@@ -95,7 +100,7 @@ def requeued_while_it_lives() -> None:
 @breaks(2, "run_shells", "after append runner.execution:SandboxedExecution._sandboxed #1", patience_s=12)
 def attempt_number_stays() -> None:
     """The next attempt has the number of the lost one."""
-    decide.TaskRequeued = lambda **said: TaskRequeued(**{**said, "attempt": said["attempt"] - 1})  # type: ignore[attr-defined,misc]
+    decide.TaskRequeued = lambda **said: TaskRequeued(**{**said, "attempt": said["attempt"] - 1})  # type: ignore[attr-defined,assignment]
 
 
 @breaks(3, "run_noops")
@@ -170,7 +175,7 @@ def frames_acknowledged_early() -> None:
 @breaks(0, "run_shells")
 def output_fails_once() -> None:
     """A write to the output fails once: a control, since the worker says again what was not acknowledged."""
-    publish, failed = OutputStream.publish, []
+    publish, failed = OutputStream.publish, list[str]()
 
     async def failing(self: OutputStream, subject: str, data: bytes, expected: int) -> int:
         if expected and b'"output"' in data and not failed:
@@ -212,8 +217,8 @@ def guard_dropped() -> None:
 @breaks(8, "run_told", "after effect gateway.webhooks:Deliveries.perform #1")
 def told_under_another_id() -> None:
     """A webhook is told again under another id."""
-    sign = webhooks.headers
-    webhooks.headers = lambda secret, key, *rest: sign(secret, str(uuid4()), *rest)
+    sign = headers
+    webhooks.headers = lambda secret, key, *rest: sign(secret, str(uuid4()), *rest)  # type: ignore[attr-defined]
 
 
 @breaks(9, "run_noops")
@@ -224,7 +229,7 @@ def organisation_from_the_body() -> None:
     async def believing(self: Submissions, who: Any, request: Any, key: str | None) -> Any:
         return await submit(self, replace(who, org=request.labels.get("org", who.org)), request, key)
 
-    Submissions.submit = believing  # type: ignore[method-assign]
+    Submissions.submit = believing  # type: ignore[method-assign,assignment]
 
 
 @breaks(10, "run_noops")
@@ -251,13 +256,17 @@ def ring_unbounded() -> None:
     Watchers.__init__ = unbounded  # type: ignore[method-assign]
 
 
-LEASE = {"RCLAUDE_SCHEDULER_LEASE_S": "2", "RCLAUDE_SCHEDULER_GRACE_S": "0.5", "RCLAUDE_RUNNER_LEASE_S": "2"}
+LEASE: dict[str, Any] = {
+    "RCLAUDE_SCHEDULER_LEASE_S": "2",
+    "RCLAUDE_SCHEDULER_GRACE_S": "0.5",
+    "RCLAUDE_RUNNER_LEASE_S": "2",
+}
 
 
 @breaks(12, "run_without_its_runner", patience_s=10, **LEASE)
 def reaper_disabled() -> None:
     """Nobody looks for attempts that no runner keeps."""
-    Leases.expired = lambda self, state, now: iter(())  # type: ignore[method-assign,assignment,return-value]
+    Leases.expired = lambda self, state, now: iter(())  # type: ignore[method-assign]
 
 
 @breaks(0, "run_without_its_runner", **LEASE)

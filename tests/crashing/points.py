@@ -26,11 +26,11 @@ import re
 import signal
 import sys
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ParamSpec, Self, TypeVar
 from weakref import WeakSet
 
 import nats.aio.client
@@ -58,6 +58,8 @@ WRITES = re.compile(r"\s*(INSERT|UPDATE|DELETE|CREATE|ALTER|DROP|COPY|TRUNCATE|W
 ID = re.compile(r"[a-z]+_[0-9a-z]{26}|[0-9a-f]{64}")
 EVENT = re.compile(rb"ce-type: (\w+)")
 REPLY = re.compile(rb"HPUB ev\.\S+ (\S+) \d+ \d+\r\n")
+Parameters = ParamSpec("Parameters")
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -105,11 +107,13 @@ class Probes:
         if point == self._crash:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    def around(self, kind: str, call: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    def around(
+        self, kind: str, call: Callable[Parameters, Awaitable[Answer]]
+    ) -> Callable[Parameters, Coroutine[Any, Any, Answer]]:
         """A coroutine function with a point before and one after it, at the place that calls it."""
 
         @wraps(call)
-        async def probed(*args: Any, **kwargs: Any) -> Any:
+        async def probed(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Answer:
             here = site()
             self.reach(kind, "before", here)
             result = await call(*args, **kwargs)
@@ -120,14 +124,14 @@ class Probes:
 
     def install(self) -> None:
         """Wrap every boundary, before anything is connected."""
-        JetStreamEventLog.append = self.around("append", JetStreamEventLog.append)  # type: ignore[method-assign,assignment]
+        JetStreamEventLog.append = self.around("append", JetStreamEventLog.append)  # type: ignore[method-assign]
         Heads.sign = self._signed(Heads.sign)  # type: ignore[method-assign]
         Objects._put = self.around("object", Objects._put)  # type: ignore[method-assign]
         for name in ("create", "purge"):
             wrapped = self.around("key", getattr(nats.js.kv.KeyValue, name))
             setattr(nats.js.kv.KeyValue, name, wrapped)
         Deliveries._post = self.around("effect", Deliveries._post)  # type: ignore[method-assign]
-        nats.aio.msg.Msg.respond = self.around("lease", nats.aio.msg.Msg.respond)  # type: ignore[method-assign,assignment]
+        nats.aio.msg.Msg.respond = self.around("lease", nats.aio.msg.Msg.respond)  # type: ignore[method-assign]
         self._events()
         self._output()
         self._commits()
@@ -167,7 +171,7 @@ class Probes:
             if here is not None:
                 self.reach("acknowledged", "after", here)
 
-        Wire.send, Wire._reply = sending, replied  # type: ignore[method-assign]
+        Wire.send, Wire._reply = sending, replied  # type: ignore[method-assign,assignment]
 
     def _output(self) -> None:
         publish, write = nats.aio.client.Client.publish, OutputStream.publish
@@ -188,7 +192,7 @@ class Probes:
             return sequence
 
         nats.aio.client.Client.publish = publishing  # type: ignore[method-assign,assignment]
-        OutputStream.publish = writing  # type: ignore[method-assign]
+        OutputStream.publish = writing  # type: ignore[method-assign,assignment]
 
     def _commits(self) -> None:
         execute, leave, commit = (
@@ -235,7 +239,7 @@ class Probes:
 
         psycopg.AsyncCursor.execute = executing  # type: ignore[method-assign,assignment]
         psycopg.AsyncTransaction.__aexit__ = leaving  # type: ignore[method-assign,assignment]
-        psycopg.AsyncConnection.commit = committing  # type: ignore[method-assign]
+        psycopg.AsyncConnection.commit = committing  # type: ignore[method-assign,assignment]
 
     def _requests(self) -> None:
         request = nats.aio.client.Client.request
@@ -260,7 +264,7 @@ class Probes:
             await send(connection, message, *args, **kwargs)
             self.reach("worker", "after", here)
 
-        ServerConnection.send = sending  # type: ignore[method-assign]
+        ServerConnection.send = sending  # type: ignore[method-assign,assignment]
 
     def _answers(self) -> None:
         serve = FastAPI.__call__
@@ -280,7 +284,7 @@ class Probes:
 
             await serve(app, scope, receive, sending)
 
-        FastAPI.__call__ = serving  # type: ignore[method-assign]
+        FastAPI.__call__ = serving  # type: ignore[method-assign,assignment]
 
 
 def _text(query: Any, connection: Any) -> str:

@@ -1,6 +1,7 @@
 """Many appends go in two groups in turn: the broker works on one while the callers of the other come back."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -166,7 +167,7 @@ async def test_a_culprit_costs_nothing_to_the_other_half(nats_server: Broker) ->
     place = await new_place(nats_server)
     async with place.log() as other, place.log() as log:
         await other.append(place.subject("t7"), [happened()], expected_position=0)
-        answers = await asyncio.gather(
+        answers: list[Any] = await asyncio.gather(
             *(log.append(place.subject(f"t{n}"), [happened()], expected_position=0) for n in range(CROWD)),
             return_exceptions=True,
         )

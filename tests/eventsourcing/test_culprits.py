@@ -33,7 +33,7 @@ async def test_what_is_not_permitted_is_refused_at_once(brokers: tuple[Broker, B
     place = await new_place(brokers[0])
     place.broker = brokers[1]
     async with place.log() as log:
-        answers = await asyncio.gather(
+        answers: list[Any] = await asyncio.gather(
             *(
                 log.append(
                     place.subject(f"t{i}", "scheduler" if i == 0 else "gateway"),
@@ -86,6 +86,7 @@ async def test_a_write_that_fails_as_nobody_expects_fails_its_group_and_nothing_
     client = await connect(nats_server)
     async with JetStreamEventLog(client, place.codec, stream=place.stream, prefix=place.prefix) as log:
         await log.append(place.subject("first"), [happened()], expected_position=0)
+        assert client._transport is not None
         write = client._transport.write
 
         def once(frames: bytes) -> None:
@@ -114,7 +115,7 @@ async def test_a_refused_append_of_many_is_found_by_halves(nats_server: Broker, 
     await js.update_stream(config)
     await client.close()
     async with place.log() as log:
-        answers = await asyncio.gather(
+        answers: list[Any] = await asyncio.gather(
             *(
                 log.append(
                     place.subject(f"t{n}"),
@@ -170,7 +171,7 @@ async def test_a_position_that_never_was_is_a_conflict(nats_server: Broker) -> N
     place = await new_place(nats_server)
     async with place.log() as log:
         await log.append(place.subject("a"), [happened(), happened()], expected_position=0)
-        answers = await asyncio.gather(
+        answers: list[Any] = await asyncio.gather(
             log.append(place.subject("a"), [happened()], expected_position=1),
             log.append(place.subject("b"), [happened(), happened()], expected_position=9),
             *(log.append(place.subject(f"t{n}"), [happened()], expected_position=0) for n in range(20)),

@@ -492,7 +492,7 @@ async def test_an_outcome_that_the_broker_refuses_for_good_holds_up_no_other(
     place = await new_place(nats_server)
     place.codec = Codec()
     client = await connect(nats_server)
-    config = events_config(place.stream, place.prefix).as_dict() | {"max_msg_size": 4096}
+    config: dict[str, Any] = events_config(place.stream, place.prefix).as_dict() | {"max_msg_size": 4096}
     await client.jetstream().update_stream(**config)
     await client.close()
 

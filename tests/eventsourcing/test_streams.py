@@ -1,6 +1,7 @@
 """The streams are made as they have to be, and what is there already is never changed."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from nats.js.api import DiscardPolicy, PersistMode, StorageType
@@ -89,16 +90,15 @@ async def test_keys_that_were_all_erased_are_not_lost(fresh_nats: Broker) -> Non
 
 async def test_a_stream_that_would_lose_events_is_refused(fresh_nats: Broker) -> None:
     client = await connect(fresh_nats)
-    for number, change in enumerate(
-        [
-            {"max_msgs": 10},
-            {"max_age": 60.0},
-            {"discard": DiscardPolicy.OLD},
-            {"deny_purge": False},
-            {"allow_atomic": False},
-            {"storage": StorageType.MEMORY},
-        ]
-    ):
+    changes: list[dict[str, Any]] = [
+        {"max_msgs": 10},
+        {"max_age": 60.0},
+        {"discard": DiscardPolicy.OLD},
+        {"deny_purge": False},
+        {"allow_atomic": False},
+        {"storage": StorageType.MEMORY},
+    ]
+    for number, change in enumerate(changes):
         wanted = events_config(f"E{number}", f"e{number}")
         await client.jetstream().add_stream(replace(wanted, **change))
         with pytest.raises(StreamMismatch, match=next(iter(change))):

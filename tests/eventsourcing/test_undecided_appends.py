@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from typing import Any
 
 import pytest
 
@@ -228,7 +229,7 @@ async def test_a_refused_append_does_not_hurt_its_neighbours(nats_server: Broker
     config.max_msg_size = 2000
     await js.update_stream(config)
     async with place.log() as log:
-        answers = await asyncio.gather(
+        answers: list[Any] = await asyncio.gather(
             *(
                 log.append(
                     place.subject(f"t{n}"), [happened("x" * (3000 if n == 7 else 10))], expected_position=0

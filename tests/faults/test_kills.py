@@ -71,9 +71,9 @@ def test_the_command_of_an_agent_is_killed_and_the_task_has_failed(stack: Produc
     task = running(stack)
     for pid in stack.pids()["workers"]:
         insides = psutil.Process(pid).children(recursive=True)
-        insides[
-            -1
-        ].parent().suspend()  # else it goes on with its next command, and may be done with it in time
+        parent = insides[-1].parent()
+        assert parent is not None
+        parent.suspend()  # else it goes on with its next command, and may be done with it in time
         for inside in reversed(insides):
             with contextlib.suppress(psutil.NoSuchProcess):  # it went with the one before
                 inside.kill()
@@ -104,7 +104,11 @@ def at(stack: Product, task: str) -> tuple[str, int]:
 def test_a_sandbox_that_is_lost_every_time_fails_the_task_after_its_attempts(stack: Product) -> None:
     task = stack.submit("echo begun; sleep 600", "--max-attempts", "2")
     for attempt in (1, 2):
-        until(lambda n=attempt: at(stack, task) == ("running", n), f"attempt {attempt}", 60, pause=0.1)
+
+        def tried(n: int = attempt) -> bool:
+            return at(stack, task) == ("running", n)
+
+        until(tried, f"attempt {attempt}", 60, pause=0.1)
         until(lambda: bool(stack.pids()["workers"]), "a worker", pause=0.1)
         stack.kill("workers")
     ended = stack.ended(task)

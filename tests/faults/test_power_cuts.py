@@ -100,10 +100,10 @@ def machine(sync_interval: str = "always") -> Iterator[Machine]:
         subprocess.run(["sync", "-f", str(one.path)], check=True)
         log = one.path.parent / "log"
         log.mkdir()
-        servers = [
+        servers = (
             OwnServer(child, nats.answers, log),
             OwnServer(postgres.prepare(), postgres.answers, log),
-        ]
+        )
         broker = Broker(servers[0], nats.url, nats.seed_file(NATS_USER))
         try:
             yield Machine(one, broker, *servers, postgres.dsn)

@@ -52,7 +52,7 @@ async def test_texts_are_in_the_log_as_ciphertext_only(stack: Stack, member: Mem
 
 
 async def test_everything_that_was_asked_is_shown(member: Member) -> None:
-    asked = {
+    asked: dict[str, Any] = {
         "max_attempts": 5, "timeout_s": 90, "priority": -7, "labels": {"team": "core", "empty": ""},
         "repo": {"url": "https://host/a/b", "ref": "feature/x"},
     }  # fmt: skip

@@ -93,7 +93,7 @@ class Play:
         attempt = self.world.state.task(org, task)
         if not isinstance(attempt, Assigned | Running):
             return
-        of = {"task": task, "org": org, "attempt": attempt.attempt, "runner": attempt.runner}
+        of: dict[str, Any] = {"task": task, "org": org, "attempt": attempt.attempt, "runner": attempt.runner}
         match said:
             case "start":
                 self.start(of)

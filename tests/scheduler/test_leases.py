@@ -69,7 +69,7 @@ def test_what_is_renewed_is_kept() -> None:
 
 def test_an_attempt_that_its_runner_does_not_list_is_lost_though_the_runner_is_there() -> None:
     known, world = leases(), holding()
-    lost = {}
+    lost: dict[str, float] = {}
     for now in range(0, 30, 5):
         known.renew(renewal(), now)
         lost |= found(known, world, now, now + 4)

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -80,7 +81,7 @@ def certificate(
 
 
 @contextmanager
-def broker(user: str, **settings: object) -> Iterator[Broker]:
+def broker(user: str, **settings: Any) -> Iterator[Broker]:
     with nats_with_accounts({}, **settings) as as_user:
         yield as_user(user)
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
+from nats.errors import TimeoutError as NoAnswer
+
 from remote_claude.access import api_keys
 from remote_claude.access.verifier import Unauthenticated
 from remote_claude.contracts.billing import Entitlements
@@ -16,7 +18,7 @@ from remote_claude.gateway.api.models import SubmitRequest
 from remote_claude.gateway.domain.refusals import IdempotencyKeyReused, Refusal, TaskNotFound
 from remote_claude.gateway.handlers import Submission
 from remote_claude.runtime.problems import Problem
-from simulator.network import NoAnswer, Note
+from simulator.network import Note
 from simulator.processes import Machine, Unanswered
 
 PATIENCE_S = 60.0

@@ -9,13 +9,15 @@ from __future__ import annotations
 import asyncio
 import gc
 import heapq
+from collections import deque
 from collections.abc import Callable, Coroutine
 from contextvars import Context, ContextVar, copy_context
 from itertools import count
 from random import Random
-from typing import Any, TypeVar
+from typing import Any, TypeVar, TypeVarTuple
 
 Result = TypeVar("Result")
+Arguments = TypeVarTuple("Arguments")
 
 
 class Life:
@@ -67,6 +69,9 @@ class NumberedTask(_Numbered, asyncio.Task[Any]):
 class VirtualLoop(asyncio.BaseEventLoop):
     """Time in seconds from 0."""
 
+    _ready: deque[Any]  # asyncio's own, and not among its declared types
+    _scheduled: list[Any]
+
     def __init__(self, random: Random) -> None:
         super().__init__()
         self._random = random
@@ -84,10 +89,10 @@ class VirtualLoop(asyncio.BaseEventLoop):
         return future
 
     def create_task(
-        self, coro: Any, *, name: str | None = None, context: Context | None = None
+        self, coro: Any, *, name: object = None, context: Context | None = None
     ) -> asyncio.Task[Any]:
         NumberedTask._number = number = next(self._numbers)  # hashed while it is being made
-        task = NumberedTask(coro, loop=self, name=name or f"task {number}", context=context)
+        task = NumberedTask(coro, loop=self, name=str(name or f"task {number}"), context=context)
         task._number = number
         owner = (copy_context() if context is None else context).get(life)
         tasks = self._running if owner is None else owner.tasks
@@ -135,17 +140,19 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def _write_to_self(self) -> None:
         raise OutsideWorld("a call from another thread")
 
-    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> Any:
+    def run_in_executor(
+        self, executor: Any, func: Callable[[*Arguments], Result], *args: *Arguments
+    ) -> asyncio.Future[Result]:
         raise OutsideWorld(f"{func} in a thread")
 
     async def _outside(self, *args: Any, **options: Any) -> Any:
         raise OutsideWorld("a connection, a server or a process")
 
-    getaddrinfo = create_connection = create_server = create_datagram_endpoint = _outside  # type: ignore[assignment]
-    create_unix_connection = create_unix_server = subprocess_exec = subprocess_shell = _outside  # type: ignore[assignment]
+    getaddrinfo = create_connection = create_server = create_datagram_endpoint = _outside
+    create_unix_connection = create_unix_server = subprocess_exec = subprocess_shell = _outside
 
     def call_soon_threadsafe(
-        self, callback: Callable[..., Any], *args: Any, context: Context | None = None
+        self, callback: Callable[[*Arguments], object], *args: *Arguments, context: Context | None = None
     ) -> asyncio.Handle:
         return self.call_soon(callback, *args, context=context)  # asyncio's own, at the end of generators
 

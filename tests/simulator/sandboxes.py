@@ -32,7 +32,8 @@ class Plot:
 
     @classmethod
     def of(cls, random: Random) -> Plot:
-        outcome = random.choices(("succeeded", "failed", None), (8, 2, 1))[0]
+        outcomes: tuple[AttemptOutcome | None, ...] = ("succeeded", "failed", None)
+        outcome = random.choices(outcomes, (8, 2, 1))[0]
         hangs = random.random() < 0.05
         return cls(1e6 if hangs else random.choice((0.2, 3.0, 20.0, 80.0)) * random.random(), outcome)
 

@@ -20,6 +20,7 @@ from remote_claude.eventsourcing.memory import InMemoryEventLog
 from remote_claude.gateway.api.submissions import Submissions
 from remote_claude.gateway.handlers import Decisions
 from remote_claude.runner import journal
+from remote_claude.runner.domain import attempt
 from remote_claude.runner.executor import Executor
 from remote_claude.scheduler.domain import decide
 from remote_claude.scheduler.domain.draft import Draft
@@ -80,7 +81,7 @@ def no_idempotency(patch: Patch) -> None:
 
 
 def repeated_sequence(patch: Patch) -> None:
-    right = journal.decide
+    right = attempt.decide
 
     def wrong(*arguments: Any) -> Any:
         return [

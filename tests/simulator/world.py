@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from random import Random
@@ -110,7 +110,7 @@ class World:
         said = " ".join(f"{name}={value}" for name, value in details.items())
         self.trace.append(f"{now:9.3f}  {what} {said}")
 
-    def log_line(self, _: Any, level: str, line: dict[str, Any]) -> Any:
+    def log_line(self, _: Any, level: str, line: MutableMapping[str, Any]) -> Any:
         owner = loop.life.get(None)
         said = " ".join(
             f"{name}={value!r}" for name, value in line.items() if name not in ("event", "exc_info")
@@ -324,7 +324,11 @@ class World:
     async def _end(self) -> None:
         """Everybody gets a larger plan, so that what waits can run."""
         for customer in self.customers:
-            await self.billing[0].call(lambda b, org=customer.org: b.accounts.set_plan(org, "pro"))
+
+            def enlarge(b: Any, org: str = customer.org) -> Any:
+                return b.accounts.set_plan(org, "pro")
+
+            await self.billing[0].call(enlarge)
         for _ in range(int(ENDS_WITHIN_S / 5)):
             if not checks.live(self):
                 break
