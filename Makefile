@@ -51,7 +51,7 @@ lint: install  ## Lint and check the format
 format: install  ## Put the code into its format
 	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .
 
-types: install  ## Type-check every package
+types: install  ## Type-check every package and the tests
 	@$(BIN)/mypy
 
 docs: install  ## Generate what is generated: the AsyncAPI document, the event tables
