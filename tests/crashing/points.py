@@ -56,6 +56,8 @@ PLUMBING = {
 }
 WRITES = re.compile(r"\s*(INSERT|UPDATE|DELETE|CREATE|ALTER|DROP|COPY|TRUNCATE|WITH moved)\b", re.IGNORECASE)
 ID = re.compile(r"[a-z]+_[0-9a-z]{26}|[0-9a-f]{64}")
+ASK_AGAIN = {401, 503}
+"""Answers whose client does what it does when its services have died: it asks again. Whether they come up is chance."""
 EVENT = re.compile(rb"ce-type: (\w+)")
 REPLY = re.compile(rb"HPUB ev\.\S+ (\S+) \d+ \d+\r\n")
 Parameters = ParamSpec("Parameters")
@@ -276,7 +278,7 @@ class Probes:
             here = f"{scope['method']} {ID.sub('ID', scope['path'])}"
 
             async def sending(message: Any) -> None:
-                if message["type"] == "http.response.start":
+                if message["type"] == "http.response.start" and message["status"] not in ASK_AGAIN:
                     self.reach("answer", "before", f"{here} {message['status']}")
                 await send(message)
                 if message["type"] == "http.response.body" and not message.get("more_body"):

@@ -14,6 +14,7 @@ import httpx2
 import psutil
 from websockets.asyncio.client import connect
 
+from crashing.points import ASK_AGAIN
 from crashing.stack import Installation
 from product import TERMINAL
 from receiver import Receiver
@@ -70,7 +71,7 @@ class Client:
         while asyncio.get_running_loop().time() < until:
             try:
                 answer = await self.http.request(method, path, **how)
-                if answer.status_code not in (401, 503):  # 401: this process has yet to read of the key
+                if answer.status_code not in ASK_AGAIN:  # 401: this process has yet to read of the key
                     return answer
                 last = answer.text
             except httpx2.TransportError as error:

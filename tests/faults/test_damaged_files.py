@@ -177,6 +177,20 @@ async def test_an_aggregate_with_a_hole_in_its_history_is_not_decided_upon(damag
         assert history == [message for message in damaged.messages if message[0] == stream]
 
 
+async def test_damage_to_the_head_of_a_record_in_the_last_block_is_restored(damaged: Damaged) -> None:
+    """The broker's log ends before it, and what is written on from there it acknowledges and does not keep."""
+    shutil.rmtree(damaged.data)
+    shutil.copytree(damaged.folder / "intact", damaged.data)
+    stream, _, data = damaged.messages[-5]
+    block = max((damaged.stream / "msgs").glob("*.blk"), key=lambda path: int(path.stem))
+    content = bytearray(block.read_bytes())
+    at = content.rindex(stream.encode(), 0, content.index(data))
+    content[at - 32 : at + 8] = bytes(byte ^ 255 for byte in content[at - 32 : at + 8])
+    block.write_bytes(content)
+    damaged.broker.start()
+    await damaged.restored()
+
+
 async def test_damage_to_the_very_last_event_is_named_and_restored(damaged: Damaged) -> None:
     """It stays pending for ever: the broker knows that it is there, and gives it to nobody."""
     shutil.rmtree(damaged.data)

@@ -110,7 +110,8 @@ async def restore(
 ) -> Restored:
     """Bring back what the broker's log lacks. Everything is verified before anything is written.
 
-    What lacks its end is written on; what lacks its beginning or has holes is made anew, once the archive has it all.
+    The stream is made anew, once the archive has it all: a broker whose files are damaged may acknowledge what is
+    written on from there, and not keep it.
     `without_lost` makes the log end before what nobody has; what comes after that could not be read, and goes too.
     The caller sees to it that nobody else writes. Raises `ArchiveEmpty`, `NotRestorable`, `LostForGood`,
     `OtherReplicas`, `RestoreFailed`, `LogUnavailable`.
@@ -118,7 +119,7 @@ async def restore(
     report = await verify(log, pool, heads)
     lost = [f for f in report.findings if f.side == "broker" and f.kind in ("cut", "missing")]
     signed = [f for f in report.findings if f.side == "archive" and f.kind == "cut"]
-    last, archived = report.broker[1], report.archive[1]
+    (first, last), archived = report.broker, report.archive[1]
     if not archived and (not last or (report.findings and not without_lost)):
         raise ArchiveEmpty
     if report.more or len(report.findings) > len(lost) + len(signed):
@@ -140,10 +141,11 @@ async def restore(
     if given_up and (replicas := await _replicas(client)) > 1:
         raise OtherReplicas(replicas, end + 1)
     back = [(f.first, min(f.last, end)) for f in lost if f.first <= end]
-    if lost and lost[0].first <= last:
+    if lost:
         await _complete_archive(log, pool, min(last, end))
-        await _make_anew(client)
-        last = 0
+        first = min(first, lost[0].first)
+        await _make_anew(client, first)
+        last = first - 1
     wire = Wire.over(client)
     async with (
         connect(pool, store.SCHEMA) as connection,
@@ -180,12 +182,12 @@ async def _complete_archive(log: JetStreamEventLog, pool: Pool, end: int) -> Non
         await connection.execute("UPDATE log.checkpoint SET position = position")
 
 
-async def _make_anew(client: Client) -> None:
-    """The log's stream, empty. An administrator who is interrupted here goes on with an empty one."""
+async def _make_anew(client: Client, first: int) -> None:
+    """The log's stream, empty; `first` comes next. An administrator who is interrupted here goes on with an empty one."""
     js = client.jetstream()
     replicas = (await js.stream_info(EVENTS)).config.num_replicas or 1
     await js.delete_stream(EVENTS)
-    await ensure_stream(client, events_config(replicas=replicas))
+    await ensure_stream(client, events_config(replicas=replicas).evolve(first_seq=first))
 
 
 def _batches(rows: Sequence[Row]) -> list[list[Row]]:
