@@ -119,6 +119,7 @@ async def worker(
                 env={
                     "PATH": os.environ["PATH"],
                     "HOME": str(folder / "home"),
+                    "TMPDIR": name,  # what a worker that is killed leaves goes with it
                     "RCLAUDE_SOCKETS": str(folder),
                     "RCLAUDE_WORKER_TOKEN": link.token,
                     **(env or {}),
