@@ -68,11 +68,15 @@ class Zygote:
 
 @dataclass(frozen=True)
 class Ground:
-    """What every installation stands on. `broker(user)` is the broker as a user has it."""
+    """What one installation after the other stands on. `broker(user)` is the broker as a user has it.
+
+    The port is theirs in turn: while the services of one are dead its port is free, and another's could take it.
+    """
 
     broker: Any
     database: Database
     zygote: Zygote
+    port: int
 
 
 @contextmanager
@@ -81,7 +85,7 @@ def ground() -> Iterator[Ground]:
     with nats_with_accounts() as broker, running_postgres() as database:
         zygote = Zygote()
         try:
-            yield Ground(broker, database, zygote)
+            yield Ground(broker, database, zygote, free_port())
         finally:
             zygote.close()
 
@@ -96,7 +100,6 @@ class Installation:
     ground: Ground
     home: Path
     dsn: str
-    port: int
     scenario: Sequence[Point] = ()
     mutant: str | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -113,14 +116,14 @@ class Installation:
         return {
             **environment_of(self.home, self.ground.broker(TOGETHER), self.dsn),
             "RCLAUDE_OWNER_FILE": str(self.home / "owner.json"),
-            "RCLAUDE_HTTP_PORT": str(self.port),
+            "RCLAUDE_HTTP_PORT": str(self.ground.port),
             **QUICK,
             **self.environment,
         }
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://127.0.0.1:{self.ground.port}"
 
     @property
     def log(self) -> Path:
@@ -226,7 +229,7 @@ async def installation(ground: Ground, **how: Any) -> AsyncIterator[Installation
         home.mkdir(mode=0o700)
         create_kek(home / "kek")
         owner.ensure(home / "owner.json")
-        one = Installation(ground, home, dsn, free_port(), **how)
+        one = Installation(ground, home, dsn, **how)
         one.keeping = asyncio.create_task(one.keep())
         try:
             yield one

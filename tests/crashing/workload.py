@@ -245,7 +245,7 @@ class Workload:
         asked = await self.submit(self.owner, "floods", FLOOD, "succeeded")
         services = psutil.Process(self.one.pid)
         before = services.memory_info().rss
-        url = f"ws://127.0.0.1:{self.one.port}/v1/stream"
+        url = f"ws://127.0.0.1:{self.one.ground.port}/v1/stream"
         headers = {"Authorization": self.owner.http.headers["authorization"]}
         async with connect(url, additional_headers=headers, max_size=None, proxy=None) as socket:
             await socket.send(json.dumps({"type": "subscribe", "task": asked.id}))
