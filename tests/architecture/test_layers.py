@@ -129,10 +129,10 @@ def test_no_sql_touches_another_services_schema(service: str) -> None:
                 ), path
 
 
-def test_mypy_reads_every_file_of_every_package_and_of_the_tests() -> None:
+def test_mypy_reads_every_file() -> None:
     """It counts as many files as there are."""
     done = subprocess.run([ROOT / ".venv/bin/mypy"], cwd=ROOT, capture_output=True, text=True, check=False)
-    folders = [*PACKAGES.values(), ROOT / "tests"]
+    folders = [*PACKAGES.values(), ROOT / "tests", ROOT / "deploy"]
     files = sum(1 for folder in folders for _ in folder.rglob("*.py"))
     checked = re.search(r"\(checked (\d+) source files\)|in (\d+) source files", done.stdout)
     assert checked is not None, done.stdout
