@@ -122,6 +122,8 @@ EXAMPLES: tuple[Event, ...] = (
     PlanChanged(
         org=ORG,
         plan="free",
+        plan_version="1",
+        anchor="2026-11-15T09:30:00.000000Z",
         entitlements=Entitlements(
             executions_per_month=100, vcpu_millis=2000, memory_mib=4096, duration_s=1800, concurrency=2
         ),

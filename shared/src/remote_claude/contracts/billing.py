@@ -3,6 +3,7 @@
 from typing import ClassVar
 
 from remote_claude.contracts.base import Event, Value
+from remote_claude.contracts.periods import CALENDAR, Anchor
 
 
 class Entitlements(Value):
@@ -41,13 +42,18 @@ class BillingEvent(Event):
 
 
 class PlanChanged(BillingEvent):
-    """The organisation is on `plan` from here on. What the plan allows travels with it."""
+    """The organisation is on `plan` from here on. What the plan allows travels with it.
+
+    `plan_version` names the published version of the plan. `anchor` says which periods the account has.
+    """
 
     type: ClassVar[str] = "PlanChanged"
     version: ClassVar[int] = 1
 
     org: str
     plan: str
+    plan_version: str = "1"
+    anchor: Anchor = CALENDAR
     entitlements: Entitlements
 
 
