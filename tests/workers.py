@@ -14,6 +14,7 @@ from typing import Any
 
 from relay import Relay, relay
 from remote_claude.runner.protocol import Task
+from remote_claude.runner.worker import COMMAND
 from remote_claude.runner.worker_link import OnFrames, WorkerLink, WorkerResult
 
 
@@ -110,9 +111,7 @@ async def worker(
                 else None
             )
             process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "remote_claude.runner.worker",
+                *COMMAND,
                 cwd=folder / "workspace",
                 stdin=asyncio.subprocess.DEVNULL,
                 stderr=asyncio.subprocess.PIPE,

@@ -33,7 +33,7 @@ def command(port: int | None) -> list[str]:
             "or set RCLAUDE_URL and RCLAUDE_API_KEY to use a server",
             Exit.UNREACHABLE,
         )
-    return [sys.executable, "-m", MODULE, *(["--port", str(port)] if port else [])]
+    return [sys.executable, "-P", "-m", MODULE, *(["--port", str(port)] if port else [])]
 
 
 def environment(isolation: str | None) -> dict[str, str]:

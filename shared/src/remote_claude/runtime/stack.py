@@ -170,7 +170,7 @@ def _servers(servers: Servers, file: StackFile, home: Home) -> Iterator[Child]:
 
 async def _make_streams(file: StackFile) -> None:
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "remote_claude.runtime.make_streams"),
+        *(sys.executable, "-P", "-m", "remote_claude.runtime.make_streams"),
         env={
             **os.environ,
             "RCLAUDE_NATS_URL": file.nats_url,
@@ -199,7 +199,7 @@ def _services(file: StackFile, environment: Mapping[str, str], *, after: Sequenc
     }
     return Child(
         name="services",
-        argv=[sys.executable, "-m", "remote_claude.runtime"],
+        argv=[sys.executable, "-P", "-m", "remote_claude.runtime"],
         env={**environment, **{name: value for name, value in given.items() if value}},
         ready=lambda: ready(host, int(port)),
         ready_timeout=None,

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import shutil
-import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, replace
@@ -29,7 +28,7 @@ from remote_claude.contracts.runner import AttemptOutcome, Cumulative, Result
 from remote_claude.contracts.scheduler import TaskAssigned
 from remote_claude.eventsourcing import traces
 from remote_claude.eventsourcing.events import parse_timestamp, stream_id
-from remote_claude.runner import frames, metering, sources, wire
+from remote_claude.runner import frames, metering, sources, wire, worker
 from remote_claude.runner.domain.attempt import Finish, Sample, Start
 from remote_claude.runner.endings import OUTCOME_OF_STOP, Ended, StopReason, judge
 from remote_claude.runner.journal import Journal, Superseded
@@ -274,7 +273,7 @@ class SandboxedExecution:
             )
             spec = LaunchSpec(
                 name=self._name,
-                argv=(sys.executable, "-m", "remote_claude.runner.worker"),
+                argv=worker.COMMAND,
                 limits=self._limits(),
                 sockets=sockets,
                 env={"RCLAUDE_WORKER_TOKEN": link.token, "TRACEPARENT": task.traceparent or ""},

@@ -83,7 +83,7 @@ class LocalProvider:
     async def check(self) -> None:
         """Run our Python in a sandbox once. Raises `SandboxUnavailable`, saying what to do."""
         limits = Limits(vcpu_millis=1000, memory_mib=256, duration_s=30, disk_mib=16)
-        argv = (sys.executable, "-c", "import remote_claude.runner")
+        argv = (sys.executable, "-I", "-c", "import remote_claude.runner")
         spec = LaunchSpec(name=f"check-{os.getpid()}", argv=argv, limits=limits)
         try:
             await self.launch(spec)
