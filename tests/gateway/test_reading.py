@@ -62,6 +62,49 @@ async def test_pages_can_be_of_one_state(stack: Stack, member: Member) -> None:
         assert page["as_of"] >= position
 
 
+async def test_a_list_is_narrowed_by_states_agent_words_and_labels(stack: Stack, member: Member) -> None:
+    fix = await member.submit("Fix the parser", labels={"team": "core"})
+    docs = await member.submit("Write the DOCS", labels={"team": "web", "urgent": "yes"})
+    done = await member.submit("parser again", agent="noop")
+    await stack.start(member.org, done)
+    position = await stack.succeed(member.org, done)
+
+    async def found(query: str) -> list[str]:
+        page = (await member.http.get(f"/v1/tasks?min_position={position}&{query}")).json()
+        return [task["id"] for task in page["tasks"]]
+
+    assert await found("state=queued&state=succeeded") == [done, docs, fix]
+    assert await found("state=queued&state=running") == [docs, fix]
+    assert await found("agent=noop") == [done]
+    assert await found(f"submitted_by={member.user}&agent=shell") == [docs, fix]
+    assert await found("submitted_by=user_other") == []
+    assert await found("q=PARSER") == [done, fix]
+    assert await found("q=fix%20parser") == [fix]
+    assert await found(f"q={docs[-8:]}") == [docs]
+    assert await found("q=core") == [fix]
+    assert await found("label=team") == [docs, fix]
+    assert await found("label=team:web&label=urgent") == [docs]
+    assert await found("q=parser&state=succeeded") == [done]
+
+
+async def test_a_search_goes_on_where_its_page_ended(member: Member) -> None:
+    tasks = [await member.submit(f"{'odd' if n % 2 else 'even'} {n}") for n in range(6)]
+    found: list[str] = []
+    query = {"q": "odd", "limit": "2"}
+    while True:
+        page = (await member.http.get("/v1/tasks", params=query)).json()
+        found += [task["id"] for task in page["tasks"]]
+        if page["next"] is None:
+            break
+        query["cursor"] = page["next"]
+    assert found == tasks[::-1][::2]
+
+
+async def test_agents_are_listed_with_whether_a_runner_offers_them(member: Member) -> None:
+    page = (await member.http.get("/v1/agents")).json()
+    assert page == {"agents": [{"name": name, "offered": False} for name in ("claude", "noop", "shell")]}
+
+
 async def test_an_organisation_without_tasks_has_an_empty_page(member: Member) -> None:
     page = (await member.http.get("/v1/tasks")).json()
     assert (page["tasks"], page["next"]) == ([], None)

@@ -5,7 +5,7 @@ import contextlib
 import gc
 import json
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from psycopg import AsyncConnection
@@ -13,7 +13,10 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from gateway_stack import Member, Stack, eventually, output
-from remote_claude.gateway.watchers import Channel
+from remote_claude.access.verifier import Principal
+from remote_claude.contracts.runner import Cumulative
+from remote_claude.gateway.sockets import MAX_CHANGES, Socket
+from remote_claude.gateway.watchers import Channel, Watchers
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -244,6 +247,59 @@ async def test_subscribing_again_begins_anew_from_the_cursor(stack: Stack, membe
         assert texts(await viewer.until("output")) == ["b"]
         await writer.write(output("c"))
         assert texts(await viewer.until("output")) == ["c"]
+
+
+async def test_a_follower_hears_of_every_change_in_its_organisation_and_of_no_other(
+    stack: Stack, member: Member
+) -> None:
+    other = await stack.member()
+    async with viewing(stack, member) as viewer:
+        await viewer.say(type="follow")
+        first = await viewer.next()
+        assert (first["type"], first["tasks"]) == ("changed", [])
+        hidden, task = await other.submit(), await member.submit()
+        await stack.start(member.org, task)
+        await stack.use(member.org, task, 1, Cumulative(vcpu_ms=10))
+        position = await stack.succeed(member.org, task)
+        frames = [await viewer.next()]
+        while frames[-1]["position"] < position:
+            frames.append(await viewer.next())
+        assert {frame["type"] for frame in frames} == {"changed"}
+        assert {name for frame in frames for name in frame["tasks"]} == {task}
+        assert hidden != task
+        await viewer.say(type="unfollow")
+        await viewer.say(type="ping")
+        await viewer.next("heartbeat")
+        await viewer.say(type="subscribe", task=await member.submit())
+        assert (await viewer.next())["type"] == "state"
+
+
+async def test_what_changes_at_once_is_one_frame_and_too_much_names_nothing() -> None:
+    sent: list[dict[str, Any]] = []
+
+    class Peer:
+        async def send_text(self, data: str) -> None:
+            sent.append(json.loads(data))
+
+        async def close(self, code: int = 1000, reason: str | None = None) -> None:
+            raise AssertionError
+
+    socket = Socket(Peer(), cast("Principal", None), None)
+    watchers = cast("Watchers", None)
+    sending = asyncio.create_task(socket.send_all(watchers))
+    try:
+        for count, named in ((2, ["task_0", "task_1"]), (MAX_CHANGES + 5, None)):
+            for number in range(count):
+                socket.changed(f"task_{number}", number)
+
+            async def received() -> bool:
+                return bool(sent)
+
+            await eventually(received, "a frame")
+            assert sent == [{"type": "changed", "tasks": named, "position": count - 1}]
+            sent.clear()
+    finally:
+        sending.cancel()
 
 
 async def test_a_key_may_come_as_the_first_message(stack: Stack, member: Member) -> None:

@@ -51,7 +51,7 @@ def build(runtime: Runtime) -> Service:
     edge = Edge(runtime.tail, settings, queries, decisions)
 
     api = APIRouter(route_class=RefusingRoute)
-    tasks.add_routes(api, runtime, edge, submissions, handlers, queries)
+    tasks.add_routes(api, runtime, edge, submissions, handlers, queries, agents)
     output.add_routes(api, edge, queries, history, runtime.objects)
     blobs.add_routes(api, settings, runtime.objects)
     stream.add_routes(api, Stream(settings, runtime.verifier, runtime.tail, watchers, sockets))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Set
 from typing import Any, Protocol
 
 import orjson
@@ -21,6 +21,8 @@ log = structlog.get_logger(__name__)
 TRY_AGAIN_LATER, UNAUTHORIZED = 1013, 4401
 TICK_S, FAREWELL_S = 0.5, 10.0
 MAX_QUEUED = 1000
+MAX_CHANGES = 100
+"""How many tasks one frame `changed` names."""
 
 
 class Peer(Protocol):
@@ -39,6 +41,8 @@ class Socket:
         self.writing_since: float | None = None
         self._peer = peer
         self._queue: deque[str] = deque()
+        self._changes: set[str] = set()
+        self._changed = 0
         self._woken = asyncio.Event()
         self._farewell: tuple[int, str, str] | None = None
         self._closing = asyncio.Event()
@@ -53,6 +57,13 @@ class Socket:
 
     def wake(self) -> None:
         """A watch has something to pull."""
+        self._woken.set()
+
+    def changed(self, task: str, position: int) -> None:
+        """Report a change with the next frame; what is reported at once is one frame, however much it is."""
+        if len(self._changes) <= MAX_CHANGES:
+            self._changes.add(task)
+        self._changed = position
         self._woken.set()
 
     def close(self, code: int, reason: str, detail: str) -> None:
@@ -107,6 +118,9 @@ class Socket:
     async def _flush(self) -> None:
         while self._queue:
             await self._write(self._queue.popleft())
+        if self._changes:
+            changes, self._changes = self._changes, set()
+            await self._write(changed_frame(changes, self._changed))
 
     async def _write(self, text: str) -> None:
         self.writing_since = asyncio.get_running_loop().time()
@@ -132,6 +146,7 @@ class Sockets:
             yield socket
         finally:
             self._sockets.discard(socket)
+            self._watchers.unfollow(socket.principal.org, socket)
             for watch in socket.watches.values():
                 self._watchers.unwatch(watch)
                 await watch.close()
@@ -189,6 +204,12 @@ def error_frame(status: int, code: str, detail: str, task: str | None = None) ->
     if task is not None:
         frame["task"] = task
     return orjson.dumps(frame).decode()
+
+
+def changed_frame(tasks: Set[str], position: int) -> str:
+    """The frame `changed`: tasks of the organisation that changed, null for too many to name, up to a position."""
+    named = sorted(tasks) if len(tasks) <= MAX_CHANGES else None
+    return orjson.dumps({"type": "changed", "tasks": named, "position": position}).decode()
 
 
 def end_frame(watch: Watch) -> str:

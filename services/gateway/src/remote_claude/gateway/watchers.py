@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_right
+from collections import defaultdict
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -16,6 +17,7 @@ from typing import Any, Protocol
 
 import orjson
 
+from remote_claude.contracts.runner import UsageRecorded
 from remote_claude.eventsourcing.events import Clock, RecordedEvent, parse_timestamp
 from remote_claude.gateway.domain.cursor import START, Cursor
 from remote_claude.gateway.domain.lifecycle import Progress, evolve
@@ -38,6 +40,9 @@ class Outlet(Protocol):
 
     def wake(self) -> None:
         """One of its watches has something to pull."""
+
+    def changed(self, task: str, position: int) -> None:
+        """A task of the organisation that it follows has another state, since a position."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +193,7 @@ class Watchers:
         self._queries, self._history, self._clock = queries, history, clock
         self._wait_s, self._ring_bytes = wait_s, ring_bytes
         self._channels: dict[tuple[str, str], Channel] = {}
+        self._followers: defaultdict[str, set[Outlet]] = defaultdict(set)
         self._listening = asyncio.Event()
         self._position = 0
 
@@ -197,8 +203,11 @@ class Watchers:
     def tell(self, recorded: RecordedEvent) -> None:
         """An event of the log."""
         self._position = recorded.position
-        if not self._channels or recorded.type not in TasksView.handles:
+        if not (self._channels or self._followers) or recorded.type not in TasksView.handles:
             return
+        if recorded.type != UsageRecorded.type:
+            for follower in self._followers.get(recorded.event.org, ()):
+                follower.changed(recorded.event.task, recorded.position)
         channel = self._channels.get((recorded.event.org, recorded.event.task))
         if channel is None:
             return
@@ -271,6 +280,17 @@ class Watchers:
         """End a watch."""
         watch.channel.watches.discard(watch)
         self._forget_idle(watch.channel)
+
+    def follow(self, org: str, outlet: Outlet) -> None:
+        """Report every task of an organisation that changes, from here on."""
+        self._followers[org].add(outlet)
+
+    def unfollow(self, org: str, outlet: Outlet) -> None:
+        """Report no longer."""
+        if (followers := self._followers.get(org)) is not None:
+            followers.discard(outlet)
+            if not followers:
+                del self._followers[org]
 
     def is_over(self, watch: Watch) -> bool:
         """Whether nothing comes any more, for a watch that has pulled all there is."""

@@ -42,18 +42,24 @@ def _open(key: DataKey | None, sealed: Sealed | None, context: str) -> str | Non
         return None
 
 
+def prompt(task: Task, key: DataKey | None) -> str | None:
+    """What the agent is to do; None once erased."""
+    return _open(key, task.prompt, prompt_context(task.task))
+
+
 def summary(task: Task, key: DataKey | None) -> TaskSummary:
     """A task in a list."""
     progress = task.progress
-    prompt = _open(key, task.prompt, prompt_context(task.task))
+    text = prompt(task, key)
     labels = _open(key, task.labels, labels_context(task.task))
     return TaskSummary(
         id=task.task,
         state=progress.state,
         reason=progress.reason,
         agent=task.agent,
-        title=prompt.strip().splitlines()[0][:TITLE_CHARACTERS] if prompt else None,
+        title=text.strip().splitlines()[0][:TITLE_CHARACTERS] if text else None,
         labels=orjson.loads(labels) if labels else {},
+        repo=_repository(task, key),
         attempt=progress.attempt,
         max_attempts=task.max_attempts,
         exit_code=progress.exit_code,
@@ -72,8 +78,7 @@ def whole(task: Task, key: DataKey | None, as_of: int) -> TaskAnswer:
     return TaskAnswer(
         **dict(summary(task, key)),
         detail=progress.detail,
-        prompt=_open(key, task.prompt, prompt_context(task.task)),
-        repo=_repository(task, key),
+        prompt=prompt(task, key),
         priority=task.priority,
         timeout_s=task.timeout_s,
         changed=progress.changed,

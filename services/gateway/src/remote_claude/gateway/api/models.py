@@ -129,6 +129,7 @@ class TaskSummary(BaseModel):
     agent: str
     title: str | None
     labels: dict[str, str]
+    repo: RepositoryAnswer | None
     attempt: int
     max_attempts: int
     exit_code: int | None
@@ -147,7 +148,6 @@ class TaskAnswer(TaskSummary):
 
     detail: str | None
     prompt: str | None
-    repo: RepositoryAnswer | None
     priority: int
     timeout_s: int | None
     changed: int
@@ -164,6 +164,17 @@ class TaskPage(BaseModel):
     tasks: list[TaskSummary]
     next: str | None
     as_of: int
+
+
+class AgentAnswer(BaseModel):
+    """An agent; `offered` says whether a runner that is there now has it."""
+
+    name: str
+    offered: bool
+
+
+class AgentList(BaseModel):
+    agents: list[AgentAnswer]
 
 
 class EventAnswer(BaseModel):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 import structlog
 from fastapi import APIRouter, WebSocket
@@ -21,6 +21,7 @@ from remote_claude.gateway.sockets import (
     TRY_AGAIN_LATER,
     Socket,
     Sockets,
+    changed_frame,
     error_frame,
     heartbeat_frame,
 )
@@ -60,13 +61,20 @@ class Unsubscribe(Message):
     task: str
 
 
+class Follow(Message):
+    type: Literal["follow"]
+
+
+class Unfollow(Message):
+    type: Literal["unfollow"]
+
+
 class Ping(Message):
     type: Literal["ping"]
 
 
-MESSAGE: TypeAdapter[Auth | Subscribe | Unsubscribe | Ping] = TypeAdapter(
-    Annotated[Auth | Subscribe | Unsubscribe | Ping, Field(discriminator="type")]
-)
+AnyMessage: TypeAlias = Auth | Subscribe | Unsubscribe | Follow | Unfollow | Ping
+MESSAGE: TypeAdapter[AnyMessage] = TypeAdapter(Annotated[AnyMessage, Field(discriminator="type")])
 
 
 class Stream:
@@ -130,7 +138,7 @@ class Stream:
             try:
                 message = MESSAGE.validate_json(await peer.receive_text())
             except (ValidationError, KeyError):
-                detail = "A message is a JSON object: `subscribe`, `unsubscribe` or `ping`. See the reference of the stream."
+                detail = "A message is a JSON object: `subscribe`, `unsubscribe`, `follow`, `unfollow` or `ping`. See the reference of the stream."
                 socket.put(error_frame(422, "invalid_message", detail))
                 continue
             match message:
@@ -139,6 +147,11 @@ class Stream:
                 case Unsubscribe():
                     if (watch := socket.watches.pop(message.task, None)) is not None:
                         self._watchers.unwatch(watch)
+                case Follow():
+                    self._watchers.follow(socket.principal.org, socket)
+                    socket.put(changed_frame(frozenset(), self._tail.position))
+                case Unfollow():
+                    self._watchers.unfollow(socket.principal.org, socket)
                 case Ping():
                     socket.put(heartbeat_frame(self._tail.position))
                 case Auth():

@@ -14,6 +14,9 @@ from remote_claude.gateway.api import answers
 from remote_claude.gateway.api.answers import data_key
 from remote_claude.gateway.api.edge import MAX_POSITION, Edge, PlainRoute, TaskId, bounded_body
 from remote_claude.gateway.api.models import (
+    MAX_LABELS,
+    AgentAnswer,
+    AgentList,
     CancelAnswer,
     EventPage,
     SubmitRequest,
@@ -23,11 +26,13 @@ from remote_claude.gateway.api.models import (
     json_body,
     problems,
 )
+from remote_claude.gateway.api.search import TextFilter, search
 from remote_claude.gateway.api.submissions import Submissions, parse
+from remote_claude.gateway.domain.agents import KNOWN, Agents
 from remote_claude.gateway.domain.lifecycle import State
 from remote_claude.gateway.domain.task import RequestCancellation
 from remote_claude.gateway.handlers import Submission, TaskHandlers
-from remote_claude.gateway.projections.queries import TaskQueries
+from remote_claude.gateway.projections.queries import Filter, TaskQueries
 from remote_claude.runtime.identity import TaskReader, TaskWriter
 from remote_claude.runtime.problems import Problem
 from remote_claude.runtime.service import Runtime
@@ -57,8 +62,9 @@ def add_routes(
     submissions: Submissions,
     handlers: TaskHandlers,
     queries: TaskQueries,
+    agents: Agents,
 ) -> None:
-    """The routes under `/v1/tasks`, but for output and results."""
+    """The routes under `/v1/tasks`, but for output and results; and `/v1/agents`."""
     fresh = [Depends(edge.fresh)]
 
     async def submit_task(request: Request) -> Response:
@@ -87,14 +93,32 @@ def add_routes(
     @api.get("/v1/tasks", tags=TAGS, dependencies=fresh, responses=problems(422, 503))
     async def list_tasks(
         principal: TaskReader,
-        state: State | None = None,
+        state: Annotated[list[State] | None, Query(description="Several: one of them")] = None,
+        agent: Annotated[str | None, Query(max_length=64)] = None,
+        submitted_by: Annotated[str | None, Query(max_length=64, description="The id of a user")] = None,
+        label: Annotated[
+            list[str] | None, Query(max_length=MAX_LABELS, description="`name` or `name:value`; all of them")
+        ] = None,
+        q: Annotated[
+            str | None, Query(max_length=200, description="Words in the prompt or a label, or an id's end")
+        ] = None,
         limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 50,
         cursor: Annotated[str | None, Query(max_length=200)] = None,
     ) -> TaskPage:
         """The organisation's tasks, newest first."""
-        tasks, following, as_of = await queries.page(principal.org, state, limit, cursor)
+        shown = Filter(states=tuple(state or ()), agent=agent, submitted_by=submitted_by)
+        texts = TextFilter.of(q, label or [])
         key = await data_key(runtime.keyring, principal.org)
-        return TaskPage(tasks=[answers.summary(t, key) for t in tasks], next=following, as_of=as_of)
+        tasks, following, as_of = await search(queries, key, principal.org, shown, texts, limit, cursor)
+        return TaskPage(tasks=tasks, next=following, as_of=as_of)
+
+    @api.get("/v1/agents", tags=TAGS)
+    async def list_agents(_: TaskReader) -> AgentList:
+        """The agents that a task may name, and whether a runner offers them now."""
+        offered = agents.offered
+        return AgentList(
+            agents=[AgentAnswer(name=name, offered=name in offered) for name in sorted(KNOWN.union(offered))]
+        )
 
     @api.get("/v1/tasks/{task}", tags=TAGS, dependencies=fresh, responses=problems(404, 503))
     async def get_task(principal: TaskReader, task: TaskId) -> TaskAnswer:

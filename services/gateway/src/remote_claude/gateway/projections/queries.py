@@ -29,7 +29,7 @@ LEFT JOIN (gateway_tasks.task t JOIN gateway_tasks.submission s USING (task)) ON
 PAGE = """
 SELECT c.position AS as_of, t.*, s.*, t.position AS position, t.task AS found FROM gateway_tasks.checkpoint c
 LEFT JOIN LATERAL (
-    SELECT * FROM gateway_tasks.task WHERE org = %(org)s AND position < %(before)s {state}
+    SELECT * FROM gateway_tasks.task WHERE org = %(org)s AND position < %(before)s {filters}
     ORDER BY position DESC LIMIT %(limit)s
 ) t ON true LEFT JOIN gateway_tasks.submission s USING (task) ORDER BY t.position DESC
 """
@@ -41,6 +41,11 @@ LEFT JOIN LATERAL (
     ORDER BY position LIMIT %(limit)s
 ) e ON true ORDER BY e.position
 """
+
+BY_STATE = "AND state = ANY(%(states)s)"
+BY_SUBMISSION = """AND EXISTS (
+    SELECT FROM gateway_tasks.submission x WHERE x.task = task.task AND x.{column} = %({column})s
+)"""
 
 REPOSITORY: TypeAdapter[Repository | None] = TypeAdapter(Repository | None)
 
@@ -62,6 +67,18 @@ class Task:
     timeout_s: int | None
     priority: int
     progress: Progress
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """Which tasks a list shows. Empty or None: all of them."""
+
+    states: tuple[State, ...] = ()
+    agent: str | None = None
+    submitted_by: str | None = None
+
+
+EVERYTHING = Filter()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,15 +126,26 @@ class TaskQueries:
         return _task(rows[0]), as_of
 
     async def page(
-        self, org: str, state: State | None, limit: int, cursor: str | None
+        self, org: str, shown: Filter, limit: int, cursor: str | None
     ) -> tuple[list[Task], str | None, int]:
         """Tasks, newest first; the cursor of what follows, if anything does; `as_of`. Raises `InvalidCursor`."""
-        before = _decode(cursor) if cursor is not None else LAST_POSITION
-        query = PAGE.format(state="AND state = %(state)s" if state else "")
-        parameters = {"org": org, "before": before, "state": state, "limit": limit + 1}
-        rows, as_of = await self._rows(query, parameters)
+        parameters: dict[str, Any] = {
+            "org": org,
+            "before": _decode(cursor) if cursor is not None else LAST_POSITION,
+            "states": list(shown.states),
+            "agent": shown.agent,
+            "submitted_by": shown.submitted_by,
+            "limit": limit + 1,
+        }
+        filters = [BY_STATE] if shown.states else []
+        filters += [
+            BY_SUBMISSION.format(column=column)
+            for column in ("agent", "submitted_by")
+            if parameters[column] is not None
+        ]
+        rows, as_of = await self._rows(PAGE.format(filters=" ".join(filters)), parameters)
         tasks = [_task(row) for row in rows[:limit]]
-        return tasks, _encode(tasks[-1]) if len(rows) > limit else None, as_of
+        return tasks, cursor_of(tasks[-1]) if len(rows) > limit else None, as_of
 
     async def events(self, org: str, task: str, after: int, limit: int) -> tuple[list[TaskEvent], int]:
         """The events of a task after a position, in order, and `as_of`."""
@@ -169,7 +197,8 @@ def _task(row: dict[str, Any]) -> Task:
     )
 
 
-def _encode(task: Task) -> str:
+def cursor_of(task: Task) -> str:
+    """The cursor of the page that follows a task."""
     return urlsafe_b64encode(f"{task.position}/{task.task}".encode()).decode().rstrip("=")
 
 
