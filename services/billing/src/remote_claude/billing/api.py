@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections import Counter
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 from psycopg import AsyncConnection
 
+from remote_claude.billing.answers import (
+    BillAnswer,
+    BillEventPage,
+    BillLine,
+    Executions,
+    TaskBillAnswer,
+    TaskBillLine,
+    UsageAnswer,
+)
 from remote_claude.billing.domain.periods import Period
-from remote_claude.billing.domain.rating import Meter, rate, total
+from remote_claude.billing.domain.rating import Meter, rate
 from remote_claude.billing.projections import bills
 from remote_claude.billing.projections.usage import UsageView
 from remote_claude.contracts.billing import PriceBook
@@ -20,6 +30,7 @@ from remote_claude.runtime.problems import Problem
 from remote_claude.runtime.service import Runtime
 
 CATCH_UP_S = 5.0
+CURRENCY = "usd"
 
 PeriodName = Annotated[
     str | None,
@@ -58,7 +69,7 @@ def router(runtime: Runtime) -> APIRouter:
     @api.get("/usage")
     async def get_usage(
         principal: BillReader, period: PeriodName = None, min_position: MinPosition = None
-    ) -> dict[str, Any]:
+    ) -> UsageAnswer:
         """What the organisation has used in a period, against what its plan allows."""
         position = await as_of(min_position)
         async with asking(runtime.pool) as connection:
@@ -67,40 +78,47 @@ def router(runtime: Runtime) -> APIRouter:
             tokens = await bills.model_tokens(connection, principal.org, current.period)
             plan, entitlements = await bills.plan(connection, principal.org) or (None, None)
         used = bills.quantities(found)
-        return {
-            "org": principal.org,
-            "plan": plan,
-            "period": current.period,
-            "starts_at": current.starts_at,
-            "ends_at": current.ends_at,
-            "executions": {
-                "used": used.get("executions", 0),
-                "limit": entitlements.executions_per_month if entitlements else None,
-            },
-            **{meter: used.get(meter, 0) for meter in bills.MEASURED},
-            "model_tokens": tokens,
-            "as_of": position,
-        }
+        return UsageAnswer(
+            org=principal.org,
+            plan=plan,
+            period=current.period,
+            starts_at=current.starts_at,
+            ends_at=current.ends_at,
+            executions=Executions(
+                used=used.get("executions", 0),
+                limit=entitlements.executions_per_month if entitlements else None,
+            ),
+            vcpu_ms=used.get("vcpu_ms", 0),
+            gib_ms=used.get("gib_ms", 0),
+            egress_bytes=used.get("egress_bytes", 0),
+            model_nano_usd=used.get("model_nano_usd", 0),
+            model_tokens=tokens,
+            as_of=position,
+        )
 
     @api.get("/bill")
     async def get_bill(
         principal: BillReader, period: PeriodName = None, min_position: MinPosition = None
-    ) -> dict[str, Any]:
+    ) -> BillAnswer:
         """The bill of a period as it stands: lines, and how many events each is the sum of."""
         position = await as_of(min_position)
         async with asking(runtime.pool) as connection:
             current = await opened(connection, principal.org, period)
             found = await bills.evidence(connection, principal.org, period=current.period)
             plan, _ = await bills.plan(connection, principal.org) or (None, None)
-        return {
-            "org": principal.org,
-            "plan": plan,
-            "period": current.period,
-            "starts_at": current.starts_at,
-            "ends_at": current.ends_at,
-            **_bill(found, current.price_book),
-            "as_of": position,
-        }
+        lines = _lines(found, current.price_book)
+        return BillAnswer(
+            org=principal.org,
+            plan=plan,
+            period=current.period,
+            starts_at=current.starts_at,
+            ends_at=current.ends_at,
+            currency=CURRENCY,
+            price_book=current.price_book.version,
+            lines=lines,
+            total_nano_usd=_total(lines),
+            as_of=position,
+        )
 
     @api.get("/bill/events")
     async def get_bill_events(
@@ -110,7 +128,7 @@ def router(runtime: Runtime) -> APIRouter:
         after: Annotated[int, Query(ge=0, description="Events after this position")] = 0,
         limit: Annotated[int, Query(ge=1, le=200)] = 50,
         min_position: MinPosition = None,
-    ) -> dict[str, Any]:
+    ) -> BillEventPage:
         """The events that one line of a bill is the sum of, in log order."""
         position = await as_of(min_position)
         async with asking(runtime.pool) as connection:
@@ -118,16 +136,13 @@ def router(runtime: Runtime) -> APIRouter:
             found = await bills.evidence(connection, principal.org, period=current.period)
         events = [item for item in found if item.meter == meter and item.position > after]
         page = events[:limit]
-        return {
-            "events": [asdict(item) for item in page],
-            "next": page[-1].position if len(events) > limit else None,
-            "as_of": position,
-        }
+        following = page[-1].position if len(events) > limit else None
+        return BillEventPage(events=page, next=following, as_of=position)
 
     @api.get("/tasks/{task}/bill")
     async def get_task_bill(
         task: str, principal: BillReader, min_position: MinPosition = None
-    ) -> dict[str, Any]:
+    ) -> TaskBillAnswer:
         """What one task comes to at its own periods' prices, with the events that say so. Empty for one that never ran."""
         if not is_id("task", task):
             raise _task_not_found(task)
@@ -139,18 +154,22 @@ def router(runtime: Runtime) -> APIRouter:
                 raise _task_not_found(task)
         async with asking(runtime.pool) as connection:
             found = await bills.evidence(connection, principal.org, task=task)
-            bill: dict[str, Any] = {"currency": "usd", "lines": [], "total_nano_usd": 0}
+            lines: list[TaskBillLine] = []
             for name in sorted({item.period for item in found}):
                 prices = (await opened(connection, principal.org, name)).price_book
-                part = _bill(
+                part = _lines(
                     [item for item in found if item.period == name],
                     prices.model_copy(update={"subscription": "0"}),
                 )
-                bill["lines"] += [
-                    {**line, "period": name, "price_book": prices.version} for line in part["lines"]
-                ]
-                bill["total_nano_usd"] += part["total_nano_usd"]
-        return {"task": task, **bill, "events": [asdict(item) for item in found], "as_of": position}
+                lines += [TaskBillLine(**dict(line), period=name, price_book=prices.version) for line in part]
+        return TaskBillAnswer(
+            task=task,
+            currency=CURRENCY,
+            lines=lines,
+            total_nano_usd=_total(lines),
+            events=found,
+            as_of=position,
+        )
 
     return api
 
@@ -159,14 +178,10 @@ def _task_not_found(task: str) -> Problem:
     return Problem(404, "task_not_found", f"There is no task {task[:64]!r}. `GET /v1/tasks` lists yours.")
 
 
-def _bill(found: list[bills.Evidence], prices: PriceBook) -> dict[str, Any]:
-    lines = rate(bills.quantities(found), prices)
-    counts: dict[str, int] = {}
-    for item in found:
-        counts[item.meter] = counts.get(item.meter, 0) + 1
-    return {
-        "currency": "usd",
-        "price_book": prices.version,
-        "lines": [{**asdict(line), "events": counts.get(line.meter, 0)} for line in lines],
-        "total_nano_usd": total(lines),
-    }
+def _lines(found: list[bills.Evidence], prices: PriceBook) -> list[BillLine]:
+    counts = Counter(item.meter for item in found)
+    return [BillLine.of(line, counts[line.meter]) for line in rate(bills.quantities(found), prices)]
+
+
+def _total(lines: Sequence[BillLine]) -> int:
+    return sum(line.amount_nano_usd for line in lines)

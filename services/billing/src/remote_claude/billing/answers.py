@@ -1,0 +1,98 @@
+"""What billing's routes answer. Money is in nano-dollars; `as_of` is the log position that an answer reflects."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel
+
+from remote_claude.billing.domain.rating import Line, Meter
+from remote_claude.billing.projections.bills import Evidence
+
+
+class BillLine(BaseModel):
+    """`quantity` of a meter, of which `included` is free, at `unit_price`; `events` is how many it is the sum of."""
+
+    meter: Meter
+    unit: str
+    quantity: int
+    included: int
+    unit_price: str
+    amount_nano_usd: int
+    events: int
+
+    @classmethod
+    def of(cls, line: Line, events: int) -> BillLine:
+        """A line of a bill."""
+        return cls(
+            meter=line.meter,
+            unit=line.unit,
+            quantity=line.quantity,
+            included=line.included,
+            unit_price=line.unit_price,
+            amount_nano_usd=line.amount_nano_usd,
+            events=events,
+        )
+
+
+class TaskBillLine(BillLine):
+    """A line of one task's bill, at the prices of the period that it falls into."""
+
+    period: str
+    price_book: str
+
+
+class Executions(BaseModel):
+    """`limit` is null where the plan has none."""
+
+    used: int
+    limit: int | None
+
+
+class UsageAnswer(BaseModel):
+    """What an organisation has used in a period. `model_tokens`: model -> kind -> count."""
+
+    org: str
+    plan: str | None
+    period: str
+    starts_at: str
+    ends_at: str
+    executions: Executions
+    vcpu_ms: int
+    gib_ms: int
+    egress_bytes: int
+    model_nano_usd: int
+    model_tokens: dict[str, dict[str, int]]
+    as_of: int
+
+
+class BillAnswer(BaseModel):
+    """The bill of a period as it stands."""
+
+    org: str
+    plan: str | None
+    period: str
+    starts_at: str
+    ends_at: str
+    currency: str
+    price_book: str
+    lines: list[BillLine]
+    total_nano_usd: int
+    as_of: int
+
+
+class BillEventPage(BaseModel):
+    """In log order. `next` is the position to go on after, null when nothing follows by now."""
+
+    events: list[Evidence]
+    next: int | None
+    as_of: int
+
+
+class TaskBillAnswer(BaseModel):
+    """What one task comes to; `events` are all those that its lines stand on."""
+
+    task: str
+    currency: str
+    lines: list[TaskBillLine]
+    total_nano_usd: int
+    events: list[Evidence]
+    as_of: int
