@@ -11,12 +11,11 @@ from nats.aio.client import Client
 
 from event_logs import JsonCodec, connect, happened
 from projecting import eventually, running_work
-from remote_claude.eventsourcing import streams
-from remote_claude.eventsourcing.frames import publish_frame
-from remote_claude.eventsourcing.jetstream import JetStreamEventLog
-from remote_claude.eventsourcing.schemas import Pool
+from remote_claude.eventsourcing.jetstream import JetStreamEventLog, streams
+from remote_claude.eventsourcing.jetstream.connection import Wire
+from remote_claude.eventsourcing.message_frames import publish_frame
+from remote_claude.eventsourcing.postgres.schemas import Pool
 from remote_claude.eventsourcing.tail import Tail
-from remote_claude.eventsourcing.wire import Wire
 from remote_claude.runtime.archive.copier import Copier
 from remote_claude.runtime.archive.heads import Heads
 from remote_claude.runtime.archive.store import Head

@@ -8,7 +8,7 @@ import os
 import sys
 from typing import Any
 
-from remote_claude.runtime import command_line
+from remote_claude.runtime.admin import command_line
 
 STATUS = 99
 

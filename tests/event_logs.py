@@ -15,8 +15,8 @@ from nats.aio.client import Client
 
 from remote_claude.eventsourcing.events import Codec, NewEvent, RecordedEvent
 from remote_claude.eventsourcing.jetstream import JetStreamEventLog
+from remote_claude.eventsourcing.jetstream.streams import ensure_stream, events_config
 from remote_claude.eventsourcing.log import EventLog
-from remote_claude.eventsourcing.streams import ensure_stream, events_config
 from servers import Broker
 
 _names = count(1)

@@ -16,7 +16,7 @@ from remote_claude.contracts import Event
 from remote_claude.contracts.registry import Registry
 from remote_claude.contracts.versions import Data, downcasts, upcasts
 from remote_claude.eventsourcing.events import RecordedEvent
-from remote_claude.eventsourcing.tables import upsert
+from remote_claude.eventsourcing.postgres.tables import upsert
 from remote_claude.eventsourcing.views import View
 
 

@@ -16,9 +16,9 @@ from sqlmodel import Field, SQLModel
 
 from remote_claude.eventsourcing.events import NewEvent, RecordedEvent, stream_id
 from remote_claude.eventsourcing.memory import InMemoryEventLog
-from remote_claude.eventsourcing.projector import Projector
-from remote_claude.eventsourcing.schemas import Pool
-from remote_claude.eventsourcing.tables import load, reading, upsert
+from remote_claude.eventsourcing.postgres.projector import Projector
+from remote_claude.eventsourcing.postgres.schemas import Pool
+from remote_claude.eventsourcing.postgres.tables import load, reading, upsert
 from remote_claude.eventsourcing.tail import Tail
 from remote_claude.eventsourcing.views import View
 

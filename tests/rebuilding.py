@@ -1,8 +1,8 @@
 """What holds for every view."""
 
 from remote_claude.eventsourcing.log import EventLog
-from remote_claude.eventsourcing.rebuild import RebuildResult, rebuild
-from remote_claude.eventsourcing.schemas import Pool
+from remote_claude.eventsourcing.postgres.rebuild import RebuildResult, rebuild
+from remote_claude.eventsourcing.postgres.schemas import Pool
 from remote_claude.eventsourcing.views import View
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from testcontainers.core.container import DockerContainer
 
-from remote_claude.runtime.durable import write_private
+from remote_claude.runtime.durable_files import write_private
 from remote_claude.runtime.embedded.nats import NatsServer
 from remote_claude.runtime.embedded.postgres import DATABASE, ROLE, PostgresServer
 from servers import until

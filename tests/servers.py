@@ -24,7 +24,7 @@ import psycopg
 from psycopg import sql
 
 from remote_claude.access.kek import create_kek
-from remote_claude.runtime.accounts import accounts
+from remote_claude.runtime.broker.accounts import accounts
 from remote_claude.runtime.embedded.home import Home
 from remote_claude.runtime.embedded.nats import NatsServer, NatsUser, find_nats
 from remote_claude.runtime.embedded.postgres import PostgresServer, find_postgres

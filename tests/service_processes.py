@@ -17,7 +17,7 @@ import httpx2
 from product import Product, environment_of
 from remote_claude.access.kek import create_kek
 from remote_claude.runtime import owner
-from remote_claude.runtime.accounts import ADMIN
+from remote_claude.runtime.broker.accounts import ADMIN
 from servers import Broker, until
 
 

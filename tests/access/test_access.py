@@ -16,8 +16,8 @@ from remote_claude.access.verifier import ScopeMissing, Unauthenticated, Verifie
 from remote_claude.contracts import REGISTRY, Event
 from remote_claude.contracts.auth import ApiKeyIssued, ApiKeyRevoked
 from remote_claude.eventsourcing.events import NewEvent, RecordedEvent, new_event_id, stream_id, timestamp
+from remote_claude.eventsourcing.jetstream.streams import KEYS, ensure_streams, keys
 from remote_claude.eventsourcing.memory import InMemoryEventLog
-from remote_claude.eventsourcing.streams import KEYS, ensure_streams, keys
 from remote_claude.eventsourcing.tail import Tail
 from servers import Broker
 

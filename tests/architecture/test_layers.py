@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SERVICES = ("auth", "users", "gateway", "scheduler", "billing", "runner")
-SHARED = ("contracts", "eventsourcing", "access", "runtime")
+SHARED = ("concurrency", "contracts", "eventsourcing", "access", "runtime")
 PACKAGES = {
     **{name: ROOT / "services" / name / "src/remote_claude" / name for name in SERVICES},
     **{name: ROOT / "shared/src/remote_claude" / name for name in SHARED},
@@ -63,7 +63,8 @@ def test_services_never_import_each_other(service: str) -> None:
 @pytest.mark.parametrize(
     ("package", "forbidden"),
     [
-        ("contracts", {*SERVICES, "cli", "eventsourcing", "access", "runtime"}),
+        ("concurrency", {*SERVICES, "cli", "contracts", "eventsourcing", "access", "runtime"}),
+        ("contracts", {*SERVICES, "cli", "concurrency", "eventsourcing", "access", "runtime"}),
         ("eventsourcing", {*SERVICES, "cli", "contracts", "access", "runtime"}),
         ("access", {*SERVICES, "cli", "runtime"}),
         ("runtime", {*SERVICES, "cli"}),

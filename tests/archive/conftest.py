@@ -7,7 +7,7 @@ import pytest
 
 from archiving import Archive, archived
 from projecting import open_pool
-from remote_claude.eventsourcing.schemas import Pool
+from remote_claude.eventsourcing.postgres.schemas import Pool
 from servers import Broker
 
 

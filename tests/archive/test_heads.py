@@ -8,7 +8,7 @@ import pytest
 
 from archiving import Archive, Days
 from projecting import eventually, running_work
-from remote_claude.eventsourcing.projector import ProjectorState as State
+from remote_claude.eventsourcing.postgres.projector import ProjectorState as State
 from remote_claude.eventsourcing.tail import Tail
 from remote_claude.runtime.archive.chain import GENESIS, link
 from remote_claude.runtime.archive.copier import Copier

@@ -10,9 +10,9 @@ from archiving import archived
 from event_logs import JsonCodec, happened
 from nats_cluster import SIZE, Cluster, running_cluster
 from remote_claude.eventsourcing.events import RecordedEvent
+from remote_claude.eventsourcing.jetstream.streams import EVENTS
 from remote_claude.eventsourcing.log import ConcurrencyConflict, LogUnavailable
-from remote_claude.eventsourcing.schemas import Pool
-from remote_claude.eventsourcing.streams import EVENTS
+from remote_claude.eventsourcing.postgres.schemas import Pool
 from remote_claude.runtime.archive.export import export
 from remote_claude.runtime.archive.history import ArchivedHistory
 from remote_claude.runtime.archive.restore import OtherReplicas, restore

@@ -12,16 +12,21 @@ from sqlalchemy import MetaData
 from archiving import Archive
 from event_logs import JsonCodec, connect, happened
 from projecting import TallyRow, TallyTables
-from remote_claude.eventsourcing.canonical import digest
 from remote_claude.eventsourcing.events import RecordedEvent
 from remote_claude.eventsourcing.jetstream import JetStreamEventLog
+from remote_claude.eventsourcing.jetstream.connection import Wire
+from remote_claude.eventsourcing.jetstream.streams import (
+    EVENTS,
+    TrimInterrupted,
+    ensure_log,
+    ensure_log_streams,
+)
 from remote_claude.eventsourcing.log import ConcurrencyConflict, LogTrimmed
-from remote_claude.eventsourcing.rebuild import rebuild
-from remote_claude.eventsourcing.streams import EVENTS, TrimInterrupted, ensure_log, ensure_log_streams
-from remote_claude.eventsourcing.tables import load, upsert
+from remote_claude.eventsourcing.postgres.canonical_rows import digest
+from remote_claude.eventsourcing.postgres.rebuild import rebuild
+from remote_claude.eventsourcing.postgres.tables import load, upsert
 from remote_claude.eventsourcing.tail import Tail
 from remote_claude.eventsourcing.views import View
-from remote_claude.eventsourcing.wire import Wire
 from remote_claude.runtime.archive.errors import ArchiveDamaged, ArchiveIncomplete
 from remote_claude.runtime.archive.export import (
     ExportDamaged,

@@ -38,10 +38,10 @@ from log_writers import Writers
 from nats_cluster import running_cluster
 from remote_claude.eventsourcing.cloudevents import encode_headers
 from remote_claude.eventsourcing.events import NewEvent
-from remote_claude.eventsourcing.frames import publish_frame
 from remote_claude.eventsourcing.jetstream import JetStreamEventLog
+from remote_claude.eventsourcing.jetstream.connection import Wire
+from remote_claude.eventsourcing.message_frames import publish_frame
 from remote_claude.eventsourcing.tail import Tail
-from remote_claude.eventsourcing.wire import Wire
 from remote_claude.runtime import host
 from servers import Broker, running_nats
 

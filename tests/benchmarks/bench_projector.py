@@ -23,9 +23,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from projecting import Codec, Tally, open_pool, running
 from remote_claude.eventsourcing.events import RecordedEvent
 from remote_claude.eventsourcing.memory import InMemoryEventLog
-from remote_claude.eventsourcing.projector import Projector
-from remote_claude.eventsourcing.rebuild import rebuild
-from remote_claude.eventsourcing.schemas import Pool
+from remote_claude.eventsourcing.postgres.projector import Projector
+from remote_claude.eventsourcing.postgres.rebuild import rebuild
+from remote_claude.eventsourcing.postgres.schemas import Pool
 from remote_claude.eventsourcing.tail import Tail
 from servers import running_postgres
 

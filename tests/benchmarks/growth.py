@@ -33,10 +33,10 @@ from product import Product, product
 from remote_claude.contracts import REGISTRY
 from remote_claude.eventsourcing.events import RecordedEvent
 from remote_claude.eventsourcing.jetstream import JetStreamEventLog
-from remote_claude.eventsourcing.wire import Wire
-from remote_claude.runtime.accounts import ADMIN, accounts
+from remote_claude.eventsourcing.jetstream.connection import Wire
 from remote_claude.runtime.archive.restore import append_batch
 from remote_claude.runtime.archive.store import Row
+from remote_claude.runtime.broker.accounts import ADMIN, accounts
 from remote_claude.runtime.embedded import Home, Supervisor, servers_for
 from servers import until
 

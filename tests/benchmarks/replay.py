@@ -33,9 +33,9 @@ from remote_claude.contracts.billing import PeriodOpened, PlanChanged
 from remote_claude.contracts.runner import Cumulative, TaskStarted, UsageRecorded
 from remote_claude.eventsourcing.events import NewEvent, stream_id
 from remote_claude.eventsourcing.jetstream import JetStreamEventLog
-from remote_claude.eventsourcing.rebuild import rebuild
-from remote_claude.eventsourcing.schemas import Pool
-from remote_claude.eventsourcing.streams import ensure_streams
+from remote_claude.eventsourcing.jetstream.streams import ensure_streams
+from remote_claude.eventsourcing.postgres.rebuild import rebuild
+from remote_claude.eventsourcing.postgres.schemas import Pool
 from remote_claude.runtime import host
 from servers import Broker, running_nats, running_postgres
 

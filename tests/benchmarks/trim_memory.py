@@ -9,8 +9,8 @@ import sys
 import psutil
 
 from event_logs import connect
-from remote_claude.eventsourcing import streams
-from remote_claude.eventsourcing.wire import Wire
+from remote_claude.eventsourcing.jetstream import streams
+from remote_claude.eventsourcing.jetstream.connection import Wire
 from remote_claude.runtime.archive import restore, trim
 from remote_claude.runtime.archive.store import Row
 from servers import Broker, empty_nats

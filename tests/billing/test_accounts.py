@@ -14,9 +14,9 @@ from remote_claude.contracts.billing import PeriodOpened, PlanChanged
 from remote_claude.contracts.users import OrgCreated
 from remote_claude.eventsourcing.events import NewEvent, timestamp
 from remote_claude.eventsourcing.jetstream import JetStreamEventLog
+from remote_claude.eventsourcing.jetstream.streams import ensure_streams
 from remote_claude.eventsourcing.log import EventLog
 from remote_claude.eventsourcing.memory import InMemoryEventLog
-from remote_claude.eventsourcing.streams import ensure_streams
 from remote_claude.eventsourcing.tail import Tail
 from scheduler_process import say
 from scheduling import Damaged, on_plan

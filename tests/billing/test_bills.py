@@ -22,7 +22,7 @@ from remote_claude.contracts.runner import WORKER_LOST, Cumulative, TaskStarted,
 from remote_claude.contracts.scheduler import RunnerLost
 from remote_claude.eventsourcing.events import NewEvent, new_event_id
 from remote_claude.eventsourcing.memory import InMemoryEventLog
-from remote_claude.eventsourcing.projector import Projector
+from remote_claude.eventsourcing.postgres.projector import Projector
 from remote_claude.eventsourcing.tail import Tail
 
 NOVEMBER, DECEMBER = "2026-11-30T23:59:59.000000Z", "2026-12-01T00:00:01.000000Z"

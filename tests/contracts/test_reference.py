@@ -16,9 +16,9 @@ from pydantic import BaseModel
 from remote_claude.cli.app import app as rclaude
 from remote_claude.eventsourcing.views import View
 from remote_claude.runtime import reference
-from remote_claude.runtime.admin import ENTRY_POINTS
-from remote_claude.runtime.admin import app as rclaude_admin
-from remote_claude.runtime.permissions import services
+from remote_claude.runtime.admin.app import ENTRY_POINTS
+from remote_claude.runtime.admin.app import app as rclaude_admin
+from remote_claude.runtime.broker.permissions import services
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"

@@ -18,13 +18,13 @@ from remote_claude.contracts import REGISTRY
 from remote_claude.contracts.runner import WORKER_LOST
 from remote_claude.eventsourcing.events import RecordedEvent, parse_timestamp
 from remote_claude.eventsourcing.jetstream import JetStreamEventLog
-from remote_claude.eventsourcing.rebuild import rebuild
-from remote_claude.eventsourcing.schemas import connect
+from remote_claude.eventsourcing.postgres.rebuild import rebuild
+from remote_claude.eventsourcing.postgres.schemas import connect
 from remote_claude.eventsourcing.views import View
+from remote_claude.runtime.admin.verification import Checker
 from remote_claude.runtime.archive.verify import verify as verify_archive
 from remote_claude.runtime.host import installed
 from remote_claude.runtime.service import Runtime
-from remote_claude.runtime.verification import Checker
 
 METERS = ("vcpu_ms", "gib_ms", "egress_bytes", "model_nano_usd")
 COMPUTE = METERS[:3]

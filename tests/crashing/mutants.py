@@ -15,8 +15,9 @@ from crashing.points import Point
 from remote_claude.billing.projections.usage import _Samples
 from remote_claude.contracts.runner import Cumulative
 from remote_claude.contracts.scheduler import TaskRequeued
-from remote_claude.eventsourcing import appends, batches
-from remote_claude.eventsourcing.schemas import move_checkpoint
+from remote_claude.eventsourcing.jetstream import append_queue as appends
+from remote_claude.eventsourcing.postgres import batches
+from remote_claude.eventsourcing.postgres.schemas import move_checkpoint
 from remote_claude.gateway import webhooks
 from remote_claude.gateway.api.submissions import Submissions
 from remote_claude.gateway.domain.webhooks import headers
@@ -25,8 +26,8 @@ from remote_claude.gateway.watchers import Watchers
 from remote_claude.runner import protocol
 from remote_claude.runner.protocol import Ack
 from remote_claude.runner.worker_link import WorkerLink
+from remote_claude.runtime.agent_output import OutputStream, OutputWriter
 from remote_claude.runtime.archive import store
-from remote_claude.runtime.output import OutputStream, OutputWriter
 from remote_claude.scheduler.domain import decide
 from remote_claude.scheduler.domain.leases import Leases
 from remote_claude.scheduler.domain.tasks import Running

@@ -44,11 +44,11 @@ from websockets.asyncio.server import ServerConnection
 
 from remote_claude.contracts.leases import SUBJECT
 from remote_claude.eventsourcing.jetstream import JetStreamEventLog
-from remote_claude.eventsourcing.wire import Wire
+from remote_claude.eventsourcing.jetstream.connection import Wire
 from remote_claude.gateway.webhooks import Deliveries
+from remote_claude.runtime.agent_output import OutputStream
 from remote_claude.runtime.archive.heads import Heads
 from remote_claude.runtime.objects import Objects
-from remote_claude.runtime.output import OutputStream
 
 PLUMBING = {
     f"remote_claude.{module}"

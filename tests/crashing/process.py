@@ -23,10 +23,10 @@ from typing import Any
 
 from crashing.mutants import MUTANTS
 from crashing.points import Point, Probes
-from remote_claude.eventsourcing.rebuild import rebuild
+from remote_claude.eventsourcing.postgres.rebuild import rebuild
 from remote_claude.runtime import host
 from remote_claude.runtime.settings import RuntimeSettings
-from remote_claude.runtime.telemetry import configure_logging
+from remote_claude.runtime.telemetry.logs_and_metrics import configure_logging
 
 PR_SET_PDEATHSIG = 1
 SAID_WHERE = "(these are all tasks)"

@@ -21,9 +21,9 @@ from crashing.points import Point, read
 from crashing.process import SAID_WHERE
 from product import environment_of
 from remote_claude.access.kek import create_kek
-from remote_claude.eventsourcing.streams import ensure_streams
+from remote_claude.eventsourcing.jetstream.streams import ensure_streams
 from remote_claude.runtime import owner
-from remote_claude.runtime.accounts import ADMIN, TOGETHER
+from remote_claude.runtime.broker.accounts import ADMIN, TOGETHER
 from remote_claude.runtime.embedded.home import free_port
 from servers import Broker, Database, delete_streams, nats_with_accounts, running_postgres
 

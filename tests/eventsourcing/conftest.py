@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from projecting import Log, open_pool
-from remote_claude.eventsourcing.schemas import Pool
+from remote_claude.eventsourcing.postgres.schemas import Pool
 from remote_claude.eventsourcing.tail import Tail
 
 

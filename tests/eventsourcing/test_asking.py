@@ -3,7 +3,7 @@
 import psycopg
 import pytest
 
-from remote_claude.eventsourcing.schemas import Pool, asking
+from remote_claude.eventsourcing.postgres.schemas import Pool, asking
 
 
 async def test_a_question_without_an_answer_fails_and_the_pool_goes_on(pool: Pool) -> None:

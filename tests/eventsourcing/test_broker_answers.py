@@ -6,9 +6,16 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 
 from event_logs import Place, connect, new_place
-from remote_claude.eventsourcing.answers import Answer, Landed, Moved, Refused, Undecided, read_answer
-from remote_claude.eventsourcing.frames import publish_frame
-from remote_claude.eventsourcing.wire import Wire
+from remote_claude.eventsourcing.jetstream.append_answers import (
+    Answer,
+    Landed,
+    Moved,
+    Refused,
+    Undecided,
+    read_answer,
+)
+from remote_claude.eventsourcing.jetstream.connection import Wire
+from remote_claude.eventsourcing.message_frames import publish_frame
 from servers import Broker, nats_with_accounts
 
 Message = tuple[str, dict[str, object]]

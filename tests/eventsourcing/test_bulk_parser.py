@@ -8,7 +8,7 @@ import pytest
 from nats.errors import ProtocolError
 from nats.protocol.parser import Parser
 
-from remote_claude.eventsourcing.bulk_parser import BulkParser
+from remote_claude.eventsourcing.jetstream.bulk_parser import BulkParser
 
 HEADERS = b"NATS/1.0\r\nA: 1\r\n\r\n"
 HANDLED, ORDINARY = b"7", b"12"

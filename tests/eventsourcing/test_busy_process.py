@@ -6,7 +6,7 @@ import time
 import pytest
 
 from event_logs import happened, new_place
-from remote_claude.eventsourcing import commit
+from remote_claude.eventsourcing.jetstream import committer as commit
 from servers import Broker
 
 

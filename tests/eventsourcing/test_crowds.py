@@ -6,19 +6,19 @@ from typing import Any
 import pytest
 
 from event_logs import Proxy, happened, new_place, until
-from remote_claude.eventsourcing.appends import CROWD, Append, Group, Waiting
+from remote_claude.eventsourcing.jetstream.append_queue import CROWD, Append, AppendQueue, Group
 from remote_claude.eventsourcing.log import MAX_BATCH_EVENTS, ConcurrencyConflict
 from servers import Broker
 
 
-def come(waiting: Waiting, streams: range) -> None:
+def come(waiting: AppendQueue, streams: range) -> None:
     loop = asyncio.get_running_loop()
     for n in streams:
         waiting.add(Append(f"s{n}", 0, ["id"], [], 1, float("inf"), loop.create_future()))
 
 
-def crowd(n: int) -> Waiting:
-    waiting = Waiting()
+def crowd(n: int) -> AppendQueue:
+    waiting = AppendQueue()
     come(waiting, range(n))
     return waiting
 

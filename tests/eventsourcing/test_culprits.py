@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from event_logs import Happened, JsonCodec, connect, happened, new_place, whats
-from remote_claude.eventsourcing.appends import CROWD
 from remote_claude.eventsourcing.jetstream import JetStreamEventLog
+from remote_claude.eventsourcing.jetstream.append_queue import CROWD
 from remote_claude.eventsourcing.log import AppendRefused, ConcurrencyConflict, EventTooLarge
 from remote_claude.runtime.embedded.nats import NatsServer, NatsUser, find_nats
 from servers import Broker, OwnServer, scratch_home

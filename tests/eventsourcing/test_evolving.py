@@ -21,9 +21,9 @@ from rebuilding import assert_rebuild_equals_live
 from remote_claude.contracts import Event
 from remote_claude.contracts.registry import Registry
 from remote_claude.eventsourcing.events import NewEvent
-from remote_claude.eventsourcing.projector import Projector
-from remote_claude.eventsourcing.schemas import Pool
-from remote_claude.eventsourcing.tables import reading
+from remote_claude.eventsourcing.postgres.projector import Projector
+from remote_claude.eventsourcing.postgres.schemas import Pool
+from remote_claude.eventsourcing.postgres.tables import reading
 from remote_claude.eventsourcing.tail import Tail
 from remote_claude.eventsourcing.views import View
 from servers import Broker

@@ -16,15 +16,15 @@ from sqlmodel import SQLModel
 from event_logs import connect, everything, new_place
 from projecting import Codec, Log, eventually, parked, running, running_work
 from rebuilding import assert_rebuild_equals_live
-from remote_claude.eventsourcing.effects import Done, Outbox, OutboxWorker, Park, Retry, Verdict
 from remote_claude.eventsourcing.events import NewEvent, RecordedEvent
+from remote_claude.eventsourcing.jetstream.streams import events_config
 from remote_claude.eventsourcing.log import AppendRefused, ConcurrencyConflict, LogUnavailable, NotPermitted
-from remote_claude.eventsourcing.outbox import OutboxRow, effect
-from remote_claude.eventsourcing.projector import Projector
-from remote_claude.eventsourcing.rebuild import rebuild
-from remote_claude.eventsourcing.schemas import Pool
-from remote_claude.eventsourcing.streams import events_config
-from remote_claude.eventsourcing.tables import append, delete, reading
+from remote_claude.eventsourcing.postgres.effects import Done, Outbox, OutboxWorker, Park, Retry, Verdict
+from remote_claude.eventsourcing.postgres.outbox_table import OutboxRow, effect
+from remote_claude.eventsourcing.postgres.projector import Projector
+from remote_claude.eventsourcing.postgres.rebuild import rebuild
+from remote_claude.eventsourcing.postgres.schemas import Pool
+from remote_claude.eventsourcing.postgres.tables import append, delete, reading
 from remote_claude.eventsourcing.tail import Tail
 from remote_claude.eventsourcing.views import View
 from servers import Broker

@@ -24,7 +24,7 @@ from projecting import (
 from rebuilding import assert_rebuild_equals_live
 from remote_claude.eventsourcing.errors import RebuildInProgress
 from remote_claude.eventsourcing.events import RecordedEvent
-from remote_claude.eventsourcing.parking import (
+from remote_claude.eventsourcing.postgres.parking import (
     NotParked,
     OtherVersion,
     drop,
@@ -32,10 +32,10 @@ from remote_claude.eventsourcing.parking import (
     parked_events,
     retry,
 )
-from remote_claude.eventsourcing.projector import Projector
-from remote_claude.eventsourcing.rebuild import rebuild
-from remote_claude.eventsourcing.schemas import Pool, connect, try_lock
-from remote_claude.eventsourcing.tables import load, upsert
+from remote_claude.eventsourcing.postgres.projector import Projector
+from remote_claude.eventsourcing.postgres.rebuild import rebuild
+from remote_claude.eventsourcing.postgres.schemas import Pool, connect, try_lock
+from remote_claude.eventsourcing.postgres.tables import load, upsert
 from remote_claude.eventsourcing.tail import Tail
 from servers import Broker
 

@@ -9,8 +9,8 @@ from projecting import Log, Tally, eventually, running, stored_position, tally
 from remote_claude.eventsourcing.errors import LogLostTail
 from remote_claude.eventsourcing.events import RecordedEvent
 from remote_claude.eventsourcing.log import PositionAhead
-from remote_claude.eventsourcing.projector import Projector
-from remote_claude.eventsourcing.schemas import Pool
+from remote_claude.eventsourcing.postgres.projector import Projector
+from remote_claude.eventsourcing.postgres.schemas import Pool
 from remote_claude.eventsourcing.tail import Tail
 
 

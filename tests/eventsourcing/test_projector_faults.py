@@ -11,8 +11,8 @@ import pytest
 from projecting import Gated, Log, Tally, cancelled_at, eventually, open_pool, parked, running, tally
 from remote_claude.eventsourcing.events import RecordedEvent
 from remote_claude.eventsourcing.log import LogUnavailable
-from remote_claude.eventsourcing.projector import Projector
-from remote_claude.eventsourcing.schemas import Pool
+from remote_claude.eventsourcing.postgres.projector import Projector
+from remote_claude.eventsourcing.postgres.schemas import Pool
 from remote_claude.eventsourcing.tail import Tail
 from servers import Database, running_postgres
 

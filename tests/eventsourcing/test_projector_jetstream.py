@@ -12,9 +12,9 @@ from projecting import TallyRow, TallyTables, running, tally
 from rebuilding import assert_rebuild_equals_live
 from remote_claude.eventsourcing.events import RecordedEvent
 from remote_claude.eventsourcing.log import EventLog
-from remote_claude.eventsourcing.projector import Projector
-from remote_claude.eventsourcing.schemas import Pool
-from remote_claude.eventsourcing.tables import load, upsert
+from remote_claude.eventsourcing.postgres.projector import Projector
+from remote_claude.eventsourcing.postgres.schemas import Pool
+from remote_claude.eventsourcing.postgres.tables import load, upsert
 from remote_claude.eventsourcing.tail import Tail
 from remote_claude.eventsourcing.views import View
 from servers import Broker

@@ -7,8 +7,8 @@ from psycopg import AsyncConnection, Error
 
 from projecting import Log, Tally, eventually, parked, running, stored_position, tally
 from remote_claude.eventsourcing.events import RecordedEvent
-from remote_claude.eventsourcing.projector import Projector
-from remote_claude.eventsourcing.schemas import Pool
+from remote_claude.eventsourcing.postgres.projector import Projector
+from remote_claude.eventsourcing.postgres.schemas import Pool
 
 FOLLOWER = "an earlier event of its stream is parked"
 

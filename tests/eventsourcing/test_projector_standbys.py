@@ -8,8 +8,8 @@ from psycopg import AsyncConnection
 
 from projecting import Gated, Log, Tally, eventually, running, tally
 from remote_claude.eventsourcing.events import RecordedEvent
-from remote_claude.eventsourcing.projector import Projector
-from remote_claude.eventsourcing.schemas import Pool, connect, end_if_silent, try_lock
+from remote_claude.eventsourcing.postgres.projector import Projector
+from remote_claude.eventsourcing.postgres.schemas import Pool, connect, end_if_silent, try_lock
 
 
 class Unlocked(Tally):

@@ -9,13 +9,13 @@ from psycopg import AsyncConnection
 
 from projecting import Gated, Log, Tally, cancelled_at, eventually, parked, running, stored_position, tally
 from rebuilding import assert_rebuild_equals_live
-from remote_claude.eventsourcing.canonical import canonical_rows, digest
 from remote_claude.eventsourcing.errors import RebuildInProgress, ViewStopped
 from remote_claude.eventsourcing.events import RecordedEvent
-from remote_claude.eventsourcing.projector import Projector
-from remote_claude.eventsourcing.rebuild import rebuild
-from remote_claude.eventsourcing.schemas import Pool
-from remote_claude.eventsourcing.tables import reading
+from remote_claude.eventsourcing.postgres.canonical_rows import canonical_rows, digest
+from remote_claude.eventsourcing.postgres.projector import Projector
+from remote_claude.eventsourcing.postgres.rebuild import rebuild
+from remote_claude.eventsourcing.postgres.schemas import Pool
+from remote_claude.eventsourcing.postgres.tables import reading
 from remote_claude.eventsourcing.tail import Tail
 
 

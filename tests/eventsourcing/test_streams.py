@@ -8,7 +8,7 @@ from nats.js.api import DiscardPolicy, PersistMode, StorageType
 
 from event_logs import connect
 from remote_claude.access.keyring import Keyring
-from remote_claude.eventsourcing.streams import (
+from remote_claude.eventsourcing.jetstream.streams import (
     EVENTS,
     KEYS,
     OUTPUT,

@@ -17,8 +17,8 @@ from sqlalchemy.orm import registry
 from sqlmodel import Field, SQLModel, select
 
 from remote_claude.eventsourcing.events import RecordedEvent
-from remote_claude.eventsourcing.schemas import Pool, connect, create_schema
-from remote_claude.eventsourcing.tables import append, delete, load, reading, select_rows, upsert
+from remote_claude.eventsourcing.postgres.schemas import Pool, connect, create_schema
+from remote_claude.eventsourcing.postgres.tables import append, delete, load, reading, select_rows, upsert
 from remote_claude.eventsourcing.views import View
 
 

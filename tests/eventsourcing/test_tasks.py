@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from remote_claude.eventsourcing.tasks import end
+from remote_claude.concurrency.tasks import end
 
 
 async def test_a_task_that_loses_a_cancellation_ends_at_the_next() -> None:

@@ -11,13 +11,13 @@ from nats.aio.client import Client
 
 from event_logs import JsonCodec, Proxy, connect, everything, happened, new_place, until
 from remote_claude.eventsourcing.cloudevents import decode_event, encode_headers
-from remote_claude.eventsourcing.direct import BATCH
 from remote_claude.eventsourcing.events import NewEvent
-from remote_claude.eventsourcing.frames import parse_headers, status
 from remote_claude.eventsourcing.jetstream import JetStreamEventLog
+from remote_claude.eventsourcing.jetstream.connection import Wire
+from remote_claude.eventsourcing.jetstream.direct_get import BATCH
 from remote_claude.eventsourcing.log import LogUnavailable
+from remote_claude.eventsourcing.message_frames import parse_headers, status
 from remote_claude.eventsourcing.tail import Tail
-from remote_claude.eventsourcing.wire import Wire
 from servers import Broker
 
 texts = st.text() | st.from_regex(r"[a-z0-9_:/%+\"\r\n -]*", fullmatch=True)

@@ -16,10 +16,9 @@ import pytest
 from archiving import Archive, Days, Message, archived
 from event_logs import JsonCodec, connect, happened
 from projecting import open_pool
-from remote_claude.eventsourcing import streams
-from remote_claude.eventsourcing.jetstream import JetStreamEventLog
+from remote_claude.eventsourcing.jetstream import JetStreamEventLog, streams
 from remote_claude.eventsourcing.log import EventLogError, LogIncomplete
-from remote_claude.eventsourcing.schemas import Pool
+from remote_claude.eventsourcing.postgres.schemas import Pool
 from remote_claude.runtime.archive.errors import ArchiveError
 from remote_claude.runtime.archive.heads import Heads
 from remote_claude.runtime.archive.history import ArchivedHistory

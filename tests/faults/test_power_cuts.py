@@ -24,9 +24,9 @@ from event_logs import JsonCodec, Place, connect, everything, new_place
 from log_writers import Writers
 from projecting import Tally, open_pool, running, running_work, tally
 from remote_claude.eventsourcing.jetstream import JetStreamEventLog
-from remote_claude.eventsourcing.projector import Projector
-from remote_claude.eventsourcing.schemas import Pool
-from remote_claude.eventsourcing.streams import EVENTS, ensure_streams
+from remote_claude.eventsourcing.jetstream.streams import EVENTS, ensure_streams
+from remote_claude.eventsourcing.postgres.projector import Projector
+from remote_claude.eventsourcing.postgres.schemas import Pool
 from remote_claude.eventsourcing.tail import Tail
 from remote_claude.runtime.archive import start
 from remote_claude.runtime.archive.copier import Copier

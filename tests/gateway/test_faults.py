@@ -19,7 +19,7 @@ from gateway_stack import Member, Stack, eventually, output, running_gateway
 from product import Product
 from remote_claude.access.kek import load_kek
 from remote_claude.access.keyring import Keyring
-from remote_claude.eventsourcing.streams import KEYS, OUTPUT, ensure_streams
+from remote_claude.eventsourcing.jetstream.streams import KEYS, OUTPUT, ensure_streams
 from servers import Broker, Database, running_postgres
 
 

@@ -14,7 +14,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 
 from gateway_stack import running_gateway
 from remote_claude.gateway.api.proxy import Routes
-from remote_claude.runtime.web import Server
+from remote_claude.runtime.http.server import Server
 from servers import Broker
 
 

@@ -31,7 +31,7 @@ from remote_claude.contracts.scheduler import (
     TaskSucceeded,
 )
 from remote_claude.eventsourcing.events import RecordedEvent, stream_id
-from remote_claude.eventsourcing.schemas import connect, create_schema
+from remote_claude.eventsourcing.postgres.schemas import connect, create_schema
 from remote_claude.gateway.projections.tasks import TasksView
 
 ORG, OTHER = "org_a", "org_b"

@@ -22,10 +22,10 @@ from receiver import Heard, Receiver, heard, receiving
 from remote_claude.access.kek import create_kek
 from remote_claude.contracts.gateway import WebhookDelivered, WebhookFailed
 from remote_claude.eventsourcing.events import RecordedEvent, stream_id
-from remote_claude.eventsourcing.outbox import effect
-from remote_claude.eventsourcing.projector import Projector, ProjectorState
-from remote_claude.eventsourcing.rebuild import rebuild
-from remote_claude.eventsourcing.tables import append
+from remote_claude.eventsourcing.postgres.outbox_table import effect
+from remote_claude.eventsourcing.postgres.projector import Projector, ProjectorState
+from remote_claude.eventsourcing.postgres.rebuild import rebuild
+from remote_claude.eventsourcing.postgres.tables import append
 from remote_claude.gateway.handlers import WebhookHandlers
 from remote_claude.gateway.projections.webhooks import DeliveryRow, WebhooksView, webhooks
 from remote_claude.runtime.embedded.home import free_port

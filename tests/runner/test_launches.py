@@ -36,7 +36,7 @@ from remote_claude.runner.service import build
 from remote_claude.runner.settings import RunnerSettings
 from remote_claude.runtime.host import hosting, keep_running
 from remote_claude.runtime.settings import RuntimeSettings
-from remote_claude.runtime.tracing import Tracing
+from remote_claude.runtime.telemetry.tracing import Tracing
 from scheduler_process import say
 from scheduling import ORG, RUNNER, Damaged, Newer, cancelled, joined, started, submitted
 from simulator.network import Broker, Message, SimulatedBucket, SimulatedNats

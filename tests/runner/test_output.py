@@ -12,12 +12,12 @@ from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
 from event_logs import Proxy, connect, until
-from remote_claude.eventsourcing.streams import ensure_streams
+from remote_claude.eventsourcing.jetstream.streams import ensure_streams
 from remote_claude.runner import frames as worker_frames
 from remote_claude.runner.output import Output
 from remote_claude.runner.worker.outbox import Outbox
+from remote_claude.runtime.agent_output import OutputConflict, OutputStream
 from remote_claude.runtime.objects import Objects
-from remote_claude.runtime.output import OutputConflict, OutputStream
 from servers import Broker
 
 ORG, TASK = "org_01", "task_01"
@@ -94,7 +94,7 @@ async def cut(proxy: Proxy, client: Client) -> None:
 
 @pytest.fixture
 def tries_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("remote_claude.runtime.output.ANSWERS_WITHIN_S", 0.0)
+    monkeypatch.setattr("remote_claude.runtime.agent_output.ANSWERS_WITHIN_S", 0.0)
 
 
 @pytest.mark.usefixtures("tries_once")

@@ -10,11 +10,11 @@ from psycopg import OperationalError
 from remote_claude.eventsourcing.errors import RebuildInProgress
 from remote_claude.eventsourcing.log import LogTrimmed, LogUnavailable, PositionAhead
 from remote_claude.runtime import host
-from remote_claude.runtime.administration import failure
-from remote_claude.runtime.broker import connect_nats
-from remote_claude.runtime.exits import Exit
+from remote_claude.runtime.admin.command_support import failure
+from remote_claude.runtime.admin.exits import Exit
+from remote_claude.runtime.broker.connection import connect_nats
 from remote_claude.runtime.settings import BrokerSettings, RuntimeSettings
-from remote_claude.runtime.telemetry import Metrics
+from remote_claude.runtime.telemetry.logs_and_metrics import Metrics
 from servers import Broker, nats_with_accounts, running_postgres, until
 from service_processes import installation
 

@@ -14,8 +14,8 @@ import nats.errors
 import psutil
 import pytest
 
-from remote_claude.eventsourcing.streams import ensure_streams
-from remote_claude.runtime.accounts import accounts
+from remote_claude.eventsourcing.jetstream.streams import ensure_streams
+from remote_claude.runtime.broker.accounts import accounts
 from remote_claude.runtime.embedded import (
     Home,
     NatsServer,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from remote_claude.runtime.lines import event_line, view_lines
+from remote_claude.runtime.admin.lines import event_line, view_lines
 
 EVENT = (4711, "2026-11-24T23:50:00.000000Z", "TaskSubmitted", "ev.gateway.org_01kb.task.task_01kb")
 VIEW = {"name": "scheduler_assignments_by_runner", "position": 4711, "lag": 0, "parked": 0}

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from remote_claude.runtime.progress import clock, text
+from remote_claude.runtime.admin.progress import clock, text
 
 
 def test_it_says_percent_rate_and_time_left() -> None:
@@ -39,7 +39,7 @@ def test_time_left_is_read_at_a_glance() -> None:
 
 
 SHOWING = """
-from remote_claude.runtime.progress import Progress
+from remote_claude.runtime.admin.progress import Progress
 with Progress("fold") as progress:
     progress(1, 2)
     progress(3, 0, "compare")

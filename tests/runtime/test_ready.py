@@ -11,7 +11,7 @@ from itertools import count
 import pytest
 
 from remote_claude.runtime.embedded.home import free_port
-from remote_claude.runtime.stack import ready
+from remote_claude.runtime.embedded.stack import ready
 
 TO_READ = 20
 

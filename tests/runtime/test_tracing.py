@@ -13,8 +13,8 @@ from remote_claude.eventsourcing import traces
 from remote_claude.eventsourcing.cloudevents import encode_headers
 from remote_claude.eventsourcing.events import caused_id
 from remote_claude.eventsourcing.memory import InMemoryEventLog
-from remote_claude.runtime.observed_log import ObservedLog
-from remote_claude.runtime.tracing import Tracing
+from remote_claude.runtime.telemetry.observed_log import ObservedLog
+from remote_claude.runtime.telemetry.tracing import Tracing
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 HEADER = f"00-{TRACE}-{SPAN}-01"
@@ -143,7 +143,7 @@ def test_the_environment_can_switch_it_off(more: dict[str, str]) -> None:
 def test_unasked_nothing_of_the_exporter_is_imported() -> None:
     code = (
         "import sys; from remote_claude.runtime.host import hosting; "
-        "from remote_claude.runtime.tracing import Tracing; Tracing.of({}).close(); "
+        "from remote_claude.runtime.telemetry.tracing import Tracing; Tracing.of({}).close(); "
         "print([m for m in sys.modules if m.startswith('opentelemetry.exporter.otlp')])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -19,7 +19,7 @@ from remote_claude.contracts.scheduler import (
 )
 from remote_claude.eventsourcing.events import Context, NewEvent, RecordedEvent, timestamp
 from remote_claude.eventsourcing.memory import InMemoryEventLog
-from remote_claude.runtime.verification import Checker, Report, verify
+from remote_claude.runtime.admin.verification import Checker, Report, verify
 from scheduling import (
     FREE,
     NOW,

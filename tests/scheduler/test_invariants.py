@@ -17,7 +17,7 @@ from remote_claude.contracts.scheduler import (
     TerminalEvent,
 )
 from remote_claude.eventsourcing.events import RecordedEvent
-from remote_claude.runtime.verification import Checker
+from remote_claude.runtime.admin.verification import Checker
 from remote_claude.scheduler.domain.evolve import evolve
 from remote_claude.scheduler.domain.state import State
 from remote_claude.scheduler.domain.tasks import Assigned, Running

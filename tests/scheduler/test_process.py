@@ -23,9 +23,9 @@ from remote_claude.contracts.scheduler import (
     TerminalEvent,
 )
 from remote_claude.eventsourcing.jetstream import JetStreamEventLog
+from remote_claude.eventsourcing.jetstream.streams import ensure_streams
 from remote_claude.eventsourcing.log import ConcurrencyConflict, EventLog
 from remote_claude.eventsourcing.memory import InMemoryEventLog
-from remote_claude.eventsourcing.streams import ensure_streams
 from remote_claude.eventsourcing.tail import Tail
 from remote_claude.scheduler.consumers import Scheduler
 from remote_claude.scheduler.domain.evolve import evolve

@@ -20,9 +20,9 @@ from remote_claude.contracts.scheduler import (
     TerminalEvent,
 )
 from remote_claude.eventsourcing.jetstream import JetStreamEventLog
-from remote_claude.eventsourcing.streams import ensure_streams
+from remote_claude.eventsourcing.jetstream.streams import ensure_streams
 from remote_claude.eventsourcing.tail import Tail
-from remote_claude.runtime.verification import verify
+from remote_claude.runtime.admin.verification import verify
 from remote_claude.scheduler.settings import SchedulerSettings
 from scheduler_process import Process, SimulatedRunner, count, ended_once, happened, say
 from scheduling import UNLIMITED, cancelled, on_plan, submitted

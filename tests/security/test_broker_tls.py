@@ -18,9 +18,9 @@ from nats.aio.client import Client
 
 from event_logs import JsonCodec, everything, happened, until, whats
 from remote_claude.eventsourcing.jetstream import JetStreamEventLog
-from remote_claude.runtime.accounts import ADMIN
-from remote_claude.runtime.broker import BrokerRefused, BrokerUntrusted, connect_nats
-from remote_claude.runtime.make_streams import make_streams
+from remote_claude.runtime.broker.accounts import ADMIN
+from remote_claude.runtime.broker.connection import BrokerRefused, BrokerUntrusted, connect_nats
+from remote_claude.runtime.broker.make_streams import make_streams
 from remote_claude.runtime.settings import BrokerSettings
 from servers import Broker, nats_with_accounts
 

@@ -21,12 +21,12 @@ from event_logs import JsonCodec, happened, until
 from product import BIN
 from remote_claude.contracts import EVENTS
 from remote_claude.eventsourcing.jetstream import JetStreamEventLog
+from remote_claude.eventsourcing.jetstream.streams import StreamsMissing, ensure_log, ensure_streams
 from remote_claude.eventsourcing.log import NotPermitted
-from remote_claude.eventsourcing.streams import StreamsMissing, ensure_log, ensure_streams
-from remote_claude.runtime.accounts import ADMIN, TOGETHER
+from remote_claude.runtime.broker.accounts import ADMIN, TOGETHER
+from remote_claude.runtime.broker.permissions import generate, grants, services
 from remote_claude.runtime.embedded import NatsServer, NatsUser, find_nats
 from remote_claude.runtime.embedded.home import free_port
-from remote_claude.runtime.permissions import generate, grants, services
 from servers import Broker, OwnServer, nats_with_accounts, scratch_home
 
 As = Callable[[str], Broker]

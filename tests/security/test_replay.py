@@ -16,8 +16,8 @@ from receiver import heard, receiving
 from remote_claude.eventsourcing.views import View
 from remote_claude.gateway.handlers import WebhookHandlers
 from remote_claude.gateway.projections.webhooks import WebhooksView
+from remote_claude.runtime.broker.permissions import services
 from remote_claude.runtime.ids import new_id
-from remote_claude.runtime.permissions import services
 from servers import Broker
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,7 +25,7 @@ DEAF = ROOT / "tests" / "deaf_rebuild.py"
 OUTSIDE = (
     "httpx2", "httpcore2", "httpx", "aiohttp", "requests", "urllib3", "urllib.request", "http.client", "websockets",
     "smtplib", "ftplib", "nats", "obstore", "stripe", "boto3", "botocore", "google.cloud", "azure", "paramiko",
-    "remote_claude.eventsourcing.effects",
+    "remote_claude.eventsourcing.postgres.effects",
 )  # fmt: skip
 """What could reach it. `psycopg` is not among them: a fold is given a connection, and to its own database only."""
 

@@ -12,7 +12,7 @@ from remote_claude.access.verifier import Unauthenticated, Verifier
 from remote_claude.billing.domain.rating import Meter, rate, total
 from remote_claude.contracts.billing import PeriodOpened
 from remote_claude.eventsourcing.events import RecordedEvent
-from remote_claude.runtime.verification import MEASURES, TERMINAL, Checker
+from remote_claude.runtime.admin.verification import MEASURES, TERMINAL, Checker
 from simulator.services import LEASE_S
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from remote_claude.eventsourcing.log import EventLogError
 from remote_claude.gateway.api.models import SubmitRequest
 from remote_claude.gateway.domain.refusals import IdempotencyKeyReused, Refusal, TaskNotFound
 from remote_claude.gateway.handlers import Submission
-from remote_claude.runtime.problems import Problem
+from remote_claude.runtime.http.problems import Problem
 from simulator.network import Note
 from simulator.processes import Machine, Unanswered
 

@@ -15,7 +15,7 @@ from remote_claude.cli import config
 from remote_claude.cli.errors import CliError, Exit
 from remote_claude.cli.render import Waiting
 
-MODULE = "remote_claude.runtime.stack"
+MODULE = "remote_claude.runtime.embedded.stack"
 ALREADY_RUNNING = 75
 START_S, STOP_S = 120.0, 60.0
 """So long a stack may say nothing on its way up; so long it may take on its way down."""

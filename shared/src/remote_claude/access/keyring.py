@@ -22,7 +22,7 @@ from nats.js.kv import KeyValue
 
 from remote_claude.access.kek import KeyUnusable
 from remote_claude.contracts import Sealed
-from remote_claude.eventsourcing.streams import LOST
+from remote_claude.eventsourcing.jetstream.streams import LOST
 
 NONCE_BYTES = 12
 Random = Callable[[int], bytes]

@@ -7,8 +7,8 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Self
 
+from remote_claude.concurrency.tasks import end
 from remote_claude.eventsourcing.events import RecordedEvent
-from remote_claude.eventsourcing.tasks import end
 
 
 class Arrivals:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 from urllib.parse import unquote
 from uuid import UUID, uuid4
 
-from remote_claude.eventsourcing.frames import parse_headers
+from remote_claude.eventsourcing.message_frames import parse_headers
 
 CAUSATION_NAMESPACE = UUID("6f1d0f5e-4d0a-5d57-9f43-0d6a5b0f2f6e")
 

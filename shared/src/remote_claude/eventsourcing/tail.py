@@ -10,7 +10,7 @@ from contextlib import aclosing
 from itertools import count
 from types import TracebackType
 
-from remote_claude.eventsourcing import tasks
+from remote_claude.concurrency import tasks
 from remote_claude.eventsourcing.events import RecordedEvent
 from remote_claude.eventsourcing.log import EventLog, check_reaches
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar
-
-from psycopg import AsyncConnection
-from sqlalchemy import MetaData
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from remote_claude.eventsourcing.events import RecordedEvent
+
+if TYPE_CHECKING:
+    from psycopg import AsyncConnection
+    from sqlalchemy import MetaData
 
 
 class View(ABC):

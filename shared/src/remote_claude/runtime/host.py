@@ -23,30 +23,30 @@ from psycopg_pool import AsyncConnectionPool
 from remote_claude.access.kek import KeyUnusable, load_kek
 from remote_claude.access.keyring import Keyring
 from remote_claude.access.verifier import Verifier
+from remote_claude.concurrency import tasks
 from remote_claude.contracts import REGISTRY
-from remote_claude.eventsourcing import streams, tasks
-from remote_claude.eventsourcing.effects import OutboxWorker
-from remote_claude.eventsourcing.jetstream import JetStreamEventLog
+from remote_claude.eventsourcing.jetstream import JetStreamEventLog, streams
 from remote_claude.eventsourcing.log import EventLogError
-from remote_claude.eventsourcing.projector import Projector, ProjectorState
+from remote_claude.eventsourcing.postgres.effects import OutboxWorker
+from remote_claude.eventsourcing.postgres.projector import Projector, ProjectorState
 from remote_claude.eventsourcing.tail import Tail
-from remote_claude.runtime import web
+from remote_claude.runtime.agent_output import OutputStream
 from remote_claude.runtime.archive import start
 from remote_claude.runtime.archive.copier import Copier
 from remote_claude.runtime.archive.errors import ArchiveError
 from remote_claude.runtime.archive.heads import Heads
 from remote_claude.runtime.archive.history import ArchivedHistory
 from remote_claude.runtime.archive.trim import limitless
-from remote_claude.runtime.broker import BrokerError, connect_nats
+from remote_claude.runtime.broker.connection import BrokerError, connect_nats
+from remote_claude.runtime.http import server as web
 from remote_claude.runtime.ids import new_id
 from remote_claude.runtime.instruments import observe, observe_outboxes, observed_batches
 from remote_claude.runtime.objects import Objects
-from remote_claude.runtime.observed_log import ObservedLog
-from remote_claude.runtime.output import OutputStream
 from remote_claude.runtime.service import Build, Runtime, Service
 from remote_claude.runtime.settings import BadSettings, RuntimeSettings
-from remote_claude.runtime.telemetry import Metrics, configure_logging
-from remote_claude.runtime.tracing import Tracing
+from remote_claude.runtime.telemetry.logs_and_metrics import Metrics, configure_logging
+from remote_claude.runtime.telemetry.observed_log import ObservedLog
+from remote_claude.runtime.telemetry.tracing import Tracing
 
 log = structlog.get_logger(__name__)
 

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from opentelemetry.metrics import CallbackOptions, Observation
 
-from remote_claude.eventsourcing.batches import DeadLetter
-from remote_claude.eventsourcing.effects import OutboxWorker
 from remote_claude.eventsourcing.events import RecordedEvent
-from remote_claude.eventsourcing.projector import OnBatch
+from remote_claude.eventsourcing.postgres.batches import DeadLetter
+from remote_claude.eventsourcing.postgres.effects import OutboxWorker
+from remote_claude.eventsourcing.postgres.projector import OnBatch
 from remote_claude.eventsourcing.views import View
 from remote_claude.runtime.service import Runtime
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import obstore
 from obstore.store import LocalStore, ObjectStore, from_url
 
-from remote_claude.runtime.durable import place, sync_folder
+from remote_claude.runtime.durable_files import place, sync_folder
 
 CHUNK = 1024 * 1024
 

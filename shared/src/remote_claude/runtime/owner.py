@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from remote_claude.access import api_keys
-from remote_claude.runtime.durable import write_private
+from remote_claude.runtime.durable_files import write_private
 from remote_claude.runtime.ids import new_id
 
 

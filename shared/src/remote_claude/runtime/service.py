@@ -14,20 +14,20 @@ from psycopg_pool import AsyncConnectionPool
 
 from remote_claude.access.keyring import Keyring
 from remote_claude.access.verifier import Verifier
-from remote_claude.eventsourcing.effects import Outbox
 from remote_claude.eventsourcing.events import Clock
 from remote_claude.eventsourcing.log import EventLog
-from remote_claude.eventsourcing.projector import Projector
+from remote_claude.eventsourcing.postgres.effects import Outbox
+from remote_claude.eventsourcing.postgres.projector import Projector
 from remote_claude.eventsourcing.stats import LogStats
 from remote_claude.eventsourcing.tail import Tail
 from remote_claude.eventsourcing.views import View
+from remote_claude.runtime.agent_output import OutputStream
 from remote_claude.runtime.archive.copier import Copier
 from remote_claude.runtime.archive.heads import Heads
 from remote_claude.runtime.ids import NewId
 from remote_claude.runtime.objects import Objects
-from remote_claude.runtime.output import OutputStream
 from remote_claude.runtime.settings import RuntimeSettings
-from remote_claude.runtime.tracing import Tracing
+from remote_claude.runtime.telemetry.tracing import Tracing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

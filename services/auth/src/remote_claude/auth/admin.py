@@ -12,7 +12,7 @@ from remote_claude.auth.domain.keys import KeyNotFound, UnknownScope
 from remote_claude.auth.handlers import ApiKeys
 from remote_claude.contracts.users import MemberJoined
 from remote_claude.eventsourcing.events import stream_id
-from remote_claude.runtime.administration import Refused, administer, require
+from remote_claude.runtime.admin.command_support import Refused, administer, require
 from remote_claude.runtime.service import Runtime
 
 app = typer.Typer(no_args_is_help=True, help="API keys of organisations.")

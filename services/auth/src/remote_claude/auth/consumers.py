@@ -1,6 +1,6 @@
 """What auth reads off the log."""
 
-from remote_claude.runtime.uses import Use
+from remote_claude.runtime.broker.uses import Use
 
 READS: frozenset[str] = frozenset()
 """The events that auth reads: none yet."""

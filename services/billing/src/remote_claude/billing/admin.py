@@ -9,7 +9,7 @@ import typer
 from remote_claude.billing.domain.account import UnknownPlan
 from remote_claude.billing.domain.plans import PLANS
 from remote_claude.billing.handlers import Accounts
-from remote_claude.runtime.administration import Refused, administer, require
+from remote_claude.runtime.admin.command_support import Refused, administer, require
 from remote_claude.runtime.service import Runtime
 
 app = typer.Typer(no_args_is_help=True, help="Plans of organisations.")

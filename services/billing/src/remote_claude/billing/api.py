@@ -23,10 +23,10 @@ from remote_claude.billing.domain.rating import Meter, rate
 from remote_claude.billing.projections import bills
 from remote_claude.billing.projections.usage import UsageView
 from remote_claude.contracts.billing import PriceBook
-from remote_claude.eventsourcing.schemas import asking
-from remote_claude.runtime.identity import BillReader
+from remote_claude.eventsourcing.postgres.schemas import asking
+from remote_claude.runtime.http.identity import BillReader
+from remote_claude.runtime.http.problems import Problem
 from remote_claude.runtime.ids import is_id
-from remote_claude.runtime.problems import Problem
 from remote_claude.runtime.service import Runtime
 
 CATCH_UP_S = 5.0

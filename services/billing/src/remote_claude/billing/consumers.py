@@ -16,7 +16,7 @@ from remote_claude.eventsourcing import traces
 from remote_claude.eventsourcing.events import Clock, RecordedEvent
 from remote_claude.eventsourcing.log import EventLog
 from remote_claude.eventsourcing.tail import Tail
-from remote_claude.runtime.uses import Use
+from remote_claude.runtime.broker.uses import Use
 
 log = structlog.get_logger(__name__)
 

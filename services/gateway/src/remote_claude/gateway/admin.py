@@ -12,7 +12,7 @@ from remote_claude.contracts.contexts import webhook_url_context
 from remote_claude.gateway.domain.webhooks import WebhookRefused
 from remote_claude.gateway.handlers import WebhookHandlers
 from remote_claude.gateway.projections.webhooks import Webhook, webhooks
-from remote_claude.runtime.administration import Refused, administer, require
+from remote_claude.runtime.admin.command_support import Refused, administer, require
 from remote_claude.runtime.host import Purpose
 from remote_claude.runtime.service import Runtime
 

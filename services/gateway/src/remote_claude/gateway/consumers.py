@@ -20,8 +20,8 @@ from remote_claude.gateway.projections.tasks import TasksView
 from remote_claude.gateway.projections.webhooks import WebhooksView
 from remote_claude.gateway.sockets import Sockets
 from remote_claude.gateway.watchers import Watchers
-from remote_claude.runtime.output import OutputStream
-from remote_claude.runtime.uses import Use
+from remote_claude.runtime.agent_output import OutputStream
+from remote_claude.runtime.broker.uses import Use
 
 log = structlog.get_logger(__name__)
 

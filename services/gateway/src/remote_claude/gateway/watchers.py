@@ -24,7 +24,7 @@ from remote_claude.gateway.domain.lifecycle import Progress, evolve
 from remote_claude.gateway.projections.output import Frames, OutputHistory
 from remote_claude.gateway.projections.queries import TaskQueries
 from remote_claude.gateway.projections.tasks import TasksView
-from remote_claude.runtime.output import OutputChunk, OutputUnavailable
+from remote_claude.runtime.agent_output import OutputChunk, OutputUnavailable
 
 SETTLES_WITHIN = timedelta(seconds=15)
 """How long after its end a task's runner is waited for: it may have the last of the output still."""

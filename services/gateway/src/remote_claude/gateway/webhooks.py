@@ -12,10 +12,10 @@ import httpx2
 from remote_claude.access.keyring import KeyErased, Keyring
 from remote_claude.contracts.contexts import webhook_secret_context, webhook_url_context
 from remote_claude.contracts.gateway import WebhookDelivered, WebhookFailed, WebhookOutcome
-from remote_claude.eventsourcing.effects import Done, Outbox, Park, Retry, Verdict
 from remote_claude.eventsourcing.events import Clock
-from remote_claude.eventsourcing.outbox import OutboxRow
-from remote_claude.eventsourcing.schemas import Pool
+from remote_claude.eventsourcing.postgres.effects import Done, Outbox, Park, Retry, Verdict
+from remote_claude.eventsourcing.postgres.outbox_table import OutboxRow
+from remote_claude.eventsourcing.postgres.schemas import Pool
 from remote_claude.gateway.domain.webhooks import body, headers
 from remote_claude.gateway.projections.webhooks import DeliveryRow, WebhooksView, webhooks
 from remote_claude.gateway.settings import GatewaySettings

@@ -3,7 +3,7 @@
 from remote_claude.contracts.gateway import TaskSubmitted
 from remote_claude.runner.executor import INTERRUPTING
 from remote_claude.runner.projections.held import HeldView
-from remote_claude.runtime.uses import Use
+from remote_claude.runtime.broker.uses import Use
 
 READS = HeldView.handles | INTERRUPTING | {TaskSubmitted.type}
 """The events that the runner reads: assignments, what ends them, and the task itself."""

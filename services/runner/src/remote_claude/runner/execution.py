@@ -43,7 +43,7 @@ from remote_claude.runner.sources import SourceFailed
 from remote_claude.runner.worker_link import WorkerLink, WorkerResult
 from remote_claude.runtime.objects import ObjectNotFound
 from remote_claude.runtime.service import Runtime
-from remote_claude.runtime.tracing import Span
+from remote_claude.runtime.telemetry.tracing import Span
 
 log = structlog.get_logger(__name__)
 

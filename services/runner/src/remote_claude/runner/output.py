@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from remote_claude.contracts.runner import SealedOutput
+from remote_claude.runtime.agent_output import OutputConflict, OutputWriter
 from remote_claude.runtime.objects import Objects
-from remote_claude.runtime.output import OutputConflict, OutputWriter
 
 
 class Output:

@@ -12,7 +12,7 @@ import structlog
 
 from remote_claude.contracts.runner import RunnerJoined
 from remote_claude.contracts.scheduler import TaskAssigned
-from remote_claude.eventsourcing.schemas import borrow
+from remote_claude.eventsourcing.postgres.schemas import borrow
 from remote_claude.runner import agents
 from remote_claude.runner.agents import AgentInfo
 from remote_claude.runner.execution import SandboxedExecution, Workshop, clear_away
@@ -25,7 +25,7 @@ from remote_claude.runner.providers.base import SandboxUnavailable
 from remote_claude.runner.providers.local import LocalProvider
 from remote_claude.runner.renewals import keep_leases
 from remote_claude.runner.settings import RunnerSettings
-from remote_claude.runtime.durable import write_private
+from remote_claude.runtime.durable_files import write_private
 from remote_claude.runtime.service import Runtime, Service
 
 log = structlog.get_logger(__name__)

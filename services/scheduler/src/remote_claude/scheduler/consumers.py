@@ -16,10 +16,11 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from pydantic import ValidationError
 
+from remote_claude.concurrency import tasks
 from remote_claude.contracts import UndecodableEvent
 from remote_claude.contracts.leases import SUBJECT, HeldAttempt, LeaseAnswer, LeaseRequest
 from remote_claude.contracts.runner import AssignmentDeclined, RunnerJoined
-from remote_claude.eventsourcing import tasks, traces
+from remote_claude.eventsourcing import traces
 from remote_claude.eventsourcing.events import Clock, RecordedEvent, parse_timestamp
 from remote_claude.eventsourcing.log import (
     ConcurrencyConflict,
@@ -29,7 +30,7 @@ from remote_claude.eventsourcing.log import (
     check_reaches,
 )
 from remote_claude.eventsourcing.tail import Tail
-from remote_claude.runtime.uses import Use
+from remote_claude.runtime.broker.uses import Use
 from remote_claude.scheduler.domain.evolve import FOLDS, evolve, pass_over
 from remote_claude.scheduler.domain.leases import Leases
 from remote_claude.scheduler.domain.state import State

@@ -11,7 +11,7 @@ import psycopg
 import structlog
 from psycopg import AsyncConnection
 
-from remote_claude.eventsourcing.schemas import end_if_silent
+from remote_claude.eventsourcing.postgres.schemas import end_if_silent
 
 log = structlog.get_logger(__name__)
 

@@ -15,7 +15,7 @@ from psycopg_pool import AsyncConnectionPool
 from pydantic import TypeAdapter, ValidationError
 
 from remote_claude.contracts.billing import Entitlements
-from remote_claude.eventsourcing.schemas import borrow
+from remote_claude.eventsourcing.postgres.schemas import borrow
 from remote_claude.scheduler.domain.state import Organisation, Runner, State
 from remote_claude.scheduler.domain.tasks import Assigned, Ended, Queued, Running, Submitted, Task
 

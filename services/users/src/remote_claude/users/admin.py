@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from remote_claude.eventsourcing.streams import check_keys
-from remote_claude.runtime.administration import administer
+from remote_claude.eventsourcing.jetstream.streams import check_keys
+from remote_claude.runtime.admin.command_support import administer
 from remote_claude.runtime.service import Runtime
 from remote_claude.users.handlers import Directory
 

@@ -1,6 +1,6 @@
 """What users reads off the log."""
 
-from remote_claude.runtime.uses import Use
+from remote_claude.runtime.broker.uses import Use
 from remote_claude.users.projections.directory import DirectoryView
 
 READS = DirectoryView.handles

@@ -1,6 +1,6 @@
 """The composition root of users."""
 
-from remote_claude.eventsourcing.streams import check_keys
+from remote_claude.eventsourcing.jetstream.streams import check_keys
 from remote_claude.runtime import owner
 from remote_claude.runtime.service import Runtime, Service
 from remote_claude.users.handlers import Directory

@@ -13,8 +13,8 @@ from remote_claude.eventsourcing.arrivals import Arrivals
 from remote_claude.eventsourcing.errors import CheckpointMoved
 from remote_claude.eventsourcing.log import EventLogError, LogUnavailable, PositionAhead
 from remote_claude.eventsourcing.positions import Reached
-from remote_claude.eventsourcing.projector import ProjectorState as State
-from remote_claude.eventsourcing.schemas import SILENCE_S, Pool, connect, end_if_silent
+from remote_claude.eventsourcing.postgres.projector import ProjectorState as State
+from remote_claude.eventsourcing.postgres.schemas import SILENCE_S, Pool, connect, end_if_silent
 from remote_claude.eventsourcing.tail import Tail
 from remote_claude.runtime.archive import store
 from remote_claude.runtime.archive.errors import BrokerLostTail

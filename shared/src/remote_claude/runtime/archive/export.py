@@ -20,12 +20,12 @@ from typing import IO, Any, NamedTuple, cast
 from psycopg import AsyncConnection
 
 from remote_claude.eventsourcing.events import RecordedEvent
-from remote_claude.eventsourcing.schemas import Pool, connect
+from remote_claude.eventsourcing.postgres.schemas import Pool, connect
 from remote_claude.runtime.archive import store
 from remote_claude.runtime.archive.chain import GENESIS, link
 from remote_claude.runtime.archive.errors import ArchiveDamaged, ArchiveError
 from remote_claude.runtime.archive.store import Head, Row
-from remote_claude.runtime.durable import sync_folder
+from remote_claude.runtime.durable_files import sync_folder
 
 LOG = "remote-claude/log/1"
 

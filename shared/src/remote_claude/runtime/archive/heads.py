@@ -30,7 +30,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from remote_claude.eventsourcing.events import Clock, timestamp
 from remote_claude.runtime.archive.store import Head
-from remote_claude.runtime.durable import sync_folder, write_private
+from remote_claude.runtime.durable_files import sync_folder, write_private
 
 UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, OverflowError, OSError)
 """What reading a file raises that is not as it was written."""

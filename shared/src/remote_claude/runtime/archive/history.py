@@ -13,7 +13,7 @@ from psycopg_pool import PoolTimeout
 from remote_claude.eventsourcing.events import Codec, RecordedEvent
 from remote_claude.eventsourcing.log import LogUnavailable
 from remote_claude.eventsourcing.memory import subject_matches
-from remote_claude.eventsourcing.schemas import Pool, borrow, connect
+from remote_claude.eventsourcing.postgres.schemas import Pool, borrow, connect
 from remote_claude.runtime.archive import store
 
 

@@ -10,14 +10,14 @@ from uuid import uuid4
 
 from nats.aio.client import Client
 
-from remote_claude.eventsourcing.answers import Answer, Landed, read_answer
-from remote_claude.eventsourcing.frames import publish_frame
 from remote_claude.eventsourcing.jetstream import JetStreamEventLog
+from remote_claude.eventsourcing.jetstream.append_answers import Answer, Landed, read_answer
+from remote_claude.eventsourcing.jetstream.connection import Wire
+from remote_claude.eventsourcing.jetstream.ordered_consumer import check_whole
+from remote_claude.eventsourcing.jetstream.streams import EVENTS, ensure_stream, events_config
 from remote_claude.eventsourcing.log import MAX_BATCH_BYTES, LogIncomplete
-from remote_claude.eventsourcing.reading import check_whole
-from remote_claude.eventsourcing.schemas import Pool, connect
-from remote_claude.eventsourcing.streams import EVENTS, ensure_stream, events_config
-from remote_claude.eventsourcing.wire import Wire
+from remote_claude.eventsourcing.message_frames import publish_frame
+from remote_claude.eventsourcing.postgres.schemas import Pool, connect
 from remote_claude.runtime.archive import store
 from remote_claude.runtime.archive.chain import GENESIS
 from remote_claude.runtime.archive.errors import ArchiveEmpty, ArchiveError

@@ -11,7 +11,7 @@ import structlog
 from psycopg import AsyncConnection, sql
 
 from remote_claude.eventsourcing.jetstream import JetStreamEventLog
-from remote_claude.eventsourcing.schemas import Pool, connect
+from remote_claude.eventsourcing.postgres.schemas import Pool, connect
 from remote_claude.runtime.archive import store
 from remote_claude.runtime.archive.errors import (
     ArchiveIncomplete,

@@ -11,10 +11,10 @@ from nats.aio.client import Client
 
 from remote_claude.eventsourcing.events import Clock, timestamp
 from remote_claude.eventsourcing.jetstream import JetStreamEventLog
+from remote_claude.eventsourcing.jetstream.connection import Wire
+from remote_claude.eventsourcing.jetstream.streams import EVENTS
 from remote_claude.eventsourcing.log import AppendRefused
-from remote_claude.eventsourcing.schemas import Pool, connect
-from remote_claude.eventsourcing.streams import EVENTS
-from remote_claude.eventsourcing.wire import Wire
+from remote_claude.eventsourcing.postgres.schemas import Pool, connect
 from remote_claude.runtime.archive import store
 from remote_claude.runtime.archive.chain import GENESIS
 from remote_claude.runtime.archive.errors import ArchiveError

@@ -9,7 +9,7 @@ from typing import TypeVar
 from psycopg import IsolationLevel
 
 from remote_claude.eventsourcing.jetstream import JetStreamEventLog
-from remote_claude.eventsourcing.schemas import Pool, connect
+from remote_claude.eventsourcing.postgres.schemas import Pool, connect
 from remote_claude.runtime.archive import store
 from remote_claude.runtime.archive.chain import GENESIS
 from remote_claude.runtime.archive.comparison import Comparison

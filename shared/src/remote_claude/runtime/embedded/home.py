@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from remote_claude.runtime.durable import write_private
+from remote_claude.runtime.durable_files import write_private
 from remote_claude.runtime.embedded.errors import EmbeddedError, HomeInUse, StackAlreadyRunning
 from remote_claude.runtime.embedded.process import NOBODY
 

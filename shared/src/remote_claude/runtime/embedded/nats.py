@@ -17,7 +17,7 @@ from typing import Any
 
 import nkeys
 
-from remote_claude.runtime.durable import write_private
+from remote_claude.runtime.durable_files import write_private
 from remote_claude.runtime.embedded.errors import ServerNotFound, ServerTooOld
 from remote_claude.runtime.embedded.process import Child
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from remote_claude.runtime.durable import sync_folder, write_private
+from remote_claude.runtime.durable_files import sync_folder, write_private
 from remote_claude.runtime.embedded.errors import (
     DataVersionMismatch,
     NoUsableUser,

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from remote_claude.eventsourcing.tasks import end
+from remote_claude.concurrency.tasks import end
 from remote_claude.runtime.embedded.errors import ServerDidNotStart
 from remote_claude.runtime.embedded.process import Child, exited, open_log, spawn
 

@@ -10,7 +10,7 @@ from psycopg.rows import dict_row
 
 from remote_claude.billing.domain.rating import rate
 from remote_claude.billing.projections import bills
-from remote_claude.eventsourcing.schemas import Pool, connect
+from remote_claude.eventsourcing.postgres.schemas import Pool, connect
 
 # By plain sums over the rows, without the code that makes bills.
 METERED = """

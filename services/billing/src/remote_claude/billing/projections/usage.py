@@ -19,7 +19,7 @@ from remote_claude.contracts.gateway import TaskSubmitted
 from remote_claude.contracts.runner import WORKER_LOST, Cumulative, TaskStarted, UsageRecorded
 from remote_claude.contracts.scheduler import RunnerLost
 from remote_claude.eventsourcing.events import RecordedEvent
-from remote_claude.eventsourcing.tables import Row, add, upsert
+from remote_claude.eventsourcing.postgres.tables import Row, add, upsert
 from remote_claude.eventsourcing.views import View
 
 

@@ -16,9 +16,9 @@ from fastapi import APIRouter, Path, Request, Response
 from remote_claude.gateway.api.edge import bounded
 from remote_claude.gateway.api.models import SHA256, BlobAnswer, binary, problems
 from remote_claude.gateway.settings import GatewaySettings
-from remote_claude.runtime.identity import TaskReader, TaskWriter
+from remote_claude.runtime.http.identity import TaskReader, TaskWriter
+from remote_claude.runtime.http.problems import Problem
 from remote_claude.runtime.objects import Objects
-from remote_claude.runtime.problems import Problem
 
 TAGS: list[str | Enum] = ["blobs"]
 MIB = 1024 * 1024

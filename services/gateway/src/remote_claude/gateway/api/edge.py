@@ -23,9 +23,9 @@ from remote_claude.gateway.domain.refusals import Refusal, Stale, TaskNotFound
 from remote_claude.gateway.handlers import Decisions
 from remote_claude.gateway.projections.queries import TaskQueries
 from remote_claude.gateway.settings import GatewaySettings
+from remote_claude.runtime.agent_output import OutputUnavailable
+from remote_claude.runtime.http.problems import Problem, respond
 from remote_claude.runtime.ids import is_id
-from remote_claude.runtime.output import OutputUnavailable
-from remote_claude.runtime.problems import Problem, respond
 
 log = structlog.get_logger(__name__)
 

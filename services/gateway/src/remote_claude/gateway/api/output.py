@@ -16,7 +16,7 @@ from remote_claude.gateway.domain.cursor import Cursor
 from remote_claude.gateway.domain.refusals import NoResult
 from remote_claude.gateway.projections.output import OutputHistory
 from remote_claude.gateway.projections.queries import TaskQueries
-from remote_claude.runtime.identity import TaskReader
+from remote_claude.runtime.http.identity import TaskReader
 from remote_claude.runtime.objects import ObjectNotFound, Objects
 
 MAX_FRAMES = 1000

@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 
 from remote_claude.eventsourcing import traces
 from remote_claude.gateway.api.edge import answer
-from remote_claude.runtime.problems import Problem
+from remote_claude.runtime.http.problems import Problem
 
 log = structlog.get_logger(__name__)
 

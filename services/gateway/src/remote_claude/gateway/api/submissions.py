@@ -24,8 +24,8 @@ from remote_claude.gateway.domain.refusals import BundleNotFound, Refusal
 from remote_claude.gateway.domain.repositories import check_url
 from remote_claude.gateway.domain.task import SubmitTask
 from remote_claude.gateway.handlers import Submission, TaskHandlers
+from remote_claude.runtime.http.problems import Problem
 from remote_claude.runtime.ids import derived_id
-from remote_claude.runtime.problems import Problem
 from remote_claude.runtime.service import Runtime
 
 NAMESPACE = UUID("0b0c2f0f-7d1c-5c53-8a3f-1d9a8f3f9c11")

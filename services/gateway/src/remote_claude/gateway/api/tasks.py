@@ -33,8 +33,8 @@ from remote_claude.gateway.domain.lifecycle import State
 from remote_claude.gateway.domain.task import RequestCancellation
 from remote_claude.gateway.handlers import Submission, TaskHandlers
 from remote_claude.gateway.projections.queries import Filter, TaskQueries
-from remote_claude.runtime.identity import TaskReader, TaskWriter
-from remote_claude.runtime.problems import Problem
+from remote_claude.runtime.http.identity import TaskReader, TaskWriter
+from remote_claude.runtime.http.problems import Problem
 from remote_claude.runtime.service import Runtime
 
 MAX_BODY_BYTES = 1024 * 1024

@@ -10,8 +10,8 @@ import orjson
 
 from remote_claude.gateway.domain.cursor import Cursor
 from remote_claude.gateway.domain.lifecycle import Attempt, Progress
+from remote_claude.runtime.agent_output import OutputStream
 from remote_claude.runtime.objects import ObjectNotFound, Objects
-from remote_claude.runtime.output import OutputStream
 
 FRAMES_A_PIECE = 256
 

@@ -13,8 +13,8 @@ from pydantic import TypeAdapter
 
 from remote_claude.contracts import Sealed
 from remote_claude.contracts.gateway import Repository
-from remote_claude.eventsourcing.projector import Projector
-from remote_claude.eventsourcing.schemas import Pool, asking
+from remote_claude.eventsourcing.postgres.projector import Projector
+from remote_claude.eventsourcing.postgres.schemas import Pool, asking
 from remote_claude.eventsourcing.tail import Tail
 from remote_claude.gateway.domain.lifecycle import Progress, State
 from remote_claude.gateway.domain.refusals import InvalidCursor, NotCaughtUp, TaskNotFound

@@ -29,7 +29,7 @@ from remote_claude.contracts.scheduler import (
     TaskTimedOut,
 )
 from remote_claude.eventsourcing.events import RecordedEvent
-from remote_claude.eventsourcing.tables import append, load, upsert
+from remote_claude.eventsourcing.postgres.tables import append, load, upsert
 from remote_claude.eventsourcing.views import View
 from remote_claude.gateway.domain.lifecycle import Attempt, Progress, evolve
 

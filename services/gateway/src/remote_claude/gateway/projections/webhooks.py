@@ -21,9 +21,9 @@ from remote_claude.contracts.gateway import (
     WebhookRemoved,
 )
 from remote_claude.eventsourcing.events import RecordedEvent, stream_id
-from remote_claude.eventsourcing.outbox import OutboxRow, effect
-from remote_claude.eventsourcing.schemas import Pool
-from remote_claude.eventsourcing.tables import append, delete, reading, upsert
+from remote_claude.eventsourcing.postgres.outbox_table import OutboxRow, effect
+from remote_claude.eventsourcing.postgres.schemas import Pool
+from remote_claude.eventsourcing.postgres.tables import append, delete, reading, upsert
 from remote_claude.eventsourcing.views import View
 from remote_claude.gateway.domain.webhooks import ENDS
 

@@ -20,7 +20,7 @@ from remote_claude.contracts.scheduler import (
     TaskTimedOut,
 )
 from remote_claude.eventsourcing.events import RecordedEvent
-from remote_claude.eventsourcing.tables import add, delete
+from remote_claude.eventsourcing.postgres.tables import add, delete
 from remote_claude.eventsourcing.views import View
 
 

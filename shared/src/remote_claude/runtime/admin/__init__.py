@@ -1,0 +1,1 @@
+"""`rclaude-admin`, the command line of an administrator."""

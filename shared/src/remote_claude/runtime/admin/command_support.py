@@ -1,0 +1,158 @@
+"""What an administrator's command stands on: the stack's own connections, without any of its background work."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Literal, NamedTuple
+
+import typer
+from nats.errors import Error as NatsError
+from nats.js.errors import APIError, ServiceUnavailableError
+from psycopg import Error as PostgresError
+from psycopg import InterfaceError, OperationalError
+
+from remote_claude.access.kek import KeyUnusable
+from remote_claude.eventsourcing.errors import LogLostTail, RebuildInProgress, ViewStopped
+from remote_claude.eventsourcing.events import stream_id
+from remote_claude.eventsourcing.log import EventLogError, LogUnavailable
+from remote_claude.eventsourcing.views import View
+from remote_claude.runtime import host
+from remote_claude.runtime.admin.exits import Exit
+from remote_claude.runtime.archive.errors import ArchiveError
+from remote_claude.runtime.broker.accounts import ADMIN, accounts
+from remote_claude.runtime.broker.connection import BrokerError
+from remote_claude.runtime.embedded import EmbeddedError, Holder, Home, Supervisor, servers_for
+from remote_claude.runtime.embedded.stack_file import NotRunning, StackFile
+from remote_claude.runtime.host import Purpose, connected, installed
+from remote_claude.runtime.service import Runtime
+from remote_claude.runtime.settings import BadSettings, RuntimeSettings
+from remote_claude.runtime.telemetry.logs_and_metrics import Metrics, configure_logging
+
+PATIENCE_S = 10.0
+"""How long a command waits for a broker that does not answer. Services wait for as long as it takes."""
+
+
+class Refused(Exception):
+    """The command can't be carried out as asked; nothing was changed."""
+
+    code = "refused"
+
+
+@contextlib.asynccontextmanager
+async def settings(user: str = ADMIN, *, start: bool = False) -> AsyncIterator[RuntimeSettings]:
+    """Where the stack is: from the environment, else from the file that an embedded stack keeps in its home.
+
+    `start` brings the servers of a home that is down up for as long as this lasts, without the services.
+    """
+    if "RCLAUDE_NATS_URL" in os.environ:
+        yield RuntimeSettings.from_environment()
+        return
+    home = Home.from_env(os.environ, Holder.COMMAND)
+    try:
+        known = StackFile.load(home).settings(user)
+    except NotRunning:
+        if not start or not (home.root / "kek").exists():
+            raise
+    else:
+        yield known
+        return
+    with home:
+        servers = servers_for(home, os.environ, accounts=accounts())
+        async with Supervisor(servers.children, log_dir=home.log):
+            yield RuntimeSettings(
+                home=home.root,
+                nats_url=servers.nats_url,
+                nats_credentials=servers.nats_credentials.get(user),
+                postgres_dsn=servers.postgres_dsn,
+                objects=str(home.root / "objects"),
+                kek_file=home.root / "kek",
+            )
+
+
+def administer(
+    work: Callable[[Runtime], Awaitable[None]], purpose: Purpose = Purpose.WORK, *, user: str = ADMIN
+) -> None:
+    """Connect, do the work, disconnect. `failure` says what its errors end in.
+
+    Whoever does not work with the log but looks at it or maintains it needs no services: a home's servers are started.
+    `user` of the embedded broker: the service itself for what is said in its name.
+    """
+
+    async def run() -> None:
+        metrics = Metrics("admin")
+        async with contextlib.AsyncExitStack() as stack:
+            stack.callback(metrics.close)
+            where = await stack.enter_async_context(settings(user, start=purpose is not Purpose.WORK))
+            runtime = connected(where, os.environ, metrics, purpose, patience=PATIENCE_S)
+            await work(await stack.enter_async_context(runtime))
+
+    configure_logging("warning", as_json=False)
+    host.run(run())
+
+
+async def require(runtime: Runtime, what: Literal["organisation", "person"], id: str) -> None:
+    """Raises `Refused` when there is no such organisation or person."""
+    try:
+        stream = (
+            stream_id("users", id, "org", id)
+            if what == "organisation"
+            else stream_id("users", None, "user", id)
+        )
+    except ValueError:  # a wildcard would find anybody's
+        known = False
+    else:
+        known = bool(await runtime.log.read_stream(stream))
+    if not known:
+        raise Refused(f"there is no {what} {id}")
+
+
+def registered(runtime: Runtime) -> list[View]:
+    """Every view of every installed service, by name."""
+    views = [view for build in installed() for view in build(runtime).views]
+    return sorted(views, key=lambda view: view.name)
+
+
+def check_range(start: int, until: int | None) -> None:
+    """Raises `typer.BadParameter` for positions that end before they begin."""
+    if until is not None and until < start:
+        raise typer.BadParameter(f"--until {until} is before --from {start}")
+
+
+class Failure(NamedTuple):
+    """How an error ends a command: its exit code, its stable code, and what it says; `text` is that for people."""
+
+    exit: Exit
+    code: str
+    detail: str
+    text: str = ""
+
+
+def failure(error: Exception) -> Failure | None:
+    """What becomes of an error of a command, in words that need no traceback; None for one that is a fault of ours."""
+    said = str(error) or repr(error)
+    match error:
+        case NotRunning() | BrokerError() | LogUnavailable():
+            return Failure(Exit.AWAY, error.code, said)
+        case OperationalError() | InterfaceError():
+            return Failure(Exit.AWAY, "postgres_unavailable", f"PostgreSQL can't be used: {said}")
+        case TimeoutError():
+            return Failure(Exit.AWAY, "timeout", f"no answer in time: {said}")
+        case PostgresError():
+            return Failure(
+                Exit.REFUSED, "postgres_error", f"PostgreSQL refuses what was asked of it: {said.strip()}"
+            )
+        case APIError() if not isinstance(error, ServiceUnavailableError):
+            return Failure(Exit.REFUSED, "broker_error", f"the broker refuses what was asked of it: {said}")
+        case NatsError():
+            return Failure(Exit.AWAY, "broker_unavailable", f"the broker can't be used: {said}")
+        case ArchiveError() | BadSettings() | EmbeddedError():  # the guides go by their codes
+            return Failure(Exit.REFUSED, error.code, said, f"{error.code}: {said}")
+        case (
+            Refused() | EventLogError() | RebuildInProgress() | ViewStopped() | LogLostTail() | KeyUnusable()
+        ):
+            return Failure(Exit.REFUSED, error.code, said)
+        case OSError():
+            return Failure(Exit.REFUSED, "system_error", said)
+    return None

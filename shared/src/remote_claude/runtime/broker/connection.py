@@ -1,0 +1,143 @@
+"""The connection to the broker: one per process, encrypted where the setting says so, and outliving its restarts."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from typing import Any
+
+import structlog
+from nats.aio.client import Client
+
+from remote_claude.concurrency.tasks import end
+from remote_claude.runtime.settings import BrokerSettings
+
+log = structlog.get_logger(__name__)
+
+
+class BrokerError(Exception):
+    """The broker can't be used as the settings say; trying again won't mend it."""
+
+    code = "broker_error"
+
+
+class BrokerUntrusted(BrokerError):
+    """Whoever listens at the broker's address can't prove to be it, or speaks in the clear where it must not."""
+
+    code = "broker_untrusted"
+
+
+class BrokerRefused(BrokerError):
+    """The broker does not know this process's credential."""
+
+    code = "broker_refused"
+
+
+class BrokerUnreachable(BrokerError):
+    """Nobody listens at the broker's address, and whoever asks does not wait for ever."""
+
+    code = "broker_unreachable"
+
+
+async def connect_nats(settings: BrokerSettings, *, patience: float | None = None) -> Client:
+    """A connection that outlives restarts of the broker, and waits for one that is not there yet.
+
+    With `patience` it waits for so many seconds, in silence. Raises `BrokerUntrusted`, `BrokerRefused`,
+    `BrokerUnreachable`.
+    """
+    refusal: asyncio.Future[BrokerError] = asyncio.get_running_loop().create_future()
+    reason = "no answer"
+
+    async def on_error(error: Exception) -> None:
+        nonlocal reason
+        reason = str(error) or repr(error)
+        if patience is None or connecting.done():
+            log.warning("broker connection", error=repr(error))
+        if (refused := _refused(settings, error)) is not None and not refusal.done():
+            refusal.set_result(refused)
+
+    async def on_reconnect() -> None:
+        if _in_the_clear(settings, client):
+            log.error("the broker does not encrypt any more: disconnecting", url=settings.nats_url)
+            await client.close()
+
+    client = Client()
+    options: dict[str, Any] = {
+        "nkeys_seed": str(settings.nats_credentials) if settings.nats_credentials else None,
+        "max_reconnect_attempts": -1,
+        "reconnect_time_wait": 0.1,
+        "ping_interval": 5,
+        "max_outstanding_pings": 2,
+        "pending_size": 64 * 1024 * 1024,
+        "error_cb": on_error,
+        "reconnected_cb": on_reconnect,
+        **_tls(settings),
+    }
+    connecting = asyncio.ensure_future(client.connect(settings.nats_url.split(","), **options))
+    try:
+        await asyncio.wait((connecting, refusal), return_when=asyncio.FIRST_COMPLETED, timeout=patience)
+        if refusal.done():
+            raise refusal.result()
+        if not connecting.done():
+            raise BrokerUnreachable(
+                f"the broker at {settings.nats_url} can't be reached, for {patience:g} s now: {reason}"
+            )
+        await connecting
+    finally:
+        if not connecting.done():
+            await end(connecting)
+            await client.close()  # it may have connected all the same
+    if _in_the_clear(settings, client):
+        await client.close()
+        raise BrokerUntrusted(f"the broker at {settings.nats_url} does not encrypt: switch on its `tls`")
+    return client
+
+
+def _encrypted(settings: BrokerSettings) -> bool:
+    """Whether TLS is asked for: of all the brokers of a cluster, or of none."""
+    urls = settings.nats_url.split(",")
+    encrypted = [url.startswith(("tls://", "wss://")) for url in urls]
+    if any(encrypted) and not all(encrypted):
+        raise BrokerUntrusted(
+            f"some brokers of {settings.nats_url} are in the clear: write all as tls://host:port"
+        )
+    return all(encrypted)
+
+
+def _tls(settings: BrokerSettings) -> dict[str, Any]:
+    if not _encrypted(settings):
+        if settings.nats_ca is not None:
+            raise BrokerUntrusted(
+                f"RCLAUDE_NATS_CA is set, but {settings.nats_url} is in the clear: write it as tls://host:port"
+            )
+        return {}
+    try:
+        context = ssl.create_default_context(cafile=settings.nats_ca and str(settings.nats_ca))
+    except OSError as error:  # ssl's own errors are among them
+        raise BrokerUntrusted(
+            f"RCLAUDE_NATS_CA names no file with certificates: {settings.nats_ca}: {error}"
+        ) from error
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return {"tls": context}
+
+
+def _in_the_clear(settings: BrokerSettings, client: Client) -> bool:
+    """nats-py goes on in the clear when the broker does not offer to encrypt, whatever the URL says."""
+    return _encrypted(settings) and not client._server_info.get("tls_required")
+
+
+def _refused(settings: BrokerSettings, error: Exception) -> BrokerError | None:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        trusted = settings.nats_ca or (
+            "this machine's authorities; for your own, RCLAUDE_NATS_CA names its file and the URL is tls://host:port"
+        )
+        return BrokerUntrusted(
+            f"the certificate of the broker at {settings.nats_url} is not accepted: {error.verify_message} "
+            f"(trusted: {trusted})"
+        )
+    if "authorization violation" in str(error).lower():
+        return BrokerRefused(
+            f"the broker at {settings.nats_url} does not know the credential {settings.nats_credentials}: "
+            "RCLAUDE_NATS_CREDENTIALS names the file with the seed of one of its users"
+        )
+    return None

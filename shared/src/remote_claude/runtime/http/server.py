@@ -1,0 +1,152 @@
+"""The HTTP face of a process: its services' routers, and what every process answers."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import version
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse, PlainTextResponse
+
+from remote_claude.access.verifier import NotAdmitted
+from remote_claude.runtime.http import problems
+from remote_claude.runtime.http.identity import Operator
+from remote_claude.runtime.http.problems import Problem
+from remote_claude.runtime.http.traced_requests import TracedRequests
+from remote_claude.runtime.service import Runtime, Service
+from remote_claude.runtime.telemetry.logs_and_metrics import Metrics
+
+VERSION = version("remote-claude-shared")
+LOG = "log"
+"""What `/readyz` calls the event log among the services."""
+STALLED_S = 5.0
+"""So long a broker may be silent while it changes its leader, or is slow."""
+
+
+def application(runtime: Runtime, services: Sequence[Service], metrics: Metrics) -> FastAPI:
+    """The app of one process."""
+    app = FastAPI(
+        title="Remote Claude",
+        version=VERSION,
+        docs_url=None,
+        redoc_url=None,
+        generate_unique_id_function=_operation,
+    )
+    app.state.verifier = runtime.verifier
+    app.add_middleware(TracedRequests, tracing=runtime.tracing)
+    problems.install(app)
+
+    @app.exception_handler(NotAdmitted)
+    async def not_admitted(_: Request, error: NotAdmitted) -> JSONResponse:
+        return problems.respond(Problem(error.status, error.code, str(error)))
+
+    def unready() -> dict[str, str]:
+        reasons = {s.name: reason for s in services if (reason := s.ready() or _views_unready(runtime, s))}
+        return reasons | ({LOG: stalled} if (stalled := _stalled(runtime)) else {})
+
+    @app.get("/healthz", include_in_schema=False)
+    async def healthz() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @app.get("/readyz", include_in_schema=False)
+    async def readyz() -> JSONResponse:
+        reasons = unready()
+        return JSONResponse(
+            {"status": "not ready" if reasons else "ready", "reasons": reasons}, 503 if reasons else 200
+        )
+
+    @app.get("/metrics", include_in_schema=False)
+    async def scrape() -> Response:
+        return PlainTextResponse(metrics.page(), media_type="text/plain; version=0.0.4")
+
+    @app.get("/v1/status", tags=["operations"])
+    async def status(_: Operator) -> dict[str, Any]:
+        """What runs in this process, how far its views are, and what it can do."""
+        reasons = unready()
+        return {
+            "version": VERSION,
+            "position": runtime.tail.position,
+            "log": {"state": "stalled" if LOG in reasons else "ready", "reason": reasons.get(LOG)},
+            "archive": _archive(runtime),
+            "services": {s.name: _status(runtime, s, reasons.get(s.name)) for s in services},
+        }
+
+    for service in services:
+        if service.router is not None:
+            app.include_router(service.router)
+    for service in services:
+        if service.fallback is not None:
+            app.include_router(service.fallback)
+    return app
+
+
+def _stalled(runtime: Runtime) -> str | None:
+    seconds = runtime.stats.stalled()
+    if seconds < STALLED_S:
+        return None
+    return f"the broker has taken no event for {seconds:.0f} s: is its disk full? Its log says"
+
+
+def _views_unready(runtime: Runtime, service: Service) -> str | None:
+    for view in service.views:
+        projector = runtime.projectors[view.name]
+        if projector.state not in ("live", "standby"):
+            return f"the view {view.name} is {projector.state}"
+    return None
+
+
+def _status(runtime: Runtime, service: Service, reason: str | None) -> Mapping[str, Any]:
+    return {
+        "state": "not ready" if reason else "ready",
+        "reason": reason,
+        "views": {
+            view.name: {"position": p.position, "lag": p.lag, "state": p.state}
+            for view in service.views
+            if (p := runtime.projectors[view.name])
+        },
+        **service.status(),
+    }
+
+
+def _archive(runtime: Runtime) -> Mapping[str, Any] | None:
+    if (archive := runtime.archive) is None:
+        return None
+    return {
+        "position": archive.position,
+        "lag": archive.lag,
+        "state": archive.state,
+        "reason": archive.reason,
+    }
+
+
+def _operation(route: Any) -> str:
+    return re.sub(r"_+", "_", str(route.name))
+
+
+class Server(uvicorn.Server):
+    """uvicorn without its signal handlers: the host decides when to stop, and what stops after the last request."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def server(app: FastAPI, host: str, port: int) -> Server:
+    """A server for one process; it keeps what is in flight for at most five seconds when it stops."""
+    return Server(
+        uvicorn.Config(
+            app,
+            host=host,
+            port=port,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            timeout_graceful_shutdown=5,
+            ws_max_size=1024 * 1024,
+            ws_per_message_deflate=False,  # one frame goes to many sockets, and would be compressed for each
+        )
+    )
