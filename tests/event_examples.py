@@ -1,5 +1,7 @@
 """One example of every published event, every field filled in."""
 
+from typing import Any
+
 from remote_claude.contracts import Event, Sealed
 from remote_claude.contracts.auth import ApiKeyIssued, ApiKeyRevoked
 from remote_claude.contracts.billing import Entitlements, PeriodOpened, PlanChanged, PriceBook
@@ -16,13 +18,18 @@ from remote_claude.contracts.gateway import (
 from remote_claude.contracts.runner import (
     AssignmentDeclined,
     AttemptFinished,
+    CheckpointSaved,
     Cumulative,
+    ModelUse,
+    OpenModelCall,
+    PullRequestOpened,
     Result,
     RunnerDrained,
     RunnerJoined,
     SealedOutput,
     TaskStarted,
     UsageRecorded,
+    UsageSample,
 )
 from remote_claude.contracts.scheduler import (
     Limits,
@@ -43,6 +50,23 @@ SEALED = Sealed(key=ORG, box="bm9uY2UgYW5kIGNpcGhlcnRleHQ=")
 ATTEMPT = {"org": ORG, "task": TASK, "attempt": 1, "runner": RUNNER}
 DECISION = {"org": ORG, "task": TASK}
 SHA256 = "a" * 64
+WINDOW: dict[str, Any] = {
+    "measured_from": "2026-11-01T12:00:00.000000Z",
+    "measured_to": "2026-11-01T12:00:15.000000Z",
+}
+USE = ModelUse(
+    provider="anthropic",
+    model="claude-opus-4",
+    region="us",
+    speed="fast",
+    tier="priority",
+    prompt="long",
+    paid_by="customer",
+    unknown=True,
+    calls=2,
+    estimated=1,
+    quantities={"input": 1200, "output": 300},
+)
 
 EXAMPLES: tuple[Event, ...] = (
     ApiKeyIssued(
@@ -103,19 +127,35 @@ EXAMPLES: tuple[Event, ...] = (
     UsageRecorded(
         **ATTEMPT,
         sequence=3,
+        **WINDOW,
         cumulative=Cumulative(
             vcpu_ms=2**53 + 1,
             gib_ms=8000,
             egress_bytes=1024,
-            model_tokens={"claude-opus-4": {"input": 1200, "output": 300}},
+            model_use=(USE,),
             model_nano_usd=40_500_000,
+            customer_model_nano_usd=0,
+            price_table="2026-11",
         ),
+        open_calls=(
+            OpenModelCall(
+                sent=USE.model_copy(update={"estimated": 1, "quantities": {"input": 900}}),
+                nano_usd=13_500_000,
+                upper_nano_usd=163_500_000,
+            ),
+        ),
+    ),
+    CheckpointSaved(**ATTEMPT, sequence=1, turn=4, manifest=SHA256, size=2**20),
+    PullRequestOpened(
+        **ATTEMPT, forge="github", number=7, url=SEALED, branch="rclaude/task_1", commit="d" * 40
     ),
     AttemptFinished(
         **ATTEMPT,
         outcome="succeeded",
         exit_code=0,
         reason="done",
+        detail=SEALED,
+        usage=UsageSample(sequence=4, cumulative=Cumulative(vcpu_ms=16_000), **WINDOW),
         result=Result(base="b" * 40, sent="c" * 40, commit="d" * 40, bundle=SHA256, patch=SHA256),
         output=SealedOutput(sha256=SHA256, frames=12),
     ),

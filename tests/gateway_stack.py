@@ -13,6 +13,7 @@ from uuid import uuid4
 
 import httpx2
 
+from event_examples import WINDOW
 from remote_claude.access import api_keys
 from remote_claude.access.scopes import ALL_SCOPES
 from remote_claude.contracts import Event
@@ -165,7 +166,13 @@ class Stack:
     async def use(self, org: str, task: str, sequence: int, cumulative: Cumulative, attempt: int = 1) -> int:
         return await self.run(
             UsageRecorded(
-                task=task, org=org, attempt=attempt, runner=RUNNER, sequence=sequence, cumulative=cumulative
+                task=task,
+                org=org,
+                attempt=attempt,
+                runner=RUNNER,
+                sequence=sequence,
+                cumulative=cumulative,
+                **WINDOW,
             )
         )
 

@@ -23,6 +23,7 @@ from nats.aio.msg import Msg
 from psycopg_pool import AsyncConnectionPool
 from readings import Reading, at_least
 
+from event_examples import WINDOW
 from event_logs import Place, connect
 from remote_claude.billing.domain.plans import PLANS
 from remote_claude.billing.domain.rating import rate, total
@@ -30,7 +31,7 @@ from remote_claude.billing.projections import bills
 from remote_claude.billing.projections.usage import UsageView
 from remote_claude.contracts import REGISTRY, Event
 from remote_claude.contracts.billing import PeriodOpened, PlanChanged
-from remote_claude.contracts.runner import Cumulative, TaskStarted, UsageRecorded
+from remote_claude.contracts.runner import Cumulative, ModelUse, TaskStarted, UsageRecorded
 from remote_claude.eventsourcing.events import NewEvent, stream_id
 from remote_claude.eventsourcing.jetstream import JetStreamEventLog
 from remote_claude.eventsourcing.jetstream.streams import ensure_streams
@@ -152,14 +153,19 @@ async def _fill(log: JetStreamEventLog) -> None:
             stream = stream_id("runner", who["org"], "attempt", f"{who['task']}-1")
             position = await say(stream, TaskStarted(**who))
             for sequence in range(1, SAMPLES + 1):
-                tokens = {"claude-sonnet-4-5": {"input": 1000 * sequence, "output": 100 * sequence}}
+                use = ModelUse(
+                    provider="anthropic",
+                    model="claude-sonnet-4-5",
+                    calls=sequence,
+                    quantities={"input": 1000 * sequence, "output": 100 * sequence},
+                )
                 used = Cumulative(
                     vcpu_ms=10_000 * sequence,
                     gib_ms=20_000 * sequence,
-                    model_tokens=tokens,
+                    model_use=(use,),
                     model_nano_usd=4_500_000 * sequence,
                 )
-                sample = UsageRecorded(**who, sequence=sequence, cumulative=used)
+                sample = UsageRecorded(**who, sequence=sequence, cumulative=used, **WINDOW)
                 position = await say(stream, sample, after=position)
 
     await asyncio.gather(*(run() for _ in range(RUNNING)))

@@ -17,6 +17,7 @@ from noop_tasks import load_on, log_of
 from psycopg import AsyncConnection
 from readings import Reading, at_most
 
+from event_examples import WINDOW
 from product import Product, product
 from remote_claude.contracts.runner import Cumulative, UsageRecorded
 from remote_claude.eventsourcing.events import NewEvent, new_event_id
@@ -82,7 +83,7 @@ async def finished(log: JetStreamEventLog) -> list[Attempt]:
             if event.type == "AttemptFinished":
                 said = event.event
                 who = {"task": said.task, "org": said.org, "attempt": said.attempt, "runner": said.runner}
-                first = UsageRecorded(**who, sequence=0, cumulative=Cumulative())
+                first = UsageRecorded(**who, sequence=0, cumulative=Cumulative(), **WINDOW)
                 found.append((event.stream, first, event.position))
     return found
 

@@ -9,6 +9,7 @@ import pytest
 from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 
+from event_examples import WINDOW
 from rebuilding import assert_rebuild_equals_live
 from remote_claude.billing.domain.plans import PLANS
 from remote_claude.billing.projections import bills
@@ -79,7 +80,7 @@ def started(task: str, attempt: int = 1) -> TaskStarted:
 def sample(task: str, sequence: int, vcpu_ms: int, nano_usd: int = 0, attempt: int = 1) -> UsageRecorded:
     used = Cumulative(vcpu_ms=vcpu_ms, model_nano_usd=nano_usd)
     return UsageRecorded(
-        org=ORG, task=task, attempt=attempt, runner="runner_1", sequence=sequence, cumulative=used
+        org=ORG, task=task, attempt=attempt, runner="runner_1", sequence=sequence, cumulative=used, **WINDOW
     )
 
 

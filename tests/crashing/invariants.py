@@ -165,12 +165,13 @@ class Facts:
         """Each organisation's bill is the sum of its attempts' last samples, but for the compute of lost ones."""
         last: dict[tuple[str, str, int], dict[str, Any]] = {}
         lost, started = set(), defaultdict[str, set[str]](set)
-        for recorded, data in self.of("UsageRecorded", "RunnerLost", "TaskStarted"):
+        for recorded, data in self.of("UsageRecorded", "AttemptFinished", "RunnerLost", "TaskStarted"):
             key = data["org"], data["task"], data["attempt"]
             match recorded.type:
-                case "UsageRecorded":
-                    if data["sequence"] > last.get(key, {"sequence": 0})["sequence"]:
-                        last[key] = data
+                case "UsageRecorded" | "AttemptFinished":
+                    sample = data if recorded.type == "UsageRecorded" else data["usage"]
+                    if sample and sample["sequence"] > last.get(key, {"sequence": 0})["sequence"]:
+                        last[key] = sample
                 case "RunnerLost" if data["reason"] != WORKER_LOST:
                     lost.add(key)
                 case "TaskStarted":

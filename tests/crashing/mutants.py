@@ -121,11 +121,11 @@ def samples_summed() -> None:
     """The samples of an attempt are added up, though they are cumulative."""
     record = _Samples.record
 
-    def summed(self: _Samples, recorded: Any, event: Any) -> None:
+    def summed(self: _Samples, recorded: Any, event: Any, sample: Any) -> None:
         last = self._last.get((event.org, event.task, event.attempt))
         before = Cumulative.model_validate(last["cumulative"], from_attributes=True) if last else Cumulative()
-        total = event.cumulative.model_copy(update={"vcpu_ms": event.cumulative.vcpu_ms + before.vcpu_ms})
-        record(self, recorded, event.model_copy(update={"cumulative": total}))
+        total = sample.cumulative.model_copy(update={"vcpu_ms": sample.cumulative.vcpu_ms + before.vcpu_ms})
+        record(self, recorded, event, sample.model_copy(update={"cumulative": total}))
 
     _Samples.record = summed  # type: ignore[method-assign]
 

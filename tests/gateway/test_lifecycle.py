@@ -4,11 +4,13 @@ from typing import Any
 
 import pytest
 
+from event_examples import WINDOW
 from remote_claude.contracts import Event
 from remote_claude.contracts.runner import (
     AssignmentDeclined,
     AttemptFinished,
     Cumulative,
+    ModelUse,
     Result,
     SealedOutput,
     TaskStarted,
@@ -66,9 +68,9 @@ def lost(attempt: int = 1) -> list[Event]:
 
 
 def used(sequence: int, vcpu_ms: int, attempt: int = 1) -> UsageRecorded:
-    tokens = {"opus": {"input": vcpu_ms}}
+    use = (ModelUse(provider="anthropic", model="opus", quantities={"input": vcpu_ms}),)
     return UsageRecorded(
-        **says(attempt), sequence=sequence, cumulative=Cumulative(vcpu_ms=vcpu_ms, model_tokens=tokens)
+        **says(attempt), sequence=sequence, cumulative=Cumulative(vcpu_ms=vcpu_ms, model_use=use), **WINDOW
     )
 
 
@@ -157,7 +159,7 @@ def test_usage_is_the_highest_sample_of_each_attempt_and_their_sum() -> None:
     )  # fmt: skip
     total = total_usage(progress.attempts)
     assert total.vcpu_ms == 250
-    assert total.model_tokens == {"opus": {"input": 250}}
+    assert [use.quantities for use in total.model_use] == [{"input": 250}]
 
 
 def test_a_task_is_settled_when_nobody_has_anything_more_to_say() -> None:

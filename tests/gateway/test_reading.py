@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from gateway_stack import Member, Stack, output
-from remote_claude.contracts.runner import Cumulative, Result
+from remote_claude.contracts.runner import Cumulative, ModelUse, Result
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -19,7 +19,14 @@ async def test_a_task_is_shown_as_far_as_it_is(stack: Stack, member: Member) -> 
     assert (shown["state"], shown["attempt"], shown["attempts"]) == ("queued", 0, [])
     assert (shown["title"], shown["prompt"]) == ("first line", "first line\nsecond line")
     await stack.start(org, task)
-    await stack.use(org, task, 1, Cumulative(vcpu_ms=10, model_tokens={"opus": {"input": 3}}))
+    await stack.use(
+        org,
+        task,
+        1,
+        Cumulative(
+            vcpu_ms=10, model_use=(ModelUse(provider="anthropic", model="opus", quantities={"input": 3}),)
+        ),
+    )
     await stack.lose(org, task)
     await stack.start(org, task, 2)
     await stack.use(org, task, 1, Cumulative(vcpu_ms=20, model_nano_usd=2**60), attempt=2)
@@ -32,7 +39,7 @@ async def test_a_task_is_shown_as_far_as_it_is(stack: Stack, member: Member) -> 
     assert [(a["attempt"], a["outcome"]) for a in shown["attempts"]] == [(1, "lost"), (2, "succeeded")]
     assert shown["usage"]["vcpu_ms"] == 30
     assert shown["usage"]["model_nano_usd"] == str(2**60)
-    assert shown["usage"]["model_tokens"] == {"opus": {"input": 3}}
+    assert [u["quantities"] for u in shown["usage"]["model_use"]] == [{"input": 3}]
     assert shown["result"] == result.model_dump()
     assert shown["output"] == {"frames": 2, "complete": True}
     assert shown["submitted_at"] < shown["started_at"] < shown["finished_at"]

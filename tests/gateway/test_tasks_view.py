@@ -10,6 +10,7 @@ import pytest
 from psycopg import AsyncConnection
 from psycopg.rows import dict_row
 
+from event_examples import WINDOW
 from projecting import open_pool
 from remote_claude.contracts import REGISTRY, Event, Sealed
 from remote_claude.contracts.gateway import RemoteRepository, TaskCancellationRequested, TaskSubmitted
@@ -54,7 +55,9 @@ def assigned(task: str, number: int = 1) -> TaskAssigned:
 
 
 def used(task: str, sequence: int, vcpu_ms: int, number: int = 1) -> UsageRecorded:
-    return UsageRecorded(**attempt(task, number), sequence=sequence, cumulative=Cumulative(vcpu_ms=vcpu_ms))
+    return UsageRecorded(
+        **attempt(task, number), sequence=sequence, cumulative=Cumulative(vcpu_ms=vcpu_ms), **WINDOW
+    )
 
 
 def life(task: str) -> list[Event]:
@@ -177,7 +180,7 @@ async def test_no_ciphertext_is_in_the_index_of_events(postgres_dsn: str) -> Non
         TaskAdmitted(task="task_unknown", org=ORG, period="2026-11"),
         TaskRejected(task="task_1", org=OTHER, code="x", detail="not theirs"),
         used("task_unknown", 1, 1),
-        UsageRecorded(**attempt("task_1", org=OTHER), sequence=1, cumulative=Cumulative()),
+        UsageRecorded(**attempt("task_1", org=OTHER), sequence=1, cumulative=Cumulative(), **WINDOW),
     ],
 )
 async def test_what_concerns_no_task_of_the_organisation_is_passed_over(

@@ -5,17 +5,22 @@ from datetime import UTC, datetime
 
 import pytest
 
+from event_examples import WINDOW
 from remote_claude.contracts import REGISTRY
 from remote_claude.contracts.runner import Cumulative
 from remote_claude.eventsourcing.events import NewEvent
 from remote_claude.eventsourcing.log import LogUnavailable
 from remote_claude.eventsourcing.memory import InMemoryEventLog
-from remote_claude.runner.domain.attempt import AttemptId, Decline, Finish, Sample, Start
+from remote_claude.runner.domain.attempt import AttemptId, Decline, Finish, Measured, Sample, Start
 from remote_claude.runner.journal import Journal, Superseded
 
 ATTEMPT = AttemptId("org_a", "task_1", 1, "run_1")
 STREAM = "ev.runner.org_a.attempt.task_1-1"
 LOST = Finish(outcome="lost", reason="runner_failed")
+
+
+def measured(vcpu_ms: int) -> Measured:
+    return Measured(cumulative=Cumulative(vcpu_ms=vcpu_ms), **WINDOW)
 
 
 class SilentLog(InMemoryEventLog):
@@ -64,11 +69,10 @@ async def test_a_start_without_an_answer_is_no_end(log: SilentLog) -> None:
 async def test_a_sample_without_an_answer_is_counted_once(log: SilentLog) -> None:
     mine = journal(log)
     await mine.say(Start())
-    await unanswered(log, mine, Sample(Cumulative(vcpu_ms=1)))
-    await mine.say(Finish(outcome="succeeded", used=Cumulative(vcpu_ms=2)))
-    samples = [r.event for r in await log.read_stream(STREAM) if r.type == "UsageRecorded"]
-    assert [(s.sequence, s.cumulative.vcpu_ms) for s in samples] == [(1, 1), (2, 2)]
-    assert (await said(log))[-1] == "AttemptFinished"
+    await unanswered(log, mine, Sample(measured(1)))
+    await mine.say(Finish(outcome="succeeded", used=measured(2)))
+    _, sample, end = [recorded.event for recorded in await log.read_stream(STREAM)]
+    assert [(s.sequence, s.cumulative.vcpu_ms) for s in (sample, end.usage)] == [(1, 1), (2, 2)]
 
 
 async def test_the_end_that_was_sent_first_stands(log: SilentLog) -> None:

@@ -15,8 +15,9 @@ import httpx2
 import pytest
 
 from messages_api import MODEL, MessagesApi, messages_api, text, usage
-from remote_claude.runner import model_prices
-from remote_claude.runner.model_proxy import MAX_BODY, MAX_IN_FLIGHT, ModelProxy, Upstream
+from remote_claude.contracts.runner import ModelUse
+from remote_claude.runner.model_proxy import ModelProxy, Upstream, prices
+from remote_claude.runner.model_proxy.proxy import MAX_BODY, MAX_IN_FLIGHT
 
 KEY = "sk-ant-made-up-for-this-test"
 ASK = {
@@ -55,7 +56,7 @@ async def raw(socket: Path, head: str) -> bytes:
 
 
 def cost(*usages: dict[str, Any], model: str = MODEL) -> int:
-    price = model_prices.STANDARD[model]
+    price = prices.STANDARD[model]
     return sum(
         u["input_tokens"] * price.input
         + u["output_tokens"] * price.output
@@ -74,18 +75,24 @@ async def test_stream_passes_and_is_measured_to_the_token(socket: Path) -> None:
         assert "message_stop" in answer.text
         assert api.requests[0]["path"] == "/v1/messages?beta=true"
         await client.post("/v1/messages", json=ASK)  # not streamed
-        used = proxy.usage()
-    assert used.tokens == {
-        MODEL: {
-            "input": 25,
-            "output": 161,
-            "cache_read": 4000,
-            "cache_write_5m": 1150,
-            "cache_write_1h": 3000,
-        }
-    }
-    assert used.nano_usd == cost(usage(0), usage(1))
-    assert (used.requests, used.estimated, used.unknown_models) == (2, 0, frozenset())
+        measured = proxy.usage()
+    assert measured.open_calls == ()
+    assert measured.cumulative.model_use == (
+        ModelUse(
+            provider="anthropic",
+            model=MODEL,
+            calls=2,
+            quantities={
+                "input": 25,
+                "output": 161,
+                "cache_read": 4000,
+                "cache_write_5m": 1150,
+                "cache_write_1h": 3000,
+            },
+        ),
+    )
+    assert measured.cumulative.model_nano_usd == cost(usage(0), usage(1))
+    assert measured.cumulative.price_table == prices.VERSION
 
 
 async def test_only_the_operators_credential_leaves_and_none_comes_back(socket: Path) -> None:
@@ -158,14 +165,14 @@ async def test_models_and_token_counts_pass_and_cost_nothing(socket: Path) -> No
     async with messages_api() as api, proxied(socket, api) as (proxy, client):
         assert (await client.get("/v1/models")).json()["data"][0]["id"] == MODEL
         assert (await client.post("/v1/messages/count_tokens", json=ASK)).json() == {"input_tokens": 42}
-        assert proxy.usage().requests == 0
+        assert proxy.usage().cumulative.model_use == ()
 
 
 async def test_errors_of_the_model_pass_unchanged(socket: Path) -> None:
     async with messages_api(statuses=[529]) as api, proxied(socket, api) as (proxy, client):
         answer = await client.post("/v1/messages", json=ASK)
         assert (answer.status_code, answer.json()["error"]["type"]) == (529, "overloaded_error")
-        assert proxy.usage().nano_usd == 0
+        assert proxy.usage().cumulative.model_use == ()
 
 
 async def test_unreachable_model_is_a_502_in_the_models_shape(socket: Path) -> None:
@@ -202,12 +209,12 @@ async def test_answer_cut_by_the_client_counts_what_was_seen(socket: Path) -> No
                 if seen == 100:
                     break
         async with asyncio.timeout(20):
-            while not proxy.usage().requests:  # noqa: ASYNC110 - nothing tells
+            while proxy.usage().open_calls:  # noqa: ASYNC110 - nothing tells
                 await asyncio.sleep(0.01)
-        used = proxy.usage()
-    assert used.estimated == 1
-    assert used.tokens[MODEL]["input"] == 12
-    assert used.tokens[MODEL]["output"] == 100 * 24 // 4
+        [used] = proxy.usage().cumulative.model_use
+    assert (used.calls, used.estimated) == (1, 1)
+    assert used.quantities["input"] == 12
+    assert used.quantities["output"] == 100 * 24 // 4
 
 
 async def test_revoked_proxy_refuses_and_cuts_what_goes_on(socket: Path) -> None:
@@ -222,7 +229,7 @@ async def test_revoked_proxy_refuses_and_cuts_what_goes_on(socket: Path) -> None
         refused = await client.post("/v1/messages", json=ASK)
         assert refused.status_code == 403
         assert "over" in refused.json()["error"]["message"]
-        assert proxy.usage().requests == 1
+        assert proxy.usage().cumulative.model_use[0].calls == 1
     with pytest.raises(FileNotFoundError):
         await asyncio.open_unix_connection(str(socket))
 
@@ -272,7 +279,7 @@ async def test_compressed_answer_is_read_all_the_same(socket: Path) -> None:
         api = MessagesApi([], base_url=f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
         async with proxied(socket, api) as (proxy, client):
             assert (await client.post("/v1/messages", json=ASK)).json()["model"] == MODEL
-            assert proxy.usage().nano_usd == cost(usage(0))
+            assert proxy.usage().cumulative.model_nano_usd == cost(usage(0))
 
 
 async def test_unknown_model_costs_as_much_as_the_dearest_and_is_named(socket: Path) -> None:
@@ -281,10 +288,10 @@ async def test_unknown_model_costs_as_much_as_the_dearest_and_is_named(socket: P
         proxied(socket, api) as (proxy, client),
     ):
         await client.post("/v1/messages", json=ASK)
-        used = proxy.usage()
-    assert used.unknown_models == {"claude-next-9"}
-    assert used.tokens["claude-next-9"]["input"] == 12
-    assert used.nano_usd == cost(usage(0), model="claude-opus-4-1")
+        cumulative = proxy.usage().cumulative
+    [used] = cumulative.model_use
+    assert (used.model, used.unknown, used.quantities["input"]) == ("claude-next-9", True, 12)
+    assert cumulative.model_nano_usd == cost(usage(0), model="claude-opus-4-1")
 
 
 @pytest.mark.parametrize(
@@ -296,13 +303,25 @@ async def test_unknown_model_costs_as_much_as_the_dearest_and_is_named(socket: P
         ("claude-3-5-haiku-latest", "claude-3-5-haiku"),
         ("claude-sonnet-5[1m]", "claude-sonnet-5"),
         ("claude-opus-5-5", "claude-opus-5-5"),
+        ("us.anthropic.claude-sonnet-4-5-20250929-v1:0", "claude-sonnet-4-5"),
+        ("anthropic.claude-opus-4-6-v1", "claude-opus-4-6"),
+        ("global.anthropic.claude-haiku-4-5-20251001-v1:0", "claude-haiku-4-5"),
+        (
+            "arn:aws:bedrock:us-east-1:123456789012:inference-profile/us.anthropic.claude-opus-4-1-20250805-v1:0",
+            "claude-opus-4-1",
+        ),
+        ("claude-sonnet-4-5@20250929", "claude-sonnet-4-5"),
+        ("publishers/anthropic/models/claude-opus-5@default", "claude-opus-5"),
+        ("anthropic/claude-opus-5", "claude-opus-5"),
     ],
 )
 def test_model_is_priced_by_its_name_without_date(model: str, name: str) -> None:
-    assert model_prices.price(model) == (model_prices.STANDARD[name], True)
+    assert prices.canonical(model) == name
+    assert prices.is_known(name, "standard")
 
 
 def test_long_prompts_and_fast_answers_have_their_own_price() -> None:
-    assert model_prices.price("claude-haiku-5-5", prompt_tokens=100_000)[0].input == 100
-    assert model_prices.price("claude-haiku-5-5", prompt_tokens=100_001)[0].input == 500
-    assert model_prices.price("claude-opus-5", speed="fast")[0].output == 50_000
+    assert prices.prompt_class("claude-haiku-5-5", 100_000) == "standard"
+    assert prices.prompt_class("claude-haiku-5-5", 100_001) == "long"
+    assert prices.price("claude-haiku-5-5", prompt="long").input == 500
+    assert prices.price("claude-opus-5", speed="fast").output == 50_000

@@ -14,9 +14,9 @@ import psutil
 import pytest
 
 from messages_api import MODEL, MessagesApi, Turn, messages_api, text, thinking, tool, usage
-from remote_claude.runner import agents, model_prices
+from remote_claude.runner import agents
 from remote_claude.runner.agents import AgentInfo
-from remote_claude.runner.model_proxy import ModelProxy, Upstream
+from remote_claude.runner.model_proxy import ModelProxy, Upstream, prices
 from workers import Stored, Worker, task, worker
 
 KEY = "sk-ant-made-up-for-this-test"
@@ -119,7 +119,6 @@ async def test_real_binary_edits_a_file_in_a_real_repository(
     assert "42" in results[2]["content"]
 
     # Tokens and cost: the agent's own estimate, and what was measured, agree with what the API said.
-    prices = model_prices.STANDARD[MODEL]
     turns = [usage(n) for n in range(4)]
     tokens = {
         "input": sum(u["input_tokens"] for u in turns),
@@ -128,10 +127,11 @@ async def test_real_binary_edits_a_file_in_a_real_repository(
         "cache_write_5m": sum(u["cache_creation"]["ephemeral_5m_input_tokens"] for u in turns),
         "cache_write_1h": sum(u["cache_creation"]["ephemeral_1h_input_tokens"] for u in turns),
     }
-    assert measured.tokens == {MODEL: tokens}
-    assert measured.nano_usd == prices.of(tokens)
+    [used] = measured.cumulative.model_use
+    assert (used.model, used.quantities, used.calls) == (MODEL, tokens, 4)
+    assert measured.cumulative.model_nano_usd == prices.STANDARD[MODEL].of(tokens)
     [estimate] = stored.of("usage")
-    assert estimate["cost_nano_usd"] == measured.nano_usd
+    assert estimate["cost_nano_usd"] == measured.cumulative.model_nano_usd
     assert {kind: estimate["tokens"][MODEL][kind] for kind in ("input", "output", "cache_read")} == {
         kind: tokens[kind] for kind in ("input", "output", "cache_read")
     }
@@ -147,7 +147,7 @@ async def test_failure_that_says_success_has_failed() -> None:
     stored = Stored()
     async with claude("hello", stored, statuses=[400] * 20) as (one, proxy, _):
         result = await one.result()
-        assert proxy.usage().nano_usd == 0
+        assert proxy.usage().cumulative.model_use == ()
     assert (result.outcome, result.reason) == ("failed", "agent_failed")
     assert "400" in result.summary
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from event_examples import WINDOW
 from remote_claude.contracts import REGISTRY, Event, Sealed
 from remote_claude.contracts.billing import Entitlements
 from remote_claude.contracts.gateway import WebhookAdded, WebhookDelivered, WebhookFailed, WebhookRemoved
@@ -42,7 +43,13 @@ ONE = Entitlements(executions_per_month=1, vcpu_millis=2000, memory_mib=4096, du
 def used(sequence: int, vcpu_ms: int, attempt: int = 1) -> UsageRecorded:
     cumulative = Cumulative(vcpu_ms=vcpu_ms)
     return UsageRecorded(
-        task="task_1", org=ORG, attempt=attempt, runner=RUNNER, sequence=sequence, cumulative=cumulative
+        task="task_1",
+        org=ORG,
+        attempt=attempt,
+        runner=RUNNER,
+        sequence=sequence,
+        cumulative=cumulative,
+        **WINDOW,
     )
 
 

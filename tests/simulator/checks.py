@@ -119,9 +119,11 @@ def _bills(world: World, events: list[RecordedEvent]) -> None:
             case "TaskStarted" if data["task"] not in started:
                 started.add(data["task"])
                 used[data["org"], month]["executions"] += 1
-            case "UsageRecorded":
+            case "UsageRecorded" | "AttemptFinished" if (
+                sample := sample_of(recorded.type, data)
+            ) is not None:
                 attempt = data["org"], data["task"], data["attempt"]
-                cumulative = {m: int(data["cumulative"][m]) for m in MEASURES}
+                cumulative = {m: int(sample["cumulative"][m]) for m in MEASURES}
                 before = samples.get(attempt, dict.fromkeys(MEASURES, 0))
                 samples[attempt] = cumulative
                 used[data["org"], month].update({m: cumulative[m] - before[m] for m in MEASURES})  # type: ignore[misc]
@@ -140,17 +142,23 @@ def _attempts(world: World, events: list[RecordedEvent]) -> None:
         data = json.loads(recorded.data)
         if recorded.type == "AttemptFinished":
             ends[data["task"], data["attempt"]] = data["outcome"]
-        elif recorded.type == "UsageRecorded":
-            used[data["task"], data["attempt"]] = {m: int(data["cumulative"][m]) for m in MEASURES}
+        if (sample := sample_of(recorded.type, data)) is not None:
+            used[data["task"], data["attempt"]] = {m: int(sample["cumulative"][m]) for m in MEASURES}
     for attempt, finish in world.sandboxes.finished.items():
         if attempt not in ends:
             world.broken.append(f"{attempt} has ended as {finish.outcome}, and its end is not recorded")
         elif (
             ends[attempt] == finish.outcome
             and finish.used
-            and used.get(attempt) != {m: getattr(finish.used, m) for m in MEASURES}
+            and used.get(attempt) != {m: getattr(finish.used.cumulative, m) for m in MEASURES}
         ):
             world.broken.append(f"{attempt} has used {finish.used}, and {used.get(attempt)} is recorded")
+
+
+def sample_of(type: str, data: dict[str, Any]) -> dict[str, Any] | None:
+    """The sample that an event carries."""
+    found: dict[str, Any] | None = {"UsageRecorded": data, "AttemptFinished": data.get("usage")}.get(type)
+    return found
 
 
 def _period(world: World, opened: dict[str, PeriodOpened], event: PeriodOpened) -> None:

@@ -12,7 +12,7 @@ from remote_claude.contracts.runner import WORKER_LOST, AttemptOutcome, Cumulati
 from remote_claude.contracts.scheduler import TaskAssigned
 from remote_claude.eventsourcing.events import parse_timestamp, stream_id
 from remote_claude.runner import metering
-from remote_claude.runner.domain.attempt import Finish, Sample, Start
+from remote_claude.runner.domain.attempt import Finish, Measured, Sample, Start
 from remote_claude.runner.endings import OUTCOME_OF_STOP, StopReason
 from remote_claude.runner.journal import Journal, Superseded
 from remote_claude.runner.lease import Lease
@@ -151,6 +151,7 @@ class Execution:
         await self._lease.cover(self._held, unless=self._stopped)
         if self._stop_reason is not None:
             return Finish(outcome=OUTCOME_OF_STOP[self._stop_reason], reason=self._stop_reason)
+        self._window = metering.Window(self._machine.clock)
         sandbox = self._sandboxes.launch(assigned, self._lease.to_pass_on)
         try:
             return await self._attended(sandbox)
@@ -201,9 +202,10 @@ class Execution:
         while await _every(SAMPLE_S, over):
             await self._journal.say(Sample(self._used(sandbox)))
 
-    def _used(self, sandbox: Sandbox) -> Cumulative:
+    def _used(self, sandbox: Sandbox) -> Measured:
         wall_ms = sandbox.wall_ms
-        return metering.used(self._assigned.limits, wall_ms, model_nano_usd=wall_ms * 1000 + 7)
+        model = Cumulative(model_nano_usd=wall_ms * 1000 + 7)
+        return self._window.measured(metering.used(self._assigned.limits, wall_ms, model=model))
 
 
 async def _every(seconds: float, over: asyncio.Event) -> bool:

@@ -17,6 +17,15 @@ def labels_context(task: str) -> str:
     return f"{task}/labels"
 
 
+def attempt_detail_context(task: str, attempt: int) -> str:
+    """Why an attempt ended, in a sentence."""
+    return f"{task}/{attempt}/detail"
+
+
+def pull_request_url_context(task: str) -> str:
+    return f"{task}/pull-request/url"
+
+
 def name_context(owner: str) -> str:
     """The name of a person or an organisation."""
     return f"{owner}/name"

@@ -1,10 +1,12 @@
 """Events of the runner: what happened. An attempt's stream is written by its assigned runner only."""
 
+from __future__ import annotations
+
 from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from remote_claude.contracts.base import Event, Quantity, Value
+from remote_claude.contracts.base import Event, Quantity, Sealed, Value
 
 AttemptOutcome = Literal["succeeded", "failed", "cancelled", "timed_out", "lost"]
 
@@ -72,29 +74,163 @@ class TaskStarted(AttemptEvent):
     version: ClassVar[int] = 1
 
 
+class ModelUse(Value):
+    """What was used of a model in one rate class: everything that decides its price, and integer quantities.
+
+    `provider` is who answered (`anthropic`, `bedrock`, `vertex`, `openai`), `model` its name without date and context
+    size, `region` `global` or `us`, `speed` `standard` or `fast`, `tier` `standard`, `priority` or `batch`, `prompt`
+    `standard` or `long` (some models cost more above a length). `quantities` counts tokens by kind (`input`, `output`,
+    `cache_read`, `cache_write_5m`, `cache_write_1h`) and uses of server tools (`web_search`).
+
+    `paid_by` says whose credential the calls had: the operator's, which is charged, or the customer's own.
+    Of the `calls`, `estimated` ended before the model said what they used. `unknown`: the price table lacks the model,
+    and its dearest stands in.
+    """
+
+    provider: str
+    model: str
+    region: str = "global"
+    speed: str = "standard"
+    tier: str = "standard"
+    prompt: str = "standard"
+    paid_by: Literal["operator", "customer"] = "operator"
+    unknown: bool = False
+    calls: Quantity = 0
+    estimated: Quantity = 0
+    quantities: dict[str, Quantity] = Field(default_factory=dict)
+
+    @property
+    def rate_class(self) -> tuple[str, ...]:
+        """What tells it from other uses."""
+        return (
+            self.provider, self.model, self.region, self.speed, self.tier, self.prompt, self.paid_by,
+        )  # fmt: skip
+
+
 class Cumulative(Value):
     """Everything an attempt has used since it started.
 
-    `vcpu_ms` and `gib_ms` are allocation times wall clock, in thousandths of vCPU-seconds and GiB-seconds;
-    `model_tokens` is model -> kind (`input`, `output`, `cache_read`, `cache_write_5m`, `cache_write_1h`) -> count;
-    `model_nano_usd` is in billionths of a dollar, measured at the proxy.
+    `vcpu_ms` and `gib_ms` are allocation times wall clock, in thousandths of vCPU-seconds and GiB-seconds.
+    `model_use` has one entry for each rate class, measured at the proxy. It comes to `model_nano_usd` billionths of a
+    dollar on the operator's credential and to `customer_model_nano_usd` on the customer's own, which is not charged:
+    both follow from the quantities and the price table of version `price_table`.
     """
 
     vcpu_ms: Quantity = 0
     gib_ms: Quantity = 0
     egress_bytes: Quantity = 0
-    model_tokens: dict[str, dict[str, Quantity]] = Field(default_factory=dict)
+    model_use: tuple[ModelUse, ...] = ()
     model_nano_usd: Quantity = 0
+    customer_model_nano_usd: Quantity = 0
+    price_table: str | None = None
+
+    def __add__(self, other: Cumulative) -> Cumulative:
+        """Both together. Two versions of the price table make None of it: the sum can't be derived from one."""
+        versions = {c.price_table for c in (self, other) if c.price_table is not None}
+        return Cumulative(
+            vcpu_ms=self.vcpu_ms + other.vcpu_ms,
+            gib_ms=self.gib_ms + other.gib_ms,
+            egress_bytes=self.egress_bytes + other.egress_bytes,
+            model_use=_merged(self.model_use, other.model_use),
+            model_nano_usd=self.model_nano_usd + other.model_nano_usd,
+            customer_model_nano_usd=self.customer_model_nano_usd + other.customer_model_nano_usd,
+            price_table=versions.pop() if len(versions) == 1 else None,
+        )
 
 
-class UsageRecorded(AttemptEvent):
-    """A sample of an attempt's use: cumulative, so a lost sample is made up by the next and a repeated one changes nothing."""
+def _merged(some: tuple[ModelUse, ...], more: tuple[ModelUse, ...]) -> tuple[ModelUse, ...]:
+    uses: dict[tuple[str, ...], ModelUse] = {use.rate_class: use for use in some}
+    for use in more:
+        if (known := uses.get(use.rate_class)) is not None:
+            kinds = {*known.quantities, *use.quantities}
+            use = known.model_copy(
+                update={
+                    "calls": known.calls + use.calls,
+                    "estimated": known.estimated + use.estimated,
+                    "quantities": {k: known.quantities.get(k, 0) + use.quantities.get(k, 0) for k in kinds},
+                }
+            )
+        uses[use.rate_class] = use
+    return tuple(uses[key] for key in sorted(uses))
+
+
+class OpenModelCall(Value):
+    """A call to a model that has begun and whose use is not known yet.
+
+    `sent` is what was sent, estimated by its length; it stands until the answer says more, and costs `nano_usd`.
+    `upper_nano_usd` is the most that the call can come to, by the output that it allows.
+    """
+
+    sent: ModelUse
+    nano_usd: Quantity
+    upper_nano_usd: Quantity
+
+
+class UsageSample(Value):
+    """What an attempt has used from `measured_from`, its start, to `measured_to`: RFC 3339, UTC.
+
+    Cumulative, so that a lost sample is made up by the next and a repeated one changes nothing. `sequence` counts from
+    1. `open_calls` are in none of the sums of `cumulative`, which never fall.
+    """
+
+    sequence: int
+    measured_from: str
+    measured_to: str
+    cumulative: Cumulative
+    open_calls: tuple[OpenModelCall, ...] = ()
+
+    @property
+    def total(self) -> Cumulative:
+        """What is charged if nothing follows: open calls count as far as they were sent."""
+        total = self.cumulative
+        for call in self.open_calls:
+            charged = call.sent.paid_by == "operator"
+            total += Cumulative(
+                model_use=(call.sent,),
+                model_nano_usd=call.nano_usd if charged else 0,
+                customer_model_nano_usd=0 if charged else call.nano_usd,
+            )
+        return total
+
+
+class UsageRecorded(UsageSample, AttemptEvent):
+    """A sample of an attempt's use.
+
+    There is one before the model receives the last byte of a call, and one with what the call used before the sandbox
+    receives the last byte of its answer.
+    """
 
     type: ClassVar[str] = "UsageRecorded"
     version: ClassVar[int] = 1
 
+
+class CheckpointSaved(AttemptEvent):
+    """The state after a turn is kept: the next attempt goes on from here.
+
+    `manifest` is the SHA-256 of an object that lists the chunks of transcript, agent home and working tree, which
+    hold `size` bytes together. `sequence` counts the attempt's checkpoints from 1, `turn` the agent's turns.
+    """
+
+    type: ClassVar[str] = "CheckpointSaved"
+    version: ClassVar[int] = 1
+
     sequence: int
-    cumulative: Cumulative
+    turn: int
+    manifest: str
+    size: Quantity
+
+
+class PullRequestOpened(AttemptEvent):
+    """The result of a task is a pull request on its forge. `forge` is its kind (`github`, `gitlab`...)."""
+
+    type: ClassVar[str] = "PullRequestOpened"
+    version: ClassVar[int] = 1
+
+    forge: str
+    number: int
+    url: Sealed
+    branch: str
+    commit: str
 
 
 class Result(Value):
@@ -115,7 +251,11 @@ class SealedOutput(Value):
 
 
 class AttemptFinished(AttemptEvent):
-    """The attempt is over and its sandbox is gone. `reason` is a stable code where the outcome needs one."""
+    """The attempt is over and its sandbox is gone.
+
+    `reason` is a stable code where the outcome needs one, `detail` the sentence that came with it. `usage` is the
+    closing total: the attempt's last sample, without open calls; None if it used nothing.
+    """
 
     type: ClassVar[str] = "AttemptFinished"
     version: ClassVar[int] = 1
@@ -123,5 +263,7 @@ class AttemptFinished(AttemptEvent):
     outcome: AttemptOutcome
     exit_code: int | None = None
     reason: str | None = None
+    detail: Sealed | None = None
+    usage: UsageSample | None = None
     result: Result | None = None
     output: SealedOutput | None = None

@@ -24,17 +24,17 @@ from remote_claude.contracts.gateway import (
     TaskSubmitted,
 )
 from remote_claude.contracts.leases import HeldAttempt
-from remote_claude.contracts.runner import AttemptOutcome, Cumulative, Result
+from remote_claude.contracts.runner import AttemptOutcome, Result
 from remote_claude.contracts.scheduler import TaskAssigned
 from remote_claude.eventsourcing import traces
 from remote_claude.eventsourcing.events import parse_timestamp, stream_id
 from remote_claude.runner import frames, metering, sources, wire, worker
-from remote_claude.runner.domain.attempt import Finish, Sample, Start
+from remote_claude.runner.domain.attempt import Finish, Measured, Start
 from remote_claude.runner.endings import OUTCOME_OF_STOP, Ended, StopReason, judge
 from remote_claude.runner.journal import Journal, Superseded
 from remote_claude.runner.lease import Lease
-from remote_claude.runner.model_proxy import ModelProxy, Upstream
-from remote_claude.runner.model_usage import ModelUsage
+from remote_claude.runner.metering import UsageRecorder, Window
+from remote_claude.runner.model_proxy import ModelProxy, ModelUsage, Upstream
 from remote_claude.runner.output import Output
 from remote_claude.runner.protocol import GRACE_S, Task
 from remote_claude.runner.providers.base import ComputeProvider, LaunchSpec, Limits, ProviderError
@@ -252,15 +252,28 @@ class SandboxedExecution:
         output = self._output()
         inbox = self._folder / "inbox"
         inbox.mkdir(mode=0o700)
+        window = Window(runtime.clock)
+        proxy: ModelProxy | None = None
+        launched = asyncio.Event()
+
+        async def measure() -> Measured:
+            await launched.wait()
+            model = proxy.usage() if proxy is not None else ModelUsage()
+            measured = await self._shop.provider.measure(self._name)
+            used = metering.used(self._assigned.limits, measured.wall_ms, model=model.cumulative)
+            return window.measured(used, model)
+
+        recorder = UsageRecorder(self._journal, measure)
         async with contextlib.AsyncExitStack() as stack:
             # Not below the home, whose path may be longer than the path of a socket can be.
             place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rclaude-")))
             (self._folder / SOCKETS).symlink_to(place)
             sockets = {"runner": place / "runner.sock"}
-            proxy = None
             if self._shop.upstream is not None:
                 sockets["model"] = place / "model.sock"
-                proxy = await stack.enter_async_context(ModelProxy(sockets["model"], self._shop.upstream))
+                proxy = await stack.enter_async_context(
+                    ModelProxy(sockets["model"], self._shop.upstream, recorder.record)
+                )
             link = await stack.enter_async_context(
                 WorkerLink(
                     sockets["runner"],
@@ -284,7 +297,8 @@ class SandboxedExecution:
                 log.error("no sandbox", attempt=self._name, code=error.code, detail=str(error))
                 return await self._never_began("lost", error.code, str(error))
             self.pid = instance.pid
-            async with self._attended(link, proxy):
+            launched.set()
+            async with self._attended(link, recorder):
                 try:
                     await self._journal.say(Start())
                     ended = await self._end(link)
@@ -293,7 +307,7 @@ class SandboxedExecution:
                     if proxy is not None:
                         proxy.revoke()
                     await self._shop.provider.terminate(self._name)
-            used = await self._used(proxy)
+            used = await measure()
         try:
             result = await self._keep(ended.said) if ended.said is not None else None
             sealed = await output.seal(runtime.objects, self._assigned.org)
@@ -322,7 +336,7 @@ class SandboxedExecution:
         return max(0.0, (deadline - self._shop.runtime.clock()).total_seconds())
 
     @contextlib.asynccontextmanager
-    async def _attended(self, link: WorkerLink, proxy: ModelProxy | None) -> AsyncIterator[None]:
+    async def _attended(self, link: WorkerLink, recorder: UsageRecorder) -> AsyncIterator[None]:
         """While the sandbox runs: renew its lease, record what it uses, end it at its deadline."""
         over = asyncio.Event()
         loop = asyncio.get_running_loop()
@@ -341,7 +355,7 @@ class SandboxedExecution:
 
         async def sample() -> None:
             while await every(self._shop.settings.sample_s):
-                await self._journal.say(Sample(await self._used(proxy)))
+                await recorder.record()
 
         attending = [asyncio.create_task(renew()), asyncio.create_task(sample())]
         attending[1].add_done_callback(lambda done: self.stop("revoked") if done.exception() else None)
@@ -370,13 +384,6 @@ class SandboxedExecution:
         finally:
             stopped.cancel()
             gone.cancel()
-
-    async def _used(self, proxy: ModelProxy | None) -> Cumulative:
-        measured = await self._shop.provider.measure(self._name)
-        model = proxy.usage() if proxy is not None else ModelUsage()
-        return metering.used(
-            self._assigned.limits, measured.wall_ms, model_tokens=model.tokens, model_nano_usd=model.nano_usd
-        )
 
     async def _keep(self, said: WorkerResult) -> Result:
         """Put the worker's files where they outlive it."""

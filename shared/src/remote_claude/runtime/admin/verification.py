@@ -254,6 +254,8 @@ class Checker:
             case "UsageRecorded":
                 self._sampled(name, attempt, data)
             case "AttemptFinished" | "AssignmentDeclined":
+                if (closing := data.get("usage")) is not None:
+                    self._sampled(name, attempt, closing)
                 task.finished[attempt] = data.get("outcome", "declined")
                 task.over.add(attempt)
                 self._samples.pop((name, attempt), None)

@@ -103,19 +103,19 @@ def quantities(found: Sequence[Evidence]) -> dict[Meter, int]:
 
 
 async def model_tokens(connection: AsyncConnection[Any], org: str, name: str) -> dict[str, dict[str, int]]:
-    """Tokens of a period: model -> kind -> count."""
+    """Tokens and server tools of a period: model -> kind -> count."""
     async with connection.cursor(row_factory=dict_row) as cursor:
         await cursor.execute(
-            "SELECT cumulative -> 'model_tokens' AS upto, before -> 'model_tokens' AS before"
+            "SELECT cumulative -> 'model_use' AS upto, before -> 'model_use' AS before"
             " FROM billing_usage.usage WHERE org = %s AND period = %s",
             (org, name),
         )
         sums: defaultdict[str, Counter[str]] = defaultdict(Counter)
         for row in await cursor.fetchall():
             for sign, side in ((1, row["upto"]), (-1, row["before"])):
-                for model, kinds in side.items():
-                    for kind, count in kinds.items():
-                        sums[model][kind] += sign * int(count)
+                for use in side:
+                    for kind, count in use["quantities"].items():
+                        sums[use["model"]][kind] += sign * int(count)
     return {model: dict(kinds) for model, kinds in sorted(sums.items())}
 
 

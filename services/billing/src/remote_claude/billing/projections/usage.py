@@ -16,7 +16,15 @@ from sqlmodel import Field, SQLModel
 
 from remote_claude.contracts.billing import PeriodOpened, PlanChanged
 from remote_claude.contracts.gateway import TaskSubmitted
-from remote_claude.contracts.runner import WORKER_LOST, Cumulative, TaskStarted, UsageRecorded
+from remote_claude.contracts.runner import (
+    WORKER_LOST,
+    AttemptEvent,
+    AttemptFinished,
+    Cumulative,
+    TaskStarted,
+    UsageRecorded,
+    UsageSample,
+)
 from remote_claude.contracts.scheduler import RunnerLost
 from remote_claude.eventsourcing.events import RecordedEvent
 from remote_claude.eventsourcing.postgres.tables import Row, add, upsert
@@ -94,22 +102,35 @@ class UsageView(View):
     """Folds plans, periods, tasks, their first starts and samples."""
 
     name: ClassVar[str] = "billing_usage"
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
     tables = Tables.metadata
     handles = frozenset(
-        e.type for e in (PlanChanged, PeriodOpened, TaskSubmitted, TaskStarted, UsageRecorded, RunnerLost)
+        e.type
+        for e in (
+            PlanChanged,
+            PeriodOpened,
+            TaskSubmitted,
+            TaskStarted,
+            UsageRecorded,
+            AttemptFinished,
+            RunnerLost,
+        )
     )
 
     async def apply(self, connection: AsyncConnection[Any], events: Sequence[RecordedEvent]) -> None:
         sampled = {
-            recorded.stream: recorded.event for recorded in events if recorded.type == UsageRecorded.type
+            recorded.stream: recorded.event
+            for recorded in events
+            if recorded.type in (UsageRecorded.type, AttemptFinished.type)
         }
         usage = _Samples(await _load(connection, {_attempt(event) for event in sampled.values()}))
         accounts, periods, tasks, executions, lost = (list[Row]() for _ in range(5))
         for recorded in events:
             match recorded.event:
                 case UsageRecorded() as e:
-                    usage.record(recorded, e)
+                    usage.record(recorded, e, e)
+                case AttemptFinished(usage=UsageSample() as closing) as e:
+                    usage.record(recorded, e, closing)
                 case TaskStarted() as e:
                     place = {"event_id": recorded.event_id, "position": recorded.position}
                     executions.append({"org": e.org, "task": e.task, "period": _month(recorded), **place})
@@ -132,7 +153,7 @@ class UsageView(View):
 Attempt = tuple[str, str, int]
 
 
-def _attempt(event: UsageRecorded) -> Attempt:
+def _attempt(event: AttemptEvent) -> Attempt:
     return event.org, event.task, event.attempt
 
 
@@ -152,10 +173,10 @@ class _Samples:
             attempt = row["org"], row["task"], row["attempt"]
             self._rows[attempt, row["period"]] = self._last[attempt] = row
 
-    def record(self, recorded: RecordedEvent, event: UsageRecorded) -> None:
+    def record(self, recorded: RecordedEvent, event: AttemptEvent, sample: UsageSample) -> None:
         attempt = _attempt(event)
         last = self._last.get(attempt)
-        if last is not None and last["sequence"] >= event.sequence:
+        if last is not None and last["sequence"] >= sample.sequence:
             return
         month = _month(recorded)
         if last is not None:  # a clock that goes back over midnight takes nothing back
@@ -166,7 +187,7 @@ class _Samples:
             row = dict(zip(("org", "task", "attempt", "period"), (*attempt, month), strict=True))
             row["before"] = last["cumulative"] if last else Cumulative()
             self._rows[key] = row
-        row["sequence"], row["cumulative"] = event.sequence, event.cumulative
+        row["sequence"], row["cumulative"] = sample.sequence, sample.total
         row["event_id"], row["position"] = recorded.event_id, recorded.position
         self._changed[key] = self._last[attempt] = row
 

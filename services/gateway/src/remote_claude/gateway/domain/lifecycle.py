@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from remote_claude.contracts import Event
 from remote_claude.contracts.base import Value
@@ -132,19 +132,7 @@ def evolve(progress: Progress, event: Event, *, position: int, occurred_at: str)
 
 def total_usage(attempts: Sequence[Attempt]) -> Cumulative:
     """What all attempts have used together."""
-    tokens: dict[str, dict[str, int]] = {}
-    for attempt in attempts:
-        for model, kinds in attempt.usage.model_tokens.items():
-            counts = tokens.setdefault(model, {})
-            for kind, count in kinds.items():
-                counts[kind] = counts.get(kind, 0) + count
-    return Cumulative(
-        vcpu_ms=sum(a.usage.vcpu_ms for a in attempts),
-        gib_ms=sum(a.usage.gib_ms for a in attempts),
-        egress_bytes=sum(a.usage.egress_bytes for a in attempts),
-        model_tokens=tokens,
-        model_nano_usd=sum(a.usage.model_nano_usd for a in attempts),
-    )
+    return sum((attempt.usage for attempt in attempts), Cumulative())
 
 
 def _end(progress: Progress, state: State, position: int, at: str, reason: str | None = None) -> Progress:
@@ -168,10 +156,10 @@ def _attempt_says(progress: Progress, event: AttemptEvent, position: int, at: st
             others = tuple(a for a in progress.attempts if a.number != event.attempt)
             return replace(progress, attempts=others)
         case UsageRecorded() if event.sequence > attempt.usage_sequence:
-            used = attempt.model_copy(update={"usage_sequence": event.sequence, "usage": event.cumulative})
+            used = attempt.model_copy(update={"usage_sequence": event.sequence, "usage": event.total})
             return replace(progress, attempts=_put(progress.attempts, used))
         case AttemptFinished() if attempt.outcome == "lost":
-            late = attempt.model_copy(update={"output": event.output})
+            late = attempt.model_copy(update={"output": event.output, **_closing(event)})
             return replace(progress, attempts=_put(progress.attempts, late))
         case AttemptFinished():
             finished = attempt.model_copy(
@@ -182,12 +170,19 @@ def _attempt_says(progress: Progress, event: AttemptEvent, position: int, at: st
                     "exit_code": event.exit_code,
                     "result": event.result,
                     "output": event.output,
+                    **_closing(event),
                 }
             )
             progress = replace(progress, attempts=_put(progress.attempts, finished))
             return replace(progress, exit_code=event.exit_code) if current else progress
         case _:
             return progress
+
+
+def _closing(event: AttemptFinished) -> dict[str, Any]:
+    if event.usage is None:
+        return {}
+    return {"usage_sequence": event.usage.sequence, "usage": event.usage.total}
 
 
 def _lost(progress: Progress, event: RunnerLost, at: str) -> Progress:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import assert_never
+from typing import Any, assert_never
 
+from remote_claude.contracts.base import Sealed
 from remote_claude.contracts.runner import (
     AssignmentDeclined,
     AttemptFinished,
     AttemptOutcome,
     Cumulative,
+    OpenModelCall,
     Result,
     SealedOutput,
     TaskStarted,
     UsageRecorded,
+    UsageSample,
 )
 
 AttemptEvent = TaskStarted | UsageRecorded | AssignmentDeclined | AttemptFinished
@@ -35,11 +38,21 @@ class Start:
     """The sandbox is about to be launched."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """What an attempt has used in a window of time, measured outside the sandbox. `UsageSample` has the shapes."""
+
+    cumulative: Cumulative
+    measured_from: str
+    measured_to: str
+    open_calls: tuple[OpenModelCall, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What has been used so far, measured outside the sandbox."""
+    """What has been used so far."""
 
-    used: Cumulative
+    used: Measured
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +64,13 @@ class Decline:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finish:
-    """The sandbox is gone. `used` is the last sample."""
+    """The sandbox is gone. `used` is the last measure; without one the last sample stands."""
 
     outcome: AttemptOutcome
-    used: Cumulative | None = None
+    used: Measured | None = None
     exit_code: int | None = None
     reason: str | None = None
+    detail: Sealed | None = None
     result: Result | None = None
     output: SealedOutput | None = None
 
@@ -71,10 +85,9 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """Started; `sequence` samples so far, the last of which was `used`."""
+    """Started; `last` is the latest sample."""
 
-    sequence: int = 0
-    used: Cumulative = Cumulative()  # noqa: RUF009  frozen
+    last: UsageSample | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +110,10 @@ def decide(id: AttemptId, command: Command, state: State) -> list[AttemptEvent]:
             return [TaskStarted(**who)]
         case Start(), Running():
             return []
-        case Sample(used), Running(sequence, last):
-            return [] if used == last else [UsageRecorded(**who, sequence=sequence + 1, cumulative=used)]
+        case Sample(used), Running(last):
+            if last is not None and (used.cumulative, used.open_calls) == (last.cumulative, last.open_calls):
+                return []
+            return [UsageRecorded(**who, **_sampled(used, last))]
         case Sample(), Waiting():
             return []
         case Decline(reason), Waiting():
@@ -106,18 +121,46 @@ def decide(id: AttemptId, command: Command, state: State) -> list[AttemptEvent]:
         case Decline(), Running():
             return []
         case Finish() as finish, Waiting() | Running():
-            sampled = decide(id, Sample(finish.used), state) if finish.used is not None else []
-            finished = AttemptFinished(
-                **who,
-                outcome=finish.outcome,
-                exit_code=finish.exit_code,
-                reason=finish.reason,
-                result=finish.result,
-                output=finish.output,
-            )
-            return [*sampled, finished]
+            return [
+                AttemptFinished(
+                    **who,
+                    outcome=finish.outcome,
+                    exit_code=finish.exit_code,
+                    reason=finish.reason,
+                    detail=finish.detail,
+                    usage=_closing(finish.used, state.last) if isinstance(state, Running) else None,
+                    result=finish.result,
+                    output=finish.output,
+                )
+            ]
         case _:
             raise AssertionError((command, state))
+
+
+def _sampled(used: Measured, last: UsageSample | None) -> dict[str, Any]:
+    return {
+        "sequence": last.sequence + 1 if last is not None else 1,
+        "measured_from": used.measured_from,
+        "measured_to": used.measured_to,
+        "cumulative": used.cumulative,
+        "open_calls": used.open_calls,
+    }
+
+
+def _closing(used: Measured | None, last: UsageSample | None) -> UsageSample | None:
+    """The closing total: a call that nobody will hear of any more counts as far as it was sent."""
+    if used is not None:
+        sample = UsageSample(**_sampled(used, last))
+    elif last is not None:
+        sample = last.model_copy(update={"sequence": last.sequence + 1})
+    else:
+        return None
+    return UsageSample(
+        sequence=sample.sequence,
+        measured_from=sample.measured_from,
+        measured_to=sample.measured_to,
+        cumulative=sample.total,
+    )
 
 
 def evolve(state: State, event: AttemptEvent) -> State:
@@ -125,7 +168,7 @@ def evolve(state: State, event: AttemptEvent) -> State:
         case TaskStarted():
             return Running()
         case UsageRecorded():
-            return Running(event.sequence, event.cumulative)
+            return Running(event)
         case AssignmentDeclined() | AttemptFinished():
             return Over()
         case _:

@@ -1,6 +1,7 @@
 """What Claude models cost, in nano-dollars a token: the list prices per million tokens, times a thousand.
 
-Source: the price table that Claude Code 2.1.330 ships, of November 2026. Prices are data: a new model is a line here.
+Source: the price table that Claude Code 2.1.330 ships, of November 2026. Prices are data: a new model is a line here,
+and `VERSION` is raised whenever a line changes.
 """
 
 from __future__ import annotations
@@ -9,6 +10,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
+from remote_claude.contracts.runner import ModelUse
+
+VERSION = "2026-11"
+WEB_SEARCH = "web_search"
 WEB_SEARCH_NANO_USD = 10_000_000
 """One search that the model made on the provider's side."""
 
@@ -83,19 +88,41 @@ LONG_PROMPT: Mapping[str, tuple[int, Price]] = {
 }
 """Above so many prompt tokens, cached ones included, the whole message costs this."""
 
-_SUFFIX = re.compile(r"(-0)?(-\d{8}|-latest)?(\[1m\])?$")
+_PREFIX = re.compile(
+    r"(arn:aws[a-z-]*:bedrock:[^/]*/)?(publishers/anthropic/models/)?([a-z]{2,8}\.)?(anthropic[./])?(?=claude)"
+)
+_SUFFIX = re.compile(r"(-v\d+(:\d+)?)?(-0)?([-@]\d{8}(-v\d+(:\d+)?)?|-latest|@latest|@default)?(\[1m\])?$")
 
 
 def canonical(model: str) -> str:
-    """The name without date, `-latest`, `-0` and context size."""
-    return _SUFFIX.sub("", model)
+    """The name as the table has it: without date, context size, and what Bedrock and Vertex put around it."""
+    return _SUFFIX.sub("", _PREFIX.sub("", model))
 
 
-def price(model: str, *, speed: str = "standard", prompt_tokens: int = 0) -> tuple[Price, bool]:
-    """The price of a message, and whether the model is known. An unknown one costs as much as the dearest known."""
-    name = canonical(model)
+def is_known(model: str, speed: str) -> bool:
+    """Whether the table has a price for it. An unknown one costs as much as the dearest known."""
+    return model in (FAST if speed == "fast" else STANDARD)
+
+
+def prompt_class(model: str, prompt_tokens: int) -> str:
+    """`long` where a message with so many prompt tokens, cached ones included, has a price of its own."""
+    above, _ = LONG_PROMPT.get(model, (prompt_tokens, None))
+    return "long" if prompt_tokens > above else "standard"
+
+
+def price(model: str, *, speed: str = "standard", prompt: str = "standard") -> Price:
+    """The price of the tokens of a model, by its name in the table."""
     table = FAST if speed == "fast" else STANDARD
-    if name not in table:
-        return max(table.values(), key=lambda one: one.output), False
-    above, long = LONG_PROMPT.get(name, (prompt_tokens, None))
-    return (long if long and prompt_tokens > above else table[name]), True
+    if model not in table:
+        return max(table.values(), key=lambda one: one.output)
+    return LONG_PROMPT[model][1] if prompt == "long" else table[model]
+
+
+def nano_usd(use: ModelUse) -> int:
+    """What a use comes to, in nano-dollars, rounded up once."""
+    cost = price(use.model, speed=use.speed, prompt=use.prompt).of(
+        {kind: use.quantities.get(kind, 0) for kind in KINDS}
+    )
+    if use.region == "us":  # costs a tenth more
+        cost = -(-cost * 11 // 10)
+    return cost + use.quantities.get(WEB_SEARCH, 0) * WEB_SEARCH_NANO_USD

@@ -23,7 +23,14 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
 from remote_claude.runner import unix_sockets
-from remote_claude.runner.model_usage import AnswerReader, ModelUsage, UsageMeter
+from remote_claude.runner.model_proxy.usage import (
+    AnswerReader,
+    Call,
+    ModelUsage,
+    Terms,
+    UsageMeter,
+    request_size,
+)
 
 ANTHROPIC = "https://api.anthropic.com"
 MAX_BODY = 32 * 1024 * 1024
@@ -52,6 +59,7 @@ class Upstream:
 
     base_url: str
     credential: tuple[str, str] = field(repr=False)
+    terms: Terms = Terms()  # noqa: RUF009  frozen
 
     @classmethod
     def from_environment(cls, env: Mapping[str, str]) -> Upstream | None:
@@ -79,15 +87,31 @@ class _Refusal(Exception):
 
 
 class _Gone(Exception):
-    """Whoever asked has hung up."""
+    """The client has hung up."""
+
+
+class Unrecorded(Exception):
+    """What a call uses can't be put on record, so it must not be made."""
+
+    code = "usage_unrecorded"
+
+
+async def _nowhere() -> None:
+    """Keeps no record."""
 
 
 class ModelProxy:
-    """Listens while it is entered; `usage` goes on being told after that."""
+    """Listens while it is entered; `usage` can still be read after that.
 
-    def __init__(self, socket: Path, upstream: Upstream) -> None:
-        self._socket, self._upstream = socket, upstream
-        self._meter = UsageMeter()
+    `record` puts on record what `usage` shows, and raises when it can't. It is called when a call begins and when its
+    use is known: the call's last byte waits for it, and the answer's.
+    """
+
+    def __init__(
+        self, socket: Path, upstream: Upstream, record: Callable[[], Awaitable[None]] = _nowhere
+    ) -> None:
+        self._socket, self._upstream, self._put_on_record = socket, upstream, record
+        self._meter = UsageMeter(upstream.terms)
         self._revoked = asyncio.Event()
         self._in_flight = 0
         self._state = ServerState()
@@ -127,7 +151,7 @@ class ModelProxy:
         self._socket.unlink(missing_ok=True)
 
     def usage(self) -> ModelUsage:
-        """What has been used so far; an answer that is still coming is not yet in it."""
+        """What has been used so far, and the calls whose answers are still coming."""
         return self._meter.usage()
 
     def revoke(self) -> None:
@@ -177,44 +201,124 @@ class ModelProxy:
                 task.cancel()
             await asyncio.wait({passing, gone, revoked})
 
+    async def _record(self) -> None:
+        try:
+            await self._put_on_record()
+        except Exception as error:
+            raise Unrecorded(str(error)) from error
+
     async def _pass(self, scope: Scope, body: _Body, send: Send) -> None:
+        sent = b"".join([piece async for piece in body])
+        call = self._begin(scope, sent)
+        recorded = asyncio.ensure_future(self._record() if call else _nowhere())
+        try:
+            response = await self._send(scope, sent, recorded, call)
+        except BaseException as error:
+            if call:
+                self._meter.end(call) if call.made else self._meter.refused(call)
+            if isinstance(error, Unrecorded):
+                raise _Refusal(503, "api_error", f"the call was not made: {error}") from error
+            if isinstance(error, httpx2.HTTPError):
+                raise _Refusal(502, "api_error", f"the model cannot be reached: {error!r}") from error
+            raise
+        finally:
+            recorded.cancel()
+        if call and not response.is_success:
+            self._meter.refused(call)
+            call = None
+        exchange = _Exchange(self._meter, self._record, response, call)
+        try:
+            await exchange.answer(send)
+        except (httpx2.HTTPError, Unrecorded) as error:
+            raise _Gone from error  # cut in the middle: what has begun cannot be refused any more
+        finally:
+            exchange.end()
+            await response.aclose()
+
+    def _begin(self, scope: Scope, sent: bytes) -> Call | None:
+        """Open the call on the meter, if it is one that costs."""
+        if scope["raw_path"] != b"/v1/messages":
+            return None
+        try:
+            request = orjson.loads(sent)
+        except orjson.JSONDecodeError:
+            request = None
+        if not isinstance(request, dict) or not isinstance(request.get("model"), str):
+            raise _Refusal(400, "invalid_request_error", "the body is no JSON object that names a model")
+        size, images = request_size(sent)
+        return self._meter.begin(size, request, images)
+
+    async def _send(
+        self, scope: Scope, sent: bytes, recorded: asyncio.Future[None], call: Call | None
+    ) -> httpx2.Response:
+        async def content() -> AsyncIterator[bytes]:
+            yield sent[:-1]
+            await asyncio.shield(recorded)  # the model does not begin before the call is on record
+            if call:
+                call.made = True
+            yield sent[-1:]
+
         query = b"?" + scope["query_string"] if scope["query_string"] else b""
         request = self._client.build_request(
             scope["method"],
             self._upstream.base_url + (scope["raw_path"] + query).decode("latin-1"),
-            headers=self._headers(scope),
-            content=body if scope["method"] == "POST" else None,
+            headers=self._headers(scope, len(sent)),
+            content=content() if scope["method"] == "POST" else None,
         )
-        try:
-            response = await self._client.send(request, stream=True)
-        except httpx2.HTTPError as error:
-            raise _Refusal(502, "api_error", f"the model cannot be reached: {error!r}") from error
-        reader = AnswerReader(response.headers.get("content-type", ""))
-        counted = scope["raw_path"] == b"/v1/messages" and response.is_success
-        try:
-            await self._answer(response, reader, send)
-        except httpx2.HTTPError as error:
-            raise _Gone from error  # cut in the middle: what has begun cannot be refused any more
-        finally:
-            if counted:
-                reader.settle(self._meter)
-            await response.aclose()
+        return await self._client.send(request, stream=True)
 
-    async def _answer(self, response: httpx2.Response, reader: AnswerReader, send: Send) -> None:
+    def _headers(self, scope: Scope, size: int) -> list[tuple[bytes, bytes]]:
+        kept = [(name, value) for name, value in scope["headers"] if _REQUEST_HEADERS.fullmatch(name)]
+        if scope["method"] == "POST":
+            kept.append((b"content-length", str(size).encode()))
+        name, secret = self._upstream.credential
+        return [*kept, (b"accept-encoding", b"identity"), (name.encode(), secret.encode())]
+
+
+class _Exchange:
+    """The answer to one call, as it passes: read, measured, put on record before its last byte."""
+
+    def __init__(
+        self,
+        meter: UsageMeter,
+        record: Callable[[], Awaitable[None]],
+        response: httpx2.Response,
+        call: Call | None,
+    ) -> None:
+        self._meter, self._record, self._response, self._call = meter, record, response, call
+        self._reader = AnswerReader(response.headers.get("content-type", ""), meter.terms)
+
+    async def answer(self, send: Send) -> None:
+        """Pass it on."""
+        response, reader = self._response, self._reader
         kept = [(k.encode(), v.encode()) for k, v in response.headers.items() if _ANSWER_HEADERS.fullmatch(k)]
         if "content-encoding" not in response.headers and "content-length" in response.headers:
             kept.append((b"content-length", response.headers["content-length"].encode()))
         await send({"type": "http.response.start", "status": response.status_code, "headers": kept})
+        held = b""  # of an answer that is not streamed, the last piece waits for its end
         async for data in response.aiter_bytes():
             reader.feed(data)
-            await send({"type": "http.response.body", "body": data, "more_body": True})
-        await send({"type": "http.response.body", "body": b""})
+            if reader.streamed:
+                if reader.final:
+                    await self._settle()
+                held, data = b"", data
+            else:
+                held, data = data, held
+            if data:
+                await send({"type": "http.response.body", "body": data, "more_body": True})
+        await self._settle()
+        await send({"type": "http.response.body", "body": held})
 
-    def _headers(self, scope: Scope) -> list[tuple[bytes, bytes]]:
-        kept = [(name, value) for name, value in scope["headers"] if _REQUEST_HEADERS.fullmatch(name)]
-        kept += [(name, value) for name, value in scope["headers"] if name == b"content-length"]
-        name, secret = self._upstream.credential
-        return [*kept, (b"accept-encoding", b"identity"), (name.encode(), secret.encode())]
+    async def _settle(self) -> None:
+        if self._call is not None:
+            self.end()
+            await self._record()
+
+    def end(self) -> None:
+        """Count the call, whole or not."""
+        if self._call is not None:
+            call, self._call = self._call, None
+            self._meter.end(call, self._reader.uses())
 
 
 class _Body:
