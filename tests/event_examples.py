@@ -3,7 +3,16 @@
 from typing import Any
 
 from remote_claude.contracts import Event, Sealed
-from remote_claude.contracts.auth import ApiKeyIssued, ApiKeyRevoked
+from remote_claude.contracts.auth import (
+    ApiKeyIssued,
+    ApiKeyRevoked,
+    DeviceAuthorized,
+    IdentityLinked,
+    SessionOpened,
+    SessionRefreshed,
+    SessionRevoked,
+    SigningKeyRotated,
+)
 from remote_claude.contracts.billing import Entitlements, PeriodOpened, PlanChanged, PriceBook
 from remote_claude.contracts.gateway import (
     BundleRepository,
@@ -43,7 +52,19 @@ from remote_claude.contracts.scheduler import (
     TaskSucceeded,
     TaskTimedOut,
 )
-from remote_claude.contracts.users import MemberJoined, OrgCreated, UserRegistered
+from remote_claude.contracts.users import (
+    InvitationRevoked,
+    MemberInvited,
+    MemberJoined,
+    MemberRemoved,
+    MemberRoleChanged,
+    OrgCreated,
+    OrgDeleted,
+    OrgRestored,
+    OrgSettingsChanged,
+    UserErased,
+    UserRegistered,
+)
 
 ORG, USER, TASK, RUNNER = "org_01", "user_01", "task_01", "runner_01"
 SEALED = Sealed(key=ORG, box="bm9uY2UgYW5kIGNpcGhlcnRleHQ=")
@@ -67,6 +88,7 @@ USE = ModelUse(
     estimated=1,
     quantities={"input": 1200, "output": 300},
 )
+LATER = "2027-01-01T00:00:00.000000Z"
 
 EXAMPLES: tuple[Event, ...] = (
     ApiKeyIssued(
@@ -76,12 +98,53 @@ EXAMPLES: tuple[Event, ...] = (
         prefix="rck_abcdef",
         hash=SHA256,
         scopes=("tasks", "billing"),
-        expires_at="2027-01-01T00:00:00.000000Z",
+        expires_at=LATER,
+        name=SEALED,
+        issued_by=USER,
     ),
     ApiKeyRevoked(key="key_01", org=ORG, reason="lost"),
+    IdentityLinked(
+        identity="identity_01",
+        user=USER,
+        provider="github",
+        subject=SEALED,
+        name=SEALED,
+        email=SEALED,
+        email_hash=SHA256,
+    ),
+    SessionOpened(
+        session="session_01",
+        user=USER,
+        kind="browser",
+        method="github",
+        hash=SHA256,
+        scopes=("tasks",),
+        expires_at=LATER,
+        client=SEALED,
+    ),
+    SessionRefreshed(session="session_01", user=USER, hash=SHA256, expires_at=LATER),
+    SessionRevoked(session="session_01", user=USER, reason="signed_out"),
+    DeviceAuthorized(device="device_01", user=USER, session="session_01"),
+    SigningKeyRotated(kid="kid_01", x="eA", y="eQ", private=SEALED),
     UserRegistered(user=USER, name=SEALED, email=SEALED),
-    OrgCreated(org=ORG, name=SEALED, owner=USER),
-    MemberJoined(org=ORG, user=USER, role="owner"),
+    UserErased(user=USER),
+    OrgCreated(org=ORG, name=SEALED, owner=USER, personal=True),
+    OrgSettingsChanged(org=ORG, by=USER, name=SEALED),
+    OrgDeleted(org=ORG, by=USER, erased_at=LATER),
+    OrgRestored(org=ORG, by=USER),
+    MemberInvited(
+        org=ORG,
+        invitation="invitation_01",
+        email=SEALED,
+        role="member",
+        hash=SHA256,
+        by=USER,
+        expires_at=LATER,
+    ),
+    InvitationRevoked(org=ORG, invitation="invitation_01", by=USER),
+    MemberJoined(org=ORG, user=USER, role="owner", invitation="invitation_01"),
+    MemberRoleChanged(org=ORG, user=USER, role="admin", by=USER),
+    MemberRemoved(org=ORG, user=USER, by=USER),
     TaskSubmitted(
         task=TASK,
         org=ORG,

@@ -14,7 +14,7 @@ from uuid import uuid4
 import httpx2
 
 from event_examples import WINDOW
-from remote_claude.access import api_keys
+from remote_claude.access import secrets
 from remote_claude.access.scopes import ALL_SCOPES
 from remote_claude.contracts import Event
 from remote_claude.contracts.auth import ApiKeyIssued, ApiKeyRevoked
@@ -121,10 +121,10 @@ class Stack:
         org = org or new_id("org")
         runtime = self.host.runtime
         await runtime.keyring.create(org)
-        user, key, token = new_id("user"), new_id("key"), api_keys.generate()
+        user, key, token = new_id("user"), new_id("key"), secrets.generate()
         await self.say(
             ApiKeyIssued(
-                key=key, org=org, user=user, prefix=token[:10], hash=api_keys.digest(token), scopes=scopes
+                key=key, org=org, user=user, prefix=token[:10], hash=secrets.digest(token), scopes=scopes
             ),
             stream_id("auth", org, "key", key),
         )

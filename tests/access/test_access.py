@@ -8,11 +8,13 @@ from pathlib import Path
 import nats
 import pytest
 
-from remote_claude.access import api_keys
+from remote_claude.access import secrets
 from remote_claude.access.kek import KeyUnusable, create_kek, load_kek
 from remote_claude.access.keyring import KEPT_S, KeyErased, Keyring
+from remote_claude.access.principal import ApiKey, Identity, Presented, Principal
+from remote_claude.access.refusals import ScopeMissing, Unauthenticated
 from remote_claude.access.scopes import ALL_SCOPES, SCOPES, allows
-from remote_claude.access.verifier import ScopeMissing, Unauthenticated, Verifier
+from remote_claude.access.verifier import Verifier
 from remote_claude.contracts import REGISTRY, Event
 from remote_claude.contracts.auth import ApiKeyIssued, ApiKeyRevoked
 from remote_claude.eventsourcing.events import NewEvent, RecordedEvent, new_event_id, stream_id, timestamp
@@ -153,11 +155,11 @@ def test_the_key_encryption_key_is_made_once_for_its_owner_only(tmp_path: Path) 
 
 
 def test_a_mistyped_api_key_is_told_from_a_key() -> None:
-    key = api_keys.generate()
-    assert api_keys.is_well_formed(key)
-    assert not api_keys.is_well_formed(key[:-1])
-    assert not api_keys.is_well_formed(key[:10] + ("a" if key[10] != "a" else "b") + key[11:])
-    assert not api_keys.is_well_formed("rck_" + "é" * 38)
+    key = secrets.generate()
+    assert secrets.is_well_formed(key)
+    assert not secrets.is_well_formed(key[:-1])
+    assert not secrets.is_well_formed(key[:10] + ("a" if key[10] != "a" else "b") + key[11:])
+    assert not secrets.is_well_formed("rck_" + "é" * 38)
 
 
 class Auth:
@@ -175,15 +177,21 @@ class Auth:
             stream, [new], expected_position=self._positions.get(stream, 0)
         )
 
+    def who(self, header: str | None) -> Identity:
+        return self.verifier.identify(Presented(authorization=header))
+
+    def admit(self, header: str, operation: str) -> Principal:
+        return self.verifier.admit(Presented(authorization=header), operation)
+
     async def issue(self, key: str, expires: datetime | None = None) -> str:
-        secret = api_keys.generate()
+        secret = secrets.generate()
         await self.say(
             ApiKeyIssued(
                 key=key,
                 org="org_acme",
                 user="user_1",
                 prefix=secret[:10],
-                hash=api_keys.digest(secret),
+                hash=secrets.digest(secret),
                 scopes=("tasks",),
                 expires_at=timestamp(expires) if expires else None,
             ),
@@ -196,21 +204,21 @@ async def test_a_live_key_names_its_principal() -> None:
     auth = Auth()
     secret = await auth.issue("key_1")
     await auth.verifier.load()
-    principal = auth.verifier.verify(f"Bearer {secret}")
-    assert (principal.org, principal.user, principal.key) == ("org_acme", "user_1", "key_1")
+    principal = auth.who(f"Bearer {secret}")
+    assert (principal.org, principal.user, principal.credential) == ("org_acme", "user_1", ApiKey("key_1"))
 
 
 async def test_a_key_is_good_for_its_scopes_only() -> None:
     auth = Auth()
     secret = await auth.issue("key_1")
     await auth.verifier.load()
-    for scope in ("tasks", "tasks:read"):
-        assert auth.verifier.admit(f"Bearer {secret}", scope).key == "key_1"
-    for scope in ("billing", "operations"):
+    for operation in ("submit_task", "list_tasks"):
+        assert auth.admit(f"Bearer {secret}", operation).credential.id == "key_1"
+    for operation, scope in (("get_bill", "billing"), ("status", "operations")):
         with pytest.raises(ScopeMissing, match=f"`{scope}`.*has: tasks"):
-            auth.verifier.admit(f"Bearer {secret}", scope)
+            auth.admit(f"Bearer {secret}", operation)
     with pytest.raises(Unauthenticated):
-        auth.verifier.admit("Bearer nonsense", "tasks")
+        auth.admit("Bearer nonsense", "submit_task")
 
 
 def test_reading_is_part_of_writing_and_not_the_other_way_round() -> None:
@@ -229,10 +237,10 @@ async def test_no_other_credential_is_accepted() -> None:
     await auth.verifier.load()
     for header in (
         None, "", "Bearer", "Bearer ", f"Basic {secret}", secret, "Bearer nonsense",
-        f"Bearer {api_keys.generate()}", f"Bearer {expired}", f"Bearer {revoked}",
+        f"Bearer {secrets.generate()}", f"Bearer {expired}", f"Bearer {revoked}",
     ):  # fmt: skip
         with pytest.raises(Unauthenticated):
-            auth.verifier.verify(header)
+            auth.who(header)
 
 
 def unreadable(type: str, version: int, key: str) -> RecordedEvent:
@@ -247,9 +255,9 @@ async def test_a_key_is_good_no_more_when_its_revocation_can_not_be_read(version
     revoked, other = await auth.issue("key_1"), await auth.issue("key_2")
     await auth.verifier.load()
     auth.verifier.fold([unreadable("ApiKeyRevoked", version, "key_1")])
-    assert auth.verifier.verify(f"Bearer {other}").key == "key_2"
+    assert auth.who(f"Bearer {other}").credential.id == "key_2"
     with pytest.raises(Unauthenticated):
-        auth.verifier.verify(f"Bearer {revoked}")
+        auth.who(f"Bearer {revoked}")
 
 
 @pytest.mark.parametrize("type", ["ApiKeyIssued", "ApiKeyRotated"], ids=["damaged", "of a newer release"])
@@ -258,4 +266,4 @@ async def test_what_can_not_be_read_of_one_key_holds_up_no_other(type: str) -> N
     secret = await auth.issue("key_1")
     auth.verifier.fold([unreadable(type, 1, "key_2")])
     await auth.verifier.load()
-    assert auth.verifier.verify(f"Bearer {secret}").key == "key_1"
+    assert auth.who(f"Bearer {secret}").credential.id == "key_1"

@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SERVICES = ("auth", "users", "gateway", "scheduler", "billing", "runner")
-SHARED = ("concurrency", "contracts", "eventsourcing", "access", "runtime")
+SHARED = ("concurrency", "contracts", "eventsourcing", "access", "edge", "runtime")
 PACKAGES = {
     **{name: ROOT / "services" / name / "src/remote_claude" / name for name in SERVICES},
     **{name: ROOT / "shared/src/remote_claude" / name for name in SHARED},
@@ -63,10 +63,11 @@ def test_services_never_import_each_other(service: str) -> None:
 @pytest.mark.parametrize(
     ("package", "forbidden"),
     [
-        ("concurrency", {*SERVICES, "cli", "contracts", "eventsourcing", "access", "runtime"}),
-        ("contracts", {*SERVICES, "cli", "concurrency", "eventsourcing", "access", "runtime"}),
-        ("eventsourcing", {*SERVICES, "cli", "contracts", "access", "runtime"}),
-        ("access", {*SERVICES, "cli", "runtime"}),
+        ("concurrency", {*SERVICES, "cli", "contracts", "eventsourcing", "access", "edge", "runtime"}),
+        ("contracts", {*SERVICES, "cli", "concurrency", "eventsourcing", "access", "edge", "runtime"}),
+        ("eventsourcing", {*SERVICES, "cli", "contracts", "access", "edge", "runtime"}),
+        ("access", {*SERVICES, "cli", "edge", "runtime"}),
+        ("edge", {*SERVICES, "cli", "runtime"}),
         ("runtime", {*SERVICES, "cli"}),
         ("cli", {*SERVICES, *SHARED}),
     ],

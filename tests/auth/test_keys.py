@@ -1,13 +1,13 @@
 """An API key is issued once and revoked at most once."""
 
 from given import Decider
-from remote_claude.access.scopes import ALL_SCOPES
+from remote_claude.access.scopes import ORG_SCOPES
 from remote_claude.auth.domain.keys import IssueKey, KeyNotFound, RevokeKey, decide, fold
 from remote_claude.contracts.auth import ApiKeyIssued, ApiKeyRevoked
 
 KEY = Decider(fold, decide)
 ISSUE = IssueKey(key="key_1", org="org_1", user="user_1", prefix="rck_abc", hash="h")
-ISSUED = ApiKeyIssued(key="key_1", org="org_1", user="user_1", prefix="rck_abc", hash="h", scopes=ALL_SCOPES)
+ISSUED = ApiKeyIssued(key="key_1", org="org_1", user="user_1", prefix="rck_abc", hash="h", scopes=ORG_SCOPES)
 REVOKE = RevokeKey(key="key_1", org="org_1", reason="lost")
 REVOKED = ApiKeyRevoked(key="key_1", org="org_1", reason="lost")
 

@@ -13,7 +13,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from gateway_stack import Member, Stack, eventually, output
-from remote_claude.access.verifier import Principal
+from remote_claude.access.principal import Presented, Principal
 from remote_claude.contracts.runner import Cumulative
 from remote_claude.gateway.sockets import MAX_CHANGES, Socket
 from remote_claude.gateway.watchers import Channel, Watchers
@@ -284,7 +284,7 @@ async def test_what_changes_at_once_is_one_frame_and_too_much_names_nothing() ->
         async def close(self, code: int = 1000, reason: str | None = None) -> None:
             raise AssertionError
 
-    socket = Socket(Peer(), cast("Principal", None), None)
+    socket = Socket(Peer(), cast("Principal", None), Presented())
     watchers = cast("Watchers", None)
     sending = asyncio.create_task(socket.send_all(watchers))
     try:

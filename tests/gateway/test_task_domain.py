@@ -6,13 +6,13 @@ import pytest
 
 from remote_claude.contracts import Event, Sealed
 from remote_claude.contracts.gateway import TaskCancellationRequested, TaskSubmitted
+from remote_claude.contracts.refusals import InvalidCursor
 from remote_claude.contracts.runner import RunnerDrained, RunnerJoined
 from remote_claude.gateway.domain.agents import Agents
 from remote_claude.gateway.domain.cursor import Cursor
 from remote_claude.gateway.domain.refusals import (
     AgentUnavailable,
     IdempotencyKeyReused,
-    InvalidCursor,
     RepositoryUrlRefused,
     TaskNotFound,
     UnknownAgent,

@@ -8,7 +8,9 @@ from collections import Counter, defaultdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from remote_claude.access.verifier import Unauthenticated, Verifier
+from remote_claude.access.principal import Presented
+from remote_claude.access.refusals import Unauthenticated
+from remote_claude.access.verifier import Verifier
 from remote_claude.billing.domain.rating import Meter, rate, total
 from remote_claude.contracts.billing import PeriodOpened
 from remote_claude.eventsourcing.events import RecordedEvent
@@ -195,7 +197,7 @@ def _keys(world: World) -> None:
 
 def _who(verifier: Verifier, secret: str) -> str | None:
     try:
-        return verifier.verify(f"Bearer {secret}").org
+        return verifier.identify(Presented(authorization=f"Bearer {secret}")).org
     except Unauthenticated:
         return None
 

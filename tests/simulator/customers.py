@@ -10,14 +10,15 @@ from typing import Any
 
 from nats.errors import TimeoutError as NoAnswer
 
-from remote_claude.access import api_keys
-from remote_claude.access.verifier import Unauthenticated
+from remote_claude.access import secrets
+from remote_claude.access.refusals import Unauthenticated
 from remote_claude.contracts.billing import Entitlements
+from remote_claude.contracts.refusals import Refusal
+from remote_claude.edge.problems import Problem
 from remote_claude.eventsourcing.log import EventLogError
 from remote_claude.gateway.api.models import SubmitRequest
-from remote_claude.gateway.domain.refusals import IdempotencyKeyReused, Refusal, TaskNotFound
+from remote_claude.gateway.domain.refusals import IdempotencyKeyReused, TaskNotFound
 from remote_claude.gateway.handlers import Submission
-from remote_claude.runtime.http.problems import Problem
 from simulator.network import Note
 from simulator.processes import Machine, Unanswered
 
@@ -179,8 +180,8 @@ class Customer:
     async def _issue(self) -> None:
         self._keys += 1
         key = f"key_{self.user.removeprefix('user_')}_{self._keys}"
-        body = "".join(self._random.choices(api_keys.ALPHABET, k=api_keys.ENTROPY))
-        secret = api_keys.PREFIX + body + api_keys._checksum(body)
+        body = "".join(self._random.choices(secrets.ALPHABET, k=secrets.ENTROPY))
+        secret = secrets.API_KEY + body + secrets._checksum(body)
         await self._surely(
             lambda: self._places.auth.call(
                 lambda a: a.keys.issue(key=key, org=self.org, user=self.user, secret=secret)

@@ -8,11 +8,13 @@ from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any
 
+from remote_claude.access.principal import Presented
 from remote_claude.access.verifier import Verifier
 from remote_claude.auth.handlers import ApiKeys
 from remote_claude.billing.consumers import AccountOpener
 from remote_claude.billing.handlers import Accounts
 from remote_claude.contracts.gateway import TaskSubmitted
+from remote_claude.contracts.refusals import NotCaughtUp
 from remote_claude.contracts.runner import RunnerJoined
 from remote_claude.contracts.scheduler import TaskAssigned
 from remote_claude.eventsourcing.events import RecordedEvent
@@ -22,7 +24,7 @@ from remote_claude.gateway.api.submissions import Submissions
 from remote_claude.gateway.consumers import LogConsumer
 from remote_claude.gateway.domain.agents import Agents
 from remote_claude.gateway.domain.lifecycle import Progress, evolve
-from remote_claude.gateway.domain.refusals import NotCaughtUp, TaskNotFound
+from remote_claude.gateway.domain.refusals import TaskNotFound
 from remote_claude.gateway.domain.task import RequestCancellation
 from remote_claude.gateway.handlers import Decisions, Submission, TaskHandlers
 from remote_claude.gateway.projections.tasks import TasksView
@@ -81,11 +83,11 @@ class Gateway:
         pass
 
     async def submit(self, secret: str, request: SubmitRequest, key: str | None) -> Submission:
-        who = self.verifier.admit(f"Bearer {secret}", "tasks")
+        who = self.verifier.admit(Presented(authorization=f"Bearer {secret}"), "submit_task")
         return await self.submissions.submit(who, request, key)
 
     async def cancel(self, secret: str, task: str) -> tuple[Progress, int]:
-        who = self.verifier.admit(f"Bearer {secret}", "tasks")
+        who = self.verifier.admit(Presented(authorization=f"Bearer {secret}"), "cancel_task")
         return await self.handlers.request_cancellation(
             RequestCancellation(task=task, org=who.org, user=who.user)
         )

@@ -1,1 +1,1 @@
-"""Who is asking, and what only they may read: `api_keys`, `scopes`, `verifier`, `kek`, `keyring`."""
+"""Who is asking, and what only they may read: `secrets`, `credentials`, `principal`, `permissions`, `verifier`, `kek`, `keyring`."""

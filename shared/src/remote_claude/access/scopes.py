@@ -1,4 +1,4 @@
-"""What a key may be used for: the scopes that auth records and the verifier checks."""
+"""What a credential may be used for: the scopes that auth records and the verifier checks."""
 
 from __future__ import annotations
 
@@ -10,12 +10,17 @@ SCOPES = {
     "tasks": "submit and cancel tasks, upload, and all that tasks:read allows",
     "tasks:read": "see tasks, their output and their results, live too",
     "billing": "see use and bills",
-    "operations": "see what runs and how far it is (/v1/status)",
+    "org": "change the organisation, its members, its webhooks and its API keys, and all that org:read allows",
+    "org:read": "see the organisation, its members, its webhooks and its API keys",
+    "operations": "for the operator of the installation: see what runs for every organisation (/v1/status)",
 }
 """Scope to what it allows."""
 
-ALL_SCOPES = ("tasks", "billing", "operations")
-"""Everything: what a key has that was issued without any scope named."""
+ORG_SCOPES = ("tasks", "billing", "org")
+"""Everything inside one organisation: what a key has that was issued without any scope named."""
+
+ALL_SCOPES = (*ORG_SCOPES, "operations")
+"""Everything: what the owner of an embedded stack has."""
 
 
 def allows(given: Collection[str], needed: str) -> bool:

@@ -1,126 +1,104 @@
-"""Who is asking: the one place where a credential becomes a principal, folded from auth's events."""
+"""The one place where a credential becomes somebody who may act, folded from the events of auth and users."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
-from typing import ClassVar
 
 import structlog
 
-from remote_claude.access import api_keys
+from remote_claude.access.credentials import AccessTokens, ApiKeys, BrowserSessions, Memberships
+from remote_claude.access.permissions import PERMISSIONS, Permission
+from remote_claude.access.principal import Identity, Presented, Principal
+from remote_claude.access.refusals import (
+    NoOrganisation,
+    OrgNotFound,
+    RoleMissing,
+    ScopeMissing,
+    Unauthenticated,
+)
 from remote_claude.access.scopes import allows
 from remote_claude.contracts import UndecodableEvent, UnknownVersion
-from remote_claude.contracts.auth import ApiKeyIssued, ApiKeyRevoked
-from remote_claude.eventsourcing.events import Clock, RecordedEvent, parse_timestamp
+from remote_claude.eventsourcing.events import Clock, RecordedEvent
 from remote_claude.eventsourcing.log import EventLog
 from remote_claude.eventsourcing.tail import Tail
 
 log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Principal:
-    """Somebody who may act for one organisation."""
-
-    org: str
-    user: str
-    key: str
-    scopes: frozenset[str]
-
-
-class NotAdmitted(Exception):
-    """Somebody may not do what they ask for. The message says why, and what to do; `status` is the one of HTTP."""
-
-    code: ClassVar[str]
-    status: ClassVar[int]
-
-
-class Unauthenticated(NotAdmitted):
-    """The credential is missing, malformed, unknown, expired or revoked."""
-
-    code = "unauthenticated"
-    status = 401
-
-
-class ScopeMissing(NotAdmitted):
-    """The key is good, but not for this."""
-
-    code = "scope_missing"
-    status = 403
-
-    def __init__(self, needed: str, given: frozenset[str]) -> None:
-        has = ", ".join(sorted(given)) or "none"
-        super().__init__(
-            f"This needs the scope `{needed}`; the key has: {has}. Use a key that was issued with it."
-        )
-
-
 class Verifier:
-    """Keeps the hashes of all live API keys in memory. `run` follows the log, so that a revocation applies at once."""
+    """Asks each kind of credential in turn. `run` follows the log, so that a revocation applies at once."""
 
     def __init__(self, log: EventLog, tail: Tail, clock: Clock) -> None:
-        self._log, self._tail, self._clock = log, tail, clock
-        self._principals: dict[str, tuple[Principal, datetime | None]] = {}
-        self._hashes: dict[str, str] = {}
+        self._log, self._tail = log, tail
         self._position = 0
+        self.memberships = Memberships()
+        self.sessions = BrowserSessions(clock)
+        self.tokens = AccessTokens(clock, self.sessions)
+        self._chain = (ApiKeys(clock), self.tokens, self.sessions)
 
     async def load(self) -> None:
-        """Fold what auth has said so far."""
+        """Fold what auth and users have recorded so far."""
         self._position = await self._log.last_position()
-        async for batch in self._log.read(until=self._position, subjects="ev.auth.>"):
-            self.fold(batch)
+        for subjects in ("ev.users.*.org.>", "ev.auth.>"):
+            async for batch in self._log.read(until=self._position, subjects=subjects):
+                self.fold(batch)
 
     async def run(self) -> None:
-        """Fold what auth says from now on; never ends by itself."""
+        """Fold what they record from now on; never ends by itself."""
         async for batch in self._tail.subscribe(after=self._position):
             self.fold(batch)
             self._position = batch[-1].position
 
     def fold(self, batch: Sequence[RecordedEvent]) -> None:
-        """Apply what auth says of keys, pass over all else. A key of which something can't be read is good no more."""
+        """Apply events, ignore those of no concern. A credential of which an event can't be read is refused from then on."""
         for recorded in batch:
-            if recorded.type == ApiKeyRevoked.type:
-                self._revoke(recorded.aggregate_id)
-            elif recorded.type == ApiKeyIssued.type:
+            for folding in (self.memberships, *self._chain):
+                if recorded.type not in folding.handles:
+                    continue
                 try:
-                    self._issue(recorded.event)
+                    folding.fold(recorded)
                 except (UnknownVersion, UndecodableEvent) as error:
-                    log.error("an API key can't be read", recorded=repr(recorded), detail=str(error))
-                    self._revoke(recorded.aggregate_id)
+                    log.error(
+                        "an event of a credential can't be read", recorded=repr(recorded), detail=str(error)
+                    )
+                    folding.discard(recorded)
 
-    def _issue(self, issued: ApiKeyIssued) -> None:
-        principal = Principal(
-            org=issued.org, user=issued.user, key=issued.key, scopes=frozenset(issued.scopes)
+    def admit(self, presented: Presented, operation: str) -> Principal:
+        """Who acts, and may do this. Raises `Unauthenticated`, `OrgNotFound`, `ScopeMissing`, `RoleMissing`."""
+        return permit(self.act(self.identify(presented), presented.org), PERMISSIONS[operation])
+
+    def identify(self, presented: Presented) -> Identity:
+        """Who asks, whatever for. Raises `Unauthenticated`."""
+        for kind in self._chain:
+            if (identity := kind.verify(presented, self.memberships)) is not None:
+                return identity
+        raise Unauthenticated("Send an API key as `Authorization: Bearer rck_...`, or sign in.")
+
+    def act(self, identity: Identity, org: str | None) -> Principal:
+        """The identity, acting for the organisation that is named. Raises `OrgNotFound`, `NoOrganisation`."""
+        if identity.org is not None:
+            if org not in (None, identity.org):
+                raise OrgNotFound(org or "")
+            org = identity.org
+        elif org is None:
+            org = next(iter(identity.memberships), None)
+            if org is None:
+                raise NoOrganisation
+        elif org not in identity.memberships:
+            raise OrgNotFound(org)
+        return Principal(
+            org=org,
+            user=identity.user,
+            credential=identity.credential,
+            scopes=identity.scopes,
+            role=identity.memberships.get(org),
         )
-        expires = parse_timestamp(issued.expires_at) if issued.expires_at else None
-        self._principals[issued.hash] = principal, expires
-        self._hashes[issued.key] = issued.hash
 
-    def _revoke(self, key: str) -> None:
-        if (hash_ := self._hashes.pop(key, None)) is not None:
-            del self._principals[hash_]
 
-    def admit(self, authorization: str | None, scope: str) -> Principal:
-        """The principal behind an `Authorization` header, who may do what needs `scope`. Raises `NotAdmitted`."""
-        principal = self.verify(authorization)
-        if not allows(principal.scopes, scope):
-            raise ScopeMissing(scope, principal.scopes)
-        return principal
-
-    def verify(self, authorization: str | None) -> Principal:
-        """The principal behind an `Authorization` header. Raises `Unauthenticated`."""
-        scheme, _, token = (authorization or "").partition(" ")
-        token = token.strip()
-        if scheme.lower() != "bearer" or not token:
-            raise Unauthenticated("Send an API key as `Authorization: Bearer rck_...`.")
-        if not api_keys.is_well_formed(token):
-            raise Unauthenticated("This is not an API key: it is mistyped or cut off.")
-        known = self._principals.get(api_keys.digest(token))
-        if known is None:
-            raise Unauthenticated("This API key is unknown here, or it has been revoked.")
-        principal, expires = known
-        if expires is not None and expires <= self._clock():
-            raise Unauthenticated("This API key has expired.")
-        return principal
+def permit(principal: Principal, permission: Permission) -> Principal:
+    """Raises `ScopeMissing`, `RoleMissing`."""
+    if not allows(principal.scopes, permission.scope):
+        raise ScopeMissing(permission.scope, principal.scopes)
+    if principal.role is not None and principal.role not in permission.roles:
+        raise RoleMissing(principal.role, permission.roles)
+    return principal

@@ -19,6 +19,7 @@ from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from nats.js.errors import APIError, NotFoundError
 
+from remote_claude.contracts.refusals import Refusal
 from remote_claude.eventsourcing.events import RecordedEvent
 from remote_claude.eventsourcing.jetstream.connection import Wire
 from remote_claude.eventsourcing.jetstream.direct_get import DirectReader
@@ -44,10 +45,15 @@ class OutputConflict(Exception):
     code = "output_conflict"
 
 
-class OutputUnavailable(Exception):
-    """The broker gave no answer in time. Nothing is lost: try again."""
+class OutputUnavailable(Refusal):
+    """The broker gave no answer in time; `reason` is for the log of the server."""
 
-    code = "output_unavailable"
+    code = "broker_unavailable"
+    status = 503
+
+    def __init__(self, reason: str) -> None:
+        super().__init__("The broker does not answer. Nothing is lost: ask again in a moment.")
+        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,6 +60,8 @@ class RuntimeSettings(BrokerSettings):
     """File with the key-encryption key: 32 bytes, base64url."""
     http_host: str = "127.0.0.1"
     http_port: int = 0
+    public_url: str = ""
+    """Where browsers reach the installation, such as https://rclaude.example.com; empty: the address that a request names."""
     log_level: str = "info"
     log_json: bool = True
     archive: bool = True

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from remote_claude.access import api_keys
-from remote_claude.access.scopes import ALL_SCOPES, SCOPES
+from remote_claude.access import secrets
+from remote_claude.access.scopes import ORG_SCOPES, SCOPES
 from remote_claude.auth.domain.keys import KeyNotFound, UnknownScope
 from remote_claude.auth.handlers import ApiKeys
 from remote_claude.contracts.users import MemberJoined
@@ -27,7 +27,7 @@ def issue(
     scope: Annotated[
         list[str] | None,
         typer.Option(
-            help=f"What it is good for: {', '.join(SCOPES)}; may be given again. Left out: everything."
+            help=f"What it is good for: {', '.join(SCOPES)}; may be given again. Left out: everything inside the organisation."
         ),
     ] = None,
 ) -> None:
@@ -40,8 +40,8 @@ def issue(
         joined = (recorded.event for recorded in history if isinstance(recorded.event, MemberJoined))
         if user not in {member.user for member in joined}:
             raise Refused(f"{user} is no member of {org}")
-        key, secret = runtime.new_id("key"), api_keys.generate()
-        scopes = tuple(dict.fromkeys(scope or ALL_SCOPES))
+        key, secret = runtime.new_id("key"), secrets.generate()
+        scopes = tuple(dict.fromkeys(scope or ORG_SCOPES))
         try:
             await ApiKeys(runtime.log, runtime.clock).issue(
                 key=key, org=org, user=user, secret=secret, scopes=scopes

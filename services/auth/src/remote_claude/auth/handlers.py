@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from remote_claude.access import api_keys
-from remote_claude.access.scopes import ALL_SCOPES
+from remote_claude.access import secrets
+from remote_claude.access.scopes import ORG_SCOPES
 from remote_claude.auth.domain.keys import Command, IssueKey, RevokeKey, decide, fold
 from remote_claude.eventsourcing.events import Clock, NewEvent, NewEventId, new_event_id, stream_id, timestamp
 from remote_claude.eventsourcing.log import ConcurrencyConflict, EventLog
@@ -16,15 +16,15 @@ class ApiKeys:
         self._log, self._clock, self._event_id = log, clock, event_id
 
     async def issue(
-        self, *, key: str, org: str, user: str, secret: str, scopes: tuple[str, ...] = ALL_SCOPES
+        self, *, key: str, org: str, user: str, secret: str, scopes: tuple[str, ...] = ORG_SCOPES
     ) -> int:
         """Let `secret` act for the organisation; only its hash is recorded. Returns the position. Raises `UnknownScope`."""
         command = IssueKey(
             key=key,
             org=org,
             user=user,
-            prefix=secret[: api_keys.SHOWN],
-            hash=api_keys.digest(secret),
+            prefix=secret[: secrets.SHOWN],
+            hash=secrets.digest(secret),
             scopes=scopes,
         )
         return await self._handle(command)

@@ -23,9 +23,9 @@ from remote_claude.billing.domain.rating import Meter, rate
 from remote_claude.billing.projections import bills
 from remote_claude.billing.projections.usage import UsageView
 from remote_claude.contracts.billing import PriceBook
+from remote_claude.edge.identity import Caller
+from remote_claude.edge.problems import Problem
 from remote_claude.eventsourcing.postgres.schemas import asking
-from remote_claude.runtime.http.identity import BillReader
-from remote_claude.runtime.http.problems import Problem
 from remote_claude.runtime.ids import is_id
 from remote_claude.runtime.service import Runtime
 
@@ -68,7 +68,7 @@ def router(runtime: Runtime) -> APIRouter:
 
     @api.get("/usage")
     async def get_usage(
-        principal: BillReader, period: PeriodName = None, min_position: MinPosition = None
+        principal: Caller, period: PeriodName = None, min_position: MinPosition = None
     ) -> UsageAnswer:
         """What the organisation has used in a period, against what its plan allows."""
         position = await as_of(min_position)
@@ -98,7 +98,7 @@ def router(runtime: Runtime) -> APIRouter:
 
     @api.get("/bill")
     async def get_bill(
-        principal: BillReader, period: PeriodName = None, min_position: MinPosition = None
+        principal: Caller, period: PeriodName = None, min_position: MinPosition = None
     ) -> BillAnswer:
         """The bill of a period as it stands: lines, and how many events each is the sum of."""
         position = await as_of(min_position)
@@ -122,7 +122,7 @@ def router(runtime: Runtime) -> APIRouter:
 
     @api.get("/bill/events")
     async def get_bill_events(
-        principal: BillReader,
+        principal: Caller,
         meter: Meter,
         period: PeriodName = None,
         after: Annotated[int, Query(ge=0, description="Events after this position")] = 0,
@@ -140,9 +140,7 @@ def router(runtime: Runtime) -> APIRouter:
         return BillEventPage(events=page, next=following, as_of=position)
 
     @api.get("/tasks/{task}/bill")
-    async def get_task_bill(
-        task: str, principal: BillReader, min_position: MinPosition = None
-    ) -> TaskBillAnswer:
+    async def get_task_bill(task: str, principal: Caller, min_position: MinPosition = None) -> TaskBillAnswer:
         """What one task comes to at its own periods' prices, with the events that say so. Empty for one that never ran."""
         if not is_id("task", task):
             raise _task_not_found(task)

@@ -8,9 +8,10 @@ from contextlib import aclosing
 import structlog
 
 from remote_claude.contracts import UndecodableEvent, UnknownVersion
-from remote_claude.contracts.auth import ApiKeyIssued, ApiKeyRevoked
+from remote_claude.contracts.auth import ApiKeyIssued, ApiKeyRevoked, SessionOpened, SessionRevoked
 from remote_claude.contracts.runner import RunnerDrained, RunnerJoined
 from remote_claude.contracts.scheduler import TaskAdmitted, TaskRejected
+from remote_claude.contracts.users import MemberRemoved
 from remote_claude.eventsourcing.events import RecordedEvent
 from remote_claude.eventsourcing.log import EventLog
 from remote_claude.eventsourcing.tail import Tail
@@ -28,7 +29,8 @@ log = structlog.get_logger(__name__)
 READS = (
     TasksView.handles
     | WebhooksView.handles
-    | {event.type for event in (ApiKeyIssued, ApiKeyRevoked, RunnerJoined, RunnerDrained)}
+    | {event.type for event in (RunnerJoined, RunnerDrained)}
+    | {event.type for event in (ApiKeyIssued, ApiKeyRevoked, SessionOpened, SessionRevoked, MemberRemoved)}
 )
 
 USES: frozenset[Use] = frozenset({Use.READ_KEYS, Use.READ_OUTPUT})
@@ -57,23 +59,23 @@ class LogConsumer:
         self._position = self._decisions.position = await self._log.last_position()
         async for batch in self._log.read(until=self._position, subjects=RUNNERS):
             for recorded in batch:
-                self._pass_on(recorded, self._runner_says)
+                self._pass_on(recorded, self._handle_runner)
 
     async def run(self) -> None:
         """Pass on what comes; never ends by itself."""
         async for batch in self._tail.subscribe(after=self._position):
             for recorded in batch:
                 self._position = recorded.position
-                self._pass_on(recorded, self._tell)
+                self._pass_on(recorded, self._handle)
             self._decisions.position = self._position
 
-    def _pass_on(self, recorded: RecordedEvent, tell: Callable[[RecordedEvent], None]) -> None:
+    def _pass_on(self, recorded: RecordedEvent, handle: Callable[[RecordedEvent], None]) -> None:
         try:
-            tell(recorded)
+            handle(recorded)
         except (UnknownVersion, UndecodableEvent) as error:
             log.warning("an event can't be read here", recorded=repr(recorded), error=str(error))
 
-    def _tell(self, recorded: RecordedEvent) -> None:
+    def _handle(self, recorded: RecordedEvent) -> None:
         match recorded.type:
             case TaskAdmitted.type:
                 decision = Decision(position=recorded.position)
@@ -83,12 +85,15 @@ class LogConsumer:
                 decision = Decision(position=recorded.position, code=event.code, detail=event.detail)
                 self._decisions.tell(event.task, decision)
             case RunnerJoined.type | RunnerDrained.type:
-                self._runner_says(recorded)
-            case ApiKeyRevoked.type:
+                self._handle_runner(recorded)
+            case ApiKeyRevoked.type | SessionRevoked.type:
                 self._sockets.revoke(recorded.aggregate_id)
+            case MemberRemoved.type:
+                removed: MemberRemoved = recorded.event
+                self._sockets.remove_member(removed.org, removed.user)
         self._watchers.tell(recorded)
 
-    def _runner_says(self, recorded: RecordedEvent) -> None:
+    def _handle_runner(self, recorded: RecordedEvent) -> None:
         if recorded.type in (RunnerJoined.type, RunnerDrained.type):
             self._agents.evolve(recorded.event)
 

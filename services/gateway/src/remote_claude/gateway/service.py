@@ -5,8 +5,8 @@ from __future__ import annotations
 import httpx2
 from fastapi import APIRouter
 
+from remote_claude.edge.freshness import Freshness
 from remote_claude.gateway.api import blobs, output, proxy, stream, tasks
-from remote_claude.gateway.api.edge import Edge, RefusingRoute
 from remote_claude.gateway.api.stream import Stream
 from remote_claude.gateway.api.submissions import Submissions
 from remote_claude.gateway.consumers import LogConsumer, OutputConsumer
@@ -48,11 +48,17 @@ def build(runtime: Runtime) -> Service:
     )
     sockets = Sockets(settings, runtime.verifier, runtime.tail, watchers)
     consumer = LogConsumer(runtime.log, runtime.tail, decisions, agents, watchers, sockets)
-    edge = Edge(runtime.tail, settings, queries, decisions)
+    fresh = Freshness(
+        runtime.tail,
+        lambda: runtime.projectors[TasksView.name],
+        recorded=lambda: decisions.position,
+        stale_after_s=settings.stale_after_s,
+        wait_s=settings.position_wait_s,
+    )
 
-    api = APIRouter(route_class=RefusingRoute)
-    tasks.add_routes(api, runtime, edge, submissions, handlers, queries, agents)
-    output.add_routes(api, edge, queries, history, runtime.objects)
+    api = APIRouter()
+    tasks.add_routes(api, runtime, fresh, submissions, handlers, queries, agents)
+    output.add_routes(api, fresh, queries, history, runtime.objects)
     blobs.add_routes(api, settings, runtime.objects)
     stream.add_routes(api, Stream(settings, runtime.verifier, runtime.tail, watchers, sockets))
 

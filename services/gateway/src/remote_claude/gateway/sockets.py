@@ -11,7 +11,9 @@ from typing import Any, Protocol
 import orjson
 import structlog
 
-from remote_claude.access.verifier import Principal, Unauthenticated, Verifier
+from remote_claude.access.principal import Presented, Principal
+from remote_claude.access.refusals import NotAdmitted
+from remote_claude.access.verifier import Verifier
 from remote_claude.eventsourcing.tail import Tail
 from remote_claude.gateway.settings import GatewaySettings
 from remote_claude.gateway.watchers import Watch, Watchers
@@ -19,7 +21,7 @@ from remote_claude.gateway.watchers import Watch, Watchers
 log = structlog.get_logger(__name__)
 
 TRY_AGAIN_LATER, UNAUTHORIZED = 1013, 4401
-TICK_S, FAREWELL_S = 0.5, 10.0
+TICK_S, CLOSE_WAIT_S = 0.5, 10.0
 MAX_QUEUED = 1000
 MAX_CHANGES = 100
 """How many tasks one frame `changed` names."""
@@ -35,8 +37,8 @@ class Peer(Protocol):
 class Socket:
     """One client. Everything goes out in one task, which pulls no more than the client takes."""
 
-    def __init__(self, peer: Peer, principal: Principal, authorization: str | None) -> None:
-        self.principal, self.authorization = principal, authorization
+    def __init__(self, peer: Peer, principal: Principal, presented: Presented) -> None:
+        self.principal, self.presented = principal, presented
         self.watches: dict[str, Watch] = {}
         self.writing_since: float | None = None
         self._peer = peer
@@ -44,7 +46,7 @@ class Socket:
         self._changes: set[str] = set()
         self._changed = 0
         self._woken = asyncio.Event()
-        self._farewell: tuple[int, str, str] | None = None
+        self._close_reason: tuple[int, str, str] | None = None
         self._closing = asyncio.Event()
 
     def put(self, text: str) -> None:
@@ -69,7 +71,7 @@ class Socket:
     def close(self, code: int, reason: str, detail: str) -> None:
         """Say why, then close. The first reason counts."""
         if not self._closing.is_set():
-            self._farewell = code, reason, detail
+            self._close_reason = code, reason, detail
             self._queue.clear()
             self._closing.set()
 
@@ -104,13 +106,13 @@ class Socket:
         """Return when this side has to close."""
         await self._closing.wait()
 
-    async def say_farewell(self) -> None:
+    async def send_close(self) -> None:
         """Close with the reason, if there is one. A peer that does not take it is given up."""
-        if self._farewell is None:
+        if self._close_reason is None:
             return
-        code, reason, detail = self._farewell
+        code, reason, detail = self._close_reason
         with contextlib.suppress(TimeoutError, RuntimeError, OSError):
-            async with asyncio.timeout(FAREWELL_S):
+            async with asyncio.timeout(CLOSE_WAIT_S):
                 if code == UNAUTHORIZED:
                     await self._peer.send_text(error_frame(401, reason, detail))
                 await self._peer.close(code, reason)
@@ -152,11 +154,17 @@ class Sockets:
                 await watch.close()
             socket.watches.clear()
 
-    def revoke(self, key: str) -> None:
-        """Close what was opened with a key."""
+    def revoke(self, credential: str) -> None:
+        """Close what was opened with a credential: an API key or a session, by its id."""
         for socket in self._sockets:
-            if socket.principal.key == key:
-                socket.close(UNAUTHORIZED, "unauthenticated", "The API key has been revoked.")
+            if socket.principal.credential.id == credential:
+                socket.close(UNAUTHORIZED, "unauthenticated", "The credential has been revoked.")
+
+    def remove_member(self, org: str, user: str) -> None:
+        """Close what a person had opened for an organisation."""
+        for socket in self._sockets:
+            if (socket.principal.org, socket.principal.user) == (org, user):
+                socket.close(UNAUTHORIZED, "unauthenticated", "You have left the organisation.")
 
     async def watch_over(self) -> None:
         """Heartbeats and time-outs; never ends by itself."""
@@ -186,8 +194,8 @@ class Sockets:
 
     def _beat(self, socket: Socket, heartbeat: str) -> None:
         try:
-            self._verifier.verify(socket.authorization)
-        except Unauthenticated as error:
+            self._verifier.admit(socket.presented, "stream_tasks")
+        except NotAdmitted as error:
             socket.close(UNAUTHORIZED, error.code, str(error))
         else:
             socket.put(heartbeat)

@@ -9,13 +9,11 @@ from importlib.metadata import version
 from typing import Any
 
 import uvicorn
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 
-from remote_claude.access.verifier import NotAdmitted
-from remote_claude.runtime.http import problems
-from remote_claude.runtime.http.identity import Operator
-from remote_claude.runtime.http.problems import Problem
+from remote_claude.edge import problems
+from remote_claude.edge.identity import Caller
 from remote_claude.runtime.http.traced_requests import TracedRequests
 from remote_claude.runtime.service import Runtime, Service
 from remote_claude.runtime.telemetry.logs_and_metrics import Metrics
@@ -37,12 +35,9 @@ def application(runtime: Runtime, services: Sequence[Service], metrics: Metrics)
         generate_unique_id_function=_operation,
     )
     app.state.verifier = runtime.verifier
+    app.state.public_url = runtime.settings.public_url
     app.add_middleware(TracedRequests, tracing=runtime.tracing)
     problems.install(app)
-
-    @app.exception_handler(NotAdmitted)
-    async def not_admitted(_: Request, error: NotAdmitted) -> JSONResponse:
-        return problems.respond(Problem(error.status, error.code, str(error)))
 
     def unready() -> dict[str, str]:
         reasons = {s.name: reason for s in services if (reason := s.ready() or _views_unready(runtime, s))}
@@ -64,7 +59,7 @@ def application(runtime: Runtime, services: Sequence[Service], metrics: Metrics)
         return PlainTextResponse(metrics.page(), media_type="text/plain; version=0.0.4")
 
     @app.get("/v1/status", tags=["operations"])
-    async def status(_: Operator) -> dict[str, Any]:
+    async def status(_: Caller) -> dict[str, Any]:
         """What runs in this process, how far its views are, and what it can do."""
         reasons = unready()
         return {

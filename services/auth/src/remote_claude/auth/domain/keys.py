@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, assert_never
 
-from remote_claude.access.scopes import ALL_SCOPES, SCOPES
+from remote_claude.access.scopes import ORG_SCOPES, SCOPES
 from remote_claude.contracts.auth import ApiKeyIssued, ApiKeyRevoked
 
 KeyEvent = ApiKeyIssued | ApiKeyRevoked
@@ -34,7 +34,7 @@ class IssueKey:
     user: str
     prefix: str
     hash: str
-    scopes: tuple[str, ...] = ALL_SCOPES
+    scopes: tuple[str, ...] = ORG_SCOPES
     expires_at: str | None = None
 
 

@@ -13,11 +13,12 @@ from typing import IO, Annotated
 
 from fastapi import APIRouter, Path, Request, Response
 
-from remote_claude.gateway.api.edge import bounded
-from remote_claude.gateway.api.models import SHA256, BlobAnswer, binary, problems
+from remote_claude.edge.bodies import bounded
+from remote_claude.edge.identity import Caller
+from remote_claude.edge.models import binary, problems
+from remote_claude.edge.problems import Problem
+from remote_claude.gateway.api.models import SHA256, BlobAnswer
 from remote_claude.gateway.settings import GatewaySettings
-from remote_claude.runtime.http.identity import TaskReader, TaskWriter
-from remote_claude.runtime.http.problems import Problem
 from remote_claude.runtime.objects import Objects
 
 TAGS: list[str | Enum] = ["blobs"]
@@ -29,7 +30,7 @@ def add_routes(api: APIRouter, settings: GatewaySettings, objects: Objects) -> N
     """The routes under `/v1/blobs`."""
 
     @api.head("/v1/blobs/{sha256}", tags=TAGS, response_class=Response, responses=problems(404, 422))
-    async def head_blob(principal: TaskReader, sha256: Sha256) -> Response:
+    async def head_blob(principal: Caller, sha256: Sha256) -> Response:
         """Whether the organisation has this upload already: 200, or 404."""
         found = await objects.exists(principal.org, sha256)
         return Response(status_code=HTTPStatus.OK if found else HTTPStatus.NOT_FOUND)
@@ -44,9 +45,7 @@ def add_routes(api: APIRouter, settings: GatewaySettings, objects: Objects) -> N
         },
         openapi_extra={"requestBody": {"required": True, "content": binary("application/octet-stream")}},
     )
-    async def put_blob(
-        request: Request, response: Response, principal: TaskWriter, sha256: Sha256
-    ) -> BlobAnswer:
+    async def put_blob(request: Request, response: Response, principal: Caller, sha256: Sha256) -> BlobAnswer:
         """Upload a file. It is kept only when its content has this SHA-256."""
         pieces = bounded(request, settings.max_bundle_mib * MIB, _too_large(settings))
         with tempfile.TemporaryFile() as file:  # has no name to be left under by a gateway that is killed

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from http import HTTPStatus
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
@@ -222,56 +220,3 @@ class OutputPage(BaseModel):
 class BlobAnswer(BaseModel):
     sha256: str
     size: int
-
-
-class ProblemDocument(BaseModel):
-    """RFC 9457. `code` is stable; `detail` says what to do next; some codes carry further fields."""
-
-    model_config = ConfigDict(extra="allow")
-
-    type: str
-    title: str
-    status: int
-    code: str
-    detail: str
-
-
-def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The `responses` of an endpoint that may refuse."""
-    schema = {"$ref": "#/components/schemas/ProblemDocument"}
-    return {
-        status: {
-            "model": ProblemDocument,
-            "description": HTTPStatus(status).phrase,
-            "content": {"application/problem+json": {"schema": schema}},
-        }
-        for status in sorted({*statuses, 401})
-    }
-
-
-def json_body(model: type[BaseModel]) -> dict[str, Any]:
-    """The `requestBody` of an endpoint that reads its body itself."""
-    return {"required": True, "content": {"application/json": {"schema": _inlined(model)}}}
-
-
-def binary(media_type: str) -> dict[str, Any]:
-    """The `content` of a file."""
-    return {media_type: {"schema": {"type": "string", "format": "binary"}}}
-
-
-def _inlined(model: type[BaseModel]) -> dict[str, Any]:
-    """A model's JSON schema without references."""
-    schema = model.model_json_schema()
-    definitions = schema.pop("$defs", {})
-
-    def resolve(node: Any) -> Any:
-        if isinstance(node, dict):
-            if "$ref" in node:
-                return resolve(definitions[node["$ref"].rpartition("/")[2]])
-            return {key: resolve(value) for key, value in node.items()}
-        if isinstance(node, Sequence) and not isinstance(node, str):
-            return [resolve(value) for value in node]
-        return node
-
-    resolved: dict[str, Any] = resolve(schema)
-    return resolved

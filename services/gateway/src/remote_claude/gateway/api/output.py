@@ -10,13 +10,15 @@ import orjson
 from fastapi import APIRouter, Depends, Query, Response
 from fastapi.responses import StreamingResponse
 
-from remote_claude.gateway.api.edge import Edge, TaskId
-from remote_claude.gateway.api.models import OutputPage, binary, problems
+from remote_claude.edge.freshness import Freshness
+from remote_claude.edge.identity import Caller
+from remote_claude.edge.models import binary, problems
+from remote_claude.gateway.api.edge import TaskId
+from remote_claude.gateway.api.models import OutputPage
 from remote_claude.gateway.domain.cursor import Cursor
 from remote_claude.gateway.domain.refusals import NoResult
 from remote_claude.gateway.projections.output import OutputHistory
 from remote_claude.gateway.projections.queries import TaskQueries
-from remote_claude.runtime.http.identity import TaskReader
 from remote_claude.runtime.objects import ObjectNotFound, Objects
 
 MAX_FRAMES = 1000
@@ -26,20 +28,20 @@ Kind = Literal["bundle", "patch"]
 
 
 def add_routes(
-    api: APIRouter, edge: Edge, queries: TaskQueries, history: OutputHistory, objects: Objects
+    api: APIRouter, fresh: Freshness, queries: TaskQueries, history: OutputHistory, objects: Objects
 ) -> None:
     """The routes `output`, `bundle` and `diff` of a task."""
-    fresh = [Depends(edge.fresh)]
+    reads = [Depends(fresh)]
 
     @api.get(
         "/v1/tasks/{task}/output",
         tags=TAGS,
-        dependencies=fresh,
+        dependencies=reads,
         response_model=OutputPage,
         responses=problems(404, 422, 503),
     )
     async def get_task_output(
-        principal: TaskReader,
+        principal: Caller,
         task: TaskId,
         after: Annotated[
             str, Query(max_length=40, description="The cursor of the last frame that was seen.")
@@ -57,22 +59,22 @@ def add_routes(
     @api.get(
         "/v1/tasks/{task}/bundle",
         tags=TAGS,
-        dependencies=fresh,
+        dependencies=reads,
         response_class=Response,
         responses=_file("application/x-git-bundle"),
     )
-    async def get_task_bundle(principal: TaskReader, task: TaskId) -> Response:
+    async def get_task_bundle(principal: Caller, task: TaskId) -> Response:
         """The result as a Git bundle: the branch of the task."""
         return await _result(principal.org, task, "bundle", "application/x-git-bundle", f"{task}.bundle")
 
     @api.get(
         "/v1/tasks/{task}/diff",
         tags=TAGS,
-        dependencies=fresh,
+        dependencies=reads,
         response_class=Response,
         responses=_file("text/x-diff"),
     )
-    async def get_task_diff(principal: TaskReader, task: TaskId) -> Response:
+    async def get_task_diff(principal: Caller, task: TaskId) -> Response:
         """The result as a patch."""
         return await _result(principal.org, task, "patch", "text/x-diff; charset=utf-8", f"{task}.patch")
 

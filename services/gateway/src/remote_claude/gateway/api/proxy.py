@@ -12,9 +12,8 @@ from fastapi.responses import StreamingResponse
 from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException
 
+from remote_claude.edge.problems import Problem, respond
 from remote_claude.eventsourcing import traces
-from remote_claude.gateway.api.edge import answer
-from remote_claude.runtime.http.problems import Problem
 
 log = structlog.get_logger(__name__)
 
@@ -72,7 +71,7 @@ def router(routes: Mapping[str, str], client: httpx2.AsyncClient) -> APIRouter:
         except httpx2.TransportError as error:
             log.warning("a service does not answer", owner=base, error=repr(error))
             detail = f"The service that owns /{path} does not answer. Ask again in a moment."
-            return answer(Problem(HTTPStatus.BAD_GATEWAY, "owner_unreachable", detail))
+            return respond(Problem(HTTPStatus.BAD_GATEWAY, "owner_unreachable", detail))
         return StreamingResponse(
             _pieces(incoming),
             incoming.status_code,

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Self
 
 from remote_claude.access.keyring import DataKey
+from remote_claude.edge.paging import encode_cursor
 from remote_claude.gateway.api import answers
 from remote_claude.gateway.api.models import TaskSummary
-from remote_claude.gateway.projections.queries import Filter, TaskQueries, cursor_of
+from remote_claude.gateway.projections.queries import Filter, TaskQueries
 
 SCANNED = 2000
 """How many tasks one request opens at most: what follows is on the next page."""
@@ -68,7 +69,7 @@ async def search(
             if texts.matches(summary, answers.prompt(task, key)):
                 found.append(summary)
                 if len(found) == limit:
-                    return found, cursor_of(task), reflected
+                    return found, encode_cursor(task.position, task.task), reflected
         if cursor is None:
             break
     return found, cursor, reflected or 0

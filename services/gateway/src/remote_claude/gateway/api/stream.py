@@ -11,11 +11,15 @@ from fastapi import APIRouter, WebSocket
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from starlette.websockets import WebSocketDisconnect
 
-from remote_claude.access.verifier import NotAdmitted, Principal, Verifier
+from remote_claude.access.principal import Presented, Principal
+from remote_claude.access.refusals import NotAdmitted
+from remote_claude.access.verifier import Verifier
+from remote_claude.contracts.refusals import NotCaughtUp, Refusal
+from remote_claude.edge.identity import presented
+from remote_claude.edge.problems import UNAVAILABLE, refusal_of
 from remote_claude.eventsourcing.tail import Tail
-from remote_claude.gateway.api.edge import STATUS, UNAVAILABLE, unavailable
 from remote_claude.gateway.domain.cursor import START, Cursor
-from remote_claude.gateway.domain.refusals import NotCaughtUp, Refusal, TaskNotFound
+from remote_claude.gateway.domain.refusals import TaskNotFound
 from remote_claude.gateway.settings import GatewaySettings
 from remote_claude.gateway.sockets import (
     TRY_AGAIN_LATER,
@@ -26,6 +30,7 @@ from remote_claude.gateway.sockets import (
     heartbeat_frame,
 )
 from remote_claude.gateway.watchers import Watchers
+from remote_claude.runtime.agent_output import OutputUnavailable
 from remote_claude.runtime.ids import is_id
 
 log = structlog.get_logger(__name__)
@@ -34,7 +39,7 @@ AUTHENTICATES_WITHIN_S = 10
 MAX_WATCHES = 100
 
 
-EXPECTED = (*UNAVAILABLE, WebSocketDisconnect, RuntimeError, OSError)
+EXPECTED = (*UNAVAILABLE, OutputUnavailable, WebSocketDisconnect, RuntimeError, OSError)
 """How a socket may end."""
 
 
@@ -90,20 +95,20 @@ class Stream:
         """One socket, from its handshake to its end."""
         await peer.accept()
         try:
-            authorization, principal = await self._authenticate(peer)
+            shown, principal = await self._authenticate(peer)
         except NotAdmitted as error:
             await peer.send_text(error_frame(error.status, error.code, str(error)))
             await peer.close(4000 + error.status, error.code)
             return
         except WebSocketDisconnect:
             return
-        socket = Socket(peer, principal, authorization)
+        socket = Socket(peer, principal, shown)
         async with self._sockets.opened(socket):
             if self._tail.age > self._settings.stale_after_s:
                 socket.close(TRY_AGAIN_LATER, "stale", "The event log shows no sign of life. Connect again.")
             work = [
                 asyncio.create_task(job)
-                for job in (self._obey(peer, socket), socket.send_all(self._watchers), socket.closing())
+                for job in (self._receive(peer, socket), socket.send_all(self._watchers), socket.closing())
             ]
             try:
                 await asyncio.wait(work, return_when=asyncio.FIRST_COMPLETED)
@@ -112,27 +117,26 @@ class Stream:
                     task.cancel()
                 results = await asyncio.gather(*work, return_exceptions=True)
         for result in results:
-            if isinstance(result, UNAVAILABLE):
-                problem = unavailable(result)
-                log.warning("a socket is closed", code=problem.code, error=repr(result))
-                socket.close(TRY_AGAIN_LATER, problem.code, problem.detail)
-        await socket.say_farewell()
+            if isinstance(result, (*UNAVAILABLE, OutputUnavailable)) and (refusal := refusal_of(result)):
+                log.warning("a socket is closed", code=refusal.code, error=repr(result))
+                socket.close(TRY_AGAIN_LATER, refusal.code, refusal.detail)
+        await socket.send_close()
         for result in results:
             if isinstance(result, Exception) and not isinstance(result, EXPECTED):
                 raise result
 
-    async def _authenticate(self, peer: WebSocket) -> tuple[str | None, Principal]:
-        """By the handshake's header, or by the first message. Raises `NotAdmitted`."""
-        authorization = peer.headers.get("authorization")
-        if authorization is None:
+    async def _authenticate(self, peer: WebSocket) -> tuple[Presented, Principal]:
+        """By the handshake's header or session cookie, or by the first message. Raises `NotAdmitted`."""
+        shown = presented(peer)
+        if shown.authorization is None and shown.cookie is None:
             with contextlib.suppress(TimeoutError, ValidationError, KeyError):
                 async with asyncio.timeout(AUTHENTICATES_WITHIN_S):
                     message = MESSAGE.validate_json(await peer.receive_text())
                 if isinstance(message, Auth):
-                    authorization = f"Bearer {message.token}"
-        return authorization, self._verifier.admit(authorization, "tasks:read")
+                    shown = Presented(authorization=f"Bearer {message.token}", org=shown.org)
+        return shown, self._verifier.admit(shown, "stream_tasks")
 
-    async def _obey(self, peer: WebSocket, socket: Socket) -> None:
+    async def _receive(self, peer: WebSocket, socket: Socket) -> None:
         """Do what the client says, one message after the other, until it leaves."""
         while True:
             try:
@@ -177,7 +181,7 @@ class Stream:
         except NotCaughtUp as refusal:
             socket.close(TRY_AGAIN_LATER, refusal.code, refusal.detail)
         except Refusal as refusal:
-            socket.put(error_frame(STATUS[type(refusal)], refusal.code, refusal.detail, task))
+            socket.put(error_frame(refusal.status, refusal.code, refusal.detail, task))
 
 
 def add_routes(api: APIRouter, stream: Stream) -> None:

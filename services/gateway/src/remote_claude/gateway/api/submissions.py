@@ -9,7 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 
 from remote_claude.access.keyring import DataKey
-from remote_claude.access.verifier import Principal
+from remote_claude.access.principal import Principal
 from remote_claude.contracts import canonical_json
 from remote_claude.contracts.contexts import (
     labels_context,
@@ -18,13 +18,14 @@ from remote_claude.contracts.contexts import (
     repository_url_context,
 )
 from remote_claude.contracts.gateway import BundleRepository, RemoteRepository, Repository
+from remote_claude.contracts.refusals import Refusal
+from remote_claude.edge.problems import Problem
 from remote_claude.gateway.api.models import SubmitRequest
 from remote_claude.gateway.domain.agents import Agents
-from remote_claude.gateway.domain.refusals import BundleNotFound, Refusal
+from remote_claude.gateway.domain.refusals import BundleNotFound
 from remote_claude.gateway.domain.repositories import check_url
 from remote_claude.gateway.domain.task import SubmitTask
 from remote_claude.gateway.handlers import Submission, TaskHandlers
-from remote_claude.runtime.http.problems import Problem
 from remote_claude.runtime.ids import derived_id
 from remote_claude.runtime.service import Runtime
 

@@ -10,9 +10,15 @@ from typing import Annotated, Any
 import orjson
 from fastapi import APIRouter, Depends, Query, Request, Response
 
+from remote_claude.edge.bodies import bounded_body
+from remote_claude.edge.freshness import MAX_POSITION, Freshness
+from remote_claude.edge.identity import Caller, presented
+from remote_claude.edge.models import json_body, problems
+from remote_claude.edge.paging import CursorText, Limit
+from remote_claude.edge.problems import Problem
 from remote_claude.gateway.api import answers
 from remote_claude.gateway.api.answers import data_key
-from remote_claude.gateway.api.edge import MAX_POSITION, Edge, PlainRoute, TaskId, bounded_body
+from remote_claude.gateway.api.edge import PlainRoute, TaskId
 from remote_claude.gateway.api.models import (
     MAX_LABELS,
     AgentAnswer,
@@ -23,8 +29,6 @@ from remote_claude.gateway.api.models import (
     Submitted,
     TaskAnswer,
     TaskPage,
-    json_body,
-    problems,
 )
 from remote_claude.gateway.api.search import TextFilter, search
 from remote_claude.gateway.api.submissions import Submissions, parse
@@ -33,13 +37,10 @@ from remote_claude.gateway.domain.lifecycle import State
 from remote_claude.gateway.domain.task import RequestCancellation
 from remote_claude.gateway.handlers import Submission, TaskHandlers
 from remote_claude.gateway.projections.queries import Filter, TaskQueries
-from remote_claude.runtime.http.identity import TaskReader, TaskWriter
-from remote_claude.runtime.http.problems import Problem
 from remote_claude.runtime.service import Runtime
 
 MAX_BODY_BYTES = 1024 * 1024
 """Above any body whose prompt is within its bound, however it is escaped."""
-MAX_PAGE = 200
 TOO_LARGE = Problem(
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     "body_too_large",
@@ -58,18 +59,18 @@ TAGS: list[str | Enum] = ["tasks"]
 def add_routes(
     api: APIRouter,
     runtime: Runtime,
-    edge: Edge,
+    fresh: Freshness,
     submissions: Submissions,
     handlers: TaskHandlers,
     queries: TaskQueries,
     agents: Agents,
 ) -> None:
     """The routes under `/v1/tasks`, but for output and results; and `/v1/agents`."""
-    fresh = [Depends(edge.fresh)]
+    reads = [Depends(fresh)]
 
     async def submit_task(request: Request) -> Response:
         """Submit a task. The same `Idempotency-Key` with the same body gets the same answer, whenever it is sent."""
-        principal = runtime.verifier.admit(request.headers.get("authorization"), "tasks")
+        principal = runtime.verifier.admit(presented(request), "submit_task")
         key = _idempotency_key(request)
         body = parse(await bounded_body(request, MAX_BODY_BYTES, TOO_LARGE))
         return _submitted(await submissions.submit(principal, body, key))
@@ -90,9 +91,9 @@ def add_routes(
         tags=TAGS,
     )
 
-    @api.get("/v1/tasks", tags=TAGS, dependencies=fresh, responses=problems(422, 503))
+    @api.get("/v1/tasks", tags=TAGS, dependencies=reads, responses=problems(422, 503))
     async def list_tasks(
-        principal: TaskReader,
+        principal: Caller,
         state: Annotated[list[State] | None, Query(description="Several: one of them")] = None,
         agent: Annotated[str | None, Query(max_length=64)] = None,
         submitted_by: Annotated[str | None, Query(max_length=64, description="The id of a user")] = None,
@@ -102,8 +103,8 @@ def add_routes(
         q: Annotated[
             str | None, Query(max_length=200, description="Words in the prompt or a label, or an id's end")
         ] = None,
-        limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 50,
-        cursor: Annotated[str | None, Query(max_length=200)] = None,
+        limit: Limit = 50,
+        cursor: CursorText = None,
     ) -> TaskPage:
         """The organisation's tasks, newest first."""
         shown = Filter(states=tuple(state or ()), agent=agent, submitted_by=submitted_by)
@@ -113,25 +114,25 @@ def add_routes(
         return TaskPage(tasks=tasks, next=following, as_of=as_of)
 
     @api.get("/v1/agents", tags=TAGS)
-    async def list_agents(_: TaskReader) -> AgentList:
+    async def list_agents(_: Caller) -> AgentList:
         """The agents that a task may name, and whether a runner offers them now."""
         offered = agents.offered
         return AgentList(
             agents=[AgentAnswer(name=name, offered=name in offered) for name in sorted(KNOWN.union(offered))]
         )
 
-    @api.get("/v1/tasks/{task}", tags=TAGS, dependencies=fresh, responses=problems(404, 503))
-    async def get_task(principal: TaskReader, task: TaskId) -> TaskAnswer:
+    @api.get("/v1/tasks/{task}", tags=TAGS, dependencies=reads, responses=problems(404, 503))
+    async def get_task(principal: Caller, task: TaskId) -> TaskAnswer:
         """A task, as far as it is."""
         found, as_of = await queries.get(principal.org, task)
         return answers.whole(found, await data_key(runtime.keyring, principal.org), as_of)
 
-    @api.get("/v1/tasks/{task}/events", tags=TAGS, dependencies=fresh, responses=problems(404, 422, 503))
+    @api.get("/v1/tasks/{task}/events", tags=TAGS, dependencies=reads, responses=problems(404, 422, 503))
     async def list_task_events(
-        principal: TaskReader,
+        principal: Caller,
         task: TaskId,
         after: Annotated[int, Query(ge=0, le=MAX_POSITION)] = 0,
-        limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 100,
+        limit: Limit = 100,
     ) -> EventPage:
         """Everything that was said of a task, by every service, in log order."""
         await queries.get(principal.org, task)
@@ -145,7 +146,7 @@ def add_routes(
         status_code=HTTPStatus.ACCEPTED,
         responses=problems(404, 409, 503),
     )
-    async def cancel_task(principal: TaskWriter, task: TaskId) -> CancelAnswer:
+    async def cancel_task(principal: Caller, task: TaskId) -> CancelAnswer:
         """Ask for a task's end. Asking again changes nothing."""
         command = RequestCancellation(task=task, org=principal.org, user=principal.user)
         progress, position = await handlers.request_cancellation(command)

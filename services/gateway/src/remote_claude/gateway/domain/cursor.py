@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from remote_claude.gateway.domain.refusals import InvalidCursor
+from remote_claude.contracts.refusals import InvalidCursor
 
 FORM = re.compile(r"(\d{1,9})\.(\d{1,9})", re.ASCII)
 

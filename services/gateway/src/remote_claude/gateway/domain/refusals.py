@@ -1,24 +1,15 @@
-"""What the gateway refuses, by stable code. The edge maps each to an HTTP status; `detail` says what to do next."""
+"""What the gateway refuses, by stable code and HTTP status; `detail` says what to do next."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
-
-
-class Refusal(Exception):
-    """An expected refusal. `extra` are further fields of the problem document."""
-
-    code: ClassVar[str]
-
-    def __init__(self, detail: str, **extra: Any) -> None:
-        super().__init__(detail)
-        self.detail, self.extra = detail, extra
+from remote_claude.contracts.refusals import Refusal
 
 
 class TaskNotFound(Refusal):
     """Unknown, or another organisation's: nobody can tell which."""
 
     code = "task_not_found"
+    status = 404
 
     def __init__(self, task: str) -> None:
         super().__init__(f"There is no task {task[:64]!r}. `GET /v1/tasks` lists yours.")
@@ -26,6 +17,7 @@ class TaskNotFound(Refusal):
 
 class TaskAlreadyFinished(Refusal):
     code = "task_already_finished"
+    status = 409
 
     def __init__(self, state: str) -> None:
         super().__init__(
@@ -35,6 +27,7 @@ class TaskAlreadyFinished(Refusal):
 
 class IdempotencyKeyReused(Refusal):
     code = "idempotency_key_reused"
+    status = 409
 
     def __init__(self, task: str) -> None:
         super().__init__(
@@ -78,21 +71,14 @@ class BundleNotFound(Refusal):
 
 class NoResult(Refusal):
     code = "no_result"
-
-
-class InvalidCursor(Refusal):
-    code = "invalid_cursor"
-
-    def __init__(self) -> None:
-        super().__init__(
-            "This cursor was not made here. Send one of an earlier answer, or none to begin anew."
-        )
+    status = 404
 
 
 class NotKnownToBeRecorded(Refusal):
     """The log gave no answer in time: what was asked for may stand, now or in a moment, or not."""
 
     code = "log_unavailable"
+    status = 503
 
     def __init__(self, task: str) -> None:
         super().__init__(
@@ -100,23 +86,4 @@ class NotKnownToBeRecorded(Refusal):
             "again with the same Idempotency-Key: it is recorded once. Without a key, look for the task first. Should it "
             "stay so, `rclaude status` says why.",
             id=task,
-        )
-
-
-class NotCaughtUp(Refusal):
-    code = "not_caught_up"
-
-    def __init__(self, position: int, as_of: int) -> None:
-        super().__init__(
-            f"The view is at position {as_of} and did not reach {position} in time. Ask again in a moment.",
-            as_of=as_of,
-        )
-
-
-class Stale(Refusal):
-    code = "stale"
-
-    def __init__(self) -> None:
-        super().__init__(
-            "The event log has shown no sign of life for too long to trust what is known here. Ask again."
         )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from base64 import urlsafe_b64decode, urlsafe_b64encode
-from binascii import Error as NotBase64
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -13,11 +11,13 @@ from pydantic import TypeAdapter
 
 from remote_claude.contracts import Sealed
 from remote_claude.contracts.gateway import Repository
+from remote_claude.contracts.refusals import NotCaughtUp
+from remote_claude.edge.paging import decode_cursor, encode_cursor
 from remote_claude.eventsourcing.postgres.projector import Projector
 from remote_claude.eventsourcing.postgres.schemas import Pool, asking
 from remote_claude.eventsourcing.tail import Tail
 from remote_claude.gateway.domain.lifecycle import Progress, State
-from remote_claude.gateway.domain.refusals import InvalidCursor, NotCaughtUp, TaskNotFound
+from remote_claude.gateway.domain.refusals import TaskNotFound
 from remote_claude.gateway.projections.tasks import progress_of
 
 LAST_POSITION = 2**63 - 1
@@ -131,7 +131,7 @@ class TaskQueries:
         """Tasks, newest first; the cursor of what follows, if anything does; `as_of`. Raises `InvalidCursor`."""
         parameters: dict[str, Any] = {
             "org": org,
-            "before": _decode(cursor) if cursor is not None else LAST_POSITION,
+            "before": decode_cursor(cursor)[0] if cursor is not None else LAST_POSITION,
             "states": list(shown.states),
             "agent": shown.agent,
             "submitted_by": shown.submitted_by,
@@ -145,7 +145,7 @@ class TaskQueries:
         ]
         rows, as_of = await self._rows(PAGE.format(filters=" ".join(filters)), parameters)
         tasks = [_task(row) for row in rows[:limit]]
-        return tasks, cursor_of(tasks[-1]) if len(rows) > limit else None, as_of
+        return tasks, encode_cursor(tasks[-1].position, tasks[-1].task) if len(rows) > limit else None, as_of
 
     async def events(self, org: str, task: str, after: int, limit: int) -> tuple[list[TaskEvent], int]:
         """The events of a task after a position, in order, and `as_of`."""
@@ -195,19 +195,3 @@ def _task(row: dict[str, Any]) -> Task:
         priority=row["priority"],
         progress=progress_of(row),
     )
-
-
-def cursor_of(task: Task) -> str:
-    """The cursor of the page that follows a task."""
-    return urlsafe_b64encode(f"{task.position}/{task.task}".encode()).decode().rstrip("=")
-
-
-def _decode(cursor: str) -> int:
-    try:
-        text = urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
-    except (NotBase64, ValueError):
-        raise InvalidCursor from None
-    position, _, task = text.partition("/")
-    if not task or not position.isascii() or not position.isdigit() or len(position) > 18:
-        raise InvalidCursor
-    return int(position)

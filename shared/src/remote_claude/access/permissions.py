@@ -1,0 +1,49 @@
+"""Who may do what: operation x scope x role, in one table that every service reads.
+
+An operation is the `operationId` of a route. `docs/reference/permissions.md` is generated from here, and a test fails
+for a route that is not in the table.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from remote_claude.contracts.users import Role
+
+EVERYBODY: frozenset[Role] = frozenset({"owner", "admin", "member", "billing"})
+MEMBERS: frozenset[Role] = frozenset({"owner", "admin", "member"})
+PAYERS: frozenset[Role] = frozenset({"owner", "admin", "billing"})
+ADMINS: frozenset[Role] = frozenset({"owner", "admin"})
+OWNERS: frozenset[Role] = frozenset({"owner"})
+
+
+@dataclass(frozen=True, slots=True)
+class Permission:
+    """What an operation needs: a scope of the credential, and one of the roles in the organisation."""
+
+    scope: str
+    roles: frozenset[Role] = EVERYBODY
+
+
+PERMISSIONS: dict[str, Permission] = {
+    # gateway
+    "submit_task": Permission("tasks", MEMBERS),
+    "list_tasks": Permission("tasks:read", MEMBERS),
+    "get_task": Permission("tasks:read", MEMBERS),
+    "list_agents": Permission("tasks:read", MEMBERS),
+    "list_task_events": Permission("tasks:read", MEMBERS),
+    "get_task_output": Permission("tasks:read", MEMBERS),
+    "get_task_bundle": Permission("tasks:read", MEMBERS),
+    "get_task_diff": Permission("tasks:read", MEMBERS),
+    "cancel_task": Permission("tasks", MEMBERS),
+    "head_blob": Permission("tasks:read", MEMBERS),
+    "put_blob": Permission("tasks", MEMBERS),
+    "stream_tasks": Permission("tasks:read", MEMBERS),
+    # billing
+    "get_usage": Permission("billing", EVERYBODY),
+    "get_bill": Permission("billing", PAYERS),
+    "get_bill_events": Permission("billing", PAYERS),
+    "get_task_bill": Permission("billing", EVERYBODY),
+    # every process
+    "status": Permission("operations", EVERYBODY),
+}

@@ -1,0 +1,70 @@
+"""Who is asking: kinds of credential, the person behind one, and the organisation that is acted for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from remote_claude.contracts.users import Role
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """An API key of a person or a service account; it belongs to one organisation."""
+
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class BrowserSession:
+    """The cookie of a session."""
+
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class AccessToken:
+    """A signed token of a few minutes that a session was given; `id` is the session's."""
+
+    id: str
+
+
+Credential = ApiKey | BrowserSession | AccessToken
+"""What was presented. Its `id` is what a revocation names."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Presented:
+    """What a request shows of who is asking."""
+
+    authorization: str | None = None
+    cookie: str | None = None
+    """The value of the session cookie."""
+    org: str | None = None
+    """The organisation that the request names; the person's first one if it names none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """A person or a service account, by a credential that was checked.
+
+    `memberships` are its organisations with its role there, in the order of joining. An API key has `org`: it acts for
+    no other organisation.
+    """
+
+    user: str
+    credential: Credential
+    scopes: frozenset[str]
+    memberships: Mapping[str, Role] = field(default_factory=dict)
+    org: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Principal:
+    """Somebody who acts for one organisation. `role` is None for who is no member, such as a service account."""
+
+    org: str
+    user: str
+    credential: Credential
+    scopes: frozenset[str]
+    role: Role | None = None

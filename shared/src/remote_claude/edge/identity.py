@@ -1,0 +1,88 @@
+"""FastAPI's way to who is asking and may: `async def list_tasks(principal: Caller)`.
+
+The route's name is looked up in `access.permissions`. A request without a good credential is answered with 401, one that
+may not do this with 403. A session cookie is accepted for a changing request only with its CSRF token.
+"""
+
+from __future__ import annotations
+
+import hmac
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from fastapi import Depends, Request
+from starlette.requests import HTTPConnection
+
+from remote_claude.access import secrets
+from remote_claude.access.principal import Identity, Presented, Principal
+from remote_claude.access.refusals import CsrfRefused
+from remote_claude.access.verifier import Verifier
+
+SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+CSRF_HEADER = "x-csrf-token"
+ORG_HEADER = "rclaude-org"
+COOKIE = "rclaude"
+
+
+def is_secure(connection: HTTPConnection) -> bool:
+    """Whether the browser speaks TLS, to this process or to the proxy before it."""
+    return connection.url.scheme in ("https", "wss") or bool(
+        connection.app.state.public_url.startswith("https:")
+    )
+
+
+def cookie_name(connection: HTTPConnection) -> str:
+    """`__Host-rclaude` with TLS. Without, `rclaude-<port>`: cookies are shared by all ports of a machine."""
+    if is_secure(connection):
+        return f"__Host-{COOKIE}"
+    return f"{COOKIE}-{connection.url.port or 80}"
+
+
+def presented(connection: HTTPConnection) -> Presented:
+    """What a request, or the handshake of a WebSocket, shows of who is asking. Raises `CsrfRefused`."""
+    headers = connection.headers
+    authorization = headers.get("authorization")
+    cookie = None
+    if authorization is None and "cookie" in headers:
+        cookie = connection.cookies.get(cookie_name(connection))
+        if cookie is not None:
+            _check_origin(connection, cookie)
+    org = headers.get(ORG_HEADER) or connection.query_params.get("org")
+    return Presented(authorization=authorization, cookie=cookie, org=org or None)
+
+
+def _check_origin(connection: HTTPConnection, cookie: str) -> None:
+    """A page of another site can send our cookie, but neither our origin nor the token. Raises `CsrfRefused`."""
+    origin = connection.headers.get("origin")
+    if origin is not None and not _is_own(origin, connection):
+        raise CsrfRefused(f"The request comes from {origin[:100]}, which is another site.")
+    if connection.scope["type"] == "websocket":
+        if origin is None:
+            raise CsrfRefused("A WebSocket with a session cookie needs an Origin header.")
+    elif connection.scope["method"] not in SAFE:
+        token = connection.headers.get(CSRF_HEADER, "")
+        if not hmac.compare_digest(token.encode(), secrets.csrf_token(cookie).encode()):
+            raise CsrfRefused("A changing request with a session cookie needs its CSRF token.")
+
+
+def _is_own(origin: str, connection: HTTPConnection) -> bool:
+    public = connection.app.state.public_url
+    if public and origin == public:
+        return True
+    return urlsplit(origin).netloc == connection.headers.get("host")
+
+
+async def identity(request: Request) -> Identity:
+    """Who asks, for operations that belong to a person and no organisation. Raises `Unauthenticated`, `CsrfRefused`."""
+    verifier: Verifier = request.app.state.verifier
+    return verifier.identify(presented(request))
+
+
+async def caller(request: Request) -> Principal:
+    """Who asks and may do what the route does. Raises `NotAdmitted`."""
+    verifier: Verifier = request.app.state.verifier
+    return verifier.admit(presented(request), request.scope["route"].name)
+
+
+Caller = Annotated[Principal, Depends(caller)]
+Person = Annotated[Identity, Depends(identity)]

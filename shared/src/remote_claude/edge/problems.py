@@ -1,0 +1,151 @@
+"""Refusals at the edge: RFC 9457 problem documents. Every error becomes an HTTP answer here, and only here."""
+
+from __future__ import annotations
+
+import errno
+from http import HTTPStatus
+from typing import Any
+
+import psycopg
+import structlog
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from nats.errors import Error as NatsError
+from obstore.exceptions import BaseError as ObjectStoreError
+from psycopg_pool import PoolTimeout
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+
+from remote_claude.access.kek import KeyUnusable
+from remote_claude.access.keyring import KeyErased
+from remote_claude.contracts.refusals import Refusal
+from remote_claude.eventsourcing.log import LogUnavailable
+
+log = structlog.get_logger(__name__)
+
+CLIENT_GONE = 499
+"""As nginx names it: the client hung up before its whole request had arrived."""
+RETRY_AFTER_S = "1"
+
+DATABASE_AWAY = (psycopg.OperationalError, psycopg.errors.UndefinedTable, PoolTimeout)
+"""What is raised while PostgreSQL does not answer, or a view is being built."""
+UNAVAILABLE = (*DATABASE_AWAY, NatsError, ObjectStoreError, LogUnavailable)
+"""What the clients of the stores raise while a store does not answer."""
+
+
+class Problem(Refusal):
+    """A refusal that is made at the edge itself: code and status belong to the instance."""
+
+    def __init__(self, status: int, code: str, detail: str, **extra: Any) -> None:
+        super().__init__(detail, **extra)
+        self.status, self.code = status, code  # type: ignore[misc]  # of this instance, not of the class
+
+
+FULL = Problem(
+    HTTPStatus.INSUFFICIENT_STORAGE,
+    "storage_full",
+    "The server has no room for this, and kept nothing of it. Its operator has to make room; then send it again.",
+)
+ERASED = Problem(HTTPStatus.GONE, KeyErased.code, "This organisation's data has been erased.")
+KEY_UNUSABLE = Problem(
+    HTTPStatus.INTERNAL_SERVER_ERROR,
+    KeyUnusable.code,
+    "The operator has to put the key-encryption key back that this installation began with.",
+)
+
+
+def document(refusal: Refusal) -> dict[str, Any]:
+    """The problem document of a refusal; `type` names the entry of the reference page."""
+    return {
+        "type": f"urn:remote-claude:problem:{refusal.code}",
+        "title": HTTPStatus(refusal.status).phrase,
+        "status": refusal.status,
+        "code": refusal.code,
+        "detail": refusal.detail,
+        **refusal.extra,
+    }
+
+
+def respond(refusal: Refusal) -> JSONResponse:
+    """The HTTP answer of a refusal. One that may pass soon says when to ask again."""
+    headers = {}
+    if refusal.status == HTTPStatus.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = "Bearer"
+    if refusal.status == HTTPStatus.SERVICE_UNAVAILABLE:
+        headers["Retry-After"] = RETRY_AFTER_S
+    return JSONResponse(document(refusal), refusal.status, headers, media_type="application/problem+json")
+
+
+def unavailable(error: Exception) -> Problem:
+    """What is answered for one of `UNAVAILABLE`."""
+    if isinstance(error, LogUnavailable):
+        detail = (
+            "The event log does not answer. Nothing is known to be lost: send the request again with the same "
+            "Idempotency-Key."
+        )
+        return Problem(HTTPStatus.SERVICE_UNAVAILABLE, "log_unavailable", detail)
+    code, what = "broker_unavailable", "broker"
+    if isinstance(error, DATABASE_AWAY):
+        code, what = "database_unavailable", "database"
+    elif isinstance(error, ObjectStoreError):
+        code, what = "objects_unavailable", "object store"
+    detail = f"The {what} does not answer. Nothing is lost: ask again in a moment."
+    return Problem(HTTPStatus.SERVICE_UNAVAILABLE, code, detail)
+
+
+def refusal_of(error: Exception) -> Refusal | None:
+    """The refusal that an error stands for; None for a fault of the server."""
+    match error:
+        case Refusal():
+            return error
+        case RequestValidationError():
+            return _invalid(error)
+        case HTTPException():
+            code = HTTPStatus(error.status_code).name.lower()
+            return Problem(error.status_code, code, str(error.detail))
+        case KeyErased():
+            return ERASED
+        case KeyUnusable():
+            log.error("a text can't be opened", error=str(error))
+            return KEY_UNUSABLE
+        case OSError() if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            log.error("a disk is full", error=str(error))
+            return FULL
+        case _ if isinstance(error, UNAVAILABLE):
+            problem = unavailable(error)
+            log.warning("a store gave no answer", code=problem.code, error=repr(error))
+            return problem
+    return None
+
+
+HANDLED = (Refusal, RequestValidationError, HTTPException, KeyErased, KeyUnusable, OSError, *UNAVAILABLE)
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error of this app, its own and the framework's, with a problem document."""
+
+    async def handle(request: Request, error: Exception) -> Response:
+        refusal = refusal_of(error)
+        if refusal is None:
+            log.error("a request failed", path=request.url.path, exc_info=error)
+            detail = "This is a fault of the server. It is in its log; nothing that was acknowledged is lost."
+            refusal = Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", detail)
+        return respond(refusal)
+
+    for kind in (*HANDLED, Exception):
+        app.add_exception_handler(kind, handle)
+
+    @app.exception_handler(ClientDisconnect)
+    async def gone(_: Request, error: ClientDisconnect) -> Response:
+        return Response(status_code=CLIENT_GONE)  # nobody reads it
+
+
+def _invalid(error: RequestValidationError) -> Problem:
+    fields = [
+        {"field": ".".join(str(part) for part in e["loc"] if part != "body"), "message": e["msg"]}
+        for e in error.errors()
+    ]
+    first = fields[0]
+    detail = f"{first['field']}: {first['message']}" if first["field"] else first["message"]
+    return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_request", detail, errors=fields)
