@@ -15,6 +15,7 @@ from remote_claude.contracts.auth import (
 )
 from remote_claude.contracts.billing import Entitlements, PeriodOpened, PlanChanged, PriceBook
 from remote_claude.contracts.gateway import (
+    BestOf,
     BundleRepository,
     RemoteRepository,
     TaskCancellationRequested,
@@ -32,6 +33,7 @@ from remote_claude.contracts.runner import (
     ModelUse,
     OpenModelCall,
     PullRequestOpened,
+    Resources,
     Result,
     RunnerDrained,
     RunnerJoined,
@@ -41,8 +43,12 @@ from remote_claude.contracts.runner import (
     UsageSample,
 )
 from remote_claude.contracts.scheduler import (
+    EXECUTIONS,
+    Admission,
     Limits,
+    Reservation,
     RunnerLost,
+    Settlement,
     TaskAdmitted,
     TaskAssigned,
     TaskCancelled,
@@ -89,6 +95,46 @@ USE = ModelUse(
     quantities={"input": 1200, "output": 300},
 )
 LATER = "2027-01-01T00:00:00.000000Z"
+
+
+def admission(period: str = "2026-11", plan_version: str = "1") -> Admission:
+    """An admission with one execution of a period."""
+    execution = Reservation(meter=EXECUTIONS, quantity=1, kind="hard")
+    return Admission(period=period, plan_version=plan_version, reservations=(execution,))
+
+
+USED = (Settlement(meter=EXECUTIONS, settled=1, released=0),)
+"""The task has started: its execution is used."""
+UNUSED = (Settlement(meter=EXECUTIONS, settled=0, released=1),)
+"""The task never started: its execution is free again."""
+
+
+def runner_joined(
+    runner: str = RUNNER,
+    *,
+    slots: int = 2,
+    agents: tuple[str, ...] = ("shell",),
+    vcpu_millis: int = 4000,
+    memory_mib: int = 8192,
+    provider: str = "local",
+    capabilities: tuple[str, ...] = (),
+) -> RunnerJoined:
+    """A runner whose slots are all free."""
+    total = Resources(vcpu_millis=slots * vcpu_millis, memory_mib=slots * memory_mib)
+    return RunnerJoined(
+        runner=runner,
+        provider=provider,
+        pool="default",
+        region="here",
+        release="0.1.0",
+        slots=slots,
+        per_attempt=Resources(vcpu_millis=vcpu_millis, memory_mib=memory_mib),
+        total=total,
+        free=total,
+        agents=agents,
+        capabilities=capabilities,
+    )
+
 
 EXAMPLES: tuple[Event, ...] = (
     ApiKeyIssued(
@@ -151,39 +197,46 @@ EXAMPLES: tuple[Event, ...] = (
         user=USER,
         prompt=SEALED,
         agent="claude",
+        model="claude-opus-4",
+        provider="local",
+        image="python:3.12",
+        network="default",
+        secrets=("NPM_TOKEN",),
+        budget_nano_usd=2**53 + 1,
+        continues="task_00",
+        best_of=BestOf(group="group_01", index=1, size=4),
         repository=RemoteRepository(url=SEALED, ref=SEALED),
+        repository_hash=SHA256,
         max_attempts=2,
         timeout_s=600,
         priority=5,
         labels=SEALED,
+        label_hashes={SHA256: SHA256},
         body_hash=SHA256,
     ),
     TaskCancellationRequested(task=TASK, org=ORG, user=USER),
-    TaskAdmitted(**DECISION, period="2026-11"),
+    TaskAdmitted(**DECISION, admission=admission()),
     TaskRejected(**DECISION, code="quota_exceeded", detail="100 of 100 executions are used"),
     TaskAssigned(
         **DECISION,
         attempt=1,
         runner=RUNNER,
+        provider="local",
+        pool="default",
+        image="python:3.12",
         agent="claude",
         limits=Limits(vcpu_millis=2000, memory_mib=4096, duration_s=1800),
         deadline="2026-11-01T00:30:00.000000Z",
         lease_s=15,
+        admission=admission(),
     ),
-    RunnerLost(**DECISION, attempt=1, runner=RUNNER, reason="lease_expired"),
+    RunnerLost(**DECISION, attempt=1, runner=RUNNER, reason="lease_expired", charge=False),
     TaskRequeued(**DECISION, attempt=2, reason="runner_lost"),
-    TaskSucceeded(**DECISION, attempt=1, executed=True),
-    TaskFailed(**DECISION, attempt=1, executed=True, reason="agent_exited", exit_code=2),
-    TaskCancelled(**DECISION, attempt=1, executed=True),
-    TaskTimedOut(**DECISION, attempt=1, executed=True),
-    RunnerJoined(
-        runner=RUNNER,
-        provider="local",
-        slots=2,
-        vcpu_millis=2000,
-        memory_mib=4096,
-        agents=("claude", "shell"),
-    ),
+    TaskSucceeded(**DECISION, attempt=1, settlements=USED),
+    TaskFailed(**DECISION, attempt=1, settlements=USED, reason="agent_exited", exit_code=2),
+    TaskCancelled(**DECISION, attempt=1, settlements=USED),
+    TaskTimedOut(**DECISION, attempt=1, settlements=USED),
+    runner_joined(agents=("claude", "shell"), capabilities=("image",)),
     RunnerDrained(runner=RUNNER),
     AssignmentDeclined(**ATTEMPT, reason="no_free_slot"),
     TaskStarted(**ATTEMPT),
@@ -215,6 +268,7 @@ EXAMPLES: tuple[Event, ...] = (
     AttemptFinished(
         **ATTEMPT,
         outcome="succeeded",
+        started_at="2026-11-01T00:00:00.000000Z",
         exit_code=0,
         reason="done",
         detail=SEALED,

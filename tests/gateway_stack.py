@@ -13,7 +13,7 @@ from uuid import uuid4
 
 import httpx2
 
-from event_examples import WINDOW
+from event_examples import USED, WINDOW, admission
 from remote_claude.access import secrets
 from remote_claude.access.scopes import ALL_SCOPES
 from remote_claude.contracts import Event
@@ -152,6 +152,8 @@ class Stack:
                 org=org,
                 attempt=attempt,
                 runner=RUNNER,
+                provider="local",
+                pool="default",
                 agent="shell",
                 limits=LIMITS,
                 deadline="2030-01-01T00:00:00.000000Z",
@@ -208,19 +210,21 @@ class Stack:
         return SealedOutput(sha256=sha256, frames=len(frames))
 
     async def succeed(self, org: str, task: str, attempt: int = 1) -> int:
-        return await self.decide(TaskSucceeded(task=task, org=org, attempt=attempt, executed=True))
+        return await self.decide(TaskSucceeded(task=task, org=org, attempt=attempt, settlements=USED))
 
     async def fail(self, org: str, task: str, reason: str, attempt: int = 1) -> int:
         return await self.decide(
-            TaskFailed(task=task, org=org, attempt=attempt, executed=True, reason=reason, exit_code=1)
+            TaskFailed(task=task, org=org, attempt=attempt, settlements=USED, reason=reason, exit_code=1)
         )
 
     async def cancelled(self, org: str, task: str) -> int:
-        return await self.decide(TaskCancelled(task=task, org=org, executed=True))
+        return await self.decide(TaskCancelled(task=task, org=org, settlements=USED))
 
     async def lose(self, org: str, task: str, attempt: int = 1) -> int:
         await self.decide(
-            RunnerLost(task=task, org=org, attempt=attempt, runner=RUNNER, reason="lease_expired")
+            RunnerLost(
+                task=task, org=org, attempt=attempt, runner=RUNNER, reason="lease_expired", charge=False
+            )
         )
         return await self.decide(
             TaskRequeued(task=task, org=org, attempt=attempt + 1, reason="lease_expired")
@@ -239,7 +243,7 @@ class Stack:
             rejected = TaskRejected(task=submitted.task, org=submitted.org, code=code, detail=detail)
             await self.decide(rejected)
         else:
-            await self.decide(TaskAdmitted(task=submitted.task, org=submitted.org, period="2026-11"))
+            await self.decide(TaskAdmitted(task=submitted.task, org=submitted.org, admission=admission()))
 
 
 @asynccontextmanager

@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary
 
 from remote_claude.contracts import Event
 from remote_claude.contracts.leases import HeldAttempt, LeaseAnswer, LeaseRequest
-from remote_claude.contracts.scheduler import SchedulerEvent, TaskAssigned
+from remote_claude.contracts.scheduler import SchedulerEvent, TaskAdmitted, TaskAssigned
 from remote_claude.eventsourcing.events import NewEvent, RecordedEvent, timestamp
 from remote_claude.eventsourcing.log import EventLog
 from remote_claude.eventsourcing.tail import Tail
@@ -70,6 +70,22 @@ async def happened(
 def count(kind: type[Any] | UnionType, n: int) -> Callable[[list[SchedulerEvent]], bool]:
     """The fact that at least `n` decisions are of a kind."""
     return lambda seen: sum(isinstance(event, kind) for event in seen) >= n
+
+
+def is_admission(event: SchedulerEvent) -> bool:
+    return isinstance(event, TaskAdmitted) or (
+        isinstance(event, TaskAssigned) and event.admission is not None
+    )
+
+
+def admitted(seen: Iterable[SchedulerEvent]) -> list[str]:
+    """The tasks that were admitted, whether or not they were assigned in the same decision."""
+    return [event.task for event in seen if is_admission(event)]
+
+
+def admissions(n: int) -> Callable[[list[SchedulerEvent]], bool]:
+    """The fact that at least `n` tasks are admitted."""
+    return lambda seen: len(admitted(seen)) >= n
 
 
 def ended_once(seen: list[SchedulerEvent], terminal: Any) -> bool:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid5
 
+from event_examples import runner_joined
 from remote_claude.contracts import REGISTRY, Event, Sealed
 from remote_claude.contracts.billing import Entitlements, PlanChanged
 from remote_claude.contracts.gateway import (
@@ -75,8 +76,7 @@ def cancelled(task: str = "task_1", org: str = ORG) -> TaskCancellationRequested
 def joined(
     runner: str = RUNNER, slots: int = 2, agents: Iterable[str] = ("noop",), **more: Any
 ) -> RunnerJoined:
-    capacity = {"vcpu_millis": 4000, "memory_mib": 8192, **more}
-    return RunnerJoined(runner=runner, provider="local", slots=slots, agents=tuple(agents), **capacity)
+    return runner_joined(runner, slots=slots, agents=tuple(agents), **more)
 
 
 def drained(runner: str = RUNNER) -> RunnerDrained:

@@ -106,7 +106,9 @@ async def test_a_task_is_one_execution_however_often_it_starts(ledger: Ledger) -
 
 
 async def test_a_lost_attempt_is_charged_its_model_dollars_and_no_compute(ledger: Ledger) -> None:
-    lost = RunnerLost(org=ORG, task="task_1", attempt=1, runner="runner_1", reason="lease_expired")
+    lost = RunnerLost(
+        org=ORG, task="task_1", attempt=1, runner="runner_1", reason="lease_expired", charge=False
+    )
     await ledger.say(
         started("task_1"), sample("task_1", 1, 100, nano_usd=7), lost, sample("task_1", 2, 150, nano_usd=9)
     )
@@ -115,7 +117,7 @@ async def test_a_lost_attempt_is_charged_its_model_dollars_and_no_compute(ledger
 
 
 async def test_an_attempt_that_may_have_ended_its_own_worker_is_charged(ledger: Ledger) -> None:
-    lost = RunnerLost(org=ORG, task="task_1", attempt=1, runner="runner_1", reason=WORKER_LOST)
+    lost = RunnerLost(org=ORG, task="task_1", attempt=1, runner="runner_1", reason=WORKER_LOST, charge=True)
     await ledger.say(started("task_1"), sample("task_1", 1, 100, nano_usd=7), lost)
     assert sums(await ledger.evidence()) == {"executions": 1, "vcpu_ms": 100, "model_nano_usd": 7}
 
@@ -163,7 +165,9 @@ async def test_another_organisation_sees_nothing_of_it(ledger: Ledger) -> None:
 
 
 async def test_what_is_metered_is_charged_included_or_written_off(ledger: Ledger) -> None:
-    lost = RunnerLost(org=ORG, task="task_1", attempt=1, runner="runner_1", reason="lease_expired")
+    lost = RunnerLost(
+        org=ORG, task="task_1", attempt=1, runner="runner_1", reason="lease_expired", charge=False
+    )
     await ledger.say(started("task_1"), sample("task_1", 1, 100, nano_usd=7), lost)
     await ledger.say(started("task_2"), sample("task_2", 1, 40, nano_usd=2))
     await ledger.evidence()

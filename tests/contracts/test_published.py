@@ -57,7 +57,7 @@ class Weighed(Value):
     tries: int = 1
 
 
-def changed(model: type[Value], *, without: str | None = None, **fields: Any) -> type[Value]:
+def changed(model: type[Value], /, *, without: str | None = None, **fields: Any) -> type[Value]:
     """The model with fields taken out, put in or declared otherwise."""
     declared: dict[str, Any] = {n: (f.annotation, f) for n, f in model.model_fields.items() if n != without}
     mutant: type[Value] = create_model(model.__name__, __base__=Value, **declared | fields)

@@ -15,7 +15,6 @@ from typing import Any
 from crashing.workload import LINES, ROOM_MIB, Client, Workload
 from product import TERMINAL
 from remote_claude.contracts import REGISTRY
-from remote_claude.contracts.runner import WORKER_LOST
 from remote_claude.eventsourcing.events import RecordedEvent, parse_timestamp
 from remote_claude.eventsourcing.jetstream import JetStreamEventLog
 from remote_claude.eventsourcing.postgres.rebuild import rebuild
@@ -40,6 +39,8 @@ RULES = {
     "samples are numbered without a gap": 4,
     "cumulative use never falls": 4,
     "no more is admitted than the plan allows": 6,
+    "no more runs at one time than the plan allows": 6,
+    "use stays within limits and time": 4,
     "an organisation's events stand in its own streams": 9,
     "a task stays with its organisation": 9,
 }
@@ -167,15 +168,15 @@ class Facts:
         lost, started = set(), defaultdict[str, set[str]](set)
         for recorded, data in self.of("UsageRecorded", "AttemptFinished", "RunnerLost", "TaskStarted"):
             key = data["org"], data["task"], data["attempt"]
+            if recorded.type == "TaskStarted" or data.get("started_at") is not None:
+                started[data["org"]].add(data["task"])
             match recorded.type:
                 case "UsageRecorded" | "AttemptFinished":
                     sample = data if recorded.type == "UsageRecorded" else data["usage"]
                     if sample and sample["sequence"] > last.get(key, {"sequence": 0})["sequence"]:
                         last[key] = sample
-                case "RunnerLost" if data["reason"] != WORKER_LOST:
+                case "RunnerLost" if not data["charge"]:
                     lost.add(key)
-                case "TaskStarted":
-                    started[data["org"]].add(data["task"])
         found = []
         for client in self.work.clients.values():
             wanted = Counter({"executions": len(started[client.org])})

@@ -84,7 +84,7 @@ def traced_from_request_to_bill(collector: Collector, task: str, client: Product
         return [span.name, *(way_up(above) if above is not None else [span.parent])]
 
     request = ["POST /v1/tasks", CLIENT]
-    assigned = ["TaskAssigned", "TaskAdmitted", "TaskSubmitted", *request]
+    assigned = ["TaskAssigned", "TaskSubmitted", *request]
     assert way_up(only("TaskSucceeded")) == ["TaskSucceeded", "AttemptFinished", *assigned]
     assert way_up(only("TaskStarted")) == ["TaskStarted", *assigned]
     assert way_up(only("worker")) == ["worker", "attempt", *assigned]

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from event_examples import WINDOW
+from event_examples import UNUSED, USED, WINDOW, admission
 from remote_claude.contracts import Event
 from remote_claude.contracts.runner import (
     AssignmentDeclined,
@@ -31,8 +31,8 @@ from remote_claude.contracts.scheduler import (
 from remote_claude.gateway.domain.lifecycle import Progress, evolve, total_usage
 
 ID: dict[str, Any] = {"task": "task_1", "org": "org_1"}
-ADMITTED = TaskAdmitted(**ID, period="2026-11")
-SUCCEEDED = TaskSucceeded(**ID, attempt=1, executed=True)
+ADMITTED = TaskAdmitted(**ID, admission=admission())
+SUCCEEDED = TaskSucceeded(**ID, attempt=1, settlements=USED)
 
 
 def assigned(attempt: int = 1) -> TaskAssigned:
@@ -41,6 +41,8 @@ def assigned(attempt: int = 1) -> TaskAssigned:
         **ID,
         attempt=attempt,
         runner=f"runner_{attempt}",
+        provider="local",
+        pool="default",
         agent="shell",
         limits=limits,
         deadline="",
@@ -62,8 +64,8 @@ def finished(attempt: int = 1, **values: Any) -> AttemptFinished:
 
 def lost(attempt: int = 1) -> list[Event]:
     return [
-        RunnerLost(**says(attempt), reason="lease_expired"),
-        TaskRequeued(**ID, attempt=attempt + 1, reason="lease_expired"),
+        RunnerLost(**says(attempt), reason="lease_expired", charge=False),
+        TaskRequeued(**ID, attempt=attempt + 1, reason="lease_expired", charge=False),
     ]
 
 
@@ -93,9 +95,9 @@ def told(*events: Event) -> Progress:
         ([ADMITTED, assigned(), started(), finished(), SUCCEEDED], "succeeded"),
         ([ADMITTED, assigned(), started(), *lost()], "queued"),
         ([ADMITTED, assigned(), started(), *lost(), assigned(2)], "assigned"),
-        ([ADMITTED, TaskCancelled(**ID, executed=False)], "cancelled"),
-        ([ADMITTED, assigned(), started(), TaskTimedOut(**ID, attempt=1, executed=True)], "timed_out"),
-        ([ADMITTED, assigned(), TaskFailed(**ID, executed=True, reason="worker_lost")], "failed"),
+        ([ADMITTED, TaskCancelled(**ID, settlements=UNUSED)], "cancelled"),
+        ([ADMITTED, assigned(), started(), TaskTimedOut(**ID, attempt=1, settlements=USED)], "timed_out"),
+        ([ADMITTED, assigned(), TaskFailed(**ID, settlements=USED, reason="worker_lost")], "failed"),
     ],
 )
 def test_the_state_follows_from_the_events(events: list[Event], state: str) -> None:
@@ -114,7 +116,9 @@ def test_a_rejection_keeps_its_code_and_says_why() -> None:
 )
 def test_nothing_changes_the_state_after_the_end(late: Event) -> None:
     end = told(
-        ADMITTED, assigned(), TaskFailed(**ID, attempt=1, executed=True, reason="agent_failed", exit_code=3)
+        ADMITTED,
+        assigned(),
+        TaskFailed(**ID, attempt=1, settlements=USED, reason="agent_failed", exit_code=3),
     )
     after = evolve(end, late, position=99, occurred_at="late")
     for name in ("state", "reason", "attempt", "exit_code", "started_at", "finished_at", "changed"):
@@ -124,7 +128,7 @@ def test_nothing_changes_the_state_after_the_end(late: Event) -> None:
 def test_what_a_runner_says_after_the_end_is_kept_with_its_attempt() -> None:
     output = SealedOutput(sha256="0" * 64, frames=3)
     progress = told(
-        ADMITTED, assigned(), started(), TaskCancelled(**ID, attempt=1, executed=True), used(1, 500),
+        ADMITTED, assigned(), started(), TaskCancelled(**ID, attempt=1, settlements=USED), used(1, 500),
         finished(outcome="cancelled", output=output),
     )  # fmt: skip
     [attempt] = progress.attempts
@@ -163,14 +167,14 @@ def test_usage_is_the_highest_sample_of_each_attempt_and_their_sum() -> None:
 
 
 def test_a_task_is_settled_when_nobody_has_anything_more_to_say() -> None:
-    cancelled = TaskCancelled(**ID, attempt=1, executed=True)
+    cancelled = TaskCancelled(**ID, attempt=1, settlements=USED)
     assert not told(ADMITTED, assigned(), started(), finished()).settled
     assert not told(ADMITTED, assigned(), started(), cancelled).settled
     assert told(ADMITTED, assigned(), started(), cancelled, finished(outcome="cancelled")).settled
     assert told(ADMITTED, cancelled).settled
     assert told(ADMITTED, assigned(), cancelled).settled
     assert told(
-        ADMITTED, assigned(), started(), lost()[0], TaskFailed(**ID, executed=True, reason="lost")
+        ADMITTED, assigned(), started(), lost()[0], TaskFailed(**ID, settlements=USED, reason="lost")
     ).settled
 
 

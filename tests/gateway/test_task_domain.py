@@ -4,12 +4,13 @@ from collections.abc import Sequence
 
 import pytest
 
+from event_examples import runner_joined
 from remote_claude.contracts import Event, Sealed
 from remote_claude.contracts.gateway import TaskCancellationRequested, TaskSubmitted
 from remote_claude.contracts.refusals import InvalidCursor
 from remote_claude.contracts.runner import RunnerDrained, RunnerJoined
-from remote_claude.gateway.domain.agents import Agents
 from remote_claude.gateway.domain.cursor import Cursor
+from remote_claude.gateway.domain.offers import Offers
 from remote_claude.gateway.domain.refusals import (
     AgentUnavailable,
     IdempotencyKeyReused,
@@ -32,19 +33,7 @@ PROMPT = Sealed(key=ORG, box="c2VhbGVk")
 
 
 def submit(body_hash: str = "hash") -> SubmitTask:
-    return SubmitTask(
-        task=TASK,
-        org=ORG,
-        user=USER,
-        prompt=PROMPT,
-        agent="shell",
-        repository=None,
-        max_attempts=3,
-        timeout_s=None,
-        priority=0,
-        labels=None,
-        body_hash=body_hash,
-    )
+    return SubmitTask(SUBMITTED.model_copy(update={"body_hash": body_hash}))
 
 
 CANCEL = RequestCancellation(task=TASK, org=ORG, user=USER)
@@ -91,13 +80,11 @@ def test_what_was_never_submitted_cannot_be_asked_to_end() -> None:
 
 
 def joined(*agents: str, runner: str = "runner_1") -> RunnerJoined:
-    return RunnerJoined(
-        runner=runner, provider="local", slots=1, vcpu_millis=1000, memory_mib=512, agents=agents
-    )
+    return runner_joined(runner, agents=agents)
 
 
-def agents(*events: RunnerJoined | RunnerDrained) -> Agents:
-    known = Agents()
+def offers(*events: RunnerJoined | RunnerDrained) -> Offers:
+    known = Offers()
     for event in events:
         known.evolve(event)
     return known
@@ -105,34 +92,34 @@ def agents(*events: RunnerJoined | RunnerDrained) -> Agents:
 
 @pytest.mark.parametrize("agent", ["claude", "shell", "noop"])
 def test_a_known_agent_may_wait_for_a_runner_while_there_is_none(agent: str) -> None:
-    agents().check(agent)
+    offers().check(agent, None, {})
 
 
 def test_an_agent_that_nobody_knows_is_refused_with_those_that_are_known() -> None:
     with pytest.raises(UnknownAgent) as refused:
-        agents(joined("shell", "codex")).check("gpt")
+        offers(joined("shell", "codex")).check("gpt", None, {})
     assert refused.value.extra == {"known": ["claude", "codex", "noop", "shell"]}
     assert "codex" in refused.value.detail
 
 
 def test_a_known_agent_that_no_runner_offers_is_refused_with_how_to_get_it() -> None:
     with pytest.raises(AgentUnavailable) as refused:
-        agents(joined("shell")).check("claude")
+        offers(joined("shell")).check("claude", None, {})
     assert "ANTHROPIC_API_KEY" in refused.value.detail
     assert refused.value.extra == {"offered": ["shell"]}
 
 
 def test_a_runner_that_joins_again_offers_what_it_says_now() -> None:
     with pytest.raises(AgentUnavailable):
-        agents(joined("shell", "claude"), joined("shell")).check("claude")
+        offers(joined("shell", "claude"), joined("shell")).check("claude", None, {})
 
 
 def test_what_one_of_several_runners_offers_is_available_until_it_leaves() -> None:
-    both = agents(joined("shell"), joined("claude", runner="runner_2"))
-    both.check("claude")
+    both = offers(joined("shell"), joined("claude", runner="runner_2"))
+    both.check("claude", None, {})
     both.evolve(RunnerDrained(runner="runner_2"))
     with pytest.raises(AgentUnavailable):
-        both.check("claude")
+        both.check("claude", None, {})
 
 
 @pytest.mark.parametrize(

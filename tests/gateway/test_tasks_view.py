@@ -10,7 +10,7 @@ import pytest
 from psycopg import AsyncConnection
 from psycopg.rows import dict_row
 
-from event_examples import WINDOW
+from event_examples import UNUSED, USED, WINDOW, admission
 from projecting import open_pool
 from remote_claude.contracts import REGISTRY, Event, Sealed
 from remote_claude.contracts.gateway import RemoteRepository, TaskCancellationRequested, TaskSubmitted
@@ -51,7 +51,15 @@ def attempt(task: str, number: int = 1, org: str = ORG) -> dict[str, Any]:
 
 def assigned(task: str, number: int = 1) -> TaskAssigned:
     limits = Limits(vcpu_millis=1, memory_mib=1, duration_s=1)
-    return TaskAssigned(**attempt(task, number), agent="shell", limits=limits, deadline="", lease_s=15)
+    return TaskAssigned(
+        **attempt(task, number),
+        provider="local",
+        pool="default",
+        agent="shell",
+        limits=limits,
+        deadline="",
+        lease_s=15,
+    )
 
 
 def used(task: str, sequence: int, vcpu_ms: int, number: int = 1) -> UsageRecorded:
@@ -64,12 +72,12 @@ def life(task: str) -> list[Event]:
     """Lost once, then a success, with a late word of the lost runner."""
     return [
         submitted(task),
-        TaskAdmitted(task=task, org=ORG, period="2026-11"),
+        TaskAdmitted(task=task, org=ORG, admission=admission()),
         assigned(task),
         TaskStarted(**attempt(task)),
         used(task, 1, 100),
-        RunnerLost(**attempt(task), reason="lease_expired"),
-        TaskRequeued(task=task, org=ORG, attempt=2, reason="lease_expired"),
+        RunnerLost(**attempt(task), reason="lease_expired", charge=False),
+        TaskRequeued(task=task, org=ORG, attempt=2, reason="lease_expired", charge=False),
         assigned(task, 2),
         used(task, 2, 150),
         TaskStarted(**attempt(task, 2)),
@@ -80,7 +88,7 @@ def life(task: str) -> list[Event]:
             exit_code=0,
             output=SealedOutput(sha256="0" * 64, frames=9),
         ),
-        TaskSucceeded(task=task, org=ORG, attempt=2, executed=True),
+        TaskSucceeded(task=task, org=ORG, attempt=2, settlements=USED),
         AttemptFinished(**attempt(task), outcome="failed", exit_code=1),
     ]
 
@@ -148,7 +156,7 @@ async def test_rows_are_the_same_however_the_log_is_cut(postgres_dsn: str) -> No
         [
             submitted("task_x"),
             TaskCancellationRequested(task="task_x", org=ORG, user="user_1"),
-            TaskFailed(task="task_x", org=ORG, executed=False, reason="gone", exit_code=3),
+            TaskFailed(task="task_x", org=ORG, settlements=UNUSED, reason="gone", exit_code=3),
         ]
     )
     choose = random.Random(7)
@@ -177,7 +185,7 @@ async def test_no_ciphertext_is_in_the_index_of_events(postgres_dsn: str) -> Non
 @pytest.mark.parametrize(
     "strange",
     [
-        TaskAdmitted(task="task_unknown", org=ORG, period="2026-11"),
+        TaskAdmitted(task="task_unknown", org=ORG, admission=admission()),
         TaskRejected(task="task_1", org=OTHER, code="x", detail="not theirs"),
         used("task_unknown", 1, 1),
         UsageRecorded(**attempt("task_1", org=OTHER), sequence=1, cumulative=Cumulative(), **WINDOW),

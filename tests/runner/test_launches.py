@@ -100,6 +100,8 @@ def assigned(
         org=ORG,
         attempt=attempt,
         runner=runner,
+        provider="local",
+        pool="default",
         agent=agent,
         limits=Limits(vcpu_millis=1000, memory_mib=512, duration_s=600),
         deadline=timestamp(clock() + timedelta(seconds=600)),
@@ -262,7 +264,7 @@ async def test_a_runner_without_a_lease_launches_nothing(tmp_path: Path) -> None
     "damaged",
     [
         assigned("task_2", agent="damaged"),
-        RunnerLost(task="task_2", org=ORG, attempt=1, runner=RUNNER, reason="damaged"),
+        RunnerLost(task="task_2", org=ORG, attempt=1, runner=RUNNER, reason="damaged", charge=False),
     ],
     ids=lambda event: event.type,
 )

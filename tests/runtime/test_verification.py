@@ -5,15 +5,17 @@ from typing import Any
 
 import pytest
 
-from event_examples import WINDOW
+from event_examples import UNUSED, USED, WINDOW, admission
 from remote_claude.contracts import REGISTRY, Event, Sealed
 from remote_claude.contracts.billing import Entitlements
 from remote_claude.contracts.gateway import WebhookAdded, WebhookDelivered, WebhookFailed, WebhookRemoved
 from remote_claude.contracts.runner import AttemptFinished, Cumulative, TaskStarted, UsageRecorded
 from remote_claude.contracts.scheduler import (
+    Limits,
     RunnerLost,
     TaskAdmitted,
     TaskAssigned,
+    TaskCancelled,
     TaskFailed,
     TaskRequeued,
     TaskSucceeded,
@@ -38,6 +40,8 @@ from scheduling import (
 
 OTHER = "run_2"
 ONE = Entitlements(executions_per_month=1, vcpu_millis=2000, memory_mib=4096, duration_s=1800)
+NONE_AT_ONCE = FREE.model_copy(update={"concurrency": 0})
+LARGE = Limits(vcpu_millis=2001, memory_mib=4096, duration_s=1800)
 
 
 def used(sequence: int, vcpu_ms: int, attempt: int = 1) -> UsageRecorded:
@@ -193,8 +197,8 @@ MUTANTS: list[tuple[str, Mutant]] = [
     ("a task is submitted once", repeated(type(submitted()))),
     ("what concerns a task follows its submission", changed(cancelled().__class__, task="task_9")),
     ("what concerns a task follows its submission", changed(TaskAdmitted, task="task_9")),
-    ("a task is admitted once", changed(TaskAdmitted, nth=1, task="task_1")),
-    ("only what was admitted is assigned", dropped(TaskAdmitted)),
+    ("a task is admitted once", changed(TaskAdmitted, task="task_1")),
+    ("only what was admitted is assigned", changed(TaskAssigned, admission=None)),
     ("no more is admitted than the plan allows", changed(on_plan().__class__, entitlements=ONE)),
     ("attempt numbers rise", changed(TaskAssigned, nth=1, attempt=1)),
     ("one attempt at a time", dropped(RunnerLost)),
@@ -208,7 +212,16 @@ MUTANTS: list[tuple[str, Mutant]] = [
     ("cumulative use never falls", changed(UsageRecorded, nth=1, cumulative=Cumulative(vcpu_ms=4))),
     ("what has succeeded was finished by its runner", dropped(AttemptFinished, nth=1)),
     ("what has succeeded was finished by its runner", changed(AttemptFinished, nth=1, outcome="failed")),
-    ("a task counts as an execution when it has started", changed(TaskSucceeded, executed=False)),
+    ("a task counts as an execution when it has started", changed(TaskSucceeded, settlements=UNUSED)),
+    ("reservations end with their task", changed(TaskCancelled, settlements=())),
+    ("reservations end with their task", changed(TaskSucceeded, settlements=USED * 2)),
+    ("an admission names its period and its plan", changed(TaskAdmitted, admission=admission("2026-12"))),
+    ("an admission names its period and its plan", changed(TaskAssigned, admission=admission(plan_version="9"))),
+    ("an attempt stays within its plan", changed(TaskAssigned, limits=LARGE)),
+    ("a deadline follows from the duration", changed(TaskAssigned, deadline="2026-11-22T13:00:00.000000Z")),
+    ("no more runs at one time than the plan allows", changed(on_plan().__class__, entitlements=NONE_AT_ONCE)),
+    ("use stays within limits and time", changed(UsageRecorded, nth=1, cumulative=Cumulative(vcpu_ms=10_001))),
+    ("use stays within limits and time", changed(UsageRecorded, nth=1, cumulative=Cumulative(gib_ms=20_001))),
     ("a task ends once", repeated(TaskSucceeded)),
     ("a task ends once", repeated(TaskRequeued)),
     ("a webhook is added once", repeated(WebhookAdded)),

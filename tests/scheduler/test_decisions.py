@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from event_examples import UNUSED, USED, admission
 from remote_claude.contracts.billing import Entitlements
 from remote_claude.contracts.runner import RUNNER_RESTARTED, WORKER_LOST
 from remote_claude.contracts.scheduler import (
@@ -21,7 +22,7 @@ from remote_claude.contracts.scheduler import (
     TaskSucceeded,
     TaskTimedOut,
 )
-from remote_claude.eventsourcing.events import timestamp
+from remote_claude.eventsourcing.events import caused_id, timestamp
 from remote_claude.scheduler.domain.tasks import Assigned, Queued, Running
 from remote_claude.scheduler.snapshots import Snapshot
 from scheduling import (
@@ -43,18 +44,23 @@ from scheduling import (
 
 ID: dict[str, Any] = {"task": "task_1", "org": ORG}
 LOST = finished("lost", reason=RUNNER_RESTARTED)
-ADMITTED = TaskAdmitted(**ID, period="2026-11")
+ADMITTED = TaskAdmitted(**ID, admission=admission())
 
 
 def assigned(attempt: int = 1, runner: str = RUNNER, duration: int = 7200, **more: Any) -> TaskAssigned:
     return TaskAssigned(
-        **{**ID, "agent": "noop", **more},
+        **{**ID, "agent": "noop", "provider": "local", **more},
         attempt=attempt,
         runner=runner,
+        pool="default",
         limits=Limits(vcpu_millis=2000, memory_mib=4096, duration_s=duration),
         deadline=timestamp(NOW + timedelta(seconds=duration)),
         lease_s=15,
     )
+
+
+AT_ONCE = assigned(admission=admission())
+"""Admitted and assigned in one decision."""
 
 
 class TestAdmission:
@@ -89,13 +95,13 @@ class TestAdmission:
         one = FREE.model_copy(update={"executions_per_month": 1})
         world = given(on_plan("free", one), submitted("task_0")).when().recorded()
         december = datetime(2026, 12, 1, tzinfo=UTC)
-        world.record(submitted()).when(december).then(TaskAdmitted(**ID, period="2026-12"))
+        world.record(submitted()).when(december).then(TaskAdmitted(**ID, admission=admission("2026-12")))
 
     def test_a_task_that_never_started_gives_its_execution_back(self) -> None:
         one = FREE.model_copy(update={"executions_per_month": 1})
         world = given(on_plan("free", one), submitted("task_0")).when().recorded()
         world.record(cancelled("task_0"), submitted())
-        world.when().then(TaskCancelled(task="task_0", org=ORG, executed=False), ADMITTED)
+        world.when().then(TaskCancelled(task="task_0", org=ORG, settlements=UNUSED), ADMITTED)
 
     def test_a_task_that_started_keeps_its_execution(self) -> None:
         one = FREE.model_copy(update={"executions_per_month": 1})
@@ -117,21 +123,47 @@ class TestAdmission:
         given(on_plan("free", none), on_plan("pro", FREE), submitted()).when().then(ADMITTED)
 
     def test_a_submission_that_was_cancelled_first_is_not_admitted(self) -> None:
-        given(on_plan(), submitted(), cancelled()).when().then(TaskCancelled(**ID, executed=False))
+        given(on_plan(), submitted(), cancelled()).when().then(TaskCancelled(**ID))
 
 
 class TestAssignment:
-    def test_admission_and_assignment_are_one_decision(self) -> None:
-        given(on_plan(), joined(), submitted()).when().then(ADMITTED, assigned())
+    def test_a_task_that_is_admitted_and_assigned_at_once_has_one_event(self) -> None:
+        world = given(on_plan(), joined(), submitted()).when().then(AT_ONCE)
+        task = world.state.task(ORG, "task_1")
+        assert isinstance(task, Assigned)
+        assert task.admission == admission()
+        assert world.state.organisations[ORG].reserved == {"2026-11": 1}
+
+    def test_a_cancellation_beside_an_assignment_at_once_is_carried_out(self) -> None:
+        world = given(on_plan(), joined(), submitted())
+        decided = world.when()
+        world.record(cancelled())
+        decided.then(AT_ONCE).when().then(TaskCancelled(**ID, attempt=1, settlements=UNUSED))
 
     def test_limits_are_the_plans(self) -> None:
-        [_, event] = given(on_plan("free", FREE), joined(), submitted()).when().events
-        assert event == assigned(duration=1800)
+        [event] = given(on_plan("free", FREE), joined(), submitted()).when().events
+        assert event == assigned(duration=1800, admission=admission())
+
+    def test_a_task_runs_where_its_provider_is(self) -> None:
+        world = given(on_plan(), joined(), joined("run_2", provider="docker"), submitted(provider="docker"))
+        world.when().then(assigned(runner="run_2", provider="docker", admission=admission()))
+
+    def test_a_task_runs_where_its_capabilities_are(self) -> None:
+        able = joined("run_2", capabilities=("image", "network"))
+        world = given(on_plan(), joined(), able, submitted(image="python:3.12"))
+        world.when().then(assigned(runner="run_2", image="python:3.12", admission=admission()))
+
+    def test_a_task_waits_for_the_provider_that_it_asks_for_and_holds_up_nobody(self) -> None:
+        world = given(on_plan(), joined(), submitted("task_0", provider="docker"), submitted())
+        world.when().then(TaskAdmitted(task="task_0", org=ORG, admission=admission()), AT_ONCE)
 
     def test_a_shorter_timeout_is_kept_and_a_longer_one_cut_to_the_plan(self) -> None:
-        [_, short] = given(on_plan("free", FREE), joined(), submitted(timeout_s=60)).when().events
-        [_, long] = given(on_plan("free", FREE), joined(), submitted(timeout_s=86400)).when().events
-        assert (short, long) == (assigned(duration=60), assigned(duration=1800))
+        [short] = given(on_plan("free", FREE), joined(), submitted(timeout_s=60)).when().events
+        [long] = given(on_plan("free", FREE), joined(), submitted(timeout_s=86400)).when().events
+        assert (short, long) == (
+            assigned(duration=60, admission=admission()),
+            assigned(duration=1800, admission=admission()),
+        )
 
     @pytest.mark.parametrize(
         "runner",
@@ -155,8 +187,7 @@ class TestAssignment:
 
     def test_the_emptiest_runner_is_chosen(self) -> None:
         world = settled(on_plan(), joined(slots=2), submitted("task_0"), joined("run_2", slots=2))
-        [_, event] = world.record(submitted()).when().events
-        assert event == assigned(runner="run_2")
+        world.record(submitted()).when().then(assigned(runner="run_2", admission=admission()))
 
     def test_slots_are_never_filled_twice(self) -> None:
         tasks = [submitted(f"task_{n}") for n in range(5)]
@@ -167,7 +198,7 @@ class TestAssignment:
     def test_a_slot_is_free_again_when_its_attempt_has_finished(self) -> None:
         world = settled(on_plan(), joined(slots=1), submitted("task_0"), started("task_0"), submitted())
         world.record(finished(task="task_0"))
-        world.when().then(TaskSucceeded(task="task_0", org=ORG, attempt=1, executed=True), assigned())
+        world.when().then(TaskSucceeded(task="task_0", org=ORG, attempt=1, settlements=USED), assigned())
 
     def test_concurrency_of_the_plan_is_respected(self) -> None:
         one = Entitlements(
@@ -185,7 +216,7 @@ class TestAssignment:
 
     def test_a_task_that_no_runner_can_run_holds_up_nobody(self) -> None:
         world = given(on_plan(), joined(), submitted("task_0", agent="claude", priority=9), submitted())
-        assert world.when().events[-1] == assigned()
+        assert world.when().events[-1] == AT_ONCE
 
 
 class TestFairness:
@@ -226,17 +257,17 @@ class TestOutcome:
     @pytest.mark.parametrize(
         ("said", "event"),
         [
-            (finished("succeeded"), TaskSucceeded(**ID, attempt=1, executed=True)),
+            (finished("succeeded"), TaskSucceeded(**ID, attempt=1, settlements=USED)),
             (
                 finished("failed", exit_code=3),
-                TaskFailed(**ID, attempt=1, executed=True, reason="agent_failed", exit_code=3),
+                TaskFailed(**ID, attempt=1, settlements=USED, reason="agent_failed", exit_code=3),
             ),
             (
                 finished("failed", reason="repository_not_found"),
-                TaskFailed(**ID, attempt=1, executed=True, reason="repository_not_found"),
+                TaskFailed(**ID, attempt=1, settlements=USED, reason="repository_not_found"),
             ),
-            (finished("cancelled"), TaskCancelled(**ID, attempt=1, executed=True)),
-            (finished("timed_out"), TaskTimedOut(**ID, attempt=1, executed=True)),
+            (finished("cancelled"), TaskCancelled(**ID, attempt=1, settlements=USED)),
+            (finished("timed_out"), TaskTimedOut(**ID, attempt=1, settlements=USED)),
         ],
         ids=["succeeded", "failed", "failed with a reason", "cancelled", "timed out"],
     )
@@ -248,39 +279,41 @@ class TestOutcome:
     def test_an_attempt_that_failed_before_its_start_was_no_execution(self) -> None:
         world = settled(on_plan(), joined(), submitted())
         world.record(finished("failed")).when().then(
-            TaskFailed(**ID, attempt=1, executed=False, reason="agent_failed")
+            TaskFailed(**ID, attempt=1, settlements=UNUSED, reason="agent_failed")
         )
 
     def test_a_cancellation_that_came_too_late_changes_nothing(self) -> None:
         world = settled(on_plan(), joined(), submitted(), started())
-        world.record(cancelled(), finished()).when().then(TaskSucceeded(**ID, attempt=1, executed=True))
+        world.record(cancelled(), finished()).when().then(TaskSucceeded(**ID, attempt=1, settlements=USED))
 
 
 class TestCancellation:
     def test_a_queued_task_is_cancelled_at_once(self) -> None:
-        settled(on_plan(), submitted()).record(cancelled()).when().then(TaskCancelled(**ID, executed=False))
+        settled(on_plan(), submitted()).record(cancelled()).when().then(
+            TaskCancelled(**ID, settlements=UNUSED)
+        )
 
     def test_a_running_task_is_stopped_by_its_runner(self) -> None:
         world = settled(on_plan(), joined(), submitted(), started())
         world.record(cancelled()).when().then()
-        world.record(finished("cancelled")).when().then(TaskCancelled(**ID, attempt=1, executed=True))
+        world.record(finished("cancelled")).when().then(TaskCancelled(**ID, attempt=1, settlements=USED))
 
     def test_a_cancellation_that_its_assignment_overtook_is_carried_out_by_the_scheduler(self) -> None:
         world = settled(on_plan(), submitted()).record(joined())
         decided = world.when()
         world.record(cancelled())
-        decided.then(assigned()).when().then(TaskCancelled(**ID, attempt=1, executed=False))
+        decided.then(assigned()).when().then(TaskCancelled(**ID, attempt=1, settlements=UNUSED))
 
     def test_a_cancelled_task_is_not_tried_again(self) -> None:
         world = settled(on_plan(), joined(), submitted(), started(), cancelled())
         world.record(finished("lost", reason="sandbox_lost")).when().then(
-            RunnerLost(**ID, attempt=1, runner=RUNNER, reason="sandbox_lost"),
-            TaskCancelled(**ID, attempt=1, executed=True),
+            RunnerLost(**ID, attempt=1, runner=RUNNER, reason="sandbox_lost", charge=False),
+            TaskCancelled(**ID, attempt=1, settlements=USED),
         )
 
     def test_a_second_wish_changes_nothing(self) -> None:
         world = settled(on_plan(), submitted()).record(cancelled(), cancelled())
-        world.when().then(TaskCancelled(**ID, executed=False))
+        world.when().then(TaskCancelled(**ID, settlements=UNUSED))
         world.record(cancelled()).when().then()
 
 
@@ -288,7 +321,7 @@ class TestLoss:
     def test_a_lost_attempt_is_tried_again_under_the_next_number(self) -> None:
         world = settled(on_plan(), joined(), submitted(), started())
         world.record(finished("lost", reason="worker_lost")).when().then(
-            RunnerLost(**ID, attempt=1, runner=RUNNER, reason="worker_lost"),
+            RunnerLost(**ID, attempt=1, runner=RUNNER, reason="worker_lost", charge=True),
             TaskRequeued(**ID, attempt=2, reason="worker_lost"),
             assigned(attempt=2),
         )
@@ -297,8 +330,8 @@ class TestLoss:
         world = settled(on_plan(), joined(), submitted(max_attempts=2), started())
         world.record(finished("lost")).when().recorded()
         world.record(finished("lost", attempt=2)).when().then(
-            RunnerLost(**ID, attempt=2, runner=RUNNER, reason="lost"),
-            TaskFailed(**ID, attempt=2, executed=True, reason="attempts_exhausted"),
+            RunnerLost(**ID, attempt=2, runner=RUNNER, reason="lost", charge=False),
+            TaskFailed(**ID, attempt=2, settlements=USED, reason="attempts_exhausted"),
         )
 
     def test_a_lost_attempt_costs_no_second_execution(self) -> None:
@@ -309,23 +342,25 @@ class TestLoss:
     def test_an_attempt_that_its_runner_no_longer_keeps_is_lost(self) -> None:
         world = settled(on_plan(), joined(), submitted(), started())
         world.when(expired=[world.expired()], gone={RUNNER}).then(
-            RunnerLost(**ID, attempt=1, runner=RUNNER, reason="runner_lost"),
+            RunnerLost(**ID, attempt=1, runner=RUNNER, reason="runner_lost", charge=False),
             TaskRequeued(**ID, attempt=2, reason="runner_lost"),
         )
 
     def test_an_attempt_long_after_its_deadline_is_timed_out(self) -> None:
         world = settled(on_plan(), joined(), submitted(), started())
-        world.when(expired=[world.expired("timed_out")]).then(TaskTimedOut(**ID, attempt=1, executed=True))
+        world.when(expired=[world.expired("timed_out")]).then(TaskTimedOut(**ID, attempt=1, settlements=USED))
 
     def test_what_has_ended_meanwhile_does_not_expire(self) -> None:
         world = settled(on_plan(), joined(), submitted(), started())
         expired = world.expired()
-        world.record(finished()).when(expired=[expired]).then(TaskSucceeded(**ID, attempt=1, executed=True))
+        world.record(finished()).when(expired=[expired]).then(
+            TaskSucceeded(**ID, attempt=1, settlements=USED)
+        )
 
     def test_a_runner_that_joins_again_has_lost_what_it_held(self) -> None:
         world = settled(on_plan(), joined(), submitted(), started())
         world.record(joined()).when().then(
-            RunnerLost(**ID, attempt=1, runner=RUNNER, reason="runner_restarted"),
+            RunnerLost(**ID, attempt=1, runner=RUNNER, reason="runner_restarted", charge=False),
             TaskRequeued(**ID, attempt=2, reason="runner_restarted"),
             assigned(attempt=2),
         )
@@ -359,7 +394,7 @@ class TestLoss:
 class TestGivingBack:
     """A runner that ends by itself says so first: what it then leaves unfinished costs no retry."""
 
-    GIVEN_BACK = RunnerLost(**ID, attempt=1, runner=RUNNER, reason="runner_drained")
+    GIVEN_BACK = RunnerLost(**ID, attempt=1, runner=RUNNER, reason="runner_drained", charge=False)
 
     def test_what_a_drained_runner_gives_back_costs_no_retry(self) -> None:
         world = settled(on_plan(), joined(), submitted(max_attempts=1), started(), drained())
@@ -371,7 +406,7 @@ class TestGivingBack:
         assert (task.attempt, task.lost) == (2, 0)
         world.record(joined()).when().then(assigned(attempt=2))
         world.record(started(attempt=2), finished(attempt=2)).when().then(
-            TaskSucceeded(**ID, attempt=2, executed=True)
+            TaskSucceeded(**ID, attempt=2, settlements=USED)
         )
 
     @pytest.mark.parametrize("word", [(LOST, joined()), (joined(), LOST)])
@@ -388,26 +423,26 @@ class TestGivingBack:
 
     def test_a_drained_runner_may_still_end_what_it_has(self) -> None:
         world = settled(on_plan(), joined(), submitted(), started(), drained())
-        world.record(finished()).when().then(TaskSucceeded(**ID, attempt=1, executed=True))
+        world.record(finished()).when().then(TaskSucceeded(**ID, attempt=1, settlements=USED))
 
     def test_a_worker_that_is_lost_meanwhile_is_lost(self) -> None:
         world = settled(on_plan(), joined(), submitted(max_attempts=1), started(), drained())
         world.record(finished("lost", reason=WORKER_LOST)).when().then(
-            RunnerLost(**ID, attempt=1, runner=RUNNER, reason=WORKER_LOST),
-            TaskFailed(**ID, attempt=1, executed=True, reason="attempts_exhausted"),
+            RunnerLost(**ID, attempt=1, runner=RUNNER, reason=WORKER_LOST, charge=True),
+            TaskFailed(**ID, attempt=1, settlements=USED, reason="attempts_exhausted"),
         )
 
     def test_what_was_cancelled_is_not_tried_again(self) -> None:
         world = settled(on_plan(), joined(), submitted(), started(), cancelled(), drained())
         world.record(finished("lost")).when().then(
-            self.GIVEN_BACK, TaskCancelled(**ID, attempt=1, executed=True)
+            self.GIVEN_BACK, TaskCancelled(**ID, attempt=1, settlements=USED)
         )
 
     def test_a_runner_that_is_back_loses_what_it_loses(self) -> None:
         world = settled(on_plan(), joined(), drained(), joined(), submitted(max_attempts=1), started())
         world.record(finished("lost")).when().then(
-            RunnerLost(**ID, attempt=1, runner=RUNNER, reason="lost"),
-            TaskFailed(**ID, attempt=1, executed=True, reason="attempts_exhausted"),
+            RunnerLost(**ID, attempt=1, runner=RUNNER, reason="lost", charge=False),
+            TaskFailed(**ID, attempt=1, settlements=USED, reason="attempts_exhausted"),
         )
 
     def test_the_state_is_the_same_out_of_a_snapshot(self) -> None:
@@ -425,7 +460,7 @@ class TestDecline:
 
     def test_a_declined_task_that_was_cancelled_is_over(self) -> None:
         world = settled(on_plan(), joined(), submitted(), cancelled())
-        world.record(declined()).when().then(TaskCancelled(**ID, attempt=1, executed=False))
+        world.record(declined()).when().then(TaskCancelled(**ID, attempt=1, settlements=UNUSED))
 
 
 class TestLateness:
@@ -469,16 +504,25 @@ class TestEnvelope:
     def test_ids_follow_from_causes(self) -> None:
         world = given(on_plan(), joined(), submitted())
         assert [e.event_id for e in world.when().new] == [e.event_id for e in world.when().new]
-        assert len({e.event_id for e in world.when().new}) == 2
+        assert [e.event_id for e in world.when().new] == [
+            caused_id(world.history[-1].event_id, "scheduler/task_1/assign")
+        ]
 
     def test_each_decision_names_its_task_and_what_caused_it(self) -> None:
+        world = given(on_plan(), submitted())
+        [admitted] = world.when().new
+        assert admitted.causation_id == world.history[-1].event_id
+        [later] = world.record(admitted, joined()).when().new
+        assert later.causation_id == admitted.event_id
+        assert {e.subject for e in (admitted, later)} == {"task_1"}
+        assert {e.correlation_id for e in (admitted, later)} == {"task_1"}
+        assert [e.cause for e in (admitted, later)] == [2, 4]
+
+    def test_a_decision_made_at_once_is_caused_by_the_submission(self) -> None:
         world = given(on_plan(), joined(), submitted())
-        admission, assignment = world.when().new
-        assert admission.causation_id == world.history[-1].event_id
-        assert assignment.causation_id == admission.event_id
-        assert {e.subject for e in (admission, assignment)} == {"task_1"}
-        assert {e.correlation_id for e in (admission, assignment)} == {"task_1"}
-        assert {e.cause for e in (admission, assignment)} == {3}
+        [decided] = world.when().new
+        assert decided.causation_id == world.history[-1].event_id
+        assert decided.cause == 3
 
     def test_one_restart_gives_every_task_its_own_ids(self) -> None:
         world = settled(on_plan(), joined(), submitted(), submitted("task_2"))

@@ -8,15 +8,16 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from remote_claude.contracts.billing import Entitlements
-from remote_claude.contracts.runner import TaskStarted
+from remote_claude.contracts.runner import AttemptFinished, TaskStarted
 from remote_claude.contracts.scheduler import (
+    Admission,
     TaskAdmitted,
     TaskAssigned,
     TaskRejected,
     TaskRequeued,
     TerminalEvent,
 )
-from remote_claude.eventsourcing.events import RecordedEvent
+from remote_claude.eventsourcing.events import RecordedEvent, timestamp
 from remote_claude.runtime.admin.verification import Checker
 from remote_claude.scheduler.domain.evolve import evolve
 from remote_claude.scheduler.domain.state import State
@@ -37,6 +38,7 @@ causes = st.one_of(
     st.tuples(st.just("cancel"), number),
     st.tuples(st.just("start"), number),
     st.tuples(st.just("finish"), number, st.sampled_from(["succeeded", "failed", "lost", "timed_out"])),
+    st.tuples(st.just("no-op"), number),
     st.tuples(st.just("decline"), number),
     st.tuples(st.just("late"), number, st.sampled_from(["succeeded", "lost"])),
     st.tuples(st.just("late start"), number),
@@ -99,6 +101,10 @@ class Play:
                 self.start(of)
             case "finish":
                 self.world.record(finished(outcome, **of))
+            case "no-op":
+                if (task, attempt.attempt) not in self.started:
+                    self.started.add((task, attempt.attempt))
+                    self.world.record(finished(started_at=timestamp(NOW), **of))
             case "decline":
                 self.world.record(declined(**of))
             case "expire":
@@ -151,14 +157,15 @@ def test_quota_is_not_exceeded_at_any_prefix(world: World) -> None:
     admitted: set[str] = set()
     for recorded in world.history:
         match recorded.event:
-            case TaskAdmitted(org=org, task=task):
+            case TaskAdmitted(org=org, task=task) | TaskAssigned(org=org, task=task, admission=Admission()):
                 used[org] += 1
                 admitted.add(task)
-            case TaskStarted(task=task):
+            case TaskStarted(task=task) | AttemptFinished(task=task, started_at=str()):
                 began.add(task)
-            case TerminalEvent(org=org, task=task, executed=executed) if task in admitted:
-                assert executed <= (task in began)
-                used[org] -= not executed
+            case TerminalEvent(org=org, task=task, settlements=settlements) if task in admitted:
+                [execution] = settlements
+                assert execution.settled <= (task in began)
+                used[org] -= execution.released
             case _:
                 pass
         assert all(n <= QUOTA for n in used.values())

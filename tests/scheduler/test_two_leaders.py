@@ -13,7 +13,7 @@ import pytest
 from relay import CuttingRelay
 from remote_claude.contracts import REGISTRY
 from remote_claude.contracts.scheduler import (
-    TaskAdmitted,
+    TaskAssigned,
     TaskCancelled,
     TaskRejected,
     TaskSucceeded,
@@ -94,7 +94,7 @@ async def rounds(seeds: range) -> None:
     print(dict(met), {kind.__name__: n for kind, n in kinds.items()})
     assert met["lost"], "the two never met: this shows nothing"
     assert met.total() > 5 * len(seeds)
-    assert min(kinds[kind] for kind in (TaskAdmitted, TaskRejected, TaskSucceeded, TaskCancelled)) > 0
+    assert min(kinds[kind] for kind in (TaskAssigned, TaskRejected, TaskSucceeded, TaskCancelled)) > 0
 
 
 @pytest.mark.timeout(120)

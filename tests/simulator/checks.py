@@ -118,7 +118,9 @@ def _bills(world: World, events: list[RecordedEvent]) -> None:
         match recorded.type:
             case "PeriodOpened":
                 _period(world, periods[data["org"]], recorded.event)
-            case "TaskStarted" if data["task"] not in started:
+            case "TaskStarted" | "AttemptFinished" if (
+                _starts(recorded.type, data) and data["task"] not in started
+            ):
                 started.add(data["task"])
                 used[data["org"], month]["executions"] += 1
             case "UsageRecorded" | "AttemptFinished" if (
@@ -134,6 +136,10 @@ def _bills(world: World, events: list[RecordedEvent]) -> None:
             world.broken.append(f"{org} has used something in {month}, which was never opened")
             continue
         _lines(world, org, quantities, period)
+
+
+def _starts(kind: str, data: dict[str, Any]) -> bool:
+    return kind == "TaskStarted" or data["started_at"] is not None
 
 
 def _attempts(world: World, events: list[RecordedEvent]) -> None:

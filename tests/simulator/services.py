@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any
 
+from event_examples import runner_joined
 from remote_claude.access.principal import Presented
 from remote_claude.access.verifier import Verifier
 from remote_claude.auth.handlers import ApiKeys
@@ -22,8 +23,8 @@ from remote_claude.eventsourcing.tail import Tail
 from remote_claude.gateway.api.models import SubmitRequest
 from remote_claude.gateway.api.submissions import Submissions
 from remote_claude.gateway.consumers import LogConsumer
-from remote_claude.gateway.domain.agents import Agents
 from remote_claude.gateway.domain.lifecycle import Progress, evolve
+from remote_claude.gateway.domain.offers import Offers
 from remote_claude.gateway.domain.refusals import TaskNotFound
 from remote_claude.gateway.domain.task import RequestCancellation
 from remote_claude.gateway.handlers import Decisions, Submission, TaskHandlers
@@ -53,7 +54,7 @@ class Gateway:
         log = machine.log()
         self.tail = Tail(log)
         self.verifier = Verifier(log, self.tail, machine.clock)
-        self.decisions, agents = Decisions(), Agents()
+        self.decisions, offers = Decisions(), Offers()
         self.view = TasksInMemory(self.tail)
         queries: Any = self.view
         self.handlers = TaskHandlers(
@@ -66,9 +67,9 @@ class Gateway:
             event_id=machine.event_id,
         )
         runtime: Any = SimpleNamespace(keyring=machine.keyring(), new_id=machine.new_id)
-        self.submissions = Submissions(runtime, agents, self.handlers)
+        self.submissions = Submissions(runtime, offers, self.handlers, queries)
         nobody: Any = SimpleNamespace(tell=lambda _: None, revoke=lambda _: None)
-        self.consumer = LogConsumer(log, self.tail, self.decisions, agents, nobody, nobody)
+        self.consumer = LogConsumer(log, self.tail, self.decisions, offers, nobody, nobody)
 
     async def run(self, ready: Callable[[], None]) -> None:
         async with self.tail:
@@ -268,13 +269,12 @@ class RunnerProcess:
         await self.executor.close()
 
     def _joined(self) -> RunnerJoined:
-        return RunnerJoined(
-            runner=self._machine.name,
-            provider="simulated",
+        return runner_joined(
+            self._machine.name,
             slots=self._slots,
+            agents=("shell", "noop"),
             vcpu_millis=8000,
             memory_mib=16384,
-            agents=("shell", "noop"),
         )
 
     def _execute(self, assigned: TaskAssigned, journal: Journal) -> Execution:

@@ -1,10 +1,10 @@
-"""Events of the gateway: what a user asked for, and whom it told that a task has ended."""
+"""Events of the gateway: what a user asked for, and what came of telling webhooks that a task has ended."""
 
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from remote_claude.contracts.base import Event, Sealed, Value
+from remote_claude.contracts.base import Event, Quantity, Sealed, Value
 
 
 class BundleRepository(Value):
@@ -30,10 +30,23 @@ class GatewayEvent(Event):
     aggregate: ClassVar[str] = "task"
 
 
-class TaskSubmitted(GatewayEvent):
-    """A task, as asked. `body_hash` tells a repeated idempotency key from a reused one.
+class BestOf(Value):
+    """The task is number `index`, from 1, of `size` tasks that try the same in parallel. `group` names them all."""
 
-    `timeout_s` bounds each attempt; None means the plan's bound.
+    group: str
+    index: int
+    size: int
+
+
+class TaskSubmitted(GatewayEvent):
+    """A task as its user asked for it. None always means: not asked for, so the default applies.
+
+    `timeout_s` bounds each attempt, in seconds; without it the plan does. `budget_nano_usd` bounds the model use of all
+    attempts together, in billionths of a dollar. `continues` is the finished task whose branch and conversation this one
+    takes up. `network` names a network policy. `secrets` are names of secrets, never values.
+
+    `repository_hash` and `label_hashes` (name to value) are keyed hashes, HMAC-SHA256 in hex under the organisation's data
+    key: costs can be grouped by them without opening a text. `body_hash` tells a repeated idempotency key from a reused one.
     """
 
     type: ClassVar[str] = "TaskSubmitted"
@@ -44,11 +57,21 @@ class TaskSubmitted(GatewayEvent):
     user: str
     prompt: Sealed
     agent: str
+    model: str | None = None
+    provider: str | None = None
+    image: str | None = None
+    network: str | None = None
+    secrets: tuple[str, ...] = ()
+    budget_nano_usd: Quantity | None = None
+    continues: str | None = None
+    best_of: BestOf | None = None
     repository: Repository | None = None
+    repository_hash: str | None = None
     max_attempts: int = 3
     timeout_s: int | None = None
     priority: int = 0
     labels: Sealed | None = None
+    label_hashes: dict[str, str] = Field(default_factory=dict)
     body_hash: str
 
 

@@ -11,11 +11,14 @@ from remote_claude.contracts.base import Event, Quantity, Sealed, Value
 AttemptOutcome = Literal["succeeded", "failed", "cancelled", "timed_out", "lost"]
 
 RUNNER_RESTARTED = "runner_restarted"
-"""Reason of the attempts that a runner finds lost at its start. It says so before it joins, and gets no work until then."""
+"""Reason of the attempts that a runner finds lost at its start. It records that before it joins, and gets no work until then."""
+
+CAPABILITIES = ("model", "image", "network", "secrets", "budget", "best_of")
+"""Fields of a submission that only some runners can fulfil. A runner names those that it can in `RunnerJoined`."""
 
 WORKER_LOST = "worker_lost"
-"""Reason of an attempt whose worker came, and then ended or fell silent before its sandbox was told to: what ran
-beside it may have done that, so its compute is charged."""
+"""Reason of an attempt whose worker connected, and then ended or fell silent before its sandbox was told to stop. A process
+beside the worker may have caused that, so the compute is charged."""
 
 
 class RunnerEvent(Event):
@@ -24,10 +27,20 @@ class RunnerEvent(Event):
     in_organisation: ClassVar[bool] = False
 
 
+class Resources(Value):
+    """Processor time in thousandths of a core, memory in MiB."""
+
+    vcpu_millis: int
+    memory_mib: int
+
+
 class RunnerJoined(RunnerEvent):
     """A runner takes work from here on. A second one of the same runner replaces the first: it has restarted.
 
-    `vcpu_millis` and `memory_mib` are what each of its slots can give an attempt.
+    It runs `slots` attempts at one time, each of at most `per_attempt`. `total` is what it has for attempts, `free` what was
+    left of that when it joined. `pool` groups runners of one kind; `region` is where they are, as their provider names it.
+    `capabilities` are the features beyond the basic ones that a submission may ask for (`CAPABILITIES`).
+    `release` is the version of its software.
     """
 
     type: ClassVar[str] = "RunnerJoined"
@@ -35,10 +48,15 @@ class RunnerJoined(RunnerEvent):
 
     runner: str
     provider: str
+    pool: str = "default"
+    region: str | None = None
+    release: str | None = None
     slots: int
-    vcpu_millis: int
-    memory_mib: int
+    per_attempt: Resources
+    total: Resources
+    free: Resources
     agents: tuple[str, ...]
+    capabilities: tuple[str, ...] = ()
 
 
 class RunnerDrained(RunnerEvent):
@@ -255,12 +273,14 @@ class AttemptFinished(AttemptEvent):
 
     `reason` is a stable code where the outcome needs one, `detail` the sentence that came with it. `usage` is the
     closing total: the attempt's last sample, without open calls; None if it used nothing.
+    `started_at` is set for an attempt that began and ended at once: there is no `TaskStarted` then, and this counts as one.
     """
 
     type: ClassVar[str] = "AttemptFinished"
     version: ClassVar[int] = 1
 
     outcome: AttemptOutcome
+    started_at: str | None = None
     exit_code: int | None = None
     reason: str | None = None
     detail: Sealed | None = None

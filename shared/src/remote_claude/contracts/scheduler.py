@@ -1,12 +1,15 @@
 """Events of the scheduler: what was decided. All of an organisation's stand in one stream, under one guard."""
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
-from remote_claude.contracts.base import Event, Value
+from remote_claude.contracts.base import Event, Quantity, Value
+
+EXECUTIONS = "executions"
+"""The meter of executions: one is reserved at admission, and used once any attempt of the task has started."""
 
 
 class Limits(Value):
-    """What one sandbox may use, and what its time is metered at."""
+    """The size of a sandbox as it was allocated: what it may use, and what its time is metered at."""
 
     vcpu_millis: int
     memory_mib: int
@@ -21,13 +24,35 @@ class SchedulerEvent(Event):
     org: str
 
 
+class Reservation(Value):
+    """`quantity` of a meter, in its smallest unit, is kept back for the task.
+
+    A hard reservation counts against its limit until the task ends; a soft one is an estimate and refuses nobody.
+    """
+
+    meter: str
+    quantity: Quantity
+    kind: Literal["hard", "soft"]
+
+
+class Admission(Value):
+    """What a task was admitted with. Its execution belongs to `period`, whenever it starts.
+
+    `period` is the id of a billing period (`contracts/periods.py`), `plan_version` that of the plan it was checked against.
+    """
+
+    period: str
+    plan_version: str
+    reservations: tuple[Reservation, ...]
+
+
 class TaskAdmitted(SchedulerEvent):
-    """The task is in the queue, and one execution of `period` (`YYYY-MM`, UTC) is reserved for it."""
+    """The task is in the queue. One that is assigned in the same decision has its admission in `TaskAssigned` instead."""
 
     type: ClassVar[str] = "TaskAdmitted"
     version: ClassVar[int] = 1
 
-    period: str
+    admission: Admission
 
 
 class TaskRejected(SchedulerEvent):
@@ -41,9 +66,11 @@ class TaskRejected(SchedulerEvent):
 
 
 class TaskAssigned(SchedulerEvent):
-    """`runner` is to execute this attempt, and nobody else: the attempt number is the fencing token.
+    """`runner` executes this attempt, and no other runner does: the attempt number is the fencing token.
 
-    `deadline` is when the attempt ends at the latest; a runner that was not renewed for `lease_s` stops it.
+    `provider` and `pool` are the runner's; `image` is None for the provider's default. The attempt ends at `deadline` at
+    the latest. A runner whose lease was not renewed for `lease_s` seconds stops it.
+    `admission` is set when the task was admitted in the same decision: there is no `TaskAdmitted` then.
     """
 
     type: ClassVar[str] = "TaskAssigned"
@@ -51,14 +78,21 @@ class TaskAssigned(SchedulerEvent):
 
     attempt: int
     runner: str
+    provider: str
+    pool: str
+    image: str | None = None
     agent: str
     limits: Limits
     deadline: str
     lease_s: int
+    admission: Admission | None = None
 
 
 class RunnerLost(SchedulerEvent):
-    """The attempt ended with its runner, its sandbox or its worker. Its compute is not charged, except for `WORKER_LOST`."""
+    """The attempt ended with its runner, its sandbox or its worker. `charge` says whether its compute is charged.
+
+    Model use is charged in any case.
+    """
 
     type: ClassVar[str] = "RunnerLost"
     version: ClassVar[int] = 1
@@ -66,6 +100,7 @@ class RunnerLost(SchedulerEvent):
     attempt: int
     runner: str
     reason: str
+    charge: bool
 
 
 class TaskRequeued(SchedulerEvent):
@@ -78,11 +113,19 @@ class TaskRequeued(SchedulerEvent):
     reason: str
 
 
+class Settlement(Value):
+    """The end of a reservation: `settled` of it was used, `released` is free again. Together they are what was reserved."""
+
+    meter: str
+    settled: Quantity
+    released: Quantity
+
+
 class TerminalEvent(SchedulerEvent):
-    """The last word on a task. What was reserved is released; `executed` says whether it counts as an execution."""
+    """The task has ended, once and for all. `settlements` end its reservations; there are none if it was not admitted."""
 
     attempt: int | None = None
-    executed: bool
+    settlements: tuple[Settlement, ...] = ()
 
 
 class TaskSucceeded(TerminalEvent):

@@ -10,12 +10,12 @@ import structlog
 from remote_claude.contracts import UndecodableEvent, UnknownVersion
 from remote_claude.contracts.auth import ApiKeyIssued, ApiKeyRevoked, SessionOpened, SessionRevoked
 from remote_claude.contracts.runner import RunnerDrained, RunnerJoined
-from remote_claude.contracts.scheduler import TaskAdmitted, TaskRejected
+from remote_claude.contracts.scheduler import TaskAdmitted, TaskAssigned, TaskRejected
 from remote_claude.contracts.users import MemberRemoved
 from remote_claude.eventsourcing.events import RecordedEvent
 from remote_claude.eventsourcing.log import EventLog
 from remote_claude.eventsourcing.tail import Tail
-from remote_claude.gateway.domain.agents import Agents
+from remote_claude.gateway.domain.offers import Offers
 from remote_claude.gateway.handlers import Decision, Decisions
 from remote_claude.gateway.projections.tasks import TasksView
 from remote_claude.gateway.projections.webhooks import WebhooksView
@@ -46,12 +46,12 @@ class LogConsumer:
         log: EventLog,
         tail: Tail,
         decisions: Decisions,
-        agents: Agents,
+        offers: Offers,
         watchers: Watchers,
         sockets: Sockets,
     ) -> None:
         self._log, self._tail = log, tail
-        self._decisions, self._agents, self._watchers, self._sockets = decisions, agents, watchers, sockets
+        self._decisions, self._offers, self._watchers, self._sockets = decisions, offers, watchers, sockets
         self._position = 0
 
     async def load(self) -> None:
@@ -77,7 +77,9 @@ class LogConsumer:
 
     def _handle(self, recorded: RecordedEvent) -> None:
         match recorded.type:
-            case TaskAdmitted.type:
+            case TaskAssigned.type if recorded.event.admission is None:
+                pass
+            case TaskAdmitted.type | TaskAssigned.type:
                 decision = Decision(position=recorded.position)
                 self._decisions.tell(recorded.event.task, decision)
             case TaskRejected.type:
@@ -95,7 +97,7 @@ class LogConsumer:
 
     def _handle_runner(self, recorded: RecordedEvent) -> None:
         if recorded.type in (RunnerJoined.type, RunnerDrained.type):
-            self._agents.evolve(recorded.event)
+            self._offers.evolve(recorded.event)
 
 
 class OutputConsumer:

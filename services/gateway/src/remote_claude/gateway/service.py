@@ -10,7 +10,7 @@ from remote_claude.gateway.api import blobs, output, proxy, stream, tasks
 from remote_claude.gateway.api.stream import Stream
 from remote_claude.gateway.api.submissions import Submissions
 from remote_claude.gateway.consumers import LogConsumer, OutputConsumer
-from remote_claude.gateway.domain.agents import Agents
+from remote_claude.gateway.domain.offers import Offers
 from remote_claude.gateway.handlers import Decisions, TaskHandlers
 from remote_claude.gateway.projections.output import OutputHistory
 from remote_claude.gateway.projections.queries import TaskQueries
@@ -29,7 +29,7 @@ def build(runtime: Runtime) -> Service:
         runtime.pool, runtime.tail, lambda: runtime.projectors[TasksView.name], settings.position_wait_s
     )
     history = OutputHistory(runtime.objects, runtime.output)
-    agents, decisions = Agents(), Decisions()
+    offers, decisions = Offers(), Decisions()
     handlers = TaskHandlers(
         runtime.log,
         decisions,
@@ -38,7 +38,7 @@ def build(runtime: Runtime) -> Service:
         admission_wait_s=settings.admission_wait_s,
         log_wait_s=settings.log_wait_s,
     )
-    submissions = Submissions(runtime, agents, handlers)
+    submissions = Submissions(runtime, offers, handlers, queries)
     watchers = Watchers(
         queries,
         history,
@@ -47,7 +47,7 @@ def build(runtime: Runtime) -> Service:
         ring_bytes=settings.ring_kib * 1024,
     )
     sockets = Sockets(settings, runtime.verifier, runtime.tail, watchers)
-    consumer = LogConsumer(runtime.log, runtime.tail, decisions, agents, watchers, sockets)
+    consumer = LogConsumer(runtime.log, runtime.tail, decisions, offers, watchers, sockets)
     fresh = Freshness(
         runtime.tail,
         lambda: runtime.projectors[TasksView.name],
@@ -57,7 +57,7 @@ def build(runtime: Runtime) -> Service:
     )
 
     api = APIRouter()
-    tasks.add_routes(api, runtime, fresh, submissions, handlers, queries, agents)
+    tasks.add_routes(api, runtime, fresh, submissions, handlers, queries, offers)
     output.add_routes(api, fresh, queries, history, runtime.objects)
     blobs.add_routes(api, settings, runtime.objects)
     stream.add_routes(api, Stream(settings, runtime.verifier, runtime.tail, watchers, sockets))
@@ -81,6 +81,6 @@ def build(runtime: Runtime) -> Service:
             "output": OutputConsumer(runtime.output, watchers).run,
             "sockets": sockets.watch_over,
         },
-        status=lambda: {"agents": agents.offered, "sockets": len(sockets), "watches": len(watchers)},
+        status=lambda: {"agents": offers.agents, "sockets": len(sockets), "watches": len(watchers)},
         fallback=proxy.router(settings.routes, client) if client is not None else None,
     )

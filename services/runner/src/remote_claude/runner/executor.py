@@ -32,7 +32,7 @@ from remote_claude.eventsourcing.events import (
 )
 from remote_claude.eventsourcing.log import EventLog, EventLogError
 from remote_claude.eventsourcing.tail import Tail
-from remote_claude.runner.domain.attempt import AttemptId, Decline, Finish, Running, Start
+from remote_claude.runner.domain.attempt import AttemptId, Decline, Finish, Running
 from remote_claude.runner.endings import StopReason
 from remote_claude.runner.journal import Journal, Superseded
 from remote_claude.runner.projections.held import HeldAttempt as Assigned
@@ -159,7 +159,7 @@ class Executor:
         id = AttemptId(*key, self.runner)
         journal = Journal(self._log, self._clock, id, recorded.event_id, recorded.traceparent)
         if assigned.agent == "noop":
-            work = _noop(journal)
+            work = _noop(journal, timestamp(self._clock()))
         elif len(self._running) >= self._slots:
             work = _decline(journal)
         else:
@@ -215,11 +215,8 @@ async def _say_lost(journal: Journal) -> None:
         return
 
 
-NOOP = (Start(), Finish(outcome="succeeded", exit_code=0))
-
-
-async def _noop(journal: Journal) -> None:
-    await journal.say(*NOOP)
+async def _noop(journal: Journal, now: str) -> None:
+    await journal.say(Finish(outcome="succeeded", started_at=now, exit_code=0))
 
 
 async def _decline(journal: Journal) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import structlog
 
-from remote_claude.contracts.runner import RunnerJoined
+from remote_claude.contracts.runner import Resources, RunnerJoined
 from remote_claude.contracts.scheduler import TaskAssigned
 from remote_claude.eventsourcing.postgres.schemas import borrow
 from remote_claude.runner import agents
@@ -116,12 +117,19 @@ class _Desk:
         }
 
     def _joined(self) -> RunnerJoined:
+        settings, slots = self._settings, self._settings.slots
+        size = Resources(vcpu_millis=settings.vcpu_millis, memory_mib=settings.memory_mib)
+        total = Resources(vcpu_millis=size.vcpu_millis * slots, memory_mib=size.memory_mib * slots)
         return RunnerJoined(
             runner=self.executor.runner,
             provider=self._provider.name,
-            slots=self._settings.slots,
-            vcpu_millis=self._settings.vcpu_millis,
-            memory_mib=self._settings.memory_mib,
+            pool=settings.pool,
+            region=settings.region,
+            release=version("remote-claude-runner"),
+            slots=slots,
+            per_attempt=size,
+            total=total,
+            free=total,
             agents=tuple(agent.name for agent in self._agents if agent.available),
         )
 

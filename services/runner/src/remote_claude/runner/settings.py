@@ -19,6 +19,10 @@ class RunnerSettings(Settings):
     vcpu_millis: int = Field(default_factory=lambda: 1000 * (os.cpu_count() or 1))
     memory_mib: int = Field(default_factory=lambda: _memory_mib())
     """What one attempt may ask for at the most: the machine's own unless set."""
+    pool: str = "default"
+    """The pool that this runner belongs to: a name for runners of one kind."""
+    region: str | None = None
+    """Where this runner is, as its provider names it."""
     isolation: Literal["bubblewrap", "none"] = "bubblewrap"
     """`none` runs agents unprotected as the user of the services: only when it is asked for by name."""
     allow_noop: bool = True

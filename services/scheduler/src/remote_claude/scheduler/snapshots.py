@@ -58,6 +58,8 @@ class Queue:
     id: str
     position: int
     plan: str | None
+    plan_version: str
+    anchor: str
     entitlements: Entitlements | None
     reserved: dict[str, int]
     credit: int
@@ -70,10 +72,13 @@ class Capacity:
     """A runner as it is stored; what it holds follows from the tasks."""
 
     id: str
+    provider: str
+    pool: str
     slots: int
     vcpu_millis: int
     memory_mib: int
     agents: list[str]
+    capabilities: list[str]
     joined: bool
     drained: bool
 
@@ -99,6 +104,8 @@ class Snapshot:
                     id=o.id,
                     position=o.position,
                     plan=o.plan,
+                    plan_version=o.plan_version,
+                    anchor=o.anchor,
                     entitlements=o.entitlements,
                     reserved=dict(o.reserved),
                     credit=o.credit,
@@ -110,10 +117,13 @@ class Snapshot:
             runners=[
                 Capacity(
                     id=r.id,
+                    provider=r.provider,
+                    pool=r.pool,
                     slots=r.slots,
                     vcpu_millis=r.vcpu_millis,
                     memory_mib=r.memory_mib,
                     agents=sorted(r.agents),
+                    capabilities=sorted(r.capabilities),
                     joined=r.joined,
                     drained=r.drained,
                 )
@@ -129,10 +139,13 @@ class Snapshot:
         for r in self.runners:
             state.runners[r.id] = Runner(
                 id=r.id,
+                provider=r.provider,
+                pool=r.pool,
                 slots=r.slots,
                 vcpu_millis=r.vcpu_millis,
                 memory_mib=r.memory_mib,
                 agents=frozenset(r.agents),
+                capabilities=frozenset(r.capabilities),
                 joined=r.joined,
                 drained=r.drained,
             )
@@ -141,6 +154,8 @@ class Snapshot:
                 id=q.id,
                 position=q.position,
                 plan=q.plan,
+                plan_version=q.plan_version,
+                anchor=q.anchor,
                 entitlements=q.entitlements,
                 reserved=dict(q.reserved),
                 credit=q.credit,

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any
 
+from remote_claude.contracts.periods import CALENDAR, period_at
 from remote_claude.eventsourcing.events import RecordedEvent
 from remote_claude.eventsourcing.log import EventLog
 
@@ -14,6 +16,8 @@ TERMINAL = {"TaskSucceeded", "TaskFailed", "TaskCancelled", "TaskTimedOut", "Tas
 WEBHOOK_OUTCOMES = {"WebhookDelivered", "WebhookFailed"}
 MEASURES = ("vcpu_ms", "gib_ms", "egress_bytes", "model_nano_usd")
 KEPT_VIOLATIONS = 20
+CLOCKS_DIFFER = timedelta(seconds=5)
+"""How far the clocks of the scheduler's and a runner's machine may be apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +30,29 @@ class Violation:
 
 
 @dataclass(slots=True)
+class Assignment:
+    """When an attempt was assigned, to whom, and what it may use."""
+
+    at: datetime
+    runner: str
+    vcpu_millis: int
+    memory_mib: int
+    duration_s: int
+    lease_s: int
+
+
+@dataclass(slots=True)
 class TaskHistory:
-    """What has been said of a task. `first_start` is a position; `over` are attempts that can't go on."""
+    """What the log has of a task. `first_start` is a position; `over` are attempts that can't go on.
+
+    `reserved` is meter to quantity, None before the task is admitted.
+    """
 
     org: str
     period: str | None = None
+    reserved: dict[str, int] | None = None
     attempts: int = 0
-    runners: dict[int, str] = field(default_factory=dict)
+    assigned: dict[int, Assignment] = field(default_factory=dict)
     started: set[int] = field(default_factory=set)
     first_start: int | None = None
     finished: dict[int, str] = field(default_factory=dict)
@@ -92,7 +112,11 @@ class Checker:
         self._ids: set[str] = set()
         self._causes: dict[str, int] = {}
         self._tasks: dict[str, TaskHistory] = {}
-        self._limits: defaultdict[str, list[tuple[int, int | None]]] = defaultdict(list)
+        self._plans: defaultdict[str, list[tuple[int, dict[str, Any]]]] = defaultdict(list)
+        self._occupying: defaultdict[str, set[tuple[str, int]]] = defaultdict(set)
+        """The attempts of each organisation that hold a slot."""
+        self._held: defaultdict[str, set[tuple[str, str, int]]] = defaultdict(set)
+        """The same of each runner, with their organisation."""
         self._reserved: Counter[tuple[str, str]] = Counter()
         self._samples: dict[tuple[str, int], tuple[int, dict[str, Any]]] = {}
         self._hooks: dict[str, str] = {}
@@ -116,12 +140,14 @@ class Checker:
             case "gateway":
                 self._check_gateway(recorded.type, data)
             case "scheduler":
-                self._check_scheduler(recorded.type, data)
+                self._check_scheduler(recorded, data)
             case "runner" if "task" in data:
-                self._check_runner(recorded.type, data)
+                self._check_runner(recorded, data)
+            case "runner" if recorded.type == "RunnerJoined":  # it has lost what it held before
+                for org, task, attempt in list(self._held[data["runner"]]):
+                    self._vacate(data["runner"], org, task, attempt)
             case "billing" if recorded.type == "PlanChanged":
-                limit = data["entitlements"]["executions_per_month"]
-                self._limits[data["org"]].append((recorded.position, limit))
+                self._plans[data["org"]].append((recorded.position, data))
 
     def _violated(self, rule: str, detail: str) -> None:
         if len(self.report.violations) < KEPT_VIOLATIONS:
@@ -175,8 +201,8 @@ class Checker:
                 self._violated("what a webhook was told has one outcome", f"{kind} of {name} for {hook}")
             self._told.add((name, hook))
 
-    def _check_scheduler(self, kind: str, data: dict[str, Any]) -> None:
-        name = data["task"]
+    def _check_scheduler(self, recorded: RecordedEvent, data: dict[str, Any]) -> None:
+        kind, name = recorded.type, data["task"]
         task = self._tasks.get(name)
         if task is None:
             self._violated("what concerns a task follows its submission", f"{kind} of {name}")
@@ -188,77 +214,145 @@ class Checker:
             return
         match kind:
             case "TaskAdmitted":
-                self._admitted(name, task, data["period"])
+                self._admitted(name, task, data["admission"], recorded.occurred_at)
             case "TaskAssigned":
-                self._assigned(name, task, data)
+                if data["admission"] is not None:
+                    self._admitted(name, task, data["admission"], recorded.occurred_at)
+                self._assigned(name, task, data, recorded.occurred_at)
             case "RunnerLost":
                 task.over.add(data["attempt"])
+                self._vacate(data["runner"], task.org, name, data["attempt"])
             case _ if kind in TERMINAL:
                 self._ended(name, task, kind, data)
 
-    def _admitted(self, name: str, task: TaskHistory, period: str) -> None:
-        if task.period is not None:
+    def _admitted(self, name: str, task: TaskHistory, admission: dict[str, Any], at: str) -> None:
+        if task.reserved is not None:
             self._violated("a task is admitted once", name)
             return
-        task.period = period
-        self._reserved[task.org, period] += 1
-        reserved, limit = self._reserved[task.org, period], self._limit(task.org)
+        task.period, task.reserved = admission["period"], {}
+        for reservation in admission["reservations"]:
+            task.reserved[reservation["meter"]] = int(reservation["quantity"])
+        plan = self._plan(task.org)
+        period = period_at(plan.get("anchor", CALENDAR), _instant(at)).id
+        if (task.period, admission["plan_version"]) != (period, plan["plan_version"]):
+            self._violated("an admission names its period and its plan", f"{name}: {admission}, not {period}")
+        self._reserved[task.org, task.period] += task.reserved.get("executions", 0)
+        reserved, limit = self._reserved[task.org, task.period], plan["entitlements"]["executions_per_month"]
         if limit is not None and reserved > limit:
             self._violated(
-                "no more is admitted than the plan allows", f"{task.org} in {period}: {reserved} of {limit}"
+                "no more is admitted than the plan allows",
+                f"{task.org} in {task.period}: {reserved} of {limit}",
             )
 
-    def _limit(self, org: str) -> int | None:
-        """The executions a month that were known when it was decided; none without a plan."""
-        known = [limit for position, limit in self._limits[org] if position <= self._decided_on]
-        return known[-1] if known else 0
+    def _plan(self, org: str) -> dict[str, Any]:
+        """The plan that was known when it was decided; one that allows nothing, if there was none."""
+        known = [plan for position, plan in self._plans[org] if position <= self._decided_on]
+        return known[-1] if known else NO_PLAN
 
-    def _assigned(self, name: str, task: TaskHistory, data: dict[str, Any]) -> None:
-        attempt = data["attempt"]
-        if task.period is None:
+    def _assigned(self, name: str, task: TaskHistory, data: dict[str, Any], at: str) -> None:
+        attempt, runner, limits = data["attempt"], data["runner"], data["limits"]
+        if task.reserved is None:
             self._violated("only what was admitted is assigned", f"{name}-{attempt}")
         if attempt <= task.attempts:
             self._violated("attempt numbers rise", f"{name}: {attempt} after {task.attempts}")
-        if going_on := task.runners.keys() - task.over:
+        if going_on := task.assigned.keys() - task.over:
             self._violated("one attempt at a time", f"{name}-{attempt} beside {sorted(going_on)}")
         task.attempts = attempt
-        task.runners[attempt] = data["runner"]
+        task.assigned[attempt] = assignment = Assignment(
+            _instant(at), runner, lease_s=data["lease_s"], **limits
+        )
+        self._occupying[task.org].add((name, attempt))
+        self._held[runner].add((task.org, name, attempt))
+        plan = self._plan(task.org)["entitlements"]
+        if any(limits[size] > plan[size] for size in ("vcpu_millis", "memory_mib", "duration_s")):
+            self._violated("an attempt stays within its plan", f"{name}-{attempt}: {limits}")
+        if _instant(data["deadline"]) != assignment.at + timedelta(seconds=assignment.duration_s):
+            self._violated(
+                "a deadline follows from the duration",
+                f"{name}-{attempt}: {data['deadline']}, assigned at {at}",
+            )
+        running, concurrency = len(self._occupying[task.org]), plan.get("concurrency")
+        if concurrency is not None and running > concurrency:
+            self._violated(
+                "no more runs at one time than the plan allows", f"{task.org}: {running} of {concurrency}"
+            )
+
+    def _vacate(self, runner: str, org: str, name: str, attempt: int) -> None:
+        """The attempt holds no slot any more."""
+        self._occupying[org].discard((name, attempt))
+        self._held[runner].discard((org, name, attempt))
 
     def _ended(self, name: str, task: TaskHistory, kind: str, data: dict[str, Any]) -> None:
         task.terminal = kind
         self.report.live -= 1
+        for attempt, assignment in task.assigned.items():
+            self._vacate(assignment.runner, task.org, name, attempt)
         if kind == "TaskSucceeded" and task.finished.get(data["attempt"]) != "succeeded":
             self._violated("what has succeeded was finished by its runner", f"{name}-{data['attempt']}")
-        executed = bool(data.get("executed", False))
-        if executed != task.started_by(self._decided_on):
+        settled, ended = Counter[str](), Counter[str]()
+        for settlement in data.get("settlements", ()):
+            settled[settlement["meter"]] += int(settlement["settled"])
+            ended[settlement["meter"]] += int(settlement["settled"]) + int(settlement["released"])
+        reserved = task.reserved or {}
+        if ended != Counter(reserved):
+            self._violated("reservations end with their task", f"{name}: {dict(ended)} of {reserved}")
+        executions = reserved.get("executions", 0) if task.started_by(self._decided_on) else 0
+        if settled["executions"] != executions:
             self._violated(
-                "a task counts as an execution when it has started", f"{name}: executed is {executed}"
+                "a task counts as an execution when it has started",
+                f"{name}: {dict(settled)}, started at {task.first_start}",
             )
         if task.period is not None and not task.started:
-            self._reserved[task.org, task.period] -= 1
+            self._reserved[task.org, task.period] -= reserved.get("executions", 0)
 
-    def _check_runner(self, kind: str, data: dict[str, Any]) -> None:
-        name, attempt = data["task"], data["attempt"]
+    def _check_runner(self, recorded: RecordedEvent, data: dict[str, Any]) -> None:
+        kind, name, attempt = recorded.type, data["task"], data["attempt"]
         task = self._tasks.get(name)
-        if task is None or task.runners.get(attempt) != data["runner"]:
+        assignment = task.assigned.get(attempt) if task is not None else None
+        if task is None or assignment is None or assignment.runner != data["runner"]:
             self._violated("only the assigned runner speaks of an attempt", f"{kind} of {name}-{attempt}")
             return
         if attempt in task.finished:
             self._violated("an attempt ends once", f"{kind} of {name}-{attempt} after its end")
         match kind:
             case "TaskStarted":
-                if attempt in task.started:
-                    self._violated("an attempt starts once", f"{name}-{attempt}")
-                task.started.add(attempt)
-                task.first_start = task.first_start or self._position
+                self._started(name, task, attempt)
             case "UsageRecorded":
                 self._sampled(name, attempt, data)
+                self._within_limits(name, attempt, assignment, data["cumulative"], recorded.occurred_at)
             case "AttemptFinished" | "AssignmentDeclined":
                 if (closing := data.get("usage")) is not None:
                     self._sampled(name, attempt, closing)
+                    self._within_limits(
+                        name, attempt, assignment, closing["cumulative"], recorded.occurred_at
+                    )
+                if data.get("started_at") is not None:
+                    self._started(name, task, attempt)
                 task.finished[attempt] = data.get("outcome", "declined")
                 task.over.add(attempt)
+                self._vacate(assignment.runner, task.org, name, attempt)
                 self._samples.pop((name, attempt), None)
+
+    def _started(self, name: str, task: TaskHistory, attempt: int) -> None:
+        if attempt in task.started:
+            self._violated("an attempt starts once", f"{name}-{attempt}")
+        task.started.add(attempt)
+        task.first_start = task.first_start or self._position
+
+    def _within_limits(
+        self, name: str, attempt: int, assignment: Assignment, used: dict[str, Any], at: str
+    ) -> None:
+        """What is measured by time is at most the size that was allocated, times the time that has passed.
+
+        A sandbox whose runner is frozen ends itself within a lease.
+        """
+        longest = timedelta(seconds=assignment.duration_s + assignment.lease_s)
+        elapsed = min(_instant(at) - assignment.at, longest)
+        seconds = (elapsed + CLOCKS_DIFFER).total_seconds()
+        if int(used["vcpu_ms"]) > assignment.vcpu_millis * seconds:
+            self._violated("use stays within limits and time", f"{name}-{attempt}: vcpu_ms {used['vcpu_ms']}")
+        if int(used["gib_ms"]) * 1024 > assignment.memory_mib * 1000 * seconds:
+            self._violated("use stays within limits and time", f"{name}-{attempt}: gib_ms {used['gib_ms']}")
 
     def _sampled(self, name: str, attempt: int, data: dict[str, Any]) -> None:
         sequence, last = self._samples.get((name, attempt), (0, {}))
@@ -270,3 +364,13 @@ class Checker:
             if int(data["cumulative"][measure]) < int(last.get(measure, 0)):
                 self._violated("cumulative use never falls", f"{name}-{attempt}: {measure}")
         self._samples[name, attempt] = data["sequence"], data["cumulative"]
+
+
+NO_PLAN: dict[str, Any] = {
+    "plan_version": None,
+    "entitlements": {"executions_per_month": 0, "vcpu_millis": 0, "memory_mib": 0, "duration_s": 0},
+}
+
+
+def _instant(text: str) -> datetime:
+    return datetime.fromisoformat(text)

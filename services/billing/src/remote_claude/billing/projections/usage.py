@@ -17,7 +17,6 @@ from sqlmodel import Field, SQLModel
 from remote_claude.contracts.billing import PeriodOpened, PlanChanged
 from remote_claude.contracts.gateway import TaskSubmitted
 from remote_claude.contracts.runner import (
-    WORKER_LOST,
     AttemptEvent,
     AttemptFinished,
     Cumulative,
@@ -129,14 +128,16 @@ class UsageView(View):
             match recorded.event:
                 case UsageRecorded() as e:
                     usage.record(recorded, e, e)
-                case AttemptFinished(usage=UsageSample() as closing) as e:
-                    usage.record(recorded, e, closing)
-                case TaskStarted() as e:
+                case AttemptFinished() | TaskStarted() as e:
+                    if isinstance(e, AttemptFinished) and e.usage is not None:
+                        usage.record(recorded, e, e.usage)
+                    if isinstance(e, AttemptFinished) and e.started_at is None:
+                        continue
                     place = {"event_id": recorded.event_id, "position": recorded.position}
                     executions.append({"org": e.org, "task": e.task, "period": _month(recorded), **place})
                 case TaskSubmitted() as e:
                     tasks.append({"org": e.org, "task": e.task})
-                case RunnerLost() as e if e.reason != WORKER_LOST:
+                case RunnerLost() as e if not e.charge:
                     lost.append({"org": e.org, "task": e.task, "attempt": e.attempt})
                 case PlanChanged() as e:
                     accounts.append(e.model_dump(mode="json"))

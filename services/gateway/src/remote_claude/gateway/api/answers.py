@@ -86,6 +86,7 @@ def whole(task: Task, key: DataKey | None, as_of: int) -> TaskAnswer:
             AttemptAnswer(
                 attempt=a.number,
                 runner=a.runner,
+                provider=a.provider,
                 outcome=a.outcome,
                 reason=a.reason,
                 exit_code=a.exit_code,

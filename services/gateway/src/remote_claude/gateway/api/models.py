@@ -12,6 +12,8 @@ from remote_claude.contracts.runner import AttemptOutcome, Cumulative, Result
 from remote_claude.gateway.domain.lifecycle import State
 
 MAX_LABELS = 32
+MAX_BUDGET = 10**15
+"""A million dollars: exact in every JSON reader."""
 REF_FORBIDDEN = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|\.lock$|^[-/]|[/.]$", re.ASCII)
 SHA256 = r"^[0-9a-f]{64}$"
 
@@ -43,6 +45,7 @@ def _ref(text: str) -> str:
 Text = Annotated[str, AfterValidator(_no_nul), AfterValidator(_not_blank)]
 LabelValue = Annotated[str, StringConstraints(max_length=256), AfterValidator(_printable)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(_printable)]
+SecretName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")]
 
 
 class Request(BaseModel):
@@ -57,6 +60,11 @@ class RepositoryRequest(Request):
     url: Annotated[str, StringConstraints(max_length=2048), AfterValidator(_printable)] | None = None
     ref: Annotated[str, StringConstraints(min_length=1, max_length=255), AfterValidator(_ref)] | None = None
     bundle: Annotated[str, StringConstraints(pattern=SHA256)] | None = None
+    origin: Annotated[str, StringConstraints(max_length=2048), AfterValidator(_printable)] | None = Field(
+        default=None,
+        description="Of a bundle: the URL of the repository that it was made of. Only a keyed hash of it is kept, by "
+        "which costs can be grouped.",
+    )
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -64,14 +72,53 @@ class RepositoryRequest(Request):
             raise PydanticCustomError("repository", "needs either `url` or `bundle`")
         if self.ref is not None and self.url is None:
             raise PydanticCustomError("repository", "`ref` goes with `url` only")
+        if self.origin is not None and self.bundle is None:
+            raise PydanticCustomError("repository", "`origin` goes with `bundle` only")
+        return self
+
+
+class BestOfRequest(Request):
+    """The task is number `index` of `size` tasks that try the same. All of them carry the same `group`."""
+
+    group: Name
+    index: int = Field(ge=1)
+    size: int = Field(ge=2, le=16)
+
+    @model_validator(mode="after")
+    def _index_in_size(self) -> Self:
+        if self.index > self.size:
+            raise PydanticCustomError("best_of", "`index` must not be larger than `size`")
         return self
 
 
 class SubmitRequest(Request):
-    """A task. `timeout_s` bounds each attempt; without it the plan does."""
+    """A task. `timeout_s` bounds each attempt; without it the plan does.
+
+    Where no runner offers `model`, `image`, `network`, `secrets`, `budget_nano_usd` or `best_of`, a task that asks for it
+    is refused as `not_offered`.
+    """
 
     prompt: Text = Field(description="At most 64 KiB of UTF-8.")
     agent: Name
+    model: Name | None = None
+    provider: Name | None = Field(
+        default=None, description="Where it runs, such as `local`; anywhere without it."
+    )
+    image: (
+        Annotated[str, StringConstraints(min_length=1, max_length=512), AfterValidator(_printable)] | None
+    ) = None
+    network: Name | None = Field(default=None, description="The name of a network policy.")
+    secrets: list[SecretName] = Field(default_factory=list, max_length=32, description="Names, never values.")
+    budget_nano_usd: int | None = Field(
+        default=None,
+        ge=1,
+        le=MAX_BUDGET,
+        description="Bounds what the models of all attempts may cost, in billionths of a dollar.",
+    )
+    continues: str | None = Field(
+        default=None, description="The finished task whose branch and conversation this one takes up."
+    )
+    best_of: BestOfRequest | None = None
     repo: RepositoryRequest | None = None
     max_attempts: int = Field(default=3, ge=1, le=10)
     timeout_s: int | None = Field(default=None, ge=1, le=86400)
@@ -104,6 +151,7 @@ class RepositoryAnswer(BaseModel):
 class AttemptAnswer(BaseModel):
     attempt: int
     runner: str
+    provider: str
     outcome: AttemptOutcome | None
     reason: str | None
     exit_code: int | None

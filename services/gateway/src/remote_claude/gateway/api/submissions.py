@@ -17,16 +17,24 @@ from remote_claude.contracts.contexts import (
     repository_ref_context,
     repository_url_context,
 )
-from remote_claude.contracts.gateway import BundleRepository, RemoteRepository, Repository
+from remote_claude.contracts.gateway import (
+    BestOf,
+    BundleRepository,
+    RemoteRepository,
+    Repository,
+    TaskSubmitted,
+)
 from remote_claude.contracts.refusals import Refusal
+from remote_claude.contracts.runner import CAPABILITIES
 from remote_claude.edge.problems import Problem
 from remote_claude.gateway.api.models import SubmitRequest
-from remote_claude.gateway.domain.agents import Agents
-from remote_claude.gateway.domain.refusals import BundleNotFound
-from remote_claude.gateway.domain.repositories import check_url
+from remote_claude.gateway.domain.offers import Offers
+from remote_claude.gateway.domain.refusals import BundleNotFound, TaskNotFinished, TaskNotFound
+from remote_claude.gateway.domain.repositories import check_url, identity
 from remote_claude.gateway.domain.task import SubmitTask
 from remote_claude.gateway.handlers import Submission, TaskHandlers
-from remote_claude.runtime.ids import derived_id
+from remote_claude.gateway.projections.queries import TaskQueries
+from remote_claude.runtime.ids import derived_id, is_id
 from remote_claude.runtime.service import Runtime
 
 NAMESPACE = UUID("0b0c2f0f-7d1c-5c53-8a3f-1d9a8f3f9c11")
@@ -56,11 +64,13 @@ def parse(body: bytes) -> SubmitRequest:
 class Submissions:
     """Turns a request into a command: checks what it names, seals what it says."""
 
-    def __init__(self, runtime: Runtime, agents: Agents, handlers: TaskHandlers) -> None:
-        self._runtime, self._agents, self._handlers = runtime, agents, handlers
+    def __init__(
+        self, runtime: Runtime, offers: Offers, handlers: TaskHandlers, queries: TaskQueries
+    ) -> None:
+        self._runtime, self._offers, self._handlers, self._queries = runtime, offers, handlers, queries
 
     async def submit(self, who: Principal, request: SubmitRequest, idempotency_key: str | None) -> Submission:
-        """Raises what `TaskHandlers.submit` raises, and refusals of the agent and the repository."""
+        """Raises what `TaskHandlers.submit` raises, and refusals of what the request names."""
         key = await self._runtime.keyring.get(who.org)
         if idempotency_key is None:
             task = self._runtime.new_id("task")
@@ -68,35 +78,72 @@ class Submissions:
             task = derived_id("task", NAMESPACE, who.org, who.user, idempotency_key)
         try:
             await self._check(who.org, request)
-        except Refusal:  # what was taken once is not refused for what has changed since
+        except Refusal:  # a task that was accepted once is not refused for what has changed since
             if idempotency_key is None or not await self._handlers.is_submitted(who.org, task):
                 raise
-        command = SubmitTask(
-            task=task,
-            org=who.org,
-            user=who.user,
-            prompt=key.seal(request.prompt, prompt_context(task)),
-            agent=request.agent,
-            repository=_sealed_repository(request, key, task),
-            max_attempts=request.max_attempts,
-            timeout_s=request.timeout_s,
-            priority=request.priority,
-            labels=key.seal(orjson.dumps(request.labels).decode(), labels_context(task))
-            if request.labels
-            else None,
-            body_hash=key.fingerprint(canonical_json(request.model_dump(mode="json"))),
-        )
-        return await self._handlers.submit(command)
+        return await self._handlers.submit(SubmitTask(_submission(who, request, key, task)))
 
     async def _check(self, org: str, request: SubmitRequest) -> None:
-        self._agents.check(request.agent)
+        asked = {name: getattr(request, ASKED_AS.get(name, name)) for name in CAPABILITIES}
+        self._offers.check(request.agent, request.provider, asked)
         repo = request.repo
-        if repo is None:
-            return
-        if repo.url is not None:
+        if repo is not None and repo.url is not None:
             check_url(repo.url)
-        elif repo.bundle is not None and not await self._runtime.objects.exists(org, repo.bundle):
-            raise BundleNotFound(repo.bundle)
+        elif repo is not None and repo.bundle is not None:
+            if repo.origin is not None:
+                check_url(repo.origin)
+            if not await self._runtime.objects.exists(org, repo.bundle):
+                raise BundleNotFound(repo.bundle)
+        if request.continues is not None:
+            await self._check_continued(org, request.continues)
+
+    async def _check_continued(self, org: str, task: str) -> None:
+        if not is_id("task", task):
+            raise TaskNotFound(task)
+        row, _ = await self._queries.get(org, task)
+        if not row.progress.terminal:
+            raise TaskNotFinished(task, row.progress.state)
+
+
+ASKED_AS = {"budget": "budget_nano_usd"}
+"""The field of a submission that asks for a capability, where it has another name."""
+
+
+def _submission(who: Principal, request: SubmitRequest, key: DataKey, task: str) -> TaskSubmitted:
+    labels = request.labels
+    return TaskSubmitted(
+        task=task,
+        org=who.org,
+        user=who.user,
+        prompt=key.seal(request.prompt, prompt_context(task)),
+        agent=request.agent,
+        model=request.model,
+        provider=request.provider,
+        image=request.image,
+        network=request.network,
+        secrets=tuple(request.secrets),
+        budget_nano_usd=request.budget_nano_usd,
+        continues=request.continues,
+        best_of=BestOf(**request.best_of.model_dump()) if request.best_of else None,
+        repository=_sealed_repository(request, key, task),
+        repository_hash=_repository_hash(request, key),
+        max_attempts=request.max_attempts,
+        timeout_s=request.timeout_s,
+        priority=request.priority,
+        labels=key.seal(orjson.dumps(labels).decode(), labels_context(task)) if labels else None,
+        label_hashes={_hash(key, "label", name): _hash(key, "label", name, labels[name]) for name in labels},
+        body_hash=key.fingerprint(canonical_json(request.model_dump(mode="json", exclude_defaults=True))),
+    )
+
+
+def _hash(key: DataKey, *parts: str) -> str:
+    return key.fingerprint(canonical_json(parts))
+
+
+def _repository_hash(request: SubmitRequest, key: DataKey) -> str | None:
+    repo = request.repo
+    url = repo and (repo.url or repo.origin)
+    return _hash(key, "repository", identity(url)) if url else None
 
 
 def _sealed_repository(request: SubmitRequest, key: DataKey, task: str) -> Repository | None:

@@ -32,8 +32,8 @@ from remote_claude.gateway.api.models import (
 )
 from remote_claude.gateway.api.search import TextFilter, search
 from remote_claude.gateway.api.submissions import Submissions, parse
-from remote_claude.gateway.domain.agents import KNOWN, Agents
 from remote_claude.gateway.domain.lifecycle import State
+from remote_claude.gateway.domain.offers import KNOWN, Offers
 from remote_claude.gateway.domain.task import RequestCancellation
 from remote_claude.gateway.handlers import Submission, TaskHandlers
 from remote_claude.gateway.projections.queries import Filter, TaskQueries
@@ -63,7 +63,7 @@ def add_routes(
     submissions: Submissions,
     handlers: TaskHandlers,
     queries: TaskQueries,
-    agents: Agents,
+    offers: Offers,
 ) -> None:
     """The routes under `/v1/tasks`, but for output and results; and `/v1/agents`."""
     reads = [Depends(fresh)]
@@ -116,7 +116,7 @@ def add_routes(
     @api.get("/v1/agents", tags=TAGS)
     async def list_agents(_: Caller) -> AgentList:
         """The agents that a task may name, and whether a runner offers them now."""
-        offered = agents.offered
+        offered = offers.agents
         return AgentList(
             agents=[AgentAnswer(name=name, offered=name in offered) for name in sorted(KNOWN.union(offered))]
         )

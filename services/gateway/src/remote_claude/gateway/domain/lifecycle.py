@@ -42,6 +42,7 @@ class Attempt(Value):
 
     number: int
     runner: str
+    provider: str
     started_at: str | None = None
     finished_at: str | None = None
     outcome: AttemptOutcome | None = None
@@ -104,10 +105,11 @@ def evolve(progress: Progress, event: Event, *, position: int, occurred_at: str)
             end = _end(progress, "rejected", position, occurred_at, event.code)
             return replace(end, detail=event.detail, decided=position)
         case TaskAssigned():
-            assigned = Attempt(number=event.attempt, runner=event.runner)
+            assigned = Attempt(number=event.attempt, runner=event.runner, provider=event.provider)
             return replace(
                 progress,
                 state="assigned",
+                decided=progress.decided if event.admission is None else position,
                 attempt=event.attempt,
                 exit_code=None,
                 changed=position,
@@ -146,12 +148,7 @@ def _attempt_says(progress: Progress, event: AttemptEvent, position: int, at: st
     current = event.attempt == progress.attempt and not progress.terminal
     match event:
         case TaskStarted() if attempt.outcome is None:
-            started = attempt.model_copy(update={"started_at": at})
-            progress = replace(progress, attempts=_put(progress.attempts, started))
-            if current and progress.state == "assigned":
-                first = progress.started_at or at
-                return replace(progress, state="running", started_at=first, changed=position)
-            return progress
+            return _started(progress, attempt, position, at)
         case AssignmentDeclined():
             others = tuple(a for a in progress.attempts if a.number != event.attempt)
             return replace(progress, attempts=others)
@@ -162,6 +159,9 @@ def _attempt_says(progress: Progress, event: AttemptEvent, position: int, at: st
             late = attempt.model_copy(update={"output": event.output, **_closing(event)})
             return replace(progress, attempts=_put(progress.attempts, late))
         case AttemptFinished():
+            if event.started_at is not None:
+                progress = _started(progress, attempt, position, event.started_at)
+                attempt = progress.get(event.attempt) or attempt
             finished = attempt.model_copy(
                 update={
                     "finished_at": at,
@@ -183,6 +183,15 @@ def _closing(event: AttemptFinished) -> dict[str, Any]:
     if event.usage is None:
         return {}
     return {"usage_sequence": event.usage.sequence, "usage": event.usage.total}
+
+
+def _started(progress: Progress, attempt: Attempt, position: int, at: str) -> Progress:
+    started = attempt.model_copy(update={"started_at": at})
+    current = attempt.number == progress.attempt and progress.state == "assigned"
+    progress = replace(progress, attempts=_put(progress.attempts, started))
+    if not current:
+        return progress
+    return replace(progress, state="running", started_at=progress.started_at or at, changed=position)
 
 
 def _lost(progress: Progress, event: RunnerLost, at: str) -> Progress:

@@ -52,6 +52,32 @@ class AgentUnavailable(Refusal):
         super().__init__(f"No runner offers the agent {agent!r}. Offered: {what}. {how}", offered=offered)
 
 
+class NotOffered(Refusal):
+    """`what` is the field of the submission that no runner can fulfil, `offered` what there is instead."""
+
+    code = "not_offered"
+
+    def __init__(self, what: str, asked: str | None = None, offered: list[str] | None = None) -> None:
+        name = what.replace("_", "-") + (f" {asked!r}" if asked else "")
+        instead = f" Offered: {', '.join(offered)}." if offered else ""
+        super().__init__(
+            f"No runner offers the {name} that the task asks for.{instead} Submit it without `{what}`, or ask the "
+            "operator for a runner that offers it.",
+            field=what,
+        )
+
+
+class TaskNotFinished(Refusal):
+    code = "task_not_finished"
+    status = 409
+
+    def __init__(self, task: str, state: str) -> None:
+        super().__init__(
+            f"The task {task} is still {state}: only a finished task can be continued. Wait for its end.",
+            state=state,
+        )
+
+
 HOW_TO_OFFER = {
     "claude": "Set ANTHROPIC_API_KEY in the environment that the runner is started in, and start it again.",
     "noop": "The operator has to allow it on the runner.",

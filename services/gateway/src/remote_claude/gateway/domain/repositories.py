@@ -12,6 +12,16 @@ SCP_FORM = re.compile(r"[A-Za-z0-9_][\w.+-]*@[A-Za-z0-9][\w.-]*:(?!:)[^\s]+", re
 HOST = re.compile(r"\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9][\w.-]*", re.ASCII)
 
 
+def identity(url: str) -> str:
+    """The repository that a URL names, as `host/path`: the same for every scheme, user and spelling of the host."""
+    if SCP_FORM.fullmatch(url):
+        host, _, path = url.partition("@")[2].partition(":")
+    else:
+        parts = urlsplit(url)
+        host, path = parts.hostname or "", parts.path
+    return f"{host.lower()}/{path.strip('/').removesuffix('.git')}"
+
+
 def check_url(url: str) -> None:
     """Raises `RepositoryUrlRefused`."""
     if SCP_FORM.fullmatch(url):

@@ -5,26 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import assert_never
 
-from remote_claude.contracts import Event, Sealed
-from remote_claude.contracts.gateway import Repository, TaskCancellationRequested, TaskSubmitted
+from remote_claude.contracts import Event
+from remote_claude.contracts.gateway import TaskCancellationRequested, TaskSubmitted
 from remote_claude.gateway.domain.refusals import IdempotencyKeyReused, TaskNotFound
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class SubmitTask:
-    """`body_hash` is a keyed fingerprint of the body as it was asked."""
+    """`submission` is recorded as it is, unless the task was submitted before."""
 
-    task: str
-    org: str
-    user: str
-    prompt: Sealed
-    agent: str
-    repository: Repository | None
-    max_attempts: int
-    timeout_s: int | None
-    priority: int
-    labels: Sealed | None
-    body_hash: str
+    submission: TaskSubmitted
+
+    @property
+    def task(self) -> str:
+        return self.submission.task
+
+    @property
+    def org(self) -> str:
+        return self.submission.org
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,23 +83,9 @@ def evolve(state: State, event: Event) -> State:
 def _submit(command: SubmitTask, state: State) -> list[Event]:
     match state:
         case NotSubmitted():
-            return [
-                TaskSubmitted(
-                    task=command.task,
-                    org=command.org,
-                    user=command.user,
-                    prompt=command.prompt,
-                    agent=command.agent,
-                    repository=command.repository,
-                    max_attempts=command.max_attempts,
-                    timeout_s=command.timeout_s,
-                    priority=command.priority,
-                    labels=command.labels,
-                    body_hash=command.body_hash,
-                )
-            ]
+            return [command.submission]
         case Submitted(body_hash) | CancellationRequested(body_hash):
-            if body_hash != command.body_hash:
+            if body_hash != command.submission.body_hash:
                 raise IdempotencyKeyReused(command.task)
             return []
         case _:

@@ -64,9 +64,13 @@ class Decline:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finish:
-    """The sandbox is gone. `used` is the last measure; without one the last sample stands."""
+    """The sandbox is gone. `used` is the last measure; without one the last sample stands.
+
+    `started_at` is set when the attempt began and ended at once.
+    """
 
     outcome: AttemptOutcome
+    started_at: str | None = None
     used: Measured | None = None
     exit_code: int | None = None
     reason: str | None = None
@@ -125,6 +129,7 @@ def decide(id: AttemptId, command: Command, state: State) -> list[AttemptEvent]:
                 AttemptFinished(
                     **who,
                     outcome=finish.outcome,
+                    started_at=finish.started_at,
                     exit_code=finish.exit_code,
                     reason=finish.reason,
                     detail=finish.detail,

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from functools import cached_property
+from datetime import datetime
+from functools import cached_property, lru_cache
 from typing import assert_never
 
+from remote_claude.contracts.periods import period_at
+from remote_claude.contracts.runner import WORKER_LOST
 from remote_claude.contracts.scheduler import (
+    EXECUTIONS,
+    Admission,
+    Reservation,
     RunnerLost,
     SchedulerEvent,
+    Settlement,
     TaskAdmitted,
     TaskCancelled,
     TaskFailed,
@@ -20,7 +26,16 @@ from remote_claude.contracts.scheduler import (
 )
 from remote_claude.eventsourcing.events import timestamp
 from remote_claude.scheduler.domain.state import Organisation
-from remote_claude.scheduler.domain.tasks import Assigned, Ended, Queued, Running, Submitted, Task, due
+from remote_claude.scheduler.domain.tasks import (
+    Admitted,
+    Assigned,
+    Ended,
+    Queued,
+    Running,
+    Submitted,
+    Task,
+    due,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,29 +50,19 @@ class Moment:
         """As events say it."""
         return timestamp(self.now)
 
-    @cached_property
-    def period(self) -> str:
-        """The calendar month, UTC, as `YYYY-MM`."""
-        return f"{self.now.year:04}-{self.now.month:02}"
-
-    @property
-    def next_period(self) -> str:
-        """The day on which the next month begins."""
-        return (self.now.replace(day=1) + timedelta(days=31)).replace(day=1).date().isoformat()
-
 
 def decide(task: Task, organisation: Organisation, reserved: int, moment: Moment) -> list[SchedulerEvent]:
-    """What follows for one task, nothing if nothing is due. `reserved` executions of this month are spoken for."""
+    """What follows for one task, nothing if nothing is due. `reserved` executions of the current period are taken."""
     id = {"task": task.asked.task, "org": task.asked.org}
     match task:
         case Submitted(cancellation=None):
             return [admit(task, organisation, reserved, moment)]
         case Submitted():
-            return [TaskCancelled(**id, executed=False)]
+            return [TaskCancelled(**id)]
         case Queued() if due(task):
-            return [TaskCancelled(**id, executed=task.executed)]
+            return [TaskCancelled(**id, settlements=settlements(task))]
         case Assigned() if due(task):
-            return [TaskCancelled(**id, attempt=task.attempt, executed=task.executed)]
+            return [TaskCancelled(**id, attempt=task.attempt, settlements=settlements(task))]
         case Queued() | Assigned() | Running():
             return []
         case Ended():
@@ -68,28 +73,46 @@ def decide(task: Task, organisation: Organisation, reserved: int, moment: Moment
 def admit(
     task: Submitted, organisation: Organisation, reserved: int, moment: Moment
 ) -> TaskAdmitted | TaskRejected:
-    """Reserve an execution of this month, or say why there is none."""
+    """Reserve an execution of the current period, or refuse with the reason."""
     id = {"task": task.asked.task, "org": task.asked.org}
     if organisation.entitlements is None:
         detail = (
             "The organisation has no plan yet. An administrator sets one: rclaude-admin plan set ORG PLAN"
         )
         return TaskRejected(**id, code="no_plan", detail=detail)
+    period = period_at(organisation.anchor, moment.now)
     allowed = organisation.entitlements.executions_per_month
     if allowed is not None and reserved >= allowed:
         detail = (
-            f"The plan {organisation.plan} allows {allowed} executions a month, and all of {moment.period} are used "
-            f"or reserved. The next month begins on {moment.next_period} (UTC); a larger plan helps at once."
+            f"The plan {organisation.plan} allows {allowed} executions a month, and all of {period.id} are used "
+            f"or reserved. The next month begins on {period.ends_at[:10]} (UTC); a larger plan helps at once."
         )
         return TaskRejected(**id, code="quota_exceeded", detail=detail)
-    return TaskAdmitted(**id, period=moment.period)
+    return TaskAdmitted(**id, admission=one_execution(period.id, organisation.plan_version))
+
+
+@lru_cache(maxsize=1024)
+def one_execution(period: str, plan_version: str) -> Admission:
+    """The admission of a task: one execution of the period."""
+    execution = Reservation(meter=EXECUTIONS, quantity=1, kind="hard")
+    return Admission(period=period, plan_version=plan_version, reservations=(execution,))
+
+
+def settlements(task: Admitted) -> tuple[Settlement, ...]:
+    """How the task's reservations end: used if any attempt has started, free again otherwise."""
+    return tuple(
+        Settlement(meter=r.meter, settled=r.quantity, released=0)
+        if task.executed
+        else Settlement(meter=r.meter, settled=0, released=r.quantity)
+        for r in task.admission.reservations
+    )
 
 
 def conclude(task: Ended) -> list[SchedulerEvent]:
     """What the end of an attempt means for its task. Only a lost one is tried again; one that was
     given back or declined costs no retry."""
     id = {"task": task.asked.task, "org": task.asked.org}
-    last = {"attempt": task.attempt, "executed": task.executed}
+    last = {"attempt": task.attempt, "settlements": settlements(task)}
     match task.outcome:
         case "succeeded":
             return [TaskSucceeded(**id, **last)]
@@ -105,7 +128,9 @@ def conclude(task: Ended) -> list[SchedulerEvent]:
             return [TaskRequeued(**id, attempt=task.attempt + 1, reason="declined")]
         case "lost" | "given_back":
             reason = task.reason or task.outcome
-            lost = RunnerLost(**id, attempt=task.attempt, runner=task.runner, reason=reason)
+            lost = RunnerLost(
+                **id, attempt=task.attempt, runner=task.runner, reason=reason, charge=reason == WORKER_LOST
+            )
             if task.cancellation:
                 return [lost, TaskCancelled(**id, **last)]
             if task.outcome == "lost" and task.lost + 1 >= task.asked.max_attempts:

@@ -11,7 +11,7 @@ from remote_claude.contracts.billing import Entitlements
 from remote_claude.scheduler.domain.decide import Moment
 from remote_claude.scheduler.domain.draft import Draft, draft
 from remote_claude.scheduler.domain.state import Runner, State
-from remote_claude.scheduler.domain.tasks import Ended
+from remote_claude.scheduler.domain.tasks import Ended, Needs
 
 
 class Slots:
@@ -20,25 +20,25 @@ class Slots:
     def __init__(self, runners: Mapping[str, Runner], free: Mapping[str, int]) -> None:
         self._runners = runners
         self._free = {id: n for id, n in free.items() if n > 0}
-        self._hopeless: set[tuple[str, int, int]] = set()
+        self._unschedulable: set[tuple[Needs, int, int]] = set()
 
     def __bool__(self) -> bool:
         return bool(self._free)
 
-    def take(self, agent: str, plan: Entitlements) -> str | None:
+    def take(self, needs: Needs, plan: Entitlements) -> Runner | None:
         """Occupy a slot of the emptiest runner that fits; None when there is none."""
-        shape = agent, plan.vcpu_millis, plan.memory_mib
-        if shape in self._hopeless:
+        shape = needs, plan.vcpu_millis, plan.memory_mib
+        if shape in self._unschedulable:
             return None
-        fitting = (id for id in self._free if self._runners[id].fits(agent, plan))
-        runner = max(fitting, key=self._free.__getitem__, default=None)
-        if runner is None:
-            self._hopeless.add(shape)
+        fitting = (id for id in self._free if self._runners[id].fits(needs, plan))
+        id = max(fitting, key=self._free.__getitem__, default=None)
+        if id is None:
+            self._unschedulable.add(shape)
             return None
-        self._free[runner] -= 1
-        if not self._free[runner]:
-            del self._free[runner]
-        return runner
+        self._free[id] -= 1
+        if not self._free[id]:
+            del self._free[id]
+        return self._runners[id]
 
 
 def decide_round(
@@ -94,8 +94,8 @@ def assign_one(draft: Draft, slots: Slots, lease_s: int) -> bool:
     if plan is None or not draft.hungry:
         return False
     for task in draft.heads:
-        if (runner := slots.take(task.asked.agent, plan)) is not None:
-            draft.heads.advance(task.asked.agent)
+        if (runner := slots.take(task.asked.needs, plan)) is not None:
+            draft.heads.advance(task.asked.needs)
             draft.assign(task, runner, lease_s)
             return True
     return False

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from itertools import islice
 
+from remote_claude.contracts.periods import period_at
 from remote_claude.contracts.scheduler import (
     Limits,
     SchedulerEvent,
@@ -19,7 +20,7 @@ from remote_claude.eventsourcing.traces import of_event
 from remote_claude.scheduler.domain.decide import Moment, decide
 from remote_claude.scheduler.domain.evolve import decided
 from remote_claude.scheduler.domain.queue import Heads, Waiting
-from remote_claude.scheduler.domain.state import Organisation
+from remote_claude.scheduler.domain.state import Organisation, Runner, executions
 from remote_claude.scheduler.domain.tasks import Assigned, Cause, Ended, Queued, Running, Task, due
 
 MAX_DUE = 200
@@ -34,7 +35,6 @@ class Draft:
 
     organisation: Organisation
     moment: Moment
-    events: list[NewEvent] = field(default_factory=list)
     runners: list[str] = field(default_factory=list)
     """One for every slot that is promised."""
     queued: Waiting = field(default_factory=Waiting)
@@ -43,11 +43,15 @@ class Draft:
     """The guard: where the organisation was when this was decided. By the time it is sent it may have moved on."""
     reserved: int = field(init=False)
     attempts: int = field(init=False)
+    _events: dict[str, NewEvent] = field(default_factory=dict)
+    """By event id, in the order of the append."""
+    _period: str = field(init=False)
     _heads: Heads | None = None
 
     def __post_init__(self) -> None:
         self.expected = self.organisation.position
-        self.reserved = self.organisation.reserved.get(self.moment.period, 0)
+        self._period = period_at(self.organisation.anchor, self.moment.now).id
+        self.reserved = self.organisation.reserved.get(self._period, 0)
         self.attempts = self.organisation.attempts
 
     def settle(self, task: Task) -> None:
@@ -58,11 +62,11 @@ class Draft:
             said = self._say(event, caused_id(cause.event_id, handler, n), cause)
             after = decided(after, event, Cause(said.event_id, 0, said.traceparent))
             match event, task:
-                case TaskAdmitted(), _:
-                    self.reserved += 1
+                case TaskAdmitted(admission=admission), _:
+                    self.reserved += executions(admission)
                 # Only what was never assigned can't be starting meanwhile.
-                case TerminalEvent(), Queued(attempt=1) if task.period == self.moment.period:
-                    self.reserved -= 1
+                case TerminalEvent(), Queued(attempt=1) if task.admission.period == self._period:
+                    self.reserved -= executions(task.admission)
                 case _:
                     pass
         if isinstance(self.organisation.tasks[task.asked.task], Assigned | Running):
@@ -71,10 +75,15 @@ class Draft:
             self.queued.add(after)
 
     @property
+    def events(self) -> list[NewEvent]:
+        """What is to be appended, in order."""
+        return list(self._events.values())
+
+    @property
     def hungry(self) -> bool:
         """Whether the organisation may have one more slot."""
         entitlements = self.organisation.entitlements
-        if entitlements is None or len(self.events) >= MAX_EVENTS:
+        if entitlements is None or len(self._events) >= MAX_EVENTS:
             return False
         return entitlements.concurrency is None or self.attempts < entitlements.concurrency
 
@@ -85,25 +94,33 @@ class Draft:
             self._heads = Heads(self.organisation.waiting, self.queued)
         return self._heads
 
-    def assign(self, task: Queued, runner: str, lease_s: int) -> None:
-        """Give a waiting task to a runner."""
+    def assign(self, task: Queued, runner: Runner, lease_s: int) -> None:
+        """Give a waiting task to a runner. If it is admitted in this draft, its assignment carries the admission."""
         asked, plan = task.asked, self.organisation.entitlements
         assert plan is not None
         duration = min(plan.duration_s, asked.timeout_s or plan.duration_s)
+        entered = self._events.get(task.entered.event_id)
+        at_once = entered is not None and isinstance(entered.event, TaskAdmitted)
+        if at_once:
+            del self._events[task.entered.event_id]
+        cause = asked.by if at_once else task.entered
         event = TaskAssigned(
             task=asked.task,
             org=asked.org,
             attempt=task.attempt,
-            runner=runner,
-            agent=asked.agent,
+            runner=runner.id,
+            provider=runner.provider,
+            pool=runner.pool,
+            image=asked.image,
+            agent=asked.needs.agent,
             limits=Limits(vcpu_millis=plan.vcpu_millis, memory_mib=plan.memory_mib, duration_s=duration),
             deadline=timestamp(self.moment.now + timedelta(seconds=duration)),
             lease_s=lease_s,
+            admission=task.admission if at_once else None,
         )
-        entered = task.entered
-        self._say(event, caused_id(entered.event_id, f"scheduler/{asked.task}/assign"), entered)
+        self._say(event, caused_id(cause.event_id, f"scheduler/{asked.task}/assign"), cause)
         self.attempts += 1
-        self.runners.append(runner)
+        self.runners.append(runner.id)
 
     def _say(self, event: SchedulerEvent, id: str, cause: Cause) -> NewEvent:
         said = NewEvent(
@@ -116,7 +133,7 @@ class Draft:
             cause=self.moment.position,
             traceparent=of_event(cause.traceparent, id),
         )
-        self.events.append(said)
+        self._events[id] = said
         return said
 
 

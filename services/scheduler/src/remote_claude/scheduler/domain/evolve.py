@@ -19,6 +19,7 @@ from remote_claude.contracts.runner import (
     TaskStarted,
 )
 from remote_claude.contracts.scheduler import (
+    Admission,
     RunnerLost,
     TaskAdmitted,
     TaskAssigned,
@@ -72,12 +73,11 @@ def decided(task: Task | None, event: Any, by: Cause) -> Task | None:
     """What a decision makes of a task. None is a task that is not alive, or not any more."""
     match event, task:
         case TaskAdmitted(), Submitted():
-            return become(Queued, task, period=event.period, attempt=1, entered=by)
-        case TaskAssigned(), Queued():
-            deadline = parse_timestamp(event.deadline)
-            return become(
-                Assigned, task, attempt=event.attempt, runner=event.runner, assigned=by, deadline=deadline
-            )
+            return become(Queued, task, admission=event.admission, attempt=1, entered=by)
+        case TaskAssigned(admission=None), Queued():
+            return become(Assigned, task, **_assignment(event, by))
+        case TaskAssigned(admission=Admission() as admission), Submitted():
+            return become(Assigned, task, admission=admission, **_assignment(event, by))
         case RunnerLost(), Assigned() | Running() if event.attempt == task.attempt:
             return end(task, "lost", by, reason=event.reason, lost=task.lost + 1)
         case RunnerLost(), Ended() if event.attempt == task.attempt and task.outcome == "lost":
@@ -90,6 +90,11 @@ def decided(task: Task | None, event: Any, by: Cause) -> Task | None:
             return task
 
 
+def _assignment(event: TaskAssigned, by: Cause) -> dict[str, Any]:
+    deadline = parse_timestamp(event.deadline)
+    return {"attempt": event.attempt, "runner": event.runner, "assigned": by, "deadline": deadline}
+
+
 def _own(state: State, event: Any, by: Cause) -> None:
     before = state.task(event.org, event.task)
     if before is None:
@@ -98,15 +103,17 @@ def _own(state: State, event: Any, by: Cause) -> None:
     organisation = state.organisation(event.org)
     match event:
         case TaskAdmitted() if isinstance(before, Submitted):
-            organisation.reserve(event.period)
-        case TaskAssigned() if isinstance(before, Queued):
+            organisation.reserve(event.admission)
+        case TaskAssigned() if isinstance(after, Assigned) and after is not before:
+            if event.admission is not None:
+                organisation.reserve(event.admission)
             organisation.credit -= 1
             if organisation.credit <= 0:
                 organisation.credit = organisation.weight
                 state.rotation.pop(organisation.id, None)  # and at its end again, if it is still hungry
         # By what has started up to here: a start may have come in while the end was on its way.
         case TerminalEvent() if isinstance(before, Admitted) and not before.executed:
-            organisation.release(before.period)
+            organisation.release(before.admission)
         case _:
             pass
     state.put(before, after)
@@ -124,7 +131,8 @@ def _cancellation_requested(state: State, event: TaskCancellationRequested, by: 
 
 def _plan_changed(state: State, event: PlanChanged, by: Cause) -> None:
     organisation = state.organisation(event.org)
-    organisation.plan, organisation.entitlements = event.plan, event.entitlements
+    organisation.plan, organisation.plan_version = event.plan, event.plan_version
+    organisation.anchor, organisation.entitlements = event.anchor, event.entitlements
     organisation.credit = organisation.weight
     state.reindex(organisation)
 
@@ -137,7 +145,7 @@ def _current(state: State, event: AttemptEvent) -> Assigned | Running | None:
     return None
 
 
-def _started(state: State, event: TaskStarted, by: Cause) -> None:
+def _started(state: State, event: TaskStarted | AttemptFinished, by: Cause) -> None:
     if isinstance(task := _current(state, event), Assigned):
         state.put(task, become(Running, task, executed=True))
     elif isinstance(late := state.task(event.org, event.task), Admitted) and _given_up(event, late):
@@ -152,6 +160,8 @@ def _given_up(event: AttemptEvent, task: Admitted) -> bool:
 
 
 def _finished(state: State, event: AttemptFinished, by: Cause) -> None:
+    if event.started_at is not None:
+        _started(state, event, by)
     if task := _current(state, event):
         given_back = event.outcome == "lost" and event.reason != WORKER_LOST
         if given_back and state.runner(event.runner).drained:
@@ -188,7 +198,9 @@ def _joined(state: State, event: RunnerJoined, by: Cause) -> None:
             state.put(task, end(task, "lost", cause, reason=RUNNER_RESTARTED))
     runner.slots, runner.agents = event.slots, frozenset(event.agents)
     runner.joined, runner.drained = True, False
-    runner.vcpu_millis, runner.memory_mib = event.vcpu_millis, event.memory_mib
+    runner.provider, runner.pool = event.provider, event.pool
+    runner.capabilities = frozenset(event.capabilities)
+    runner.vcpu_millis, runner.memory_mib = event.per_attempt.vcpu_millis, event.per_attempt.memory_mib
 
 
 def _drained(state: State, event: RunnerDrained, by: Cause) -> None:

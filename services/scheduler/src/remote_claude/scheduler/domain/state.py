@@ -7,13 +7,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from remote_claude.contracts.billing import Entitlements
+from remote_claude.contracts.periods import CALENDAR
+from remote_claude.contracts.scheduler import EXECUTIONS, Admission
 from remote_claude.scheduler.domain.queue import Waiting
-from remote_claude.scheduler.domain.tasks import Assigned, Queued, Running, Task, due
+from remote_claude.scheduler.domain.tasks import Assigned, Needs, Queued, Running, Task, due
 
 WEIGHTS = {"pro": 2, "enterprise": 4}
 """How many assignments in a row an organisation on a plan gets when it is its turn; 1 on any other."""
 
-PERIODS_KEPT = 2
+PERIODS_KEPT = 3
 
 
 @dataclass(slots=True, kw_only=True)
@@ -24,10 +26,13 @@ class Runner:
     """
 
     id: str
+    provider: str = ""
+    pool: str = ""
     slots: int = 0
     vcpu_millis: int = 0
     memory_mib: int = 0
     agents: frozenset[str] = frozenset()
+    capabilities: frozenset[str] = frozenset()
     joined: bool = False
     drained: bool = False
     """It has said that it ends: what it ends from then on it gives back, and loses nothing."""
@@ -39,10 +44,12 @@ class Runner:
         """How many more attempts it takes; below zero when it came back with fewer slots."""
         return self.slots - len(self.held) if self.joined else 0
 
-    def fits(self, agent: str, plan: Entitlements) -> bool:
-        """Whether one of its slots could run the agent within the plan's bounds."""
+    def fits(self, needs: Needs, plan: Entitlements) -> bool:
+        """Whether one of its slots could run such a task within the plan's bounds."""
         return (
-            agent in self.agents
+            needs.agent in self.agents
+            and needs.provider in (None, self.provider)
+            and self.capabilities.issuperset(needs.capabilities)
             and self.vcpu_millis >= plan.vcpu_millis
             and self.memory_mib >= plan.memory_mib
         )
@@ -55,6 +62,8 @@ class Organisation:
     id: str
     position: int = 0
     plan: str | None = None
+    plan_version: str = ""
+    anchor: str = CALENDAR
     entitlements: Entitlements | None = None
     reserved: dict[str, int] = field(default_factory=dict)
     """Period to executions: those that ran and those that still may."""
@@ -79,14 +88,20 @@ class Organisation:
         concurrency = self.entitlements.concurrency
         return concurrency is None or self.attempts < concurrency
 
-    def reserve(self, period: str) -> None:
-        self.reserved[period] = self.reserved.get(period, 0) + 1
+    def reserve(self, admission: Admission) -> None:
+        period = admission.period
+        self.reserved[period] = self.reserved.get(period, 0) + executions(admission)
         if len(self.reserved) > PERIODS_KEPT:
             del self.reserved[min(self.reserved)]
 
-    def release(self, period: str) -> None:
-        if period in self.reserved:
-            self.reserved[period] -= 1
+    def release(self, admission: Admission) -> None:
+        if admission.period in self.reserved:
+            self.reserved[admission.period] -= executions(admission)
+
+
+def executions(admission: Admission) -> int:
+    """The executions that an admission reserves."""
+    return sum(r.quantity for r in admission.reservations if r.meter == EXECUTIONS)
 
 
 @dataclass(slots=True, kw_only=True)

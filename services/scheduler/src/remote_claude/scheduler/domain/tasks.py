@@ -7,6 +7,8 @@ from datetime import datetime
 from typing import Any, Literal, NamedTuple, TypeVar
 
 from remote_claude.contracts.gateway import TaskSubmitted
+from remote_claude.contracts.runner import CAPABILITIES
+from remote_claude.contracts.scheduler import Admission
 
 Outcome = Literal["succeeded", "failed", "cancelled", "timed_out", "lost", "given_back", "declined"]
 
@@ -19,13 +21,30 @@ class Cause(NamedTuple):
     traceparent: str | None = None
 
 
+class Needs(NamedTuple):
+    """What a runner must offer to run a task. `provider` is None when any will do."""
+
+    agent: str
+    provider: str | None = None
+    capabilities: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, submitted: TaskSubmitted) -> Needs:
+        asked = tuple(name for name in CAPABILITIES if getattr(submitted, ASKED_AS.get(name, name)))
+        return cls(submitted.agent, submitted.provider, asked)
+
+
+ASKED_AS = {"budget": "budget_nano_usd"}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
     """What the scheduler has to know of a submission. `by` is the submission itself: its position is the task's age."""
 
     task: str
     org: str
-    agent: str
+    needs: Needs
+    image: str | None
     priority: int
     max_attempts: int
     timeout_s: int | None
@@ -36,7 +55,8 @@ class Asked:
         return cls(
             task=submitted.task,
             org=submitted.org,
-            agent=submitted.agent,
+            needs=Needs.of(submitted),
+            image=submitted.image,
             priority=submitted.priority,
             max_attempts=submitted.max_attempts,
             timeout_s=submitted.timeout_s,
@@ -59,9 +79,9 @@ class Submitted(Live):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Admitted(Live):
-    """One execution of `period` is reserved. `lost` attempts are spent retries; `executed` once an attempt has started."""
+    """What `admission` says is reserved. `lost` attempts are spent retries; `executed` once an attempt has started."""
 
-    period: str
+    admission: Admission
     attempt: int
     lost: int = 0
     executed: bool = False

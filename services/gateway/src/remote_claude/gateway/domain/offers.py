@@ -1,0 +1,72 @@
+"""What the runners offer, folded from their events: agents, providers and capabilities."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from remote_claude.contracts.runner import CAPABILITIES, RunnerDrained, RunnerJoined
+from remote_claude.gateway.domain.refusals import AgentUnavailable, NotOffered, UnknownAgent
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+KNOWN = frozenset({"claude", "shell", "noop"})
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What one runner can do."""
+
+    provider: str
+    agents: frozenset[str]
+    capabilities: frozenset[str]
+
+
+class Offers:
+    """The offers of all runners that have joined and not drained."""
+
+    def __init__(self) -> None:
+        self._by_runner: dict[str, Offer] = {}
+
+    def evolve(self, event: RunnerJoined | RunnerDrained) -> None:
+        """A runner that joins again replaces what it offered before."""
+        match event:
+            case RunnerJoined():
+                agents, capabilities = frozenset(event.agents), frozenset(event.capabilities)
+                self._by_runner[event.runner] = Offer(event.provider, agents, capabilities)
+            case RunnerDrained():
+                self._by_runner.pop(event.runner, None)
+
+    @property
+    def agents(self) -> list[str]:
+        """Every agent that is offered, in alphabetical order."""
+        return sorted(frozenset().union(*(offer.agents for offer in self._by_runner.values())))
+
+    def check(self, agent: str, provider: str | None, asked: Mapping[str, object]) -> None:
+        """Refuse what no runner offers. `asked` maps names of `CAPABILITIES` to what the submission asks of them, if anything.
+
+        Raises `UnknownAgent`, `AgentUnavailable`, `NotOffered`. While there is no runner, a known agent and any provider
+        are accepted: the task waits for one.
+        """
+        self._check_agent(agent)
+        offers = [offer for offer in self._by_runner.values() if agent in offer.agents]
+        if provider is not None and offers:
+            offers = [offer for offer in offers if offer.provider == provider]
+            if not offers:
+                raise NotOffered("provider", provider, sorted({o.provider for o in self._by_runner.values()}))
+        for capability in CAPABILITIES:
+            if asked.get(capability):
+                offers = [offer for offer in offers if capability in offer.capabilities]
+                if not offers:
+                    raise NotOffered(capability)
+
+    def _check_agent(self, agent: str) -> None:
+        offered = self.agents
+        if agent in offered:
+            return
+        known = KNOWN.union(offered)
+        if agent not in known:
+            raise UnknownAgent(agent, sorted(known))
+        if self._by_runner:
+            raise AgentUnavailable(agent, offered)
