@@ -6,7 +6,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -119,8 +121,13 @@ def _said(log_file: Path, begin: int) -> str:
     return said.strip()
 
 
-def foreground(port: int | None, isolation: str | None = None) -> int:
-    """Run a stack until it is ended; returns its exit code. What is to end this process ends the stack, with 0."""
+def foreground(
+    port: int | None, isolation: str | None = None, on_ready: Callable[[], None] = lambda: None
+) -> int:
+    """Run a stack until it is ended; returns its exit code. What is to end this process ends the stack, with 0.
+
+    `on_ready` is called once in a thread of its own when the stack answers.
+    """
     process: subprocess.Popen[bytes] | None = None
     told = False
 
@@ -135,9 +142,19 @@ def foreground(port: int | None, isolation: str | None = None) -> int:
     process = subprocess.Popen(command(port), env=environment(isolation), cwd="/")
     if told:
         process.terminate()
+    threading.Thread(target=_when_ready, args=(process, on_ready), daemon=True).start()
     code = process.wait()
     # before it listens for signals, and after, it ends of one: nothing of it runs then
     return 0 if told and -code in ENDS else code
+
+
+def _when_ready(process: subprocess.Popen[bytes], on_ready: Callable[[], None]) -> None:
+    while process.poll() is None:
+        stack = config.stack_file()
+        if stack is not None and stack["pid"] == process.pid:
+            on_ready()
+            return
+        time.sleep(0.1)
 
 
 def stop() -> bool:

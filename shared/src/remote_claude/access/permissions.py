@@ -44,6 +44,17 @@ PERMISSIONS: dict[str, Permission] = {
     "get_bill": Permission("billing", PAYERS),
     "get_bill_events": Permission("billing", PAYERS),
     "get_task_bill": Permission("billing", EVERYBODY),
+    # auth
+    "create_sign_in_link": Permission("operations", EVERYBODY),
     # every process
     "status": Permission("operations", EVERYBODY),
 }
+
+PERSONAL: dict[str, str | None] = {
+    "get_session": None,
+    "end_session": None,
+}
+"""Operations of a person, in no organisation, and the scope that each needs; None: any good credential will do."""
+
+PUBLIC: frozenset[str] = frozenset({"follow_sign_in_link"})
+"""Operations that need no credential."""

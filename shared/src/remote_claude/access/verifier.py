@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import structlog
 
 from remote_claude.access.credentials import AccessTokens, ApiKeys, BrowserSessions, Memberships
-from remote_claude.access.permissions import PERMISSIONS, Permission
+from remote_claude.access.permissions import PERMISSIONS, PERSONAL, Permission
 from remote_claude.access.principal import Identity, Presented, Principal
 from remote_claude.access.refusals import (
     NoOrganisation,
@@ -20,6 +20,7 @@ from remote_claude.access.scopes import allows
 from remote_claude.contracts import UndecodableEvent, UnknownVersion
 from remote_claude.eventsourcing.events import Clock, RecordedEvent
 from remote_claude.eventsourcing.log import EventLog
+from remote_claude.eventsourcing.positions import Reached
 from remote_claude.eventsourcing.tail import Tail
 
 log = structlog.get_logger(__name__)
@@ -31,6 +32,7 @@ class Verifier:
     def __init__(self, log: EventLog, tail: Tail, clock: Clock) -> None:
         self._log, self._tail = log, tail
         self._position = 0
+        self._reached = Reached()
         self.memberships = Memberships()
         self.sessions = BrowserSessions(clock)
         self.tokens = AccessTokens(clock, self.sessions)
@@ -42,12 +44,18 @@ class Verifier:
         for subjects in ("ev.users.*.org.>", "ev.auth.>"):
             async for batch in self._log.read(until=self._position, subjects=subjects):
                 self.fold(batch)
+        self._reached.tell(self._position)
 
     async def run(self) -> None:
         """Fold what they record from now on; never ends by itself."""
         async for batch in self._tail.subscribe(after=self._position):
             self.fold(batch)
             self._position = batch[-1].position
+            self._reached.tell(self._position)
+
+    async def wait_for(self, position: int, timeout: float) -> bool:
+        """Wait until everything up to `position` is known here, at most `timeout` seconds; False when it is not."""
+        return await self._reached.wait_for(position, timeout)
 
     def fold(self, batch: Sequence[RecordedEvent]) -> None:
         """Apply events, ignore those of no concern. A credential of which an event can't be read is refused from then on."""
@@ -66,6 +74,14 @@ class Verifier:
     def admit(self, presented: Presented, operation: str) -> Principal:
         """Who acts, and may do this. Raises `Unauthenticated`, `OrgNotFound`, `ScopeMissing`, `RoleMissing`."""
         return permit(self.act(self.identify(presented), presented.org), PERMISSIONS[operation])
+
+    def admit_person(self, presented: Presented, operation: str) -> Identity:
+        """Who asks, and may do this in no organisation. Raises `Unauthenticated`, `ScopeMissing`."""
+        identity = self.identify(presented)
+        needed = PERSONAL[operation]
+        if needed is not None and not allows(identity.scopes, needed):
+            raise ScopeMissing(needed, identity.scopes)
+        return identity
 
     def identify(self, presented: Presented) -> Identity:
         """Who asks, whatever for. Raises `Unauthenticated`."""

@@ -37,3 +37,28 @@ def webhook_url_context(hook: str) -> str:
 
 def webhook_secret_context(hook: str) -> str:
     return f"{hook}/secret"
+
+
+def email_context(owner: str) -> str:
+    """The e-mail address of a person, or of an invitation."""
+    return f"{owner}/email"
+
+
+def identity_subject_context(identity: str) -> str:
+    """The subject that a sign-in provider knows a person by."""
+    return f"{identity}/subject"
+
+
+def session_client_context(session: str) -> str:
+    """The program and the address that a session was opened from."""
+    return f"{session}/client"
+
+
+def key_name_context(key: str) -> str:
+    """What the owner of an API key calls it."""
+    return f"{key}/key_name"
+
+
+def signing_key_context(kid: str) -> str:
+    """The private key that signs access tokens."""
+    return f"{kid}/private"

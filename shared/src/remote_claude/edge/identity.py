@@ -24,18 +24,25 @@ ORG_HEADER = "rclaude-org"
 COOKIE = "rclaude"
 
 
+def own_origin(connection: HTTPConnection) -> str:
+    """Scheme and host as a browser sees them: the public URL if one is set, otherwise what the request names."""
+    public: str = connection.app.state.public_url
+    if public:
+        return public.rstrip("/")
+    scheme = "https" if connection.url.scheme in ("https", "wss") else "http"
+    return f"{scheme}://{connection.url.netloc}"
+
+
 def is_secure(connection: HTTPConnection) -> bool:
     """Whether the browser speaks TLS, to this process or to the proxy before it."""
-    return connection.url.scheme in ("https", "wss") or bool(
-        connection.app.state.public_url.startswith("https:")
-    )
+    return own_origin(connection).startswith("https:")
 
 
 def cookie_name(connection: HTTPConnection) -> str:
     """`__Host-rclaude` with TLS. Without, `rclaude-<port>`: cookies are shared by all ports of a machine."""
     if is_secure(connection):
         return f"__Host-{COOKIE}"
-    return f"{COOKIE}-{connection.url.port or 80}"
+    return f"{COOKIE}-{urlsplit(own_origin(connection)).port or 80}"
 
 
 def presented(connection: HTTPConnection) -> Presented:
@@ -54,7 +61,7 @@ def presented(connection: HTTPConnection) -> Presented:
 def _check_origin(connection: HTTPConnection, cookie: str) -> None:
     """A page of another site can send our cookie, but neither our origin nor the token. Raises `CsrfRefused`."""
     origin = connection.headers.get("origin")
-    if origin is not None and not _is_own(origin, connection):
+    if origin is not None and origin != own_origin(connection):
         raise CsrfRefused(f"The request comes from {origin[:100]}, which is another site.")
     if connection.scope["type"] == "websocket":
         if origin is None:
@@ -65,17 +72,10 @@ def _check_origin(connection: HTTPConnection, cookie: str) -> None:
             raise CsrfRefused("A changing request with a session cookie needs its CSRF token.")
 
 
-def _is_own(origin: str, connection: HTTPConnection) -> bool:
-    public = connection.app.state.public_url
-    if public and origin == public:
-        return True
-    return urlsplit(origin).netloc == connection.headers.get("host")
-
-
 async def identity(request: Request) -> Identity:
-    """Who asks, for operations that belong to a person and no organisation. Raises `Unauthenticated`, `CsrfRefused`."""
+    """Who asks, for operations that belong to a person and no organisation. Raises `NotAdmitted`."""
     verifier: Verifier = request.app.state.verifier
-    return verifier.identify(presented(request))
+    return verifier.admit_person(presented(request), request.scope["route"].name)
 
 
 async def caller(request: Request) -> Principal:

@@ -43,13 +43,41 @@ def up(
     if detach:
         stack = embedded.start(port, isolation)
         render.say(f"ready at {stack['url']}")
+        print_link()
         return
     embedded.check_file()
-    code = embedded.foreground(port, isolation)
+    code = embedded.foreground(port, isolation, print_link)
     if code == embedded.ALREADY_RUNNING:
         return
     if code:
         raise CliError(f"the stack ended with exit code {code}", Exit.FAILED)
+
+
+def print_link() -> None:
+    """Say how to see the dashboard. A stack whose link can't be had is still up."""
+    try:
+        render.say(f"dashboard, signed in by a link that is good once: {sign_in_link()}")
+    except CliError as error:
+        render.note(f"no link to the dashboard: {error}; `rclaude open` tries again")
+
+
+def sign_in_link() -> str:
+    """A link that signs a browser in as the owner of this key, once. Raises `CliError`."""
+    target = config.target()
+    if target is None:
+        raise not_running()
+    return str(client_of(target).post("/v1/session/links")["url"])
+
+
+def open_dashboard(
+    print_only: Annotated[bool, typer.Option("--print", help="Print the link; open no browser.")] = False,
+) -> None:
+    """Open the dashboard in a browser, signed in as you."""
+    import webbrowser
+
+    link = sign_in_link()
+    if print_only or not webbrowser.open(link):
+        print(link)
 
 
 def down() -> None:

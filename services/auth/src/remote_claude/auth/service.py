@@ -1,7 +1,12 @@
 """The composition root of auth."""
 
+from fastapi import APIRouter
+
 from remote_claude.access.scopes import ALL_SCOPES
-from remote_claude.auth.handlers import ApiKeys
+from remote_claude.auth.api import sessions as session_routes
+from remote_claude.auth.handlers import ApiKeys, Sessions
+from remote_claude.auth.tickets import Tickets
+from remote_claude.eventsourcing.jetstream.streams import check_keys
 from remote_claude.runtime import owner
 from remote_claude.runtime.service import Runtime, Service
 
@@ -9,12 +14,18 @@ from remote_claude.runtime.service import Runtime, Service
 def build(runtime: Runtime) -> Service:
     """Wire auth to what its process shares."""
     keys = ApiKeys(runtime.log, runtime.clock)
+    sessions = Sessions(runtime.log, runtime.keyring, runtime.clock)
+    tickets = Tickets(runtime.keyring, runtime.clock)
 
-    async def issue_owners_key() -> None:
+    async def start() -> None:
+        await check_keys(runtime.nats)  # otherwise a new key would be made where the bucket was lost
+        await tickets.create_key()
         if runtime.settings.owner_file is not None:
             local = owner.load(runtime.settings.owner_file)
             await keys.issue(
                 key=local.key, org=local.org, user=local.user, secret=local.api_key, scopes=ALL_SCOPES
             )
 
-    return Service(name="auth", on_start=issue_owners_key)
+    api = APIRouter()
+    session_routes.add_routes(api, runtime, sessions, tickets)
+    return Service(name="auth", router=api, on_start=start)

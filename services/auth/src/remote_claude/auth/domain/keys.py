@@ -8,6 +8,7 @@ from typing import Literal, assert_never
 
 from remote_claude.access.scopes import ORG_SCOPES, SCOPES
 from remote_claude.contracts.auth import ApiKeyIssued, ApiKeyRevoked
+from remote_claude.contracts.refusals import Refusal
 
 KeyEvent = ApiKeyIssued | ApiKeyRevoked
 State = Literal["unknown", "live", "revoked"]
@@ -15,13 +16,14 @@ State = Literal["unknown", "live", "revoked"]
 initial_state: State = "unknown"
 
 
-class KeyNotFound(Exception):
+class KeyNotFound(Refusal):
     """There is no such key."""
 
     code = "key_not_found"
+    status = 404
 
 
-class UnknownScope(Exception):
+class UnknownScope(Refusal):
     """Nothing is allowed by such a scope."""
 
     code = "unknown_scope"
