@@ -18,6 +18,7 @@ from remote_claude.access import secrets
 from remote_claude.access.scopes import ALL_SCOPES
 from remote_claude.contracts import Event
 from remote_claude.contracts.auth import ApiKeyIssued, ApiKeyRevoked
+from remote_claude.contracts.contexts import attempt_detail_context
 from remote_claude.contracts.gateway import TaskSubmitted
 from remote_claude.contracts.runner import (
     AttemptFinished,
@@ -188,8 +189,12 @@ class Stack:
         exit_code: int | None = 0,
         result: Result | None = None,
         frames: list[dict[str, Any]] | None = None,
+        reason: str | None = None,
+        detail: str | None = None,
     ) -> int:
-        """The runner's last word, with the output sealed."""
+        """The runner's last event, with the output sealed."""
+        key = await self.host.runtime.keyring.get(org) if detail else None
+        context = attempt_detail_context(task, attempt)
         sealed = await self.seal(org, frames) if frames is not None else None
         return await self.run(
             AttemptFinished(
@@ -199,6 +204,8 @@ class Stack:
                 runner=RUNNER,
                 outcome=outcome,
                 exit_code=exit_code,
+                reason=reason,
+                detail=key.seal(detail, context) if key and detail else None,
                 result=result,
                 output=sealed,
             )

@@ -21,7 +21,14 @@ from starlette.routing import Route
 Block: TypeAlias = dict[str, Any]
 Turn: TypeAlias = Sequence[Block]
 MODEL = "claude-sonnet-5"
-_ERRORS = {400: "invalid_request_error", 401: "authentication_error", 529: "overloaded_error"}
+_ERRORS = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    404: "not_found_error",
+    429: "rate_limit_error",
+    500: "api_error",
+    529: "overloaded_error",
+}
 
 
 def text(words: str) -> Block:

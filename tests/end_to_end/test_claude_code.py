@@ -1,10 +1,12 @@
 """The real Claude Code, in a real sandbox, against a local Messages API."""
 
 import asyncio
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Event, Thread
+from typing import Any
 
 import pytest
 
@@ -15,12 +17,12 @@ KEY = "sk-ant-made-up-for-this-test"
 
 
 @contextmanager
-def served(*turns: list[dict[str, object]]) -> Iterator[MessagesApi]:
+def served(*turns: list[dict[str, object]], **more: Any) -> Iterator[MessagesApi]:
     """The API in a thread of its own, since the product's commands are other processes."""
     ready, over, found = Event(), Event(), list[MessagesApi]()
 
     async def serve() -> None:
-        async with messages_api(*turns) as api:
+        async with messages_api(*turns, **more) as api:
             found.append(api)
             ready.set()
             await asyncio.to_thread(over.wait)
@@ -78,3 +80,21 @@ def test_claude_code_edits_a_repository_and_is_billed_by_the_proxy(repo: Path) -
         lines = {line["meter"]: line for line in one.ok("bill", task["id"], "--json").json["lines"]}
         assert lines["model_nano_usd"]["amount_nano_usd"] == task["usage"]["model_nano_usd"]
         assert KEY not in str(one.events())
+
+
+@pytest.mark.timeout(300)
+def test_a_task_that_the_model_refuses_says_so_in_the_models_words(repo: Path) -> None:
+    (repo / ".claude").mkdir()
+    settings = {"env": {"ANTHROPIC_BASE_URL": "https://gateway.corp.example"}}
+    (repo / ".claude" / "settings.json").write_text(json.dumps(settings))
+    with (
+        served(statuses=[400] * 20) as api,
+        product({"ANTHROPIC_API_KEY": KEY, "ANTHROPIC_BASE_URL": api.base_url}) as one,
+    ):
+        one.run("run", "mend add()", cwd=repo)
+        task = one.ok("show", "--json").json
+        assert (task["state"], task["reason"]) == ("failed", "model_call_refused")
+        assert task["detail"] == "The model's service answered 400: as the script says."
+        assert task["detail"] in one.ok("show").out
+        said = one.ok("logs", task["id"]).out
+        assert "env.ANTHROPIC_BASE_URL of the repository is not used here" in said

@@ -46,6 +46,18 @@ async def test_a_task_is_shown_as_far_as_it_is(stack: Stack, member: Member) -> 
     assert shown["as_of"] >= position
 
 
+async def test_a_failure_has_its_reason_in_words(stack: Stack, member: Member) -> None:
+    task, said = await member.submit("go"), "The model's service answered 529: Overloaded."
+    await stack.start(member.org, task)
+    await stack.finish(member.org, task, outcome="failed", reason="model_overloaded", detail=said)
+    position = await stack.fail(member.org, task, "model_overloaded")
+    shown = (await member.http.get(f"/v1/tasks/{task}?min_position={position}")).json()
+    assert (shown["reason"], shown["detail"]) == ("model_overloaded", said)
+    assert [a["detail"] for a in shown["attempts"]] == [said]
+    events = (await member.http.get(f"/v1/tasks/{task}/events")).json()["events"]
+    assert said not in str(events)
+
+
 async def test_pages_hold_every_task_once_newest_first(member: Member) -> None:
     tasks = [await member.submit(str(n)) for n in range(7)]
     found: list[str] = []

@@ -17,6 +17,7 @@ import pytest
 from messages_api import MODEL, MessagesApi, messages_api, text, usage
 from remote_claude.contracts.runner import ModelUse
 from remote_claude.runner.model_proxy import ModelProxy, Upstream, prices
+from remote_claude.runner.model_proxy.failures import ModelFailure
 from remote_claude.runner.model_proxy.proxy import MAX_BODY, MAX_IN_FLIGHT
 
 KEY = "sk-ant-made-up-for-this-test"
@@ -181,6 +182,109 @@ async def test_unreachable_model_is_a_502_in_the_models_shape(socket: Path) -> N
         answer = await client.post("/v1/messages", json=ASK)
     assert answer.status_code == 502
     assert answer.json()["error"]["type"] == "api_error"
+
+
+async def test_the_models_own_sentence_is_kept_until_a_call_succeeds(socket: Path) -> None:
+    async with messages_api(statuses=[529]) as api, proxied(socket, api) as (proxy, client):
+        await client.post("/v1/messages", json=ASK)
+        assert proxy.failure == ModelFailure(
+            "model_overloaded",
+            "The model's service answered 529: as the script says. Run the task again later.",
+        )
+        await client.post("/v1/messages", json=ASK)
+        assert proxy.failure is None
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [
+        (400, "model_call_refused"),
+        (401, "model_key_refused"),
+        (404, "model_unknown"),
+        (429, "model_rate_limited"),
+        (500, "model_failed"),
+        (529, "model_overloaded"),
+    ],
+)
+async def test_errors_of_the_model_are_told_apart(socket: Path, status: int, reason: str) -> None:
+    async with messages_api(statuses=[status]) as api, proxied(socket, api) as (proxy, client):
+        answer = await client.post("/v1/messages", json=ASK)
+        assert answer.headers.get("x-should-retry") == ("false" if status == 401 else None)
+        assert proxy.failure is not None
+        assert proxy.failure.reason == reason
+
+
+async def test_an_unreachable_model_is_named(socket: Path) -> None:
+    async with proxied(socket, MessagesApi([], base_url="http://127.0.0.1:9")) as (proxy, client):
+        await client.post("/v1/messages", json=ASK)
+        assert proxy.failure is not None
+        assert proxy.failure.reason == "model_unreachable"
+
+
+async def test_a_stream_that_ends_without_its_end_is_cut_for_the_client_too(socket: Path) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        start = {"type": "message_start", "message": {"model": MODEL, "usage": usage(0)}}
+        head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n"
+        writer.write(f"{head}data: {json.dumps(start)}\n\n".encode())
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        api = MessagesApi([], base_url=f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        async with proxied(socket, api) as (proxy, client):
+            with pytest.raises(httpx2.HTTPError):
+                await client.post("/v1/messages", json=ASK | {"stream": True})
+            assert proxy.failure is not None
+            assert proxy.failure.reason == "model_answer_cut"
+            [used] = proxy.usage().cumulative.model_use
+            assert (used.calls, used.estimated) == (1, 1)
+
+
+async def test_a_call_that_is_hung_up_on_before_its_answer_is_counted(socket: Path) -> None:
+    asked = asyncio.Event()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        asked.set()
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        api = MessagesApi([], base_url=f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        async with proxied(socket, api) as (proxy, client):
+            asking = asyncio.create_task(client.post("/v1/messages", json=ASK))
+            async with asyncio.timeout(20):
+                await asked.wait()
+                asking.cancel()
+                while proxy.usage().open_calls:  # noqa: ASYNC110 - nothing tells
+                    await asyncio.sleep(0.01)
+            [used] = proxy.usage().cumulative.model_use
+            assert (used.model, used.calls, used.estimated) == (MODEL, 1, 1)
+            assert proxy.usage().cumulative.model_nano_usd > 0
+
+
+async def test_two_lengths_of_one_body_are_refused_with_an_answer(socket: Path) -> None:
+    async with messages_api() as api, proxied(socket, api):
+        answer = await raw(
+            socket,
+            "POST /v1/messages HTTP/1.1\r\nhost: m\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0",
+        )
+        assert answer.startswith(b"HTTP/1.1 400")
+        assert api.requests == []
+
+
+async def test_a_call_that_reaches_other_hosts_is_refused_and_says_how_to_allow_it(socket: Path) -> None:
+    servers = [{"type": "url", "name": "x", "url": "https://evil.example"}]
+    headers = {"anthropic-beta": "claude-code-20250219,mcp-client-2025-04-04"}
+    async with messages_api() as api, proxied(socket, api) as (proxy, client):
+        answer = await client.post("/v1/messages", json=ASK | {"mcp_servers": servers})
+        assert answer.status_code == 403
+        assert "RCLAUDE_RUNNER_MODEL_ALLOW=field:mcp_servers" in answer.json()["error"]["message"]
+        assert api.requests == []
+        assert proxy.usage().cumulative.model_use == ()
+        await client.post("/v1/messages", json=ASK, headers=headers)
+        assert api.requests[0]["headers"]["anthropic-beta"] == "claude-code-20250219"
 
 
 async def test_event_arrives_before_the_answer_has_ended(socket: Path) -> None:

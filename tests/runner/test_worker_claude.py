@@ -59,6 +59,10 @@ def repository(tmp_path: Path) -> Path:
 @pytest.fixture
 def bundle(repository: Path, tmp_path: Path) -> Path:
     """The repository as it is sent."""
+    return bundle_of(repository, tmp_path)
+
+
+def bundle_of(repository: Path, tmp_path: Path) -> Path:
     path = tmp_path / "source.bundle"
     git("update-ref", "refs/rclaude/base", "HEAD", cwd=repository)
     git("update-ref", "refs/rclaude/sent", "HEAD", cwd=repository)
@@ -152,13 +156,35 @@ async def test_failure_that_says_success_has_failed() -> None:
     assert "400" in result.summary
 
 
-async def test_refused_key_is_said_and_not_tried_for_minutes() -> None:
+async def test_refused_key_ends_at_once() -> None:
     stored = Stored()
-    async with claude("hello", stored, key=("x-api-key", "sk-ant-another")) as (one, _, api):
+    async with claude("hello", stored, key=("x-api-key", "sk-ant-another")) as (one, proxy, api):
         result = await one.result()
-        assert len(api.requests) <= 4
-    assert (result.outcome, result.reason) == ("failed", "model_key_refused")
-    assert "ANTHROPIC_API_KEY" in result.summary
+        assert len(api.requests) == 1
+        assert proxy.failure is not None
+        assert proxy.failure.reason == "model_key_refused"
+    assert (result.outcome, result.reason) == ("failed", "agent_failed")
+
+
+async def test_settings_of_the_repository_do_not_lead_away_from_the_model(
+    repository: Path, tmp_path: Path
+) -> None:
+    away = {"ANTHROPIC_BASE_URL": "https://gateway.corp.example", "CLAUDE_CODE_USE_BEDROCK": "1"}
+    (repository / ".claude").mkdir()
+    (repository / ".claude" / "settings.json").write_text(json.dumps({"env": away, "apiKeyHelper": "true"}))
+    servers = {"lint": {"command": "/bin/false"}}
+    (repository / ".mcp.json").write_text(json.dumps({"mcpServers": servers}))
+    git("add", ".", cwd=repository)
+    git("commit", "-qm", "settings", cwd=repository)
+    sent = bundle_of(repository, tmp_path)
+    stored = Stored()
+    async with claude("hello", stored, [text("Hello.")], bundle=sent) as (one, _, _api):
+        result = await one.result()
+    assert result.outcome == "succeeded", result.summary
+    said = stored.text("stderr")
+    for name in ("env.ANTHROPIC_BASE_URL", "env.CLAUDE_CODE_USE_BEDROCK", "apiKeyHelper"):
+        assert f".claude/settings.json: {name} of the repository is not used here" in said
+    assert "the MCP server lint of .mcp.json did not start" in said
 
 
 async def test_overloaded_model_is_said_and_tried_again() -> None:

@@ -186,6 +186,7 @@ def describe_task(task: dict[str, Any]) -> None:
             "state",
             coloured(state, colour) + (f" ({safe_text(str(task['reason']))})" if task.get("reason") else ""),
         ),
+        *([("because", safe_text(str(task["detail"])))] if task.get("detail") else []),
         ("agent", safe_text(task["agent"])),
         ("prompt", _shorten(safe_text(str(task.get("prompt") or "")))),
         ("attempts", _attempts(task)),

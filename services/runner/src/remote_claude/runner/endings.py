@@ -9,6 +9,7 @@ from typing import Literal
 import structlog
 
 from remote_claude.contracts.runner import WORKER_LOST, AttemptOutcome
+from remote_claude.runner.model_proxy.failures import ModelFailure
 from remote_claude.runner.providers.base import Exit, ProviderError
 from remote_claude.runner.worker_link import WorkerLink, WorkerLost, WorkerResult
 
@@ -32,10 +33,18 @@ class Ended:
     outcome: AttemptOutcome
     reason: str | None = None
     exit_code: int | None = None
+    detail: str | None = None
+    """Why, in a sentence."""
     said: WorkerResult | None = None
 
 
-def judge(name: str, link: WorkerLink, gone: asyncio.Task[Exit], stop_reason: StopReason | None) -> Ended:
+def judge(
+    name: str,
+    link: WorkerLink,
+    gone: asyncio.Task[Exit],
+    stop_reason: StopReason | None,
+    model_failure: ModelFailure | None = None,
+) -> Ended:
     """The verdict, of what is known by now. A reason to stop counts more than a word, a word more than an exit."""
     said: WorkerResult | None = None
     if link.result.done():
@@ -46,10 +55,19 @@ def judge(name: str, link: WorkerLink, gone: asyncio.Task[Exit], stop_reason: St
     if stop_reason is not None:
         return Ended(OUTCOME_OF_STOP[stop_reason], stop_reason, said=said)
     if said is not None:
-        return Ended(said.outcome, said.reason, said.exit_code, said)
+        return judge_words(said, model_failure)
     if gone.done():
         return _judge_exit(name, link, gone)
     return _lost(link)
+
+
+def judge_words(said: WorkerResult, model_failure: ModelFailure | None) -> Ended:
+    """An agent that failed because the model did fails for the model's reason."""
+    if said.outcome != "failed":
+        return Ended(said.outcome, said.reason, said.exit_code, said=said)
+    if model_failure is not None and said.reason == "agent_failed":
+        return Ended(said.outcome, model_failure.reason, said.exit_code, model_failure.detail, said)
+    return Ended(said.outcome, said.reason, said.exit_code, said.summary or None, said)
 
 
 def _lost(link: WorkerLink) -> Ended:
@@ -63,7 +81,7 @@ def _judge_exit(name: str, link: WorkerLink, gone: asyncio.Task[Exit]) -> Ended:
         end = gone.result()
     except ProviderError as error:
         log.error("the sandbox failed", attempt=name, code=error.code, detail=str(error))
-        return Ended("lost", error.code)
+        return Ended("lost", error.code, detail=str(error))
     match end.reason:
         case "deadline":
             return Ended("timed_out", "timed_out")

@@ -16,7 +16,13 @@ import structlog
 
 from remote_claude.access.kek import KeyUnusable
 from remote_claude.access.keyring import KeyErased
-from remote_claude.contracts.contexts import prompt_context, repository_ref_context, repository_url_context
+from remote_claude.contracts.base import Sealed
+from remote_claude.contracts.contexts import (
+    attempt_detail_context,
+    prompt_context,
+    repository_ref_context,
+    repository_url_context,
+)
 from remote_claude.contracts.gateway import (
     BundleRepository,
     RemoteRepository,
@@ -35,6 +41,7 @@ from remote_claude.runner.journal import Journal, Superseded
 from remote_claude.runner.lease import Lease
 from remote_claude.runner.metering import UsageRecorder, Window
 from remote_claude.runner.model_proxy import ModelProxy, ModelUsage, Upstream
+from remote_claude.runner.model_proxy.policy import Policy
 from remote_claude.runner.output import Output
 from remote_claude.runner.protocol import GRACE_S, Task
 from remote_claude.runner.providers.base import ComputeProvider, LaunchSpec, Limits, ProviderError
@@ -52,6 +59,8 @@ SOCKETS = "sockets"
 
 AFTER_STOP_S = GRACE_S + 5.0
 """How long a worker that was asked to stop may take to say what came of it."""
+MAX_DETAIL = 1000
+"""Characters of the sentence that says why an attempt ended."""
 AFTER_EXIT_S = 1.0
 """How long the last words of a sandbox that has ended may be on their way."""
 
@@ -181,7 +190,18 @@ class SandboxedExecution:
         output = self._output()
         await output.store(1, [wire.plain(frames.Result(outcome="failed", reason=reason, text=why))])
         sealed = await output.seal(self._shop.runtime.objects, self._assigned.org)
-        return Finish(outcome=outcome, reason=reason, output=sealed)
+        return Finish(outcome=outcome, reason=reason, detail=await self._sealed(why), output=sealed)
+
+    async def _sealed(self, detail: str | None) -> Sealed | None:
+        """The sentence that ends the attempt, for the organisation's eyes; None once its key is erased."""
+        if detail is None:
+            return None
+        try:
+            key = await self._shop.runtime.keyring.get(self._assigned.org)
+        except (KeyErased, KeyUnusable):
+            return None
+        context = attempt_detail_context(self._assigned.task, self._assigned.attempt)
+        return key.seal(detail[:MAX_DETAIL], context)
 
     def _output(self) -> Output:
         assigned = self._assigned
@@ -272,7 +292,9 @@ class SandboxedExecution:
             if self._shop.upstream is not None:
                 sockets["model"] = place / "model.sock"
                 proxy = await stack.enter_async_context(
-                    ModelProxy(sockets["model"], self._shop.upstream, recorder.record)
+                    ModelProxy(
+                        sockets["model"], self._shop.upstream, recorder.record, Policy(settings.model_allow)
+                    )
                 )
             link = await stack.enter_async_context(
                 WorkerLink(
@@ -301,7 +323,7 @@ class SandboxedExecution:
             async with self._attended(link, recorder):
                 try:
                     await self._journal.say(Start())
-                    ended = await self._end(link)
+                    ended = await self._end(link, proxy)
                 finally:  # before anything else is waited for: its lease may be over
                     self.pid = None
                     if proxy is not None:
@@ -317,6 +339,7 @@ class SandboxedExecution:
         return Finish(
             outcome=ended.outcome,
             reason=ended.reason,
+            detail=await self._sealed(ended.detail),
             exit_code=ended.exit_code,
             used=used,
             result=result,
@@ -368,7 +391,7 @@ class SandboxedExecution:
                 if isinstance(outcome, Exception):
                     raise outcome
 
-    async def _end(self, link: WorkerLink) -> Ended:
+    async def _end(self, link: WorkerLink, proxy: ModelProxy | None) -> Ended:
         """Wait for whichever comes first: what the worker says, the end of its sandbox, or a reason to stop."""
         gone = asyncio.create_task(self._shop.provider.wait(self._name))
         stopped = asyncio.create_task(self._stopped.wait())
@@ -380,7 +403,8 @@ class SandboxedExecution:
                 await asyncio.wait(first[:2], timeout=AFTER_STOP_S, return_when=asyncio.FIRST_COMPLETED)
             if gone.done() and not link.result.done():
                 await asyncio.wait([link.result], timeout=AFTER_EXIT_S)
-            return judge(self._name, link, gone, self._stop_reason)
+            failure = proxy.failure if proxy is not None else None
+            return judge(self._name, link, gone, self._stop_reason, failure)
         finally:
             stopped.cancel()
             gone.cancel()

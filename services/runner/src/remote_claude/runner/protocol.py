@@ -150,7 +150,7 @@ class Result:
     """What came of it. `reason` is a stable code, `summary` the same for people.
 
     Reasons of a failure: `agent_exited` (see `exit_code`), `agent_failed` (it said so itself), `agent_unavailable`,
-    `model_key_refused`, `stopped`, and those of `worker.repository.RepositoryFailed`.
+    `stopped`, and those of `worker.repository.RepositoryFailed`.
     """
 
     outcome: Literal["succeeded", "failed"]

@@ -1,11 +1,12 @@
 """What the runner has to be told."""
 
 import os
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
-from pydantic_settings import SettingsConfigDict
+from pydantic import Field, field_validator
+from pydantic_settings import NoDecode, SettingsConfigDict
 
+from remote_claude.runner.model_proxy.policy import Policy
 from remote_claude.runtime.settings import Settings
 
 
@@ -35,6 +36,15 @@ class RunnerSettings(Settings):
     max_source_mib: int = 2048
     max_output_mib: int = 256
     """Of one attempt; one that says more is ended."""
+    model_allow: Annotated[tuple[str, ...], NoDecode] = ()
+    """Rules, separated by commas, for what else a sandbox may ask of the model's service, such as `tool:web_search_*`."""
+
+    @field_validator("model_allow", mode="before")
+    @classmethod
+    def _rules(cls, value: object) -> object:
+        rules = tuple(filter(None, map(str.strip, value.split(",")))) if isinstance(value, str) else value
+        Policy(rules)  # type: ignore[arg-type]  # what is no list of texts is refused after this
+        return rules
 
 
 def _memory_mib() -> int:

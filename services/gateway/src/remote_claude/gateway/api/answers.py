@@ -7,6 +7,7 @@ import orjson
 from remote_claude.access.keyring import DataKey, KeyErased, Keyring
 from remote_claude.contracts import Sealed
 from remote_claude.contracts.contexts import (
+    attempt_detail_context,
     labels_context,
     prompt_context,
     repository_ref_context,
@@ -24,6 +25,7 @@ from remote_claude.gateway.api.models import (
 from remote_claude.gateway.domain.lifecycle import total_usage
 from remote_claude.gateway.projections.queries import Task, TaskEvent
 
+FAILED = ("failed", "cancelled", "timed_out")
 TITLE_CHARACTERS = 120
 
 
@@ -75,9 +77,10 @@ def whole(task: Task, key: DataKey | None, as_of: int) -> TaskAnswer:
     """A task with everything that is known of it."""
     progress = task.progress
     current = progress.get(progress.attempt)
+    details = [_open(key, a.detail, attempt_detail_context(task.task, a.number)) for a in progress.attempts]
     return TaskAnswer(
         **dict(summary(task, key)),
-        detail=progress.detail,
+        detail=progress.detail or (details[-1] if details and progress.state in FAILED else None),
         prompt=prompt(task, key),
         priority=task.priority,
         timeout_s=task.timeout_s,
@@ -89,11 +92,12 @@ def whole(task: Task, key: DataKey | None, as_of: int) -> TaskAnswer:
                 provider=a.provider,
                 outcome=a.outcome,
                 reason=a.reason,
+                detail=detail,
                 exit_code=a.exit_code,
                 started_at=a.started_at,
                 finished_at=a.finished_at,
             )
-            for a in progress.attempts
+            for a, detail in zip(progress.attempts, details, strict=True)
         ],
         usage=total_usage(progress.attempts),
         result=current.result if current else None,

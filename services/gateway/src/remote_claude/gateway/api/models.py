@@ -154,6 +154,7 @@ class AttemptAnswer(BaseModel):
     provider: str
     outcome: AttemptOutcome | None
     reason: str | None
+    detail: str | None
     exit_code: int | None
     started_at: str | None
     finished_at: str | None

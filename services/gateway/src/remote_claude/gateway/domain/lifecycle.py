@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from remote_claude.contracts import Event
-from remote_claude.contracts.base import Value
+from remote_claude.contracts.base import Sealed, Value
 from remote_claude.contracts.runner import (
     AssignmentDeclined,
     AttemptEvent,
@@ -47,6 +47,7 @@ class Attempt(Value):
     finished_at: str | None = None
     outcome: AttemptOutcome | None = None
     reason: str | None = None
+    detail: Sealed | None = None
     exit_code: int | None = None
     result: Result | None = None
     output: SealedOutput | None = None
@@ -167,6 +168,7 @@ def _attempt_says(progress: Progress, event: AttemptEvent, position: int, at: st
                     "finished_at": at,
                     "outcome": event.outcome,
                     "reason": event.reason,
+                    "detail": event.detail,
                     "exit_code": event.exit_code,
                     "result": event.result,
                     "output": event.output,

@@ -32,15 +32,11 @@ from claude_agent_sdk import (
 
 from remote_claude.runner.agents.base import STOPPED, AgentResult, Emit, Job
 from remote_claude.runner.agents.bridge import bridge
+from remote_claude.runner.agents.claude_settings import failed_servers, overridden_settings, own_settings
 from remote_claude.runner.agents.processes import end_descendants
 from remote_claude.runner.frames import Frame, Output, Text, Thinking, ToolCall, ToolResult, Usage
 
 PLACEHOLDER_KEY = "sk-ant-placeholder-the-proxy-has-the-key"
-KEY_REFUSED = AgentResult(
-    outcome="failed",
-    reason="model_key_refused",
-    text="the model refused the key that the services were started with: check ANTHROPIC_API_KEY, then start them again",
-)
 _MAX_SDK_MESSAGE = 64 * 1024 * 1024  # a tool's result is one line of its output
 
 
@@ -61,6 +57,13 @@ class ClaudeAgent:
 
 async def _converse(job: Job, base_url: str, emit: Emit) -> AgentResult:
     errors: deque[str] = deque(maxlen=20)
+    environment = {
+        "ANTHROPIC_BASE_URL": base_url,
+        "ANTHROPIC_API_KEY": PLACEHOLDER_KEY,
+        "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+        "IS_SANDBOX": "1",  # otherwise it refuses to work unattended as root
+        "NO_PROXY": "127.0.0.1,localhost",
+    }
     options = ClaudeAgentOptions(
         cwd=job.workspace,
         model=job.model,
@@ -69,14 +72,15 @@ async def _converse(job: Job, base_url: str, emit: Emit) -> AgentResult:
         setting_sources=["user", "project", "local"],
         max_buffer_size=_MAX_SDK_MESSAGE,
         stderr=errors.append,
-        env={
-            "ANTHROPIC_BASE_URL": base_url,
-            "ANTHROPIC_API_KEY": PLACEHOLDER_KEY,
-            "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
-            "IS_SANDBOX": "1",  # else it refuses to work unattended as root
-            "NO_PROXY": "127.0.0.1,localhost",
-        },
+        env=environment,
+        settings=json.dumps(own_settings(environment)),
     )
+    for name in overridden_settings(job.workspace, environment):
+        await emit(
+            Output(
+                stream="stderr", text=f"{name} of the repository is not used here: the task's own stands\n"
+            )
+        )
     result: ResultMessage | None = None
     try:
         async with aclosing(
@@ -85,13 +89,8 @@ async def _converse(job: Job, base_url: str, emit: Emit) -> AgentResult:
             async for message in said:
                 async for frame in _frames(message):
                     await emit(frame)
-                match message:
-                    case ResultMessage():
-                        result = message
-                    case SystemMessage(
-                        subtype="api_retry", data={"error_status": 401, "attempt": attempt}
-                    ) if attempt > 1:
-                        return KEY_REFUSED  # else it goes on trying for minutes, with the same key
+                if isinstance(message, ResultMessage):
+                    result = message
     except ProcessError as error:
         # It also ends with an error after it has said in its result what was wrong: then that is the better word.
         if result is None:
@@ -123,6 +122,9 @@ async def _frames(message: object) -> AsyncIterator[Frame]:
                         yield ToolCall(id=id_, name=name, input=given)
                     case ToolResultBlock(tool_use_id=id_, content=content, is_error=is_error):
                         yield ToolResult(id=id_, content=_text(content), is_error=bool(is_error))
+        case SystemMessage(subtype="init", data=data):
+            for name in failed_servers(data):
+                yield Output(stream="stderr", text=f"the MCP server {name} of .mcp.json did not start\n")
         case SystemMessage(subtype="api_retry", data=data):
             yield Output(stream="stderr", text=_retry(data))
         case ResultMessage(model_usage=dict(models), total_cost_usd=cost):

@@ -13,6 +13,7 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -23,6 +24,9 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
 from remote_claude.runner import unix_sockets
+from remote_claude.runner.model_proxy import failures
+from remote_claude.runner.model_proxy.failures import ModelFailure
+from remote_claude.runner.model_proxy.policy import NotAllowed, Policy
 from remote_claude.runner.model_proxy.usage import (
     AnswerReader,
     Call,
@@ -43,6 +47,8 @@ _ALLOWED = {
     "POST": re.compile(rb"/v1/messages(/count_tokens)?"),
     "GET": re.compile(rb"/v1/models(/[A-Za-z0-9][A-Za-z0-9._:@-]*)?"),
 }
+RETRY = b"x-should-retry"
+BETAS = b"anthropic-beta"
 _REQUEST_HEADERS = re.compile(rb"accept|content-type|user-agent|x-app|(anthropic|x-stainless|x-claude)-.*")
 _ANSWER_HEADERS = re.compile(
     r"content-type|retry-after|request-id|x-should-retry|anthropic-(?!organization-id).*"
@@ -108,9 +114,16 @@ class ModelProxy:
     """
 
     def __init__(
-        self, socket: Path, upstream: Upstream, record: Callable[[], Awaitable[None]] = _nowhere
+        self,
+        socket: Path,
+        upstream: Upstream,
+        record: Callable[[], Awaitable[None]] = _nowhere,
+        policy: Policy | None = None,
     ) -> None:
         self._socket, self._upstream, self._put_on_record = socket, upstream, record
+        self._policy = policy or Policy()
+        self.failure: ModelFailure | None = None
+        """Why the latest call had no whole answer; None if it had one."""
         self._meter = UsageMeter(upstream.terms)
         self._revoked = asyncio.Event()
         self._in_flight = 0
@@ -181,6 +194,8 @@ class ModelProxy:
         if not allowed or not allowed.fullmatch(scope["raw_path"]):
             path = scope["raw_path"][:80].decode(errors="replace")
             raise _Refusal(403, "permission_error", f"{scope['method']} {path} is not allowed from a sandbox")
+        if {b"content-length", b"transfer-encoding"} <= {name for name, _ in scope["headers"]}:
+            raise _Refusal(400, "invalid_request_error", "both content-length and transfer-encoding")
         if body.announced > MAX_BODY:
             raise _Refusal(413, "request_too_large", f"more than {MAX_BODY} bytes")
         if self._in_flight >= MAX_IN_FLIGHT:
@@ -219,6 +234,7 @@ class ModelProxy:
             if isinstance(error, Unrecorded):
                 raise _Refusal(503, "api_error", f"the call was not made: {error}") from error
             if isinstance(error, httpx2.HTTPError):
+                self.failure = failures.unreachable(error)
                 raise _Refusal(502, "api_error", f"the model cannot be reached: {error!r}") from error
             raise
         finally:
@@ -229,15 +245,17 @@ class ModelProxy:
         exchange = _Exchange(self._meter, self._record, response, call)
         try:
             await exchange.answer(send)
+            self.failure = exchange.failure
         except (httpx2.HTTPError, Unrecorded) as error:
-            raise _Gone from error  # cut in the middle: what has begun cannot be refused any more
+            self.failure = failures.cut()
+            raise _Gone from error  # what has begun cannot be refused any more
         finally:
             exchange.end()
             await response.aclose()
 
     def _begin(self, scope: Scope, sent: bytes) -> Call | None:
-        """Open the call on the meter, if it is one that costs."""
-        if scope["raw_path"] != b"/v1/messages":
+        """Judge the call, and open it on the meter if it is one that costs."""
+        if scope["method"] != "POST":
             return None
         try:
             request = orjson.loads(sent)
@@ -245,6 +263,13 @@ class ModelProxy:
             request = None
         if not isinstance(request, dict) or not isinstance(request.get("model"), str):
             raise _Refusal(400, "invalid_request_error", "the body is no JSON object that names a model")
+        try:
+            self._policy.check(request)
+        except NotAllowed as error:
+            self.failure = ModelFailure(error.code, str(error))
+            raise _Refusal(403, "permission_error", str(error)) from error
+        if scope["raw_path"] != b"/v1/messages":
+            return None
         size, images = request_size(sent)
         return self._meter.begin(size, request, images)
 
@@ -269,6 +294,10 @@ class ModelProxy:
 
     def _headers(self, scope: Scope, size: int) -> list[tuple[bytes, bytes]]:
         kept = [(name, value) for name, value in scope["headers"] if _REQUEST_HEADERS.fullmatch(name)]
+        betas = b",".join(value for name, value in kept if name == BETAS)
+        kept = [(name, value) for name, value in kept if name != BETAS]
+        if passing := self._policy.betas(betas.decode("latin-1")):
+            kept.append((BETAS, passing.encode("latin-1")))
         if scope["method"] == "POST":
             kept.append((b"content-length", str(size).encode()))
         name, secret = self._upstream.credential
@@ -286,6 +315,7 @@ class _Exchange:
         call: Call | None,
     ) -> None:
         self._meter, self._record, self._response, self._call = meter, record, response, call
+        self._counted = call is not None
         self._reader = AnswerReader(response.headers.get("content-type", ""), meter.terms)
 
     async def answer(self, send: Send) -> None:
@@ -294,6 +324,8 @@ class _Exchange:
         kept = [(k.encode(), v.encode()) for k, v in response.headers.items() if _ANSWER_HEADERS.fullmatch(k)]
         if "content-encoding" not in response.headers and "content-length" in response.headers:
             kept.append((b"content-length", response.headers["content-length"].encode()))
+        if response.status_code == HTTPStatus.UNAUTHORIZED:  # the same key would be refused again
+            kept = [(name, value) for name, value in kept if name != RETRY] + [(RETRY, b"false")]
         await send({"type": "http.response.start", "status": response.status_code, "headers": kept})
         held = b""  # of an answer that is not streamed, the last piece waits for its end
         async for data in response.aiter_bytes():
@@ -307,12 +339,21 @@ class _Exchange:
             if data:
                 await send({"type": "http.response.body", "body": data, "more_body": True})
         await self._settle()
+        if reader.streamed and not (reader.final or reader.error) and self._counted:
+            raise httpx2.RemoteProtocolError("the answer has no end")
         await send({"type": "http.response.body", "body": held})
 
     async def _settle(self) -> None:
         if self._call is not None:
             self.end()
             await self._record()
+
+    @property
+    def failure(self) -> ModelFailure | None:
+        """What went wrong, by the answer that has passed."""
+        if not self._response.is_success:
+            return failures.of_status(self._response.status_code, self._reader.body())
+        return failures.of_stream(self._reader.error) if self._reader.error else None
 
     def end(self) -> None:
         """Count the call, whole or not."""

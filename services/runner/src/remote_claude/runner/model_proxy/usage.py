@@ -107,6 +107,8 @@ class AnswerReader:
         self.streamed = content_type.startswith("text/event-stream")
         self.final = False
         """The usage that has been read is the final one."""
+        self.error: dict[str, Any] | None = None
+        """What a stream said instead of its end."""
         self._terms = terms
         self._pending = bytearray()
         self._skipping = False
@@ -132,10 +134,14 @@ class AnswerReader:
             self._pending.clear()
             self._skipping = True
 
+    def body(self) -> dict[str, Any]:
+        """The object that an answer is which is not streamed."""
+        return _parsed(bytes(self._pending))
+
     def uses(self) -> list[ModelUse] | None:
         """What the answer used, as far as it has been read; None when it has not said anything of it."""
         if not self.streamed and not self.final:
-            self._start(_parsed(bytes(self._pending)))
+            self._start(self.body())
             self.final = self._model is not None
         if self._model is None:
             return None
@@ -157,6 +163,8 @@ class AnswerReader:
                 delta = _object(event.get("delta"))
                 said = (delta.get(part) for part in ("text", "thinking", "partial_json"))
                 self._output_bytes += sum(len(part.encode()) for part in said if isinstance(part, str))
+            case "error":
+                self.error = _object(event.get("error"))
             case "message_delta":
                 self._usage |= {k: v for k, v in _object(event.get("usage")).items() if v is not None}
                 self.final = True

@@ -1,0 +1,104 @@
+"""What a sandbox may ask of the model. The rest of the model's service reaches other hosts, or other people's files.
+
+A rule is `KIND:PATTERN`, with `*` as in file names. The kinds are `field` (of the request), `tool` (the `type` of one
+that the service runs or knows), `source` (where an image or a document comes from) and `beta` (a feature's header).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from fnmatch import fnmatchcase
+from typing import Any
+
+DEFAULT = tuple(
+    f"{kind}:{pattern}"
+    for kind, patterns in {
+        "field": """
+            model messages system max_tokens metadata stop_sequences stream temperature top_k top_p tools tool_choice
+            thinking service_tier context_management output_config output_format speed inference_geo cache_control
+            compaction diagnostics context_hint fallbacks task_budget betas anthropic_version anthropic_beta
+        """,
+        "tool": """
+            custom bash_* text_editor_* computer_* memory_* advisor_* tool_search_tool_*
+        """,
+        "source": "base64 text content",
+        "beta": """
+            claude-code-* interleaved-thinking-* thinking-* redact-thinking-* context-1m-* context-management-*
+            context-hint-* compact-* structured-outputs-* tool-search-tool-* advanced-tool-use-* tool-provenance-*
+            tool-examples-* dangerous-tool-use-* mid-conversation-* per-turn-control-* effort-* fast-mode-*
+            extended-cache-ttl-* prompt-caching-* cache-* task-budgets-* token-* fine-grained-tool-streaming-*
+            advisor-tool-* server-side-fallback-* fallback-credit-* resumption-* request-tags-* timing-*
+            auto-mode-* afk-mode-* output-* model-context-window-*
+        """,
+    }.items()
+    for pattern in patterns.split()
+)
+"""Everything that stays between the sandbox and the model. Web search and fetch, connectors and files are not in it."""
+
+SETTING = "RCLAUDE_RUNNER_MODEL_ALLOW"
+
+
+class NotAllowed(Exception):
+    """The call asks for something that no rule allows."""
+
+    code = "model_feature_not_allowed"
+
+    def __init__(self, kind: str, name: str) -> None:
+        super().__init__(
+            f"a sandbox may not use {kind} {name[:80]!r} of the model's service:"
+            f" the operator can allow it with {SETTING}={kind}:{name[:80]}"
+        )
+
+
+class Policy:
+    """Judges calls by a list of rules: the default ones, and those that the operator adds."""
+
+    def __init__(self, added: Iterable[str] = ()) -> None:
+        self._rules: dict[str, list[str]] = {}
+        for rule in (*DEFAULT, *added):
+            kind, colon, pattern = rule.partition(":")
+            if kind not in ("field", "tool", "source", "beta") or not colon or not pattern:
+                raise ValueError(
+                    f"{SETTING}: {rule!r} is no rule; one is KIND:PATTERN, such as tool:web_search_*"
+                )
+            self._rules.setdefault(kind, []).append(pattern)
+
+    def check(self, request: Mapping[str, Any]) -> None:
+        """Raises `NotAllowed` for the first thing that no rule allows."""
+        for kind, name in _asked(request):
+            if not self._allows(kind, name):
+                raise NotAllowed(kind, name)
+
+    def betas(self, header: str) -> str:
+        """The features of an `anthropic-beta` header that may pass: the model ignores those that are left out."""
+        names = (name.strip() for name in header.split(","))
+        return ",".join(name for name in names if name and self._allows("beta", name))
+
+    def _allows(self, kind: str, name: str) -> bool:
+        return any(fnmatchcase(name, pattern) for pattern in self._rules[kind])
+
+
+def _asked(request: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for name, value in request.items():
+        if value not in (None, [], {}):
+            yield "field", name
+    for tool in _objects(request.get("tools")):
+        yield "tool", str(tool.get("type") or "custom")
+    for message in _objects(request.get("messages")):
+        yield from _sources(message.get("content"))
+    yield from _sources(request.get("system"))
+
+
+def _sources(content: Any) -> Iterator[tuple[str, str]]:
+    for block in _objects(content):
+        if isinstance(source := block.get("source"), dict):
+            yield "source", str(source.get("type"))
+            yield from _sources(source.get("content"))
+        if "file_id" in block:
+            yield "source", "file"
+        yield from _sources(block.get("content"))
+
+
+def _objects(value: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(value, list):
+        yield from (one for one in value if isinstance(one, dict))
