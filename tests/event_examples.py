@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from billing_examples import BILLING_EXAMPLES
 from remote_claude.contracts import Event, Sealed
 from remote_claude.contracts.auth import (
     ApiKeyIssued,
@@ -13,7 +14,6 @@ from remote_claude.contracts.auth import (
     SessionRevoked,
     SigningKeyRotated,
 )
-from remote_claude.contracts.billing import Entitlements, PeriodOpened, PlanChanged, PriceBook
 from remote_claude.contracts.gateway import (
     BestOf,
     BundleRepository,
@@ -276,31 +276,7 @@ EXAMPLES: tuple[Event, ...] = (
         result=Result(base="b" * 40, sent="c" * 40, commit="d" * 40, bundle=SHA256, patch=SHA256),
         output=SealedOutput(sha256=SHA256, frames=12),
     ),
-    PlanChanged(
-        org=ORG,
-        plan="free",
-        plan_version="1",
-        anchor="2026-11-15T09:30:00.000000Z",
-        entitlements=Entitlements(
-            executions_per_month=100, vcpu_millis=2000, memory_mib=4096, duration_s=1800, concurrency=2
-        ),
-    ),
-    PeriodOpened(
-        org=ORG,
-        period="2026-11",
-        starts_at="2026-11-01T00:00:00.000000Z",
-        ends_at="2026-12-01T00:00:00.000000Z",
-        price_book=PriceBook(
-            version="free-1",
-            subscription="0",
-            included_executions=100,
-            per_execution="0",
-            per_vcpu_ms="11",
-            per_gib_ms="1",
-            per_egress_byte="0",
-            model_factor="1",
-        ),
-    ),
+    *BILLING_EXAMPLES,
     WebhookAdded(hook="hook_01", org=ORG, url=SEALED, secret=SEALED),
     WebhookRemoved(hook="hook_01", org=ORG),
     WebhookDelivered(**DECISION, hook="hook_01", status=204),

@@ -25,8 +25,8 @@ from readings import Reading, at_least
 
 from event_examples import WINDOW
 from event_logs import Place, connect
-from remote_claude.billing.domain.plans import PLANS
-from remote_claude.billing.domain.rating import rate, total
+from remote_claude.billing.domain.plans import builtin
+from remote_claude.billing.domain.rating import Key, Segment, rate, total
 from remote_claude.billing.projections import bills
 from remote_claude.billing.projections.usage import UsageView
 from remote_claude.contracts import REGISTRY, Event
@@ -107,7 +107,14 @@ async def _replay(log: JetStreamEventLog, pool: Pool) -> None:
             period = await bills.period(connection, org, MONTH)
             assert period is not None
             found = await bills.evidence(connection, org, period=MONTH)
-            assert total(rate(bills.quantities(found), period.price_book)) > 0
+            quantities = {Key(meter): n for meter, n in bills.quantities(found).items()}
+            segment = Segment(
+                starts_at=period.starts_at,
+                ends_at=period.ends_at,
+                price_book=period.price_book,
+                quantities=quantities,
+            )
+            assert total(rate([segment])) > 0
 
 
 def _org(number: int) -> str:
@@ -117,7 +124,7 @@ def _org(number: int) -> str:
 async def _fill(log: JetStreamEventLog) -> None:
     """Plans and periods, then attempts that say what they use, as many at a time as would run."""
     ids = itertools.count(1)
-    plan = PLANS["self-hosted"]
+    plan = builtin().plans["self-hosted"]
 
     async def say(stream: str, *events: Event, after: int = 0) -> int:
         new = [
@@ -129,12 +136,15 @@ async def _fill(log: JetStreamEventLog) -> None:
         return await log.append(stream, new, expected_position=after)
 
     for org in map(_org, range(ORGS)):
-        changed = PlanChanged(org=org, plan=plan.name, entitlements=plan.entitlements)
+        changed = PlanChanged(org=org, plan=plan.plan, entitlements=plan.entitlements)
         opened = PeriodOpened(
             org=org,
             period=MONTH,
             starts_at=f"{MONTH}-01T00:00:00.000000Z",
             ends_at="2026-12-01T00:00:00.000000Z",
+            plan=plan.plan,
+            plan_version=plan.version,
+            customer=org,
             price_book=plan.price_book,
         )
         await say(stream_id("billing", org, "account", org), changed, opened)

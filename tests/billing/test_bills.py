@@ -11,7 +11,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from event_examples import WINDOW
 from rebuilding import assert_rebuild_equals_live
-from remote_claude.billing.domain.plans import PLANS
+from remote_claude.billing.domain.plans import builtin
 from remote_claude.billing.projections import bills
 from remote_claude.billing.projections.bills import Evidence
 from remote_claude.billing.projections.conservation import conservation
@@ -159,7 +159,7 @@ async def test_a_task_is_known_from_its_submission_on_to_its_own_organisation_on
 
 
 async def test_another_organisation_sees_nothing_of_it(ledger: Ledger) -> None:
-    plan = PLANS["free"]
+    plan = builtin().plans["free"]
     await ledger.say(PlanChanged(org=ORG, plan="free", entitlements=plan.entitlements), started("task_1"))
     assert await ledger.evidence(org="org_2") == []
 
@@ -179,7 +179,11 @@ async def test_what_is_metered_is_charged_included_or_written_off(ledger: Ledger
         "executions": 2, "vcpu_ms": 40, "gib_ms": 0, "egress_bytes": 0, "model_nano_usd": 9,
     }  # fmt: skip
     bounds = {"starts_at": "2026-11-01T00:00:00.000000Z", "ends_at": "2026-12-01T00:00:00.000000Z"}
-    await ledger.say(PeriodOpened(org=ORG, period="2026-11", price_book=PLANS["free"].price_book, **bounds))
+    book = builtin().plans["free"].price_book
+    opened = PeriodOpened(
+        org=ORG, period="2026-11", plan="free", plan_version="1", customer=ORG, price_book=book, **bounds
+    )
+    await ledger.say(opened)
     await ledger.evidence()
     found = await conservation(ledger.pool, "2026-11")
     assert not any(found.unaccounted.values())

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from remote_claude.access.principal import Presented
 from remote_claude.access.refusals import Unauthenticated
 from remote_claude.access.verifier import Verifier
-from remote_claude.billing.domain.rating import Meter, rate, total
+from remote_claude.billing.domain.rating import Key, Segment, rate, total
 from remote_claude.contracts.billing import PeriodOpened
 from remote_claude.eventsourcing.events import RecordedEvent
 from remote_claude.runtime.admin.verification import MEASURES, TERMINAL, Checker
@@ -110,7 +110,7 @@ def _bills(world: World, events: list[RecordedEvent]) -> None:
     """Periods are opened once, without a gap; what was metered in them is what their lines say, to the nano-dollar."""
     periods: defaultdict[str, dict[str, PeriodOpened]] = defaultdict(dict)
     samples: dict[tuple[str, str, int], dict[str, int]] = {}
-    used: defaultdict[tuple[str, str], Counter[Meter]] = defaultdict(Counter)
+    used: defaultdict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     started: set[str] = set()
     for recorded in events:
         data = json.loads(recorded.data)
@@ -130,7 +130,7 @@ def _bills(world: World, events: list[RecordedEvent]) -> None:
                 cumulative = {m: int(sample["cumulative"][m]) for m in MEASURES}
                 before = samples.get(attempt, dict.fromkeys(MEASURES, 0))
                 samples[attempt] = cumulative
-                used[data["org"], month].update({m: cumulative[m] - before[m] for m in MEASURES})  # type: ignore[misc]
+                used[data["org"], month].update({m: cumulative[m] - before[m] for m in MEASURES})
     for (org, month), quantities in used.items():
         if (period := periods[org].get(month)) is None:
             world.broken.append(f"{org} has used something in {month}, which was never opened")
@@ -179,12 +179,18 @@ def _period(world: World, opened: dict[str, PeriodOpened], event: PeriodOpened) 
     opened[event.period] = event
 
 
-def _lines(world: World, org: str, quantities: Counter[Meter], period: PeriodOpened) -> None:
-    lines = rate(quantities, period.price_book)
+def _lines(world: World, org: str, quantities: Counter[str], period: PeriodOpened) -> None:
+    segment = Segment(
+        starts_at=period.starts_at,
+        ends_at=period.ends_at,
+        price_book=period.price_book,
+        quantities={Key(meter): n for meter, n in quantities.items()},
+    )
+    lines = rate([segment])
     billed = {line.meter: line.quantity for line in lines if line.meter != "subscription"}
     if billed != {meter: n for meter, n in quantities.items() if n}:
         world.broken.append(f"{org} in {period.period}: {billed} is billed, {dict(quantities)} was used")
-    if total(lines) != sum(line.amount_nano_usd for line in lines):
+    if total(lines) != sum(line.amount_nano for line in lines):
         world.broken.append(f"{org} in {period.period}: the total is not the sum of the lines")
 
 

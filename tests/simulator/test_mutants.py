@@ -98,9 +98,11 @@ def one_too_many(patch: Patch) -> None:
 
 
 def periods_again(patch: Patch) -> None:
-    opened = account._open_periods
+    opened = account.open_periods
     patch.setattr(
-        account, "_open_periods", lambda org, state, now: opened(org, replace(state, periods={}), now)
+        account,
+        "open_periods",
+        lambda org, state, now, catalog: opened(org, replace(state, periods={}), now, catalog),
     )
 
 

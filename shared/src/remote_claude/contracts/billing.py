@@ -1,15 +1,24 @@
-"""Events of billing: plans, and the periods that usage is billed in."""
+"""Events of billing: plans, periods, invoices, payments."""
 
-from typing import ClassVar
+from typing import Annotated, ClassVar, Literal
 
-from remote_claude.contracts.base import Event, Value
+from pydantic import Field
+
+from remote_claude.contracts.base import Event, Quantity, Sealed, Value
 from remote_claude.contracts.periods import CALENDAR, Anchor
+from remote_claude.contracts.prices import PriceBook
+
+Proration = Literal["seconds", "none"]
+"""How a change within a period is billed. `seconds`: the old and the new prices each for their share of its seconds.
+`none`: the prices of the period stay until it ends."""
 
 
 class Entitlements(Value):
     """What a plan allows. None means unlimited.
 
-    `vcpu_millis`, `memory_mib` and `duration_s` bound one attempt; `concurrency` the attempts at one time.
+    `vcpu_millis`, `memory_mib` and `duration_s` bound one attempt; `concurrency` the attempts at one time; `members` and
+    `storage_bytes` the organisation. `model_nano_usd` bounds the model dollars of a period. With `overage`, more
+    executions than `executions_per_month` are admitted, and charged. `weight` is the share of the queue, against others'.
     """
 
     executions_per_month: int | None
@@ -17,54 +26,365 @@ class Entitlements(Value):
     memory_mib: int
     duration_s: int
     concurrency: int | None = None
+    members: int | None = None
+    storage_bytes: Quantity | None = None
+    model_nano_usd: Quantity | None = None
+    overage: bool = False
+    weight: Annotated[int, Field(ge=1)] = 1
 
 
-class PriceBook(Value):
-    """Prices in nano-dollars, as decimal strings: they are multiplied exactly and rounded once per line.
+class Plan(Value):
+    """A plan as it is offered: what it allows, what it costs, and which plan to suggest to those who need more."""
 
-    `per_vcpu_ms`, `per_gib_ms`, `per_egress_byte` and `per_execution` are per unit of their meter beyond what is
-    included; `model_factor` multiplies the model dollars measured at the proxy.
-    """
-
+    plan: Annotated[str, Field(pattern="^[a-z0-9-]+$")]
     version: str
-    subscription: str = "0"
-    included_executions: int | None = None
-    per_execution: str = "0"
-    per_vcpu_ms: str = "0"
-    per_gib_ms: str = "0"
-    per_egress_byte: str = "0"
-    model_factor: str = "1"
+    entitlements: Entitlements
+    price_book: PriceBook
+    upgrade_to: str | None = None
+    self_service: bool = False
+    """Whether a customer can choose it without an operator."""
+
+
+class Seller(Value):
+    """Who issues invoices. `prefix` begins their numbers. `tax_percent` is by country code, as decimal strings."""
+
+    id: Annotated[str, Field(pattern="^[a-z0-9-]+$")] = "default"
+    legal_name: str = "Remote Claude"
+    address: tuple[str, ...] = ()
+    tax_id: str | None = None
+    prefix: str = "INV-"
+    due_days: Annotated[int, Field(ge=0)] = 14
+    tax_percent: dict[str, Annotated[str, Field(pattern=r"^\d{1,2}(\.\d{1,4})?$")]] = Field(
+        default_factory=dict
+    )
 
 
 class BillingEvent(Event):
     producer: ClassVar[str] = "billing"
     aggregate: ClassVar[str] = "account"
 
+    org: str
+
+
+class PlansPublished(Event):
+    """The plans that can be chosen from here on, and who sells them. An account keeps what it has until it changes."""
+
+    type: ClassVar[str] = "PlansPublished"
+    version: ClassVar[int] = 1
+    producer: ClassVar[str] = "billing"
+    aggregate: ClassVar[str] = "catalog"
+    in_organisation: ClassVar[bool] = False
+
+    catalog: str
+    plans: tuple[Plan, ...]
+    seller: Seller
+    actor: str | None = None
+
 
 class PlanChanged(BillingEvent):
-    """The organisation is on `plan` from here on. What the plan allows travels with it.
+    """The organisation is on `plan` from `effective_at` on. What the plan allows and costs travels with it.
 
-    `plan_version` names the published version of the plan. `anchor` says which periods the account has.
+    `plan_version` names the published version of the plan. `anchor` says which periods the account has; it never
+    changes. `actor` is who changed it (a person, an operator, `billing`), `reason` a stable code. `contract` names the
+    agreement that `entitlements` differ for. `upgrade` is what to tell those who reach a limit.
     """
 
     type: ClassVar[str] = "PlanChanged"
     version: ClassVar[int] = 1
 
-    org: str
     plan: str
     plan_version: str = "1"
     anchor: Anchor = CALENDAR
     entitlements: Entitlements
+    price_book: PriceBook | None = None
+    effective_at: str | None = None
+    proration: Proration = "seconds"
+    actor: str | None = None
+    reason: str | None = None
+    contract: str | None = None
+    upgrade: str | None = None
+
+
+class PlanChangeScheduled(BillingEvent):
+    """The organisation goes to `plan` when its period ends, at `effective_at`. A `PlanChanged` before that replaces it."""
+
+    type: ClassVar[str] = "PlanChangeScheduled"
+    version: ClassVar[int] = 1
+
+    plan: str
+    effective_at: str
+    actor: str | None = None
+    reason: str | None = None
 
 
 class PeriodOpened(BillingEvent):
-    """Usage from `starts_at` up to, not including, `ends_at` is billed at the prices that stand here."""
+    """Usage from `starts_at` up to, not including, `ends_at` is billed at the prices that stand here.
+
+    A `PlanChanged` with proration within the period begins a segment with other prices. `seller` and `customer` are ids.
+    """
 
     type: ClassVar[str] = "PeriodOpened"
     version: ClassVar[int] = 1
 
-    org: str
     period: str
     starts_at: str
     ends_at: str
+    plan: str
+    plan_version: str
     price_book: PriceBook
+    currency: str = "usd"
+    seller: str = "default"
+    customer: str
+
+
+class PeriodClosed(BillingEvent):
+    """What the log says of the period's usage before this event's own position is invoiced. `position` is the last one
+    that the decision saw. What follows is an adjustment."""
+
+    type: ClassVar[str] = "PeriodClosed"
+    version: ClassVar[int] = 1
+
+    period: str
+    position: int
+    actor: str | None = None
+
+
+class MeteredQuantity(Value):
+    """`quantity` of a meter in its smallest unit; negative where it takes back. `segment` counts those of the period."""
+
+    meter: str
+    model: str | None = None
+    token: str | None = None
+    segment: int = 0
+    quantity: int
+
+
+class AdjustmentPosted(BillingEvent):
+    """Usage of a closed `period` that came late, or a correction. It goes on the next invoice and names its own period.
+
+    `position` is up to where late usage is in it. `amount_nano` is signed, in billionths of the currency's unit.
+    """
+
+    type: ClassVar[str] = "AdjustmentPosted"
+    version: ClassVar[int] = 1
+
+    adjustment: str
+    period: str
+    position: int
+    amount_nano: int
+    quantities: tuple[MeteredQuantity, ...] = ()
+    reason: str
+    actor: str | None = None
+
+
+class CreditGranted(BillingEvent):
+    """Invoices take from this credit until it is spent or `expires_at` is over."""
+
+    type: ClassVar[str] = "CreditGranted"
+    version: ClassVar[int] = 1
+
+    credit: str
+    amount_nano: int
+    currency: str = "usd"
+    expires_at: str | None = None
+    reason: str
+    actor: str | None = None
+
+
+class CustomerDetailsChanged(BillingEvent):
+    """Who invoices are made out to: sealed JSON of name, address, tax id and e-mail. The country decides the tax."""
+
+    type: ClassVar[str] = "CustomerDetailsChanged"
+    version: ClassVar[int] = 1
+
+    details: Sealed
+    country: Annotated[str, Field(pattern="^[A-Z]{2}$")] | None = None
+    actor: str | None = None
+
+
+class InvoiceNumberAssigned(Event):
+    """The seller's next number belongs to this document. All numbers of a seller stand under one guard: no gaps."""
+
+    type: ClassVar[str] = "InvoiceNumberAssigned"
+    version: ClassVar[int] = 1
+    producer: ClassVar[str] = "billing"
+    aggregate: ClassVar[str] = "seller"
+    in_organisation: ClassVar[bool] = False
+
+    seller: str
+    number: int
+    customer: str
+    document: str
+
+
+class InvoiceDocument(BillingEvent):
+    """What an invoice and a credit note have in common.
+
+    `json_sha256` and `pdf_sha256` are of the documents, in the object store under the organisation. `renderer` is what
+    made the PDF: program, version and template. Amounts are in the currency's smallest unit. `positions` of the log:
+    the document is a function of the events up to `closed_at`.
+    """
+
+    invoice: str
+    number: str
+    seller: str
+    currency: str
+    total: int
+    issued_at: str
+    json_sha256: str
+    pdf_sha256: str
+    renderer: str
+
+
+class InvoiceIssued(InvoiceDocument):
+    """An invoice for a closed period. It never changes: corrections are credit notes and adjustments.
+
+    `closed_at` is the position of its `PeriodClosed`. `credits_used` is by credit, in billionths of the currency's unit;
+    what the total could not take of negative adjustments is a credit again, `carried_nano`.
+    """
+
+    type: ClassVar[str] = "InvoiceIssued"
+    version: ClassVar[int] = 1
+
+    period: str
+    closed_at: int
+    due_at: str
+    subtotal: int
+    tax: int
+    credits_used: dict[str, int] = Field(default_factory=dict)
+    adjustments: tuple[str, ...] = ()
+    carried_nano: int = 0
+    customer: Sealed | None = None
+
+
+class CreditNoteIssued(InvoiceDocument):
+    """Takes back `total` of the invoice `corrects`. It is paid back, or a credit where the invoice was not paid."""
+
+    type: ClassVar[str] = "CreditNoteIssued"
+    version: ClassVar[int] = 1
+
+    corrects: str
+    reason: str
+    actor: str | None = None
+
+
+PaymentMethod = Literal["stripe", "manual", "none"]
+
+
+class InvoicePaid(BillingEvent):
+    """The invoice is settled. `reference` is the payment's own (`in_...` of Stripe, a bank's). `none`: nothing was due."""
+
+    type: ClassVar[str] = "InvoicePaid"
+    version: ClassVar[int] = 1
+
+    invoice: str
+    amount: int
+    currency: str
+    method: PaymentMethod
+    reference: str | None = None
+    paid_at: str
+    actor: str | None = None
+
+
+class PaymentFailed(BillingEvent):
+    """An attempt to collect the invoice failed. `attempt` counts from 1; `retry_at` is when the next one follows."""
+
+    type: ClassVar[str] = "PaymentFailed"
+    version: ClassVar[int] = 1
+
+    invoice: str
+    attempt: int
+    reason: str
+    reference: str | None = None
+    retry_at: str | None = None
+
+
+class WebhookReceived(Event):
+    """The payment provider says that something happened to `object`. A hint only: the object is fetched again.
+
+    `webhook` follows from the provider's own id, so that a repetition is refused by its guard. `payload_sha256` is of
+    the raw bytes, whose signature was good.
+    """
+
+    type: ClassVar[str] = "WebhookReceived"
+    version: ClassVar[int] = 1
+    producer: ClassVar[str] = "billing"
+    aggregate: ClassVar[str] = "webhook"
+    in_organisation: ClassVar[bool] = False
+
+    webhook: str
+    provider: Literal["stripe"] = "stripe"
+    provider_event: str
+    kind: str
+    object: str
+    api_version: str | None = None
+    payload_sha256: str
+
+
+class StripeObjectObserved(BillingEvent):
+    """What Stripe said of one of its objects when it was fetched: `kind` is its type, `status` its own word.
+
+    `plan` is set for a Checkout session, `invoice` for an invoice that mirrors one of ours.
+    """
+
+    type: ClassVar[str] = "StripeObjectObserved"
+    version: ClassVar[int] = 1
+
+    kind: Literal["customer", "checkout.session", "invoice"]
+    object: str
+    status: str
+    customer: str | None = None
+    plan: str | None = None
+    invoice: str | None = None
+    attempt: int | None = None
+    amount: int | None = None
+    observed_at: str
+
+
+class WebhookHandled(Event):
+    """What came of fetching the object that a webhook names: `observed`, `unrelated` (no organisation of ours has it),
+    or a stable reason why it was given up."""
+
+    type: ClassVar[str] = "WebhookHandled"
+    version: ClassVar[int] = 1
+    producer: ClassVar[str] = "billing"
+    aggregate: ClassVar[str] = "webhook"
+    in_organisation: ClassVar[bool] = False
+
+    webhook: str
+    outcome: str
+
+
+class InvoiceMirrored(BillingEvent):
+    """Stripe collects our invoice as `object`, which its customer pays at `page`."""
+
+    type: ClassVar[str] = "InvoiceMirrored"
+    version: ClassVar[int] = 1
+
+    invoice: str
+    object: str
+    status: str
+    page: str | None = None
+
+
+class MirroringFailed(BillingEvent):
+    """Stripe has not taken the invoice, for a stable `reason`. It can be paid by hand."""
+
+    type: ClassVar[str] = "MirroringFailed"
+    version: ClassVar[int] = 1
+
+    invoice: str
+    reason: str
+
+
+class ReconciliationDrift(BillingEvent):
+    """Our record of an invoice and Stripe's differ in `field`."""
+
+    type: ClassVar[str] = "ReconciliationDrift"
+    version: ClassVar[int] = 1
+
+    invoice: str
+    object: str
+    field: str
+    ours: str
+    theirs: str

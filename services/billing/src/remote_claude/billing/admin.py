@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 
 from remote_claude.billing.domain.account import UnknownPlan
-from remote_claude.billing.domain.plans import PLANS
 from remote_claude.billing.handlers import Accounts
 from remote_claude.runtime.admin.command_support import Refused, administer, require
 from remote_claude.runtime.service import Runtime
@@ -18,7 +17,7 @@ app = typer.Typer(no_args_is_help=True, help="Plans of organisations.")
 @app.command("set")
 def set_plan(
     org: Annotated[str, typer.Argument(help="The organisation's id, org_...")],
-    plan: Annotated[str, typer.Argument(help=f"One of: {', '.join(PLANS)}.")],
+    plan: Annotated[str, typer.Argument(help="A plan by its name, such as free, pro or enterprise.")],
 ) -> None:
     """Put an organisation on a plan, by an event. It holds from the next admission on."""
 

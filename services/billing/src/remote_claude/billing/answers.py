@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from pydantic import BaseModel
 
-from remote_claude.billing.domain.rating import Line, Meter
+from remote_claude.billing.domain.rating import Line
 from remote_claude.billing.projections.bills import Evidence
 
 
 class BillLine(BaseModel):
-    """`quantity` of a meter, of which `included` is free, at `unit_price`; `events` is how many it is the sum of."""
+    """`quantity` of a meter, of which `included` is free, at `unit_price`, null where tiers make it; `events` is how many it is the sum of."""
 
-    meter: Meter
+    meter: str
     unit: str
     quantity: int
     included: int
-    unit_price: str
+    unit_price: str | None
     amount_nano_usd: int
     events: int
 
@@ -28,7 +28,7 @@ class BillLine(BaseModel):
             quantity=line.quantity,
             included=line.included,
             unit_price=line.unit_price,
-            amount_nano_usd=line.amount_nano_usd,
+            amount_nano_usd=line.amount_nano,
             events=events,
         )
 

@@ -18,11 +18,11 @@ from remote_claude.billing.answers import (
     TaskBillLine,
     UsageAnswer,
 )
-from remote_claude.billing.domain.periods import Period
-from remote_claude.billing.domain.rating import Meter, rate
+from remote_claude.billing.domain.rating import Key, Segment, rate
 from remote_claude.billing.projections import bills
 from remote_claude.billing.projections.usage import UsageView
-from remote_claude.contracts.billing import PriceBook
+from remote_claude.contracts.periods import CALENDAR, period_at
+from remote_claude.contracts.prices import Flat, Meter, PriceBook
 from remote_claude.edge.identity import Caller
 from remote_claude.edge.problems import Problem
 from remote_claude.eventsourcing.postgres.schemas import asking
@@ -54,7 +54,7 @@ def router(runtime: Runtime) -> APIRouter:
         return projector.position
 
     async def opened(connection: AsyncConnection[Any], org: str, name: str | None) -> bills.BillingPeriod:
-        name = name or Period.containing(runtime.clock()).name
+        name = name or period_at(CALENDAR, runtime.clock()).id
         period = await bills.period(connection, org, name)
         if period is None:
             raise Problem(
@@ -157,7 +157,7 @@ def router(runtime: Runtime) -> APIRouter:
                 prices = (await opened(connection, principal.org, name)).price_book
                 part = _lines(
                     [item for item in found if item.period == name],
-                    prices.model_copy(update={"subscription": "0"}),
+                    _without_flat(prices),
                 )
                 lines += [TaskBillLine(**dict(line), period=name, price_book=prices.version) for line in part]
         return TaskBillAnswer(
@@ -176,9 +176,16 @@ def _task_not_found(task: str) -> Problem:
     return Problem(404, "task_not_found", f"There is no task {task[:64]!r}. `GET /v1/tasks` lists yours.")
 
 
+def _without_flat(prices: PriceBook) -> PriceBook:
+    components = tuple(c for c in prices.components if not isinstance(c, Flat))
+    return prices.model_copy(update={"components": components})
+
+
 def _lines(found: list[bills.Evidence], prices: PriceBook) -> list[BillLine]:
-    counts = Counter(item.meter for item in found)
-    return [BillLine.of(line, counts[line.meter]) for line in rate(bills.quantities(found), prices)]
+    counts: Counter[str] = Counter(item.meter for item in found)
+    quantities = {Key(meter): quantity for meter, quantity in bills.quantities(found).items()}
+    segment = Segment(starts_at="", ends_at="", price_book=prices, quantities=quantities)
+    return [BillLine.of(line, counts[line.key.meter]) for line in rate([segment])]
 
 
 def _total(lines: Sequence[BillLine]) -> int:

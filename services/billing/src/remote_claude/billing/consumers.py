@@ -6,11 +6,11 @@ import asyncio
 
 import structlog
 
-from remote_claude.billing.domain.periods import Period
 from remote_claude.billing.handlers import Accounts
 from remote_claude.billing.projections.usage import UsageView
 from remote_claude.contracts import UndecodableEvent
 from remote_claude.contracts.billing import PlanChanged
+from remote_claude.contracts.periods import CALENDAR, period_at
 from remote_claude.contracts.users import OrgCreated
 from remote_claude.eventsourcing import traces
 from remote_claude.eventsourcing.events import Clock, RecordedEvent
@@ -57,7 +57,7 @@ class AccountOpener:
         await self._known.wait()  # a month may have begun while nothing ran
         period, opened = "", set[str]()
         while True:
-            current = Period.containing(self._clock()).name
+            current = period_at(CALENDAR, self._clock()).id
             if current != period:
                 period, opened = current, set()
             missing = self._orgs - opened  # also those that were opened just before the month began

@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 from opentelemetry.metrics import CallbackOptions, Observation
 
-from remote_claude.billing.domain.periods import Period
 from remote_claude.billing.projections.conservation import Conservation, conservation
 from remote_claude.billing.projections.usage import UsageView
+from remote_claude.contracts.periods import CALENDAR, period_at
 from remote_claude.runtime.service import Runtime
 
 EVERY_S = 300.0
@@ -28,7 +28,7 @@ class Audit:
         """Never ends by itself."""
         while True:
             if self._runtime.projectors[UsageView.name].state == "live":
-                period = Period.containing(self._runtime.clock()).name
+                period = period_at(CALENDAR, self._runtime.clock()).id
                 self._sums = await conservation(self._runtime.pool, period)
             await asyncio.sleep(EVERY_S)
 

@@ -1,17 +1,38 @@
-"""The account of an organisation: which plan it is on, and which periods it is billed in."""
+"""The account of an organisation: its plan, its periods, and what was invoiced. The decider of plans and periods."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import assert_never
+from typing import Any, Literal, assert_never
 
-from remote_claude.billing.domain.periods import Period
-from remote_claude.billing.domain.plans import PLANS
-from remote_claude.contracts.billing import Entitlements, PeriodOpened, PlanChanged
+from remote_claude.billing.domain.plans import Catalog
+from remote_claude.contracts.billing import (
+    AdjustmentPosted,
+    BillingEvent,
+    CreditGranted,
+    CreditNoteIssued,
+    CustomerDetailsChanged,
+    Entitlements,
+    InvoiceIssued,
+    InvoiceMirrored,
+    InvoicePaid,
+    PaymentFailed,
+    PeriodClosed,
+    PeriodOpened,
+    Plan,
+    PlanChanged,
+    PlanChangeScheduled,
+    Proration,
+    StripeObjectObserved,
+)
+from remote_claude.contracts.periods import CALENDAR, period_after, period_at
+from remote_claude.contracts.prices import PriceBook
+from remote_claude.eventsourcing.events import timestamp
 
-AccountEvent = PlanChanged | PeriodOpened
+BILLING = "billing"
+"""The actor of what billing decides by itself."""
 
 
 class UnknownPlan(Exception):
@@ -19,18 +40,38 @@ class UnknownPlan(Exception):
 
     code = "unknown_plan"
 
-    def __init__(self, plan: str) -> None:
-        super().__init__(f"there is no plan {plan!r}; choose one of: {', '.join(PLANS)}")
+    def __init__(self, plan: str, offered: Sequence[str]) -> None:
+        super().__init__(f"there is no plan {plan!r}; choose one of: {', '.join(offered)}")
+
+
+class NoAccount(Exception):
+    """The organisation has no plan yet."""
+
+    code = "no_account"
+
+    def __init__(self, org: str) -> None:
+        super().__init__(f"{org} has no plan yet; set one: rclaude-admin plan set {org} PLAN")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SetPlan:
-    """Put the organisation on a plan. `entitlements` overrides what the plan allows, for a contract or one's own machine."""
+    """Put the organisation on a plan, now or when its period ends.
+
+    `entitlements` replaces what the plan allows, for a contract or one's own machine. `upgrade` is what to tell those
+    who reach a limit.
+    """
 
     org: str
     plan: str
     now: datetime
+    catalog: Catalog
     entitlements: Entitlements | None = None
+    when: Literal["now", "period_end"] = "now"
+    proration: Proration = "seconds"
+    actor: str | None = None
+    reason: str | None = None
+    contract: str | None = None
+    upgrade: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,77 +81,245 @@ class OpenAccount:
     org: str
     plan: str
     now: datetime
+    catalog: Catalog
     entitlements: Entitlements | None = None
+    anchor: str = CALENDAR
+    upgrade: str | None = None
 
 
 Command = SetPlan | OpenAccount
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
-    plan: str | None = None
-    entitlements: Entitlements | None = None
-    periods: dict[str, PeriodOpened] = field(default_factory=dict)
+class Credit:
+    """`left` billionths of the currency's unit, until `expires_at`."""
+
+    left: int
+    currency: str
+    expires_at: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Invoiced:
+    """An invoice, and what came of it."""
+
+    issued: InvoiceIssued
+    paid: InvoicePaid | None = None
+    failures: int = 0
+    stripe: str | None = None
+    corrected: int = 0
 
     @property
-    def last_period(self) -> Period | None:
-        return Period.named(max(self.periods)) if self.periods else None
+    def state(self) -> Literal["open", "paid", "past_due", "corrected"]:
+        if self.paid is not None:
+            return "paid"
+        if self.corrected >= self.issued.total > 0:
+            return "corrected"
+        return "past_due" if self.failures else "open"
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What the events of an account come to. `opened_at` is when its first plan began."""
+
+    plan: str | None = None
+    plan_version: str | None = None
+    entitlements: Entitlements | None = None
+    price_book: PriceBook | None = None
+    anchor: str = CALENDAR
+    opened_at: str | None = None
+    scheduled: PlanChangeScheduled | None = None
+    periods: Mapping[str, PeriodOpened] = field(default_factory=dict)
+    closed: Mapping[str, PeriodClosed] = field(default_factory=dict)
+    adjustments: Mapping[str, AdjustmentPosted] = field(default_factory=dict)
+    """Those that are on no invoice yet."""
+    credits: Mapping[str, Credit] = field(default_factory=dict)
+    invoices: Mapping[str, Invoiced] = field(default_factory=dict)
+    customer: CustomerDetailsChanged | None = None
+    stripe_customer: str | None = None
+
+    @property
+    def last_period(self) -> PeriodOpened | None:
+        return max(self.periods.values(), key=lambda period: period.starts_at, default=None)
 
 
 initial_state = Account()
 
 
-def decide(command: Command, state: Account) -> list[AccountEvent]:
-    """What follows from a command. Raises `UnknownPlan`."""
+def decide(command: Command, state: Account) -> list[BillingEvent]:
+    """What follows from a command. Raises `UnknownPlan`, `NoAccount`."""
+    if command.plan not in command.catalog.plans:
+        raise UnknownPlan(command.plan, list(command.catalog.plans))
+    plan = command.catalog.plans[command.plan]
     match command:
         case OpenAccount() if state.plan is not None:
-            return _open_periods(command.org, state, command.now)
+            return open_periods(command.org, state, command.now, command.catalog)
+        case SetPlan(when="period_end"):
+            return _schedule(command, state)
         case SetPlan() | OpenAccount():
-            plan = PLANS.get(command.plan)
-            if plan is None:
-                raise UnknownPlan(command.plan)
-            entitlements = command.entitlements or plan.entitlements
-            if (state.plan, state.entitlements) == (plan.name, entitlements):
+            changed = _changed(command, state, plan)
+            if changed is None:
                 return []
-            changed = PlanChanged(org=command.org, plan=plan.name, entitlements=entitlements)
-            return [changed, *_open_periods(command.org, evolve(state, changed), command.now)]
+            after = evolve(state, changed)
+            return [changed, *open_periods(command.org, after, command.now, command.catalog)]
         case _:
             assert_never(command)
 
 
-def _open_periods(org: str, state: Account, now: datetime) -> list[AccountEvent]:
-    """The periods that are missing, at the prices of the plan that stands. A period keeps the prices it opened with."""
-    if state.plan is None:
+def _changed(command: Command, state: Account, plan: Plan) -> PlanChanged | None:
+    allowed = command.entitlements or plan.entitlements
+    same = (plan.plan, plan.version, allowed) == (state.plan, state.plan_version, state.entitlements)
+    if same and state.scheduled is None:
+        return None
+    more: dict[str, Any] = {"anchor": state.anchor}
+    match command:
+        case OpenAccount():
+            more = {"anchor": command.anchor, "actor": BILLING, "reason": "account_opened"}
+        case SetPlan():
+            more |= {name: getattr(command, name) for name in ("proration", "actor", "reason", "contract")}
+    return PlanChanged(
+        org=command.org,
+        plan=plan.plan,
+        plan_version=plan.version,
+        entitlements=allowed,
+        price_book=plan.price_book,
+        effective_at=timestamp(command.now),
+        upgrade=command.upgrade,
+        **more,
+    )
+
+
+def _schedule(command: SetPlan, state: Account) -> list[BillingEvent]:
+    last = state.last_period
+    if last is None:
+        raise NoAccount(command.org)
+    if state.scheduled is not None and state.scheduled.plan == command.plan:
         return []
-    current, last = Period.containing(now), state.last_period
-    period = last.following() if last else current
-    opened: list[AccountEvent] = []
-    while period.name <= current.name:
-        starts_at, ends_at = period.bounds()
-        opened.append(
-            PeriodOpened(
-                org=org,
-                period=period.name,
-                starts_at=starts_at,
-                ends_at=ends_at,
-                price_book=PLANS[state.plan].price_book,
-            )
+    if state.scheduled is None and state.plan == command.plan:
+        return []
+    effective_at = max(last.ends_at, period_at(state.anchor, command.now).ends_at)
+    return [
+        PlanChangeScheduled(
+            org=command.org,
+            plan=command.plan,
+            effective_at=effective_at,
+            actor=command.actor,
+            reason=command.reason,
         )
-        period = period.following()
-    return opened
+    ]
 
 
-def evolve(state: Account, event: AccountEvent) -> Account:
+def open_periods(org: str, state: Account, now: datetime, catalog: Catalog) -> list[BillingEvent]:
+    """The periods that are missing, at the prices of the plan that stands, and the change that was scheduled for one."""
+    current, last = period_at(state.anchor, now), state.last_period
+    period = period_at(state.anchor, datetime.fromisoformat(last.ends_at)) if last is not None else current
+    events: list[BillingEvent] = []
+    while period.starts_at <= current.starts_at and state.plan is not None:
+        if (scheduled := state.scheduled) is not None and scheduled.effective_at <= period.starts_at:
+            plan = catalog.plans.get(scheduled.plan)
+            if plan is not None and plan.plan != state.plan:
+                changed = PlanChanged(
+                    org=org,
+                    plan=plan.plan,
+                    plan_version=plan.version,
+                    anchor=state.anchor,
+                    entitlements=plan.entitlements,
+                    price_book=plan.price_book,
+                    effective_at=period.starts_at,
+                    actor=scheduled.actor,
+                    reason=scheduled.reason,
+                )
+                events.append(changed)
+                state = evolve(state, changed)
+        assert state.plan is not None
+        standing = catalog.plans.get(state.plan)
+        book = state.price_book or (standing.price_book if standing else PriceBook(version="none"))
+        opened = PeriodOpened(
+            org=org,
+            period=period.id,
+            starts_at=period.starts_at,
+            ends_at=period.ends_at,
+            plan=state.plan,
+            plan_version=state.plan_version or book.version,
+            price_book=book,
+            currency=book.currency,
+            seller=catalog.seller.id,
+            customer=org,
+        )
+        events.append(opened)
+        state = evolve(state, opened)
+        period = period_after(state.anchor, period)
+    return events
+
+
+def evolve(state: Account, event: BillingEvent) -> Account:
+    """The account after an event. What does not concern its state leaves it as it is."""
     match event:
         case PlanChanged():
-            return replace(state, plan=event.plan, entitlements=event.entitlements)
+            return replace(
+                state,
+                plan=event.plan,
+                plan_version=event.plan_version,
+                entitlements=event.entitlements,
+                price_book=event.price_book,
+                anchor=event.anchor,
+                opened_at=state.opened_at or event.effective_at,
+                scheduled=None,
+            )
+        case PlanChangeScheduled():
+            return replace(state, scheduled=event)
         case PeriodOpened():
             return replace(state, periods={**state.periods, event.period: event})
+        case PeriodClosed():
+            return replace(state, closed={**state.closed, event.period: event})
+        case AdjustmentPosted():
+            return replace(state, adjustments={**state.adjustments, event.adjustment: event})
+        case CreditGranted():
+            credit = Credit(event.amount_nano, event.currency, event.expires_at)
+            return replace(state, credits={**state.credits, event.credit: credit})
+        case CustomerDetailsChanged():
+            return replace(state, customer=event)
+        case InvoiceIssued():
+            return _issued(state, event)
+        case StripeObjectObserved(kind="customer"):
+            return replace(state, stripe_customer=event.object)
+        case InvoicePaid():
+            return _invoice(state, event.invoice, paid=event, failures=0)
+        case PaymentFailed():
+            return _invoice(state, event.invoice, failures=event.attempt)
+        case InvoiceMirrored():
+            return _invoice(state, event.invoice, stripe=event.object)
+        case CreditNoteIssued():
+            known = state.invoices.get(event.corrects)
+            return _invoice(state, event.corrects, corrected=(known.corrected if known else 0) + event.total)
         case _:
-            assert_never(event)
+            return state
 
 
-def fold(events: Sequence[AccountEvent]) -> Account:
+def _issued(state: Account, event: InvoiceIssued) -> Account:
+    credits = {
+        id: replace(credit, left=credit.left - event.credits_used.get(id, 0))
+        for id, credit in state.credits.items()
+    }
+    if event.carried_nano:
+        credits[event.invoice] = Credit(event.carried_nano, event.currency, None)
+    billed = set(event.adjustments)
+    return replace(
+        state,
+        invoices={**state.invoices, event.invoice: Invoiced(event)},
+        credits=credits,
+        adjustments={id: posted for id, posted in state.adjustments.items() if id not in billed},
+    )
+
+
+def _invoice(state: Account, invoice: str, **changes: Any) -> Account:
+    known = state.invoices.get(invoice)
+    if known is None:
+        return state
+    return replace(state, invoices={**state.invoices, invoice: replace(known, **changes)})
+
+
+def fold(events: Sequence[BillingEvent]) -> Account:
     """The account after these events."""
     state = initial_state
     for event in events:

@@ -10,8 +10,8 @@ from typing import Any
 from psycopg import AsyncConnection
 from psycopg.rows import dict_row
 
-from remote_claude.billing.domain.rating import Meter
-from remote_claude.contracts.billing import Entitlements, PriceBook
+from remote_claude.contracts.billing import Entitlements
+from remote_claude.contracts.prices import Meter, PriceBook
 
 COMPUTE: tuple[Meter, ...] = ("vcpu_ms", "gib_ms", "egress_bytes")
 MEASURED: tuple[Meter, ...] = (*COMPUTE, "model_nano_usd")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from psycopg import IsolationLevel
 from psycopg.rows import dict_row
 
-from remote_claude.billing.domain.rating import rate
+from remote_claude.billing.domain.rating import Key, Segment, rate
 from remote_claude.billing.projections import bills
 from remote_claude.eventsourcing.postgres.schemas import Pool, connect
 
@@ -61,8 +61,15 @@ async def conservation(pool: Pool, period: str) -> Conservation:
                 if opened is None:
                     continue
                 found = await bills.evidence(connection, row["org"], period=period)
-                for line in rate(bills.quantities(found), opened.price_book):
-                    if line.meter != "subscription":
+                quantities = {Key(meter): quantity for meter, quantity in bills.quantities(found).items()}
+                segment = Segment(
+                    starts_at=opened.starts_at,
+                    ends_at=opened.ends_at,
+                    price_book=opened.price_book,
+                    quantities=quantities,
+                )
+                for line in rate([segment]):
+                    if line.meter not in ("subscription", "minimum"):
                         sums.charged[line.meter] += line.quantity - line.included
                         sums.included[line.meter] += line.included
     return sums

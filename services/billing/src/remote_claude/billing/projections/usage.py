@@ -140,9 +140,10 @@ class UsageView(View):
                 case RunnerLost() as e if not e.charge:
                     lost.append({"org": e.org, "task": e.task, "attempt": e.attempt})
                 case PlanChanged() as e:
-                    accounts.append(e.model_dump(mode="json"))
+                    accounts.append(e.model_dump(mode="json", include={"org", "plan", "entitlements"}))
                 case PeriodOpened() as e:
-                    periods.append(e.model_dump(mode="json"))
+                    kept = {"org", "period", "starts_at", "ends_at", "price_book"}
+                    periods.append(e.model_dump(mode="json", include=kept))
         await upsert(connection, Account, accounts)
         await add(connection, BillingPeriod, periods)
         await add(connection, KnownTask, tasks)
