@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 UV := $(BIN)/uv
-MEMBERS := shared services/auth services/users services/gateway services/scheduler services/billing services/runner cli
+MEMBERS := shared services/auth services/users services/gateway services/scheduler services/billing services/runner/worker services/runner cli
 
 .PHONY: help install demo test lint format types lock docs golden bench nightly simulate test-containers clean
 .DEFAULT_GOAL := help
@@ -28,7 +28,7 @@ install: $(VENV)/.installed  ## Install everything into .venv, from the lock fil
 lock: $(UV)  ## Write requirements.lock anew: hashes, no addresses
 	@$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 		--group pyproject.toml:dev --all-extras requirements.in $(MEMBERS:%=%/pyproject.toml) \
-		$(foreach s,shared auth users gateway scheduler billing runner,--no-emit-package remote-claude-$(s)) \
+		$(foreach s,shared auth users gateway scheduler billing runner worker,--no-emit-package remote-claude-$(s)) \
 		--output-file requirements.lock
 
 demo: install  ## Run one task from a failing test to an applied commit and its bill

@@ -120,7 +120,7 @@ class Product:
         """The processes of the stack, as `status` shows them."""
         pids: dict[str, Any] = dict(self.stack_file()["pids"])
         runner = self.api("/v1/status").json()["services"]["runner"]
-        return {**pids, "workers": runner["workers"]}
+        return {**pids, "workers": [int(handle) for handle in runner["workers"]]}
 
     def stack_file(self) -> Any:
         return json.loads((self.home / "run" / "stack.json").read_text())

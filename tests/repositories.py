@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from remote_claude.cli.repository import Repository, Sent, bundle, find
-from remote_claude.runner.worker.repository import Concluded, Prepared, conclude, prepare
+from remote_claude.worker.repository import Concluded, Prepared, conclude, prepare
 
 USER = ("Ada Lovelace", "ada@example.com")
 AGENT = ("shell", "agent@example.com")

@@ -12,12 +12,13 @@ import sys
 from pathlib import Path
 from typing import Any, cast
 
-from remote_claude.runner.providers import Isolation, LocalProvider, ProviderError
+from remote_claude.runner.providers import ProviderError, UnixSocket
+from remote_claude.runner.providers.local import Isolation, LocalProvider
 from sandboxes import listener, spec, told
 
 LOOK_AROUND = """import json, os, socket
 client = socket.socket(socket.AF_UNIX)
-client.connect("/run/rclaude/run.sock")
+client.connect("/run/rclaude/runner.sock")
 status = dict(line.rstrip().split(":", 1) for line in open("/proc/self/status"))
 print(json.dumps({
     "uid": os.getuid(),
@@ -39,7 +40,7 @@ async def walls(home: Path) -> None:
     provider = LocalProvider(home)
     await provider.check()
     async with listener(home / "run.sock") as path:
-        inside = await told(provider, spec(LOOK_AROUND, sockets={"run": path}))
+        inside = await told(provider, spec(LOOK_AROUND, transport=UnixSocket(path)))
     say({"outside_uid": os.geteuid(), "inside": inside})
 
 
@@ -56,10 +57,10 @@ async def check(home: Path) -> None:
 async def wait_to_be_killed(home: Path, name: str, isolation: str) -> None:
     """Run a sandbox until somebody ends this process."""
     provider = LocalProvider(home, cast(Isolation, isolation))
-    await provider.reap()
-    async with listener(home / "dead.sock") as dead:
-        sockets = {"dead": dead, "alive": home / "alive.sock"}
-        await provider.launch(spec(f"setsid sleep 1000 & : {name}; sleep 1000", name, sockets=sockets))
+    await provider.recover()
+    async with listener(home / "run.sock") as path:
+        script = f"setsid sleep 1000 & : {name}; sleep 1000"
+        await provider.launch(spec(script, name, transport=UnixSocket(path)))
         say("up")
         await provider.wait(name)
 

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from remote_claude.runner.providers import Exit, LaunchSpec, Limits, LocalProvider
+from remote_claude.runner.providers import ComputeProvider, Exit, LaunchSpec, Limits
 
 
 def spec(script: str, name: str = "task-1", **changes: Any) -> LaunchSpec:
@@ -28,13 +28,13 @@ def spec(script: str, name: str = "task-1", **changes: Any) -> LaunchSpec:
     return LaunchSpec(name=name, argv=(*interpreter, script), limits=Limits(**limits), **changes)
 
 
-async def outcome(provider: LocalProvider, launch: LaunchSpec) -> Exit:
+async def outcome(provider: ComputeProvider, launch: LaunchSpec) -> Exit:
     """Run it to its end."""
     await provider.launch(launch)
     return await provider.wait(launch.name)
 
 
-async def told(provider: LocalProvider, launch: LaunchSpec) -> Any:
+async def told(provider: ComputeProvider, launch: LaunchSpec) -> Any:
     """Run it to a good end; the JSON of its last line of output."""
     end = await outcome(provider, launch)
     assert (end.reason, end.code) == ("exited", 0), end.output
@@ -50,6 +50,7 @@ async def listener(path: Path, answer: bytes = b"hello from outside") -> AsyncIt
         writer.close()
 
     async with await asyncio.start_unix_server(greet, path):
+        os.chmod(path, 0o666)  # noqa: S103  as the runner opens its own to every sandbox
         yield path
 
 

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from relay import Relay, relay
-from remote_claude.runner.protocol import Task
-from remote_claude.runner.worker import COMMAND
-from remote_claude.runner.worker_link import OnFrames, WorkerLink, WorkerResult
+from remote_claude.runner.sessions import OnFrames, WorkerListener, WorkerResult, WorkerSession
+from remote_claude.worker import COMMAND
+from remote_claude.worker.protocol.messages import Assignment
 
 
 @dataclass
@@ -47,37 +47,48 @@ class Stored:
 
 @dataclass
 class Worker:
-    """A worker process with its folders, and the link that serves it."""
+    """A worker process with its folders, and the session that serves it."""
 
-    link: WorkerLink
+    session: WorkerSession
     process: asyncio.subprocess.Process
     folder: Path
     stderr: asyncio.Task[bytes]
     relay: Relay | None
 
     async def result(self, *, renewing: bool = True) -> WorkerResult:
-        """What came of it, with the lease kept up meanwhile."""
+        """The result, with the lease kept up meanwhile."""
         async with asyncio.timeout(120):
             while True:
-                done, _ = await asyncio.wait({self.link.result}, timeout=0.2)
+                done, _ = await asyncio.wait({self.session.result}, timeout=0.2)
                 if done:
-                    return self.link.result.result()
+                    return self.session.result.result()
                 if renewing:
-                    await self.link.renew(10.0)
+                    await self.session.renew(10.0)
 
     async def exit_code(self) -> int:
         async with asyncio.timeout(60):
             return await self.process.wait()
 
 
-def task(prompt: str, agent: str = "shell", **more: Any) -> Task:
+def task(prompt: str, agent: str = "shell", **more: Any) -> Assignment:
     given: dict[str, Any] = {"task": "task_1", "attempt": 1, "lease_s": 10.0, "branch": "rclaude/task_1"}
-    return Task(agent=agent, prompt=prompt, **given | more)
+    return Assignment(agent=agent, prompt=prompt, **given | more)
+
+
+@asynccontextmanager
+async def listening(folder: Path) -> AsyncIterator[WorkerListener]:
+    """A listener for as long as it is entered."""
+    listener = WorkerListener(folder)
+    await listener.open()
+    try:
+        yield listener
+    finally:
+        await listener.close()
 
 
 @asynccontextmanager
 async def worker(
-    given: Task,
+    given: Assignment,
     on_frames: OnFrames,
     *,
     bundle: Path | None = None,
@@ -85,31 +96,28 @@ async def worker(
     through_relay: bool = False,
     cut_every: int | None = None,
     max_blob_bytes: int = 1 << 20,
+    **more: Any,
 ) -> AsyncIterator[Worker]:
-    """Launch it, if wanted with a relay between the two that can be cut."""
+    """Launch it, if wanted with a relay between the two that can be cut. `more` is for its session."""
     with tempfile.TemporaryDirectory(prefix="rc-", dir="/tmp") as name:
         folder = Path(name)
         for child in ("workspace", "home", "inbox"):
             (folder / child).mkdir()
-        link_socket = folder / ("link.sock" if through_relay else "runner.sock")
         async with AsyncExitStack() as stack:
-            link = await stack.enter_async_context(
-                WorkerLink(
-                    link_socket,
-                    task=given,
-                    bundle=bundle,
-                    inbox=folder / "inbox",
-                    on_frames=on_frames,
-                    max_blob_bytes=max_blob_bytes,
-                )
+            listener = await stack.enter_async_context(listening(folder / "listener"))
+            session = WorkerSession(
+                given,
+                bundle=bundle,
+                inbox=folder / "inbox",
+                on_frames=on_frames,
+                max_blob_bytes=max_blob_bytes,
+                **more,
             )
-            between = (
-                await stack.enter_async_context(
-                    relay(folder / "runner.sock", link_socket, cut_every=cut_every)
-                )
-                if through_relay
-                else None
-            )
+            await stack.enter_async_context(listener.attended(session))
+            socket, between = listener.socket, None
+            if through_relay:
+                socket = folder / "runner.sock"
+                between = await stack.enter_async_context(relay(socket, listener.socket, cut_every=cut_every))
             process = await asyncio.create_subprocess_exec(
                 *COMMAND,
                 cwd=folder / "workspace",
@@ -119,15 +127,15 @@ async def worker(
                     "PATH": os.environ["PATH"],
                     "HOME": str(folder / "home"),
                     "TMPDIR": name,  # what a worker that is killed leaves goes with it
-                    "RCLAUDE_SOCKETS": str(folder),
-                    "RCLAUDE_WORKER_TOKEN": link.token,
+                    "RCLAUDE_RUNNER_URL": f"unix://{socket}",
+                    "RCLAUDE_WORKER_TOKEN": session.token,
                     **(env or {}),
                 },
             )
             assert process.stderr is not None
             stderr = asyncio.create_task(process.stderr.read())
             try:
-                yield Worker(link, process, folder, stderr, between)
+                yield Worker(session, process, folder, stderr, between)
             finally:
                 if process.returncode is None:
                     process.kill()

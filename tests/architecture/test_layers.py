@@ -16,6 +16,7 @@ PACKAGES = {
     **{name: ROOT / "services" / name / "src/remote_claude" / name for name in SERVICES},
     **{name: ROOT / "shared/src/remote_claude" / name for name in SHARED},
     "cli": ROOT / "cli/src/remote_claude/cli",
+    "worker": ROOT / "services/runner/worker/src/remote_claude/worker",
 }
 LAYERS = {"domain": 0, "projections": 1, "handlers": 2, "consumers": 3, "api": 3, "service": 4}
 IMPURE = {
@@ -70,6 +71,7 @@ def test_services_never_import_each_other(service: str) -> None:
         ("edge", {*SERVICES, "cli", "runtime"}),
         ("runtime", {*SERVICES, "cli"}),
         ("cli", {*SERVICES, *SHARED}),
+        ("worker", {*SERVICES, *SHARED, "cli"}),
     ],
 )
 def test_shared_packages_and_the_cli_keep_to_their_layer(package: str, forbidden: set[str]) -> None:

@@ -23,14 +23,14 @@ from remote_claude.gateway.api.submissions import Submissions
 from remote_claude.gateway.domain.webhooks import headers
 from remote_claude.gateway.handlers import Submission, TaskHandlers
 from remote_claude.gateway.watchers import Watchers
-from remote_claude.runner import protocol
-from remote_claude.runner.protocol import Ack
-from remote_claude.runner.worker_link import WorkerLink
+from remote_claude.runner.sessions import WorkerSession
 from remote_claude.runtime.agent_output import OutputStream, OutputWriter
 from remote_claude.runtime.archive import store
 from remote_claude.scheduler.domain import decide
 from remote_claude.scheduler.domain.leases import Leases
 from remote_claude.scheduler.domain.tasks import Running
+from remote_claude.worker.protocol import messages as protocol
+from remote_claude.worker.protocol.messages import Ack
 
 
 @dataclass(frozen=True)
@@ -158,9 +158,9 @@ def quota_off_by_one() -> None:
 def frames_acknowledged_early() -> None:
     """A worker's frames are acknowledged before they are stored, which fails once."""
     output_fails_once()
-    store_frames = WorkerLink._store
+    store_frames = WorkerSession._store
 
-    async def early(self: WorkerLink, message: Any) -> None:
+    async def early(self: WorkerSession, message: Any) -> None:
         acked = max(self.acked, message.seq + len(message.frames) - 1)
         connection = self._connection
         if connection is not None:
@@ -170,7 +170,7 @@ def frames_acknowledged_early() -> None:
         finally:
             self.acked = acked
 
-    WorkerLink._store = early  # type: ignore[method-assign]
+    WorkerSession._store = early  # type: ignore[method-assign]
 
 
 @breaks(0, "run_shells")

@@ -52,7 +52,13 @@ from remote_claude.runtime.objects import Objects
 
 PLUMBING = {
     f"remote_claude.{module}"
-    for module in ("runtime.observed_log", "runtime.output", "runtime.objects", "runner.journal")
+    for module in (
+        "runtime.observed_log",
+        "runtime.agent_output",
+        "runtime.objects",
+        "runner.handlers",
+        "runner.sessions.channel",
+    )
 }
 WRITES = re.compile(r"\s*(INSERT|UPDATE|DELETE|CREATE|ALTER|DROP|COPY|TRUNCATE|WITH moved)\b", re.IGNORECASE)
 ID = re.compile(r"[a-z]+_[0-9a-z]{26}|[0-9a-f]{64}")
@@ -258,7 +264,7 @@ class Probes:
 
         async def sending(connection: Any, message: Any, *args: Any, **kwargs: Any) -> None:
             here = site()
-            if not here.startswith("runner.worker_link") or not isinstance(message, str):
+            if not here.startswith("runner.sessions.session") or not isinstance(message, str):
                 await send(connection, message, *args, **kwargs)
                 return
             here = f"{here} {orjson.loads(message)['type']}"

@@ -26,12 +26,12 @@ from remote_claude.eventsourcing.events import timestamp
 from remote_claude.eventsourcing.jetstream import JetStreamEventLog
 from remote_claude.eventsourcing.log import EventLog
 from remote_claude.eventsourcing.tail import Tail
-from remote_claude.runner.execution import SandboxedExecution, Workshop
-from remote_claude.runner.executor import Executor
-from remote_claude.runner.lease import Lease
+from remote_claude.runner.assignments import Executor
+from remote_claude.runner.execution import ExecutionDependencies, SandboxedExecution
+from remote_claude.runner.leases.lease import Lease
+from remote_claude.runner.leases.renewals import keep_leases
 from remote_claude.runner.projections.held import HeldAttempt as Assigned
-from remote_claude.runner.providers.base import LaunchSpec
-from remote_claude.runner.renewals import keep_leases
+from remote_claude.runner.providers import LaunchSpec, UnixSocket
 from remote_claude.runner.service import build
 from remote_claude.runner.settings import RunnerSettings
 from remote_claude.runtime.host import hosting, keep_running
@@ -40,6 +40,7 @@ from remote_claude.runtime.telemetry.tracing import Tracing
 from scheduler_process import say
 from scheduling import ORG, RUNNER, Damaged, Newer, cancelled, joined, started, submitted
 from simulator.network import Broker, Message, SimulatedBucket, SimulatedNats
+from workers import listening
 
 ATTEMPT = HeldAttempt(org=ORG, task="task_1", attempt=1)
 
@@ -53,6 +54,7 @@ class Launches:
     """A provider on a machine that has no room: what it was asked for."""
 
     names: list[str] = field(default_factory=list)
+    transports = frozenset({UnixSocket})
 
     async def launch(self, spec: LaunchSpec) -> Any:
         self.names.append(spec.name)
@@ -144,13 +146,15 @@ async def runner(
         clock=clock,
     )
     provider: Any = launches
-    workshop = Workshop(runtime, RunnerSettings(), provider, None, folder)
 
     scheduler, nats = SimulatedNats(broker, "scheduler"), SimulatedNats(broker, RUNNER)
     stage = Stage(broker, keyring, (await scheduler.subscribe(SUBJECT)).messages, launches)
     await submit(broker.log, keyring, "true")
 
-    async with Tail(broker.log) as tail:
+    async with Tail(broker.log) as tail, listening(folder / "listener") as listener:
+        dependencies = ExecutionDependencies(
+            runtime, RunnerSettings(), provider, None, listener, None, folder
+        )
         executor = Executor(
             broker.log,
             tail,
@@ -158,8 +162,8 @@ async def runner(
             RUNNER,
             joined=lambda: joined(agents=("shell",)),
             slots=1,
-            execute=lambda assigned, journal: SandboxedExecution(
-                workshop, assigned, journal, lease, on_end=lambda _: None
+            execute=lambda assigned, attempt_log: SandboxedExecution(
+                dependencies, assigned, attempt_log, lease, on_end=lambda _: None
             ),
             held=lambda _: held(stage),
         )

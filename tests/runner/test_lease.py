@@ -4,7 +4,7 @@ import asyncio
 from random import Random
 
 from remote_claude.contracts.leases import HeldAttempt
-from remote_claude.runner.lease import Lease
+from remote_claude.runner.leases.lease import Lease
 from simulator.loop import run
 
 SCHEDULER_WAITS = 15 + 5

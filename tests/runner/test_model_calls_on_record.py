@@ -18,7 +18,7 @@ from remote_claude.contracts import REGISTRY
 from remote_claude.contracts.runner import Cumulative, UsageRecorded
 from remote_claude.eventsourcing.memory import InMemoryEventLog
 from remote_claude.runner.domain.attempt import AttemptId, Measured, Sample
-from remote_claude.runner.journal import Journal
+from remote_claude.runner.handlers import AttemptLog
 from remote_claude.runner.metering import UsageRecorder, Window
 from remote_claude.runner.model_proxy import ModelProxy, Upstream
 
@@ -34,13 +34,13 @@ class Attempt:
     def __init__(self, socket: Path, api: MessagesApi) -> None:
         self.log = InMemoryEventLog(REGISTRY)
         window = Window(lambda: NOW)
-        journal = Journal(self.log, lambda: NOW, AttemptId("org_a", "task_1", 1, "run_1"), "cause")
+        attempt_log = AttemptLog(self.log, lambda: NOW, AttemptId("org_a", "task_1", 1, "run_1"), "cause")
 
         async def measure() -> Measured:
             model = self.proxy.usage()
             return window.measured(model.cumulative, model)
 
-        self.recorder = UsageRecorder(journal, measure)
+        self.recorder = UsageRecorder(attempt_log, measure)
         upstream = Upstream.from_environment({"ANTHROPIC_API_KEY": KEY, "ANTHROPIC_BASE_URL": api.base_url})
         assert upstream
         self.proxy = ModelProxy(socket, upstream, self.recorder.record)
@@ -104,9 +104,9 @@ async def test_calls_that_come_together_share_their_samples(socket: Path) -> Non
 async def test_a_call_that_cannot_be_recorded_is_not_made(socket: Path) -> None:
     async with messages_api([text("Hello")]) as api, calling(socket, api) as (attempt, client):
         await attempt.recorder.record()
-        stolen = Journal(attempt.log, lambda: NOW, AttemptId("org_a", "task_1", 1, "run_1"), "other")
+        stolen = AttemptLog(attempt.log, lambda: NOW, AttemptId("org_a", "task_1", 1, "run_1"), "other")
         await stolen.load()
-        await stolen.say(Sample(Measured(cumulative=Cumulative(vcpu_ms=1), **WINDOW)))
+        await stolen.record(Sample(Measured(cumulative=Cumulative(vcpu_ms=1), **WINDOW)))
         answer = await client.post("/v1/messages", json=ASK)
         assert (answer.status_code, answer.json()["error"]["type"]) == (503, "api_error")
         assert api.requests == []

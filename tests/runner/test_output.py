@@ -13,11 +13,11 @@ from nats.errors import Error as NatsError
 
 from event_logs import Proxy, connect, until
 from remote_claude.eventsourcing.jetstream.streams import ensure_streams
-from remote_claude.runner import frames as worker_frames
-from remote_claude.runner.output import Output
-from remote_claude.runner.worker.outbox import Outbox
+from remote_claude.runner.execution.attempt_output import AttemptOutput
 from remote_claude.runtime.agent_output import OutputConflict, OutputStream
 from remote_claude.runtime.objects import Objects
+from remote_claude.worker.frame_window import FrameWindow
+from remote_claude.worker.protocol import frames as worker_frames
 from servers import Broker
 
 ORG, TASK = "org_01", "task_01"
@@ -39,9 +39,9 @@ async def client(fresh_nats: Broker) -> AsyncIterator[Client]:
     await client.close()
 
 
-def kept(stream: OutputStream, place: Path, told: list[str], max_bytes: int = 1000) -> Output:
+def kept(stream: OutputStream, place: Path, told: list[str], max_bytes: int = 1000) -> AttemptOutput:
     """The output of an attempt, and what its attempt is told of it."""
-    return Output(
+    return AttemptOutput(
         stream.writer(ORG, TASK, 1),
         place,
         on_fenced=lambda: told.append("fenced"),
@@ -180,7 +180,7 @@ async def test_what_a_worker_sends_again_begins_with_what_it_sent(
     said: list[tuple[bool, int, bool]], more: list[tuple[bool, int]], stored: int, heard: int
 ) -> None:
     """By that the writer knows frames that may have landed."""
-    outbox, sent = Outbox(), list[tuple[int, list[bytes]]]()
+    outbox, sent = FrameWindow(), list[tuple[int, list[bytes]]]()
 
     async def say(gathered: bool, size: int) -> None:
         words = "x" * size

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import uvloop
 
-from remote_claude.runner.pipes import CHUNK, reading
+from remote_claude.worker.pipes import CHUNK, reading
 
 ON = {"asyncio": asyncio.run, "uvloop": uvloop.run}
 

@@ -14,14 +14,8 @@ from typing import Any
 
 import pytest
 
-from remote_claude.runner.providers import (
-    Isolation,
-    LocalProvider,
-    SandboxUnavailable,
-    bubblewrap,
-    cgroups,
-    seccomp,
-)
+from remote_claude.runner.providers import SandboxUnavailable
+from remote_claude.runner.providers.local import Isolation, LocalProvider, bubblewrap, cgroups, seccomp
 from sandboxes import control_groups, outcome, processes_with, spec
 
 SCENARIOS = Path(__file__).parents[1] / "sandbox_scenarios.py"
@@ -89,8 +83,8 @@ async def test_an_environment_below_a_writable_folder_is_still_there(tmp_path: P
     tool = tmp_path / "tool"
     tool.write_text("here")
     (tmp_path / "other").write_text("not for you")
-    local = LocalProvider(tmp_path)
-    end = await outcome(local, spec(f"cat {tool}; ls {tmp_path}", readable=(tool,)))
+    local = LocalProvider(tmp_path, readable=(tool,))
+    end = await outcome(local, spec(f"cat {tool}; ls {tmp_path}"))
     assert end.output == "heretool\n"
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from remote_claude.runner.providers import LocalProvider
+from remote_claude.runner.providers.local import LocalProvider
 from sandboxes import outcome, processes_with, spec, told, until
 
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from remote_claude.runner.sources import Limits, SourceFailed, checked_url, fetch, shown
-from remote_claude.runner.worker.repository import conclude, prepare
+from remote_claude.runner.execution.remote_source import Limits, SourceFailed, checked_url, fetch, shown
+from remote_claude.worker.repository import conclude, prepare
 from repositories import AGENT, BRANCH, Repo, git_home, until
 
 LIMITS = Limits(size=64 * 1024 * 1024, seconds=60)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import subprocess
-from collections.abc import AsyncIterator
+import tempfile
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,9 @@ import psutil
 import pytest
 
 from messages_api import MODEL, MessagesApi, Turn, messages_api, text, thinking, tool, usage
-from remote_claude.runner import agents
-from remote_claude.runner.agents import AgentInfo
 from remote_claude.runner.model_proxy import ModelProxy, Upstream, prices
+from remote_claude.worker import agents
+from remote_claude.worker.agents import AgentInfo
 from workers import Stored, Worker, task, worker
 
 KEY = "sk-ant-made-up-for-this-test"
@@ -24,17 +25,25 @@ KEY = "sk-ant-made-up-for-this-test"
 
 @asynccontextmanager
 async def claude(
-    prompt: str, stored: Stored, *turns: Turn, bundle: Path | None = None, **more: Any
+    prompt: str,
+    stored: Stored,
+    *turns: Turn,
+    bundle: Path | None = None,
+    session: Mapping[str, Any] | None = None,
+    **more: Any,
 ) -> AsyncIterator[tuple[Worker, ModelProxy, MessagesApi]]:
     given = task(prompt, agent="claude", model=MODEL, lease_s=30.0)
     async with messages_api(*turns, **more) as api:
         upstream = Upstream.from_environment({"ANTHROPIC_API_KEY": KEY, "ANTHROPIC_BASE_URL": api.base_url})
         assert upstream
-        async with (
-            worker(given, stored, bundle=bundle) as one,
-            ModelProxy(one.folder / "model.sock", upstream) as proxy,
-        ):
-            yield one, proxy, api
+        with tempfile.TemporaryDirectory(prefix="rc-") as folder:
+            socket = Path(folder) / "model.sock"
+            streams = {"model": lambda: asyncio.open_unix_connection(str(socket))}
+            async with (
+                ModelProxy(socket, upstream) as proxy,
+                worker(given, stored, bundle=bundle, streams=streams, **(session or {})) as one,
+            ):
+                yield one, proxy, api
 
 
 def git(*args: str, cwd: Path) -> str:
@@ -210,7 +219,7 @@ async def test_stop_ends_claude_and_the_command_it_runs() -> None:
 
         async with asyncio.timeout(60):
             children = await sleeping()
-        await one.link.stop("cancelled")
+        await one.session.stop("cancelled")
         assert (await one.result()).reason == "stopped"
         assert await one.exit_code() == 0
         for child in children:

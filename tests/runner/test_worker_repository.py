@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from remote_claude.runner.worker.git import git
-from remote_claude.runner.worker.repository import Concluded, RepositoryFailed, conclude, prepare
+from remote_claude.worker.git import git
+from remote_claude.worker.repository import Concluded, RepositoryFailed, conclude, prepare
 from repositories import AGENT, BRANCH, Repo, Sandbox, git_home, tree, until
 
 

@@ -8,12 +8,13 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import psutil
 import pytest
 
-from remote_claude.runner import frames
-from remote_claude.runner.worker.main import EXIT_LEASE_LOST, EXIT_USAGE
-from remote_claude.runner.worker_link import WorkerLost
+from remote_claude.runner.sessions import WorkerLost
+from remote_claude.worker.main import EXIT_LEASE_LOST, EXIT_USAGE
+from remote_claude.worker.protocol import frames
 from repositories import Repo, Sandbox, git_home
 from workers import Stored, task, worker
 
@@ -33,7 +34,7 @@ async def test_command_succeeds_and_its_output_arrives_in_order() -> None:
     assert [frame["phase"] for frame in stored.of("status")] == ["preparing", "running"]
     assert stored.frames[-1]["kind"] == "result"
     for frame in stored.frames:
-        assert frames.decode(frame).kind == frame["kind"]
+        assert frames.plain(msgspec.convert(frame, frames.Frame)) == frame
 
 
 async def test_nonzero_exit_has_failed() -> None:
@@ -86,7 +87,7 @@ async def test_unfinished_line_is_shown_before_its_end() -> None:
     stored = Stored()
     async with worker(task("printf 'password: '; sleep 60"), stored) as one:
         await stored.until_text("password: ")
-        await one.link.stop("cancelled")
+        await one.session.stop("cancelled")
         await one.result()
 
 
@@ -105,14 +106,14 @@ async def test_large_output_arrives_whole_while_the_store_is_slow() -> None:
     async with worker(
         task("seq -f 'line %.0f: the quick brown fox jumps over the lazy dog' 100000"), slow
     ) as one:
-        await one.link.connected.wait()
+        await one.session.connected.wait()
         memory = psutil.Process(one.process.pid)
         peak = 0
         for _ in range(20):
-            await one.link.renew(10.0)
+            await one.session.renew(10.0)
             await asyncio.sleep(0.05)
             peak = max(peak, memory.memory_info().rss)
-        assert not one.link.result.done()
+        assert not one.session.result.done()
         waiting.set()
         assert (await one.result()).outcome == "succeeded"
     lines = stored.text().splitlines()
@@ -140,7 +141,7 @@ async def test_stop_ends_the_whole_process_tree() -> None:
         await stored.until_text("started")
         children = psutil.Process(one.process.pid).children(recursive=True)
         assert len(children) >= 3
-        await one.link.stop("cancelled")
+        await one.session.stop("cancelled")
         result = await one.result()
         assert (result.outcome, result.reason) == ("failed", "stopped")
         assert await one.exit_code() == 0
@@ -160,7 +161,7 @@ async def test_worker_not_renewed_for_a_lease_ends_its_agent_and_itself() -> Non
         assert await one.exit_code() == EXIT_LEASE_LOST
         assert not [child for child in children if alive(child)]
         with pytest.raises(WorkerLost):
-            await one.link.result
+            await one.session.result
 
 
 async def test_a_worker_that_can_not_reach_its_runner_any_more_says_why() -> None:
@@ -178,7 +179,7 @@ async def test_a_worker_goes_on_for_as_long_as_it_was_last_told() -> None:
     stored = Stored()
     async with worker(task("echo started; sleep 1237", lease_s=60.0), stored) as one:
         await stored.until_text("started")
-        await one.link.renew(0.5)
+        await one.session.renew(0.5)
         assert await one.exit_code() == EXIT_LEASE_LOST
 
 
@@ -190,10 +191,10 @@ async def test_lease_is_kept_up_while_files_are_on_their_way(tmp_path: Path) -> 
     command = "head -c 8000000 /dev/urandom > other"
     sent, limit = tmp_path / "sent.bundle", 32 << 20
     async with worker(task(command, lease_s=20.0), Stored(), bundle=sent, max_blob_bytes=limit) as one:
-        while not one.link.result.done():
-            await one.link.renew(20.0)
+        while not one.session.result.done():
+            await one.session.renew(20.0)
             await asyncio.sleep(0)
-        result = await one.link.result
+        result = await one.session.result
     assert (result.outcome, result.reason) == ("succeeded", None)
 
 
@@ -216,7 +217,7 @@ async def test_token_and_sockets_are_not_in_the_agents_environment() -> None:
     stored = Stored()
     async with worker(task("env"), stored, env={"ANTHROPIC_API_KEY": "sk-ant-leaked"}) as one:
         await one.result()
-        assert one.link.token not in stored.text()
+        assert one.session.token not in stored.text()
     assert "RCLAUDE" not in stored.text()
     assert "ANTHROPIC" not in stored.text()
 
@@ -273,5 +274,5 @@ async def test_stop_said_while_disconnected_is_obeyed_after_the_reconnect() -> N
         await stored.until_text("started")
         assert one.relay is not None
         one.relay.cut()
-        await one.link.stop("cancelled")
+        await one.session.stop("cancelled")
         assert (await one.result()).reason == "stopped"

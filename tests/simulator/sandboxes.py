@@ -13,9 +13,9 @@ from remote_claude.contracts.scheduler import TaskAssigned
 from remote_claude.eventsourcing.events import parse_timestamp, stream_id
 from remote_claude.runner import metering
 from remote_claude.runner.domain.attempt import Finish, Measured, Sample, Start
-from remote_claude.runner.endings import OUTCOME_OF_STOP, StopReason
-from remote_claude.runner.journal import Journal, Superseded
-from remote_claude.runner.lease import Lease
+from remote_claude.runner.execution.stopping import OUTCOME_OF_STOP, StopReason
+from remote_claude.runner.handlers import AttemptLog, Superseded
+from remote_claude.runner.leases.lease import Lease
 from simulator.loop import is_dead, outside
 from simulator.network import Note
 from simulator.processes import Machine
@@ -112,12 +112,17 @@ class Execution:
         machine: Machine,
         sandboxes: Sandboxes,
         assigned: TaskAssigned,
-        journal: Journal,
+        attempt_log: AttemptLog,
         lease: Lease,
     ) -> None:
         self._lease = lease
         self._held = HeldAttempt(org=assigned.org, task=assigned.task, attempt=assigned.attempt)
-        self._machine, self._sandboxes, self._assigned, self._journal = machine, sandboxes, assigned, journal
+        self._machine, self._sandboxes, self._assigned, self._attempt_log = (
+            machine,
+            sandboxes,
+            assigned,
+            attempt_log,
+        )
         self._log = machine.log()
         self._stop_reason: StopReason | None = None
         self._stopped = asyncio.Event()
@@ -138,7 +143,7 @@ class Execution:
             await self._say(Finish(outcome="lost", reason="runner_failed"))
 
     async def _say(self, finish: Finish) -> None:
-        await self._journal.say(finish)
+        await self._attempt_log.record(finish)
         self._sandboxes.finished[self._assigned.task, self._assigned.attempt] = finish
 
     async def _attempt(self) -> Finish:
@@ -171,7 +176,7 @@ class Execution:
             lambda done: self.stop("revoked") if not done.cancelled() and done.exception() else None
         )
         try:
-            await self._journal.say(Start())
+            await self._attempt_log.record(Start())
             stopped = asyncio.create_task(self._stopped.wait())
             await asyncio.wait((sandbox.over, stopped), return_when=asyncio.FIRST_COMPLETED)
             stopped.cancel()
@@ -200,7 +205,7 @@ class Execution:
 
     async def _sample(self, sandbox: Sandbox, over: asyncio.Event) -> None:
         while await _every(SAMPLE_S, over):
-            await self._journal.say(Sample(self._used(sandbox)))
+            await self._attempt_log.record(Sample(self._used(sandbox)))
 
     def _used(self, sandbox: Sandbox) -> Measured:
         wall_ms = sandbox.wall_ms

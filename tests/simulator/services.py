@@ -29,11 +29,11 @@ from remote_claude.gateway.domain.refusals import TaskNotFound
 from remote_claude.gateway.domain.task import RequestCancellation
 from remote_claude.gateway.handlers import Decisions, Submission, TaskHandlers
 from remote_claude.gateway.projections.tasks import TasksView
-from remote_claude.runner.executor import Executor
-from remote_claude.runner.journal import Journal
-from remote_claude.runner.lease import Lease
+from remote_claude.runner.assignments import Executor
+from remote_claude.runner.handlers import AttemptLog
+from remote_claude.runner.leases.lease import Lease
+from remote_claude.runner.leases.renewals import keep_leases
 from remote_claude.runner.projections.held import HeldAttempt, HeldView, changes
-from remote_claude.runner.renewals import keep_leases
 from remote_claude.scheduler.consumers import LeaseDesk, Scheduler
 from remote_claude.scheduler.domain.state import State
 from remote_claude.scheduler.leadership import LeadershipLost, Watch
@@ -277,8 +277,8 @@ class RunnerProcess:
             memory_mib=16384,
         )
 
-    def _execute(self, assigned: TaskAssigned, journal: Journal) -> Execution:
-        return Execution(self._machine, self._sandboxes, assigned, journal, self._lease)
+    def _execute(self, assigned: TaskAssigned, attempt_log: AttemptLog) -> Execution:
+        return Execution(self._machine, self._sandboxes, assigned, attempt_log, self._lease)
 
     async def _held(self, position: int) -> Sequence[HeldAttempt]:
         """The view `runner_held`: its changes are the runner's own."""

@@ -19,9 +19,9 @@ from remote_claude.eventsourcing.events import NewEvent
 from remote_claude.eventsourcing.memory import InMemoryEventLog
 from remote_claude.gateway.api.submissions import Submissions
 from remote_claude.gateway.handlers import Decisions
-from remote_claude.runner import journal
+from remote_claude.runner import handlers
+from remote_claude.runner.assignments import Executor
 from remote_claude.runner.domain import attempt
-from remote_claude.runner.executor import Executor
 from remote_claude.scheduler.domain import decide
 from remote_claude.scheduler.domain.draft import Draft
 from remote_claude.scheduler.domain.leases import Leases
@@ -89,7 +89,7 @@ def repeated_sequence(patch: Patch) -> None:
             for e in right(*arguments)
         ]
 
-    patch.setattr(journal, "decide", wrong)
+    patch.setattr(handlers, "decide", wrong)
 
 
 def one_too_many(patch: Patch) -> None:

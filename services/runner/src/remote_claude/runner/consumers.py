@@ -1,7 +1,7 @@
 """What the runner reads off the log."""
 
 from remote_claude.contracts.gateway import TaskSubmitted
-from remote_claude.runner.executor import INTERRUPTING
+from remote_claude.runner.assignments import INTERRUPTING
 from remote_claude.runner.projections.held import HeldView
 from remote_claude.runtime.broker.uses import Use
 

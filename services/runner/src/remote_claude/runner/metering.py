@@ -10,7 +10,7 @@ from remote_claude.contracts.runner import Cumulative
 from remote_claude.contracts.scheduler import Limits
 from remote_claude.eventsourcing.events import Clock, timestamp
 from remote_claude.runner.domain.attempt import Measured, Sample, Start
-from remote_claude.runner.journal import Journal
+from remote_claude.runner.handlers import AttemptLog
 from remote_claude.runner.model_proxy import ModelUsage
 
 NOTHING = ModelUsage()
@@ -51,13 +51,13 @@ class Window:
 class UsageRecorder:
     """Puts what an attempt uses on record. Those who ask while an append is in progress share the next one."""
 
-    def __init__(self, journal: Journal, measure: Callable[[], Awaitable[Measured]]) -> None:
-        self._journal, self._measure = journal, measure
+    def __init__(self, attempt_log: AttemptLog, measure: Callable[[], Awaitable[Measured]]) -> None:
+        self._attempt_log, self._measure = attempt_log, measure
         self._turn = asyncio.Lock()
         self._asked = self._recorded = 0
 
     async def record(self) -> None:
-        """Returns once everything that was used before this call is on record. Raises as `Journal.say` does."""
+        """Returns once everything that was used before this call is on record. Raises as `AttemptLog.record` does."""
         self._asked += 1
         asked = self._asked
         async with self._turn:
@@ -65,5 +65,5 @@ class UsageRecorder:
                 return
             covers = self._asked
             # A sandbox can be faster than the event that says it has started.
-            await self._journal.say(Start(), Sample(await self._measure()))
+            await self._attempt_log.record(Start(), Sample(await self._measure()))
             self._recorded = covers

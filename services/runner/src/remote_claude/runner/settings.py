@@ -1,4 +1,4 @@
-"""What the runner has to be told."""
+"""The settings of the runner."""
 
 import os
 from typing import Annotated, Literal
@@ -25,7 +25,11 @@ class RunnerSettings(Settings):
     region: str | None = None
     """Where this runner is, as its provider names it."""
     isolation: Literal["bubblewrap", "none"] = "bubblewrap"
-    """`none` runs agents unprotected as the user of the services: only when it is asked for by name."""
+    """Of the provider `local`. `none` runs agents unprotected as the user of the services."""
+    providers: str = "local"
+    """Compute providers, separated by commas. Each has a runner of its own."""
+    gateway_url: str | None = None
+    """`ws://` or `wss://`: where workers with a network of their own reach the gateway."""
     allow_noop: bool = True
     """Whether the agent `noop` may be asked for: nothing is run, for benchmarks and health checks."""
     sample_s: float = 5.0

@@ -1,4 +1,4 @@
-"""Where sandboxes run: the promise (`ComputeProvider`) and the providers that keep it."""
+"""Where sandboxes run: the promise (`ComputeProvider`) and the providers that keep it, found by entry point."""
 
 from remote_claude.runner.providers.base import (
     Capabilities,
@@ -13,23 +13,28 @@ from remote_claude.runner.providers.base import (
     SandboxFailed,
     SandboxUnavailable,
     SandboxUnknown,
+    Transport,
+    UnixSocket,
+    WebSocketAddress,
 )
-from remote_claude.runner.providers.local import HomeBusy, Isolation, LocalProvider
+from remote_claude.runner.providers.settings import ProviderSettings, create
 
 __all__ = [
     "Capabilities",
     "ComputeProvider",
     "Exit",
-    "HomeBusy",
     "Instance",
-    "Isolation",
     "LaunchSpec",
     "Limits",
-    "LocalProvider",
     "Measured",
     "ProviderError",
+    "ProviderSettings",
     "SandboxExists",
     "SandboxFailed",
     "SandboxUnavailable",
     "SandboxUnknown",
+    "Transport",
+    "UnixSocket",
+    "WebSocketAddress",
+    "create",
 ]

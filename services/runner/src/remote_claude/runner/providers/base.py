@@ -1,8 +1,8 @@
-"""What a compute provider promises: start a sandbox with a command in it, watch it, measure it, end it.
+"""What a compute provider promises: start a sandbox with a worker in it, wait for its end, measure it, end it.
 
-Inside, whatever the provider: `/workspace` is the current directory (writable, empty), `HOME` is a
-writable folder of its own, the sockets of the launch are at `$RCLAUDE_SOCKETS/<name>.sock` (seen
-from there), standard input is empty, and nothing of the host's environment is there.
+Inside, with every provider: the current directory is the workspace (writable, empty), `HOME` is a writable folder of
+its own, `RCLAUDE_RUNNER_URL` is where the worker reaches its runner, standard input is empty, and nothing of the
+host's environment is there. `tests/runner/provider_contract.py` is the suite that every provider passes.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Literal, Protocol
+from typing import ClassVar, Literal, Protocol, TypeAlias
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,126}")
 
@@ -64,26 +64,46 @@ class Limits:
                 raise ValueError(f"a sandbox needs a positive {limit}, not {getattr(self, limit)}")
 
 
+@dataclass(frozen=True, slots=True)
+class UnixSocket:
+    """A socket of the runner on this machine, which the provider makes visible in the sandbox."""
+
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class WebSocketAddress:
+    """`ws://` or `wss://`, reached over the network of the sandbox."""
+
+    url: str
+
+
+Transport: TypeAlias = UnixSocket | WebSocketAddress
+"""How a worker reaches its runner. A provider need not support both: `ComputeProvider.transports` says which."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaunchSpec:
     """What to start. `env` is visible to all that runs inside, and to nothing else."""
 
     name: str
-    argv: tuple[str, ...]
     limits: Limits
-    sockets: Mapping[str, Path] = field(default_factory=dict)
-    """Name inside to unix socket on the host; the provider lets the sandbox's user connect to it."""
+    argv: tuple[str, ...] | None = None
+    """None is the worker, where and as the provider has it."""
+    transport: Transport | None = None
+    """None only where nothing in the sandbox needs its runner."""
     env: Mapping[str, str] = field(default_factory=dict)
-    readable: tuple[Path, ...] = ()
-    """Host paths seen inside at the same place, read-only."""
+    image: str | None = None
+    """Of the sandbox, where the provider has images; None is its default."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """For the people who look at the provider's own list."""
 
     def __post_init__(self) -> None:
-        for name in (self.name, *self.sockets):
-            if not _NAME.fullmatch(name):
-                raise ValueError(f"a name is 1 to 127 of a-z, 0-9, _ and -, not {name!r}")
-        if not self.argv:
+        if not _NAME.fullmatch(self.name):
+            raise ValueError(f"a name is 1 to 127 of a-z, 0-9, _ and -, not {self.name!r}")
+        if self.argv == ():
             raise ValueError("a sandbox needs a command to run")
-        if any("\0" in text for text in (*self.argv, *self.env, *self.env.values())):
+        if any("\0" in text for text in (*(self.argv or ()), *self.env, *self.env.values())):
             raise ValueError("neither a command nor its environment can hold a NUL")
         if any(not key or "=" in key for key in self.env):
             raise ValueError("the name of an environment variable is not empty and holds no '='")
@@ -91,13 +111,10 @@ class LaunchSpec:
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """A living sandbox."""
+    """A running sandbox. `handle` is the provider's own name of it: opaque, for people and for its tools."""
 
     name: str
-    pid: int
-    """On the host: the first process of the sandbox. With it everything inside ends."""
-    started_at: float
-    """Monotonic seconds."""
+    handle: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,32 +131,52 @@ class Exit:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """Seen from outside; `None` is not known on this machine. Goes on being told after the end."""
+    """Seen from outside; `None` is not known here. Can still be read after the end."""
 
     wall_ms: int
     cpu_ms: int | None
     memory_peak_mib: int | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Capabilities:
-    """What a provider can do."""
+    """What a provider can do. A limit that it cannot enforce is False here."""
 
-    snapshot: bool
-    pause: bool
-    egress_policy: bool
-    memory_limit: bool
-    gpu: bool
+    snapshot: bool = False
+    pause: bool = False
+    egress_policy: bool = False
+    """Nothing but the runner can be reached from inside."""
+    memory_limit: bool = False
+    disk_limit: bool = False
+    image: bool = False
+    """A launch may name one."""
+    gpu: bool = False
 
 
 class ComputeProvider(Protocol):
-    """Starts sandboxes and ends them. One of these per runner; names are unique within it."""
+    """Starts sandboxes and ends them. Names are unique within a provider; launching is idempotent under a name."""
 
     @property
     def name(self) -> str: ...
 
     @property
     def capabilities(self) -> Capabilities: ...
+
+    @property
+    def transports(self) -> frozenset[type[Transport]]:
+        """The kinds that its sandboxes can use."""
+        ...
+
+    async def check(self) -> None:
+        """Run something in a sandbox once. Raises `SandboxUnavailable`, which says what to do."""
+        ...
+
+    async def recover(self) -> list[str]:
+        """End and remove what an earlier process of this runner left; the names of it.
+
+        Called before the first launch. Raises `ProviderError` while another process uses the same place.
+        """
+        ...
 
     async def launch(self, spec: LaunchSpec) -> Instance:
         """Start it; the deadline runs from here. Raises `SandboxFailed` or `SandboxExists`."""
@@ -149,16 +186,18 @@ class ComputeProvider(Protocol):
         """How it ended, once it has. Raises `SandboxFailed` when the command never started."""
         ...
 
-    async def measure(self, name: str) -> Measured: ...
-
-    async def terminate(self, name: str) -> None:
-        """End it, now. Returns when nothing of it is left; what has ended already, or is unknown, is fine."""
+    async def measure(self, name: str) -> Measured:
+        """What it uses. Raises `SandboxUnknown`."""
         ...
 
-    async def describe(self, name: str) -> Instance | None:
-        """The living sandbox of that name."""
+    async def terminate(self, name: str) -> None:
+        """End it, now. Returns when nothing of it is left; one that has ended already, or is unknown, is fine."""
         ...
 
     async def list(self) -> list[Instance]:
-        """The living ones."""
+        """The running ones."""
+        ...
+
+    async def close(self) -> None:
+        """End everything."""
         ...

@@ -1,0 +1,196 @@
+"""One attempt, from its assignment to its last event: prepare the source, run the sandbox, keep the result."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import structlog
+from msgspec.structs import replace
+
+from remote_claude.access.kek import KeyUnusable
+from remote_claude.access.keyring import KeyErased
+from remote_claude.contracts.base import Sealed
+from remote_claude.contracts.contexts import attempt_detail_context
+from remote_claude.contracts.leases import HeldAttempt
+from remote_claude.contracts.runner import AttemptOutcome
+from remote_claude.contracts.scheduler import TaskAssigned
+from remote_claude.eventsourcing import traces
+from remote_claude.runner.domain.attempt import Finish
+from remote_claude.runner.execution import remote_source, results
+from remote_claude.runner.execution.attempt_output import AttemptOutput
+from remote_claude.runner.execution.dependencies import ExecutionDependencies
+from remote_claude.runner.execution.sandbox_run import SandboxRun
+from remote_claude.runner.execution.source import Unstartable, fetch_repository, read_submission
+from remote_claude.runner.execution.stopping import OUTCOME_OF_STOP, Stopping, StopReason
+from remote_claude.runner.handlers import AttemptLog, Superseded
+from remote_claude.runner.leases.lease import Lease
+from remote_claude.runner.providers import ProviderError
+from remote_claude.runtime.telemetry.tracing import Span
+from remote_claude.worker.protocol import frames
+from remote_claude.worker.protocol.messages import Assignment
+
+log = structlog.get_logger(__name__)
+
+MAX_DETAIL = 1000
+"""Characters of the sentence that says why an attempt ended."""
+
+
+class SandboxedExecution:
+    """One attempt in a sandbox of its own."""
+
+    def __init__(
+        self,
+        dependencies: ExecutionDependencies,
+        assigned: TaskAssigned,
+        attempt_log: AttemptLog,
+        lease: Lease,
+        on_end: Callable[[SandboxedExecution], None],
+    ) -> None:
+        self._on_end = on_end
+        self._dependencies, self._assigned, self._lease = dependencies, assigned, lease
+        self._attempt_log = attempt_log
+        self._held = HeldAttempt(org=assigned.org, task=assigned.task, attempt=assigned.attempt)
+        self._name = f"{assigned.task}-{assigned.attempt}"
+        self._folder = dependencies.folder / self._name
+        self._stopping = Stopping()
+        self._sandbox = SandboxRun(dependencies, assigned, attempt_log, lease, self._stopping, self._folder)
+
+    @property
+    def handle(self) -> str | None:
+        """The provider's name of the sandbox, while there is one."""
+        return self._sandbox.handle
+
+    def stop(self, reason: StopReason) -> None:
+        """End it; the first reason counts."""
+        self._stopping.stop(reason)
+
+    async def run(self) -> None:
+        """From the assignment to the last event. What can't be recorded any more, another runner records."""
+        attempt_log = self._attempt_log
+        with self._dependencies.runtime.tracing.span(
+            "runner", "attempt", attempt_log.traceparent, f"{attempt_log.cause}/attempt", **self._traced
+        ) as span:
+            await self._run(span)
+
+    @property
+    def _traced(self) -> dict[str, str | int]:
+        return {"rclaude.task": self._assigned.task, "rclaude.attempt": self._assigned.attempt}
+
+    async def _run(self, span: Span) -> None:
+        try:
+            try:
+                self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+                finish = await self._attempt()
+            finally:  # before it is over for the scheduler: another one may have its slot then
+                self._on_end(self)
+                await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
+            span.attributes["rclaude.outcome"] = finish.outcome
+            await self._attempt_log.record(finish)
+        except Superseded as error:
+            log.warning("another runner has taken this attempt", attempt=self._name, detail=str(error))
+        except Exception as error:
+            span.error = type(error).__name__
+            log.exception("an attempt is given back: this runner failed", attempt=self._name)
+            await self._attempt_log.record(Finish(outcome="lost", reason="runner_failed"))
+
+    async def _attempt(self) -> Finish:
+        self._lease.want()  # while the source is fetched
+        try:
+            submission = await read_submission(self._dependencies.runtime, self._assigned)
+            if submission.cancelled:
+                self.stop("cancelled")
+            limits = remote_source.Limits(
+                size=self._dependencies.settings.max_source_mib * 1024 * 1024, seconds=self._sandbox.time_left
+            )
+            bundle = await self._stopping.unless_stopped(
+                fetch_repository(
+                    self._dependencies.runtime,
+                    submission.submitted,
+                    self._folder / "source.bundle",
+                    limits=limits,
+                )
+            )
+        except Unstartable as error:
+            if self._sandbox.time_left > 0:
+                log.info("an attempt can't start", attempt=self._name, code=error.code, detail=str(error))
+                return await self._never_started("failed", error.code, str(error))
+            self.stop("timed_out")
+        await self._lease.cover(self._held, unless=self._stopping.event)
+        if (reason := self._stopping.reason) is not None:
+            return Finish(outcome=OUTCOME_OF_STOP[reason], reason=reason)
+        assignment = Assignment(
+            task=self._assigned.task,
+            attempt=self._assigned.attempt,
+            agent=self._assigned.agent,
+            prompt=submission.prompt,
+            lease_s=self._lease.to_pass_on,
+            branch=f"rclaude/{self._assigned.task}",
+        )
+        # A worker may have no network: its span is made here, from what is seen of it.
+        with self._dependencies.runtime.tracing.span(
+            "worker", "worker", traces.current.get(), f"{self._attempt_log.cause}/worker", **self._traced
+        ) as span:
+            finish = await self._in_sandbox(replace(assignment, traceparent=span.traceparent), bundle)
+            span.attributes["rclaude.agent"] = assignment.agent
+            if finish.exit_code is not None:
+                span.attributes["process.exit.code"] = finish.exit_code
+            if finish.outcome != "succeeded":
+                span.error = finish.reason or finish.outcome
+            return finish
+
+    async def _in_sandbox(self, assignment: Assignment, bundle: Path | None) -> Finish:
+        runtime, org, output = self._dependencies.runtime, self._assigned.org, self._output()
+        try:
+            ended = await self._sandbox.run(assignment, bundle, output)
+        except ProviderError as error:
+            log.error("no sandbox", attempt=self._name, code=error.code, detail=str(error))
+            return await self._never_started("lost", error.code, str(error))
+        used = await self._sandbox.used()
+        try:
+            result = (
+                await results.keep(runtime.objects, org, ended.result) if ended.result is not None else None
+            )
+            sealed = await output.seal(runtime.objects, org)
+        except Exception:
+            log.exception("an attempt is given back: what it left can't be kept", attempt=self._name)
+            return Finish(outcome="lost", reason="runner_failed", used=used)
+        return Finish(
+            outcome=ended.outcome,
+            reason=ended.reason,
+            detail=await self._sealed(ended.detail),
+            exit_code=ended.exit_code,
+            used=used,
+            result=result,
+            output=sealed,
+        )
+
+    async def _never_started(self, outcome: AttemptOutcome, reason: str, why: str) -> Finish:
+        """Without a sandbox: the reason is all of its output."""
+        output = self._output()
+        await output.store(1, [frames.plain(frames.Result(outcome="failed", reason=reason, text=why))])
+        sealed = await output.seal(self._dependencies.runtime.objects, self._assigned.org)
+        return Finish(outcome=outcome, reason=reason, detail=await self._sealed(why), output=sealed)
+
+    async def _sealed(self, detail: str | None) -> Sealed | None:
+        """The sentence that ends the attempt, readable by its organisation; None once its key is erased."""
+        if detail is None:
+            return None
+        try:
+            key = await self._dependencies.runtime.keyring.get(self._assigned.org)
+        except (KeyErased, KeyUnusable):
+            return None
+        context = attempt_detail_context(self._assigned.task, self._assigned.attempt)
+        return key.seal(detail[:MAX_DETAIL], context)
+
+    def _output(self) -> AttemptOutput:
+        assigned = self._assigned
+        return AttemptOutput(
+            self._dependencies.runtime.output.writer(assigned.org, assigned.task, assigned.attempt),
+            self._folder / "output.jsonl",
+            on_fenced=lambda: self.stop("revoked"),
+            on_full=lambda: self.stop("output_too_large"),
+            max_bytes=self._dependencies.settings.max_output_mib * 1024 * 1024,
+        )

@@ -1,0 +1,182 @@
+"""One sandbox with its worker, from the launch to its end: leases, metering, streams, and why it ended."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from remote_claude.contracts.scheduler import TaskAssigned
+from remote_claude.eventsourcing.events import parse_timestamp
+from remote_claude.runner import metering
+from remote_claude.runner.domain.attempt import Measured, Start
+from remote_claude.runner.execution.attempt_output import AttemptOutput
+from remote_claude.runner.execution.dependencies import ExecutionDependencies
+from remote_claude.runner.execution.stopping import Stopping
+from remote_claude.runner.execution.verdict import Ended, judge
+from remote_claude.runner.handlers import AttemptLog
+from remote_claude.runner.leases.lease import Lease
+from remote_claude.runner.metering import UsageRecorder, Window
+from remote_claude.runner.model_proxy import ModelProxy, ModelUsage
+from remote_claude.runner.model_proxy.policy import Policy
+from remote_claude.runner.providers import LaunchSpec, Limits
+from remote_claude.runner.sessions import WorkerSession
+from remote_claude.worker.protocol.messages import GRACE_S, Assignment
+
+log = structlog.get_logger(__name__)
+
+AFTER_STOP_S = GRACE_S + 5.0
+"""How long a worker that was asked to stop may take to send its result."""
+AFTER_EXIT_S = 1.0
+"""How long the last messages of a sandbox that has ended may take to arrive."""
+
+
+class SandboxRun:
+    """Runs once. `used` can be measured from the launch on, and after the end."""
+
+    def __init__(
+        self,
+        dependencies: ExecutionDependencies,
+        assigned: TaskAssigned,
+        attempt_log: AttemptLog,
+        lease: Lease,
+        stopping: Stopping,
+        folder: Path,
+    ) -> None:
+        self._dependencies, self._assigned, self._attempt_log = dependencies, assigned, attempt_log
+        self._lease, self._stopping, self._folder = lease, stopping, folder
+        self._name = f"{assigned.task}-{assigned.attempt}"
+        self._window = Window(dependencies.runtime.clock)
+        self._proxy: ModelProxy | None = None
+        self._launched = asyncio.Event()
+        self._recorder = UsageRecorder(attempt_log, self.used)
+        self.handle: str | None = None
+        """The provider's name of the sandbox, while there is one."""
+        self.session: WorkerSession | None = None
+        """The session with its worker, while there is one."""
+
+    async def run(self, assignment: Assignment, bundle: Path | None, output: AttemptOutput) -> Ended:
+        """Launch, wait for the end, terminate. Raises `ProviderError` when the sandbox can't be launched."""
+        dependencies = self._dependencies
+        inbox = self._folder / "inbox"
+        inbox.mkdir(mode=0o700)
+        async with contextlib.AsyncExitStack() as stack:
+            streams = {}
+            if dependencies.upstream is not None:
+                socket = dependencies.listener.private_socket(f"{self._name}.model")
+                self._proxy = await stack.enter_async_context(
+                    ModelProxy(
+                        socket,
+                        dependencies.upstream,
+                        self._recorder.record,
+                        Policy(dependencies.settings.model_allow),
+                    )
+                )
+                streams["model"] = lambda: asyncio.open_unix_connection(str(socket))
+            session = WorkerSession(
+                assignment,
+                inbox=inbox,
+                on_frames=output.store,
+                bundle=bundle,
+                streams=streams,
+                max_blob_bytes=dependencies.settings.max_result_mib * 1024 * 1024,
+            )
+            await stack.enter_async_context(dependencies.listener.attended(session))
+            instance = await dependencies.provider.launch(self._spec(session, assignment))
+            self.handle, self.session = instance.handle, session
+            self._launched.set()
+            async with self._attended(session):
+                try:
+                    await self._attempt_log.record(Start())
+                    return await self._end(session)
+                finally:  # before anything else is waited for: its lease may be over
+                    self.handle = self.session = None
+                    if self._proxy is not None:
+                        self._proxy.revoke()
+                    await dependencies.provider.terminate(self._name)
+
+    async def used(self) -> Measured:
+        """Measured outside the sandbox, from its launch until now."""
+        await self._launched.wait()
+        model = self._proxy.usage() if self._proxy is not None else ModelUsage()
+        measured = await self._dependencies.provider.measure(self._name)
+        return self._window.measured(
+            metering.used(self._assigned.limits, measured.wall_ms, model=model.cumulative), model
+        )
+
+    @property
+    def time_left(self) -> float:
+        """Seconds until the attempt's deadline."""
+        deadline = parse_timestamp(self._assigned.deadline)
+        return max(0.0, (deadline - self._dependencies.runtime.clock()).total_seconds())
+
+    def _spec(self, session: WorkerSession, assignment: Assignment) -> LaunchSpec:
+        allowed = self._assigned.limits
+        return LaunchSpec(
+            name=self._name,
+            limits=Limits(
+                vcpu_millis=allowed.vcpu_millis,
+                memory_mib=allowed.memory_mib,
+                duration_s=self.time_left + AFTER_STOP_S,
+            ),
+            transport=self._dependencies.transport,
+            env={"RCLAUDE_WORKER_TOKEN": session.token, "TRACEPARENT": assignment.traceparent or ""},
+            labels={"task": self._assigned.task, "attempt": str(self._assigned.attempt)},
+        )
+
+    @contextlib.asynccontextmanager
+    async def _attended(self, session: WorkerSession) -> AsyncIterator[None]:
+        """While the sandbox runs: renew its lease, record what it uses, end it at its deadline."""
+        over = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        deadline = loop.call_later(self.time_left, self._stopping.stop, "timed_out")
+
+        async def every(seconds: float) -> bool:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await over.wait()
+            return not over.is_set()
+
+        async def renew() -> None:
+            while await every(self._lease.seconds / 3):
+                if (seconds := self._lease.to_pass_on) > 0:
+                    await session.renew(seconds)
+
+        async def sample() -> None:
+            while await every(self._dependencies.settings.sample_s):
+                await self._recorder.record()
+
+        attending = [asyncio.create_task(renew()), asyncio.create_task(sample())]
+        attending[1].add_done_callback(
+            lambda done: self._stopping.stop("revoked") if done.exception() else None
+        )
+        try:
+            yield
+        finally:
+            deadline.cancel()
+            over.set()  # not cancelled: an append in flight must be known to have landed
+            for outcome in await asyncio.gather(*attending, return_exceptions=True):
+                if isinstance(outcome, Exception):
+                    raise outcome
+
+    async def _end(self, session: WorkerSession) -> Ended:
+        """Wait for the first of: the worker's result, the end of its sandbox, a reason to stop."""
+        gone = asyncio.create_task(self._dependencies.provider.wait(self._name))
+        stopped = asyncio.create_task(self._stopping.wait())
+        try:
+            first: list[asyncio.Future[Any]] = [session.result, gone, stopped]
+            await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
+            if self._stopping.reason is not None and not session.result.done():
+                await session.stop(self._stopping.reason)
+                await asyncio.wait(first[:2], timeout=AFTER_STOP_S, return_when=asyncio.FIRST_COMPLETED)
+            if gone.done() and not session.result.done():
+                await asyncio.wait([session.result], timeout=AFTER_EXIT_S)
+            failure = self._proxy.failure if self._proxy is not None else None
+            return judge(self._name, session, gone, self._stopping.reason, failure)
+        finally:
+            stopped.cancel()
+            gone.cancel()

@@ -1,0 +1,53 @@
+"""Why an attempt is to end before its worker is finished."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, Literal, TypeVar
+
+from remote_claude.contracts.runner import AttemptOutcome
+
+T = TypeVar("T")
+
+StopReason = Literal["cancelled", "timed_out", "output_too_large", "lost", "revoked"]
+
+OUTCOME_OF_STOP: dict[StopReason, AttemptOutcome] = {
+    "cancelled": "cancelled",
+    "timed_out": "timed_out",
+    "output_too_large": "failed",
+    "lost": "lost",
+    "revoked": "lost",
+}
+
+
+class Stopping:
+    """Set at most once: the first reason counts."""
+
+    def __init__(self) -> None:
+        self.reason: StopReason | None = None
+        self._event = asyncio.Event()
+
+    def stop(self, reason: StopReason) -> None:
+        if self.reason is None:
+            self.reason = reason
+            self._event.set()
+
+    @property
+    def event(self) -> asyncio.Event:
+        """Set with the reason."""
+        return self._event
+
+    async def wait(self) -> None:
+        await self._event.wait()
+
+    async def unless_stopped(self, work: Coroutine[Any, Any, T]) -> T | None:
+        """The result of the work; None when the attempt is stopped first, and the work with it."""
+        working, stopped = asyncio.ensure_future(work), asyncio.ensure_future(self.wait())
+        try:
+            await asyncio.wait((working, stopped), return_when=asyncio.FIRST_COMPLETED)
+            return working.result() if working.done() else None
+        finally:
+            working.cancel()
+            stopped.cancel()
+            await asyncio.wait((working, stopped))

@@ -1,0 +1,84 @@
+"""How an attempt ended: the result of its worker, the end of its sandbox, and why it was stopped make one verdict."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+import structlog
+
+from remote_claude.contracts.runner import WORKER_LOST, AttemptOutcome
+from remote_claude.runner.execution.stopping import OUTCOME_OF_STOP, StopReason
+from remote_claude.runner.model_proxy.failures import ModelFailure
+from remote_claude.runner.providers import Exit, ProviderError
+from remote_claude.runner.sessions import WorkerLost, WorkerResult, WorkerSession
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How an attempt ended, and the result that its worker sent."""
+
+    outcome: AttemptOutcome
+    reason: str | None = None
+    exit_code: int | None = None
+    detail: str | None = None
+    """Why, in a sentence."""
+    result: WorkerResult | None = None
+
+
+def judge(
+    name: str,
+    session: WorkerSession,
+    gone: asyncio.Task[Exit],
+    stop_reason: StopReason | None,
+    model_failure: ModelFailure | None = None,
+) -> Ended:
+    """The verdict, of what is known by now. A reason to stop counts more than a result, a result more than an exit."""
+    result: WorkerResult | None = None
+    if session.result.done():
+        try:
+            result = session.result.result()
+        except WorkerLost as error:
+            log.warning("a worker was lost", attempt=name, detail=str(error))
+    if stop_reason is not None:
+        return Ended(OUTCOME_OF_STOP[stop_reason], stop_reason, result=result)
+    if result is not None:
+        return judge_result(result, model_failure)
+    if gone.done():
+        return _judge_exit(name, session, gone)
+    return _lost(session)
+
+
+def judge_result(result: WorkerResult, model_failure: ModelFailure | None) -> Ended:
+    """An agent that failed because the model did fails for the model's reason."""
+    if result.outcome != "failed":
+        return Ended(result.outcome, result.reason, result.exit_code, result=result)
+    if model_failure is not None and result.reason == "agent_failed":
+        return Ended(result.outcome, model_failure.reason, result.exit_code, model_failure.detail, result)
+    return Ended(result.outcome, result.reason, result.exit_code, result.summary or None, result)
+
+
+def _lost(session: WorkerSession) -> Ended:
+    """A worker that never connected is the runner's fault."""
+    return Ended("lost", WORKER_LOST if session.connected.is_set() else "worker_missing")
+
+
+def _judge_exit(name: str, session: WorkerSession, gone: asyncio.Task[Exit]) -> Ended:
+    """A sandbox that ended without a result."""
+    try:
+        end = gone.result()
+    except ProviderError as error:
+        log.error("the sandbox failed", attempt=name, code=error.code, detail=str(error))
+        return Ended("lost", error.code, detail=str(error))
+    match end.reason:
+        case "deadline":
+            return Ended("timed_out", "timed_out")
+        case "out_of_memory":
+            return Ended("failed", "out_of_memory", end.code)
+        case _:
+            log.warning(
+                "a sandbox ended without a result", attempt=name, code=end.code, output=end.output[-2000:]
+            )
+            return _lost(session)

@@ -1,0 +1,168 @@
+"""One runner from its start to its end: its id, its provider, its agents, its listener and its executor."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from remote_claude.contracts.runner import Resources, RunnerJoined
+from remote_claude.contracts.scheduler import TaskAssigned
+from remote_claude.eventsourcing.postgres.schemas import borrow
+from remote_claude.runner.api import WORKERS
+from remote_claude.runner.assignments import Executor
+from remote_claude.runner.execution import ExecutionDependencies, SandboxedExecution
+from remote_claude.runner.handlers import AttemptLog
+from remote_claude.runner.leases.lease import Lease
+from remote_claude.runner.leases.renewals import keep_leases
+from remote_claude.runner.model_proxy import Upstream
+from remote_claude.runner.projections.held import HeldAttempt, HeldView, held_by
+from remote_claude.runner.providers import ProviderSettings, SandboxUnavailable, create
+from remote_claude.runner.sessions import WorkerListener
+from remote_claude.runner.settings import RunnerSettings
+from remote_claude.runtime.durable_files import write_private
+from remote_claude.runtime.service import Runtime
+from remote_claude.worker import agents
+from remote_claude.worker.agents import AgentInfo
+
+log = structlog.get_logger(__name__)
+
+FIRST = "local"
+"""The provider whose runner has the folder `runner` itself; others have folders in it."""
+
+
+class RunnerLifecycle:
+    """A runner with one provider."""
+
+    def __init__(self, runtime: Runtime, settings: RunnerSettings, provider: str) -> None:
+        home = runtime.settings.home.expanduser() / "runner"
+        folder = home if provider == FIRST else home / provider
+        id_ = runner_id(runtime, folder)
+        self._runtime, self._settings = runtime, settings
+        self._provider = create(provider, ProviderSettings(runner=id_, home=folder, environment=os.environ))
+        self.listener = WorkerListener(folder)
+        self._dependencies = ExecutionDependencies(
+            runtime,
+            settings,
+            self._provider,
+            Upstream.from_environment(runtime.environment),
+            self.listener,
+            f"{settings.gateway_url.rstrip('/')}{WORKERS}/{id_}" if settings.gateway_url else None,
+            folder / "attempts",
+        )
+        self._agents = _agents(runtime.environment, settings)
+        self._executions: set[SandboxedExecution] = set()
+        self.lease = Lease(settings.lease_s)
+        self.executor = Executor(
+            runtime.log,
+            runtime.tail,
+            runtime.clock,
+            id_,
+            joined=self._joined,
+            slots=settings.slots,
+            execute=self._execute,
+            held=self._held,
+        )
+
+    async def run(self) -> None:
+        """Remove what an earlier process left, find out whether sandboxes work here, then take work."""
+        await self.executor.end_all()  # where that process was this one, they still use their folders
+        await self._provider.recover()  # from here on this folder is ours alone
+        await asyncio.to_thread(_remove_attempts, self._dependencies.folder)
+        await self.listener.open()
+        try:
+            await self._provider.check()
+        except SandboxUnavailable as error:
+            log.error("agents that need a sandbox are not offered", detail=str(error))
+            self._agents = [
+                AgentInfo(a.name, a.name == "noop" and a.available, "" if a.name == "noop" else str(error))
+                for a in self._agents
+            ]
+        await self.executor.run()
+
+    async def keep_leases(self) -> None:
+        """Renew the leases of what runs, until cancelled."""
+        await keep_leases(self._runtime.nats, self.executor, self.lease)
+
+    async def close(self) -> None:
+        """Give back what runs, so that it continues elsewhere, or here after the next start."""
+        try:
+            await self.executor.close()
+        finally:
+            await self._provider.close()
+            await self.listener.close()
+
+    @property
+    def unready(self) -> str | None:
+        """Why it takes no work, if it takes none."""
+        return None if self.executor.joined else "the runner has not joined yet"
+
+    def status(self) -> Mapping[str, Any]:
+        """What runs here, and what could."""
+        return {
+            "runner": self.executor.runner,
+            "provider": self._provider.name,
+            "slots": self._settings.slots,
+            "isolation": self._settings.isolation,
+            "attempts": [held.model_dump() for held in self.executor.held],
+            "workers": sorted(e.handle for e in self._executions if e.handle is not None),
+            "agents": [asdict(agent) for agent in self._agents],
+        }
+
+    def _joined(self) -> RunnerJoined:
+        settings, slots = self._settings, self._settings.slots
+        size = Resources(vcpu_millis=settings.vcpu_millis, memory_mib=settings.memory_mib)
+        total = Resources(vcpu_millis=size.vcpu_millis * slots, memory_mib=size.memory_mib * slots)
+        return RunnerJoined(
+            runner=self.executor.runner,
+            provider=self._provider.name,
+            pool=settings.pool,
+            region=settings.region,
+            release=version("remote-claude-runner"),
+            slots=slots,
+            per_attempt=size,
+            total=total,
+            free=total,
+            agents=tuple(agent.name for agent in self._agents if agent.available),
+        )
+
+    async def _held(self, position: int) -> Sequence[HeldAttempt]:
+        await self._runtime.projectors[HeldView.name].wait_for(position, timeout=float("inf"))
+        async with borrow(self._runtime.pool) as connection:
+            return await held_by(connection, self.executor.runner)
+
+    def _execute(self, assigned: TaskAssigned, attempt_log: AttemptLog) -> SandboxedExecution:
+        execution = SandboxedExecution(
+            self._dependencies, assigned, attempt_log, self.lease, on_end=self._executions.discard
+        )
+        self._executions.add(execution)
+        return execution
+
+
+def _agents(environment: Mapping[str, str], settings: RunnerSettings) -> list[AgentInfo]:
+    noop = AgentInfo(
+        "noop", settings.allow_noop, "" if settings.allow_noop else "The operator does not allow it."
+    )
+    return [*agents.available(environment), noop]
+
+
+def _remove_attempts(folder: Path) -> None:
+    """What the attempts of an earlier process, killed in the middle of them, have left on this machine."""
+    for left in folder.glob("*"):
+        shutil.rmtree(left)
+
+
+def runner_id(runtime: Runtime, folder: Path) -> str:
+    """This runner's id: kept on disk, so that one that starts again knows what it held."""
+    path = folder / "id"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        write_private(path, runtime.new_id("runner"))
+    return path.read_text().strip()

@@ -1,0 +1,7 @@
+"""The runner's end of the connections of its workers: one listener for all, one session for each attempt."""
+
+from remote_claude.runner.sessions.channel import HttpChannel
+from remote_claude.runner.sessions.listener import WorkerListener
+from remote_claude.runner.sessions.session import OnFrames, WorkerLost, WorkerResult, WorkerSession
+
+__all__ = ["HttpChannel", "OnFrames", "WorkerListener", "WorkerLost", "WorkerResult", "WorkerSession"]

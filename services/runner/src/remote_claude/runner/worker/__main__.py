@@ -1,5 +1,0 @@
-import sys
-
-from remote_claude.runner.worker.main import main
-
-sys.exit(main())

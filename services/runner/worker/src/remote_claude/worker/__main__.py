@@ -1,0 +1,5 @@
+import sys
+
+from remote_claude.worker.main import main
+
+sys.exit(main())

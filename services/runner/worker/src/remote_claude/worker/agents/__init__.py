@@ -1,0 +1,61 @@
+"""The agents, and which of them can run here. `noop` is not among them: it needs no sandbox."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+
+from remote_claude.worker.agents.base import Agent, AgentUnavailable
+
+__all__ = ["NAMES", "AgentInfo", "available", "create"]
+
+NAMES = ("claude", "shell")
+
+
+@dataclass(frozen=True, slots=True)
+class AgentInfo:
+    """`reason` says what to do when it is not available."""
+
+    name: str
+    available: bool
+    reason: str = ""
+
+
+def available(env: Mapping[str, str]) -> list[AgentInfo]:
+    """Each agent, and whether services started in this environment can run it."""
+    return [_claude(env), AgentInfo("shell", available=True)]
+
+
+def create(name: str) -> Agent:
+    """The agent of that name; takes seconds for `claude`. Raises `AgentUnavailable`."""
+    match name:
+        case "claude":
+            if find_spec("claude_agent_sdk") is None:
+                raise AgentUnavailable("Claude Code is not installed where the sandbox looks for it")
+            from remote_claude.worker.agents.claude import ClaudeAgent
+
+            return ClaudeAgent()
+        case "shell":
+            from remote_claude.worker.agents.shell import ShellAgent
+
+            return ShellAgent()
+        case _:
+            raise AgentUnavailable(f"no agent {name!r}: there are {' and '.join(NAMES)}")
+
+
+def _claude(env: Mapping[str, str]) -> AgentInfo:
+    if find_spec("claude_agent_sdk") is None:
+        return AgentInfo(
+            "claude",
+            available=False,
+            reason="Claude Code is not installed: pip install 'remote-claude-worker[claude]', then start again.",
+        )
+    if not (env.get("ANTHROPIC_API_KEY") or env.get("ANTHROPIC_AUTH_TOKEN")):
+        return AgentInfo(
+            "claude",
+            available=False,
+            reason="There is no model key: set ANTHROPIC_API_KEY (or ANTHROPIC_AUTH_TOKEN) "
+            "in the environment that `rclaude up` is started in, then `rclaude down` and `rclaude up`.",
+        )
+    return AgentInfo("claude", available=True)

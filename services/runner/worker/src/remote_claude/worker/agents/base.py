@@ -1,0 +1,75 @@
+"""What an agent promises, and what it is given. Importing this is cheap: the worker does it at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, TypeAlias
+
+from remote_claude.worker.protocol.frames import Frame, Outcome
+from remote_claude.worker.protocol.messages import Message
+
+Emit: TypeAlias = Callable[[Frame], Awaitable[None]]
+OnTurn: TypeAlias = Callable[[dict[str, Any]], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What an agent is to do, and where.
+
+    `model_url` is a port of the sandbox's loopback that leads to the model proxy, which has the key; None where the
+    runner has no model. `environment` is added to that of the agent's processes.
+    """
+
+    task: str
+    attempt: int
+    prompt: str
+    workspace: Path
+    model_url: str | None = None
+    model: str | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turns:
+    """The conversation around the agent: what people send, and what the next attempt continues from.
+
+    `restored` is what the agent passed to `ended` last, in an earlier attempt of this task; None at a first start.
+    """
+
+    messages: asyncio.Queue[Message]
+    ended: OnTurn
+    """After a turn: the state to continue from. Returns once it is noted; it is saved in the background."""
+    restored: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentResult:
+    """The result. `reason` is one of `protocol.messages.Finished`, `text` what the agent said last, or its error."""
+
+    outcome: Outcome
+    text: str
+    reason: str | None = None
+    exit_code: int | None = None
+
+
+STOPPED = AgentResult(outcome="failed", reason="stopped", text="stopped before it had finished")
+
+
+class AgentUnavailable(Exception):
+    """This agent cannot run here; the message says what is missing."""
+
+    code = "agent_unavailable"
+
+
+class Agent(Protocol):
+    name: ClassVar[str]
+
+    async def run(self, job: Job, turns: Turns, emit: Emit, stop: asyncio.Event) -> AgentResult:
+        """Do the job, then what the messages ask for, and leave no process behind.
+
+        `emit` waits while the runner is behind. After `stop` the agent ends within seconds and answers `STOPPED`.
+        """
+        ...

@@ -1,0 +1,213 @@
+"""Claude Code, the real one, through `claude-agent-sdk`. Importing this takes seconds: `agents.create` does it when asked.
+
+It runs unattended, with every tool permitted: the sandbox is what protects the machine. The key in its environment is a placeholder;
+the model proxy outside puts the real one in its place.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import deque
+from collections.abc import AsyncIterator, Mapping
+from decimal import Decimal
+from typing import Any, ClassVar
+
+import claude_agent_sdk as sdk
+from claude_agent_sdk import (
+    AssistantMessage,
+    ClaudeAgentOptions,
+    ClaudeSDKClient,
+    ClaudeSDKError,
+    ProcessError,
+    ResultMessage,
+    ServerToolUseBlock,
+    SystemMessage,
+    TextBlock,
+    ThinkingBlock,
+    ToolResultBlock,
+    ToolUseBlock,
+)
+
+from remote_claude.worker.agents.base import STOPPED, AgentResult, AgentUnavailable, Emit, Job, Turns
+from remote_claude.worker.agents.claude_settings import failed_servers, overridden_settings, own_settings
+from remote_claude.worker.agents.processes import end_descendants
+from remote_claude.worker.protocol.frames import (
+    Frame,
+    Output,
+    Text,
+    Thinking,
+    ToolCall,
+    ToolResult,
+    Usage,
+    UserMessage,
+)
+from remote_claude.worker.protocol.messages import Message
+
+PLACEHOLDER_KEY = "sk-ant-placeholder-the-proxy-has-the-key"
+CONTINUE = (
+    "The sandbox was lost and restored from the last turn. Files that Git ignores may be missing. "
+    "Continue the task from where you were."
+)
+_MAX_SDK_MESSAGE = 64 * 1024 * 1024  # a tool's result is one line of its output
+
+
+class ClaudeAgent:
+    name: ClassVar[str] = "claude"
+
+    async def run(self, job: Job, turns: Turns, emit: Emit, stop: asyncio.Event) -> AgentResult:
+        if job.model_url is None:
+            raise AgentUnavailable("this runner has no way to the model")
+        async with asyncio.TaskGroup() as group:
+            conversation = group.create_task(_converse(job, job.model_url, turns, emit))
+            stopped = group.create_task(stop.wait())
+            await asyncio.wait({conversation, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            await end_descendants()
+            stopped.cancel()
+            if stop.is_set():
+                conversation.cancel()
+        return STOPPED if stop.is_set() else conversation.result()
+
+
+def _environment(job: Job, model_url: str) -> dict[str, str]:
+    return {
+        **job.environment,
+        "ANTHROPIC_BASE_URL": model_url,
+        "ANTHROPIC_API_KEY": PLACEHOLDER_KEY,
+        "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+        "IS_SANDBOX": "1",  # otherwise it refuses to work unattended as root
+        "NO_PROXY": "127.0.0.1,localhost",
+    }
+
+
+def _options(
+    job: Job, environment: dict[str, str], session: str | None, errors: deque[str]
+) -> ClaudeAgentOptions:
+    return ClaudeAgentOptions(
+        cwd=job.workspace,
+        model=job.model,
+        resume=session,
+        permission_mode="bypassPermissions",
+        system_prompt={"type": "preset", "preset": "claude_code"},
+        setting_sources=["user", "project", "local"],
+        max_buffer_size=_MAX_SDK_MESSAGE,
+        stderr=errors.append,
+        env=environment,
+        settings=json.dumps(own_settings(environment)),
+    )
+
+
+async def _converse(job: Job, model_url: str, turns: Turns, emit: Emit) -> AgentResult:
+    """The prompt, or where the conversation was restored what is left of it, then each message."""
+    errors: deque[str] = deque(maxlen=20)
+    restored = turns.restored or {}
+    waiting, prompt = turns.messages, job.prompt
+    if restored.get("done") and waiting.empty():
+        return AgentResult(outcome="succeeded", text=str(restored.get("text", "")))
+    if restored.get("done"):
+        prompt = await _next(waiting, emit)
+    elif restored:
+        prompt = CONTINUE
+    environment = _environment(job, model_url)
+    for name in overridden_settings(job.workspace, environment):
+        text = f"{name} of the repository is not used here: the task's own stands\n"
+        await emit(Output(stream="stderr", text=text))
+    session: str | None = None
+    result: ResultMessage | None = None
+    try:
+        async with ClaudeSDKClient(_options(job, environment, restored.get("session"), errors)) as client:
+            await client.query(prompt)
+            async for message in client.receive_messages():
+                async for frame in _frames(message):
+                    await emit(frame)
+                match message:
+                    case AssistantMessage(session_id=str(id_)):
+                        session = id_
+                    case sdk.UserMessage(parent_tool_use_id=None, content=list()) if session is not None:
+                        await turns.ended({"session": session})  # the model has answered, its tools have run
+                    case ResultMessage():
+                        result = message
+                        if message.is_error or waiting.empty():
+                            break
+                        await turns.ended(
+                            {"session": message.session_id, "done": True, "text": message.result}
+                        )
+                        await client.query(await _next(waiting, emit))
+    except ProcessError as error:
+        # It also ends with an error after its result has explained it: then the result says more.
+        if result is None:
+            text = "\n".join(errors) or str(error)
+            return AgentResult(outcome="failed", reason="agent_exited", text=text, exit_code=error.exit_code)
+    except ClaudeSDKError as error:
+        return AgentResult(outcome="failed", reason="agent_failed", text=str(error))
+    if result is None:
+        return AgentResult(outcome="failed", reason="agent_failed", text="Claude Code ended without a result")
+    text = result.result or "\n".join(result.errors or ()) or result.subtype
+    if result.is_error:  # `subtype` says success even when the model could not be reached
+        return AgentResult(outcome="failed", reason="agent_failed", text=text)
+    return AgentResult(outcome="succeeded", text=text)
+
+
+async def _next(waiting: asyncio.Queue[Message], emit: Emit) -> str:
+    message = waiting.get_nowait()
+    await emit(UserMessage(text=message.text))
+    return message.text
+
+
+async def _frames(message: object) -> AsyncIterator[Frame]:
+    match message:
+        case AssistantMessage(content=blocks) | sdk.UserMessage(content=list(blocks)):
+            for block in blocks:
+                match block:
+                    case TextBlock(text=text) if isinstance(message, AssistantMessage):
+                        yield Text(text=text)
+                    case ThinkingBlock(thinking=text) if text:
+                        yield Thinking(text=text)
+                    case (
+                        ToolUseBlock(id=id_, name=name, input=given)
+                        | ServerToolUseBlock(id=id_, name=name, input=given)
+                    ):
+                        yield ToolCall(id=id_, name=name, input=given)
+                    case ToolResultBlock(tool_use_id=id_, content=content, is_error=is_error):
+                        yield ToolResult(id=id_, content=_text(content), is_error=bool(is_error))
+        case SystemMessage(subtype="init", data=data):
+            for name in failed_servers(data):
+                yield Output(stream="stderr", text=f"the MCP server {name} of .mcp.json did not start\n")
+        case SystemMessage(subtype="api_retry", data=data):
+            yield Output(stream="stderr", text=_retry(data))
+        case ResultMessage(model_usage=dict(models), total_cost_usd=cost):
+            yield Usage(tokens=_tokens(models), cost_nano_usd=_nano_usd(cost), source="agent")
+
+
+def _text(content: str | list[dict[str, Any]] | None) -> str:
+    """A tool's result as text: what is no text is named."""
+    if content is None or isinstance(content, str):
+        return content or ""
+    return "\n".join(
+        part["text"] if part.get("type") == "text" else f"[{part.get('type')}]" for part in content
+    )
+
+
+def _retry(data: dict[str, Any]) -> str:
+    known = ("error_status", "error", "attempt", "max_retries", "retry_delay_ms")
+    return (
+        f"the model does not answer, trying again: {json.dumps({k: data[k] for k in known if k in data})}\n"
+    )
+
+
+def _tokens(models: Mapping[str, Any]) -> dict[str, dict[str, int]]:
+    """Tokens by model and kind, as the agent counts them."""
+    return {
+        model: {
+            "input": used["inputTokens"],
+            "output": used["outputTokens"],
+            "cache_read": used["cacheReadInputTokens"],
+            "cache_write_5m": used["cacheCreationInputTokens"] - used.get("cacheCreationEphemeral1hInputTokens", 0),
+            "cache_write_1h": used.get("cacheCreationEphemeral1hInputTokens", 0),
+        }
+        for model, used in models.items()
+    }  # fmt: skip
+
+
+def _nano_usd(dollars: float | None) -> int:
+    return int((Decimal(str(dollars or 0)) * 10**9).to_integral_value())

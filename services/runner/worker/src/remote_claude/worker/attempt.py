@@ -1,0 +1,220 @@
+"""From the assignment to its result: prepare or restore the files, run the agent, save its turns, commit."""
+
+from __future__ import annotations
+
+import asyncio
+import tarfile
+from collections.abc import Awaitable, Mapping
+from contextlib import AsyncExitStack, suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+from remote_claude.worker import agents, checkpoints, repository
+from remote_claude.worker.agents.base import AgentResult, Job, Turns
+from remote_claude.worker.checkpoints import Places, State
+from remote_claude.worker.connection import Received, RunnerConnection
+from remote_claude.worker.protocol import messages as protocol
+from remote_claude.worker.protocol.frames import Output, Status
+from remote_claude.worker.protocol.messages import Assignment, Checkpoint
+from remote_claude.worker.repository import Prepared, RepositoryFailed
+from remote_claude.worker.streams import forwarded
+
+T = TypeVar("T")
+
+MODEL, EGRESS = "model", "egress"
+"""Destinations of streams."""
+
+
+class Stopped(Exception):
+    """The runner stops the attempt."""
+
+
+class Attempt:
+    """One attempt in its sandbox. `base`, `sent`, `commit` and `files` are what it leaves."""
+
+    def __init__(
+        self,
+        connection: RunnerConnection,
+        received: Received,
+        *,
+        workspace: Path,
+        home: Path,
+        runner_url: str,
+        scratch: Path,
+    ) -> None:
+        self._connection, self._runner_url, self._scratch = connection, runner_url, scratch
+        self._emit, self._stop = connection.window.put, connection.stop
+        self._assignment, self._bundle, self._checkpoint = (
+            received.assignment,
+            received.bundle,
+            received.checkpoint,
+        )
+        self._workspace, self._home = workspace, home
+        self.base: str | None = None
+        self.sent: str | None = None
+        self.commit: str | None = None
+        self.files: dict[str, Path] = {}
+
+    async def run(self) -> AgentResult:
+        """The phases. What an agent has done before it failed is committed too."""
+        assignment = self._assignment
+        await self._emit(Status(phase="preparing"))
+        prepared, agent = await self._unless_stopped(
+            asyncio.gather(self._prepare(), asyncio.to_thread(agents.create, assignment.agent))
+        )
+        places = Places(workspace=self._workspace, home=self._home, prepared=prepared)
+        restored = await self._unless_stopped(self._restore(places))
+        await self._emit(Status(phase="running"))
+        saver = _Saver(self._connection, places, self._scratch / protocol.CHECKPOINT, restored)
+        async with AsyncExitStack() as stack:
+            ports = {
+                name: await stack.enter_async_context(
+                    forwarded(self._runner_url, lambda: self._connection.session_key, name)
+                )
+                for name in assignment.streams
+            }
+            saving = asyncio.create_task(saver.run())
+            stack.callback(saving.cancel)
+            job = Job(
+                task=assignment.task,
+                attempt=assignment.attempt,
+                prompt=assignment.prompt,
+                model=assignment.model,
+                workspace=self._workspace,
+                model_url=f"http://127.0.0.1:{ports[MODEL]}" if MODEL in ports else None,
+                environment=_proxy_environment(ports.get(EGRESS)),
+            )
+            turns = Turns(
+                messages=self._connection.messages,
+                ended=saver.turn_ended,
+                restored=restored.agent if restored else None,
+            )
+            ended = await agent.run(job, turns, self._emit, self._stop)
+            saving.cancel()
+            with suppress(asyncio.CancelledError):
+                await saving
+        if prepared:
+            await self._emit(Status(phase="committing"))
+            await self._unless_stopped(self._conclude(prepared))
+        return ended
+
+    async def _prepare(self) -> Prepared | None:
+        if self._bundle is None:
+            return None
+        prepared = await repository.prepare(
+            self._bundle,
+            self._workspace,
+            self._assignment.branch,
+            author=(self._assignment.author_name, self._assignment.author_email),
+            aside=self._scratch / "aside.git",
+        )
+        self.base, self.sent = prepared.base, prepared.sent
+        return prepared
+
+    async def _restore(self, places: Places) -> State | None:
+        """From the checkpoint of an earlier attempt, if there is one that can be read."""
+        if self._checkpoint is None:
+            return None
+        await self._emit(Status(phase="restoring"))
+        try:
+            state = await checkpoints.restore(self._checkpoint, places)
+        except (RepositoryFailed, OSError, tarfile.TarError, ValueError) as error:
+            text = f"the checkpoint can't be restored, the task starts from the beginning: {error}\n"
+            await self._emit(Output(stream="stderr", text=text))
+            return None
+        self._checkpoint.unlink()
+        self._connection.skip_messages(state.messages)
+        text = f"continuing after turn {state.turn} of an earlier attempt; files that Git ignores are not restored\n"
+        await self._emit(Output(stream="stderr", text=text))
+        return state
+
+    async def _conclude(self, prepared: Prepared) -> None:
+        assignment = self._assignment
+        concluded = await repository.conclude(
+            self._workspace,
+            prepared,
+            branch=assignment.branch,
+            message=_message(assignment),
+            author=(assignment.author_name, assignment.author_email),
+            out=self._scratch / "result",
+        )
+        if concluded.skipped:
+            text = "".join(f"not in the commit: {path}\n" for path in concluded.skipped)
+            await self._emit(Output(stream="stderr", text=text))
+        self.commit = concluded.commit
+        if concluded.bundle and concluded.patch:
+            self.files = {protocol.RESULT_BUNDLE: concluded.bundle, protocol.CHANGES_PATCH: concluded.patch}
+
+    async def _unless_stopped(self, doing: Awaitable[T]) -> T:
+        work = asyncio.ensure_future(doing)
+        stopped = asyncio.ensure_future(self._stop.wait())
+        try:
+            await asyncio.wait({work, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            if not work.done():
+                raise Stopped
+            return work.result()
+        finally:
+            stopped.cancel()
+            if not work.done():
+                work.cancel()
+                await asyncio.wait({work})
+
+
+class _Saver:
+    """Saves the latest turn in the background: one checkpoint at a time, and none for a turn that a later one follows."""
+
+    def __init__(
+        self, connection: RunnerConnection, places: Places, archive: Path, restored: State | None
+    ) -> None:
+        self._connection, self._places, self._archive = connection, places, archive
+        self._turn = restored.turn if restored else 0
+        self._latest: State | None = None
+        self._wake = asyncio.Event()
+        self._named: set[str] = set()
+
+    async def turn_ended(self, agent: dict[str, Any]) -> None:
+        """Note a turn. Every message that the agent has taken so far belongs to it."""
+        if not self._connection.saves:
+            return
+        self._turn += 1
+        self._latest = State(turn=self._turn, messages=self._connection.taken_messages, agent=agent)
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Save until cancelled."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            state = self._latest
+            assert state is not None
+            try:
+                skipped = await checkpoints.save(state, self._places, self._archive)
+            except (RepositoryFailed, OSError) as error:
+                await self._say(f"turn {state.turn} could not be saved: {error}")
+                continue
+            for path in skipped:
+                await self._say(f"too large for a checkpoint: {path}")
+            await self._connection.save(Checkpoint(turn=state.turn, messages=state.messages), self._archive)
+
+    async def _say(self, text: str) -> None:
+        """Once for each text."""
+        if text not in self._named:
+            self._named.add(text)
+            await self._connection.window.put(Output(stream="stderr", text=text + "\n"))
+
+
+def _proxy_environment(port: int | None) -> Mapping[str, str]:
+    """What makes common tools use the egress proxy."""
+    if port is None:
+        return {}
+    url = f"http://127.0.0.1:{port}"
+    names = ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "all_proxy")
+    return {**dict.fromkeys(names, url), "no_proxy": "127.0.0.1,localhost", "NO_PROXY": "127.0.0.1,localhost"}
+
+
+def _message(assignment: Assignment) -> str:
+    """The prompt's first line as the subject, and who did it."""
+    lines = (line.strip() for line in assignment.prompt.splitlines())
+    subject = next((line for line in lines if line), assignment.task)
+    short = subject if len(subject) <= 72 else subject[:69] + "..."
+    return f"{short}\n\nRclaude-Task: {assignment.task}\nRclaude-Agent: {assignment.agent}\n"

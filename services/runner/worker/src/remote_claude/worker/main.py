@@ -1,0 +1,123 @@
+"""The process: it connects, works on one task, and ends."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from remote_claude.worker.agents.base import STOPPED, AgentResult, AgentUnavailable
+from remote_claude.worker.agents.processes import adopt_orphans, end_descendants, reap_orphans
+from remote_claude.worker.attempt import Attempt, Stopped
+from remote_claude.worker.connection import LeaseLost, Refused, RunnerConnection
+from remote_claude.worker.dialing import check
+from remote_claude.worker.protocol import frames
+from remote_claude.worker.protocol import messages as protocol
+from remote_claude.worker.protocol.messages import Finished
+from remote_claude.worker.repository import RepositoryFailed
+
+EXIT_USAGE, EXIT_LEASE_LOST, EXIT_REFUSED = 2, 3, 4
+_PRIVATE = ("RCLAUDE_", "ANTHROPIC_")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    token: str
+    runner_url: str
+    workspace: Path
+    home: Path
+
+    @classmethod
+    def from_environment(cls, env: Mapping[str, str]) -> Settings:
+        """Raises `ValueError` without a token, or without a runner."""
+        if not env.get("RCLAUDE_WORKER_TOKEN") or not env.get("RCLAUDE_RUNNER_URL"):
+            raise ValueError(
+                "RCLAUDE_WORKER_TOKEN and RCLAUDE_RUNNER_URL are not set: a worker is started by a runner"
+            )
+        return cls(
+            token=env["RCLAUDE_WORKER_TOKEN"],
+            runner_url=check(env["RCLAUDE_RUNNER_URL"]),
+            workspace=Path.cwd(),
+            home=Path(env.get("HOME", "/")),
+        )
+
+
+def main() -> int:
+    """The process; its exit code."""
+    try:
+        settings = Settings.from_environment(os.environ)
+    except ValueError as error:
+        print(f"worker: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    for name in [name for name in os.environ if name.startswith(_PRIVATE)]:
+        del os.environ[name]
+    return asyncio.run(run(settings))
+
+
+async def run(settings: Settings) -> int:
+    """Work on one task; returns the exit code."""
+    adopt_orphans()
+    with tempfile.TemporaryDirectory(prefix="rclaude-") as scratch:
+        connection = RunnerConnection(settings.runner_url, settings.token, Path(scratch))
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, connection.stop.set)
+        work = asyncio.create_task(_work(connection, settings, Path(scratch)))
+        talking = asyncio.create_task(connection.run())
+        # The connection ends well only after the work: when the runner has the result.
+        both = asyncio.gather(work, talking)
+        reaper = asyncio.create_task(reap_orphans())
+        tasks = (both, connection.lease, reaper)
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in tasks:
+                if task.done():
+                    await task
+        except (LeaseLost, Refused) as lost:
+            print(f"worker: {lost}", file=sys.stderr)
+            talking.cancel()  # what comes of it now is not the result of this attempt
+            connection.stop.set()
+            connection.window.close()
+            await asyncio.wait({work}, timeout=protocol.GRACE_S)
+            return EXIT_LEASE_LOST if isinstance(lost, LeaseLost) else EXIT_REFUSED
+        finally:
+            for task in (work, *tasks):
+                task.cancel()
+            await asyncio.gather(both, return_exceptions=True)
+            await end_descendants(0)
+    return 0
+
+
+async def _work(connection: RunnerConnection, settings: Settings, scratch: Path) -> None:
+    received = await connection.received
+    attempt = Attempt(
+        connection,
+        received,
+        workspace=settings.workspace,
+        home=settings.home,
+        runner_url=settings.runner_url,
+        scratch=scratch,
+    )
+    try:
+        ended = await attempt.run()
+    except Stopped:
+        ended = STOPPED
+    except (AgentUnavailable, RepositoryFailed) as error:
+        ended = AgentResult(outcome="failed", reason=error.code, text=str(error))
+    text = next(frames.pieces(ended.text))
+    await connection.window.put(
+        frames.Result(outcome=ended.outcome, text=text, reason=ended.reason, exit_code=ended.exit_code)
+    )
+    result = Finished(
+        outcome=ended.outcome,
+        summary=text,
+        exit_code=ended.exit_code,
+        reason=ended.reason,
+        base=attempt.base,
+        sent=attempt.sent,
+        commit=attempt.commit,
+    )
+    connection.finish(result, attempt.files)
