@@ -53,7 +53,8 @@ from remote_claude.runtime.objects import Objects
 PLUMBING = {
     f"remote_claude.{module}"
     for module in (
-        "runtime.observed_log",
+        "eventsourcing.command_handler",
+        "runtime.telemetry.observed_log",
         "runtime.agent_output",
         "runtime.objects",
         "runner.handlers",
@@ -188,7 +189,7 @@ class Probes:
             if not subject.startswith("out."):
                 await publish(client, subject, *args, **kwargs)
                 return
-            here = "runtime.output:OutputStream.publish"  # it is called in a task of its own
+            here = "runtime.agent_output:OutputStream.publish"  # it is called in a task of its own
             self.reach("output", "before", here)
             await publish(client, subject, *args, **kwargs)
             await client.flush()

@@ -4,6 +4,7 @@ The two backends are packages of their own: `jetstream` keeps the log, `postgres
 either of them.
 """
 
+from remote_claude.eventsourcing.command_handler import CommandHandler, Decider, Handled
 from remote_claude.eventsourcing.errors import CheckpointMoved, LogLostTail, RebuildInProgress, ViewStopped
 from remote_claude.eventsourcing.events import (
     Clock,
@@ -41,11 +42,14 @@ __all__ = [
     "CheckpointMoved",
     "Clock",
     "Codec",
+    "CommandHandler",
     "ConcurrencyConflict",
     "Context",
+    "Decider",
     "EventLog",
     "EventLogError",
     "EventTooLarge",
+    "Handled",
     "InMemoryEventLog",
     "LogIncomplete",
     "LogLostTail",

@@ -16,8 +16,16 @@ from remote_claude.auth.domain.keys import IssueKey, RevokeKey
 from remote_claude.auth.domain.sessions import OpenSession, RefreshSession, RevokeSession, SessionEnded
 from remote_claude.contracts.auth import RevocationReason, SessionKind, SessionRevoked, SignInMethod
 from remote_claude.contracts.contexts import session_client_context
-from remote_claude.eventsourcing.events import Clock, NewEvent, NewEventId, new_event_id, stream_id, timestamp
-from remote_claude.eventsourcing.log import ConcurrencyConflict, EventLog
+from remote_claude.eventsourcing import (
+    Clock,
+    CommandHandler,
+    Decider,
+    EventLog,
+    NewEventId,
+    new_event_id,
+    stream_id,
+    timestamp,
+)
 
 BROWSER_LASTS = timedelta(days=30)
 CLI_LASTS = timedelta(days=90)
@@ -28,7 +36,7 @@ class Aggregates:
     """Handles a command on one aggregate."""
 
     def __init__(self, log: EventLog, clock: Clock, event_id: NewEventId = new_event_id) -> None:
-        self._log, self.clock, self._event_id = log, clock, event_id
+        self.clock, self._handler = clock, CommandHandler(log, clock, event_id)
 
     async def handle(
         self,
@@ -38,20 +46,9 @@ class Aggregates:
         state: Any,
     ) -> tuple[Sequence[Any], int]:
         """Returns the events that were recorded, and the position of the aggregate. Raises what `decide` raises."""
-        initial = state
-        while True:
-            state, position = initial, 0
-            for recorded in await self._log.read_stream(stream):
-                state, position = evolve(state, recorded.event), recorded.position
-            events = decide(state)
-            if not events:
-                return events, position
-            now = timestamp(self.clock())
-            new = [NewEvent(event=event, event_id=self._event_id(), occurred_at=now) for event in events]
-            try:
-                return events, await self._log.append(stream, new, expected_position=position)
-            except ConcurrencyConflict:
-                continue
+        decider = Decider[None, Any](state, lambda _, now: decide(now), evolve)
+        handled = await self._handler.handle(decider, stream, None)
+        return handled.events, handled.position
 
 
 class ApiKeys:

@@ -1,4 +1,4 @@
-"""Load, decide, append; try again when somebody else was faster."""
+"""Commands on the accounts of organisations, and on the plans that they choose from."""
 
 from __future__ import annotations
 
@@ -6,14 +6,27 @@ from typing import Any
 
 import structlog
 
-from remote_claude.billing.domain.account import Account, Command, OpenAccount, SetPlan, decide, fold
+from remote_claude.billing.domain.account import Command, OpenAccount, SetPlan, decide, evolve, initial_state
 from remote_claude.billing.domain.plans import Catalog, builtin
 from remote_claude.contracts import UndecodableEvent
 from remote_claude.contracts.billing import Entitlements
-from remote_claude.eventsourcing.events import Clock, NewEvent, NewEventId, new_event_id, stream_id, timestamp
-from remote_claude.eventsourcing.log import ConcurrencyConflict, EventLog
+from remote_claude.eventsourcing import (
+    Clock,
+    CommandHandler,
+    Decider,
+    EventLog,
+    NewEventId,
+    new_event_id,
+    stream_id,
+)
 
 CATALOG = stream_id("billing", None, "catalog", "plans")
+
+ACCOUNT = Decider(initial_state, decide, evolve)
+OFFERED = Decider[Any, Any](
+    None, lambda new, last: [] if _same_offer(last, new) else [new], lambda _, new: new
+)
+"""The plans that were published last."""
 
 log = structlog.get_logger(__name__)
 
@@ -29,7 +42,8 @@ class Accounts:
         *,
         upgrade_url: str | None = None,
     ) -> None:
-        self._log, self._clock, self._event_id = log, clock, event_id
+        self._log, self._clock = log, clock
+        self._handler = CommandHandler(log, clock, event_id)
         self._upgrade_url = upgrade_url
 
     async def catalog(self) -> Catalog:
@@ -39,13 +53,7 @@ class Accounts:
 
     async def publish(self, catalog: Catalog, actor: str | None) -> int:
         """Offer these plans from now on; returns the position of the event. What is offered already is not recorded again."""
-        history = await self._log.read_stream(CATALOG)
-        position = history[-1].position if history else 0
-        event = catalog.published(actor)
-        if history and history[-1].event.model_copy(update={"actor": actor}) == event:
-            return position
-        new = NewEvent(event=event, event_id=self._event_id(), occurred_at=timestamp(self._clock()))
-        return await self._log.append(CATALOG, [new], expected_position=position)
+        return (await self._handler.handle(OFFERED, CATALOG, catalog.published(actor))).position
 
     async def set_plan(
         self, org: str, plan: str, entitlements: Entitlements | None = None, **how: Any
@@ -98,30 +106,13 @@ class Accounts:
         )
 
     async def _handle(self, command: Command) -> int:
-        stream = _stream(command.org)
-        while True:
-            account, position = await self._load(command.org)
-            events: list[Any] = decide(command, account)
-            if not events:
-                return position
-            new = [
-                NewEvent(
-                    event=event,
-                    event_id=self._event_id(),
-                    occurred_at=timestamp(command.now),
-                    correlation_id=command.org,
-                )
-                for event in events
-            ]
-            try:
-                return await self._log.append(stream, new, expected_position=position)
-            except ConcurrencyConflict:
-                continue
-
-    async def _load(self, org: str) -> tuple[Account, int]:
-        history = await self._log.read_stream(_stream(org))
-        return fold([recorded.event for recorded in history]), history[-1].position if history else 0
+        handled = await self._handler.handle(ACCOUNT, _stream(command.org), command, now=command.now)
+        return handled.position
 
 
 def _stream(org: str) -> str:
     return stream_id("billing", org, "account", org)
+
+
+def _same_offer(last: Any, new: Any) -> bool:
+    return last is not None and bool(last.model_copy(update={"actor": new.actor}) == new)

@@ -1,4 +1,4 @@
-"""Load, decide, append: what can be asked of a task, and of a webhook."""
+"""Commands on tasks and on webhooks."""
 
 from __future__ import annotations
 
@@ -13,15 +13,26 @@ import uuid_utils
 
 from remote_claude.access.keyring import Keyring
 from remote_claude.contracts.contexts import webhook_secret_context, webhook_url_context
-from remote_claude.eventsourcing.events import Clock, NewEvent, NewEventId, new_event_id, stream_id, timestamp
-from remote_claude.eventsourcing.log import ConcurrencyConflict, EventLog, LogUnavailable
-from remote_claude.eventsourcing.traces import correlation, current, of_event
+from remote_claude.eventsourcing import (
+    Clock,
+    CommandHandler,
+    Decider,
+    EventLog,
+    LogUnavailable,
+    NewEventId,
+    new_event_id,
+    stream_id,
+)
+from remote_claude.eventsourcing.traces import correlation
 from remote_claude.gateway.domain import task as domain
 from remote_claude.gateway.domain import webhooks
 from remote_claude.gateway.domain.lifecycle import Progress
 from remote_claude.gateway.domain.refusals import NotKnownToBeRecorded, TaskAlreadyFinished
 from remote_claude.gateway.domain.task import RequestCancellation, SubmitTask
 from remote_claude.gateway.projections.queries import TaskQueries
+
+TASK = Decider(domain.initial_state, domain.decide, domain.evolve)
+WEBHOOK = Decider(webhooks.initial_state, webhooks.decide, webhooks.evolve)
 
 log = structlog.get_logger(__name__)
 
@@ -86,8 +97,8 @@ class TaskHandlers:
         log_wait_s: float,
         event_id: NewEventId = lambda: str(uuid_utils.uuid7()),
     ) -> None:
-        self._log, self._decisions, self._queries, self._clock = log, decisions, queries, clock
-        self._event_id = event_id
+        self._log, self._decisions, self._queries = log, decisions, queries
+        self._handler = CommandHandler(log, clock, event_id)
         self._admission_wait_s, self._log_wait_s = admission_wait_s, log_wait_s
 
     async def submit(self, command: SubmitTask) -> Submission:
@@ -97,18 +108,13 @@ class TaskHandlers:
         """
         correlation.set(command.task)
         stream = _stream(command)
-        [event] = domain.decide(command, domain.initial_state)
         deadline = asyncio.get_running_loop().time() + self._admission_wait_s
         with self._decisions.expected(command.task) as decision:
-            try:
-                async with self._answering(command.task):
-                    position = await self._log.append(
-                        stream, [self._new(event, command.task)], expected_position=0
-                    )
-            except ConcurrencyConflict:
-                position = await self._submitted_before(command, stream)
-                if (told := await self._decided_before(command, position)) is not None:
-                    return Submission(task=command.task, position=position, decision=told)
+            async with self._answering(command.task):
+                handled = await self._handler.handle(TASK, stream, command, subject=command.task, new=True)
+            position = handled.first_position
+            if not handled.events and (told := await self._decided_before(command, position)) is not None:
+                return Submission(task=command.task, position=position, decision=told)
             left = max(0.0, deadline - asyncio.get_running_loop().time())
             await asyncio.wait([decision], timeout=left)
             return Submission(
@@ -127,25 +133,18 @@ class TaskHandlers:
         """
         correlation.set(command.task)
         stream = _stream(command)
-        while True:
-            async with self._answering(command.task):
-                state, position = await self._load(stream)
-            events = domain.decide(command, state)
-            known = max(position, self._decisions.position)
-            await self._queries.caught_up(known, self._admission_wait_s)
-            row, _ = await self._queries.get(command.org, command.task)
-            if row.progress.terminal:
-                if row.progress.state != "cancelled":
-                    raise TaskAlreadyFinished(row.progress.state)
-                return row.progress, row.progress.changed
-            if not events:
-                return row.progress, position
-            new = [self._new(event, command.task) for event in events]
-            try:
-                async with self._answering(command.task):
-                    return row.progress, await self._log.append(stream, new, expected_position=position)
-            except ConcurrencyConflict:
-                continue
+        async with self._answering(command.task):
+            state, position = await self._handler.load(TASK, stream)
+        TASK.decide(command, state)  # there is such a task
+        await self._queries.caught_up(max(position, self._decisions.position), self._admission_wait_s)
+        row, _ = await self._queries.get(command.org, command.task)
+        if row.progress.terminal:
+            if row.progress.state != "cancelled":
+                raise TaskAlreadyFinished(row.progress.state)
+            return row.progress, row.progress.changed
+        async with self._answering(command.task):
+            handled = await self._handler.handle(TASK, stream, command, subject=command.task)
+        return row.progress, handled.position
 
     @contextlib.asynccontextmanager
     async def _answering(self, task: str) -> AsyncIterator[None]:
@@ -156,15 +155,6 @@ class TaskHandlers:
         except (TimeoutError, LogUnavailable) as error:
             log.warning("the event log gave no answer", task=task, detail=str(error) or "not in time")
             raise NotKnownToBeRecorded(task) from error
-
-    async def _submitted_before(self, command: SubmitTask, stream: str) -> int:
-        """The position of the first submission; raises `IdempotencyKeyReused` when it had another body."""
-        history = await self._log.read_stream(stream)
-        state = domain.initial_state
-        for recorded in history:
-            state = domain.evolve(state, recorded.event)
-        domain.decide(command, state)
-        return history[0].position
 
     async def _decided_before(self, command: SubmitTask, submitted: int) -> Decision | None:
         """The decision, if it was made before this request began to wait for it. Raises `NotCaughtUp`."""
@@ -177,23 +167,6 @@ class TaskHandlers:
             return Decision(position=progress.decided, code=progress.reason, detail=progress.detail)
         return Decision(position=progress.decided)
 
-    async def _load(self, stream: str) -> tuple[domain.State, int]:
-        state, position = domain.initial_state, 0
-        for recorded in await self._log.read_stream(stream):
-            state, position = domain.evolve(state, recorded.event), recorded.position
-        return state, position
-
-    def _new(self, event: object, task: str) -> NewEvent:
-        event_id = self._event_id()
-        return NewEvent(
-            event=event,
-            event_id=event_id,
-            occurred_at=timestamp(self._clock()),
-            subject=task,
-            correlation_id=task,
-            traceparent=of_event(current.get(), event_id),
-        )
-
 
 def _stream(command: SubmitTask | RequestCancellation) -> str:
     return stream_id("gateway", command.org, "task", command.task)
@@ -205,7 +178,7 @@ class WebhookHandlers:
     def __init__(
         self, log: EventLog, keyring: Keyring, clock: Clock, event_id: NewEventId = new_event_id
     ) -> None:
-        self._log, self._keyring, self._clock, self._event_id = log, keyring, clock, event_id
+        self._keyring, self._handler = keyring, CommandHandler(log, clock, event_id)
 
     async def add(self, hook: str, org: str, url: str) -> str:
         """Record a webhook under a new id; its signing secret.
@@ -234,23 +207,4 @@ class WebhookHandlers:
             stream = stream_id("gateway", command.org, "webhook", command.hook)
         except ValueError:
             raise webhooks.WebhookNotFound(command.hook) from None
-        while True:
-            state, position = webhooks.initial_state, 0
-            for recorded in await self._log.read_stream(stream):
-                state, position = webhooks.evolve(state, recorded.event), recorded.position
-            new = [
-                NewEvent(
-                    event=event,
-                    event_id=self._event_id(),
-                    occurred_at=timestamp(self._clock()),
-                    subject=command.hook,
-                    correlation_id=command.hook,
-                )
-                for event in webhooks.decide(command, state)
-            ]
-            try:
-                if new:
-                    await self._log.append(stream, new, expected_position=position)
-                return
-            except ConcurrencyConflict:
-                continue
+        await self._handler.handle(WEBHOOK, stream, command, subject=command.hook)
