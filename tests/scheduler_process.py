@@ -21,8 +21,8 @@ from remote_claude.eventsourcing.log import EventLog
 from remote_claude.eventsourcing.tail import Tail
 from remote_claude.scheduler.consumers import Scheduler
 from remote_claude.scheduler.leadership import Election, Uncontested
+from remote_claude.scheduler.projections.snapshots import NoSnapshots, Snapshots
 from remote_claude.scheduler.settings import SchedulerSettings
-from remote_claude.scheduler.snapshots import NoSnapshots, Snapshots
 from scheduling import finished, joined, started, stream_of
 
 PATIENCE = 60.0

@@ -182,7 +182,7 @@ class World:
     ) -> dict[str, Draft]:
         by_org: dict[str, list[Ended]] = {}
         for ended in expired:
-            by_org.setdefault(ended.asked.org, []).append(ended)
+            by_org.setdefault(ended.submission.org, []).append(ended)
         moment = Moment(now=now, position=self.state.position)
         free = self.free(without=gone)
         return decide_round(self.state, moment, free, 15, busy=frozenset(busy), expired=by_org)

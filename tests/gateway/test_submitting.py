@@ -10,6 +10,7 @@ import pytest
 from event_examples import runner_joined
 from gateway_stack import Member, Stack
 from remote_claude.contracts.contexts import labels_context, prompt_context, repository_url_context
+from remote_claude.contracts.gateway import TaskSubmitted
 from remote_claude.contracts.runner import RunnerDrained
 from remote_claude.eventsourcing.events import stream_id
 
@@ -303,3 +304,92 @@ async def test_an_erased_organisation_can_submit_nothing_and_its_texts_are_gone(
     shown = (await member.http.get(f"/v1/tasks/{task}")).json()
     assert (shown["prompt"], shown["title"], shown["labels"]) == (None, None, {})
     assert shown["repo"] == {"url": None, "ref": None, "bundle": None}
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("model", "claude-opus-4"),
+        ("image", "python:3.12"),
+        ("network", "none"),
+        ("secrets", ["NPM_TOKEN"]),
+        ("budget_nano_usd", 5_000_000_000),
+        ("best_of", {"group": "g", "index": 1, "size": 4}),
+    ],
+)
+async def test_what_no_runner_can_fulfil_is_refused(member: Member, field: str, value: Any) -> None:
+    problem = await refused(member, 422, "not_offered", {**TASK, field: value})
+    assert field.startswith(problem["field"])
+    assert "No runner offers" in problem["detail"]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"secrets": ["not a name"]},
+        {"budget_nano_usd": 0},
+        {"budget_nano_usd": 1.5},
+        {"best_of": {"group": "g", "index": 5, "size": 4}},
+        {"repo": {"url": "https://host/a/b", "origin": "https://host/a/b"}},
+    ],
+)
+async def test_a_field_of_a_wrong_shape_is_refused(member: Member, wrong: dict[str, Any]) -> None:
+    await refused(member, 422, "invalid_request", {**TASK, **wrong})
+
+
+async def test_what_a_runner_is_capable_of_is_recorded(stack: Stack, member: Member) -> None:
+    stream = stream_id("runner", None, "runner", "runner_c")
+    able = runner_joined("runner_c", provider="docker", capabilities=("image", "secrets"))
+    await stack.host.runtime.tail.wait_for(await stack.say(able, stream), 10)
+    try:
+        task = await member.submit(image="python:3.12", secrets=["NPM_TOKEN"], provider="docker")
+        problem = await refused(member, 422, "not_offered", {**TASK, "provider": "ecs"})
+        assert (problem["field"], "docker" in problem["detail"]) == ("provider", True)
+    finally:
+        await stack.say(RunnerDrained(runner="runner_c"), stream)
+    event = await recorded_submission(stack, member, task)
+    assert (event.image, event.secrets, event.provider) == ("python:3.12", ("NPM_TOKEN",), "docker")
+
+
+async def test_costs_can_be_grouped_without_opening_a_text(stack: Stack, member: Member) -> None:
+    submissions = [
+        await recorded_submission(
+            stack, member, await member.submit(labels={"team": team}, repo={"url": url})
+        )
+        for team, url in (
+            ("core", "https://git.example/o/r.git"),
+            ("core", "git@GIT.example:o/r"),
+            ("web", "https://git.example/o/other"),
+        )
+    ]
+    same, also, other = submissions
+    assert same.label_hashes == also.label_hashes != other.label_hashes
+    assert same.label_hashes.keys() == other.label_hashes.keys()
+    assert same.repository_hash == also.repository_hash != other.repository_hash
+    stranger = await stack.member()
+    theirs = await recorded_submission(stack, stranger, await stranger.submit(labels={"team": "core"}))
+    assert theirs.label_hashes.keys().isdisjoint(same.label_hashes)
+
+
+async def test_a_finished_task_can_be_continued_and_no_other(stack: Stack, member: Member) -> None:
+    first = await member.submit()
+    problem = await refused(member, 409, "task_not_finished", {**TASK, "continues": first})
+    assert problem["state"] == "queued"
+    await stack.host.runtime.tail.wait_for(await stack.cancelled(member.org, first), 10)
+    second = await member.submit(continues=first)
+    assert (await recorded_submission(stack, member, second)).continues == first
+    await refused(await stack.member(), 404, "task_not_found", {**TASK, "continues": first})
+
+
+async def test_a_task_that_waits_while_no_scheduler_answers_says_so(member: Member) -> None:
+    task = await member.submit()
+    shown = (await member.http.get(f"/v1/tasks/{task}")).json()["waiting"]
+    [listed] = (await member.http.get("/v1/tasks")).json()["tasks"]
+    assert shown == listed["waiting"]
+    assert (shown["code"], shown["place"]) == ("no_scheduler", None)
+
+
+async def recorded_submission(stack: Stack, member: Member, task: str) -> TaskSubmitted:
+    [recorded] = await stack.host.runtime.log.read_stream(stream_id("gateway", member.org, "task", task))
+    event: TaskSubmitted = recorded.event
+    return event

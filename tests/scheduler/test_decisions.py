@@ -24,7 +24,7 @@ from remote_claude.contracts.scheduler import (
 )
 from remote_claude.eventsourcing.events import caused_id, timestamp
 from remote_claude.scheduler.domain.tasks import Assigned, Queued, Running
-from remote_claude.scheduler.snapshots import Snapshot
+from remote_claude.scheduler.projections.snapshots import Snapshot
 from scheduling import (
     FREE,
     NOW,

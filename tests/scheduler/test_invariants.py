@@ -22,7 +22,7 @@ from remote_claude.runtime.admin.verification import Checker
 from remote_claude.scheduler.domain.evolve import evolve
 from remote_claude.scheduler.domain.state import State
 from remote_claude.scheduler.domain.tasks import Assigned, Running
-from remote_claude.scheduler.snapshots import SNAPSHOT, Snapshot
+from remote_claude.scheduler.projections.snapshots import SNAPSHOT, Snapshot
 from scheduling import NOW, World, cancelled, declined, drained, finished, joined, on_plan, started, submitted
 
 ORGS = ("org_a", "org_b")
@@ -217,8 +217,8 @@ def test_indexes_say_what_the_tasks_say(world: World) -> None:
         running = [t for t in org.tasks.values() if isinstance(t, Assigned | Running)]
         assert org.attempts == len(running)
         assert not org.due
-        assert all(state.runners[t.runner].held[t.asked.task] == org.id for t in running)
-        assert (org.id in state.rotation) == org.hungry
+        assert all(state.runners[t.runner].held[t.submission.task] == org.id for t in running)
+        assert (org.id in state.rotation) == org.wants_slot
     assert sum(len(r.held) for r in state.runners.values()) == sum(
         o.attempts for o in state.organisations.values()
     )
@@ -258,7 +258,7 @@ def test_everything_is_decided_once_work_is_possible(world: World) -> None:
         before = len(world.history)
         world.record(joined(slots=4)).when(NOW).recorded()
         for task in list(world.state.occupying()):
-            of = {"task": task.asked.task, "org": task.asked.org}
+            of = {"task": task.submission.task, "org": task.submission.org}
             world.record(finished(attempt=task.attempt, runner=task.runner, **of))
         world.when(NOW).recorded()
         assert len(world.history) > before + 1

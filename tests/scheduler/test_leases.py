@@ -2,7 +2,7 @@
 
 from remote_claude.contracts.leases import HeldAttempt, LeaseRequest
 from remote_claude.scheduler.domain.leases import Leases
-from scheduling import ORG, RUNNER, World, joined, on_plan, settled, submitted
+from scheduling import ORG, RUNNER, World, drained, joined, on_plan, settled, submitted
 
 LEASE, LIMIT = 15.0, 20.0
 
@@ -32,27 +32,27 @@ def found(known: Leases, world: World, start: float, end: float) -> dict[str, fl
     return expired
 
 
-def test_a_runner_is_there_for_a_lease_after_it_was_heard() -> None:
+def test_a_runner_is_there_for_a_lease_after_it_was_seen() -> None:
     known = leases()
-    assert not known.present(RUNNER, 0)
-    known.hear(RUNNER, 10)
-    assert known.present(RUNNER, 25)
-    assert not known.present(RUNNER, 25.1)
+    assert not known.available(RUNNER, 0)
+    known.mark_seen(RUNNER, 10)
+    assert known.available(RUNNER, 25)
+    assert not known.available(RUNNER, 25.1)
 
 
 def test_an_older_sign_of_life_takes_nothing_back() -> None:
     known = leases()
-    known.hear(RUNNER, 10)
-    known.hear(RUNNER, 5)
-    assert known.present(RUNNER, 25)
+    known.mark_seen(RUNNER, 10)
+    known.mark_seen(RUNNER, 5)
+    assert known.available(RUNNER, 25)
 
 
-def test_a_resting_runner_is_given_no_work() -> None:
+def test_a_paused_until_runner_is_given_no_work() -> None:
     known = leases()
-    known.hear(RUNNER, 0)
-    known.rest(RUNNER, 2)
-    assert not known.present(RUNNER, 1)
-    assert known.present(RUNNER, 2)
+    known.mark_seen(RUNNER, 0)
+    known.pause(RUNNER, 2)
+    assert not known.available(RUNNER, 1)
+    assert known.available(RUNNER, 2)
 
 
 def test_a_new_leader_gives_everybody_a_whole_limit() -> None:
@@ -60,7 +60,7 @@ def test_a_new_leader_gives_everybody_a_whole_limit() -> None:
     assert found(leases(), holding(), 0, 30) == {"runner_lost": 21}
 
 
-def test_what_is_renewed_is_kept() -> None:
+def test_what_is_renewed_is_held() -> None:
     known, world = leases(), holding()
     for now in range(0, 100, 5):
         known.renew(renewal(1), now)
@@ -100,5 +100,18 @@ def test_a_silent_runner_is_forgotten_once_it_holds_nothing() -> None:
     assert known.silent(World().record(joined()).state, 50, 60) == []
     assert known.silent(World().record(joined()).state, 70, 60) == [RUNNER]
     assert known.silent(holding().state, 70, 60) == []
-    known.hear(RUNNER, 60)
+    known.mark_seen(RUNNER, 60)
     assert known.silent(World().record(joined()).state, 70, 60) == []
+
+
+def test_a_leader_that_no_runner_renews_at_notices_it_after_a_lease() -> None:
+    known, world = leases(), World().record(joined())
+    assert not known.unheard(world.state, 15)
+    assert known.unheard(world.state, 15.1)
+    known.renew(renewal(), 16)
+    assert not known.unheard(world.state, 31)
+
+
+def test_a_leader_without_runners_hears_none() -> None:
+    assert not leases().unheard(World().record(on_plan()).state, 100)
+    assert not leases().unheard(World().record(joined(), drained()).state, 100)

@@ -21,8 +21,8 @@ from remote_claude.eventsourcing.tail import Tail
 from remote_claude.scheduler.domain.evolve import evolve
 from remote_claude.scheduler.domain.state import State
 from remote_claude.scheduler.leadership import LeadershipLost, PostgresElection
+from remote_claude.scheduler.projections.snapshots import PostgresSnapshots, code_version
 from remote_claude.scheduler.settings import SchedulerSettings
-from remote_claude.scheduler.snapshots import PostgresSnapshots, code_version
 from scheduler_process import (
     Process,
     SimulatedRunner,

@@ -33,8 +33,8 @@ from remote_claude.scheduler.domain.leases import Leases
 from remote_claude.scheduler.domain.state import State
 from remote_claude.scheduler.handlers import Leader
 from remote_claude.scheduler.leadership import LeadershipLost, Uncontested, Watch
+from remote_claude.scheduler.projections.snapshots import NoSnapshots
 from remote_claude.scheduler.settings import SchedulerSettings
-from remote_claude.scheduler.snapshots import NoSnapshots
 from scheduler_process import (
     Process,
     SimulatedRunner,
@@ -156,6 +156,35 @@ class Lost(Uncontested):
             raise LeadershipLost("another one leads")
 
         yield watch
+
+
+class Terms(Uncontested):
+    """An election that counts its terms."""
+
+    count = 0
+
+    @asynccontextmanager
+    async def term(self) -> AsyncGenerator[Watch, None]:
+        self.count += 1
+        async with super().term() as watch:
+            yield watch
+
+
+async def test_a_leader_that_hears_no_runner_which_the_log_has_gives_others_the_lead() -> None:
+    log, election = InMemoryEventLog(REGISTRY), Terms()
+    await say(log, joined())
+    async with Process(log, QUICK, election).running():
+        await eventually(lambda: election.count > 1)
+
+
+async def test_a_leader_that_hears_one_runner_of_several_keeps_the_lead(log: EventLog, tail: Tail) -> None:
+    election = Terms()
+    await say(log, on_plan())
+    async with Process(log, QUICK, election).running(), SimulatedRunner(log, outcome=None, slots=1).running():
+        await say(log, joined("run_dead"))
+        await say(log, submitted())
+        await happened(tail, log, count(RunnerLost, 1))  # more than a lease has passed
+        assert election.count == 1
 
 
 @pytest.mark.parametrize("later", range(6))

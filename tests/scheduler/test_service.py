@@ -5,11 +5,14 @@ import json
 import re
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import httpx2
+from nats.errors import NoRespondersError
 
+from projecting import eventually
 from remote_claude.contracts.leases import SUBJECT, HeldAttempt, LeaseAnswer, LeaseRequest
+from remote_claude.contracts.requests import EXPLAIN_WAITING
 from remote_claude.contracts.scheduler import (
     TaskAdmitted,
     TaskAssigned,
@@ -17,6 +20,7 @@ from remote_claude.contracts.scheduler import (
     TaskSucceeded,
     TerminalEvent,
 )
+from remote_claude.contracts.waiting import Waiting, WaitingAnswer, WaitingRequest
 from remote_claude.runtime.host import Host, hosting
 from remote_claude.runtime.settings import RuntimeSettings
 from remote_claude.scheduler.service import build
@@ -45,8 +49,18 @@ async def scheduler(settings: RuntimeSettings) -> AsyncIterator[Host]:
 async def renew(host: Host, *attempts: HeldAttempt, runner: str = "run_1") -> LeaseAnswer:
     """Ask as a runner does, until a leader answers."""
     request = LeaseRequest(runner=runner, attempts=attempts).model_dump_json().encode()
-    reply = await host.runtime.nats.request(SUBJECT, request, timeout=20)
-    return LeaseAnswer.model_validate_json(reply.data)
+    while True:
+        with suppress(NoRespondersError):  # it does not listen yet
+            reply = await host.runtime.nats.request(SUBJECT, request, timeout=20)
+            return LeaseAnswer.model_validate_json(reply.data)
+        await asyncio.sleep(0.01)
+
+
+async def why(host: Host, *tasks: str) -> list[Waiting]:
+    """Ask as a gateway does."""
+    request = WaitingRequest(org=ORG, tasks=tasks).model_dump_json().encode()
+    reply = await host.runtime.nats.request(EXPLAIN_WAITING.subject, request, timeout=20)
+    return list(WaitingAnswer.model_validate_json(reply.data).waiting)
 
 
 async def pause_consumers(host: Host, until: str) -> None:
@@ -79,6 +93,7 @@ async def test_a_runner_is_answered_on_core_nats(settings: RuntimeSettings) -> N
 async def test_a_renewal_that_can_not_be_read_holds_up_nobody(settings: RuntimeSettings) -> None:
     async with scheduler(settings) as host:
         await leading(host)
+        assert await renew(host) == LeaseAnswer(known=False)
         for rubbish in (b"", b"\xff", b"{}", b'{"runner": 3}'):
             await host.runtime.nats.publish(SUBJECT, rubbish)
         assert await renew(host) == LeaseAnswer(known=False)
@@ -101,6 +116,25 @@ async def test_a_runner_that_has_read_further_than_the_scheduler_holds_up_nobody
         assert not ahead.done()
         await pause_consumers(host, "2000-01-01T00:00:00Z")
         assert await ahead == LeaseAnswer(known=True)
+
+
+async def test_a_gateway_is_told_on_core_nats_why_a_task_waits(settings: RuntimeSettings) -> None:
+    async with scheduler(settings) as host:
+        await leading(host)
+        await renew(host)
+        log, tail = host.runtime.log, host.runtime.tail
+        await say(log, on_plan())
+        await say(log, submitted())
+        await happened(tail, log, count(TaskAdmitted, 1))
+        [reason] = await why(host, "task_1", "task_9")
+        assert (reason.task, reason.code, reason.place) == ("task_1", "no_runner", 1)
+        await say(log, joined(agents=("claude",)))
+
+        async def unfit() -> bool:
+            [reason] = await why(host, "task_1")
+            return reason.code == "no_fitting_runner"
+
+        await eventually(unfit)
 
 
 async def test_readiness_status_and_metrics_are_served(settings: RuntimeSettings) -> None:

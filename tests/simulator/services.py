@@ -15,7 +15,9 @@ from remote_claude.auth.handlers import ApiKeys
 from remote_claude.billing.consumers import AccountOpener
 from remote_claude.billing.handlers import Accounts
 from remote_claude.contracts.gateway import TaskSubmitted
+from remote_claude.contracts.leases import LeaseRequest
 from remote_claude.contracts.refusals import NotCaughtUp
+from remote_claude.contracts.requests import RENEW_LEASES
 from remote_claude.contracts.runner import RunnerJoined
 from remote_claude.contracts.scheduler import TaskAssigned
 from remote_claude.eventsourcing.events import RecordedEvent
@@ -34,11 +36,11 @@ from remote_claude.runner.handlers import AttemptLog
 from remote_claude.runner.leases.lease import Lease
 from remote_claude.runner.leases.renewals import keep_leases
 from remote_claude.runner.projections.held import HeldAttempt, HeldView, changes
-from remote_claude.scheduler.consumers import LeaseDesk, Scheduler
+from remote_claude.scheduler.consumers import Scheduler
 from remote_claude.scheduler.domain.state import State
 from remote_claude.scheduler.leadership import LeadershipLost, Watch
+from remote_claude.scheduler.projections.snapshots import SNAPSHOT, Snapshot
 from remote_claude.scheduler.settings import SchedulerSettings
-from remote_claude.scheduler.snapshots import SNAPSHOT, Snapshot
 from remote_claude.users.handlers import Directory
 from simulator.loop import is_dead
 from simulator.processes import Machine, in_background
@@ -221,13 +223,24 @@ class SchedulerProcess:
             snapshots,
             machine.monotonic,
         )
-        nats: Any = machine.nats()
-        self.desk = LeaseDesk(nats, self.scheduler)
+        self._nats: Any = machine.nats()
 
     async def run(self, ready: Callable[[], None]) -> None:
         async with self.tail:
             ready()
-            await in_background({"schedule": self.scheduler.run, "answer leases": self.desk.run})
+            await in_background({"schedule": self.scheduler.run, "answer leases": self._answer_leases})
+
+    async def _answer_leases(self) -> None:
+        """What `answer_requests` does, without FastStream: it has threads and clocks of its own."""
+        subscription = await self._nats.subscribe(RENEW_LEASES.subject)
+        async with asyncio.TaskGroup() as answering:
+            async for message in subscription.messages:
+                answering.create_task(self._answer(message))
+
+    async def _answer(self, message: Any) -> None:
+        request = LeaseRequest.model_validate_json(message.data)
+        if (answer := await self.scheduler.renew(request)) is not None:
+            await message.respond(answer.model_dump_json().encode())
 
     async def close(self) -> None:
         await self.scheduler.stop()

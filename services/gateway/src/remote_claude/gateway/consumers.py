@@ -33,7 +33,7 @@ READS = (
     | {event.type for event in (ApiKeyIssued, ApiKeyRevoked, SessionOpened, SessionRevoked, MemberRemoved)}
 )
 
-USES: frozenset[Use] = frozenset({Use.READ_KEYS, Use.READ_OUTPUT})
+USES: frozenset[Use] = frozenset({Use.READ_KEYS, Use.READ_OUTPUT, Use.ASK_WHY_TASKS_WAIT})
 """What the gateway uses of the broker besides the log."""
 RUNNERS = "ev.runner._.runner.>"
 

@@ -17,6 +17,7 @@ from remote_claude.gateway.projections.queries import TaskQueries
 from remote_claude.gateway.projections.tasks import TasksView
 from remote_claude.gateway.settings import GatewaySettings
 from remote_claude.gateway.sockets import Sockets
+from remote_claude.gateway.waiting import WaitingReasons
 from remote_claude.gateway.watchers import Watchers
 from remote_claude.gateway.webhooks import outbox
 from remote_claude.runtime.service import Runtime, Service
@@ -57,7 +58,9 @@ def build(runtime: Runtime) -> Service:
     )
 
     api = APIRouter()
-    tasks.add_routes(api, runtime, fresh, submissions, handlers, queries, offers)
+    tasks.add_routes(
+        api, runtime, fresh, submissions, handlers, queries, offers, WaitingReasons(runtime.nats)
+    )
     output.add_routes(api, fresh, queries, history, runtime.objects)
     blobs.add_routes(api, settings, runtime.objects)
     stream.add_routes(api, Stream(settings, runtime.verifier, runtime.tail, watchers, sockets))

@@ -12,14 +12,12 @@ from typing import Any
 
 import psycopg
 import structlog
-from nats.aio.client import Client
-from nats.aio.msg import Msg
-from pydantic import ValidationError
 
 from remote_claude.concurrency import tasks
 from remote_claude.contracts import UndecodableEvent
-from remote_claude.contracts.leases import SUBJECT, HeldAttempt, LeaseAnswer, LeaseRequest
+from remote_claude.contracts.leases import HeldAttempt, LeaseAnswer, LeaseRequest
 from remote_claude.contracts.runner import AssignmentDeclined, RunnerJoined
+from remote_claude.contracts.waiting import WaitingAnswer, WaitingRequest
 from remote_claude.eventsourcing import traces
 from remote_claude.eventsourcing.events import Clock, RecordedEvent, parse_timestamp
 from remote_claude.eventsourcing.log import (
@@ -35,23 +33,26 @@ from remote_claude.scheduler.domain.evolve import FOLDS, evolve, pass_over
 from remote_claude.scheduler.domain.leases import Leases
 from remote_claude.scheduler.domain.state import State
 from remote_claude.scheduler.domain.tasks import Attempted, Ended, end
+from remote_claude.scheduler.domain.waiting import explain
 from remote_claude.scheduler.handlers import Leader, Monotonic
 from remote_claude.scheduler.leadership import Election, LeadershipLost, Watch
+from remote_claude.scheduler.projections.snapshots import Snapshots
 from remote_claude.scheduler.settings import SchedulerSettings
-from remote_claude.scheduler.snapshots import Snapshots
 
 log = structlog.get_logger(__name__)
 
 READS = frozenset(FOLDS)
 """The events that the scheduler reads."""
 
-USES: frozenset[Use] = frozenset({Use.ANSWER_LEASES})
+USES: frozenset[Use] = frozenset({Use.ANSWER_LEASES, Use.ANSWER_WHY_TASKS_WAIT})
 """What the scheduler uses of the broker besides the log."""
 
 SILENCE_S = 10.0
 """A log that has given no sign of life for so long can't be decided on."""
 AFTER_A_TERM_S = 0.2
 """How long one that has stood down leaves the others the lock."""
+LEADS_AGAIN_S = 2.0
+"""One that leads again so soon after it stood down was not replaced in between."""
 SNAPSHOT_S = 10.0
 """How long PostgreSQL has to keep a snapshot."""
 
@@ -74,6 +75,8 @@ class Scheduler:
         self._moved = asyncio.Event()
         self._leases = Leases(settings.lease_s, settings.lease_s + settings.grace_s, self._monotonic())
         self._saved = 0
+        self._yielded = float("-inf")
+        """When this process last stood down because it heard no runner."""
         self._head: int | None = None
         self.state = State()
         self.leader: Leader | None = None
@@ -116,6 +119,17 @@ class Scheduler:
         leader.wake()
         return answer
 
+    async def explain(self, request: WaitingRequest) -> WaitingAnswer | None:
+        """Why tasks wait; None while this process does not lead."""
+        if self.leader is None:
+            return None
+        organisation = self.state.organisations.get(request.org)
+        if organisation is None:
+            return WaitingAnswer()
+        now = self._monotonic()
+        heard = {id for id in self.state.runners if self._leases.seen(id, now)}
+        return WaitingAnswer(waiting=tuple(explain(organisation, request.tasks, self.state.runners, heard)))
+
     async def reached(self, position: int) -> None:
         """Wait until the state is at least as of `position`."""
         while self.state.position < position:
@@ -140,7 +154,7 @@ class Scheduler:
             "position": self.state.position,
             "queued": sum(len(o.waiting) for o in organisations),
             "running": sum(o.attempts for o in organisations),
-            "runners": sum(r.joined and self._leases.present(r.id, now) for r in runners),
+            "runners": sum(r.joined and self._leases.available(r.id, now) for r in runners),
             "unreadable_events": self.unreadable,
         }
 
@@ -176,21 +190,21 @@ class Scheduler:
                 self.unreadable += 1
                 pass_over(self.state, recorded)
             else:
-                if recorded.type in HEARD:
-                    self._hear(recorded)
+                if recorded.type in ABOUT_RUNNERS:
+                    self._note_runner(recorded)
         moved, self._moved = self._moved, asyncio.Event()
         moved.set()
         if self.leader is not None:
             self.leader.folded()
 
-    def _hear(self, recorded: RecordedEvent) -> None:
+    def _note_runner(self, recorded: RecordedEvent) -> None:
         """A runner that joined a moment ago is there; one that declined is left alone for a moment."""
         event = recorded.event
         if isinstance(event, RunnerJoined):
             age = (self._clock() - parse_timestamp(recorded.occurred_at)).total_seconds()
-            self._leases.hear(event.runner, self._monotonic() - max(0.0, age))
+            self._leases.mark_seen(event.runner, self._monotonic() - max(0.0, age))
         elif isinstance(event, AssignmentDeclined):
-            self._leases.rest(event.runner, self._monotonic() + self._settings.decline_pause_s)
+            self._leases.pause(event.runner, self._monotonic() + self._settings.decline_pause_s)
 
     async def _lead(self) -> None:
         while True:
@@ -207,9 +221,12 @@ class Scheduler:
         """Lead until another one does."""
         try:
             async with asyncio.TaskGroup() as term:
-                term.create_task(_watched(watch))
+                term.create_task(_until_lost(watch))
                 await self.reached(await self._log.last_position())
-                self._leases.begin(self._monotonic())
+                if (
+                    self._monotonic() - self._yielded > LEADS_AGAIN_S
+                ):  # otherwise no other process wanted to lead
+                    self._leases.begin(self._monotonic())
                 self.leader = leader = Leader(
                     self._log,
                     self.state,
@@ -233,6 +250,13 @@ class Scheduler:
         while True:
             await asyncio.sleep(min(settings.tick_s, settings.lease_s / 4))
             now = self._monotonic()
+            leases.look(now)
+            if leases.unheard(self.state, now) and now - self._yielded > settings.lease_s:
+                self._yielded = now
+                raise NoRunnerHeard(
+                    f"no runner has renewed its lease here for {settings.lease_s} s, though the log has "
+                    "runners: another scheduler may hear them, or this one uses another broker account than they do"
+                )
             leader.expire(
                 end(attempt, "lost", attempt.assigned, reason=reason)
                 for attempt, reason in leases.expired(self.state, now)
@@ -279,36 +303,16 @@ class Scheduler:
             log.warning("no snapshot could be kept", error=repr(error))
 
 
-class LeaseDesk:
-    """Answers the runners on core NATS."""
+class NoRunnerHeard(LeadershipLost):
+    """No runner renews its lease at this process, though the log says that some are there."""
 
-    def __init__(self, client: Client, scheduler: Scheduler) -> None:
-        self._client, self._scheduler = client, scheduler
-
-    async def run(self) -> None:
-        """Answer until cancelled; who has to be waited for holds up nobody."""
-        subscription = await self._client.subscribe(SUBJECT)
-        try:
-            async with asyncio.TaskGroup() as answering:
-                async for message in subscription.messages:
-                    answering.create_task(self._answer(message))
-        finally:
-            await subscription.unsubscribe()
-
-    async def _answer(self, message: Msg) -> None:
-        try:
-            request = LeaseRequest.model_validate_json(message.data)
-        except ValidationError as error:
-            log.warning("a renewal can't be read", detail=str(error))
-            return
-        if (answer := await self._scheduler.renew(request)) is not None and message.reply:
-            await message.respond(answer.model_dump_json().encode())
+    code = "no_runner_seen"
 
 
-HEARD = frozenset((RunnerJoined.type, AssignmentDeclined.type))
+ABOUT_RUNNERS = frozenset((RunnerJoined.type, AssignmentDeclined.type))
 
 
-async def _watched(watch: Watch) -> None:
+async def _until_lost(watch: Watch) -> None:
     await watch()
 
 

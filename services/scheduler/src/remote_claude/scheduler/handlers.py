@@ -28,7 +28,7 @@ Monotonic = Callable[[], float]
 
 
 @dataclass(slots=True)
-class OnItsWay:
+class InFlight:
     """An organisation's append. It is over once the log has given it back, up to `position`."""
 
     runners: list[str]
@@ -53,7 +53,7 @@ class Leader:
         self._lease_s, self._decided, self._monotonic = lease_s, decided, monotonic
         self._wake = asyncio.Event()
         self._wake.set()
-        self._busy: dict[str, OnItsWay] = {}
+        self._busy: dict[str, InFlight] = {}
         self._landed: list[str] = []
         self._promised: Counter[str] = Counter()
         self._expired: dict[str, list[Ended]] = {}
@@ -78,7 +78,7 @@ class Leader:
     def expire(self, attempts: Iterable[Ended]) -> None:
         """Attempts that have to end because nobody keeps them or because their time is long up."""
         for ended in attempts:
-            self._expired.setdefault(ended.asked.org, []).append(ended)
+            self._expired.setdefault(ended.submission.org, []).append(ended)
         if self._expired:
             self.wake()
 
@@ -90,7 +90,7 @@ class Leader:
         moment = Moment(now=self._clock(), position=state.position)
         drafts = decide_round(state, moment, self._free(), self._lease_s, busy=self._busy, expired=expired)
         for org, draft in drafts.items():
-            self._busy[org] = OnItsWay(draft.runners)
+            self._busy[org] = InFlight(draft.runners)
             self._promised.update(draft.runners)
             appends.create_task(self._append(draft))
 
@@ -99,7 +99,7 @@ class Leader:
         return {
             id: runner.free - self._promised[id]
             for id, runner in self._state.runners.items()
-            if runner.joined and self._leases.present(id, now)
+            if runner.joined and self._leases.available(id, now)
         }
 
     async def _append(self, draft: Draft) -> None:
@@ -124,13 +124,13 @@ class Leader:
         """Let organisations be decided about again whose last append has come back."""
         waiting = []
         for org in self._landed:
-            on_its_way = self._busy[org]
-            assert on_its_way.position is not None
-            if on_its_way.position > self._state.position:
+            in_flight = self._busy[org]
+            assert in_flight.position is not None
+            if in_flight.position > self._state.position:
                 waiting.append(org)
                 continue
             del self._busy[org]
-            for runner in on_its_way.runners:
+            for runner in in_flight.runners:
                 self._promised[runner] -= 1
                 if not self._promised[runner]:
                     del self._promised[runner]

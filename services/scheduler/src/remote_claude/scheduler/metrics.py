@@ -10,7 +10,7 @@ from remote_claude.scheduler.consumers import Scheduler
 
 
 def observe(meter: Meter, scheduler: Scheduler) -> None:
-    """Gauges read the state when the page is asked for; on the way of a task nothing is measured but by counting."""
+    """Gauges read the state when the page is requested; while a task is handled only counters move."""
 
     def gauge(field: str) -> Callable[[CallbackOptions], list[Observation]]:
         return lambda _: [Observation(int(scheduler.status()[field]))]

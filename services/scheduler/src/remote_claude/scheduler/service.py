@@ -1,11 +1,13 @@
 """The composition root of the scheduler."""
 
+from remote_claude.contracts.requests import EXPLAIN_WAITING, RENEW_LEASES, Request
+from remote_claude.runtime.broker.request_handlers import Handle, answer_requests
 from remote_claude.runtime.service import Runtime, Service
-from remote_claude.scheduler.consumers import LeaseDesk, Scheduler
+from remote_claude.scheduler.consumers import Scheduler
 from remote_claude.scheduler.leadership import PostgresElection
 from remote_claude.scheduler.metrics import observe
+from remote_claude.scheduler.projections.snapshots import PostgresSnapshots
 from remote_claude.scheduler.settings import SchedulerSettings
-from remote_claude.scheduler.snapshots import PostgresSnapshots
 
 
 def build(runtime: Runtime) -> Service:
@@ -19,10 +21,14 @@ def build(runtime: Runtime) -> Service:
         PostgresElection(runtime.settings.postgres_dsn, check_s=settings.lease_s / 3),
         PostgresSnapshots(runtime.pool),
     )
+    requests: dict[Request, Handle] = {RENEW_LEASES: scheduler.renew, EXPLAIN_WAITING: scheduler.explain}
     observe(runtime.meter, scheduler)
     return Service(
         name="scheduler",
-        background={"schedule": scheduler.run, "answer leases": LeaseDesk(runtime.nats, scheduler).run},
+        background={
+            "schedule": scheduler.run,
+            "answer requests": lambda: answer_requests(runtime.nats, requests),
+        },
         on_stop=scheduler.stop,
         ready=scheduler.ready,
         status=scheduler.status,

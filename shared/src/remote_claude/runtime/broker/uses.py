@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from remote_claude.contracts.leases import SUBJECT as LEASES
+from remote_claude.contracts import requests
 from remote_claude.eventsourcing.jetstream.streams import EVENTS, KEYS, OUTPUT
 
 
@@ -61,5 +61,7 @@ class Use(Enum):
     WRITE_OUTPUT = Grant(one=frozenset({"out.*.*", f"$JS.API.STREAM.MSG.GET.{OUTPUT}"}))
     READ_KEYS = Grant(one=frozenset({f"$JS.API.STREAM.MSG.GET.KV_{KEYS}"}))
     WRITE_KEYS = Grant(one=frozenset({f"$JS.API.STREAM.MSG.GET.KV_{KEYS}", f"$KV.{KEYS}.*"}))
-    RENEW_LEASES = Grant(within=frozenset({LEASES}))
-    ANSWER_LEASES = Grant(answers=frozenset({LEASES}))
+    RENEW_LEASES = Grant(within=frozenset({requests.RENEW_LEASES.subject}))
+    ANSWER_LEASES = Grant(answers=frozenset({requests.RENEW_LEASES.subject}))
+    ASK_WHY_TASKS_WAIT = Grant(within=frozenset({requests.EXPLAIN_WAITING.subject}))
+    ANSWER_WHY_TASKS_WAIT = Grant(answers=frozenset({requests.EXPLAIN_WAITING.subject}))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import orjson
 
 from remote_claude.access.keyring import DataKey, KeyErased, Keyring
@@ -14,6 +16,7 @@ from remote_claude.contracts.contexts import (
     repository_url_context,
 )
 from remote_claude.contracts.gateway import BundleRepository, RemoteRepository
+from remote_claude.contracts.waiting import Waiting
 from remote_claude.gateway.api.models import (
     AttemptAnswer,
     EventAnswer,
@@ -21,12 +24,14 @@ from remote_claude.gateway.api.models import (
     RepositoryAnswer,
     TaskAnswer,
     TaskSummary,
+    WaitingAnswer,
 )
 from remote_claude.gateway.domain.lifecycle import total_usage
 from remote_claude.gateway.projections.queries import Task, TaskEvent
 
 FAILED = ("failed", "cancelled", "timed_out")
 TITLE_CHARACTERS = 120
+Shown = TypeVar("Shown", bound=TaskSummary)
 
 
 async def data_key(keyring: Keyring, org: str) -> DataKey | None:
@@ -71,6 +76,14 @@ def summary(task: Task, key: DataKey | None) -> TaskSummary:
         finished_at=progress.finished_at,
         position=task.position,
     )
+
+
+def with_reason(task: Shown, waiting: Waiting | None) -> Shown:
+    """The task with the reason why it waits."""
+    if waiting is None:
+        return task
+    reason = WaitingAnswer(code=waiting.code, detail=waiting.detail, place=waiting.place)
+    return task.model_copy(update={"waiting": reason})
 
 
 def whole(task: Task, key: DataKey | None, as_of: int) -> TaskAnswer:

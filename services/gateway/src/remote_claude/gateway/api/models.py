@@ -167,8 +167,22 @@ class OutputSize(BaseModel):
     complete: bool
 
 
+class WaitingAnswer(BaseModel):
+    """Why a task waits. `code` is stable, `detail` says what it waits for and what helps.
+
+    `place` is its place in the organisation's queue, from 1; null when it is not counted.
+    """
+
+    code: str
+    detail: str
+    place: int | None
+
+
 class TaskSummary(BaseModel):
-    """A task in a list. `title` is the first line of the prompt, cut to 120 characters; null once erased."""
+    """A task in a list. `title` is the first line of the prompt, cut to 120 characters; null once erased.
+
+    `waiting` is null unless the task is submitted or queued.
+    """
 
     id: str
     state: State
@@ -185,6 +199,7 @@ class TaskSummary(BaseModel):
     started_at: str | None
     finished_at: str | None
     position: int
+    waiting: WaitingAnswer | None = None
 
 
 class TaskAnswer(TaskSummary):

@@ -41,6 +41,8 @@ NAMESPACE = UUID("0b0c2f0f-7d1c-5c53-8a3f-1d9a8f3f9c11")
 """Ids of tasks that were submitted with an Idempotency-Key derive from here."""
 
 MAX_PROMPT_BYTES = 64 * 1024
+CONTINUED_WAIT_S = 2.0
+"""How long a submission waits for the view to show the end of the task that it continues."""
 
 
 def parse(body: bytes) -> SubmitRequest:
@@ -100,6 +102,7 @@ class Submissions:
     async def _check_continued(self, org: str, task: str) -> None:
         if not is_id("task", task):
             raise TaskNotFound(task)
+        await self._queries.caught_up(self._runtime.tail.position, CONTINUED_WAIT_S)  # its end may be news
         row, _ = await self._queries.get(org, task)
         if not row.progress.terminal:
             raise TaskNotFinished(task, row.progress.state)

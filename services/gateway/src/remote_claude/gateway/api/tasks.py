@@ -37,6 +37,7 @@ from remote_claude.gateway.domain.offers import KNOWN, Offers
 from remote_claude.gateway.domain.task import RequestCancellation
 from remote_claude.gateway.handlers import Submission, TaskHandlers
 from remote_claude.gateway.projections.queries import Filter, TaskQueries
+from remote_claude.gateway.waiting import WaitingReasons
 from remote_claude.runtime.service import Runtime
 
 MAX_BODY_BYTES = 1024 * 1024
@@ -64,6 +65,7 @@ def add_routes(
     handlers: TaskHandlers,
     queries: TaskQueries,
     offers: Offers,
+    reasons: WaitingReasons,
 ) -> None:
     """The routes under `/v1/tasks`, but for output and results; and `/v1/agents`."""
     reads = [Depends(fresh)]
@@ -111,6 +113,8 @@ def add_routes(
         texts = TextFilter.of(q, label or [])
         key = await data_key(runtime.keyring, principal.org)
         tasks, following, as_of = await search(queries, key, principal.org, shown, texts, limit, cursor)
+        waiting = await reasons.of(principal.org, ((task.id, task.state) for task in tasks))
+        tasks = [answers.with_reason(task, waiting.get(task.id)) for task in tasks]
         return TaskPage(tasks=tasks, next=following, as_of=as_of)
 
     @api.get("/v1/agents", tags=TAGS)
@@ -125,7 +129,9 @@ def add_routes(
     async def get_task(principal: Caller, task: TaskId) -> TaskAnswer:
         """A task, as far as it is."""
         found, as_of = await queries.get(principal.org, task)
-        return answers.whole(found, await data_key(runtime.keyring, principal.org), as_of)
+        shown = answers.whole(found, await data_key(runtime.keyring, principal.org), as_of)
+        waiting = await reasons.of(principal.org, [(task, shown.state)])
+        return answers.with_reason(shown, waiting.get(task))
 
     @api.get("/v1/tasks/{task}/events", tags=TAGS, dependencies=reads, responses=problems(404, 422, 503))
     async def list_task_events(

@@ -40,6 +40,11 @@ class Lease:
             pass
         self._wanted.clear()
 
+    @property
+    def named(self) -> frozenset[HeldAttempt]:
+        """The attempts that the last answered request named: only these may have been launched."""
+        return self._named
+
     def covers(self, attempt: HeldAttempt) -> bool:
         """Whether the attempt can't be another's: the scheduler has been asked for it, and the lease is not over.
 

@@ -7,10 +7,15 @@ import asyncio
 import structlog
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
+from nats.errors import NoRespondersError
 
-from remote_claude.contracts.leases import SUBJECT, LeaseAnswer, LeaseRequest
+from remote_claude.contracts.leases import LeaseAnswer, LeaseRequest
+from remote_claude.contracts.requests import RENEW_LEASES
 from remote_claude.runner.assignments import Executor
 from remote_claude.runner.leases.lease import Lease
+
+RETRY_S = 0.25
+"""How soon a renewal is sent again when no scheduler listens: one may be about to start."""
 
 log = structlog.get_logger(__name__)
 
@@ -19,18 +24,22 @@ async def keep_leases(nats: Client, executor: Executor, lease: Lease) -> None:
     """Renew until cancelled."""
     loop = asyncio.get_running_loop()
     while True:
-        sent_at = loop.time()
+        sent_at, pause = loop.time(), lease.interval
         if not executor.joined:  # one that renews is given work, and joining gives up what came before
             lease.renew(sent_at)
             await asyncio.sleep(lease.interval)
             continue
         request = LeaseRequest(runner=executor.runner, attempts=executor.held)
         try:
-            reply = await nats.request(SUBJECT, request.model_dump_json().encode(), timeout=lease.interval)
-        except (NatsError, OSError):  # no scheduler leads, or the broker is away
-            if lease.left < 0 and executor.held:
-                log.warning("no renewal for a whole lease: stopping what runs", runner=executor.runner)
-                executor.stop_all("lost")
+            reply = await nats.request(
+                RENEW_LEASES.subject, request.model_dump_json().encode(), timeout=lease.interval
+            )
+        except (NatsError, OSError) as error:  # no scheduler leads, or the broker is away
+            pause = min(RETRY_S, lease.interval) if isinstance(error, NoRespondersError) else lease.interval
+            if lease.left < 0 and (held := lease.named.intersection(executor.held)):
+                log.warning("no renewal for a whole lease: stopping what runs", attempts=len(held))
+                for attempt in held:  # the others were never launched: they wait for their first renewal
+                    executor.stop(attempt, "lost")
         else:
             answer = LeaseAnswer.model_validate_json(reply.data)
             lease.renew(sent_at, request.attempts)
@@ -38,4 +47,4 @@ async def keep_leases(nats: Client, executor: Executor, lease: Lease) -> None:
                 executor.stop(attempt, "revoked")
             if not answer.known:
                 await executor.join()
-        await lease.due(sent_at + lease.interval)
+        await lease.due(sent_at + pause)

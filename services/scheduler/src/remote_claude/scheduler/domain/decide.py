@@ -53,7 +53,7 @@ class Moment:
 
 def decide(task: Task, organisation: Organisation, reserved: int, moment: Moment) -> list[SchedulerEvent]:
     """What follows for one task, nothing if nothing is due. `reserved` executions of the current period are taken."""
-    id = {"task": task.asked.task, "org": task.asked.org}
+    id = {"task": task.submission.task, "org": task.submission.org}
     match task:
         case Submitted(cancellation=None):
             return [admit(task, organisation, reserved, moment)]
@@ -74,7 +74,7 @@ def admit(
     task: Submitted, organisation: Organisation, reserved: int, moment: Moment
 ) -> TaskAdmitted | TaskRejected:
     """Reserve an execution of the current period, or refuse with the reason."""
-    id = {"task": task.asked.task, "org": task.asked.org}
+    id = {"task": task.submission.task, "org": task.submission.org}
     if organisation.entitlements is None:
         detail = (
             "The organisation has no plan yet. An administrator sets one: rclaude-admin plan set ORG PLAN"
@@ -111,7 +111,7 @@ def settlements(task: Admitted) -> tuple[Settlement, ...]:
 def conclude(task: Ended) -> list[SchedulerEvent]:
     """What the end of an attempt means for its task. Only a lost one is tried again; one that was
     given back or declined costs no retry."""
-    id = {"task": task.asked.task, "org": task.asked.org}
+    id = {"task": task.submission.task, "org": task.submission.org}
     last = {"attempt": task.attempt, "settlements": settlements(task)}
     match task.outcome:
         case "succeeded":
@@ -133,7 +133,7 @@ def conclude(task: Ended) -> list[SchedulerEvent]:
             )
             if task.cancellation:
                 return [lost, TaskCancelled(**id, **last)]
-            if task.outcome == "lost" and task.lost + 1 >= task.asked.max_attempts:
+            if task.outcome == "lost" and task.lost + 1 >= task.submission.max_attempts:
                 return [lost, TaskFailed(**id, **last, reason="attempts_exhausted")]
             return [lost, TaskRequeued(**id, attempt=task.attempt + 1, reason=reason)]
     assert_never(task.outcome)

@@ -91,11 +91,11 @@ def dispatch(
 def assign_one(draft: Draft, slots: Slots, lease_s: int) -> bool:
     """Assign the first task of the organisation that finds a slot; False when there is none."""
     plan = draft.organisation.entitlements
-    if plan is None or not draft.hungry:
+    if plan is None or not draft.has_capacity:
         return False
     for task in draft.heads:
-        if (runner := slots.take(task.asked.needs, plan)) is not None:
-            draft.heads.advance(task.asked.needs)
+        if (runner := slots.take(task.submission.needs, plan)) is not None:
+            draft.heads.advance(task.submission.needs)
             draft.assign(task, runner, lease_s)
             return True
     return False

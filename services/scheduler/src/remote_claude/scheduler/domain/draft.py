@@ -19,7 +19,7 @@ from remote_claude.eventsourcing.events import NewEvent, caused_id, timestamp
 from remote_claude.eventsourcing.traces import of_event
 from remote_claude.scheduler.domain.decide import Moment, decide
 from remote_claude.scheduler.domain.evolve import decided
-from remote_claude.scheduler.domain.queue import Heads, Waiting
+from remote_claude.scheduler.domain.queue import Heads, Queue
 from remote_claude.scheduler.domain.state import Organisation, Runner, executions
 from remote_claude.scheduler.domain.tasks import Assigned, Cause, Ended, Queued, Running, Task, due
 
@@ -37,7 +37,7 @@ class Draft:
     moment: Moment
     runners: list[str] = field(default_factory=list)
     """One for every slot that is promised."""
-    queued: Waiting = field(default_factory=Waiting)
+    queued: Queue = field(default_factory=Queue)
     """What has come into the queue here."""
     expected: int = field(init=False)
     """The guard: where the organisation was when this was decided. By the time it is sent it may have moved on."""
@@ -59,8 +59,8 @@ class Draft:
         after: Task | None = task
         cause, handler = _cause(task)
         for n, event in enumerate(decide(task, self.organisation, self.reserved, self.moment)):
-            said = self._say(event, caused_id(cause.event_id, handler, n), cause)
-            after = decided(after, event, Cause(said.event_id, 0, said.traceparent))
+            new = self._record(event, caused_id(cause.event_id, handler, n), cause)
+            after = decided(after, event, Cause(new.event_id, 0, new.traceparent))
             match event, task:
                 case TaskAdmitted(admission=admission), _:
                     self.reserved += executions(admission)
@@ -69,7 +69,7 @@ class Draft:
                     self.reserved -= executions(task.admission)
                 case _:
                     pass
-        if isinstance(self.organisation.tasks[task.asked.task], Assigned | Running):
+        if isinstance(self.organisation.tasks[task.submission.task], Assigned | Running):
             self.attempts -= 1
         if isinstance(after, Queued):
             self.queued.add(after)
@@ -80,7 +80,7 @@ class Draft:
         return list(self._events.values())
 
     @property
-    def hungry(self) -> bool:
+    def has_capacity(self) -> bool:
         """Whether the organisation may have one more slot."""
         entitlements = self.organisation.entitlements
         if entitlements is None or len(self._events) >= MAX_EVENTS:
@@ -96,34 +96,34 @@ class Draft:
 
     def assign(self, task: Queued, runner: Runner, lease_s: int) -> None:
         """Give a waiting task to a runner. If it is admitted in this draft, its assignment carries the admission."""
-        asked, plan = task.asked, self.organisation.entitlements
+        submission, plan = task.submission, self.organisation.entitlements
         assert plan is not None
-        duration = min(plan.duration_s, asked.timeout_s or plan.duration_s)
+        duration = min(plan.duration_s, submission.timeout_s or plan.duration_s)
         entered = self._events.get(task.entered.event_id)
         at_once = entered is not None and isinstance(entered.event, TaskAdmitted)
         if at_once:
             del self._events[task.entered.event_id]
-        cause = asked.by if at_once else task.entered
+        cause = submission.by if at_once else task.entered
         event = TaskAssigned(
-            task=asked.task,
-            org=asked.org,
+            task=submission.task,
+            org=submission.org,
             attempt=task.attempt,
             runner=runner.id,
             provider=runner.provider,
             pool=runner.pool,
-            image=asked.image,
-            agent=asked.needs.agent,
+            image=submission.image,
+            agent=submission.needs.agent,
             limits=Limits(vcpu_millis=plan.vcpu_millis, memory_mib=plan.memory_mib, duration_s=duration),
             deadline=timestamp(self.moment.now + timedelta(seconds=duration)),
             lease_s=lease_s,
             admission=task.admission if at_once else None,
         )
-        self._say(event, caused_id(cause.event_id, f"scheduler/{asked.task}/assign"), cause)
+        self._record(event, caused_id(cause.event_id, f"scheduler/{submission.task}/assign"), cause)
         self.attempts += 1
         self.runners.append(runner.id)
 
-    def _say(self, event: SchedulerEvent, id: str, cause: Cause) -> NewEvent:
-        said = NewEvent(
+    def _record(self, event: SchedulerEvent, id: str, cause: Cause) -> NewEvent:
+        new = NewEvent(
             event=event,
             event_id=id,
             occurred_at=self.moment.occurred_at,
@@ -133,15 +133,15 @@ class Draft:
             cause=self.moment.position,
             traceparent=of_event(cause.traceparent, id),
         )
-        self._events[id] = said
-        return said
+        self._events[id] = new
+        return new
 
 
 def draft(organisation: Organisation, moment: Moment, expired: Sequence[Ended] = ()) -> Draft:
     """Decide what is due for an organisation: attempts that its leader found `expired`, then causes in log order."""
     result = Draft(organisation, moment)
-    for ended in {ended.asked.task: ended for ended in expired[:MAX_DUE]}.values():
-        current = organisation.tasks.get(ended.asked.task)
+    for ended in {ended.submission.task: ended for ended in expired[:MAX_DUE]}.values():
+        current = organisation.tasks.get(ended.submission.task)
         if isinstance(current, Assigned | Running) and current.attempt == ended.attempt and not due(current):
             result.settle(replace(ended, executed=current.executed))
     for task in islice(organisation.due, MAX_DUE):
@@ -152,5 +152,8 @@ def draft(organisation: Organisation, moment: Moment, expired: Sequence[Ended] =
 def _cause(task: Task) -> tuple[Cause, str]:
     """Why something is due for a task, and the name under which event ids follow from it."""
     if isinstance(task, Ended):
-        return task.cause, f"scheduler/{task.asked.task}/{task.outcome}"
-    return task.cancellation or task.asked.by, f"scheduler/{task.asked.task}/{type(task).__name__.lower()}"
+        return task.cause, f"scheduler/{task.submission.task}/{task.outcome}"
+    return (
+        task.cancellation or task.submission.by,
+        f"scheduler/{task.submission.task}/{type(task).__name__.lower()}",
+    )

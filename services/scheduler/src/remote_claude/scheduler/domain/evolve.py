@@ -35,18 +35,18 @@ from remote_claude.eventsourcing.events import RecordedEvent, parse_timestamp
 from remote_claude.scheduler.domain.state import State
 from remote_claude.scheduler.domain.tasks import (
     Admitted,
-    Asked,
     Assigned,
     Attempted,
     Cause,
     Ended,
     Queued,
     Running,
+    Submission,
     Submitted,
     Task,
-    become,
     cancel,
     end,
+    transition,
 )
 
 OWN = "ev.scheduler."
@@ -73,17 +73,17 @@ def decided(task: Task | None, event: Any, by: Cause) -> Task | None:
     """What a decision makes of a task. None is a task that is not alive, or not any more."""
     match event, task:
         case TaskAdmitted(), Submitted():
-            return become(Queued, task, admission=event.admission, attempt=1, entered=by)
+            return transition(Queued, task, admission=event.admission, attempt=1, entered=by)
         case TaskAssigned(admission=None), Queued():
-            return become(Assigned, task, **_assignment(event, by))
+            return transition(Assigned, task, **_assignment(event, by))
         case TaskAssigned(admission=Admission() as admission), Submitted():
-            return become(Assigned, task, admission=admission, **_assignment(event, by))
+            return transition(Assigned, task, admission=admission, **_assignment(event, by))
         case RunnerLost(), Assigned() | Running() if event.attempt == task.attempt:
             return end(task, "lost", by, reason=event.reason, lost=task.lost + 1)
         case RunnerLost(), Ended() if event.attempt == task.attempt and task.outcome == "lost":
             return replace(task, lost=task.lost + 1)
         case TaskRequeued(), Attempted():
-            return become(Queued, task, attempt=event.attempt, entered=by)
+            return transition(Queued, task, attempt=event.attempt, entered=by)
         case ((TaskRejected() | TerminalEvent()), _):
             return None
         case _:
@@ -95,7 +95,7 @@ def _assignment(event: TaskAssigned, by: Cause) -> dict[str, Any]:
     return {"attempt": event.attempt, "runner": event.runner, "assigned": by, "deadline": deadline}
 
 
-def _own(state: State, event: Any, by: Cause) -> None:
+def _decision(state: State, event: Any, by: Cause) -> None:
     before = state.task(event.org, event.task)
     if before is None:
         return
@@ -110,23 +110,23 @@ def _own(state: State, event: Any, by: Cause) -> None:
             organisation.credit -= 1
             if organisation.credit <= 0:
                 organisation.credit = organisation.weight
-                state.rotation.pop(organisation.id, None)  # and at its end again, if it is still hungry
+                state.rotation.pop(organisation.id, None)  # and at its end again, if it is still wants_slot
         # By what has started up to here: a start may have come in while the end was on its way.
         case TerminalEvent() if isinstance(before, Admitted) and not before.executed:
             organisation.release(before.admission)
         case _:
             pass
-    state.put(before, after)
+    state.replace(before, after)
 
 
 def _submitted(state: State, event: TaskSubmitted, by: Cause) -> None:
     if state.task(event.org, event.task) is None:
-        state.put(None, Submitted(asked=Asked.of(event, by)))
+        state.replace(None, Submitted(submission=Submission.of(event, by)))
 
 
 def _cancellation_requested(state: State, event: TaskCancellationRequested, by: Cause) -> None:
     if (task := state.task(event.org, event.task)) is not None:
-        state.put(task, cancel(task, by))
+        state.replace(task, cancel(task, by))
 
 
 def _plan_changed(state: State, event: PlanChanged, by: Cause) -> None:
@@ -147,9 +147,9 @@ def _current(state: State, event: AttemptEvent) -> Assigned | Running | None:
 
 def _started(state: State, event: TaskStarted | AttemptFinished, by: Cause) -> None:
     if isinstance(task := _current(state, event), Assigned):
-        state.put(task, become(Running, task, executed=True))
+        state.replace(task, transition(Running, task, executed=True))
     elif isinstance(late := state.task(event.org, event.task), Admitted) and _given_up(event, late):
-        state.put(late, replace(late, executed=True))  # it is charged all the same
+        state.replace(late, replace(late, executed=True))  # it is charged all the same
 
 
 def _given_up(event: AttemptEvent, task: Admitted) -> bool:
@@ -168,13 +168,13 @@ def _finished(state: State, event: AttemptFinished, by: Cause) -> None:
             ended = end(task, "given_back", by, reason=RUNNER_DRAINED)
         else:
             ended = end(task, event.outcome, by, exit_code=event.exit_code, reason=event.reason)
-        state.put(task, ended)
+        state.replace(task, ended)
         _starting(state, event)
 
 
 def _declined(state: State, event: AssignmentDeclined, by: Cause) -> None:
     if task := _current(state, event):
-        state.put(task, end(task, "declined", by, reason=event.reason))
+        state.replace(task, end(task, "declined", by, reason=event.reason))
         _starting(state, event)
 
 
@@ -193,9 +193,9 @@ def _joined(state: State, event: RunnerJoined, by: Cause) -> None:
     ):
         cause = by._replace(traceparent=task.assigned.traceparent)  # the task's, not the runner's
         if runner.drained:
-            state.put(task, end(task, "given_back", cause, reason=RUNNER_DRAINED))
+            state.replace(task, end(task, "given_back", cause, reason=RUNNER_DRAINED))
         else:
-            state.put(task, end(task, "lost", cause, reason=RUNNER_RESTARTED))
+            state.replace(task, end(task, "lost", cause, reason=RUNNER_RESTARTED))
     runner.slots, runner.agents = event.slots, frozenset(event.agents)
     runner.joined, runner.drained = True, False
     runner.provider, runner.pool = event.provider, event.pool
@@ -220,7 +220,7 @@ FOLDS: dict[str, Fold] = {
     AttemptFinished.type: _finished,
     AssignmentDeclined.type: _declined,
     **{
-        own.type: _own
+        own.type: _decision
         for own in (
             TaskAdmitted, TaskRejected, TaskAssigned, RunnerLost, TaskRequeued,
             TaskSucceeded, TaskFailed, TaskCancelled, TaskTimedOut,

@@ -17,57 +17,71 @@ class Leases:
 
     def __init__(self, lease: float, limit: float, now: float) -> None:
         self._lease, self._limit = lease, limit
-        self._born = self._since = self._looked = now
-        self._heard: dict[str, float] = {}
-        self._resting: dict[str, float] = {}
-        self._kept: dict[tuple[str, int], float] = {}
+        self._created = self._since = self._looked = now
+        self._renewed = now
+        """When any runner has renewed."""
+        self._seen: dict[str, float] = {}
+        self._paused_until: dict[str, float] = {}
+        self._held: dict[tuple[str, int], float] = {}
 
     def begin(self, now: float) -> None:
         """From now on it counts: whatever is held has a whole limit to be heard of."""
         self._since = self._looked = now
-        self._kept.clear()
+        self._held.clear()
 
-    def hear(self, runner: str, now: float) -> None:
+    def mark_seen(self, runner: str, now: float) -> None:
         """The runner is there, or was at that time."""
-        self._heard[runner] = max(now, self._heard.get(runner, now))
+        self._seen[runner] = max(now, self._seen.get(runner, now))
 
     def renew(self, request: LeaseRequest, now: float) -> None:
         """The runner is there, and keeps these attempts."""
-        self.hear(request.runner, now)
+        self.mark_seen(request.runner, now)
+        self._renewed = now
         for held in request.attempts:
-            self._kept[held.task, held.attempt] = now
+            self._held[held.task, held.attempt] = now
 
-    def rest(self, runner: str, until: float) -> None:
+    def unheard(self, state: State, now: float) -> bool:
+        """Whether no runner has renewed for a lease, though the log says that some are there."""
+        if now - max(self._renewed, self._since) <= self._lease:
+            return False
+        return any(runner.joined and not runner.drained for runner in state.runners.values())
+
+    def pause(self, runner: str, until: float) -> None:
         """Give the runner no work for a while."""
-        self._resting[runner] = until
+        self._paused_until[runner] = until
 
-    def present(self, runner: str, now: float) -> bool:
+    def seen(self, runner: str, now: float) -> bool:
+        """Whether the runner was heard within a lease."""
+        heard = self._seen.get(runner)
+        return heard is not None and now - heard <= self._lease
+
+    def available(self, runner: str, now: float) -> bool:
         """Whether the runner can be given work."""
-        heard = self._heard.get(runner)
-        return heard is not None and now - heard <= self._lease and self._resting.get(runner, now) <= now
+        return self.seen(runner, now) and self._paused_until.get(runner, now) <= now
 
-    def expired(self, state: State, now: float) -> Iterator[tuple[Assigned | Running, str]]:
-        """The attempts that nobody keeps any more, and a code for why. To be asked regularly.
-
-        When nobody has asked for half a lease, this process has been asleep and could not hear: it begins anew.
-        """
+    def look(self, now: float) -> None:
+        """To be called regularly. After half a lease without a call, this process was asleep and heard nothing: begin again."""
         if now - self._looked > self._lease / 2:
             self.begin(now)
         self._looked = now
+
+    def expired(self, state: State, now: float) -> Iterator[tuple[Assigned | Running, str]]:
+        """The attempts that nobody keeps any more, and a code for why. To be called regularly."""
+        self.look(now)
         kept: dict[tuple[str, int], float] = {}
         for attempt in state.occupying():
-            key = attempt.asked.task, attempt.attempt
-            kept[key] = self._kept.get(key, now)
-            if now - max(self._heard.get(attempt.runner, 0.0), self._since) > self._limit:
+            key = attempt.submission.task, attempt.attempt
+            kept[key] = self._held.get(key, now)
+            if now - max(self._seen.get(attempt.runner, 0.0), self._since) > self._limit:
                 yield attempt, "runner_lost"
             elif now - kept[key] > self._limit:
                 yield attempt, "attempt_lost"
-        self._kept = kept
+        self._held = kept
 
     def silent(self, state: State, now: float, limit: float) -> list[str]:
         """Runners that hold nothing and were not heard of for `limit` seconds."""
-        self._resting = {id: until for id, until in self._resting.items() if until > now}
-        self._heard = {id: heard for id, heard in self._heard.items() if now - heard <= limit}
-        if now - self._born <= limit:
+        self._paused_until = {id: until for id, until in self._paused_until.items() if until > now}
+        self._seen = {id: heard for id, heard in self._seen.items() if now - heard <= limit}
+        if now - self._created <= limit:
             return []
-        return [id for id, runner in state.runners.items() if not runner.held and id not in self._heard]
+        return [id for id, runner in state.runners.items() if not runner.held and id not in self._seen]

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from remote_claude.contracts.billing import Entitlements
 from remote_claude.contracts.periods import CALENDAR
 from remote_claude.contracts.scheduler import EXECUTIONS, Admission
-from remote_claude.scheduler.domain.queue import Waiting
+from remote_claude.scheduler.domain.queue import Queue
 from remote_claude.scheduler.domain.tasks import Assigned, Needs, Queued, Running, Task, due
 
 WEIGHTS = {"pro": 2, "enterprise": 4}
@@ -70,7 +70,7 @@ class Organisation:
     tasks: dict[str, Task] = field(default_factory=dict)
     due: dict[str, None] = field(default_factory=dict)
     """Tasks for which something has to be decided, in the order of the causes."""
-    waiting: Waiting = field(default_factory=Waiting)
+    waiting: Queue = field(default_factory=Queue)
     attempts: int = 0
     """How many tasks occupy a slot."""
     credit: int = 1
@@ -81,7 +81,7 @@ class Organisation:
         return WEIGHTS.get(self.plan or "", 1)
 
     @property
-    def hungry(self) -> bool:
+    def wants_slot(self) -> bool:
         """Whether it waits for slots and may have one."""
         if not self.waiting or self.entitlements is None:
             return False
@@ -115,7 +115,7 @@ class State:
     due: dict[str, None] = field(default_factory=dict)
     """Organisations with something to decide."""
     rotation: OrderedDict[str, None] = field(default_factory=OrderedDict)
-    """Organisations that are hungry; the first one's turn is next."""
+    """Organisations that are wants_slot; the first one's turn is next."""
 
     def organisation(self, id: str) -> Organisation:
         if (organisation := self.organisations.get(id)) is None:
@@ -144,28 +144,28 @@ class State:
         if not self.runners[runner].held:
             del self.runners[runner]
 
-    def put(self, before: Task | None, after: Task | None) -> None:
+    def replace(self, before: Task | None, after: Task | None) -> None:
         """Let `after` take the place of `before`, and keep every index true. None is before the first or after the last."""
-        asked = (after or before).asked  # type: ignore[union-attr]
-        organisation = self.organisation(asked.org)
+        submission = (after or before).submission  # type: ignore[union-attr]
+        organisation = self.organisation(submission.org)
         if isinstance(before, Queued) and not before.cancellation:
             organisation.waiting.discard(before)
         if isinstance(before, Assigned | Running):
             organisation.attempts -= 1
-            del self.runners[before.runner].held[asked.task]
+            del self.runners[before.runner].held[submission.task]
         if after is None:
-            organisation.tasks.pop(asked.task, None)
+            organisation.tasks.pop(submission.task, None)
         else:
-            organisation.tasks[asked.task] = after
+            organisation.tasks[submission.task] = after
         if isinstance(after, Queued) and not after.cancellation:
             organisation.waiting.add(after)
         if isinstance(after, Assigned | Running):
             organisation.attempts += 1
-            self.runner(after.runner).held[asked.task] = asked.org
+            self.runner(after.runner).held[submission.task] = submission.org
         if after is not None and due(after):
-            organisation.due[asked.task] = None
+            organisation.due[submission.task] = None
         else:
-            organisation.due.pop(asked.task, None)
+            organisation.due.pop(submission.task, None)
         self.reindex(organisation)
 
     def reindex(self, organisation: Organisation) -> None:
@@ -174,7 +174,7 @@ class State:
             self.due[organisation.id] = None
         else:
             self.due.pop(organisation.id, None)
-        if not organisation.hungry:
+        if not organisation.wants_slot:
             self.rotation.pop(organisation.id, None)
         elif organisation.id not in self.rotation:
             self.rotation[organisation.id] = None

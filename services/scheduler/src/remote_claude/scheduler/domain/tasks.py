@@ -30,15 +30,15 @@ class Needs(NamedTuple):
 
     @classmethod
     def of(cls, submitted: TaskSubmitted) -> Needs:
-        asked = tuple(name for name in CAPABILITIES if getattr(submitted, ASKED_AS.get(name, name)))
-        return cls(submitted.agent, submitted.provider, asked)
+        submission = tuple(name for name in CAPABILITIES if getattr(submitted, ASKED_AS.get(name, name)))
+        return cls(submitted.agent, submitted.provider, submission)
 
 
 ASKED_AS = {"budget": "budget_nano_usd"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class Submission:
     """What the scheduler has to know of a submission. `by` is the submission itself: its position is the task's age."""
 
     task: str
@@ -51,7 +51,7 @@ class Asked:
     by: Cause
 
     @classmethod
-    def of(cls, submitted: TaskSubmitted, by: Cause) -> Asked:
+    def of(cls, submitted: TaskSubmitted, by: Cause) -> Submission:
         return cls(
             task=submitted.task,
             org=submitted.org,
@@ -68,7 +68,7 @@ class Asked:
 class Live:
     """What all states share. `cancellation` is the user's wish, whether or not it has been fulfilled."""
 
-    asked: Asked
+    submission: Submission
     cancellation: Cause | None = None
 
 
@@ -96,7 +96,7 @@ class Queued(Admitted):
     @property
     def level(self) -> tuple[int, int]:
         """Where it stands in its organisation's queue: by priority, repeated tasks before new ones; then by age."""
-        return -self.asked.priority, 0 if self.attempt > 1 else 1
+        return -self.submission.priority, 0 if self.attempt > 1 else 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,7 +147,7 @@ def due(task: Task) -> bool:
 
 def end(task: Assigned | Running, outcome: Outcome, cause: Cause, **details: Any) -> Ended:
     """The attempt is over."""
-    return become(Ended, task, outcome=outcome, cause=cause, **details)
+    return transition(Ended, task, outcome=outcome, cause=cause, **details)
 
 
 def cancel(task: Task, cause: Cause) -> Task:
@@ -155,7 +155,7 @@ def cancel(task: Task, cause: Cause) -> Task:
     return task if task.cancellation else replace(task, cancellation=cause)
 
 
-def become(state: type[State], task: Live, **changes: Any) -> State:
+def transition(state: type[State], task: Live, **changes: Any) -> State:
     """The task in another state: what both states have is carried over, `changes` are laid on top."""
     carried = {name: getattr(task, name) for name in _COMMON[state, type(task)] if name not in changes}
     return state(**carried, **changes)

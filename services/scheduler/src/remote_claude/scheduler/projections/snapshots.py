@@ -23,7 +23,7 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tasks:
+class StoredTasks:
     """Live tasks by state."""
 
     submitted: list[Submitted] = field(default_factory=list)
@@ -33,7 +33,7 @@ class Tasks:
     ended: list[Ended] = field(default_factory=list)
 
     @classmethod
-    def of(cls, organisation: Organisation) -> Tasks:
+    def of(cls, organisation: Organisation) -> StoredTasks:
         by_type: dict[type[Any], list[Any]] = {s: [] for s in (Submitted, Queued, Assigned, Running, Ended)}
         for task in organisation.tasks.values():
             if not isinstance(task, Queued) or task.cancellation:
@@ -52,7 +52,7 @@ class Tasks:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Queue:
+class StoredOrganisation:
     """An organisation as it is stored."""
 
     id: str
@@ -64,11 +64,11 @@ class Queue:
     reserved: dict[str, int]
     credit: int
     due: list[str]
-    tasks: Tasks
+    tasks: StoredTasks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Capacity:
+class StoredRunner:
     """A runner as it is stored; what it holds follows from the tasks."""
 
     id: str
@@ -89,8 +89,8 @@ class Snapshot:
 
     position: int
     event_id: str
-    queues: list[Queue]
-    runners: list[Capacity]
+    organisations: list[StoredOrganisation]
+    runners: list[StoredRunner]
     due: list[str]
     rotation: list[str]
 
@@ -99,8 +99,8 @@ class Snapshot:
         return cls(
             position=state.position,
             event_id=state.event_id,
-            queues=[
-                Queue(
+            organisations=[
+                StoredOrganisation(
                     id=o.id,
                     position=o.position,
                     plan=o.plan,
@@ -110,12 +110,12 @@ class Snapshot:
                     reserved=dict(o.reserved),
                     credit=o.credit,
                     due=list(o.due),
-                    tasks=Tasks.of(o),
+                    tasks=StoredTasks.of(o),
                 )
                 for o in state.organisations.values()
             ],
             runners=[
-                Capacity(
+                StoredRunner(
                     id=r.id,
                     provider=r.provider,
                     pool=r.pool,
@@ -149,7 +149,7 @@ class Snapshot:
                 joined=r.joined,
                 drained=r.drained,
             )
-        for q in self.queues:
+        for q in self.organisations:
             organisation = state.organisations[q.id] = Organisation(
                 id=q.id,
                 position=q.position,
@@ -161,7 +161,7 @@ class Snapshot:
                 credit=q.credit,
             )
             for task in q.tasks.all():
-                state.put(None, task)
+                state.replace(None, task)
             organisation.due = dict.fromkeys(q.due)
         state.due = dict.fromkeys(self.due)
         for org in self.rotation:
@@ -169,6 +169,7 @@ class Snapshot:
         return state
 
 
+PACKAGE = "remote_claude.scheduler"
 SNAPSHOT = TypeAdapter(Snapshot)
 
 
@@ -177,11 +178,14 @@ def code_version() -> str:
     """Changes with the code that folds: a snapshot of another version is not read."""
     sources = sorted(
         (file.name, file.read_bytes())
-        for file in (files(__package__) / "domain").iterdir()
+        for file in (files(PACKAGE) / "domain").iterdir()
         if file.name.endswith(".py")
     )
     digest = hashlib.sha256(repr([name for name, _ in sources]).encode())
-    for source in (*(data for _, data in sources), (files(__package__) / "snapshots.py").read_bytes()):
+    for source in (
+        *(data for _, data in sources),
+        (files(PACKAGE) / "projections" / "snapshots.py").read_bytes(),
+    ):
         digest.update(hashlib.sha256(source).digest())
     return digest.hexdigest()[:16]
 

@@ -1,0 +1,24 @@
+"""Requests between services on core NATS: what is asked and answered, but is no fact worth keeping in the log.
+
+One process answers each request. A request that no process answers has timed out for its sender, who decides what follows.
+"""
+
+from dataclasses import dataclass
+
+from remote_claude.contracts import leases, waiting
+from remote_claude.contracts.base import Value
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A subject, the message that is sent on it, and the message that answers it. Both are JSON."""
+
+    subject: str
+    asked: type[Value]
+    answer: type[Value]
+
+
+RENEW_LEASES = Request(leases.SUBJECT, leases.LeaseRequest, leases.LeaseAnswer)
+EXPLAIN_WAITING = Request(waiting.SUBJECT, waiting.WaitingRequest, waiting.WaitingAnswer)
+
+REQUESTS = (RENEW_LEASES, EXPLAIN_WAITING)
