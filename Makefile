@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 UV := $(BIN)/uv
 MEMBERS := shared services/auth services/users services/gateway services/scheduler services/billing services/runner/worker services/runner cli
 
-.PHONY: help install demo test lint format types lock docs golden bench nightly simulate test-containers clean
+.PHONY: help install demo test lint format types lock docs golden bench nightly simulate test-containers images compose-up compose-down clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
@@ -65,6 +65,16 @@ bench: install  ## Measure, each figure against a limit of this machine; FIGURE=
 
 test-containers: install  ## The store suites against servers in Docker
 	@bash tests/containers.sh
+
+images:  ## Build the image of each service
+	@bash deploy/images/build.sh
+
+compose-up: images  ## Bring the hosted product up with Docker Compose
+	@docker compose --project-directory deploy/compose up --detach --wait
+	@echo "ready: https://$${RCLAUDE_DOMAIN:-localhost}:$${RCLAUDE_HTTPS_PORT:-8443}  (docs/guides/compose.md says what next)"
+
+compose-down:  ## Stop it; data stays in its volumes
+	@docker compose --project-directory deploy/compose down
 
 clean:  ## Remove what was built; the demo's data too
 	@rm -rf build dist .mypy_cache .ruff_cache .pytest_cache
