@@ -12,8 +12,7 @@ from typing import Any
 from uuid import uuid4
 
 from crashing.points import Point
-from remote_claude.billing.projections.usage import _Samples
-from remote_claude.contracts.runner import Cumulative
+from remote_claude.billing.projections.metering import State
 from remote_claude.contracts.scheduler import TaskRequeued
 from remote_claude.eventsourcing.jetstream import append_queue as appends
 from remote_claude.eventsourcing.postgres import batches
@@ -120,15 +119,15 @@ def ended_twice() -> None:
 @breaks(4, "run_shells")
 def samples_summed() -> None:
     """The samples of an attempt are added up, though they are cumulative."""
-    record = _Samples.record
+    record = State.sample
 
-    def summed(self: _Samples, recorded: Any, event: Any, sample: Any) -> None:
-        last = self._last.get((event.org, event.task, event.attempt))
-        before = Cumulative.model_validate(last["cumulative"], from_attributes=True) if last else Cumulative()
-        total = sample.cumulative.model_copy(update={"vcpu_ms": sample.cumulative.vcpu_ms + before.vcpu_ms})
-        record(self, recorded, event, sample.model_copy(update={"cumulative": total}))
+    def summed(self: State, recorded: Any, attempt: Any, sample: Any) -> None:
+        rows = self._of_attempt[attempt]
+        before = rows[-1]["cumulative"].get("vcpu_ms", 0) if rows else 0
+        total = sample.cumulative.model_copy(update={"vcpu_ms": sample.cumulative.vcpu_ms + before})
+        record(self, recorded, attempt, sample.model_copy(update={"cumulative": total}))
 
-    _Samples.record = summed  # type: ignore[method-assign]
+    State.sample = summed  # type: ignore[method-assign]
 
 
 @breaks(

@@ -112,8 +112,12 @@ def _bills(world: World, events: list[RecordedEvent]) -> None:
     samples: dict[tuple[str, str, int], dict[str, int]] = {}
     used: defaultdict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     started: set[str] = set()
+    admitted: dict[str, str] = {}
+    months: dict[tuple[str, str, int], str] = {}
     for recorded in events:
         data = json.loads(recorded.data)
+        if data.get("admission"):
+            admitted[data["task"]] = data["admission"]["period"]
         month = recorded.occurred_at[:7]
         match recorded.type:
             case "PeriodOpened":
@@ -122,7 +126,7 @@ def _bills(world: World, events: list[RecordedEvent]) -> None:
                 _starts(recorded.type, data) and data["task"] not in started
             ):
                 started.add(data["task"])
-                used[data["org"], month]["executions"] += 1
+                used[data["org"], admitted.get(data["task"], month)]["executions"] += 1
             case "UsageRecorded" | "AttemptFinished" if (
                 sample := sample_of(recorded.type, data)
             ) is not None:
@@ -130,6 +134,8 @@ def _bills(world: World, events: list[RecordedEvent]) -> None:
                 cumulative = {m: int(sample["cumulative"][m]) for m in MEASURES}
                 before = samples.get(attempt, dict.fromkeys(MEASURES, 0))
                 samples[attempt] = cumulative
+                month = max(sample["measured_to"][:7], months.get(attempt, ""))
+                months[attempt] = month
                 used[data["org"], month].update({m: cumulative[m] - before[m] for m in MEASURES})
     for (org, month), quantities in used.items():
         if (period := periods[org].get(month)) is None:

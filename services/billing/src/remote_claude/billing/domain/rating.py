@@ -32,6 +32,10 @@ UNITS = {
 }
 
 
+DETAILS = frozenset({"model_tokens", "customer_model_tokens", "customer_model_nano_usd"})
+"""Meters that explain others, and are charged only where a price book has a price for them."""
+
+
 class Key(NamedTuple):
     """What a quantity is of: a meter, and for tokens the model and their kind."""
 
@@ -141,6 +145,8 @@ def _by_target(segment: Segment) -> list[tuple[Key, int]]:
     sums: dict[Key, int] = {}
     for key, quantity in segment.quantities.items():
         found = _narrowest(key, targets)
+        if found.meter in DETAILS and found not in targets:
+            continue
         sums[found] = sums.get(found, 0) + quantity
     order = {meter: n for n, meter in enumerate(UNITS)}
     used = [(key, quantity) for key, quantity in sums.items() if quantity]

@@ -1,40 +1,67 @@
-"""Questions to the usage view: what a period, or a task, comes to, and by which events."""
+"""Queries on the usage view: what a period or a task comes to, and the events that say so."""
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from psycopg import AsyncConnection
 from psycopg.rows import dict_row
 
+from remote_claude.billing.domain.bill import Bill, Sum, bill
+from remote_claude.billing.domain.rating import Key, Line, allocate
+from remote_claude.billing.projections.metering import key_of, key_text
 from remote_claude.contracts.billing import Entitlements
-from remote_claude.contracts.prices import Meter, PriceBook
+from remote_claude.contracts.prices import PriceBook
 
-COMPUTE: tuple[Meter, ...] = ("vcpu_ms", "gib_ms", "egress_bytes")
-MEASURED: tuple[Meter, ...] = (*COMPUTE, "model_nano_usd")
-
-EXECUTIONS = """
-    SELECT task, period, event_id, position FROM billing_usage.execution
-    WHERE org = %(org)s AND (%(period)s::text IS NULL OR period = %(period)s)
-      AND (%(task)s::text IS NULL OR task = %(task)s)
+# A task's rows, or a period's: by position, so that a page costs what it shows.
+EVIDENCE = """
+SELECT * FROM (
+    (SELECT period, segment, generation, task, NULL::int AS attempt, event_id, position,
+            'executions' AS key, 1::numeric AS quantity
+     FROM billing_usage.execution
+     WHERE org = %(org)s AND (%(period)s::text IS NULL OR period = %(period)s)
+       AND (%(task)s::text IS NULL OR task = %(task)s) AND position > %(after)s
+       AND (%(until)s::int IS NULL OR generation < %(until)s)
+       AND (%(meter)s::text IS NULL OR %(meter)s = 'executions')
+     ORDER BY position LIMIT %(limit)s)
+    UNION ALL
+    (SELECT period, segment, generation, task, attempt, event_id, position, k.key,
+            k.value::numeric - coalesce((u.written_off ->> k.key)::numeric, 0) AS quantity
+     FROM billing_usage.usage u,
+          LATERAL (SELECT key, value #>> '{}' AS value FROM jsonb_each(u.metered)
+                   UNION ALL SELECT key, '0' FROM jsonb_each(u.written_off) WHERE NOT u.metered ? key) k
+     WHERE org = %(org)s AND (%(period)s::text IS NULL OR period = %(period)s)
+       AND (%(task)s::text IS NULL OR task = %(task)s) AND position > %(after)s
+       AND (%(until)s::int IS NULL OR generation < %(until)s)
+       AND (%(meter)s::text IS NULL OR split_part(k.key, '|', 1) = %(meter)s)
+       AND k.value::numeric <> coalesce((u.written_off ->> k.key)::numeric, 0)
+     ORDER BY position, k.key LIMIT %(limit)s)
+) found ORDER BY position, key LIMIT %(limit)s
 """
-SAMPLES = """
-    SELECT u.*, l.org IS NOT NULL AS lost
-    FROM billing_usage.usage u LEFT JOIN billing_usage.lost_attempt l USING (org, task, attempt)
-    WHERE org = %(org)s AND (%(period)s::text IS NULL OR period = %(period)s)
-      AND (%(task)s::text IS NULL OR task = %(task)s)
+
+SHARES = """
+SELECT task, sum(quantity) AS quantity FROM (
+    SELECT task, 1::numeric AS quantity FROM billing_usage.execution
+    WHERE org = %(org)s AND period = %(period)s AND segment = %(segment)s AND 'executions' = ANY (%(keys)s)
+    UNION ALL
+    SELECT task, (metered ->> k)::numeric - coalesce((written_off ->> k)::numeric, 0)
+    FROM billing_usage.usage, unnest(%(keys)s::text[]) AS k
+    WHERE org = %(org)s AND period = %(period)s AND segment = %(segment)s AND metered ? k
+) found GROUP BY task ORDER BY task
 """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """An event that a line stands on: `quantity` of `meter`, in its own unit."""
+    """An event that a line stands on: `quantity` of `meter`, in its own unit. `model` and `token` for tokens."""
 
-    meter: Meter
+    meter: str
+    model: str | None = None
+    token: str | None = None
     period: str
+    segment: int
     task: str
     attempt: int | None
     event_id: str
@@ -42,86 +69,123 @@ class Evidence:
     quantity: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BillingPeriod:
-    period: str
-    starts_at: str
-    ends_at: str
-    price_book: PriceBook
-
-
-async def period(connection: AsyncConnection[Any], org: str, name: str) -> BillingPeriod | None:
-    """A period of an organisation, or None when it has not been opened."""
-    row = await _one(
+async def period_bill(
+    connection: AsyncConnection[Any], org: str, period: str, *, until: int | None = None
+) -> Bill | None:
+    """The bill of a period, or None when it has not been opened. `until` leaves out that generation and later ones."""
+    found = await _all(
         connection,
-        "SELECT period, starts_at, ends_at, price_book FROM billing_usage.period WHERE org = %s AND period = %s",
-        (org, name),
+        "SELECT starts_at, ends_at, currency FROM billing_usage.period WHERE org = %s AND period = %s",
+        (org, period),
     )
-    return BillingPeriod(**{**row, "price_book": PriceBook(**row["price_book"])}) if row else None
+    if not found:
+        return None
+    segments = await _all(
+        connection,
+        "SELECT number, starts_at, price_book FROM billing_usage.segment"
+        " WHERE org = %s AND period = %s ORDER BY number",
+        (org, period),
+    )
+    sums = await _all(
+        connection,
+        "SELECT generation, segment, key, metered, written_off, events FROM billing_usage.total"
+        " WHERE org = %s AND period = %s ORDER BY generation, segment, key",
+        (org, period),
+    )
+    return bill(
+        org=org,
+        period=period,
+        segments=[(s["number"], s["starts_at"], PriceBook(**s["price_book"])) for s in segments],
+        sums=[_sum(row) for row in sums],
+        until=until,
+        **found[0],
+    )
 
 
-async def plan(connection: AsyncConnection[Any], org: str) -> tuple[str, Entitlements] | None:
-    """The plan that an organisation is on, and what it allows."""
-    row = await _one(
-        connection, "SELECT plan, entitlements FROM billing_usage.account WHERE org = %s", (org,)
+def _sum(row: Mapping[str, Any]) -> Sum:
+    return Sum(
+        generation=row["generation"],
+        segment=row["segment"],
+        key=key_of(row["key"]),
+        metered=int(row["metered"]),
+        written_off=int(row["written_off"]),
+        events=row["events"],
     )
-    return (row["plan"], Entitlements(**row["entitlements"])) if row else None
+
+
+async def generation(connection: AsyncConnection[Any], org: str, period: str) -> int | None:
+    """How often what was metered of a period has been invoiced; None when it has not been opened."""
+    found = await _all(
+        connection,
+        "SELECT generation FROM billing_usage.period WHERE org = %s AND period = %s",
+        (org, period),
+    )
+    return found[0]["generation"] if found else None
+
+
+async def plan(connection: AsyncConnection[Any], org: str) -> tuple[str, str, Entitlements] | None:
+    """The plan that an organisation is on, the anchor of its periods, and what the plan allows."""
+    found = await _all(
+        connection,
+        "SELECT plan, anchor, entitlements FROM billing_usage.account WHERE org = %s",
+        (org,),
+    )
+    return (found[0]["plan"], found[0]["anchor"], Entitlements(**found[0]["entitlements"])) if found else None
 
 
 async def is_task(connection: AsyncConnection[Any], org: str, task: str) -> bool:
     """Whether the organisation has ever submitted this task."""
     query = "SELECT 1 FROM billing_usage.task WHERE org = %s AND task = %s"
-    return await _one(connection, query, (org, task)) is not None
+    return bool(await _all(connection, query, (org, task)))
 
 
 async def evidence(
-    connection: AsyncConnection[Any], org: str, *, period: str | None = None, task: str | None = None
+    connection: AsyncConnection[Any],
+    org: str,
+    *,
+    period: str | None = None,
+    task: str | None = None,
+    meter: str | None = None,
+    after: int = 0,
+    limit: int | None = None,
+    until: int | None = None,
 ) -> list[Evidence]:
-    """Every event that a bill of a period, or of a task, stands on, in log order."""
-    asked = {"org": org, "period": period, "task": task}
-    async with connection.cursor(row_factory=dict_row) as cursor:
-        await cursor.execute(EXECUTIONS, asked)
-        found = [
-            Evidence(meter="executions", attempt=None, quantity=1, **row) for row in await cursor.fetchall()
-        ]
-        await cursor.execute(SAMPLES, asked)
-        for row in await cursor.fetchall():
-            for meter in MEASURED:
-                quantity = int(row["cumulative"][meter]) - int(row["before"][meter])
-                if quantity and not (row["lost"] and meter in COMPUTE):
-                    place = {key: row[key] for key in ("period", "task", "attempt", "event_id", "position")}
-                    found.append(Evidence(meter=meter, quantity=quantity, **place))
-    return sorted(found, key=lambda e: (e.position, e.meter))
+    """The events that a bill of a period, or of a task, stands on, in log order, after a position."""
+    asked = {
+        "org": org, "period": period, "task": task, "meter": meter, "after": after, "limit": limit,
+        "until": until,
+    }  # fmt: skip
+    found = []
+    for row in await _all(connection, EVIDENCE, asked):
+        key = key_of(row.pop("key"))
+        del row["generation"]
+        row["quantity"] = int(row["quantity"])
+        found.append(Evidence(meter=key.meter, model=key.model, token=key.token, **row))
+    return found
 
 
-def quantities(found: Sequence[Evidence]) -> dict[Meter, int]:
-    """The sum of each meter."""
-    sums: Counter[Meter] = Counter()
-    for item in found:
-        sums[item.meter] += item.quantity
-    return dict(sums)
+async def task_share(
+    connection: AsyncConnection[Any], whole: Bill, line: Line, keys: Sequence[Key], task: str
+) -> int:
+    """A task's part of a line, by largest remainder over the line's tasks: the parts sum to the line."""
+    asked = {
+        "org": whole.org, "period": whole.period, "segment": line.segment,
+        "keys": [key_text(key) for key in keys],
+    }  # fmt: skip
+    rows = await _all(connection, SHARES, asked)
+    parts = allocate(line.amount_nano, [int(row["quantity"]) for row in rows])
+    return sum(part for row, part in zip(rows, parts, strict=True) if row["task"] == task)
 
 
-async def model_tokens(connection: AsyncConnection[Any], org: str, name: str) -> dict[str, dict[str, int]]:
-    """Tokens and server tools of a period: model -> kind -> count."""
-    async with connection.cursor(row_factory=dict_row) as cursor:
-        await cursor.execute(
-            "SELECT cumulative -> 'model_use' AS upto, before -> 'model_use' AS before"
-            " FROM billing_usage.usage WHERE org = %s AND period = %s",
-            (org, name),
-        )
-        sums: defaultdict[str, Counter[str]] = defaultdict(Counter)
-        for row in await cursor.fetchall():
-            for sign, side in ((1, row["upto"]), (-1, row["before"])):
-                for use in side:
-                    for kind, count in use["quantities"].items():
-                        sums[use["model"]][kind] += sign * int(count)
-    return {model: dict(kinds) for model, kinds in sorted(sums.items())}
+def simple_share(line: Line, quantity: int) -> int | None:
+    """A task's part where every task's is a whole number; None where remainders decide."""
+    each = line.exact / line.quantity
+    return int(each * quantity) if each.denominator == 1 else None
 
 
-async def _one(
-    connection: AsyncConnection[Any], query: str, values: tuple[Any, ...]
-) -> dict[str, Any] | None:
+async def _all(
+    connection: AsyncConnection[Any], query: str, values: tuple[Any, ...] | Mapping[str, Any]
+) -> list[dict[str, Any]]:
     async with connection.cursor(row_factory=dict_row) as cursor:
         await cursor.execute(query.encode(), values)
-        return await cursor.fetchone()
+        return await cursor.fetchall()

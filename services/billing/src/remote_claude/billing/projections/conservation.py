@@ -8,24 +8,21 @@ from dataclasses import dataclass, field
 from psycopg import IsolationLevel
 from psycopg.rows import dict_row
 
-from remote_claude.billing.domain.rating import Key, Segment, rate
+from remote_claude.billing.domain.rating import DETAILS
 from remote_claude.billing.projections import bills
 from remote_claude.eventsourcing.postgres.schemas import Pool, connect
 
-# By plain sums over the rows, without the code that makes bills.
+# From the rows of attempts and tasks, without the sums and the code that make bills.
 METERED = """
-    SELECT m.meter, sum((u.cumulative ->> m.meter)::numeric - (u.before ->> m.meter)::numeric) AS metered,
-           coalesce(sum((u.cumulative ->> m.meter)::numeric - (u.before ->> m.meter)::numeric)
-                    FILTER (WHERE l.org IS NOT NULL AND m.meter = ANY (%(compute)s)), 0) AS written_off
-    FROM billing_usage.usage u LEFT JOIN billing_usage.lost_attempt l USING (org, task, attempt),
-         unnest(%(meters)s::text[]) AS m (meter)
-    WHERE u.period = %(period)s GROUP BY m.meter
+    SELECT split_part(k.key, '|', 1) AS meter, sum((k.value #>> '{}')::numeric) AS metered, 0::numeric AS written_off
+    FROM billing_usage.usage u, jsonb_each(u.metered) k WHERE u.period = %(period)s GROUP BY 1
+    UNION ALL
+    SELECT split_part(k.key, '|', 1), 0, sum((k.value #>> '{}')::numeric)
+    FROM billing_usage.usage u, jsonb_each(u.written_off) k WHERE u.period = %(period)s GROUP BY 1
     UNION ALL SELECT 'executions', count(*), 0 FROM billing_usage.execution WHERE period = %(period)s
 """
-ORGANISATIONS = """
-    SELECT org FROM billing_usage.usage WHERE period = %(period)s
-    UNION SELECT org FROM billing_usage.execution WHERE period = %(period)s ORDER BY org
-"""
+ORGANISATIONS = "SELECT DISTINCT org FROM billing_usage.total WHERE period = %(period)s ORDER BY org"
+NOT_METERED = ("subscription", "minimum")
 
 
 @dataclass(slots=True)
@@ -43,33 +40,29 @@ class Conservation:
         return {
             meter: n - self.charged[meter] - self.included[meter] - self.written_off[meter]
             for meter, n in self.metered.items()
+            if meter not in DETAILS or self.charged[meter]
         }
 
 
-async def conservation(pool: Pool, period: str) -> Conservation:
+async def conservation(pool: Pool, period: str, org: str | None = None) -> Conservation:
     """The sums of a period, at one moment of the view. It reads all of the period: for once in a while."""
     sums = Conservation()
-    asked = {"period": period, "meters": list(bills.MEASURED), "compute": list(bills.COMPUTE)}
+    metered = METERED if org is None else METERED.replace("= %(period)s", "= %(period)s AND org = %(org)s")
+    asked = {"period": period, "org": org}
     async with connect(pool, "billing_usage") as connection:
         await connection.set_isolation_level(IsolationLevel.REPEATABLE_READ)
         async with connection.transaction(), connection.cursor(row_factory=dict_row) as cursor:
-            for row in await (await cursor.execute(METERED, asked)).fetchall():
-                sums.metered[row["meter"]] = int(row["metered"])
-                sums.written_off[row["meter"]] = int(row["written_off"])
-            for row in await (await cursor.execute(ORGANISATIONS, asked)).fetchall():
-                opened = await bills.period(connection, row["org"], period)
-                if opened is None:
-                    continue
-                found = await bills.evidence(connection, row["org"], period=period)
-                quantities = {Key(meter): quantity for meter, quantity in bills.quantities(found).items()}
-                segment = Segment(
-                    starts_at=opened.starts_at,
-                    ends_at=opened.ends_at,
-                    price_book=opened.price_book,
-                    quantities=quantities,
-                )
-                for line in rate([segment]):
-                    if line.meter not in ("subscription", "minimum"):
+            for row in await (await cursor.execute(metered.encode(), asked)).fetchall():
+                sums.metered[row["meter"]] += int(row["metered"])
+                sums.written_off[row["meter"]] += int(row["written_off"])
+            orgs = [org] if org is not None else None
+            if orgs is None:
+                found = await cursor.execute(ORGANISATIONS, asked)
+                orgs = [row["org"] for row in await found.fetchall()]
+            for one in orgs:
+                bill = await bills.period_bill(connection, one, period)
+                for line in bill.lines if bill is not None else ():
+                    if line.meter not in NOT_METERED:
                         sums.charged[line.meter] += line.quantity - line.included
                         sums.included[line.meter] += line.included
     return sums

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import BaseModel
 
 from remote_claude.billing.domain.rating import Line
@@ -9,7 +11,10 @@ from remote_claude.billing.projections.bills import Evidence
 
 
 class BillLine(BaseModel):
-    """`quantity` of a meter, of which `included` is free, at `unit_price`, null where tiers make it; `events` is how many it is the sum of."""
+    """`quantity` of a meter, of which `included` is free, at `unit_price`, null where tiers make it.
+
+    `events` is how many it is the sum of. `segment` counts the parts of a period that have prices of their own.
+    """
 
     meter: str
     unit: str
@@ -18,26 +23,28 @@ class BillLine(BaseModel):
     unit_price: str | None
     amount_nano_usd: int
     events: int
+    model: str | None = None
+    token: str | None = None
+    segment: int = 0
+    price_book: str
 
     @classmethod
     def of(cls, line: Line, events: int) -> BillLine:
         """A line of a bill."""
-        return cls(
-            meter=line.meter,
-            unit=line.unit,
-            quantity=line.quantity,
-            included=line.included,
-            unit_price=line.unit_price,
-            amount_nano_usd=line.amount_nano,
-            events=events,
-        )
+        return cls(**_shown(line), amount_nano_usd=line.amount_nano, events=events)
+
+
+def _shown(line: Line) -> dict[str, Any]:
+    names = (
+        "meter", "unit", "quantity", "included", "unit_price", "model", "token", "segment", "price_book",
+    )  # fmt: skip
+    return {name: getattr(line, name) for name in names}
 
 
 class TaskBillLine(BillLine):
-    """A line of one task's bill, at the prices of the period that it falls into."""
+    """A task's part of a line of its period. The parts of all tasks sum to the line."""
 
     period: str
-    price_book: str
 
 
 class Executions(BaseModel):
@@ -48,7 +55,10 @@ class Executions(BaseModel):
 
 
 class UsageAnswer(BaseModel):
-    """What an organisation has used in a period. `model_tokens`: model -> kind -> count."""
+    """What an organisation has used in a period. `model_tokens`: model -> kind -> count.
+
+    `customer_model_nano_usd` is what the organisation's own credential paid for, which is not charged.
+    """
 
     org: str
     plan: str | None
@@ -60,6 +70,7 @@ class UsageAnswer(BaseModel):
     gib_ms: int
     egress_bytes: int
     model_nano_usd: int
+    customer_model_nano_usd: int
     model_tokens: dict[str, dict[str, int]]
     as_of: int
 
@@ -88,7 +99,7 @@ class BillEventPage(BaseModel):
 
 
 class TaskBillAnswer(BaseModel):
-    """What one task comes to; `events` are all those that its lines stand on."""
+    """What one task comes to; `events` are those that its lines stand on, the first 1,000."""
 
     task: str
     currency: str

@@ -1,0 +1,190 @@
+"""What has been used, what it comes to, and the events that both stand on."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query
+from psycopg import AsyncConnection
+
+from remote_claude.billing.api.models import (
+    BillAnswer,
+    BillEventPage,
+    BillLine,
+    Executions,
+    TaskBillAnswer,
+    TaskBillLine,
+    UsageAnswer,
+)
+from remote_claude.billing.domain.bill import Bill
+from remote_claude.billing.domain.rating import Key, Line
+from remote_claude.billing.projections import bills
+from remote_claude.contracts.periods import CALENDAR, period_at
+from remote_claude.contracts.prices import Meter
+from remote_claude.edge.freshness import MAX_POSITION, Freshness
+from remote_claude.edge.identity import Caller
+from remote_claude.edge.models import problems
+from remote_claude.edge.problems import Problem
+from remote_claude.eventsourcing.postgres.schemas import asking
+from remote_claude.runtime.ids import is_id
+from remote_claude.runtime.service import Runtime
+
+TASK_EVENTS = 1000
+NOT_SHARED = ("subscription", "minimum")
+"""Lines of the organisation that no task has a part in."""
+
+PeriodId = Annotated[
+    str | None,
+    Query(
+        pattern=r"^[0-9]{4}-(0[1-9]|1[0-2])(-[0-3][0-9])?$",
+        description="`YYYY-MM`, or the date that it begins on; the current one if left out",
+    ),
+]
+
+
+def add_routes(api: APIRouter, runtime: Runtime, fresh: Freshness) -> None:
+    """The routes `/v1/usage`, `/v1/bill` and `/v1/tasks/{task}/bill`."""
+    reads: dict[str, Any] = {"dependencies": [Depends(fresh)], "responses": problems(401, 403, 404, 503)}
+
+    async def opened(connection: AsyncConnection[Any], org: str, name: str | None) -> Bill:
+        if name is None:
+            account = await bills.plan(connection, org)
+            name = period_at(account[1] if account else CALENDAR, runtime.clock()).id
+        found = await bills.period_bill(connection, org, name)
+        if found is None:
+            raise Problem(
+                404, "period_not_found", f"No billing period {name} has been opened for this organisation."
+            )
+        return found
+
+    async def known(org: str, task: str) -> bool:
+        async with asking(runtime.pool) as connection:
+            return await bills.is_task(connection, org, task)
+
+    @api.get("/usage", operation_id="get_usage", **reads)
+    async def get_usage(principal: Caller, period: PeriodId = None) -> UsageAnswer:
+        """What the organisation has used in a period, against what its plan allows."""
+        position = fresh.as_of
+        async with asking(runtime.pool) as connection:
+            bill = await opened(connection, principal.org, period)
+            plan, _, entitlements = await bills.plan(connection, principal.org) or (None, None, None)
+        used = bill.quantities()
+        tokens: dict[str, dict[str, int]] = {}
+        for key, count in used.items():
+            if key.meter in ("model_tokens", "customer_model_tokens"):
+                kinds = tokens.setdefault(key.model or "", {})
+                kinds[key.token or ""] = kinds.get(key.token or "", 0) + count
+        shown = ("vcpu_ms", "gib_ms", "egress_bytes", "model_nano_usd", "customer_model_nano_usd")
+        return UsageAnswer(
+            org=principal.org,
+            plan=plan,
+            period=bill.period,
+            starts_at=bill.starts_at,
+            ends_at=bill.ends_at,
+            executions=Executions(
+                used=used.get(Key("executions"), 0),
+                limit=entitlements.executions_per_month if entitlements else None,
+            ),
+            **{meter: used.get(Key(meter), 0) for meter in shown},
+            model_tokens=dict(sorted(tokens.items())),
+            as_of=position,
+        )
+
+    @api.get("/bill", operation_id="get_bill", **reads)
+    async def get_bill(principal: Caller, period: PeriodId = None) -> BillAnswer:
+        """The bill of a period as it stands: lines, and how many events each is the sum of."""
+        position = fresh.as_of
+        async with asking(runtime.pool) as connection:
+            bill = await opened(connection, principal.org, period)
+            plan, _, _ = await bills.plan(connection, principal.org) or (None, None, None)
+        return BillAnswer(
+            org=principal.org,
+            plan=plan,
+            period=bill.period,
+            starts_at=bill.starts_at,
+            ends_at=bill.ends_at,
+            currency=bill.currency,
+            price_book=bill.price_versions(),
+            lines=[BillLine.of(line, bill.events(line)) for line in bill.lines],
+            total_nano_usd=bill.total_nano,
+            as_of=position,
+        )
+
+    @api.get("/bill/events", operation_id="get_bill_events", **reads)
+    async def get_bill_events(
+        principal: Caller,
+        meter: Meter,
+        period: PeriodId = None,
+        after: Annotated[int, Query(ge=0, le=MAX_POSITION, description="Events after this position")] = 0,
+        limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    ) -> BillEventPage:
+        """The events that the lines of a meter are the sum of, in log order."""
+        position = fresh.as_of
+        async with asking(runtime.pool) as connection:
+            bill = await opened(connection, principal.org, period)
+            events = await bills.evidence(
+                connection, principal.org, period=bill.period, meter=meter, after=after, limit=limit + 1
+            )
+        page = events[:limit]
+        following = page[-1].position if len(events) > limit else None
+        return BillEventPage(events=page, next=following, as_of=position)
+
+    @api.get("/tasks/{task}/bill", operation_id="get_task_bill", **reads)
+    async def get_task_bill(task: str, principal: Caller) -> TaskBillAnswer:
+        """A task's part of the bills of its periods, with the events that say so. Empty for one that never ran."""
+        if not is_id("task", task):
+            raise _task_not_found(task)
+        if not await known(principal.org, task):
+            # it may be newer than the view: read on to what this process has read of the log
+            await fresh.reach(runtime.tail.position)
+            if not await known(principal.org, task):
+                raise _task_not_found(task)
+        position = fresh.as_of
+        lines: list[TaskBillLine] = []
+        async with asking(runtime.pool) as connection:
+            found = await bills.evidence(connection, principal.org, task=task, limit=TASK_EVENTS)
+            currency = "usd"
+            for period in sorted({item.period for item in found}):
+                whole = await opened(connection, principal.org, period)
+                currency = whole.currency
+                lines += await _parts(connection, whole, [e for e in found if e.period == period], task)
+        return TaskBillAnswer(
+            task=task,
+            currency=currency,
+            lines=lines,
+            total_nano_usd=sum(line.amount_nano_usd for line in lines),
+            events=found,
+            as_of=position,
+        )
+
+
+async def _parts(
+    connection: AsyncConnection[Any], whole: Bill, found: list[bills.Evidence], task: str
+) -> list[TaskBillLine]:
+    """The task's part of every line that it has used something of."""
+    parts = []
+    for line in whole.lines:
+        keys = whole.keys(line)
+        mine = [e for e in found if e.segment == line.segment and Key(e.meter, e.model, e.token) in keys]
+        quantity = sum(e.quantity for e in mine)
+        if line.meter in NOT_SHARED or not quantity:
+            continue
+        amount = bills.simple_share(line, quantity)
+        if amount is None:
+            amount = await bills.task_share(connection, whole, line, keys, task)
+        shown = BillLine.of(line, len(mine)).model_dump() | {
+            "quantity": quantity,
+            "included": _included(line, quantity),
+            "amount_nano_usd": amount,
+        }
+        parts.append(TaskBillLine(**shown, period=whole.period))
+    return parts
+
+
+def _included(line: Line, quantity: int) -> int:
+    """A task's part of what is included, rounded down: for show, the amounts are exact."""
+    return line.included * quantity // line.quantity
+
+
+def _task_not_found(task: str) -> Problem:
+    return Problem(404, "task_not_found", f"There is no task {task[:64]!r}. `GET /v1/tasks` lists yours.")
