@@ -166,7 +166,7 @@ def refusals() -> Iterator[tuple[str, str]]:
 def test_every_error_code_is_documented() -> None:
     table = sections(page("reference/http.md"))["Refusals"]
     found = {code: path for path, code in refusals()}
-    assert {"invalid_request", "not_caught_up", "period_not_found"} <= found.keys()
+    assert {"invalid_request", "period_not_found"} <= found.keys()
     assert {code: path for code, path in found.items() if f"| `{code}` |" not in table} == {}
 
 
