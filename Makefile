@@ -3,9 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 UV := $(BIN)/uv
+WEB := services/gateway/web
 MEMBERS := shared services/auth services/users services/gateway services/scheduler services/billing services/runner/worker services/runner cli
 
-.PHONY: help install demo test lint format types lock docs golden bench nightly simulate test-containers images compose-up compose-down clean
+.PHONY: help install demo test lint format types lock docs golden bench nightly simulate browser dashboard $(WEB)/openapi.json test-containers clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
@@ -30,6 +31,8 @@ lock: $(UV)  ## Write requirements.lock anew: hashes, no addresses
 		--group pyproject.toml:dev --all-extras requirements.in $(MEMBERS:%=%/pyproject.toml) \
 		$(foreach s,shared auth users gateway scheduler billing runner worker,--no-emit-package remote-claude-$(s)) \
 		--output-file requirements.lock
+	@$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+		--group pyproject.toml:browser --constraint requirements.lock --output-file requirements-browser.lock
 
 demo: install  ## Run one task from a failing test to an applied commit and its bill
 	@$(BIN)/python deploy/demo.py
@@ -57,6 +60,16 @@ types: install  ## Type-check every package and the tests
 docs: install  ## Generate what is generated: the AsyncAPI document, the event tables
 	@$(BIN)/python -m remote_claude.runtime.reference
 
+$(WEB)/openapi.json: install
+	@PYTHONPATH=tests $(BIN)/python tests/openapi_document.py $@
+
+browser: install  ## Install what the tests in a browser need besides Chromium: Node out of PyPI, Playwright, the page's packages
+	@VIRTUAL_ENV=$(VENV) $(UV) pip install --quiet --require-hashes -r requirements-browser.lock
+	@PATH="$(CURDIR)/$(BIN):$$PATH" npm --prefix $(WEB) ci --silent --no-progress
+
+dashboard: browser $(WEB)/openapi.json  ## Build the dashboard that the gateway serves, from its sources in services/gateway/web
+	@PATH="$(CURDIR)/$(BIN):$$PATH" npm --prefix $(WEB) run --silent build
+
 golden: install  ## Write down what events have come to be published; refuses what breaks a reader
 	@PYTHONPATH=tests $(BIN)/python tests/published.py
 
@@ -65,16 +78,6 @@ bench: install  ## Measure, each figure against a limit of this machine; FIGURE=
 
 test-containers: install  ## The store suites against servers in Docker
 	@bash tests/containers.sh
-
-images:  ## Build the image of each service
-	@bash deploy/images/build.sh
-
-compose-up: images  ## Bring the hosted product up with Docker Compose
-	@docker compose --project-directory deploy/compose up --detach --wait
-	@echo "ready: https://$${RCLAUDE_DOMAIN:-localhost}:$${RCLAUDE_HTTPS_PORT:-8443}  (docs/guides/compose.md says what next)"
-
-compose-down:  ## Stop it; data stays in its volumes
-	@docker compose --project-directory deploy/compose down
 
 clean:  ## Remove what was built; the demo's data too
 	@rm -rf build dist .mypy_cache .ruff_cache .pytest_cache

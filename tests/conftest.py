@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import structlog
 
+import browsers
 from remote_claude.runtime.settings import RuntimeSettings
 from servers import Broker, Database, empty_nats, running_nats, running_postgres, settings_for
 
@@ -31,6 +32,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if browsers.missing() and not browsers.wanted():
+        terminalreporter.write_line(
+            f"The tests in a browser were left out: there is no {', no '.join(browsers.missing())}.",
+            yellow=True,
+        )
     if left_out := config.stash.get(LEFT_OUT, 0):
         terminalreporter.write_line(
             f"{left_out} tests were left out: they cut the power of a disk, or fill it, and need root and loop devices. "

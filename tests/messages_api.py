@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from threading import Event, Thread
 from typing import Any, TypeAlias
 
 import uvicorn
@@ -224,3 +225,24 @@ def _event(kind: str, **more: Any) -> str:
 
 def _error(status: int, kind: str, message: str) -> Response:
     return JSONResponse({"type": "error", "error": {"type": kind, "message": message}}, status)
+
+
+@contextmanager
+def serving_in_a_thread(*turns: Turn, **more: Any) -> Iterator[MessagesApi]:
+    """The same in a thread of its own, for tests that run the product's commands."""
+    ready, over, found = Event(), Event(), list[MessagesApi]()
+
+    async def serve() -> None:
+        async with messages_api(*turns, **more) as api:
+            found.append(api)
+            ready.set()
+            await asyncio.to_thread(over.wait)
+
+    thread = Thread(target=lambda: asyncio.run(serve()))
+    thread.start()
+    try:
+        assert ready.wait(30)
+        yield found[0]
+    finally:
+        over.set()
+        thread.join()

@@ -1,40 +1,14 @@
 """The real Claude Code, in a real sandbox, against a local Messages API."""
 
-import asyncio
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from threading import Event, Thread
-from typing import Any
 
 import pytest
 
-from messages_api import MessagesApi, messages_api, text, tool
+from messages_api import serving_in_a_thread, text, tool
 from product import git, product
 
 KEY = "sk-ant-made-up-for-this-test"
-
-
-@contextmanager
-def served(*turns: list[dict[str, object]], **more: Any) -> Iterator[MessagesApi]:
-    """The API in a thread of its own, since the product's commands are other processes."""
-    ready, over, found = Event(), Event(), list[MessagesApi]()
-
-    async def serve() -> None:
-        async with messages_api(*turns, **more) as api:
-            found.append(api)
-            ready.set()
-            await asyncio.to_thread(over.wait)
-
-    thread = Thread(target=lambda: asyncio.run(serve()))
-    thread.start()
-    try:
-        assert ready.wait(30)
-        yield found[0]
-    finally:
-        over.set()
-        thread.join()
 
 
 @pytest.mark.timeout(300)
@@ -54,7 +28,7 @@ def test_claude_code_edits_a_repository_and_is_billed_by_the_proxy(repo: Path) -
         [text("Done: add adds.")],
     )
     with (
-        served(*turns) as api,
+        serving_in_a_thread(*turns) as api,
         product({"ANTHROPIC_API_KEY": KEY, "ANTHROPIC_BASE_URL": api.base_url}) as one,
     ):
         task = one.ok("run", "--json", "mend add()", cwd=repo).json
@@ -88,7 +62,7 @@ def test_a_task_that_the_model_refuses_says_so_in_the_models_words(repo: Path) -
     settings = {"env": {"ANTHROPIC_BASE_URL": "https://gateway.corp.example"}}
     (repo / ".claude" / "settings.json").write_text(json.dumps(settings))
     with (
-        served(statuses=[400] * 20) as api,
+        serving_in_a_thread(statuses=[400] * 20) as api,
         product({"ANTHROPIC_API_KEY": KEY, "ANTHROPIC_BASE_URL": api.base_url}) as one,
     ):
         one.run("run", "mend add()", cwd=repo)

@@ -6,6 +6,7 @@ import httpx2
 from fastapi import APIRouter
 
 from remote_claude.edge.freshness import Freshness
+from remote_claude.gateway import dashboard
 from remote_claude.gateway.api import blobs, output, proxy, stream, tasks
 from remote_claude.gateway.api.stream import Stream
 from remote_claude.gateway.api.submissions import Submissions
@@ -63,6 +64,7 @@ def build(runtime: Runtime) -> Service:
     )
     output.add_routes(api, fresh, queries, history, runtime.objects)
     blobs.add_routes(api, settings, runtime.objects)
+    dashboard.add_routes(api)
     stream.add_routes(api, Stream(settings, runtime.verifier, runtime.tail, watchers, sockets))
 
     webhooks = outbox(runtime, settings)

@@ -1,0 +1,160 @@
+import { useQueryClient } from "@tanstack/react-query";
+import { Link, Outlet, useRouterState } from "@tanstack/react-router";
+import { CircleGauge, Command as CommandIcon, ListTodo, Plus, Server, Settings, WifiOff } from "lucide-react";
+import { type ComponentType, useCallback, useEffect, useState, useSyncExternalStore } from "react";
+import { api, data } from "@/api/client";
+import { LISTS } from "@/api/queries";
+import { useSession } from "@/api/session";
+import { stream } from "@/live/stream";
+import { buttonClass, Kbd } from "@/ui/controls";
+import { Failed, Skeleton } from "@/ui/states";
+import { toast, Toasts } from "@/ui/toast";
+import { Problem } from "@/api/client";
+import { useCommands, useShortcuts } from "./commands";
+import { Help } from "./Help";
+import { Palette } from "./Palette";
+import { SignedOut } from "./SignedOut";
+
+const PLACES: { to: "/" | "/usage" | "/settings" | "/installation"; name: string; icon: ComponentType<{ className?: string }>; exact?: boolean }[] = [
+  { to: "/", name: "Tasks", icon: ListTodo },
+  { to: "/usage", name: "Usage", icon: CircleGauge },
+  { to: "/settings", name: "Settings", icon: Settings },
+  { to: "/installation", name: "Installation", icon: Server },
+];
+
+export function Shell() {
+  const session = useSession();
+  if (session.isPending) return <div className="mx-auto max-w-3xl"><Skeleton /></div>;
+  if (session.error) {
+    if (session.error instanceof Problem && session.error.status === 401) return <SignedOut />;
+    return <Failed error={session.error} retry={() => void session.refetch()} />;
+  }
+  return <SignedIn />;
+}
+
+function SignedIn() {
+  const cache = useQueryClient();
+  const [palette, showPalette] = useState(false);
+  const [help, showHelp] = useState(false);
+  const openPalette = useCallback(() => showPalette(true), []);
+  const signOut = useCallback(async () => {
+    try {
+      await data(api.DELETE("/v1/session"));
+    } catch (error) {
+      if (!(error instanceof Problem && error.status === 401)) return toast(String((error as Error).message), true);
+    }
+    stream.stop();
+    cache.clear();
+    window.location.assign("/");
+  }, [cache]);
+  const commands = useCommands({ palette: openPalette, help: () => showHelp(true), signOut: () => void signOut() });
+  useShortcuts(commands, openPalette);
+  useLive();
+  const path = useRouterState({ select: (state) => state.location.pathname });
+  const isAt = (to: string) => (to === "/" ? path === "/" || path.startsWith("/tasks/") : path.startsWith(to));
+  return (
+    <div className="flex h-full flex-col md:flex-row">
+      <a href="#main" className="sr-only focus:not-sr-only focus:absolute focus:z-50 focus:m-2 focus:rounded-lg focus:bg-surface focus:px-3 focus:py-2">
+        Skip to the content
+      </a>
+      <nav aria-label="Main" className="hidden w-52 shrink-0 flex-col gap-1 border-r border-line bg-sunken px-3 py-4 md:flex">
+        <Link to="/" className="mb-3 flex items-center gap-2.5 rounded-lg px-2 font-semibold tracking-tight">
+          <img src="/favicon.svg" alt="" width="22" height="22" /> Remote Claude
+        </Link>
+        <Link to="/new" className={`${buttonClass("primary")} mb-3`}>
+          <Plus className="size-4" aria-hidden /> New task
+        </Link>
+        {PLACES.map(({ to, name, icon: Icon }) => (
+          <Link
+            key={to}
+            to={to}
+            aria-current={isAt(to) ? "page" : undefined}
+            className={`flex min-h-9 items-center gap-2.5 rounded-lg px-2.5 text-sm ${isAt(to) ? "bg-surface font-medium shadow-xs ring-1 ring-line" : "text-muted hover:bg-surface hover:text-text"}`}
+          >
+            <Icon className="size-4" aria-hidden /> {name}
+          </Link>
+        ))}
+        <div className="mt-auto space-y-1">
+          <Connection />
+          <button type="button" onClick={openPalette} className="flex min-h-9 w-full items-center gap-2.5 rounded-lg px-2.5 text-sm text-muted hover:bg-surface hover:text-text">
+            <CommandIcon className="size-4" aria-hidden /> Commands <span className="ml-auto"><Kbd>Ctrl K</Kbd></span>
+          </button>
+        </div>
+      </nav>
+      <div className="flex min-h-0 min-w-0 flex-1 flex-col">
+        <LostBanner />
+        <main id="main" tabIndex={-1} className="min-h-0 flex-1 outline-none">
+          <Outlet />
+        </main>
+      </div>
+      <nav aria-label="Main" className="flex shrink-0 justify-around border-t border-line bg-sunken pb-[env(safe-area-inset-bottom)] md:hidden">
+        {[PLACES[0]!, PLACES[1]!].map((place) => <Tab key={place.to} {...place} here={isAt(place.to)} />)}
+        <Link to="/new" aria-label="New task" className="my-1.5 grid size-11 place-items-center rounded-full bg-accent text-on-accent">
+          <Plus className="size-5" aria-hidden />
+        </Link>
+        {[PLACES[2]!, PLACES[3]!].map((place) => <Tab key={place.to} {...place} here={isAt(place.to)} />)}
+      </nav>
+      <Palette open={palette} onClose={() => showPalette(false)} commands={commands} />
+      <Help open={help} onClose={() => showHelp(false)} commands={commands} />
+      <Toasts />
+    </div>
+  );
+}
+
+function Tab({ to, name, icon: Icon, here }: (typeof PLACES)[number] & { here: boolean }) {
+  return (
+    <Link to={to} aria-current={here ? "page" : undefined} className={`flex min-h-14 min-w-16 flex-col items-center justify-center gap-0.5 text-xs ${here ? "font-medium text-accent" : "text-muted"}`}>
+      <Icon className="size-5" aria-hidden /> {name}
+    </Link>
+  );
+}
+
+/** Keeps lists and opened tasks true while something changes on the server. */
+function useLive(): void {
+  const cache = useQueryClient();
+  useEffect(() => {
+    stream.onSignedOut = () => void cache.resetQueries({ queryKey: ["session"] });
+    stream.start();
+    let timer: number | undefined;
+    const unfollow = stream.follow((tasks) => {
+      if (timer !== undefined) return;
+      timer = window.setTimeout(() => {
+        timer = undefined;
+        void cache.invalidateQueries({ queryKey: LISTS });
+      }, tasks?.length === 0 ? 0 : 250);
+    });
+    return () => {
+      window.clearTimeout(timer);
+      unfollow();
+      stream.stop();
+    };
+  }, [cache]);
+}
+
+export function useConnection() {
+  return useSyncExternalStore(stream.subscribe, () => stream.connection);
+}
+
+function Connection() {
+  const connection = useConnection();
+  const [tone, text] = connection === "live" ? ["bg-ok", "Live"] : connection === "lost" ? ["bg-warn", "Reconnecting"] : ["bg-line", "Connecting"];
+  return (
+    <p className="flex items-center gap-2.5 px-2.5 py-1 text-xs text-muted">
+      <span className={`mx-1 size-2 rounded-full ${tone}`} aria-hidden /> {text}
+    </p>
+  );
+}
+
+function LostBanner() {
+  const connection = useConnection();
+  return (
+    <div role="status">
+      {connection === "lost" && (
+        <p className="flex items-center justify-center gap-2 border-b border-warn/40 bg-warn/10 px-4 py-1.5 text-sm">
+          <WifiOff className="size-4 shrink-0 text-warn" aria-hidden />
+          The server does not answer. What you see may be old; the page catches up by itself.
+        </p>
+      )}
+    </div>
+  );
+}

@@ -1,0 +1,75 @@
+"""One stack with a model for the tests in a browser, and pages that are signed in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+import browsers
+from messages_api import serving_in_a_thread, text, thinking, tool
+from product import Product, product
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, BrowserContext, Page
+
+KEY = "sk-ant-made-up-for-this-test"
+TURNS = (
+    [
+        thinking("The sign is wrong."),
+        text("I'll correct the **addition**. <img src=x onerror=alert(1)> [a link](javascript:alert(1))"),
+        tool("Write", file_path="/workspace/calc.py", content="def add(a, b):\n    return a + b\n"),
+    ],
+    [tool("Bash", command="python3 -c 'from calc import add; print(add(2, 3))'", description="try it")],
+    [text("Done: `add` adds.\n\n- one\n- two")],
+)
+
+if lacking := browsers.missing():
+    if browsers.wanted():
+        raise pytest.UsageError(f"{browsers.WANTED} is set, and there is no {', no '.join(lacking)}")
+    collect_ignore_glob = ["test_*.py"]
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[Product]:
+    """With the real Claude Code against a local Messages API."""
+    with (
+        serving_in_a_thread(*TURNS) as api,
+        product({"ANTHROPIC_API_KEY": KEY, "ANTHROPIC_BASE_URL": api.base_url}) as one,
+    ):
+        yield one
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with browsers.running_chromium() as one:
+        yield one
+
+
+Opens = Callable[..., "Page"]
+
+
+@pytest.fixture
+def opened(stack: Product, browser: Browser) -> Iterator[Opens]:
+    """Opens a page as the owner; at the end no page may have complained. Options are those of a browser context."""
+    contexts: list[BrowserContext] = []
+    complaints = browsers.Complaints()
+
+    def open_page(path: str = "/", **options: object) -> Page:
+        context = browser.new_context(base_url=str(stack.stack_file()["url"]), **options)  # type: ignore[arg-type]
+        contexts.append(context)
+        context.set_default_timeout(15_000)
+        page = context.new_page()
+        complaints.listen(page)
+        with stack.client() as client:
+            link = client.post("/v1/session/links").json()["url"]
+        page.goto(link)
+        if path != "/":
+            page.goto(path)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert complaints == []
