@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from remote_claude.cli.repository import Repository, Sent, bundle, find
-from remote_claude.worker.repository import Concluded, Prepared, conclude, prepare
+from remote_claude.worker.repository import MAX_RESULT_BYTES, Concluded, Prepared, conclude, prepare
 
 USER = ("Ada Lovelace", "ada@example.com")
 AGENT = ("shell", "agent@example.com")
@@ -149,7 +149,9 @@ class Sandbox:
         self.folder.mkdir(parents=True, exist_ok=True)
         return bundle(repo.repository, self.folder / "sent.bundle")
 
-    def work(self, agent: Callable[[Path], object], bundle: Path | None = None) -> tuple[Prepared, Concluded]:
+    def work(
+        self, agent: Callable[[Path], object], bundle: Path | None = None, max_bytes: int = MAX_RESULT_BYTES
+    ) -> tuple[Prepared, Concluded]:
         async def both() -> tuple[Prepared, Concluded]:
             workspace = self.folder / "workspace"
             prepared = await prepare(bundle or self.folder / "sent.bundle", workspace, BRANCH)
@@ -161,6 +163,7 @@ class Sandbox:
                 message="Do the work",
                 author=AGENT,
                 out=self.folder / "out",
+                max_bytes=max_bytes,
             )
             return prepared, concluded
 

@@ -1,10 +1,15 @@
 """What the command line says to what it can't read."""
 
+import re
+import shlex
+import socket
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from product import Product
+from remote_claude.cli.app import prompt_in_its_place
 
 
 @pytest.mark.parametrize(
@@ -26,7 +31,7 @@ def test_with_json_every_usage_error_is_an_object(tmp_path: Path, args: tuple[st
     assert done.code == 2
     error = done.json["error"]
     assert error["detail"] in done.err
-    assert error["code"] in ("usage", "error")
+    assert error["code"] == "usage"
     assert error["detail"]
 
 
@@ -83,3 +88,79 @@ def test_a_setting_goes_flag_environment_file(tmp_path: Path) -> None:
     one.ok("config", "agent", "--unset")
     assert one.ok("config", "--json").json["agent"] is None
     assert one.run("config", "colour", "red").code == 2
+
+
+def test_a_month_that_is_none_is_refused_in_words(tmp_path: Path) -> None:
+    done = Product(tmp_path / "home").run("bill", "--period", "2026-00")
+    assert (done.code, done.err) == (
+        2,
+        "rclaude: '2026-00' is not a month: write the year and the month, as 2026-11\n",
+    )
+
+
+@pytest.mark.parametrize("closed", ["stdout", "stderr"])
+def test_without_a_stream_to_write_to_there_is_no_traceback(tmp_path: Path, closed: str) -> None:
+    product = Product(tmp_path / "home")
+    number = {"stdout": 1, "stderr": 2}[closed]
+    command = " ".join([*map(shlex.quote, product.command("doctor")), f"{number}>&-"])
+    done = subprocess.run(command, shell=True, env=product.env, capture_output=True, text=True, check=False)
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False)
+
+
+def test_where_only_ascii_is_printed_the_rest_is_written_out(tmp_path: Path) -> None:
+    home = tmp_path / "h\u00f6me"
+    product = Product(home, {"PYTHONIOENCODING": "ascii"})
+    done = product.run("doctor")
+    assert (done.code, "h\\xf6me" in done.out) == (0, True)
+    assert "h\u00f6me" in product.run("doctor", "--json").json[-1]["detail"]
+
+
+def test_a_home_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = Product(tmp_path / "file" / "home").run("config", "agent", "shell", cwd=tmp_path)
+    assert (done.code, "Traceback" in done.err) == (2, False)
+    assert f"{tmp_path / 'file' / 'home' / 'config.json'} can't be read" in done.err
+
+
+@pytest.mark.parametrize("variable", ["http_proxy", "ALL_PROXY"])
+def test_no_proxy_leads_to_this_machine(tmp_path: Path, variable: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        proxy = f"http://127.0.0.1:{server.getsockname()[1]}"
+        elsewhere = {"RCLAUDE_URL": "http://localhost:9", "RCLAUDE_API_KEY": "rck_x", variable: proxy}
+        done = Product(tmp_path / "home", elsewhere).run("list")
+        server.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            server.accept()
+    assert done.code == 4
+
+
+def test_a_socks_proxy_gets_a_sentence(tmp_path: Path) -> None:
+    elsewhere = {
+        "RCLAUDE_URL": "http://rclaude.example",
+        "RCLAUDE_API_KEY": "rck_x",
+        "ALL_PROXY": "socks5://127.0.0.1:9",
+    }
+    done = Product(tmp_path / "home", elsewhere).run("list")
+    assert (done.code, "HTTPS_PROXY" in done.err, "Traceback" in done.err) == (2, True, False)
+
+
+@pytest.mark.parametrize(
+    ("typed", "read"),
+    [
+        (["run", "-x 2>/dev/null; echo ran"], ["run", "--", "-x 2>/dev/null; echo ran"]),
+        (["run", "- fix it", "--agent", "shell"], ["run", "--agent", "shell", "--", "- fix it"]),
+        (["run", "--label", "-a b=c", "fix"], ["run", "--label", "-a b=c", "fix"]),
+        (["run", "--label=a=b c", "fix"], ["run", "--label=a=b c", "fix"]),
+        (["run", "--", "-x y"], ["run", "--", "-x y"]),
+        (["diff", "-x y"], ["diff", "-x y"]),
+    ],
+)
+def test_a_prompt_that_begins_with_a_dash_is_a_prompt(typed: list[str], read: list[str]) -> None:
+    assert prompt_in_its_place(typed) == read
+
+
+def test_help_fits_60_columns(tmp_path: Path) -> None:
+    product = Product(tmp_path / "home", {"COLUMNS": "60"})
+    for command in ("", *re.findall(r"^  (\w+) ", product.run("--help").out, re.MULTILINE)):
+        lines = product.run(*command.split(), "--help").out.splitlines()
+        assert [line for line in lines if len(line) > 60] == [], command

@@ -1,9 +1,10 @@
 """From prompt to commit to bill."""
 
 import socket
+import subprocess
 from pathlib import Path
 
-from product import Product, git
+from product import Product, git, product
 
 FIX = "sed -i 's/a - b/a + b/' calc.py && echo mended"
 
@@ -135,3 +136,52 @@ def test_a_task_whose_repository_is_still_being_fetched_can_be_cancelled(stack: 
             stack.ok("cancel", task)
             ended = stack.ended(task)
     assert (ended["state"], ended["started_at"]) == ("cancelled", None)
+
+
+def test_what_does_not_come_back_is_named_in_the_task(stack: Product, repo: Path) -> None:
+    (repo / ".gitignore").write_text("build/\n")
+    command = "mkdir build && echo x > build/out.js && echo new > kept.txt"
+    task = stack.ok("run", "--agent", "shell", "--json", command, cwd=repo).json
+    assert task["detail"] == "not in the result: build/ (ignored by Git)"
+    task = stack.ok("run", "--agent", "shell", "--json", "true", cwd=repo).json
+    assert task["detail"] == "the agent changed no file that Git tracks"
+
+
+def test_a_failure_carries_its_reason(stack: Product) -> None:
+    task = stack.run("run", "--agent", "shell", "--no-repo", "--json", "exit 7").json
+    assert (task["reason"], task["detail"]) == ("agent_exited", "exit 7")
+    address = "https://127.0.0.1:9/made/up.git"
+    task = stack.run("run", "--agent", "shell", "--repo", address, "--json", "true").json
+    assert address in task["detail"]
+
+
+def test_wait_and_logs_end_with_the_exit_code_of_the_task(stack: Product) -> None:
+    failed, good = stack.submit("echo out; exit 3", "--label", "team=a b"), stack.submit("true")
+    assert stack.run("wait", failed).code == 1
+    assert "exit 3" in stack.run("wait", failed).out
+    assert stack.run("wait", good).code == 0
+    logs = stack.run("logs", failed, "--exit-code")
+    assert (logs.code, logs.out) == (1, "out\n")
+    assert stack.run("logs", failed).code == 0
+    assert stack.run("wait", "--timeout", "1", stack.submit("sleep 30")).code == 124
+
+    assert "labels  team=a b" in stack.ok("show", failed).out
+    found = stack.ok("list", "--json", "--label", "team=a b", "--agent", "shell", "--state", "failed").json[
+        "tasks"
+    ]
+    assert [task["id"] for task in found] == [failed]
+    assert stack.ok("list", "--json", "--label", "team=other").json["tasks"] == []
+
+
+def test_a_stack_that_goes_away_during_a_run_leaves_the_task_to_be_picked_up() -> None:
+    with product() as one:
+        watching = subprocess.Popen(
+            one.command("run", "--agent", "shell", "--no-repo", "sleep 300"),
+            env=one.env, cwd=one.home.parent, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
+        )  # fmt: skip
+        assert watching.stderr is not None
+        task = watching.stderr.readline().split()[-1]
+        one.ok("down")
+        said = watching.stderr.read()
+        assert watching.wait() == 4
+        assert f"`rclaude logs -f --exit-code {task}` picks it up" in said

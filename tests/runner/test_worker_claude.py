@@ -251,28 +251,34 @@ def test_agents_say_how_to_set_a_key() -> None:
     assert [info.name for info in agents.available({})] == list(agents.NAMES)
 
 
+def bundle_with(repository: Path, bundle: Path, files: dict[str, str]) -> None:
+    """The repository as it is sent, with these files in a second commit."""
+    for name, content in files.items():
+        (repository / name).parent.mkdir(exist_ok=True)
+        (repository / name).write_text(content)
+    git("add", ".", cwd=repository)
+    git("commit", "-qm", "more", cwd=repository)
+    for ref in ("base", "sent"):
+        git("update-ref", f"refs/rclaude/{ref}", "HEAD", cwd=repository)
+    git("bundle", "create", "-q", str(bundle), "refs/rclaude/base", "refs/rclaude/sent", cwd=repository)
+
+
 async def test_modules_of_the_repository_are_not_imported_by_the_worker(
     repository: Path, bundle: Path, tmp_path: Path
 ) -> None:
     """They would run in process 1 of the sandbox, before the agent."""
     mark = tmp_path / "imported"
-    for name in (
-        "claude_agent_sdk.py",
-        "mcp/__init__.py",
-        "anyio/__init__.py",
-        "decimal.py",
-        "sitecustomize.py",
-    ):
-        module = repository / name
-        module.parent.mkdir(exist_ok=True)
-        module.write_text(f"open({str(mark)!r}, 'a').write({name!r})\n")
-    git("add", ".", cwd=repository)
-    git("commit", "-qm", "modules", cwd=repository)
-    for ref in ("base", "sent"):
-        git("update-ref", f"refs/rclaude/{ref}", "HEAD", cwd=repository)
-    git("bundle", "create", "-q", str(bundle), "refs/rclaude/base", "refs/rclaude/sent", cwd=repository)
+    names = ("claude_agent_sdk.py", "mcp/__init__.py", "anyio/__init__.py", "decimal.py", "sitecustomize.py")
+    bundle_with(repository, bundle, {n: f"open({str(mark)!r}, 'a').write({n!r})\n" for n in names})
     async with claude("say done", Stored(), [text("It is done.")], bundle=bundle) as (one, _, _):
         result = await one.result()
         assert await one.exit_code() == 0
     assert (result.outcome, result.summary) == ("succeeded", "It is done.")
     assert not mark.exists()
+
+
+async def test_a_prompt_may_begin_with_a_dash() -> None:
+    prompt = "--help me, says the user"
+    async with claude(prompt, Stored(), [text("It is done.")]) as (one, _, api):
+        assert (await one.result()).outcome == "succeeded"
+    assert prompt.encode() in api.requests[-1]["body"]

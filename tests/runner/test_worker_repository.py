@@ -106,7 +106,8 @@ def test_the_patch_is_what_the_agent_changed_and_applies(sandbox: Sandbox, repo:
 
 def test_no_change_is_no_commit(sandbox: Sandbox) -> None:
     _, concluded = sandbox.work(in_workspace("touch src/b.txt", "echo > only.log", "git status"))
-    assert concluded == Concluded(commit=None, bundle=None, patch=None)
+    left_out = ("only.log (ignored by Git)",)
+    assert concluded == Concluded(commit=None, bundle=None, patch=None, left_out=left_out)
 
 
 def test_changes_that_were_undone_are_no_commit(sandbox: Sandbox) -> None:
@@ -153,7 +154,11 @@ BREAKAGES = {
     "objects deleted": "rm -rf .git/objects",
     "lock left": "touch .git/index.lock",
     "everything packed": "git gc -q --prune=now",
-    "copy deleted": "rm -rf ../.workspace.git",
+    "copy of the index deleted": "rm -rf ../.workspace.git",
+    "bundle deleted": "rm ../sent.bundle",
+    "an object damaged": "chmod u+w .git/objects/pack/*.pack; for p in .git/objects/pack/*.pack; "
+    "do printf x | dd of=$p bs=1 seek=40 conv=notrunc status=none; done; "
+    "find .git/objects -type f -name '??????????????????????????????????????' -exec sh -c 'chmod u+w $1; echo x > $1' x {} ';'",
 }
 
 
@@ -171,7 +176,7 @@ def test_a_broken_git_folder_costs_nothing(sandbox: Sandbox, repo: Repo, breakag
 
 def test_what_is_destroyed_beyond_help_is_said(sandbox: Sandbox) -> None:
     with pytest.raises(RepositoryFailed) as caught:
-        sandbox.work(in_workspace("rm -rf .git ../.workspace.git"))
+        sandbox.work(in_workspace("rm -rf .git ../sent.bundle"))
     assert caught.value.code == "repository_destroyed"
 
 
@@ -238,14 +243,14 @@ def test_a_file_that_no_commit_can_hold_is_skipped_and_named(sandbox: Sandbox, r
     _, concluded = sandbox.work(
         in_workspace("mkdir .GIT && echo x > .GIT/config", "echo c > c.txt", "mkfifo pipe")
     )
-    assert concluded.skipped == (".GIT/config",)
+    assert concluded.left_out == (".GIT/config (Git refuses the name)",)
     assert outcome(sandbox, repo, concluded).files(BRANCH)["c.txt"] == "c"
 
 
 def test_a_file_that_its_attributes_cannot_convert_is_stored_as_it_is(sandbox: Sandbox, repo: Repo) -> None:
     agent = in_workspace("echo '*.txt working-tree-encoding=UTF-16' > .gitattributes", "printf odd > a.txt")
     _, concluded = sandbox.work(agent)
-    assert concluded.skipped == ()
+    assert concluded.left_out == ()
     assert outcome(sandbox, repo, concluded).files(BRANCH)["a.txt"] == "odd"
 
 
@@ -324,3 +329,45 @@ def _alive(pid: int) -> bool:
     except FileNotFoundError:
         return False
     return state != "Z"
+
+
+def test_a_file_over_the_limit_is_named_and_the_rest_comes_back(sandbox: Sandbox, repo: Repo) -> None:
+    def agent(workspace: Path) -> None:
+        Repo(workspace).write({"core.1": bytes(300_000), "src/b.txt": "edited\n"})
+        for number in range(5):
+            Repo(workspace).write({f"part{number}": bytes(150_000 + number)})
+
+    _, concluded = sandbox.work(agent, max_bytes=800_000)
+    assert concluded.left_out == (
+        "part2 (0 MiB, the result would be over 0 MiB)",
+        "part3 (0 MiB, the result would be over 0 MiB)",
+        "part4 (0 MiB, the result would be over 0 MiB)",
+        "core.1 (0 MiB, more than the 0 MiB of a file)",
+    )
+    files = outcome(sandbox, repo, concluded).files(BRANCH)
+    assert {name for name in files if name[:4] in ("part", "core")} == {"part0", "part1"}
+    assert files["src/b.txt"] == "edited"
+
+
+def test_what_the_agent_writes_into_a_submodule_is_named(tmp_path: Path) -> None:
+    inner = Repo.init(tmp_path / "inner")
+    inner.commit("inner", **{"i.txt": "i\n"})
+    outer = Repo.init(tmp_path / "outer")
+    outer.git("-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(inner.path), "lib")
+    outer.commit("outer")
+    sandbox = Sandbox(tmp_path / "sandbox")
+    sandbox.send(outer)
+    _, concluded = sandbox.work(in_workspace("echo agent > lib/fresh.txt", "echo top > top.txt"))
+    assert concluded.left_out == ("lib/fresh.txt (in a submodule)",)
+    assert concluded.commit is not None
+
+
+def test_names_of_any_bytes_are_named_and_many_are_counted(sandbox: Sandbox) -> None:
+    def agent(workspace: Path) -> None:
+        (workspace / os.fsdecode(b"\xff.log")).write_text("odd")
+        for number in range(30):
+            (workspace / f"{number:02}.log").write_text("noise")
+
+    _, concluded = sandbox.work(agent)
+    assert len(concluded.left_out) == 21
+    assert concluded.left_out[-1] == "11 more (ignored by Git)"

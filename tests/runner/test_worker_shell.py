@@ -276,3 +276,21 @@ async def test_stop_said_while_disconnected_is_obeyed_after_the_reconnect() -> N
         one.relay.cut()
         await one.session.stop("cancelled")
         assert (await one.result()).reason == "stopped"
+
+
+async def test_a_fault_of_the_worker_is_a_failure_in_words_and_no_lost_sandbox(tmp_path: Path) -> None:
+    bundle = tmp_path / "source.bundle"
+    bundle.write_bytes(b"no bundle")
+    stored = Stored()
+    async with worker(task("true", repository=True, branch="no\0branch"), stored, bundle=bundle) as one:
+        result = await one.result()
+        assert await one.exit_code() == 0
+    assert (result.outcome, result.reason) == ("failed", "worker_failed")
+    assert "a fault of Remote Claude, not of the agent: ValueError: embedded null byte" in result.summary
+
+
+async def test_a_command_may_begin_with_a_dash() -> None:
+    stored = Stored()
+    async with worker(task("--no-such-program || printf %s went-on"), stored) as one:
+        assert (await one.result()).outcome == "succeeded"
+    assert stored.text() == "went-on"

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import os
+import re
 import sys
+from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
 from typer.exceptions import TyperException
 
-from remote_claude.cli import release, render
+from remote_claude.cli import config, release, render
 from remote_claude.cli.commands import money, settings, stack, tasks
 from remote_claude.cli.commands import run as run_command
 from remote_claude.cli.errors import CliError, Exit
@@ -29,6 +32,7 @@ app.command("run")(run_command.run)
 app.command("list")(tasks.list_tasks)
 app.command("show")(tasks.show)
 app.command("logs")(tasks.logs)
+app.command("wait")(tasks.wait)
 app.command("cancel")(tasks.cancel)
 app.command("diff")(tasks.diff)
 app.command("apply")(tasks.apply)
@@ -70,8 +74,31 @@ def _as_json() -> bool:
     return "--json" in given[: given.index("--") if "--" in given else None]
 
 
+def _system_error(error: OSError) -> CliError:
+    """Where it happened and what to do, if that is known."""
+    if error.filename is None:
+        return CliError(error.strerror or str(error), code="system_error")
+    place, why = Path(os.fsdecode(error.filename)), error.strerror
+    if isinstance(error, PermissionError) and place.is_relative_to(config.home()):
+        advice = "make it yours, or set RCLAUDE_HOME to a folder that is"
+        return CliError(f"{place} can't be used ({why}): {advice}", code="system_error")
+    return CliError(f"{place}: {why}", code="system_error")
+
+
+def _open_streams() -> None:
+    """Somewhere to write, in any encoding: a daemon has no standard output, some build machines print ASCII only."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - for the whole process
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def run() -> None:
     """Run the command line; every error ends in one line on standard error and its exit code."""
+    _open_streams()
+    sys.argv[1:] = prompt_in_its_place(sys.argv[1:])
     try:
         _run()
     except BrokenPipeError:
@@ -98,7 +125,22 @@ def _run() -> NoReturn:
     except BrokenPipeError:
         raise
     except OSError as error:
-        _fail(CliError(str(error), code="system_error"))
+        _fail(_system_error(error))
+
+
+def prompt_in_its_place(arguments: list[str]) -> list[str]:
+    """The command line with a prompt that begins with a dash after `--`. No option has a space in its name."""
+    if arguments[:1] != ["run"]:
+        return arguments
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    for at, argument in enumerate(arguments[:end]):
+        if re.match(r"-[^\s=]*\s", argument) and arguments[at - 1] not in run_command.WITH_VALUE:
+            return (
+                [*arguments[:at], *arguments[at + 1 :], "--", argument]
+                if end == len(arguments)
+                else arguments
+            )
+    return arguments
 
 
 def _leave() -> NoReturn:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx2 as httpx
 
 from remote_claude.cli.config import Target
 from remote_claude.cli.errors import CliError, Exit, from_problem
+from remote_claude.cli.render import TERMINAL_STATES
 
 PATIENCE_S = 20.0
 """How long a server that has answered before, or is being restarted, is waited for."""
@@ -27,11 +30,16 @@ class Client:
     def __init__(self, target: Target) -> None:
         self.target = target
         self._patience = PATIENCE_S if target.supervised else FIRST_PATIENCE_S
-        self._http = httpx.Client(
-            base_url=target.url,
-            headers={"Authorization": f"Bearer {target.api_key}"},
-            timeout=httpx.Timeout(30.0, connect=5.0),
-        )
+        self._proxied = not is_loopback(target.url)
+        try:
+            self._http = httpx.Client(
+                base_url=target.url,
+                headers={"Authorization": f"Bearer {target.api_key}"},
+                timeout=httpx.Timeout(30.0, connect=5.0),
+                trust_env=self._proxied,  # no proxy leads to this machine
+            )
+        except (ImportError, ValueError) as error:
+            raise _proxy_unusable(error) from error
 
     def get(self, path: str, **query: Any) -> Any:
         """A JSON document. Raises `CliError`."""
@@ -93,21 +101,40 @@ class Client:
                     raise self._unreachable(error) from error
             time.sleep(0.2)
 
+    def wait(self, task: str, timeout_s: float | None, tick: Callable[[], None]) -> dict[str, Any] | None:
+        """The task once it has ended; None when the time is over first. `tick` is called at least every second."""
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        while True:
+            found: dict[str, Any] = self.get(f"/v1/tasks/{task}")
+            if found["state"] in TERMINAL_STATES:
+                return found
+            if deadline is not None and time.monotonic() > deadline:
+                return None
+            tick()
+            time.sleep(0.5)
+
     def _connection(self, task: str, after: str | None, min_position: int) -> Iterator[dict[str, Any]]:
-        from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
+        from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidProxy, InvalidStatus
         from websockets.sync.client import connect
 
         url = "ws" + self.target.url.removeprefix("http") + "/v1/stream"
         headers = {"Authorization": f"Bearer {self.target.api_key}"}
         subscribe = {"type": "subscribe", "task": task, "after": after, "min_position": min_position}
         try:
-            with connect(url, additional_headers=headers, max_size=16 * 1024 * 1024, proxy=None) as socket:
+            with connect(
+                url,
+                additional_headers=headers,
+                max_size=16 * 1024 * 1024,
+                proxy=True if self._proxied else None,
+            ) as socket:
                 socket.send(json.dumps(subscribe))
                 while True:
                     message = json.loads(socket.recv(timeout=LIVE_SILENCE_S))
                     if message["type"] == "error" and message.get("code") != "slow_consumer":
                         raise from_problem(message.get("status", 400), message)
                     yield message
+        except (ImportError, InvalidProxy) as error:
+            raise _proxy_unusable(error) from error
         except InvalidStatus as error:
             status = error.response.status_code
             if status in (502, 503, 504):
@@ -148,6 +175,24 @@ class Client:
             Exit.UNREACHABLE,
             code="unreachable",
         )
+
+
+def is_loopback(url: str) -> bool:
+    """Whether a URL leads to this machine."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+def _proxy_unusable(error: Exception) -> CliError:
+    return CliError(
+        f"the proxy of this environment can't be used ({error}): set HTTPS_PROXY to an http:// proxy in place of ALL_PROXY, "
+        "or the server's name in NO_PROXY",
+        Exit.USAGE,
+        code="proxy_unusable",
+    )
 
 
 def _checked(response: httpx.Response) -> httpx.Response:

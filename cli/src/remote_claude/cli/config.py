@@ -32,7 +32,12 @@ STACK = {
 
 def home() -> Path:
     """`RCLAUDE_HOME`, by default `~/.rclaude`."""
-    return Path(os.environ.get("RCLAUDE_HOME") or "~/.rclaude").expanduser().absolute()
+    try:
+        return Path(os.environ.get("RCLAUDE_HOME") or "~/.rclaude").expanduser().absolute()
+    except RuntimeError as error:
+        raise CliError(
+            "this account has no home folder: set RCLAUDE_HOME to a folder of yours", Exit.USAGE
+        ) from error
 
 
 def path() -> Path:
@@ -47,9 +52,9 @@ def load() -> dict[str, str]:
     except FileNotFoundError:
         return {}
     except (ValueError, OSError) as error:
-        raise CliError(f"{path()} can't be read ({error}); mend it or remove it", Exit.USAGE) from error
+        raise CliError(f"{path()} can't be read ({error}); correct it or remove it", Exit.USAGE) from error
     if not isinstance(content, dict):
-        raise CliError(f"{path()} does not hold a JSON object; mend it or remove it", Exit.USAGE)
+        raise CliError(f"{path()} does not hold a JSON object; correct it or remove it", Exit.USAGE)
     return {key: str(value) for key, value in content.items() if key in KEYS}
 
 

@@ -29,11 +29,16 @@ OF_STATE = {
 
 
 class CliError(Exception):
-    """A message for people that says what to do next, and the exit code that goes with it."""
+    """A message for people that says what to do next, and the exit code that goes with it.
 
-    def __init__(self, message: str, exit: Exit = Exit.FAILED, *, code: str = "error", **extra: Any) -> None:
+    `code` is for programs; the exit's name in lower case (`failed`, `usage`, `refused`...) where it has none of its own.
+    """
+
+    def __init__(
+        self, message: str, exit: Exit = Exit.FAILED, *, code: str | None = None, **extra: Any
+    ) -> None:
         super().__init__(message)
-        self.exit, self.code, self.extra = exit, code, extra
+        self.exit, self.code, self.extra = exit, code or exit.name.lower(), extra
 
 
 def from_problem(status: int, document: dict[str, Any]) -> CliError:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Literal, Self
 
 from remote_claude.cli.columns import elided, fit, screen_width
-from remote_claude.cli.terminal import safe_text
+from remote_claude.cli.terminal import output_text, safe_text
 
 NANO = 1_000_000_000
 COLOURS = {"dim": "2", "bold": "1", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
@@ -23,7 +24,8 @@ State = Literal[
 
 def emit(document: Any) -> None:
     """A document for programs: one line of JSON on standard output."""
-    print(json.dumps(document, ensure_ascii=False), flush=True)
+    in_unicode = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    print(json.dumps(document, ensure_ascii=not in_unicode), flush=True)
 
 
 def say(text: str = "", *, to_stderr: bool = False) -> None:
@@ -38,7 +40,12 @@ def note(text: str) -> None:
 
 def coloured(text: str, colour: str) -> str:
     """The text in a colour, on a terminal."""
-    return f"\x1b[{COLOURS[colour]}m{text}\x1b[0m" if sys.stdout.isatty() else text
+    return f"\x1b[{COLOURS[colour]}m{text}\x1b[0m" if is_styled() else text
+
+
+def is_styled() -> bool:
+    """Whether what is printed may have colours: on a terminal, unless `NO_COLOR` is set."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
 
 
 def money(nano_usd: int) -> str:
@@ -97,9 +104,11 @@ class Waiting:
 class Live:
     """What an agent does, line by line; on a terminal with a quiet line below that says how long it has taken."""
 
-    def __init__(self) -> None:
+    def __init__(self, since: str | None = None) -> None:
+        """`since` is when the task was handed over or started (RFC 3339); now if left out."""
         self._terminal = sys.stdout.isatty()
-        self._started = time.monotonic()
+        age = (datetime.now(UTC) - datetime.fromisoformat(since)).total_seconds() if since else 0.0
+        self._started = time.monotonic() - max(0.0, age)
         self._state = "submitted"
         self._open = False
         self._progress = False
@@ -126,6 +135,8 @@ class Live:
     def finish(self) -> None:
         """End an open line, and the progress line."""
         self.clear()
+        if is_styled():
+            sys.stdout.write("\x1b[0m")  # of what the agent left on
         if self._open:
             print(flush=True)
             self._open = False
@@ -156,8 +167,11 @@ class Live:
                 self._line(coloured(safe_text(str(frame.get("text", ""))), "red"), washed=True)
 
     def _write(self, text: str) -> None:
-        sys.stdout.write(safe_text(text))
-        self._open = not text.endswith("\n")
+        if self._open and text.startswith("\r") and not text.startswith("\r\n"):
+            sys.stdout.write("\n")  # another state of the line, which is printed already
+        shown = output_text(text, styled=is_styled())
+        sys.stdout.write(shown)
+        self._open = not shown.endswith("\n") if shown else self._open
 
     def _line(self, text: str, *, washed: bool = False) -> None:
         if self._open:
@@ -182,11 +196,7 @@ def describe_task(task: dict[str, Any]) -> None:
     )
     rows = [
         ("task", task["id"]),
-        (
-            "state",
-            coloured(state, colour) + (f" ({safe_text(str(task['reason']))})" if task.get("reason") else ""),
-        ),
-        *([("because", safe_text(str(task["detail"])))] if task.get("detail") else []),
+        ("state", coloured(state.replace("_", " "), colour)),
         ("agent", safe_text(task["agent"])),
         ("prompt", _shorten(safe_text(str(task.get("prompt") or "")))),
         ("attempts", _attempts(task)),
@@ -194,6 +204,10 @@ def describe_task(task: dict[str, Any]) -> None:
         ("started", local_time(task.get("started_at"))),
         ("finished", local_time(task.get("finished_at"))),
     ]
+    if why := explanation(task):
+        rows.insert(2, ("because" if state != "succeeded" else "note", safe_text(why)))
+    if labels := task.get("labels"):
+        rows.append(("labels", safe_text(", ".join(f"{name}={value}" for name, value in labels.items()))))
     result = task.get("result") or {}
     if result.get("commit"):
         rows.append(("commit", f"{result['commit']} on rclaude/{task['id']}"))
@@ -203,6 +217,32 @@ def describe_task(task: dict[str, Any]) -> None:
         rows.append(("cost", money(int(task["cost"]["total_nano_usd"]))))
     for name, value in rows:
         print(f"{name:>10}  {value}")
+
+
+REASONS = {
+    "agent_exited": "the agent ended with an error",
+    "agent_failed": "the agent said that it failed",
+    "agent_unavailable": "the agent can't run there",
+    "attempts_exhausted": "its sandbox or its runner was lost in every attempt that it may have",
+    "out_of_memory": "the sandbox ran out of memory",
+    "output_too_large": "it printed more than an attempt may",
+    "quota_exceeded": "the plan's executions of this month are used up",
+    "stopped": "it was stopped",
+    "timed_out": "its time was over",
+    "worker_failed": "a fault of Remote Claude",
+}
+
+
+def explanation(task: dict[str, Any]) -> str | None:
+    """Why a task waits, or ended as it did, in words."""
+    waiting = task.get("waiting")
+    if waiting:
+        place = f" (place {waiting['place']} in the queue)" if waiting.get("place") else ""
+        return f"{waiting['detail']}{place}"
+    if task.get("detail"):
+        return " ".join(str(task["detail"]).split())
+    reason = task.get("reason")
+    return REASONS.get(str(reason), str(reason).replace("_", " ")) if reason else None
 
 
 def _attempts(task: dict[str, Any]) -> str:

@@ -65,7 +65,8 @@ def task_id(text: str | None, client: Client) -> str:
     if text is not None:
         if not TASK_ID.fullmatch(text):
             raise CliError(
-                f"not a task: {text!r}; an id is task_ and 26 characters (see `rclaude list`)", Exit.USAGE
+                f"not a task: {text!r}; an id is task_ and 26 characters (see `rclaude list`)",
+                Exit.USAGE,
             )
         return text
     newest = client.get("/v1/tasks", limit=1)["tasks"]

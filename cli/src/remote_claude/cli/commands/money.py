@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 import typer
 
 from remote_claude.cli import render
 from remote_claude.cli.commands.tasks import Json
+from remote_claude.cli.errors import CliError, Exit
 from remote_claude.cli.session import connect, task_id
 
 Period = Annotated[str | None, typer.Option(help="YYYY-MM; this month if left out.")]
 
 
+def _month(period: str | None) -> str | None:
+    if period is not None and not re.fullmatch(r"\d{4}-(0[1-9]|1[0-2])", period):
+        raise CliError(f"{period!r} is not a month: write the year and the month, as 2026-11", Exit.USAGE)
+    return period
+
+
 def usage(period: Period = None, as_json: Json = False) -> None:
     """What has been used this month, against what the plan allows."""
+    period = _month(period)
     used = connect().get("/v1/usage", period=period)
     if as_json:
         render.emit(used)
@@ -40,6 +49,7 @@ def bill(
     as_json: Json = False,
 ) -> None:
     """The bill as it stands, each line the sum of events in the log."""
+    period = _month(period)
     client = connect()
     if task is not None:
         document = client.get(f"/v1/tasks/{task_id(task, client)}/bill")

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from remote_claude.cli.client import Client
 
 MAX_PROMPT = 64 * 1024
+WITH_VALUE = frozenset(
+    {"--agent", "--repo", "--ref", "--timeout", "--max-attempts", "--priority", "--label", "--include"}
+)
+"""Options of `run` whose next word is their value."""
 
 
 def run(
@@ -95,10 +99,20 @@ def _watch(client: Client, task: str, position: int, *, as_json: bool) -> Exit:
         _cancel(client, task)
 
     signal.signal(signal.SIGINT, cancel)
-    with contextlib.suppress(KeyboardInterrupt):
-        position = follow(client, task, position, quiet=as_json)
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    shown = details(client, task, position)
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            position = follow(client, task, position, quiet=as_json)
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        shown = details(client, task, position)
+    except CliError as error:
+        if error.exit is not Exit.UNREACHABLE:
+            raise
+        raise CliError(
+            f"{error}. The task goes on without this command: `rclaude logs -f --exit-code {task}` picks it up",
+            error.exit,
+            code=error.code,
+            id=task,
+        ) from error
     if as_json:
         render.emit(shown)
     else:

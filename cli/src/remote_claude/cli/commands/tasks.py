@@ -6,34 +6,45 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
 from remote_claude.cli import render, repository
-from remote_claude.cli.errors import CliError, Exit
+from remote_claude.cli.errors import OF_STATE, CliError, Exit
 from remote_claude.cli.session import connect, task_id
 
 if TYPE_CHECKING:
     from remote_claude.cli.client import Client
 
 TaskArgument = Annotated[str | None, typer.Argument(help="The task's id; the newest one if left out.")]
+STATES: tuple[str, ...] = get_args(render.State)
 Json = Annotated[bool, typer.Option("--json", help="JSON on standard output.")]
 
 
 def list_tasks(
-    state: Annotated[render.State | None, typer.Option(help="Only tasks in this state.")] = None,
+    state: Annotated[
+        list[str] | None,
+        typer.Option(help="In this state; may be given again.", autocompletion=lambda: list(STATES)),
+    ] = None,
+    agent: Annotated[str | None, typer.Option(help="Of this agent.")] = None,
+    label: Annotated[
+        list[str] | None, typer.Option(help="With KEY or KEY=VALUE; all, if given again.")
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, max=200, help="How many at the most.")] = 20,
     cursor: Annotated[str | None, typer.Option(help="Where the last page ended.")] = None,
     as_json: Json = False,
 ) -> None:
     """List tasks, newest first."""
-    page = connect().get("/v1/tasks", state=state, limit=limit, cursor=cursor)
+    if unknown := sorted(set(state or []) - set(STATES)):
+        raise CliError(f"there is no state {unknown[0]!r}; there are: {', '.join(STATES)}", Exit.USAGE)
+    labels = [item.replace("=", ":", 1) for item in label or []]
+    page = connect().get("/v1/tasks", state=state, agent=agent, label=labels, limit=limit, cursor=cursor)
     if as_json:
         render.emit(page)
         return
     rows = [
-        (t["id"], t["state"], t["agent"], render.local_time(t["submitted_at"]), _first_line(t.get("title")))
+        (t["id"], _state(t), t["agent"], render.local_time(t["submitted_at"]), _first_line(t.get("title")))
         for t in page["tasks"]
     ]
     render.table(
@@ -42,6 +53,9 @@ def list_tasks(
         elastic="prompt",
         expendable=("submitted", "agent"),
     )
+    for task in page["tasks"]:
+        if task.get("waiting"):
+            render.note(f"{task['id']} waits: {render.explanation(task)}")
     if page.get("next"):
         render.note(f"there are more: --cursor {page['next']}")
 
@@ -61,6 +75,9 @@ def logs(
     follow_it: Annotated[
         bool, typer.Option("--follow", "-f", help="Go on until the task has ended.")
     ] = False,
+    exit_code: Annotated[
+        bool, typer.Option("--exit-code", help="End with the exit code of the task's state.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One frame a line, as JSON.")] = False,
 ) -> None:
     """Print what the agent did."""
@@ -68,7 +85,38 @@ def logs(
     id = task_id(task, client)
     if follow_it:
         follow(client, id, as_json=as_json)
-        return
+    else:
+        _print_output(client, id, as_json=as_json)
+    if exit_code:
+        _leave_with(client.get(f"/v1/tasks/{id}"))
+
+
+def wait(
+    task: TaskArgument = None,
+    timeout: Annotated[int | None, typer.Option(min=1, help="Seconds; 124 when they are over.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Wait until a task has ended; ends with the exit code of its state."""
+    client = connect()
+    id = task_id(task, client)
+    with render.Waiting(f"waiting for {id}") as waiting:
+        ended = client.wait(id, timeout, waiting.tick)
+    if ended is None:
+        raise CliError(f"{id} has not ended after {timeout} s; it goes on", Exit.TIMED_OUT)
+    if as_json:
+        render.emit(details(client, id))
+    else:
+        why = render.explanation(ended)
+        render.say(f"{id} {_state(ended)}" + (f": {why}" if why else ""))
+    _leave_with(ended)
+
+
+def _leave_with(task: dict[str, Any]) -> None:
+    """End as `run` does; a task that has not ended yet is no failure."""
+    raise typer.Exit(OF_STATE.get(task["state"], Exit.OK))
+
+
+def _print_output(client: Client, id: str, *, as_json: bool) -> None:
     live = render.Live()
     after: str | None = None
     while True:
@@ -78,6 +126,10 @@ def logs(
         if not page.get("more"):
             break
     live.finish()
+
+
+def _state(task: dict[str, Any]) -> str:
+    return str(task["state"]).replace("_", " ")
 
 
 def cancel(task: TaskArgument = None, as_json: Json = False) -> None:
@@ -155,7 +207,10 @@ def follow(
     client: Client, task: str, position: int = 0, *, quiet: bool = False, as_json: bool = False
 ) -> int:
     """Print what happens until the task has ended, as of a log position or later; returns that of its end."""
-    live = render.Live()
+    task_now = client.get(f"/v1/tasks/{task}", min_position=position or None)
+    live = render.Live(task_now["started_at"] or task_now["submitted_at"])
+    if not quiet and (why := task_now.get("waiting") and render.explanation(task_now)):
+        render.note(f"waiting: {why}")
     try:
         for message in client.live(task, position):
             position = message.get("position", position)

@@ -26,10 +26,9 @@ from remote_claude.gateway.api.models import (
     TaskSummary,
     WaitingAnswer,
 )
-from remote_claude.gateway.domain.lifecycle import total_usage
+from remote_claude.gateway.domain.lifecycle import Progress, total_usage
 from remote_claude.gateway.projections.queries import Task, TaskEvent
 
-FAILED = ("failed", "cancelled", "timed_out")
 TITLE_CHARACTERS = 120
 Shown = TypeVar("Shown", bound=TaskSummary)
 
@@ -93,7 +92,7 @@ def whole(task: Task, key: DataKey | None, as_of: int) -> TaskAnswer:
     details = [_open(key, a.detail, attempt_detail_context(task.task, a.number)) for a in progress.attempts]
     return TaskAnswer(
         **dict(summary(task, key)),
-        detail=progress.detail or (details[-1] if details and progress.state in FAILED else None),
+        detail=progress.detail or _detail(progress, details),
         prompt=prompt(task, key),
         priority=task.priority,
         timeout_s=task.timeout_s,
@@ -119,6 +118,16 @@ def whole(task: Task, key: DataKey | None, as_of: int) -> TaskAnswer:
         ),
         as_of=as_of,
     )
+
+
+def _detail(progress: Progress, details: list[str | None]) -> str | None:
+    """Why it ended as it did, or what of a success did not come back: the sentence of its last attempt."""
+    if not progress.terminal or not details:
+        return None
+    if progress.reason != "attempts_exhausted":
+        return details[-1]
+    last = details[-1] or progress.attempts[-1].reason
+    return f"Its sandbox or its runner was lost in each of its {progress.attempt} attempts; the last time: {last}."
 
 
 def _repository(task: Task, key: DataKey | None) -> RepositoryAnswer | None:

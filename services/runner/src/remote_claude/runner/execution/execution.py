@@ -128,6 +128,7 @@ class SandboxedExecution:
             prompt=submission.prompt,
             lease_s=self._lease.to_pass_on,
             branch=f"rclaude/{self._assigned.task}",
+            max_result_bytes=self._dependencies.settings.max_result_mib * 1024 * 1024,
         )
         # A worker may have no network: its span is made here, from what is seen of it.
         with self._dependencies.runtime.tracing.span(

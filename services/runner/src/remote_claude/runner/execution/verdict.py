@@ -16,6 +16,14 @@ from remote_claude.runner.sessions import WorkerLost, WorkerResult, WorkerSessio
 log = structlog.get_logger(__name__)
 
 
+DETAILS = {
+    "out_of_memory": "the sandbox ran out of memory, and was ended",
+    "timed_out": "the time that an attempt may take was over",
+    "output_too_large": "it printed more than an attempt may, and was ended",
+}
+"""What is known of attempts that were ended before they could say anything."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ended:
     """How an attempt ended, and the result that its worker sent."""
@@ -43,7 +51,9 @@ def judge(
         except WorkerLost as error:
             log.warning("a worker was lost", attempt=name, detail=str(error))
     if stop_reason is not None:
-        return Ended(OUTCOME_OF_STOP[stop_reason], stop_reason, result=result)
+        return Ended(
+            OUTCOME_OF_STOP[stop_reason], stop_reason, detail=DETAILS.get(stop_reason), result=result
+        )
     if result is not None:
         return judge_result(result, model_failure)
     if gone.done():
@@ -54,10 +64,12 @@ def judge(
 def judge_result(result: WorkerResult, model_failure: ModelFailure | None) -> Ended:
     """An agent that failed because the model did fails for the model's reason."""
     if result.outcome != "failed":
-        return Ended(result.outcome, result.reason, result.exit_code, result=result)
+        return Ended(result.outcome, result.reason, result.exit_code, result.detail, result)
     if model_failure is not None and result.reason == "agent_failed":
         return Ended(result.outcome, model_failure.reason, result.exit_code, model_failure.detail, result)
-    return Ended(result.outcome, result.reason, result.exit_code, result.summary or None, result)
+    return Ended(
+        result.outcome, result.reason, result.exit_code, result.detail or result.summary or None, result
+    )
 
 
 def _lost(session: WorkerSession) -> Ended:
@@ -74,9 +86,9 @@ def _judge_exit(name: str, session: WorkerSession, gone: asyncio.Task[Exit]) -> 
         return Ended("lost", error.code, detail=str(error))
     match end.reason:
         case "deadline":
-            return Ended("timed_out", "timed_out")
+            return Ended("timed_out", "timed_out", detail=DETAILS["timed_out"])
         case "out_of_memory":
-            return Ended("failed", "out_of_memory", end.code)
+            return Ended("failed", "out_of_memory", end.code, DETAILS["out_of_memory"])
         case _:
             log.warning(
                 "a sandbox ended without a result", attempt=name, code=end.code, output=end.output[-2000:]

@@ -78,6 +78,7 @@ class WorkerResult:
     base: str | None = None
     sent: str | None = None
     commit: str | None = None
+    detail: str | None = None
     bundle: Path | None = None
     patch: Path | None = None
 
@@ -335,6 +336,8 @@ class WorkerSession:
             raise Malformed("a reason is a short code")
         if frames.size(said.summary) > MAX_SUMMARY:
             raise Malformed("the summary is too long")
+        if said.detail is not None and len(said.detail) > protocol.MAX_DETAIL:
+            raise Malformed("the detail is too long")
         if not self.result.done():  # otherwise it is sent again: the acknowledgement was lost
             self.result.set_result(
                 WorkerResult(
@@ -345,6 +348,7 @@ class WorkerSession:
                     base=said.base,
                     sent=said.sent,
                     commit=said.commit,
+                    detail=said.detail.replace("\0", "\ufffd") if said.detail else None,
                     bundle=self._files.get(protocol.RESULT_BUNDLE),
                     patch=self._files.get(protocol.CHANGES_PATCH),
                 )

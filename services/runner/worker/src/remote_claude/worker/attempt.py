@@ -35,7 +35,6 @@ class Attempt:
     def __init__(
         self,
         connection: RunnerConnection,
-        received: Received,
         *,
         workspace: Path,
         home: Path,
@@ -44,26 +43,25 @@ class Attempt:
     ) -> None:
         self._connection, self._runner_url, self._scratch = connection, runner_url, scratch
         self._emit, self._stop = connection.window.put, connection.stop
-        self._assignment, self._bundle, self._checkpoint = (
-            received.assignment,
-            received.bundle,
-            received.checkpoint,
-        )
         self._workspace, self._home = workspace, home
         self.base: str | None = None
         self.sent: str | None = None
         self.commit: str | None = None
         self.files: dict[str, Path] = {}
+        self.remark = ""
+        """What the user should know of a success."""
 
-    async def run(self) -> AgentResult:
+    async def run(self, received: Received) -> AgentResult:
         """The phases. What an agent has done before it failed is committed too."""
-        assignment = self._assignment
+        assignment = received.assignment
         await self._emit(Status(phase="preparing"))
         prepared, agent = await self._unless_stopped(
-            asyncio.gather(self._prepare(), asyncio.to_thread(agents.create, assignment.agent))
+            asyncio.gather(
+                self._prepare(assignment, received.bundle), asyncio.to_thread(agents.create, assignment.agent)
+            )
         )
         places = Places(workspace=self._workspace, home=self._home, prepared=prepared)
-        restored = await self._unless_stopped(self._restore(places))
+        restored = await self._unless_stopped(self._restore(places, received.checkpoint))
         await self._emit(Status(phase="running"))
         saver = _Saver(self._connection, places, self._scratch / protocol.CHECKPOINT, restored)
         async with AsyncExitStack() as stack:
@@ -95,41 +93,40 @@ class Attempt:
                 await saving
         if prepared:
             await self._emit(Status(phase="committing"))
-            await self._unless_stopped(self._conclude(prepared))
+            await self._unless_stopped(self._conclude(assignment, prepared))
         return ended
 
-    async def _prepare(self) -> Prepared | None:
-        if self._bundle is None:
+    async def _prepare(self, assignment: Assignment, bundle: Path | None) -> Prepared | None:
+        if bundle is None:
             return None
         prepared = await repository.prepare(
-            self._bundle,
+            bundle,
             self._workspace,
-            self._assignment.branch,
-            author=(self._assignment.author_name, self._assignment.author_email),
+            assignment.branch,
+            author=(assignment.author_name, assignment.author_email),
             aside=self._scratch / "aside.git",
         )
         self.base, self.sent = prepared.base, prepared.sent
         return prepared
 
-    async def _restore(self, places: Places) -> State | None:
+    async def _restore(self, places: Places, checkpoint: Path | None) -> State | None:
         """From the checkpoint of an earlier attempt, if there is one that can be read."""
-        if self._checkpoint is None:
+        if checkpoint is None:
             return None
         await self._emit(Status(phase="restoring"))
         try:
-            state = await checkpoints.restore(self._checkpoint, places)
+            state = await checkpoints.restore(checkpoint, places)
         except (RepositoryFailed, OSError, tarfile.TarError, ValueError) as error:
             text = f"the checkpoint can't be restored, the task starts from the beginning: {error}\n"
             await self._emit(Output(stream="stderr", text=text))
             return None
-        self._checkpoint.unlink()
+        await asyncio.to_thread(checkpoint.unlink)
         self._connection.skip_messages(state.messages)
         text = f"continuing after turn {state.turn} of an earlier attempt; files that Git ignores are not restored\n"
         await self._emit(Output(stream="stderr", text=text))
         return state
 
-    async def _conclude(self, prepared: Prepared) -> None:
-        assignment = self._assignment
+    async def _conclude(self, assignment: Assignment, prepared: Prepared) -> None:
         concluded = await repository.conclude(
             self._workspace,
             prepared,
@@ -137,10 +134,14 @@ class Attempt:
             message=_message(assignment),
             author=(assignment.author_name, assignment.author_email),
             out=self._scratch / "result",
+            max_bytes=assignment.max_result_bytes,
         )
-        if concluded.skipped:
-            text = "".join(f"not in the commit: {path}\n" for path in concluded.skipped)
-            await self._emit(Output(stream="stderr", text=text))
+        remarks = [] if concluded.commit else ["the agent changed no file that Git tracks"]
+        if concluded.left_out:
+            remarks.append(f"not in the result: {', '.join(concluded.left_out)}")
+        if remarks:
+            self.remark = "; ".join(remarks)
+            await self._emit(Output(stream="stderr", text=self.remark + "\n"))
         self.commit = concluded.commit
         if concluded.bundle and concluded.patch:
             self.files = {protocol.RESULT_BUNDLE: concluded.bundle, protocol.CHANGES_PATCH: concluded.patch}

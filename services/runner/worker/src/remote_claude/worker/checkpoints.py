@@ -29,6 +29,9 @@ MAX_FILE = 64 * 1024 * 1024
 CACHES = frozenset({".cache", ".npm", ".cargo", ".rustup", ".gradle", ".m2", "go", ".bun", ".pnpm-store"})
 """Folders of the home that programs fill again by themselves."""
 
+SCRATCH = ".rclaude-"
+"""The worker's own folder in the home begins with this."""
+
 _STATE, _TREE = "state.json", "tree.bundle"
 
 
@@ -102,7 +105,7 @@ def _files(root: Path, without: frozenset[str]) -> Iterator[Path]:
     """Files, symbolic links and empty folders, below real folders only."""
     for at, folders, names in os.walk(root):
         if Path(at) == root:
-            folders[:] = [name for name in folders if name not in without]
+            folders[:] = [name for name in folders if name not in without and not name.startswith(SCRATCH)]
         links = [name for name in folders if (Path(at) / name).is_symlink()]
         for name in (*names, *links):
             path = Path(at) / name

@@ -26,6 +26,7 @@ from remote_claude.worker.protocol.messages import (
     Saved,
     Stop,
 )
+from remote_claude.worker.result_tree import RepositoryFailed
 
 START_LEASE_S = 15.0
 """How long a worker without an assignment looks for its runner."""
@@ -124,8 +125,13 @@ class RunnerConnection:
             case Assignment() as assignment:
                 self.session_key, self.saves = assignment.session_key, assignment.saves
                 self._renew(assignment.lease_s)
-                bundle = await self._receive_file(ws, protocol.SOURCE_BUNDLE, assignment.repository)
-                checkpoint = await self._receive_file(ws, protocol.CHECKPOINT, assignment.checkpoint)
+                try:
+                    bundle = await self._receive_file(ws, protocol.SOURCE_BUNDLE, assignment.repository)
+                    checkpoint = await self._receive_file(ws, protocol.CHECKPOINT, assignment.checkpoint)
+                except OSError as error:  # the connection is taken up again, for the result
+                    why = f"there is no room for what was sent: {error}"
+                    self.received.set_exception(RepositoryFailed("bundle_too_large", why))
+                    raise
                 self.received.set_result(Received(assignment, bundle, checkpoint))
             case Resume() as resume:
                 self.window.rewind(resume.acked)

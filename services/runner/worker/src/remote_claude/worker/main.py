@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import tempfile
+import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +15,12 @@ from pathlib import Path
 from remote_claude.worker.agents.base import STOPPED, AgentResult, AgentUnavailable
 from remote_claude.worker.agents.processes import adopt_orphans, end_descendants, reap_orphans
 from remote_claude.worker.attempt import Attempt, Stopped
+from remote_claude.worker.checkpoints import SCRATCH
 from remote_claude.worker.connection import LeaseLost, Refused, RunnerConnection
 from remote_claude.worker.dialing import check
 from remote_claude.worker.protocol import frames
 from remote_claude.worker.protocol import messages as protocol
-from remote_claude.worker.protocol.messages import Finished
+from remote_claude.worker.protocol.messages import MAX_DETAIL, WORKER_FAILED, Finished
 from remote_claude.worker.repository import RepositoryFailed
 
 EXIT_USAGE, EXIT_LEASE_LOST, EXIT_REFUSED = 2, 3, 4
@@ -62,7 +64,9 @@ def main() -> int:
 async def run(settings: Settings) -> int:
     """Work on one task; returns the exit code."""
     adopt_orphans()
-    with tempfile.TemporaryDirectory(prefix="rclaude-") as scratch:
+    # In the home where it can be written: it has more room than the folder for temporary files.
+    place = settings.home if os.access(settings.home, os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=place, ignore_cleanup_errors=True) as scratch:
         connection = RunnerConnection(settings.runner_url, settings.token, Path(scratch))
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, connection.stop.set)
         work = asyncio.create_task(_work(connection, settings, Path(scratch)))
@@ -92,21 +96,23 @@ async def run(settings: Settings) -> int:
 
 
 async def _work(connection: RunnerConnection, settings: Settings, scratch: Path) -> None:
-    received = await connection.received
     attempt = Attempt(
         connection,
-        received,
         workspace=settings.workspace,
         home=settings.home,
         runner_url=settings.runner_url,
         scratch=scratch,
     )
     try:
-        ended = await attempt.run()
+        ended = await attempt.run(await connection.received)
     except Stopped:
         ended = STOPPED
     except (AgentUnavailable, RepositoryFailed) as error:
         ended = AgentResult(outcome="failed", reason=error.code, text=str(error))
+    except Exception as error:  # the same fault another time: a lost sandbox would be tried again
+        traceback.print_exc()
+        text = f"a fault of Remote Claude, not of the agent: {type(error).__name__}: {error}"
+        ended = AgentResult(outcome="failed", reason=WORKER_FAILED, text=text)
     text = next(frames.pieces(ended.text))
     await connection.window.put(
         frames.Result(outcome=ended.outcome, text=text, reason=ended.reason, exit_code=ended.exit_code)
@@ -119,5 +125,12 @@ async def _work(connection: RunnerConnection, settings: Settings, scratch: Path)
         base=attempt.base,
         sent=attempt.sent,
         commit=attempt.commit,
+        detail=shortened(attempt.remark if ended.outcome == "succeeded" else ended.text),
     )
     connection.finish(result, attempt.files)
+
+
+def shortened(text: str) -> str | None:
+    """As much of the text as a detail may have, None for nothing."""
+    text = text.strip()
+    return (text if len(text) <= MAX_DETAIL else text[: MAX_DETAIL - 1] + "…") or None

@@ -48,7 +48,7 @@ class ShellAgent:
         async with asyncio.TaskGroup() as group, _pipe() as (out, out_end), _pipe() as (err, err_end):
             try:
                 process = await asyncio.create_subprocess_exec(
-                    *("/bin/bash", "-c", command),
+                    *("/bin/bash", "-c", "--", command),
                     stdin=DEVNULL,
                     stdout=out_end,
                     stderr=err_end,

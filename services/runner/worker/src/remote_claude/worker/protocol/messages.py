@@ -30,6 +30,11 @@ WINDOW_BYTES = 4 * 1024 * 1024
 GRACE_S = 5.0
 """Between the polite end of an agent (SIGTERM) and the other one (SIGKILL)."""
 
+MAX_DETAIL = 1_000
+"""Characters of a result's detail."""
+WORKER_FAILED = "worker_failed"
+"""Reason of a failure that is the worker's own: it would fail the same way another time."""
+
 SOURCE_BUNDLE = "source.bundle"
 RESULT_BUNDLE = "result.bundle"
 CHANGES_PATCH = "changes.patch"
@@ -89,6 +94,8 @@ class Assignment(_Message, frozen=True, kw_only=True, tag="task"):
     branch: str = ""
     author_name: str = "Remote Claude"
     author_email: str = "agent@remote-claude.invalid"
+    max_result_bytes: Count = 512 * 1024 * 1024
+    """Of a file of the result. What makes it larger is left out and named."""
     model: str | None = None
     """The model of the agent; None is the agent's default."""
     saves: bool = False
@@ -168,10 +175,11 @@ class Saved(_Message, frozen=True, kw_only=True, tag="saved"):
 
 
 class Finished(_Message, frozen=True, kw_only=True, tag="result"):
-    """The result. `reason` is a stable code, `summary` explains it.
+    """The result. `reason` is a stable code, `summary` explains it. `detail` is for the task's user: why it failed, or
+    what of the work did not come back.
 
     Reasons of a failure: `agent_exited` (see `exit_code`), `agent_failed` (it said so itself), `agent_unavailable`,
-    `stopped`, and those of `worker.repository.RepositoryFailed`.
+    `stopped`, `worker_failed` (a fault of the worker's own), and those of `worker.repository.RepositoryFailed`.
     """
 
     outcome: Literal["succeeded", "failed"]
@@ -181,6 +189,7 @@ class Finished(_Message, frozen=True, kw_only=True, tag="result"):
     base: str | None = None
     sent: str | None = None
     commit: str | None = None
+    detail: str | None = None
 
 
 ToRunner: TypeAlias = Hello | Frames | Alive | Blob | Checkpoint | Finished
