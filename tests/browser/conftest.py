@@ -57,7 +57,7 @@ def opened(stack: Product, browser: Browser) -> Iterator[Opens]:
     complaints = browsers.Complaints()
 
     def open_page(path: str = "/", **options: object) -> Page:
-        context = browser.new_context(base_url=str(stack.stack_file()["url"]), **options)  # type: ignore[arg-type]
+        context = browser.new_context(base_url=str(stack.stack_file()["url"]), **options)
         contexts.append(context)
         context.set_default_timeout(15_000)
         page = context.new_page()

@@ -117,7 +117,7 @@ def test_a_long_output_keeps_few_rows_in_the_page(stack: Product, opened: Opens)
 
     def at_end() -> bool:
         page.keyboard.press("End")
-        return log.get_by_text("50000", exact=True).is_visible()
+        return bool(log.get_by_text("50000", exact=True).is_visible())
 
     log.focus()
     until(at_end, "the last line", pause=0.1)
