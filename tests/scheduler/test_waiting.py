@@ -66,6 +66,14 @@ def test_the_place_is_the_order_in_which_tasks_get_a_slot() -> None:
     ]
 
 
+def test_a_task_behind_others_says_how_many_go_before_it() -> None:
+    world = given(on_plan(), *(submitted(f"task_{n}") for n in range(3))).when().recorded().record(joined())
+    names = ("task_0", "task_2")
+    first, third = explain(world.state.organisations[ORG], names, world.state.runners, frozenset({RUNNER}))
+    assert (first.code, third.code) == ("next", "queued")
+    assert third.detail.startswith("2 of the organisation's tasks")
+
+
 def test_nothing_is_said_of_a_task_that_runs_or_is_unknown() -> None:
     world = given(on_plan(), joined(), submitted()).when().recorded().record(started())
     assert (

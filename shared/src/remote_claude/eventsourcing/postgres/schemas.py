@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, cast
+from weakref import WeakKeyDictionary
 
 from psycopg import AsyncConnection, OperationalError, sql
 from psycopg_pool import AsyncConnectionPool
@@ -22,6 +23,10 @@ SILENCE_S = 10.0
 """A process that keeps a view or the archive and says nothing to PostgreSQL for so long loses its lock."""
 
 CONNECTION_S = 5.0
+TURN_S = 30.0
+"""How long a question waits for its turn at most."""
+NOT_FOR_QUESTIONS = 4
+"""Connections of a pool that are left for what a process does besides."""
 ANSWER_S = 10.0
 """How long a question of somebody who waits takes at most: for a connection of the pool, and with it in all."""
 
@@ -77,14 +82,47 @@ async def borrow(pool: Pool, timeout: float | None = None) -> AsyncIterator[Asyn
         yield connection
 
 
+class _Turns:
+    """Who may use a pool: as many at one time as it has connections for, the others in line."""
+
+    def __init__(self, size: int) -> None:
+        self._free = asyncio.Semaphore(size)
+        self._answered = float("-inf")
+
+    @asynccontextmanager
+    async def turn(self, within: float) -> AsyncIterator[None]:
+        """Wait for a turn while PostgreSQL answers others. Raises `TimeoutError` when it answers none, or after `TURN_S`."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        while True:
+            try:
+                async with asyncio.timeout(within):
+                    await self._free.acquire()
+                    break
+            except TimeoutError:
+                now = loop.time()
+                if now - self._answered > within or now - began > TURN_S:
+                    raise
+        try:
+            yield
+            self._answered = loop.time()
+        finally:
+            self._free.release()
+
+
+_turns: WeakKeyDictionary[Pool, _Turns] = WeakKeyDictionary()
+
+
 @asynccontextmanager
 async def asking(pool: Pool, *, within: float = ANSWER_S) -> AsyncIterator[AsyncConnection[Any]]:
     """A connection of the pool, for questions of somebody who waits; `OperationalError` after `within` seconds.
 
+    That counts from its turn: of many at once none is refused that would be answered a moment later.
     A server that is frozen keeps its connections open and says nothing, and no setting of its own ends that.
     """
+    turns = _turns.setdefault(pool, _Turns(max(1, pool.max_size - NOT_FOR_QUESTIONS)))
     try:
-        async with asyncio.timeout(within), borrow(pool, CONNECTION_S) as connection:
+        async with turns.turn(within), asyncio.timeout(within), borrow(pool, CONNECTION_S) as connection:
             yield connection
     except TimeoutError as error:
         raise OperationalError(f"PostgreSQL has not answered within {within:g} s") from error

@@ -36,7 +36,11 @@ def explain(
                 if needs not in reasons:
                     reasons[needs] = _reason(organisation, needs, runners, heard)
                 code, detail = reasons[needs]
-                yield Waiting(task=name, code=code, detail=detail, place=places.get(name))
+                place = places.get(name)
+                if code == "next" and place != 1:
+                    before = f"{place - 1:,}" if place else f"More than {COUNTED:,}"
+                    code, detail = "queued", f"{before} of the organisation's tasks go before it."
+                yield Waiting(task=name, code=code, detail=detail, place=place)
 
 
 def place_in(queue: Queue, wanted: AbstractSet[str]) -> dict[str, int]:
