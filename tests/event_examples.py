@@ -19,6 +19,7 @@ from remote_claude.contracts.gateway import (
     BundleRepository,
     RemoteRepository,
     TaskCancellationRequested,
+    TaskMessageSent,
     TaskSubmitted,
     WebhookAdded,
     WebhookDelivered,
@@ -215,6 +216,7 @@ EXAMPLES: tuple[Event, ...] = (
         body_hash=SHA256,
     ),
     TaskCancellationRequested(task=TASK, org=ORG, user=USER),
+    TaskMessageSent(task=TASK, org=ORG, user=USER, number=1, text=SEALED),
     TaskAdmitted(**DECISION, admission=admission()),
     TaskRejected(**DECISION, code="quota_exceeded", detail="100 of 100 executions are used"),
     TaskAssigned(

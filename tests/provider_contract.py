@@ -68,10 +68,12 @@ class ProviderContract:
         assert await provider.list() == []
 
     async def test_exit_code_and_end_of_output_come_back(self, provider: ComputeProvider, name: str) -> None:
-        end = await self.ended(provider, self.shell(name, "seq 10000; echo last words >&2; exit 7"))
+        end = await self.ended(provider, self.shell(name, "seq 10000; exit 7"))
         assert (end.code, end.reason) == (7, "exited")
-        assert end.output.endswith("10000\nlast words\n")
+        assert end.output.endswith("\n9999\n10000\n")
         assert len(end.output) <= 8192
+        end = await self.ended(provider, self.shell(f"{name}-2", "echo to standard error >&2"))
+        assert end.output == "to standard error\n"
 
     async def test_workspace_and_home_are_empty_writable_and_its_own(
         self, provider: ComputeProvider, name: str

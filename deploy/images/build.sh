@@ -15,6 +15,7 @@ for name in "$@"; do
     esac
     docker build --quiet --network "${BUILD_NETWORK:-host}" --file deploy/images/Dockerfile --target "$target" \
         --build-arg "BASE=$BASE" --build-arg "SERVICE=$name" --build-arg "VERSION=$version" \
+        ${WORKER_AGENTS+--build-arg "WORKER_AGENTS=$WORKER_AGENTS"} \
         --tag "$prefix/$name:${TAG:-latest}" . > /dev/null
     echo "image: $prefix/$name:${TAG:-latest}"
 done

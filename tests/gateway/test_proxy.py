@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 import uvicorn
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, WebSocket
 from fastapi.responses import JSONResponse, StreamingResponse
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
 
 from gateway_stack import running_gateway
 from remote_claude.gateway.api.proxy import Routes
@@ -30,6 +32,13 @@ async def owner() -> AsyncIterator[str]:
                 yield bytes([n]) * 20_000
 
         return StreamingResponse(pieces(), headers={"X-From": "owner", "Connection": "X-Hop", "X-Hop": "1"})
+
+    @app.websocket("/v1/workers/{runner}")
+    async def worker(peer: WebSocket, runner: str) -> None:
+        await peer.accept()
+        await peer.send_text(f"{runner}: {await peer.receive_text()}")
+        await peer.send_bytes(await peer.receive_bytes())
+        await peer.close(4410, "the attempt is over")
 
     @app.api_route("/{path:path}", methods=["GET", "POST", "DELETE"])
     async def echo(request: Request, path: str) -> JSONResponse:
@@ -54,6 +63,29 @@ async def owner() -> AsyncIterator[str]:
     finally:
         server.should_exit = True
         await serving
+
+
+async def test_a_worker_reaches_its_runner_through_the_gateway(
+    fresh_nats: Broker, postgres_dsn: str, tmp_path: Path
+) -> None:
+    async with owner() as base:
+        routes = {"/v1/workers/runner_1": base, "/v1/workers/runner_2": "http://127.0.0.1:1"}
+        settings = {"RCLAUDE_GATEWAY_ROUTES": json.dumps(routes)}
+        async with running_gateway(fresh_nats, postgres_dsn, tmp_path, settings) as stack:
+            base_url = str((await stack.member()).http.base_url).replace("http", "ws", 1).rstrip("/")
+            async with connect(f"{base_url}/v1/workers/runner_1", proxy=None) as ws:
+                await ws.send("hello")
+                assert await ws.recv() == "runner_1: hello"
+                await ws.send(b"bytes")
+                assert await ws.recv() == b"bytes"
+                with pytest.raises(ConnectionClosed):
+                    await ws.recv()
+                assert (ws.close_code, ws.close_reason) == (4410, "the attempt is over")
+            for runner, code in (("runner_2", 1013), ("runner_3", 4404)):
+                async with connect(f"{base_url}/v1/workers/{runner}", proxy=None) as ws:
+                    with pytest.raises(ConnectionClosed):
+                        await ws.recv()
+                    assert ws.close_code == code
 
 
 async def test_what_the_gateway_does_not_own_goes_to_its_owner(

@@ -6,7 +6,7 @@ import pytest
 
 from event_examples import runner_joined
 from remote_claude.contracts import Event, Sealed
-from remote_claude.contracts.gateway import TaskCancellationRequested, TaskSubmitted
+from remote_claude.contracts.gateway import TaskCancellationRequested, TaskMessageSent, TaskSubmitted
 from remote_claude.contracts.refusals import InvalidCursor
 from remote_claude.contracts.runner import RunnerDrained, RunnerJoined
 from remote_claude.gateway.domain.cursor import Cursor
@@ -15,6 +15,7 @@ from remote_claude.gateway.domain.refusals import (
     AgentUnavailable,
     IdempotencyKeyReused,
     RepositoryUrlRefused,
+    TaskAlreadyFinished,
     TaskNotFound,
     UnknownAgent,
 )
@@ -22,6 +23,8 @@ from remote_claude.gateway.domain.repositories import check_url
 from remote_claude.gateway.domain.task import (
     Command,
     RequestCancellation,
+    SendMessage,
+    State,
     SubmitTask,
     decide,
     evolve,
@@ -183,3 +186,27 @@ def test_cursors_sort_as_the_output_does() -> None:
 def test_a_cursor_that_was_not_made_here_is_refused(text: str) -> None:
     with pytest.raises(InvalidCursor):
         Cursor.parse(text)
+
+
+def state_after(*events: Event) -> State:
+    state = initial_state
+    for event in events:
+        state = evolve(state, event)
+    return state
+
+
+def message(number: int) -> TaskMessageSent:
+    return TaskMessageSent(task=TASK, org=ORG, user=USER, number=number, text=PROMPT)
+
+
+def test_messages_to_a_task_are_numbered() -> None:
+    command = SendMessage(task=TASK, org=ORG, user=USER, text=PROMPT)
+    assert decide(command, state_after(SUBMITTED, message(1))) == [message(2)]
+
+
+def test_a_message_needs_a_task_that_goes_on() -> None:
+    command = SendMessage(task=TASK, org=ORG, user=USER, text=PROMPT)
+    with pytest.raises(TaskNotFound):
+        decide(command, initial_state)
+    with pytest.raises(TaskAlreadyFinished):
+        decide(command, state_after(SUBMITTED, TaskCancellationRequested(task=TASK, org=ORG, user=USER)))

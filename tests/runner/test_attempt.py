@@ -8,6 +8,7 @@ from event_examples import WINDOW
 from given import Decider
 from remote_claude.contracts.runner import (
     AttemptFinished,
+    CheckpointSaved,
     Cumulative,
     ModelUse,
     OpenModelCall,
@@ -16,7 +17,16 @@ from remote_claude.contracts.runner import (
     UsageSample,
 )
 from remote_claude.runner.domain import attempt
-from remote_claude.runner.domain.attempt import AttemptId, Command, Finish, Measured, Sample, Start, State
+from remote_claude.runner.domain.attempt import (
+    AttemptId,
+    Command,
+    Finish,
+    Measured,
+    Sample,
+    SaveCheckpoint,
+    Start,
+    State,
+)
 
 ID = AttemptId("org_a", "task_1", 1, "run_1")
 WHO: dict[str, Any] = {"org": "org_a", "task": "task_1", "attempt": 1, "runner": "run_1"}
@@ -71,3 +81,12 @@ def test_what_a_customer_pays_is_apart_from_what_is_charged() -> None:
     total = recorded(1, 5, OPEN, own).total
     assert (total.model_nano_usd, total.customer_model_nano_usd) == (18_000, 18_000)
     assert [use.paid_by for use in total.model_use] == ["customer", "operator"]
+
+
+def test_checkpoints_are_counted_and_need_a_started_attempt() -> None:
+    save = SaveCheckpoint(turn=3, manifest="m", size=9)
+    first = CheckpointSaved(**WHO, sequence=1, turn=2, manifest="l", size=8)
+    DECIDER.given(STARTED, first, recorded(1, 5)).when(save).then(
+        CheckpointSaved(**WHO, sequence=2, turn=3, manifest="m", size=9)
+    )
+    DECIDER.given().when(save).then()

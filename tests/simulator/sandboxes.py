@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass, field
 from random import Random
 
-from remote_claude.contracts.gateway import TaskCancellationRequested
+from remote_claude.contracts.gateway import TaskCancellationRequested, TaskMessageSent
 from remote_claude.contracts.leases import HeldAttempt
 from remote_claude.contracts.runner import WORKER_LOST, AttemptOutcome, Cumulative
 from remote_claude.contracts.scheduler import TaskAssigned
@@ -131,6 +131,9 @@ class Execution:
         if self._stop_reason is None:
             self._stop_reason = reason
             self._stopped.set()
+
+    def message(self, event: TaskMessageSent) -> None:
+        """Nobody sends messages here."""
 
     async def run(self) -> None:
         try:

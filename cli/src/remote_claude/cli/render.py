@@ -155,6 +155,8 @@ class Live:
                 self._write(str(frame.get("text", "")))
             case "text":
                 self._line(str(frame.get("text", "")))
+            case "user_message":
+                self._line(coloured("> ", "cyan") + safe_text(str(frame.get("text", ""))), washed=True)
             case "tool_call":
                 self._line(coloured("→ ", "cyan") + safe_text(_call(frame)), washed=True)
             case "tool_result":

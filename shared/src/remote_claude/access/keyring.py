@@ -59,18 +59,26 @@ class DataKey:
         box = nonce + self._cipher.encrypt(nonce, text.encode(), context.encode())
         return Sealed(key=self.name, box=urlsafe_b64encode(box).decode())
 
+    def seal_bytes(self, data: bytes, context: str) -> bytes:
+        """Encrypt bytes under a fresh nonce, which comes first."""
+        nonce = self._random(NONCE_BYTES)
+        return nonce + self._cipher.encrypt(nonce, data, context.encode())
+
+    def open_bytes(self, box: bytes, context: str) -> bytes:
+        """Decrypt. Raises `KeyUnusable` and `KeyErased` as `open` does."""
+        try:
+            return self._cipher.decrypt(box[:NONCE_BYTES], box[NONCE_BYTES:], context.encode())
+        except InvalidTag:
+            if self._second:
+                raise KeyErased(f"{context} was sealed with a key {self.name} that is lost") from None
+            raise KeyUnusable(f"{context} does not open with the key {self.name}") from None
+
     def open(self, sealed: Sealed, context: str) -> str:
         """Decrypt. Raises `KeyUnusable` for another key's text, another place's, or a changed one.
 
         Where data keys were lost, it can't be told from a text of theirs: `KeyErased`.
         """
-        box = urlsafe_b64decode(sealed.box)
-        try:
-            return self._cipher.decrypt(box[:NONCE_BYTES], box[NONCE_BYTES:], context.encode()).decode()
-        except InvalidTag:
-            if self._second:
-                raise KeyErased(f"{context} was sealed with a key {self.name} that is lost") from None
-            raise KeyUnusable(f"{context} does not open with the key {self.name}") from None
+        return self.open_bytes(urlsafe_b64decode(sealed.box), context).decode()
 
 
 class Keyring:

@@ -36,6 +36,7 @@ PERMISSIONS: dict[str, Permission] = {
     "get_task_bundle": Permission("tasks:read", MEMBERS),
     "get_task_diff": Permission("tasks:read", MEMBERS),
     "cancel_task": Permission("tasks", MEMBERS),
+    "send_message": Permission("tasks", MEMBERS),
     "head_blob": Permission("tasks:read", MEMBERS),
     "put_blob": Permission("tasks", MEMBERS),
     "stream_tasks": Permission("tasks:read", MEMBERS),

@@ -13,6 +13,10 @@ def repository_ref_context(task: str) -> str:
     return f"{task}/repository/ref"
 
 
+def message_context(task: str) -> str:
+    return f"{task}/message"
+
+
 def labels_context(task: str) -> str:
     return f"{task}/labels"
 

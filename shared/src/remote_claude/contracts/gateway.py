@@ -75,6 +75,19 @@ class TaskSubmitted(GatewayEvent):
     body_hash: str
 
 
+class TaskMessageSent(GatewayEvent):
+    """A person's message to a task that has not ended. Numbered from 1; the agent takes them in this order."""
+
+    type: ClassVar[str] = "TaskMessageSent"
+    version: ClassVar[int] = 1
+
+    task: str
+    org: str
+    user: str
+    number: int
+    text: Sealed
+
+
 class TaskCancellationRequested(GatewayEvent):
     type: ClassVar[str] = "TaskCancellationRequested"
     version: ClassVar[int] = 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import IO
 
@@ -29,7 +30,7 @@ def write_private(path: Path, text: str) -> None:
     sync_folder(path.parent)
 
 
-def place(path: Path, content: bytes | Path, *, below: Path) -> None:
+def place(path: Path, content: bytes | Path | Iterable[bytes], *, below: Path) -> None:
     """A file at `path`, whole and synced or not at all; the folders on the way from `below` are made. Raises `OSError`."""
     made = [folder for folder in path.parents if folder.is_relative_to(below)]
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -46,9 +47,11 @@ def place(path: Path, content: bytes | Path, *, below: Path) -> None:
         sync_folder(folder)
 
 
-def _write(file: IO[bytes], content: bytes | Path) -> None:
+def _write(file: IO[bytes], content: bytes | Path | Iterable[bytes]) -> None:
     if isinstance(content, bytes):
         file.write(content)
+    elif not isinstance(content, Path):
+        file.writelines(content)
     else:
         with content.open("rb") as source:
             shutil.copyfileobj(source, file, 1024 * 1024)

@@ -239,6 +239,7 @@ async def connected(
         if purpose is not Purpose.MAINTAIN:
             await stack.enter_async_context(tail)
             await verifier.load()
+        keyring = Keyring(streams.keys(client), load_kek(settings.kek_file))
         yield Runtime(
             settings=settings,
             environment=environment,
@@ -250,9 +251,9 @@ async def connected(
             projectors={},
             archive=Copier(pool, tail, heads) if settings.archive else None,
             heads=heads,
-            keyring=Keyring(streams.keys(client), load_kek(settings.kek_file)),
+            keyring=keyring,
             verifier=verifier,
-            objects=Objects(settings.objects),
+            objects=Objects(settings.objects, keyring),
             output=OutputStream(client),
             meter=metrics.meter,
             tracing=tracing,

@@ -53,6 +53,9 @@ def run(
     ] = None,
     priority: Annotated[int, typer.Option(min=-100, max=100, help="Higher goes first among your own.")] = 0,
     label: Annotated[list[str] | None, typer.Option(help="KEY=VALUE; may be given again.")] = None,
+    provider: Annotated[
+        str | None, typer.Option(help="Where its sandbox runs: local, docker; any unless given.")
+    ] = None,
 ) -> None:
     """Hand a task to an agent, watch it, and get a commit and its bill."""
     if no_repo and repo:
@@ -66,6 +69,8 @@ def run(
         body["timeout_s"] = timeout
     if max_attempts is not None:
         body["max_attempts"] = max_attempts
+    if provider is not None:
+        body["provider"] = provider
     if label:
         body["labels"] = _labels(label)
     local = None if no_repo else _local_repository(repo)

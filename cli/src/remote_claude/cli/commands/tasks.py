@@ -142,6 +142,21 @@ def cancel(task: TaskArgument = None, as_json: Json = False) -> None:
         render.say(f"{answer['id']}: cancellation requested")
 
 
+def send(
+    task: Annotated[str, typer.Argument(help="The task, or the start of its id.")],
+    text: Annotated[str, typer.Argument(help="What to tell its agent; `-` reads it from standard input.")],
+    as_json: Json = False,
+) -> None:
+    """Send a message to a task that runs. Its agent takes it after the current turn."""
+    client = connect()
+    message = sys.stdin.read() if text == "-" else text
+    answer = client.post(f"/v1/tasks/{task_id(task, client)}/messages", {"text": message})
+    if as_json:
+        render.emit(answer)
+    else:
+        render.say(f"{answer['id']}: message {answer['number']} sent")
+
+
 def diff(task: TaskArgument = None) -> None:
     """Print the agent's change as a patch."""
     client = connect()

@@ -13,6 +13,7 @@ import uuid_utils
 
 from remote_claude.access.keyring import Keyring
 from remote_claude.contracts.contexts import webhook_secret_context, webhook_url_context
+from remote_claude.contracts.gateway import TaskMessageSent
 from remote_claude.eventsourcing import (
     Clock,
     CommandHandler,
@@ -28,7 +29,7 @@ from remote_claude.gateway.domain import task as domain
 from remote_claude.gateway.domain import webhooks
 from remote_claude.gateway.domain.lifecycle import Progress
 from remote_claude.gateway.domain.refusals import NotKnownToBeRecorded, TaskAlreadyFinished
-from remote_claude.gateway.domain.task import RequestCancellation, SubmitTask
+from remote_claude.gateway.domain.task import RequestCancellation, SendMessage, SubmitTask
 from remote_claude.gateway.projections.queries import TaskQueries
 
 TASK = Decider(domain.initial_state, domain.decide, domain.evolve)
@@ -146,6 +147,25 @@ class TaskHandlers:
             handled = await self._handler.handle(TASK, stream, command, subject=command.task)
         return row.progress, handled.position
 
+    async def send_message(self, command: SendMessage) -> tuple[int, int]:
+        """Record a message to a task that has not ended. Returns its number and its position.
+
+        Raises `TaskNotFound`, `TaskAlreadyFinished`, `NotKnownToBeRecorded`.
+        """
+        correlation.set(command.task)
+        stream = _stream(command)
+        async with self._answering(command.task):
+            state, position = await self._handler.load(TASK, stream)
+        TASK.decide(command, state)  # there is such a task
+        await self._queries.caught_up(max(position, self._decisions.position), self._admission_wait_s)
+        row, _ = await self._queries.get(command.org, command.task)
+        if row.progress.terminal:
+            raise TaskAlreadyFinished(row.progress.state)
+        async with self._answering(command.task):
+            handled = await self._handler.handle(TASK, stream, command, subject=command.task)
+        sent: TaskMessageSent = handled.events[0]
+        return sent.number, handled.position
+
     @contextlib.asynccontextmanager
     async def _answering(self, task: str) -> AsyncIterator[None]:
         """Do not wait for the log for longer than a client would. Raises `NotKnownToBeRecorded`."""
@@ -168,7 +188,7 @@ class TaskHandlers:
         return Decision(position=progress.decided)
 
 
-def _stream(command: SubmitTask | RequestCancellation) -> str:
+def _stream(command: SubmitTask | RequestCancellation | SendMessage) -> str:
     return stream_id("gateway", command.org, "task", command.task)
 
 

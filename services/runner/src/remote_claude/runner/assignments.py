@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import structlog
 
 from remote_claude.contracts import UndecodableEvent
-from remote_claude.contracts.gateway import TaskCancellationRequested
+from remote_claude.contracts.gateway import TaskCancellationRequested, TaskMessageSent
 from remote_claude.contracts.leases import HeldAttempt
 from remote_claude.contracts.runner import RUNNER_RESTARTED, RunnerDrained, RunnerJoined
 from remote_claude.contracts.scheduler import (
@@ -50,6 +50,9 @@ class Execution(Protocol):
 
     def stop(self, reason: StopReason) -> None:
         """End it; the first reason counts."""
+
+    def message(self, event: TaskMessageSent) -> None:
+        """A person's message to the task; the same one may come again."""
 
     async def run(self) -> None:
         """From the assignment to the last event."""
@@ -184,13 +187,15 @@ class Executor:
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("an attempt was left to its lease", exc_info=error)
 
-    def _interrupt(self, event: TaskCancellationRequested | RunnerLost | Terminal) -> None:
+    def _interrupt(self, event: TaskCancellationRequested | TaskMessageSent | RunnerLost | Terminal) -> None:
         for (org, task, attempt), execution in list(self._running.items()):
             if (org, task) != (event.org, event.task):
                 continue
             match event:
                 case TaskCancellationRequested():
                     execution.stop("cancelled")
+                case TaskMessageSent():
+                    execution.message(event)
                 case RunnerLost() if event.attempt != attempt:
                     pass
                 case _:
@@ -199,7 +204,15 @@ class Executor:
 
 INTERRUPTING = frozenset(
     e.type
-    for e in (TaskCancellationRequested, RunnerLost, TaskSucceeded, TaskFailed, TaskCancelled, TaskTimedOut)
+    for e in (
+        TaskCancellationRequested,
+        TaskMessageSent,
+        RunnerLost,
+        TaskSucceeded,
+        TaskFailed,
+        TaskCancelled,
+        TaskTimedOut,
+    )
 )
 
 

@@ -134,6 +134,22 @@ class Submitted(BaseModel):
     position: int
 
 
+class MessageRequest(BaseModel):
+    """What to tell the agent of a task that has not ended."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    text: Annotated[str, Field(min_length=1, max_length=100_000)]
+
+
+class MessageAnswer(BaseModel):
+    """The message is recorded, as number `number` of the task. The agent takes it after its current turn."""
+
+    id: str
+    number: int
+    position: int
+
+
 class CancelAnswer(BaseModel):
     """`state` is the state before the request took effect; `position` is that of the request."""
 

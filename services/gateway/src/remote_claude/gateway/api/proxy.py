@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import suppress
 from http import HTTPStatus
 
 import httpx2
 import structlog
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Request, Response, WebSocket, status
 from fastapi.responses import StreamingResponse
 from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from remote_claude.edge.problems import Problem, respond
 from remote_claude.eventsourcing import traces
@@ -22,6 +26,7 @@ HOP_BY_HOP = frozenset(
     {"connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailer", "trailers",
      "transfer-encoding", "upgrade", "proxy-connection"}
 )  # fmt: skip
+NO_OWNER = 4404
 TIMEOUT = httpx2.Timeout(connect=2, read=60, write=60, pool=5)
 
 
@@ -79,7 +84,49 @@ def router(routes: Mapping[str, str], client: httpx2.AsyncClient) -> APIRouter:
             background=BackgroundTask(incoming.aclose),
         )
 
+    @api.websocket("/{path:path}")
+    async def forward_socket(peer: WebSocket, path: str) -> None:
+        base = owners.owner(path)
+        await peer.accept()
+        if base is None:
+            await peer.close(NO_OWNER, "nothing of this server owns this path")
+            return
+        try:
+            async with connect(
+                f"ws{base.removeprefix('http')}/{path}", compression=None, ping_interval=None, proxy=None
+            ) as owner:
+                await _carry(peer, owner)
+        except (OSError, InvalidHandshake, TimeoutError) as error:
+            log.warning("a service does not answer", owner=base, error=repr(error))
+            await peer.close(status.WS_1013_TRY_AGAIN_LATER, "the owner does not answer")
+
     return api
+
+
+async def _carry(peer: WebSocket, owner: ClientConnection) -> None:
+    """Messages both ways, and the code and reason of whichever side closes first."""
+
+    async def from_peer() -> None:
+        while (message := await peer.receive())["type"] == "websocket.receive":
+            data = message.get("bytes")
+            await owner.send(data if data is not None else message["text"])
+        await owner.close(message.get("code") or 1000, message.get("reason") or "")
+
+    async def from_owner() -> None:
+        with suppress(ConnectionClosed):
+            async for data in owner:
+                await (peer.send_bytes(data) if isinstance(data, bytes) else peer.send_text(data))
+        await peer.close(owner.close_code or 1000, owner.close_reason or "")
+
+    both = [asyncio.create_task(from_peer()), asyncio.create_task(from_owner())]
+    try:
+        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in both:
+            task.cancel()
+        for outcome in await asyncio.gather(*both, return_exceptions=True):
+            if isinstance(outcome, Exception) and not isinstance(outcome, ConnectionClosed | RuntimeError):
+                raise outcome
 
 
 def _traced(headers: list[tuple[str, str]]) -> list[tuple[str, str]]:

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import orjson
 from fastapi import APIRouter, Depends, Query, Request, Response
 
+from remote_claude.contracts.contexts import message_context
 from remote_claude.edge.bodies import bounded_body
 from remote_claude.edge.freshness import MAX_POSITION, Freshness
 from remote_claude.edge.identity import Caller, presented
@@ -25,6 +26,8 @@ from remote_claude.gateway.api.models import (
     AgentList,
     CancelAnswer,
     EventPage,
+    MessageAnswer,
+    MessageRequest,
     SubmitRequest,
     Submitted,
     TaskAnswer,
@@ -34,7 +37,7 @@ from remote_claude.gateway.api.search import TextFilter, search
 from remote_claude.gateway.api.submissions import Submissions, parse
 from remote_claude.gateway.domain.lifecycle import State
 from remote_claude.gateway.domain.offers import KNOWN, Offers
-from remote_claude.gateway.domain.task import RequestCancellation
+from remote_claude.gateway.domain.task import RequestCancellation, SendMessage
 from remote_claude.gateway.handlers import Submission, TaskHandlers
 from remote_claude.gateway.projections.queries import Filter, TaskQueries
 from remote_claude.gateway.waiting import WaitingReasons
@@ -157,6 +160,27 @@ def add_routes(
         command = RequestCancellation(task=task, org=principal.org, user=principal.user)
         progress, position = await handlers.request_cancellation(command)
         return CancelAnswer(id=task, state=progress.state, position=position)
+
+    @api.post(
+        "/v1/tasks/{task}/messages",
+        tags=TAGS,
+        status_code=HTTPStatus.ACCEPTED,
+        responses=problems(404, 409, 422, 503),
+    )
+    async def send_message(principal: Caller, task: TaskId, message: MessageRequest) -> MessageAnswer:
+        """Send a message to a task that has not ended. Its agent takes it after the current turn."""
+        key = await data_key(runtime.keyring, principal.org)
+        if key is None:
+            raise Problem(HTTPStatus.CONFLICT, "key_erased", "The data of this organisation has been erased.")
+        number, position = await handlers.send_message(
+            SendMessage(
+                task=task,
+                org=principal.org,
+                user=principal.user,
+                text=key.seal(message.text, message_context(task)),
+            )
+        )
+        return MessageAnswer(id=task, number=number, position=position)
 
 
 def _idempotency_key(request: Request) -> str | None:

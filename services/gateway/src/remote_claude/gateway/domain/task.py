@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import assert_never
 
-from remote_claude.contracts import Event
-from remote_claude.contracts.gateway import TaskCancellationRequested, TaskSubmitted
-from remote_claude.gateway.domain.refusals import IdempotencyKeyReused, TaskNotFound
+from remote_claude.contracts import Event, Sealed
+from remote_claude.contracts.gateway import TaskCancellationRequested, TaskMessageSent, TaskSubmitted
+from remote_claude.gateway.domain.refusals import IdempotencyKeyReused, TaskAlreadyFinished, TaskNotFound
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,17 @@ class RequestCancellation:
     user: str
 
 
-Command = SubmitTask | RequestCancellation
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SendMessage:
+    """A person's message to the agent. The task counts its messages."""
+
+    task: str
+    org: str
+    user: str
+    text: Sealed
+
+
+Command = SubmitTask | RequestCancellation | SendMessage
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +53,13 @@ class NotSubmitted:
 @dataclass(frozen=True, slots=True)
 class Submitted:
     body_hash: str
+    messages: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class CancellationRequested:
     body_hash: str
+    messages: int = 0
 
 
 State = NotSubmitted | Submitted | CancellationRequested
@@ -65,6 +77,8 @@ def decide(command: Command, state: State) -> list[Event]:
             return _submit(command, state)
         case RequestCancellation():
             return _request_cancellation(command, state)
+        case SendMessage():
+            return _send_message(command, state)
         case _:
             assert_never(command)
 
@@ -75,7 +89,9 @@ def evolve(state: State, event: Event) -> State:
         case TaskSubmitted():
             return Submitted(event.body_hash)
         case TaskCancellationRequested() if isinstance(state, Submitted):
-            return CancellationRequested(state.body_hash)
+            return CancellationRequested(state.body_hash, state.messages)
+        case TaskMessageSent() if not isinstance(state, NotSubmitted):
+            return replace(state, messages=event.number)
         case _:
             return state
 
@@ -84,7 +100,7 @@ def _submit(command: SubmitTask, state: State) -> list[Event]:
     match state:
         case NotSubmitted():
             return [command.submission]
-        case Submitted(body_hash) | CancellationRequested(body_hash):
+        case Submitted(body_hash=body_hash) | CancellationRequested(body_hash=body_hash):
             if body_hash != command.submission.body_hash:
                 raise IdempotencyKeyReused(command.task)
             return []
@@ -100,5 +116,25 @@ def _request_cancellation(command: RequestCancellation, state: State) -> list[Ev
             return [TaskCancellationRequested(task=command.task, org=command.org, user=command.user)]
         case CancellationRequested():
             return []
+        case _:
+            assert_never(state)
+
+
+def _send_message(command: SendMessage, state: State) -> list[Event]:
+    match state:
+        case NotSubmitted():
+            raise TaskNotFound(command.task)
+        case CancellationRequested():
+            raise TaskAlreadyFinished("cancelled")
+        case Submitted(messages=before):
+            return [
+                TaskMessageSent(
+                    task=command.task,
+                    org=command.org,
+                    user=command.user,
+                    number=before + 1,
+                    text=command.text,
+                )
+            ]
         case _:
             assert_never(state)

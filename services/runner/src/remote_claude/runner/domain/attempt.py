@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, assert_never
 
 from remote_claude.contracts.base import Sealed
@@ -11,6 +11,7 @@ from remote_claude.contracts.runner import (
     AssignmentDeclined,
     AttemptFinished,
     AttemptOutcome,
+    CheckpointSaved,
     Cumulative,
     OpenModelCall,
     Result,
@@ -20,7 +21,7 @@ from remote_claude.contracts.runner import (
     UsageSample,
 )
 
-AttemptEvent = TaskStarted | UsageRecorded | AssignmentDeclined | AttemptFinished
+AttemptEvent = TaskStarted | UsageRecorded | CheckpointSaved | AssignmentDeclined | AttemptFinished
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,15 @@ class Sample:
     used: Measured
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SaveCheckpoint:
+    """The state after a turn is kept, as the object `manifest` and its chunks."""
+
+    turn: int
+    manifest: str
+    size: int
+
+
 @dataclass(frozen=True, slots=True)
 class Decline:
     """The attempt never began, and costs no retry."""
@@ -79,7 +89,7 @@ class Finish:
     output: SealedOutput | None = None
 
 
-Command = Start | Sample | Decline | Finish
+Command = Start | Sample | SaveCheckpoint | Decline | Finish
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +102,7 @@ class Running:
     """Started; `last` is the latest sample."""
 
     last: UsageSample | None = None
+    checkpoints: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,11 +125,19 @@ def decide(id: AttemptId, command: Command, state: State) -> list[AttemptEvent]:
             return [TaskStarted(**who)]
         case Start(), Running():
             return []
-        case Sample(used), Running(last):
+        case Sample(used), Running(last=last):
             if last is not None and (used.cumulative, used.open_calls) == (last.cumulative, last.open_calls):
                 return []
             return [UsageRecorded(**who, **_sampled(used, last))]
         case Sample(), Waiting():
+            return []
+        case SaveCheckpoint() as saved, Running(checkpoints=before):
+            return [
+                CheckpointSaved(
+                    **who, sequence=before + 1, turn=saved.turn, manifest=saved.manifest, size=saved.size
+                )
+            ]
+        case SaveCheckpoint(), Waiting():
             return []
         case Decline(reason), Waiting():
             return [AssignmentDeclined(**who, reason=reason)]
@@ -173,7 +192,9 @@ def evolve(state: State, event: AttemptEvent) -> State:
         case TaskStarted():
             return Running()
         case UsageRecorded():
-            return Running(event)
+            return replace(state, last=event) if isinstance(state, Running) else Running(event)
+        case CheckpointSaved():
+            return replace(state, checkpoints=event.sequence) if isinstance(state, Running) else state
         case AssignmentDeclined() | AttemptFinished():
             return Over()
         case _:

@@ -14,20 +14,23 @@ from remote_claude.access.kek import KeyUnusable
 from remote_claude.access.keyring import KeyErased
 from remote_claude.contracts.base import Sealed
 from remote_claude.contracts.contexts import attempt_detail_context
+from remote_claude.contracts.gateway import TaskMessageSent
 from remote_claude.contracts.leases import HeldAttempt
 from remote_claude.contracts.runner import AttemptOutcome
 from remote_claude.contracts.scheduler import TaskAssigned
 from remote_claude.eventsourcing import traces
 from remote_claude.runner.domain.attempt import Finish
-from remote_claude.runner.execution import remote_source, results
+from remote_claude.runner.execution import checkpoints, remote_source, results
 from remote_claude.runner.execution.attempt_output import AttemptOutput
 from remote_claude.runner.execution.dependencies import ExecutionDependencies
+from remote_claude.runner.execution.messages import Messages
 from remote_claude.runner.execution.sandbox_run import SandboxRun
-from remote_claude.runner.execution.source import Unstartable, fetch_repository, read_submission
+from remote_claude.runner.execution.source import Submission, Unstartable, fetch_repository, read_submission
 from remote_claude.runner.execution.stopping import OUTCOME_OF_STOP, Stopping, StopReason
 from remote_claude.runner.handlers import AttemptLog, Superseded
 from remote_claude.runner.leases.lease import Lease
 from remote_claude.runner.providers import ProviderError
+from remote_claude.runtime.objects import ObjectNotFound
 from remote_claude.runtime.telemetry.tracing import Span
 from remote_claude.worker.protocol import frames
 from remote_claude.worker.protocol.messages import Assignment
@@ -56,6 +59,10 @@ class SandboxedExecution:
         self._name = f"{assigned.task}-{assigned.attempt}"
         self._folder = dependencies.folder / self._name
         self._stopping = Stopping()
+        self._messages = Messages(dependencies.runtime.keyring)
+        self._early: list[TaskMessageSent] = []
+        """Messages that arrived while the log was read for earlier ones."""
+        self._reading_done = False
         self._sandbox = SandboxRun(dependencies, assigned, attempt_log, lease, self._stopping, self._folder)
 
     @property
@@ -66,6 +73,13 @@ class SandboxedExecution:
     def stop(self, reason: StopReason) -> None:
         """End it; the first reason counts."""
         self._stopping.stop(reason)
+
+    def message(self, event: TaskMessageSent) -> None:
+        """A person's message to the task."""
+        if self._reading_done:
+            self._messages.add(event)
+        else:
+            self._early.append(event)
 
     async def run(self) -> None:
         """From the assignment to the last event. What can't be recorded any more, another runner records."""
@@ -118,6 +132,7 @@ class SandboxedExecution:
                 log.info("an attempt can't start", attempt=self._name, code=error.code, detail=str(error))
                 return await self._never_started("failed", error.code, str(error))
             self.stop("timed_out")
+        checkpoint = await self._checkpoint(submission)
         await self._lease.cover(self._held, unless=self._stopping.event)
         if (reason := self._stopping.reason) is not None:
             return Finish(outcome=OUTCOME_OF_STOP[reason], reason=reason)
@@ -134,7 +149,8 @@ class SandboxedExecution:
         with self._dependencies.runtime.tracing.span(
             "worker", "worker", traces.current.get(), f"{self._attempt_log.cause}/worker", **self._traced
         ) as span:
-            finish = await self._in_sandbox(replace(assignment, traceparent=span.traceparent), bundle)
+            assignment = replace(assignment, traceparent=span.traceparent)
+            finish = await self._in_sandbox(assignment, bundle, checkpoint)
             span.attributes["rclaude.agent"] = assignment.agent
             if finish.exit_code is not None:
                 span.attributes["process.exit.code"] = finish.exit_code
@@ -142,10 +158,33 @@ class SandboxedExecution:
                 span.error = finish.reason or finish.outcome
             return finish
 
-    async def _in_sandbox(self, assignment: Assignment, bundle: Path | None) -> Finish:
+    async def _checkpoint(self, submission: Submission) -> Path | None:
+        """Where an earlier attempt was after its last turn, in a file; and the messages from there on."""
+        runtime, assigned = self._dependencies.runtime, self._assigned
+        target: Path | None = self._folder / "checkpoint.tar"
+        saved = await checkpoints.find(runtime.log, assigned.org, assigned.task, assigned.attempt)
+        try:
+            if saved is None or target is None:
+                target = None
+            else:
+                manifest = await checkpoints.fetch(runtime.objects, assigned.org, saved, target)
+                self._messages.skip(manifest.messages)
+        except (ObjectNotFound, OSError, ValueError) as error:
+            log.error("a checkpoint can't be read", attempt=self._name, detail=repr(error))
+            target = None
+        for event in (*submission.messages, *self._early):
+            self._messages.add(event)
+        self._reading_done = True
+        return target
+
+    async def _in_sandbox(
+        self, assignment: Assignment, bundle: Path | None, checkpoint: Path | None
+    ) -> Finish:
         runtime, org, output = self._dependencies.runtime, self._assigned.org, self._output()
         try:
-            ended = await self._sandbox.run(assignment, bundle, output)
+            ended = await self._sandbox.run(
+                assignment, output, bundle=bundle, checkpoint=checkpoint, messages=self._messages
+            )
         except ProviderError as error:
             log.error("no sandbox", attempt=self._name, code=error.code, detail=str(error))
             return await self._never_started("lost", error.code, str(error))

@@ -14,8 +14,10 @@ from remote_claude.contracts.scheduler import TaskAssigned
 from remote_claude.eventsourcing.events import parse_timestamp
 from remote_claude.runner import metering
 from remote_claude.runner.domain.attempt import Measured, Start
+from remote_claude.runner.execution import checkpoints
 from remote_claude.runner.execution.attempt_output import AttemptOutput
 from remote_claude.runner.execution.dependencies import ExecutionDependencies
+from remote_claude.runner.execution.messages import Messages
 from remote_claude.runner.execution.stopping import Stopping
 from remote_claude.runner.execution.verdict import Ended, judge
 from remote_claude.runner.handlers import AttemptLog
@@ -25,7 +27,7 @@ from remote_claude.runner.model_proxy import ModelProxy, ModelUsage
 from remote_claude.runner.model_proxy.policy import Policy
 from remote_claude.runner.providers import LaunchSpec, Limits
 from remote_claude.runner.sessions import WorkerSession
-from remote_claude.worker.protocol.messages import GRACE_S, Assignment
+from remote_claude.worker.protocol.messages import GRACE_S, Assignment, Checkpoint
 
 log = structlog.get_logger(__name__)
 
@@ -59,7 +61,15 @@ class SandboxRun:
         self.session: WorkerSession | None = None
         """The session with its worker, while there is one."""
 
-    async def run(self, assignment: Assignment, bundle: Path | None, output: AttemptOutput) -> Ended:
+    async def run(
+        self,
+        assignment: Assignment,
+        output: AttemptOutput,
+        *,
+        bundle: Path | None,
+        checkpoint: Path | None,
+        messages: Messages,
+    ) -> Ended:
         """Launch, wait for the end, terminate. Raises `ProviderError` when the sandbox can't be launched."""
         dependencies = self._dependencies
         inbox = self._folder / "inbox"
@@ -81,11 +91,14 @@ class SandboxRun:
                 assignment,
                 inbox=inbox,
                 on_frames=output.store,
+                on_checkpoint=self._keep_checkpoint,
                 bundle=bundle,
+                checkpoint=checkpoint,
                 streams=streams,
                 max_blob_bytes=dependencies.settings.max_result_mib * 1024 * 1024,
             )
             await stack.enter_async_context(dependencies.listener.attended(session))
+            stack.enter_context(messages.delivered_to(session))
             instance = await dependencies.provider.launch(self._spec(session, assignment))
             self.handle, self.session = instance.handle, session
             self._launched.set()
@@ -98,6 +111,11 @@ class SandboxRun:
                     if self._proxy is not None:
                         self._proxy.revoke()
                     await dependencies.provider.terminate(self._name)
+
+    async def _keep_checkpoint(self, checkpoint: Checkpoint, archive: Path) -> None:
+        objects = self._dependencies.runtime.objects
+        kept = await checkpoints.keep(objects, self._assigned.org, checkpoint, archive)
+        await self._attempt_log.record(Start(), kept)
 
     async def used(self) -> Measured:
         """Measured outside the sandbox, from its launch until now."""

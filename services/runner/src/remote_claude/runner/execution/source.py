@@ -12,6 +12,7 @@ from remote_claude.contracts.gateway import (
     BundleRepository,
     RemoteRepository,
     TaskCancellationRequested,
+    TaskMessageSent,
     TaskSubmitted,
 )
 from remote_claude.contracts.scheduler import TaskAssigned
@@ -37,6 +38,8 @@ class Submission:
     submitted: TaskSubmitted
     prompt: str
     cancelled: bool
+    messages: tuple[TaskMessageSent, ...]
+    """Those sent so far."""
 
 
 async def read_submission(runtime: Runtime, assigned: TaskAssigned) -> Submission:
@@ -49,7 +52,8 @@ async def read_submission(runtime: Runtime, assigned: TaskAssigned) -> Submissio
     except (KeyErased, KeyUnusable) as error:
         raise Unstartable(error.code, str(error)) from error
     cancelled = any(isinstance(event, TaskCancellationRequested) for event in history)
-    return Submission(submitted, prompt, cancelled)
+    messages = tuple(event for event in history if isinstance(event, TaskMessageSent))
+    return Submission(submitted, prompt, cancelled, messages)
 
 
 async def fetch_repository(

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
 
+from pydantic_settings import SettingsConfigDict
+
 from remote_claude.runner.providers.base import ComputeProvider, SandboxUnavailable
+from remote_claude.runtime.settings import Settings
 
 ENTRY_POINTS = "remote_claude.compute_providers"
 
@@ -33,3 +36,15 @@ def create(name: str, settings: ProviderSettings) -> ComputeProvider:
         )
     factory: Create = found[name].load()
     return factory(settings)
+
+
+class DockerSettings(Settings):
+    """Each field is read from `RCLAUDE_RUNNER_DOCKER_<FIELD>`; the engine is found as Docker's client finds it."""
+
+    model_config = SettingsConfigDict(env_prefix="RCLAUDE_RUNNER_DOCKER_", frozen=True, extra="ignore")
+
+    image: str = "remote-claude/worker"
+    network: str = "none"
+    """`none`: the runner's socket is bound into the container. Otherwise a network on which the gateway is reached."""
+    runtime: str | None = None
+    """`runsc` for gVisor."""

@@ -118,11 +118,15 @@ def _files(root: Path, without: frozenset[str]) -> Iterator[Path]:
 def _unpack(archive: Path, places: Places, folder: Path) -> State:
     places_of = {"home": places.home, "workspace": places.workspace}
     with tarfile.open(archive) as tar:
+        if hasattr(tarfile, "tar_filter"):  # from Python 3.11.4 on
+            tar.extraction_filter = tarfile.tar_filter
         for member in tar:
+            if member.name.startswith("/") or ".." in Path(member.name).parts:
+                raise ValueError(f"{member.name!r} is outside the checkpoint")
             root, _, inner = member.name.partition("/")
             if inner and root in places_of:
                 member.name = inner
-                tar.extract(member, places_of[root], filter="tar")
+                tar.extract(member, places_of[root])
             elif member.name in (_STATE, _TREE):
-                tar.extract(member, folder, filter="data")
+                tar.extract(member, folder)
     return State(**json.loads((folder / _STATE).read_text()))

@@ -1,0 +1,56 @@
+"""Messages of people to a running task, passed to its worker once each and in order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import structlog
+
+from remote_claude.access.kek import KeyUnusable
+from remote_claude.access.keyring import KeyErased, Keyring
+from remote_claude.contracts.contexts import message_context
+from remote_claude.contracts.gateway import TaskMessageSent
+from remote_claude.runner.sessions import WorkerSession
+from remote_claude.worker.protocol.messages import Message
+
+log = structlog.get_logger(__name__)
+
+
+class Messages:
+    """Those of one attempt. What an earlier attempt has handled is skipped, and so is what arrives twice."""
+
+    def __init__(self, keyring: Keyring) -> None:
+        self._keyring = keyring
+        self._waiting: asyncio.Queue[TaskMessageSent] = asyncio.Queue()
+        self._last = 0
+
+    def skip(self, handled: int) -> None:
+        """The messages up to this number were handled before."""
+        self._last = max(self._last, handled)
+
+    def add(self, event: TaskMessageSent) -> None:
+        """From the log, in its order; more than once is fine."""
+        if event.number > self._last:
+            self._last = event.number
+            self._waiting.put_nowait(event)
+
+    @contextmanager
+    def delivered_to(self, session: WorkerSession) -> Iterator[None]:
+        """Pass them on for as long as this is entered."""
+        delivering = asyncio.create_task(self._deliver(session))
+        try:
+            yield
+        finally:
+            delivering.cancel()
+
+    async def _deliver(self, session: WorkerSession) -> None:
+        while True:
+            event = await self._waiting.get()
+            try:
+                text = await self._keyring.open(event.text, message_context(event.task))
+            except (KeyErased, KeyUnusable) as error:
+                log.warning("a message can't be opened", task=event.task, code=error.code)
+                continue
+            await session.send_message(Message(number=event.number, text=text))

@@ -1,0 +1,141 @@
+"""Tasks in Docker containers: the product on this machine, its sandboxes in a real engine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from docker_host import docker
+from docker_images import worker_image, worker_images
+from messages_api import serving_in_a_thread, text, tool
+from product import Product, product
+from remote_claude.runtime.embedded.home import free_port
+from servers import until
+
+KEY = "sk-ant-made-up-for-this-test"
+SECONDS = 90
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[dict[str, str]]:
+    with worker_images() as environment:
+        yield environment
+
+
+@contextmanager
+def with_docker(engine: dict[str, str], *, port: int | None = None, **more: str) -> Iterator[Product]:
+    environment = {
+        **engine,
+        "RCLAUDE_RUNNER_PROVIDERS": "local,docker",
+        "RCLAUDE_RUNNER_DOCKER_IMAGE": worker_image(),
+        **more,
+    }
+    with product(environment, up=False) as one:
+        one.ok("up", "--detach", *(("--port", str(port)) if port is not None else ()))
+        offered(one, "docker")
+        yield one
+
+
+def offered(one: Product, provider: str) -> None:
+    """Wait until a runner with this provider has joined."""
+    until(
+        lambda: any(e["data"]["provider"] == provider for e in one.events("--type", "RunnerJoined")),
+        f"a runner with {provider}",
+        60,
+        pause=0.3,
+    )
+
+
+def container(engine: dict[str, str], task: str, attempt: int) -> str:
+    """The id of an attempt's container, once it runs."""
+    found: list[str] = []
+
+    def runs() -> bool:
+        name = f"name=rclaude-{task}-{attempt}$"
+        found[:] = docker(engine, "docker", "ps", "--quiet", "--no-trunc", "--filter", name).split()
+        return bool(found)
+
+    until(runs, f"a container of attempt {attempt}", SECONDS, pause=0.2)
+    return found[0]
+
+
+def events(one: Product, type: str, task: str) -> list[Any]:
+    return [event for event in one.events("--type", type) if event["data"].get("task") == task]
+
+
+@pytest.mark.timeout(300)
+def test_a_task_in_a_container_is_told_more_and_continues_when_the_container_is_killed(
+    engine: dict[str, str], repo: Path
+) -> None:
+    with with_docker(engine) as one:
+        first = "echo first >> turns.txt; echo ready; while [ ! -e /tmp/go ]; do sleep 0.1; done"
+        second = "echo second >> turns.txt; echo waiting; while [ ! -e /tmp/go-on ]; do sleep 0.1; done"
+        run = ("run", "--provider", "docker", "--agent", "shell", "--detach", "--json")
+        task = str(one.ok(*run, first, cwd=repo).json["id"])
+        until(lambda: "ready" in one.output(task), "the first turn", SECONDS, pause=0.2)
+        one.ok("send", task, second)
+        one.ok("send", task, "cat turns.txt")
+        docker(engine, "docker", "exec", container(engine, task, 1), "touch", "/tmp/go")
+        until(lambda: "waiting" in one.output(task), "the second turn", SECONDS, pause=0.2)
+        until(lambda: bool(events(one, "CheckpointSaved", task)), "a checkpoint", SECONDS, pause=0.3)
+
+        docker(engine, "docker", "kill", container(engine, task, 1))
+        docker(engine, "docker", "exec", container(engine, task, 2), "touch", "/tmp/go-on")
+        ended = one.ended(task, SECONDS)
+        assert ended["state"] == "succeeded", ended
+        assert [attempt["provider"] for attempt in ended["attempts"]] == ["docker", "docker"]
+        assert "first\nsecond\n" in one.output(task)
+        assert one.output(task).count("ready") == 1, "the first turn did not run again"
+        assert "+first" in one.ok("diff", task).out
+        assert docker(engine, "docker", "ps", "--all", "--quiet", "--filter", f"name={task}") == ""
+        one.verified()
+
+
+@pytest.mark.timeout(300)
+def test_claude_code_continues_from_its_last_turn_in_another_container(
+    engine: dict[str, str], repo: Path
+) -> None:
+    turns = (
+        [text("I write a file."), tool("Write", file_path="/workspace/one.txt", content="one\n")],
+        [tool("Bash", command="tail -f /dev/null", description="wait")],
+        [text("Both are done.")],
+    )
+    with (
+        serving_in_a_thread(*turns) as api,
+        with_docker(engine, ANTHROPIC_API_KEY=KEY, ANTHROPIC_BASE_URL=api.base_url) as one,
+    ):
+        task = str(
+            one.ok("run", "--provider", "docker", "--detach", "--json", "write one", cwd=repo).json["id"]
+        )
+        until(lambda: bool(events(one, "CheckpointSaved", task)), "a checkpoint", SECONDS, pause=0.3)
+        until(lambda: len(api.requests) >= 2, "the second turn", SECONDS, pause=0.2)
+        docker(engine, "docker", "kill", container(engine, task, 1))
+        ended = one.ended(task, SECONDS)
+        assert ended["state"] == "succeeded", ended
+        assert "+one" in one.ok("diff", task).out
+        asked = [request for request in api.requests if "I write a file." in str(request["body"])]
+        assert len(api.requests) == 3, "no finished turn was asked of the model again"
+        assert len(asked) == 2, "and the conversation went on"
+
+
+@pytest.mark.timeout(300)
+def test_a_worker_with_a_network_connects_through_the_gateway(engine: dict[str, str]) -> None:
+    port = free_port()
+    with with_docker(
+        engine,
+        port=port,
+        RCLAUDE_RUNNER_DOCKER_NETWORK="host",  # which reaches the gateway on its loopback
+        RCLAUDE_RUNNER_GATEWAY_URL=f"ws://127.0.0.1:{port}",
+    ) as one:
+        task = one.submit(
+            "echo through the gateway; head -c 3000000 /dev/zero | base64 -w 100", "--provider", "docker"
+        )
+        ended = one.ended(task, SECONDS)
+        assert ended["state"] == "succeeded", ended
+        frames = one.ok("logs", task).out
+        assert frames.startswith("through the gateway\n")
+        assert len(frames) > 4_000_000
