@@ -62,7 +62,7 @@ def traced_from_request_to_bill(collector: Collector, task: str, client: Product
     def whole() -> bool:
         spans = collector.of(TRACE)
         billed = [
-            s for s in spans if s.name == "fold billing_usage" and "UsageRecorded" in s.attributes.values()
+            s for s in spans if s.name == "fold billing_usage" and "AttemptFinished" in s.attributes.values()
         ]
         names = {s.name for s in spans}
         return bool(billed) and {"TaskSucceeded", "attempt", "worker", "POST /v1/tasks"} <= names
@@ -89,9 +89,9 @@ def traced_from_request_to_bill(collector: Collector, task: str, client: Product
     assert way_up(only("TaskStarted")) == ["TaskStarted", *assigned]
     assert way_up(only("worker")) == ["worker", "attempt", *assigned]
     usage = next(
-        s for s in spans if s.name == "fold billing_usage" and "UsageRecorded" in s.attributes.values()
+        s for s in spans if s.name == "fold billing_usage" and "AttemptFinished" in s.attributes.values()
     )
-    assert way_up(usage) == ["fold billing_usage", "UsageRecorded", *assigned]
+    assert way_up(usage) == ["fold billing_usage", "AttemptFinished", *assigned]
     assert only("worker").attributes["rclaude.task"] == task
     assert only("worker").end <= only("AttemptFinished").end
     seen_inside = client.ok("logs", task).out
