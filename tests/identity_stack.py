@@ -55,12 +55,22 @@ class Installation:
 
 @asynccontextmanager
 async def installed(
-    broker: Broker, dsn: str, folder: Path, environment: Mapping[str, str] | None = None, public_url: str = ""
+    broker: Broker,
+    dsn: str,
+    folder: Path,
+    environment: Mapping[str, str] | None = None,
+    *,
+    public_url: str = "",
+    port: int | None = None,
 ) -> AsyncIterator[Installation]:
     """Run it for as long as the context lasts."""
     local = owner.ensure(folder / "owner.json")
     settings = settings_for(broker, dsn, folder).model_copy(
-        update={"owner_file": folder / "owner.json", "public_url": public_url, "http_port": free_port()}
+        update={
+            "owner_file": folder / "owner.json",
+            "public_url": public_url,
+            "http_port": port or free_port(),
+        }
     )
     async with hosting(
         [build_auth, build_users, build_gateway], settings, environment or {}, name="identity"

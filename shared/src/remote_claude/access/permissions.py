@@ -47,6 +47,15 @@ PERMISSIONS: dict[str, Permission] = {
     "get_task_bill": Permission("billing", EVERYBODY),
     # auth
     "create_sign_in_link": Permission("operations", EVERYBODY),
+    # users
+    "rename_org": Permission("org", ADMINS),
+    "delete_org": Permission("org", OWNERS),
+    "list_members": Permission("org:read", EVERYBODY),
+    "invite_member": Permission("org", ADMINS),
+    "revoke_invitation": Permission("org", ADMINS),
+    "change_role": Permission("org", ADMINS),
+    "remove_member": Permission("org", ADMINS),
+    "leave_org": Permission("org", EVERYBODY),
     # every process
     "status": Permission("operations", EVERYBODY),
 }
@@ -54,8 +63,23 @@ PERMISSIONS: dict[str, Permission] = {
 PERSONAL: dict[str, str | None] = {
     "get_session": None,
     "end_session": None,
+    "link_identity": "account",
+    "get_me": None,
+    "list_orgs": None,
+    "create_org": "account",
+    "restore_org": "account",
+    "accept_invitation": "account",
 }
 """Operations of a person, in no organisation, and the scope that each needs; None: any good credential will do."""
 
-PUBLIC: frozenset[str] = frozenset({"follow_sign_in_link"})
+PUBLIC: frozenset[str] = frozenset(
+    {
+        "follow_sign_in_link",
+        "list_providers",
+        "sign_in_page",
+        "begin_sign_in",
+        "finish_sign_in",
+        "connect_worker",  # by the single-use token of its sandbox
+    }
+)
 """Operations that need no credential."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Sequence
 
 import structlog
@@ -56,6 +58,14 @@ class Verifier:
     async def wait_for(self, position: int, timeout: float) -> bool:
         """Wait until everything up to `position` is known here, at most `timeout` seconds; False when it is not."""
         return await self._reached.wait_for(position, timeout)
+
+    async def wait_for_member(self, user: str, timeout: float) -> bool:
+        """Wait until a person is in an organisation, at most `timeout` seconds; False when it is not."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                while not self.memberships.of(user):
+                    await self._reached.wait_for(self._reached.position + 1, timeout)
+        return bool(self.memberships.of(user))
 
     def fold(self, batch: Sequence[RecordedEvent]) -> None:
         """Apply events, ignore those of no concern. A credential of which an event can't be read is refused from then on."""

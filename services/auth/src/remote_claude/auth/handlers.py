@@ -1,21 +1,35 @@
-"""Load, decide, append; try again on a conflict."""
+"""Commands on API keys, sessions, accounts at sign-in providers, and codes of devices."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
 
 from remote_claude.access import secrets
 from remote_claude.access.keyring import Keyring
 from remote_claude.access.scopes import ORG_SCOPES
-from remote_claude.auth.domain import keys, sessions
+from remote_claude.auth.domain import identities, keys, sessions
+from remote_claude.auth.domain.identities import Linked, LinkIdentity
 from remote_claude.auth.domain.keys import IssueKey, RevokeKey
 from remote_claude.auth.domain.sessions import OpenSession, RefreshSession, RevokeSession, SessionEnded
-from remote_claude.contracts.auth import RevocationReason, SessionKind, SessionRevoked, SignInMethod
-from remote_claude.contracts.contexts import session_client_context
+from remote_claude.auth.providers import Profile
+from remote_claude.auth.tickets import Tickets
+from remote_claude.contracts.auth import (
+    DeviceAuthorized,
+    RevocationReason,
+    SessionKind,
+    SessionRevoked,
+    SignInMethod,
+)
+from remote_claude.contracts.contexts import (
+    email_context,
+    identity_subject_context,
+    name_context,
+    session_client_context,
+)
+from remote_claude.contracts.refusals import Refusal
 from remote_claude.eventsourcing import (
     Clock,
     CommandHandler,
@@ -26,36 +40,26 @@ from remote_claude.eventsourcing import (
     stream_id,
     timestamp,
 )
+from remote_claude.eventsourcing.command_handler import Handled
 
 BROWSER_LASTS = timedelta(days=30)
 CLI_LASTS = timedelta(days=90)
 """How long a session of the CLI may rest between two uses."""
 
 
-class Aggregates:
-    """Handles a command on one aggregate."""
-
-    def __init__(self, log: EventLog, clock: Clock, event_id: NewEventId = new_event_id) -> None:
-        self.clock, self._handler = clock, CommandHandler(log, clock, event_id)
-
-    async def handle(
-        self,
-        stream: str,
-        decide: Callable[[Any], Sequence[Any]],
-        evolve: Callable[[Any, Any], Any],
-        state: Any,
-    ) -> tuple[Sequence[Any], int]:
-        """Returns the events that were recorded, and the position of the aggregate. Raises what `decide` raises."""
-        decider = Decider[None, Any](state, lambda _, now: decide(now), evolve)
-        handled = await self._handler.handle(decider, stream, None)
-        return handled.events, handled.position
+KEY = Decider(keys.initial_state, keys.decide, keys.evolve)
+SESSION = Decider(sessions.initial_state, sessions.decide, sessions.evolve)
+IDENTITY = Decider(identities.initial_state, identities.decide, identities.evolve)
+DEVICE = Decider[DeviceAuthorized, bool](
+    False, lambda event, authorized: [] if authorized else [event], lambda *_: True
+)
 
 
 class ApiKeys:
     """Commands on API keys."""
 
     def __init__(self, log: EventLog, clock: Clock, event_id: NewEventId = new_event_id) -> None:
-        self._aggregates = Aggregates(log, clock, event_id)
+        self._handler = CommandHandler(log, clock, event_id)
 
     async def issue(
         self, *, key: str, org: str, user: str, secret: str, scopes: tuple[str, ...] = ORG_SCOPES
@@ -76,13 +80,8 @@ class ApiKeys:
         return await self._handle(RevokeKey(key=key, org=org, reason=reason))
 
     async def _handle(self, command: keys.Command) -> int:
-        _, position = await self._aggregates.handle(
-            stream_id("auth", command.org, "key", command.key),
-            lambda state: keys.decide(command, state),
-            keys.evolve,
-            keys.initial_state,
-        )
-        return position
+        stream = stream_id("auth", command.org, "key", command.key)
+        return (await self._handler.handle(KEY, stream, command)).position
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,13 +105,91 @@ class Opened:
     position: int
 
 
+class IdentityTaken(Refusal):
+    """The account at the provider belongs to another person."""
+
+    code = "identity_taken"
+    status = 409
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This account signs another person in here. Sign in with it, or use another account."
+        )
+
+
+class Identities:
+    """Commands on accounts at sign-in providers."""
+
+    def __init__(
+        self,
+        log: EventLog,
+        keyring: Keyring,
+        tickets: Tickets,
+        clock: Clock,
+        new_id: Callable[[str], str],
+        event_id: NewEventId = new_event_id,
+    ) -> None:
+        self._handler = CommandHandler(log, clock, event_id)
+        self._keyring, self._tickets, self._new_id = keyring, tickets, new_id
+
+    async def person(self, provider: str, profile: Profile, user: str | None = None) -> str:
+        """The person of an account: a new one at its first sign-in, or `user`, who asked for it to be linked.
+
+        Raises `IdentityTaken` where `user` is not the account's person.
+        """
+        own = await self._tickets.key()
+        identity = f"identity_{own.fingerprint(f'{profile.issuer} {profile.subject}'.encode())[:32]}"
+        linked = user or self._new_id("user")
+        key = await self._keyring.create(linked)
+        email_hash = own.fingerprint(profile.email.lower().encode()) if profile.email else None
+        command = LinkIdentity(
+            identity=identity,
+            user=linked,
+            provider=provider,
+            subject=key.seal(profile.subject, identity_subject_context(identity)),
+            name=key.seal(profile.name, name_context(linked)),
+            email=key.seal(profile.email, email_context(linked)) if profile.email else None,
+            email_hash=email_hash,
+        )
+        stream = stream_id("auth", None, "identity", identity)
+        await self._handler.handle(IDENTITY, stream, command)
+        state, _ = await self._handler.load(IDENTITY, stream)
+        assert isinstance(state, Linked)
+        if state.user != linked:
+            if user is not None:
+                raise IdentityTaken
+            await self._keyring.erase(linked)  # it sealed nothing that is kept
+        return state.user
+
+
+class Devices:
+    """Codes of machines without a browser, which a signed-in person confirms."""
+
+    def __init__(self, log: EventLog, clock: Clock, event_id: NewEventId = new_event_id) -> None:
+        self._log, self._handler = log, CommandHandler(log, clock, event_id)
+
+    async def authorize(self, device: str, user: str, session: str) -> None:
+        """Confirm it, once."""
+        confirmed = DeviceAuthorized(device=device, user=user, session=session)
+        await self._handler.handle(DEVICE, _device_stream(device), confirmed)
+
+    async def authorized_by(self, device: str) -> str | None:
+        """The person who has confirmed it."""
+        history = await self._log.read_stream(_device_stream(device))
+        return str(history[0].event.user) if history else None
+
+
+def _device_stream(device: str) -> str:
+    return stream_id("auth", None, "device", device)
+
+
 class Sessions:
     """Commands on sessions."""
 
     def __init__(
         self, log: EventLog, keyring: Keyring, clock: Clock, event_id: NewEventId = new_event_id
     ) -> None:
-        self._aggregates = Aggregates(log, clock, event_id)
+        self._handler = CommandHandler(log, clock, event_id)
         self._keyring, self._clock = keyring, clock
 
     async def open(
@@ -139,7 +216,7 @@ class Sessions:
             expires_at=timestamp(self._clock() + (BROWSER_LASTS if browser else CLI_LASTS)),
             client=key.seal(client.to_json(), session_client_context(session)),
         )
-        _, position = await self._handle(command)
+        position = (await self._handle(command)).position
         return Opened(session=session, secret=secret, position=position)
 
     async def refresh(self, session: str, token: str) -> Opened:
@@ -152,20 +229,16 @@ class Sessions:
             now=timestamp(self._clock()),
             expires_at=timestamp(self._clock() + CLI_LASTS),
         )
-        events, position = await self._handle(command)
-        if any(isinstance(event, SessionRevoked) for event in events):
+        handled = await self._handle(command)
+        if any(isinstance(event, SessionRevoked) for event in handled.events):
             raise SessionEnded
-        return Opened(session=session, secret=secret, position=position)
+        return Opened(session=session, secret=secret, position=handled.position)
 
     async def revoke(self, session: str, user: str, reason: RevocationReason) -> int:
         """End a session. Returns the position. Raises `SessionNotFound`."""
-        _, position = await self._handle(RevokeSession(session=session, user=user, reason=reason))
-        return position
+        return (await self._handle(RevokeSession(session=session, user=user, reason=reason))).position
 
-    async def _handle(self, command: sessions.Command) -> tuple[Sequence[Any], int]:
-        return await self._aggregates.handle(
-            stream_id("auth", None, "session", command.session),
-            lambda state: sessions.decide(command, state),
-            sessions.evolve,
-            sessions.initial_state,
+    async def _handle(self, command: sessions.Command) -> Handled:
+        return await self._handler.handle(
+            SESSION, stream_id("auth", None, "session", command.session), command
         )

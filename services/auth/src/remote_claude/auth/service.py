@@ -4,7 +4,11 @@ from fastapi import APIRouter
 
 from remote_claude.access.scopes import ALL_SCOPES
 from remote_claude.auth.api import sessions as session_routes
-from remote_claude.auth.handlers import ApiKeys, Sessions
+from remote_claude.auth.api.sign_in import SignIn
+from remote_claude.auth.handlers import ApiKeys, Identities, Sessions
+from remote_claude.auth.providers import configured
+from remote_claude.auth.settings import AuthSettings
+from remote_claude.auth.signing import SigningKeys
 from remote_claude.auth.tickets import Tickets
 from remote_claude.eventsourcing.jetstream.streams import check_keys
 from remote_claude.runtime import owner
@@ -16,10 +20,14 @@ def build(runtime: Runtime) -> Service:
     keys = ApiKeys(runtime.log, runtime.clock)
     sessions = Sessions(runtime.log, runtime.keyring, runtime.clock)
     tickets = Tickets(runtime.keyring, runtime.clock)
+    settings = AuthSettings.from_environment(runtime.environment)
+    identities = Identities(runtime.log, runtime.keyring, tickets, runtime.clock, runtime.new_id)
+    signing = SigningKeys(runtime.log, tickets, runtime.clock)
 
     async def start() -> None:
         await check_keys(runtime.nats)  # otherwise a new key would be made where the bucket was lost
         await tickets.create_key()
+        await signing.rotate()
         if runtime.settings.owner_file is not None:
             local = owner.load(runtime.settings.owner_file)
             await keys.issue(
@@ -28,4 +36,5 @@ def build(runtime: Runtime) -> Service:
 
     api = APIRouter()
     session_routes.add_routes(api, runtime, sessions, tickets)
-    return Service(name="auth", router=api, on_start=start)
+    SignIn(runtime, configured(settings, runtime.clock), identities, sessions, tickets).add_routes(api)
+    return Service(name="auth", router=api, on_start=start, background={"signing keys": signing.run})

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 from remote_claude.access.keyring import Keyring
+from remote_claude.contracts.auth import IdentityLinked
 from remote_claude.contracts.contexts import name_context
 from remote_claude.contracts.users import UserRegistered
 from remote_claude.eventsourcing import (
@@ -14,7 +17,11 @@ from remote_claude.eventsourcing import (
     new_event_id,
     stream_id,
 )
-from remote_claude.users.domain.organisation import CreateOrg, decide, evolve, initial_state
+from remote_claude.runtime.ids import derived_id
+from remote_claude.users.domain.organisation import Command, CreateOrg, decide, evolve, initial_state
+
+PERSONAL_ORGS = UUID("5a1f5b0c-6f0e-5a53-9d35-0c6f4b5e7d21")
+"""The id of a personal organisation derives from its person's."""
 
 ORGANISATION = Decider(initial_state, decide, evolve)
 PERSON = Decider[UserRegistered, bool](
@@ -30,18 +37,34 @@ class Directory:
     ) -> None:
         self._keyring, self._handler = keyring, CommandHandler(log, clock, event_id)
 
+    async def welcome(self, linked: IdentityLinked) -> None:
+        """Register the person of a new identity, and create their personal organisation. Raises `KeyErased`."""
+        registered = UserRegistered(user=linked.user, name=linked.name, email=linked.email)
+        await self._handler.handle(PERSON, _person(linked.user), registered)
+        name = await self._keyring.open(linked.name, name_context(linked.user))
+        org = derived_id("org", PERSONAL_ORGS, linked.user)
+        await self.create_org(org, f"{name}'s organisation", linked.user, personal=True)
+
     async def register(self, user: str, name: str) -> None:
         """Register a person, once."""
-        stream = stream_id("users", None, "user", user)
-        registered, _ = await self._handler.load(PERSON, stream)
+        registered, _ = await self._handler.load(PERSON, _person(user))
         if registered:
             return  # makes no key
         key = await self._keyring.create(user)
         event = UserRegistered(user=user, name=key.seal(name, name_context(user)))
-        await self._handler.handle(PERSON, stream, event)
+        await self._handler.handle(PERSON, _person(user), event)
 
-    async def create_org(self, org: str, name: str, owner: str) -> None:
-        """Create an organisation, once."""
+    async def create_org(self, org: str, name: str, owner: str, *, personal: bool = False) -> int:
+        """Create an organisation, once. Returns the position of its last event."""
         key = await self._keyring.create(org)
-        command = CreateOrg(org=org, name=key.seal(name, name_context(org)), owner=owner)
-        await self._handler.handle(ORGANISATION, stream_id("users", org, "org", org), command)
+        sealed = key.seal(name, name_context(org))
+        return await self.handle(CreateOrg(org=org, name=sealed, owner=owner, personal=personal))
+
+    async def handle(self, command: Command) -> int:
+        """Decide on an organisation. Returns the position of its last event. Raises what `decide` raises."""
+        stream = stream_id("users", command.org, "org", command.org)
+        return (await self._handler.handle(ORGANISATION, stream, command)).position
+
+
+def _person(user: str) -> str:
+    return stream_id("users", None, "user", user)

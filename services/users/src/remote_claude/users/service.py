@@ -1,8 +1,12 @@
 """The composition root of users."""
 
+from fastapi import APIRouter
+
 from remote_claude.eventsourcing.jetstream.streams import check_keys
 from remote_claude.runtime import owner
 from remote_claude.runtime.service import Runtime, Service
+from remote_claude.users import api
+from remote_claude.users.consumers import Registrations
 from remote_claude.users.handlers import Directory
 from remote_claude.users.projections.directory import DirectoryView
 
@@ -10,12 +14,21 @@ from remote_claude.users.projections.directory import DirectoryView
 def build(runtime: Runtime) -> Service:
     """Wire users to what its process shares."""
     directory = Directory(runtime.log, runtime.keyring, runtime.clock)
+    registrations = Registrations(runtime.log, runtime.tail, runtime.verifier, directory)
 
-    async def welcome_owner() -> None:
-        await check_keys(runtime.nats)  # or new ones would be made for those who have some
+    async def register_owner() -> None:
+        await check_keys(runtime.nats)  # otherwise new keys would be made where the bucket was lost
         if runtime.settings.owner_file is not None:
             local = owner.load(runtime.settings.owner_file)
             await directory.register(local.user, local.name)
-            await directory.create_org(local.org, f"{local.name}'s organisation", local.user)
+            await directory.create_org(local.org, f"{local.name}'s organisation", local.user, personal=True)
 
-    return Service(name="users", views=(DirectoryView(),), on_start=welcome_owner)
+    router = APIRouter()
+    api.add_routes(router, runtime, directory)
+    return Service(
+        name="users",
+        router=router,
+        views=(DirectoryView(),),
+        on_start=register_owner,
+        background={"registrations": registrations.run},
+    )

@@ -35,3 +35,15 @@ class LinkAnswer(BaseModel):
 
     url: str
     expires_in: int
+
+
+class ProviderAnswer(BaseModel):
+    """`url` begins the sign-in."""
+
+    name: str
+    title: str
+    url: str
+
+
+class ProviderList(BaseModel):
+    providers: list[ProviderAnswer]

@@ -2,50 +2,312 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import assert_never
 
 from remote_claude.contracts import Sealed
-from remote_claude.contracts.users import MemberJoined, OrgCreated, Role
+from remote_claude.contracts.refusals import Refusal
+from remote_claude.contracts.users import (
+    InvitationRevoked,
+    MemberInvited,
+    MemberJoined,
+    MemberRemoved,
+    MemberRoleChanged,
+    OrgCreated,
+    OrgDeleted,
+    OrgRestored,
+    OrgSettingsChanged,
+    Role,
+)
 
-OrgEvent = OrgCreated | MemberJoined
+OrgEvent = (
+    OrgCreated
+    | OrgSettingsChanged
+    | OrgDeleted
+    | OrgRestored
+    | MemberInvited
+    | InvitationRevoked
+    | MemberJoined
+    | MemberRoleChanged
+    | MemberRemoved
+)
+
+
+class OrgUnknown(Refusal):
+    """There is no such organisation."""
+
+    code = "org_not_found"
+    status = 404
+
+    def __init__(self, org: str) -> None:
+        super().__init__(f"You are in no organisation {org[:64]!r}. `GET /v1/orgs` lists yours.")
+
+
+class MemberNotFound(Refusal):
+    code = "member_not_found"
+    status = 404
+
+    def __init__(self, user: str) -> None:
+        super().__init__(
+            f"{user[:64]!r} is no member of this organisation. `GET /v1/org/members` lists them."
+        )
+
+
+class InvitationNotFound(Refusal):
+    """Unknown, used, revoked or expired: nobody can tell which."""
+
+    code = "invitation_not_found"
+    status = 404
+
+    def __init__(self) -> None:
+        super().__init__("There is no such invitation, or it is good no more. Ask for another one.")
+
+
+class LastOwner(Refusal):
+    code = "last_owner"
+    status = 409
+
+    def __init__(self) -> None:
+        super().__init__("An organisation needs an owner. Make another member an owner first.")
+
+
+class OwnersDecide(Refusal):
+    code = "owners_decide"
+    status = 403
+
+    def __init__(self) -> None:
+        super().__init__("Only an owner makes, changes or removes an owner. Ask one.")
+
+
+class PersonalOrg(Refusal):
+    code = "personal_organisation"
+    status = 409
+
+    def __init__(self) -> None:
+        super().__init__(
+            "A personal organisation has one member and stays. Make another one: `rclaude org create NAME`."
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CreateOrg:
-    """Found an organisation; `owner` is its first member."""
+    """`owner` is its first member."""
 
     org: str
     name: Sealed
     owner: str
+    personal: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenameOrg:
+    org: str
+    by: str
+    name: Sealed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Invite:
+    """`hash` is that of the secret in the link."""
+
+    org: str
+    by: str
+    invitation: str
+    email: Sealed | None
+    role: Role
+    hash: str
+    expires_at: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RevokeInvitation:
+    org: str
+    by: str
+    invitation: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AcceptInvitation:
+    org: str
+    invitation: str
+    hash: str
+    user: str
+    now: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangeRole:
+    org: str
+    by: str
+    user: str
+    role: Role
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoveMember:
+    org: str
+    by: str
+    user: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeleteOrg:
+    org: str
+    by: str
+    erased_at: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestoreOrg:
+    org: str
+    by: str
+    now: str
+
+
+Command = (
+    CreateOrg
+    | RenameOrg
+    | Invite
+    | RevokeInvitation
+    | AcceptInvitation
+    | ChangeRole
+    | RemoveMember
+    | DeleteOrg
+    | RestoreOrg
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Invitation:
+    hash: str
+    role: Role
+    expires_at: str
 
 
 @dataclass(frozen=True, slots=True)
 class Organisation:
+    """`members` are in the order of joining. `erased_at` is set while it is deleted and can come back."""
+
     created: bool = False
-    members: dict[str, Role] = field(default_factory=dict)
+    personal: bool = False
+    members: Mapping[str, Role] = field(default_factory=dict)
+    invitations: Mapping[str, Invitation] = field(default_factory=dict)
+    erased_at: str | None = None
 
 
 initial_state = Organisation()
 
 
-def decide(command: CreateOrg, state: Organisation) -> list[OrgEvent]:
-    """An organisation is founded once."""
-    if state.created:
+def decide(command: Command, state: Organisation) -> list[OrgEvent]:
+    """What is recorded. Raises the refusals of this module."""
+    if isinstance(command, CreateOrg):
+        return [] if state.created else _created(command)
+    if not state.created or (state.erased_at is not None and not isinstance(command, RestoreOrg)):
+        raise OrgUnknown(command.org)
+    match command:
+        case RenameOrg():
+            return [OrgSettingsChanged(org=command.org, by=command.by, name=command.name)]
+        case Invite() | RevokeInvitation() | AcceptInvitation():
+            return _invitation(command, state)
+        case ChangeRole() | RemoveMember():
+            return _member(command, state)
+        case DeleteOrg():
+            if state.personal:
+                raise PersonalOrg
+            return [OrgDeleted(org=command.org, by=command.by, erased_at=command.erased_at)]
+        case RestoreOrg():
+            if state.erased_at is None:
+                return []
+            if state.erased_at <= command.now or state.members.get(command.by) != "owner":
+                raise OrgUnknown(command.org)
+            return [OrgRestored(org=command.org, by=command.by)]
+        case _:
+            assert_never(command)
+
+
+def _created(command: CreateOrg) -> list[OrgEvent]:
+    created = OrgCreated(org=command.org, name=command.name, owner=command.owner, personal=command.personal)
+    return [created, MemberJoined(org=command.org, user=command.owner, role="owner")]
+
+
+def _invitation(command: Invite | RevokeInvitation | AcceptInvitation, state: Organisation) -> list[OrgEvent]:
+    match command:
+        case Invite():
+            if state.personal:
+                raise PersonalOrg
+            if command.role == "owner" and state.members.get(command.by) != "owner":
+                raise OwnersDecide
+            invited = MemberInvited(
+                org=command.org,
+                invitation=command.invitation,
+                email=command.email,
+                role=command.role,
+                hash=command.hash,
+                by=command.by,
+                expires_at=command.expires_at,
+            )
+            return [invited]
+        case RevokeInvitation():
+            if command.invitation not in state.invitations:
+                raise InvitationNotFound
+            return [InvitationRevoked(org=command.org, invitation=command.invitation, by=command.by)]
+        case AcceptInvitation():
+            found = state.invitations.get(command.invitation)
+            if found is None or found.hash != command.hash or found.expires_at <= command.now:
+                raise InvitationNotFound
+            if command.user in state.members:
+                return []
+            joined = MemberJoined(
+                org=command.org, user=command.user, role=found.role, invitation=command.invitation
+            )
+            return [joined]
+        case _:
+            assert_never(command)
+
+
+def _member(command: ChangeRole | RemoveMember, state: Organisation) -> list[OrgEvent]:
+    role = state.members.get(command.user)
+    if role is None:
+        raise MemberNotFound(command.user)
+    leaves_ownership = role == "owner" and (isinstance(command, RemoveMember) or command.role != "owner")
+    gains_ownership = isinstance(command, ChangeRole) and command.role == "owner"
+    by_owner = state.members.get(command.by) == "owner"
+    if (leaves_ownership or gains_ownership) and not by_owner:
+        raise OwnersDecide
+    if leaves_ownership and [*state.members.values()].count("owner") == 1:
+        raise LastOwner
+    if isinstance(command, RemoveMember):
+        return [MemberRemoved(org=command.org, user=command.user, by=command.by)]
+    if command.role == role:
         return []
-    return [
-        OrgCreated(org=command.org, name=command.name, owner=command.owner),
-        MemberJoined(org=command.org, user=command.owner, role="owner"),
-    ]
+    return [MemberRoleChanged(org=command.org, user=command.user, role=command.role, by=command.by)]
 
 
 def evolve(state: Organisation, event: OrgEvent) -> Organisation:
+    """The organisation after an event."""
     match event:
         case OrgCreated():
-            return replace(state, created=True)
+            return replace(state, created=True, personal=event.personal)
         case MemberJoined():
+            invitations = {k: v for k, v in state.invitations.items() if k != event.invitation}
+            return replace(state, members={**state.members, event.user: event.role}, invitations=invitations)
+        case MemberRoleChanged():
             return replace(state, members={**state.members, event.user: event.role})
+        case MemberRemoved():
+            return replace(state, members={u: r for u, r in state.members.items() if u != event.user})
+        case MemberInvited():
+            invitation = Invitation(event.hash, event.role, event.expires_at)
+            return replace(state, invitations={**state.invitations, event.invitation: invitation})
+        case InvitationRevoked():
+            kept = {k: v for k, v in state.invitations.items() if k != event.invitation}
+            return replace(state, invitations=kept)
+        case OrgDeleted():
+            return replace(state, erased_at=event.erased_at)
+        case OrgRestored():
+            return replace(state, erased_at=None)
+        case OrgSettingsChanged():
+            return state
         case _:
             assert_never(event)
 

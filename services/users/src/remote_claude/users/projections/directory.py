@@ -1,16 +1,32 @@
-"""Who there is: people, organisations, memberships. Names stay sealed; they are opened at the query."""
+"""Who there is: people, organisations, memberships, open invitations. Names stay sealed; they are opened at the query."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from psycopg import AsyncConnection
 from sqlalchemy.orm import registry
 from sqlmodel import Field, SQLModel
 
-from remote_claude.contracts.users import MemberJoined, OrgCreated, UserRegistered
+from remote_claude.contracts import Sealed
+from remote_claude.contracts.users import (
+    InvitationRevoked,
+    MemberInvited,
+    MemberJoined,
+    MemberRemoved,
+    MemberRoleChanged,
+    OrgCreated,
+    OrgDeleted,
+    OrgRestored,
+    OrgSettingsChanged,
+    Role,
+    UserRegistered,
+)
 from remote_claude.eventsourcing.events import RecordedEvent
+from remote_claude.eventsourcing.postgres.schemas import Pool
+from remote_claude.eventsourcing.postgres.tables import reading
 from remote_claude.eventsourcing.views import View
 
 
@@ -22,6 +38,8 @@ class Person(Tables, table=True):
     id: str = Field(primary_key=True)
     name_key: str
     name_box: str
+    email_key: str | None
+    email_box: str | None
 
 
 class Organisation(Tables, table=True):
@@ -29,38 +47,203 @@ class Organisation(Tables, table=True):
     name_key: str
     name_box: str
     created_at: str
+    personal: bool
+    erased_at: str | None
 
 
 class Member(Tables, table=True):
     org: str = Field(primary_key=True)
-    person: str = Field(primary_key=True)
+    person: str = Field(primary_key=True, index=True)
     role: str
+    joined_at: str
+
+
+class Invitation(Tables, table=True):
+    org: str = Field(primary_key=True)
+    id: str = Field(primary_key=True)
+    role: str
+    email_key: str | None
+    email_box: str | None
+    invited_by: str
+    expires_at: str
 
 
 class DirectoryView(View):
-    """Folds registrations, foundations and joinings."""
+    """Folds what is said of people and organisations."""
 
     name: ClassVar[str] = "users_directory"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     tables = Tables.metadata
-    handles = frozenset(e.type for e in (UserRegistered, OrgCreated, MemberJoined))
+    handles = frozenset(
+        e.type
+        for e in (
+            UserRegistered,
+            OrgCreated,
+            OrgSettingsChanged,
+            OrgDeleted,
+            OrgRestored,
+            MemberInvited,
+            InvitationRevoked,
+            MemberJoined,
+            MemberRoleChanged,
+            MemberRemoved,
+        )
+    )
 
     async def apply(self, connection: AsyncConnection[Any], events: Sequence[RecordedEvent]) -> None:
         for recorded in events:
-            match recorded.event:
-                case UserRegistered() as e:
-                    await connection.execute(
-                        "INSERT INTO person VALUES (%s, %s, %s) ON CONFLICT DO NOTHING",
-                        (e.user, e.name.key, e.name.box),
-                    )
-                case OrgCreated() as e:
-                    await connection.execute(
-                        "INSERT INTO organisation VALUES (%s, %s, %s, %s) ON CONFLICT DO NOTHING",
-                        (e.org, e.name.key, e.name.box, recorded.occurred_at),
-                    )
-                case MemberJoined() as e:
-                    await connection.execute(
-                        "INSERT INTO member VALUES (%s, %s, %s)"
-                        " ON CONFLICT (org, person) DO UPDATE SET role = excluded.role",
-                        (e.org, e.user, e.role),
-                    )
+            for statement, parameters in _statements(recorded):
+                await connection.execute(statement, parameters)
+
+
+def _statements(recorded: RecordedEvent) -> list[tuple[str, tuple[Any, ...]]]:
+    match recorded.event:
+        case UserRegistered() as e:
+            email = (e.email.key, e.email.box) if e.email else (None, None)
+            return [
+                (
+                    "INSERT INTO person VALUES (%s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
+                    (e.user, e.name.key, e.name.box, *email),
+                )
+            ]
+        case OrgCreated() as e:
+            return [
+                (
+                    "INSERT INTO organisation VALUES (%s, %s, %s, %s, %s, NULL) ON CONFLICT DO NOTHING",
+                    (e.org, e.name.key, e.name.box, recorded.occurred_at, e.personal),
+                )
+            ]
+        case OrgSettingsChanged(org=org, name=name):
+            changed = "UPDATE organisation SET name_key = %s, name_box = %s WHERE id = %s"
+            return [(changed, (name.key, name.box, org))] if name else []
+        case OrgDeleted(org=org, erased_at=at):
+            return [("UPDATE organisation SET erased_at = %s WHERE id = %s", (at, org))]
+        case OrgRestored(org=org):
+            return [("UPDATE organisation SET erased_at = NULL WHERE id = %s", (org,))]
+        case MemberInvited() as e:
+            email = (e.email.key, e.email.box) if e.email else (None, None)
+            return [
+                (
+                    "INSERT INTO invitation VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
+                    (e.org, e.invitation, e.role, *email, e.by, e.expires_at),
+                )
+            ]
+        case InvitationRevoked(org=org, invitation=invitation):
+            return [("DELETE FROM invitation WHERE org = %s AND id = %s", (org, invitation))]
+        case MemberJoined(org=org, user=user, role=role, invitation=invitation):
+            return [
+                (
+                    "INSERT INTO member VALUES (%s, %s, %s, %s) ON CONFLICT (org, person) DO UPDATE SET role = excluded.role",
+                    (org, user, role, recorded.occurred_at),
+                ),
+                ("DELETE FROM invitation WHERE org = %s AND id = %s", (org, invitation)),
+            ]
+        case MemberRoleChanged(org=org, user=user, role=role):
+            return [("UPDATE member SET role = %s WHERE org = %s AND person = %s", (role, org, user))]
+        case MemberRemoved(org=org, user=user):
+            return [("DELETE FROM member WHERE org = %s AND person = %s", (org, user))]
+    return []
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrgRow:
+    """An organisation of a person, with their role in it."""
+
+    id: str
+    name: Sealed
+    personal: bool
+    role: Role
+    created_at: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemberRow:
+    """A member of an organisation. The name is None for a person whom the view does not know yet."""
+
+    user: str
+    name: Sealed | None
+    email: Sealed | None
+    role: Role
+    joined_at: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InvitationRow:
+    """An invitation that is open. It may have expired."""
+
+    id: str
+    role: Role
+    email: Sealed | None
+    invited_by: str
+    expires_at: str
+
+
+async def person(pool: Pool, user: str) -> tuple[Sealed, Sealed | None] | None:
+    """Name and e-mail of a person; None for one who is unknown here."""
+    async with reading(pool, DirectoryView) as connection:
+        found = await connection.execute("SELECT * FROM person WHERE id = %s", [user])
+        row = await found.fetchone()
+    return (Sealed(key=row["name_key"], box=row["name_box"]), _sealed(row, "email")) if row else None
+
+
+async def organisations(pool: Pool, user: str) -> list[OrgRow]:
+    """The organisations of a person, in the order of joining."""
+    async with reading(pool, DirectoryView) as connection:
+        found = await connection.execute(
+            "SELECT o.*, m.role FROM member m JOIN organisation o ON o.id = m.org"
+            " WHERE m.person = %s AND o.erased_at IS NULL ORDER BY m.joined_at, o.id",
+            [user],
+        )
+        return [
+            OrgRow(
+                id=row["id"],
+                name=Sealed(key=row["name_key"], box=row["name_box"]),
+                personal=row["personal"],
+                role=row["role"],
+                created_at=row["created_at"],
+            )
+            for row in await found.fetchall()
+        ]
+
+
+async def members(pool: Pool, org: str) -> list[MemberRow]:
+    """The members of an organisation, in the order of joining."""
+    async with reading(pool, DirectoryView) as connection:
+        found = await connection.execute(
+            "SELECT m.person AS user, m.role, m.joined_at, p.* FROM member m LEFT JOIN person p ON p.id = m.person"
+            " WHERE m.org = %s ORDER BY m.joined_at, m.person",
+            [org],
+        )
+        return [
+            MemberRow(
+                user=row["user"],
+                name=_sealed(row, "name"),
+                email=_sealed(row, "email"),
+                role=row["role"],
+                joined_at=row["joined_at"],
+            )
+            for row in await found.fetchall()
+        ]
+
+
+async def invitations(pool: Pool, org: str) -> list[InvitationRow]:
+    """The open invitations of an organisation."""
+    async with reading(pool, DirectoryView) as connection:
+        found = await connection.execute(
+            "SELECT * FROM invitation WHERE org = %s ORDER BY expires_at, id", [org]
+        )
+        return [
+            InvitationRow(
+                id=row["id"],
+                role=row["role"],
+                email=_sealed(row, "email"),
+                invited_by=row["invited_by"],
+                expires_at=row["expires_at"],
+            )
+            for row in await found.fetchall()
+        ]
+
+
+def _sealed(row: dict[str, Any], column: str) -> Sealed | None:
+    key, box = row[f"{column}_key"], row[f"{column}_box"]
+    return Sealed(key=key, box=box) if key is not None else None

@@ -1,0 +1,72 @@
+"""What every sign-in provider does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import httpx2
+from authlib.integrations.httpx_client import AsyncOAuth2Client
+
+from remote_claude.contracts.refusals import Refusal
+
+TIMEOUT = httpx2.Timeout(10.0)
+
+
+class SignInFailed(Refusal):
+    """The provider says no, says nothing, or says of somebody who may not sign in here."""
+
+    code = "sign_in_failed"
+    status = 403
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """Who somebody is at a provider. `subject` never changes; `email` is there only if the provider has verified it."""
+
+    issuer: str
+    subject: str
+    name: str
+    email: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flow:
+    """One sign-in under way: it comes back with the browser in a sealed cookie."""
+
+    state: str
+    nonce: str
+    verifier: str
+    """The PKCE code verifier."""
+    redirect_uri: str
+
+
+class Provider(Protocol):
+    """A place to sign in at."""
+
+    name: str
+    """In URLs and events."""
+    title: str
+    """For people."""
+
+    async def authorization_url(self, flow: Flow) -> str:
+        """Where the browser goes. Raises `SignInFailed`."""
+
+    async def profile(self, flow: Flow, code: str) -> Profile:
+        """Who has come back with this code. Raises `SignInFailed`."""
+
+
+def oauth_client(
+    client_id: str, client_secret: str, redirect_uri: str | None, scope: str
+) -> AsyncOAuth2Client:
+    """Authlib's client, with S256 as the only PKCE method and the credentials in the body."""
+    return AsyncOAuth2Client(
+        client_id=client_id,
+        client_secret=client_secret,
+        redirect_uri=redirect_uri,
+        scope=scope,
+        code_challenge_method="S256",
+        token_endpoint_auth_method="client_secret_post",  # noqa: S106  # the name of a method
+        timeout=TIMEOUT,
+        follow_redirects=False,
+    )
