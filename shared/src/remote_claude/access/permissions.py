@@ -46,6 +46,9 @@ PERMISSIONS: dict[str, Permission] = {
     "get_bill_events": Permission("billing", PAYERS),
     "get_task_bill": Permission("billing", EVERYBODY),
     # auth
+    "create_key": Permission("org", MEMBERS),
+    "list_keys": Permission("org:read", MEMBERS),
+    "revoke_key": Permission("org", MEMBERS),
     "create_sign_in_link": Permission("operations", EVERYBODY),
     # users
     "rename_org": Permission("org", ADMINS),
@@ -64,6 +67,8 @@ PERSONAL: dict[str, str | None] = {
     "get_session": None,
     "end_session": None,
     "link_identity": "account",
+    "list_sessions": "account",
+    "revoke_session": "account",
     "get_me": None,
     "list_orgs": None,
     "create_org": "account",
@@ -79,6 +84,14 @@ PUBLIC: frozenset[str] = frozenset(
         "sign_in_page",
         "begin_sign_in",
         "finish_sign_in",
+        "oauth_metadata",
+        "get_signing_keys",
+        "ask_authorization",  # these four pages look for the session by themselves, and lead to the sign-in
+        "grant_authorization",
+        "ask_device",
+        "confirm_device",
+        "begin_device",
+        "issue_token",
         "connect_worker",  # by the single-use token of its sandbox
     }
 )

@@ -45,20 +45,23 @@ def cookie_name(connection: HTTPConnection) -> str:
     return f"{COOKIE}-{urlsplit(own_origin(connection)).port or 80}"
 
 
-def presented(connection: HTTPConnection) -> Presented:
-    """What a request, or the handshake of a WebSocket, shows of who is asking. Raises `CsrfRefused`."""
+def presented(connection: HTTPConnection, *, form: bool = False) -> Presented:
+    """What a request, or the handshake of a WebSocket, shows of who is asking. Raises `CsrfRefused`.
+
+    `form`: the CSRF token is a field of a form, and the caller checks it.
+    """
     headers = connection.headers
     authorization = headers.get("authorization")
     cookie = None
     if authorization is None and "cookie" in headers:
         cookie = connection.cookies.get(cookie_name(connection))
         if cookie is not None:
-            _check_origin(connection, cookie)
+            _check_origin(connection, cookie, form)
     org = headers.get(ORG_HEADER) or connection.query_params.get("org")
     return Presented(authorization=authorization, cookie=cookie, org=org or None)
 
 
-def _check_origin(connection: HTTPConnection, cookie: str) -> None:
+def _check_origin(connection: HTTPConnection, cookie: str, form: bool) -> None:
     """A page of another site can send our cookie, but neither our origin nor the token. Raises `CsrfRefused`."""
     origin = connection.headers.get("origin")
     if origin is not None and origin != own_origin(connection):
@@ -66,7 +69,7 @@ def _check_origin(connection: HTTPConnection, cookie: str) -> None:
     if connection.scope["type"] == "websocket":
         if origin is None:
             raise CsrfRefused("A WebSocket with a session cookie needs an Origin header.")
-    elif connection.scope["method"] not in SAFE:
+    elif connection.scope["method"] not in SAFE and not form:
         token = connection.headers.get(CSRF_HEADER, "")
         if not hmac.compare_digest(token.encode(), secrets.csrf_token(cookie).encode()):
             raise CsrfRefused("A changing request with a session cookie needs its CSRF token.")

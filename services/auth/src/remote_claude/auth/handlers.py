@@ -16,6 +16,7 @@ from remote_claude.auth.domain.keys import IssueKey, RevokeKey
 from remote_claude.auth.domain.sessions import OpenSession, RefreshSession, RevokeSession, SessionEnded
 from remote_claude.auth.providers import Profile
 from remote_claude.auth.tickets import Tickets
+from remote_claude.contracts import Sealed
 from remote_claude.contracts.auth import (
     DeviceAuthorized,
     RevocationReason,
@@ -62,7 +63,16 @@ class ApiKeys:
         self._handler = CommandHandler(log, clock, event_id)
 
     async def issue(
-        self, *, key: str, org: str, user: str, secret: str, scopes: tuple[str, ...] = ORG_SCOPES
+        self,
+        *,
+        key: str,
+        org: str,
+        user: str,
+        secret: str,
+        scopes: tuple[str, ...] = ORG_SCOPES,
+        expires_at: str | None = None,
+        name: Sealed | None = None,
+        issued_by: str | None = None,
     ) -> int:
         """Let `secret` act for the organisation; only its hash is recorded. Returns the position. Raises `UnknownScope`."""
         command = IssueKey(
@@ -72,12 +82,15 @@ class ApiKeys:
             prefix=secret[: secrets.SHOWN],
             hash=secrets.digest(secret),
             scopes=scopes,
+            expires_at=expires_at,
+            name=name,
+            issued_by=issued_by,
         )
         return await self._handle(command)
 
-    async def revoke(self, *, key: str, org: str, reason: str) -> int:
-        """Refuse the key from here on. Raises `KeyNotFound`."""
-        return await self._handle(RevokeKey(key=key, org=org, reason=reason))
+    async def revoke(self, *, key: str, org: str, reason: str, owner: str | None = None) -> int:
+        """Refuse the key from here on; with `owner` only one of theirs. Raises `KeyNotFound`."""
+        return await self._handle(RevokeKey(key=key, org=org, reason=reason, owner=owner))
 
     async def _handle(self, command: keys.Command) -> int:
         stream = stream_id("auth", command.org, "key", command.key)

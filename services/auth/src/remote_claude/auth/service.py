@@ -3,9 +3,12 @@
 from fastapi import APIRouter
 
 from remote_claude.access.scopes import ALL_SCOPES
+from remote_claude.auth.api import keys as key_routes
 from remote_claude.auth.api import sessions as session_routes
+from remote_claude.auth.api.oauth import OAuth
 from remote_claude.auth.api.sign_in import SignIn
-from remote_claude.auth.handlers import ApiKeys, Identities, Sessions
+from remote_claude.auth.handlers import ApiKeys, Devices, Identities, Sessions
+from remote_claude.auth.projections.credentials import CredentialsView
 from remote_claude.auth.providers import configured
 from remote_claude.auth.settings import AuthSettings
 from remote_claude.auth.signing import SigningKeys
@@ -36,5 +39,15 @@ def build(runtime: Runtime) -> Service:
 
     api = APIRouter()
     session_routes.add_routes(api, runtime, sessions, tickets)
-    SignIn(runtime, configured(settings, runtime.clock), identities, sessions, tickets).add_routes(api)
-    return Service(name="auth", router=api, on_start=start, background={"signing keys": signing.run})
+    key_routes.add_routes(api, runtime, keys, sessions)
+    providers = configured(settings, runtime.clock)
+    devices = Devices(runtime.log, runtime.clock)
+    SignIn(runtime, providers, identities, sessions, tickets).add_routes(api)
+    OAuth(runtime, providers, identities, sessions, devices, tickets, signing).add_routes(api)
+    return Service(
+        name="auth",
+        router=api,
+        views=(CredentialsView(),),
+        on_start=start,
+        background={"signing keys": signing.run},
+    )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from remote_claude.contracts.users import Role
 
@@ -47,3 +47,106 @@ class ProviderAnswer(BaseModel):
 
 class ProviderList(BaseModel):
     providers: list[ProviderAnswer]
+
+
+class DeviceAnswer(BaseModel):
+    """RFC 8628, section 3.2."""
+
+    device_code: str
+    user_code: str
+    verification_uri: str
+    verification_uri_complete: str
+    expires_in: int
+    interval: int
+
+
+class TokenAnswer(BaseModel):
+    """RFC 6749, section 5.1. The refresh token is good once: the answer to it has the next one."""
+
+    access_token: str
+    token_type: Literal["Bearer"]
+    expires_in: int
+    refresh_token: str
+
+
+class TokenError(BaseModel):
+    """RFC 6749, section 5.2."""
+
+    error: str
+    error_description: str
+
+
+class KeySetAnswer(BaseModel):
+    """RFC 7517."""
+
+    keys: list[dict[str, object]]
+
+
+class MetadataAnswer(BaseModel):
+    """RFC 8414."""
+
+    issuer: str
+    authorization_endpoint: str
+    token_endpoint: str
+    device_authorization_endpoint: str
+    jwks_uri: str
+    response_types_supported: list[str]
+    grant_types_supported: list[str]
+    code_challenge_methods_supported: list[str]
+    token_endpoint_auth_methods_supported: list[str]
+
+
+class NewKey(BaseModel):
+    """`scopes` are at most the caller's own; left out: everything inside the organisation."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    name: Annotated[str, StringConstraints(min_length=1, max_length=100)]
+    scopes: list[str] | None = None
+    expires_in_days: Annotated[int, Field(ge=1, le=3650)] | None = None
+
+
+class KeyCreated(BaseModel):
+    """`secret` is the key itself: it is shown this once."""
+
+    id: str
+    secret: str
+    scopes: list[str]
+    expires_at: str | None
+    position: int
+
+
+class KeyAnswer(BaseModel):
+    """A key that is good. `prefix` is what it is recognised by, `name` what its owner calls it."""
+
+    id: str
+    name: str | None
+    prefix: str
+    user: str
+    scopes: list[str]
+    created_at: str
+    expires_at: str | None
+
+
+class KeyList(BaseModel):
+    keys: list[KeyAnswer]
+    as_of: int
+
+
+class OpenSessionAnswer(BaseModel):
+    """A session that is open. `address` and `agent` are of the program that signed in."""
+
+    id: str
+    kind: Literal["browser", "cli"]
+    method: str
+    address: str | None
+    agent: str | None
+    opened_at: str
+    used_at: str
+    expires_at: str
+    current: bool
+
+
+class SessionList(BaseModel):
+    sessions: list[OpenSessionAnswer]
+    as_of: int

@@ -4,16 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, assert_never
+from typing import assert_never
 
 from remote_claude.access.scopes import ORG_SCOPES, SCOPES
 from remote_claude.contracts.auth import ApiKeyIssued, ApiKeyRevoked
+from remote_claude.contracts.base import Sealed
 from remote_claude.contracts.refusals import Refusal
 
 KeyEvent = ApiKeyIssued | ApiKeyRevoked
-State = Literal["unknown", "live", "revoked"]
 
-initial_state: State = "unknown"
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """There is no such key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """It is good."""
+
+    user: str
+
+
+@dataclass(frozen=True, slots=True)
+class Revoked:
+    """It was good."""
+
+
+State = Unknown | Live | Revoked
+
+initial_state: State = Unknown()
 
 
 class KeyNotFound(Refusal):
@@ -38,13 +58,18 @@ class IssueKey:
     hash: str
     scopes: tuple[str, ...] = ORG_SCOPES
     expires_at: str | None = None
+    name: Sealed | None = None
+    issued_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RevokeKey:
+    """`owner`: only if the key is of this person."""
+
     key: str
     org: str
     reason: str
+    owner: str | None = None
 
 
 Command = IssueKey | RevokeKey
@@ -54,7 +79,7 @@ def decide(command: Command, state: State) -> list[KeyEvent]:
     """What follows from a command; what is so already follows in nothing. Raises `KeyNotFound`, `UnknownScope`."""
     match command:
         case IssueKey():
-            if state != "unknown":
+            if not isinstance(state, Unknown):
                 return []
             if unknown := sorted(set(command.scopes) - SCOPES.keys()):
                 raise UnknownScope(f"there is no scope {unknown[0]!r}; there are: {', '.join(SCOPES)}")
@@ -67,12 +92,15 @@ def decide(command: Command, state: State) -> list[KeyEvent]:
                     hash=command.hash,
                     scopes=command.scopes,
                     expires_at=command.expires_at,
+                    name=command.name,
+                    issued_by=command.issued_by,
                 )
             ]
         case RevokeKey():
-            if state == "unknown":
+            of_another = isinstance(state, Live) and command.owner not in (None, state.user)
+            if isinstance(state, Unknown) or of_another:
                 raise KeyNotFound(f"there is no key {command.key} of {command.org}")
-            if state == "revoked":
+            if isinstance(state, Revoked):
                 return []
             return [ApiKeyRevoked(key=command.key, org=command.org, reason=command.reason)]
         case _:
@@ -82,9 +110,9 @@ def decide(command: Command, state: State) -> list[KeyEvent]:
 def evolve(_: State, event: KeyEvent) -> State:
     match event:
         case ApiKeyIssued():
-            return "live"
+            return Live(event.user)
         case ApiKeyRevoked():
-            return "revoked"
+            return Revoked()
         case _:
             assert_never(event)
 

@@ -1,0 +1,152 @@
+"""API keys and sessions of their owners: made, listed, ended."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from enum import Enum
+from http import HTTPStatus
+
+from fastapi import APIRouter, Depends, Response
+
+from remote_claude.access import secrets
+from remote_claude.access.keyring import KeyErased, Keyring
+from remote_claude.access.refusals import ScopeMissing
+from remote_claude.access.scopes import ORG_SCOPES, allows
+from remote_claude.auth.api.models import (
+    KeyAnswer,
+    KeyCreated,
+    KeyList,
+    NewKey,
+    OpenSessionAnswer,
+    SessionList,
+)
+from remote_claude.auth.api.sessions import KNOWN_WITHIN_S
+from remote_claude.auth.domain.keys import KeyNotFound
+from remote_claude.auth.domain.sessions import SessionNotFound
+from remote_claude.auth.handlers import ApiKeys, Sessions
+from remote_claude.auth.projections.credentials import CredentialsView, keys_of, sessions_of
+from remote_claude.contracts import Sealed
+from remote_claude.contracts.contexts import key_name_context, session_client_context
+from remote_claude.edge.freshness import Freshness
+from remote_claude.edge.identity import Caller, Person
+from remote_claude.edge.models import problems
+from remote_claude.eventsourcing import timestamp
+from remote_claude.runtime.ids import is_id
+from remote_claude.runtime.service import Runtime
+
+ADMINS = ("owner", "admin")
+KEYS: list[str | Enum] = ["keys"]
+SESSIONS: list[str | Enum] = ["sessions"]
+
+
+def add_routes(api: APIRouter, runtime: Runtime, keys: ApiKeys, sessions: Sessions) -> None:
+    """The routes below `/v1/keys` and `/v1/sessions`."""
+    fresh = Freshness(runtime.tail, lambda: runtime.projectors[CredentialsView.name])
+    reads = [Depends(fresh)]
+
+    @api.post("/v1/keys", tags=KEYS, status_code=HTTPStatus.CREATED, responses=problems(403, 404, 422, 503))
+    async def create_key(principal: Caller, body: NewKey) -> KeyCreated:
+        """Make an API key of the person who asks, for the organisation. It is shown once."""
+        scopes = tuple(dict.fromkeys(body.scopes if body.scopes is not None else ORG_SCOPES))
+        for scope in scopes:
+            if not allows(principal.scopes, scope):
+                raise ScopeMissing(scope, principal.scopes)
+        key, secret = runtime.new_id("key"), secrets.generate()
+        own = await runtime.keyring.get(principal.org)
+        expires_at = (
+            timestamp(runtime.clock() + timedelta(days=body.expires_in_days))
+            if body.expires_in_days
+            else None
+        )
+        position = await keys.issue(
+            key=key,
+            org=principal.org,
+            user=principal.user,
+            secret=secret,
+            scopes=scopes,
+            expires_at=expires_at,
+            name=own.seal(body.name, key_name_context(key)),
+            issued_by=principal.user,
+        )
+        await runtime.verifier.wait_for(position, KNOWN_WITHIN_S)
+        return KeyCreated(
+            id=key, secret=secret, scopes=list(scopes), expires_at=expires_at, position=position
+        )
+
+    @api.get("/v1/keys", tags=KEYS, dependencies=reads, responses=problems(403, 404, 503))
+    async def list_keys(principal: Caller) -> KeyList:
+        """The keys of the organisation for its owners and admins; for others their own."""
+        found = [
+            KeyAnswer(
+                id=row.id,
+                name=await _open(runtime.keyring, row.name, key_name_context(row.id)),
+                prefix=row.prefix,
+                user=row.user,
+                scopes=row.scopes,
+                created_at=row.created_at,
+                expires_at=row.expires_at,
+            )
+            for row in await keys_of(runtime.pool, principal.org)
+            if principal.role in ADMINS or row.user == principal.user
+        ]
+        return KeyList(keys=found, as_of=fresh.as_of)
+
+    @api.delete(
+        "/v1/keys/{key}", tags=KEYS, status_code=HTTPStatus.NO_CONTENT, responses=problems(403, 404, 503)
+    )
+    async def revoke_key(principal: Caller, key: str) -> Response:
+        """Refuse a key from here on, everywhere, on open connections too."""
+        if not is_id("key", key):
+            raise KeyNotFound(f"There is no key {key[:64]!r}. `GET /v1/keys` lists yours.")
+        by = None if principal.role in ADMINS else principal.user
+        position = await keys.revoke(key=key, org=principal.org, reason="revoked", owner=by)
+        await runtime.verifier.wait_for(position, KNOWN_WITHIN_S)
+        return Response(status_code=HTTPStatus.NO_CONTENT)
+
+    @api.get("/v1/sessions", tags=SESSIONS, dependencies=reads, responses=problems(403, 503))
+    async def list_sessions(identity: Person) -> SessionList:
+        """The open sessions of the person who asks."""
+        now = timestamp(runtime.clock())
+        found = []
+        for row in await sessions_of(runtime.pool, identity.user):
+            if row.expires_at <= now:
+                continue
+            client = json.loads(
+                await _open(runtime.keyring, row.client, session_client_context(row.id)) or "{}"
+            )
+            found.append(
+                OpenSessionAnswer(
+                    id=row.id,
+                    kind=row.kind,
+                    method=row.method,
+                    address=client.get("address"),
+                    agent=client.get("agent"),
+                    opened_at=row.opened_at,
+                    used_at=row.used_at,
+                    expires_at=row.expires_at,
+                    current=row.id == identity.credential.id,
+                )
+            )
+        return SessionList(sessions=found, as_of=fresh.as_of)
+
+    @api.delete(
+        "/v1/sessions/{session}",
+        tags=SESSIONS,
+        status_code=HTTPStatus.NO_CONTENT,
+        responses=problems(403, 404, 503),
+    )
+    async def revoke_session(identity: Person, session: str) -> Response:
+        """End a session of the person who asks, everywhere."""
+        if not is_id("session", session):
+            raise SessionNotFound(session)
+        position = await sessions.revoke(session, identity.user, "ended")
+        await runtime.verifier.wait_for(position, KNOWN_WITHIN_S)
+        return Response(status_code=HTTPStatus.NO_CONTENT)
+
+
+async def _open(keyring: Keyring, sealed: Sealed | None, context: str) -> str | None:
+    try:
+        return await keyring.open(sealed, context) if sealed else None
+    except KeyErased:
+        return None

@@ -1,0 +1,1 @@
+"""What auth shows of what it has recorded: `credentials`."""
