@@ -11,7 +11,9 @@ from servers import Broker, Database, running_nats
 
 if browsers.missing():
     if browsers.wanted():
-        raise pytest.UsageError(f"{browsers.WANTED} is set, and there is no {', no '.join(browsers.missing())}")
+        raise pytest.UsageError(
+            f"{browsers.WANTED} is set, and there is no {', no '.join(browsers.missing())}"
+        )
     collect_ignore = ["test_github_sign_in.py"]
 
 

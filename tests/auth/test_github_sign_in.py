@@ -51,7 +51,9 @@ async def signing_in(
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def chromium() -> AsyncIterator[Browser]:
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=browsers.chromium(), args=browsers.ARGUMENTS)
+        browser = await playwright.chromium.launch(
+            executable_path=browsers.chromium(), args=browsers.ARGUMENTS
+        )
         yield browser
         await browser.close()
 
