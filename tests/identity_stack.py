@@ -7,6 +7,7 @@ from pathlib import Path
 
 import httpx2
 
+from gateway_stack import eventually
 from remote_claude.auth.service import build as build_auth
 from remote_claude.gateway.service import build as build_gateway
 from remote_claude.runtime import owner
@@ -77,6 +78,12 @@ async def installed(
     ) as host:
         installation = Installation(host, local)
         try:
+            anonymous = installation.client()
+
+            async def ready() -> bool:
+                return (await anonymous.get("/readyz")).is_success
+
+            await eventually(ready, "the services are ready", 60)
             yield installation
         finally:
             for client in installation.clients:
