@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 UV := $(BIN)/uv
+# Behind a proxy that signs TLS anew, the system has its certificate.
+export UV_SYSTEM_CERTS := 1
+export UV_NATIVE_TLS := 1
 WEB := services/gateway/web
 MEMBERS := shared services/auth services/users services/gateway services/scheduler services/billing services/runner/worker services/runner cli
 

@@ -12,7 +12,9 @@ from repositories import TASK, Repo, everything
 LINES = "".join(f"line {n}\n" for n in range(20))
 
 
-def bring(repo: Repo, result: Path, *, commit: bool = True, sent: str | None = None) -> Applied:
+def bring(
+    repo: Repo, result: Path, *, commit: bool = True, sent: str | None = None, **options: bool
+) -> Applied:
     return apply(
         repo.repository,
         result,
@@ -21,6 +23,7 @@ def bring(repo: Repo, result: Path, *, commit: bool = True, sent: str | None = N
         message="Fix it\n\nAt last.\n",
         commit=commit,
         sent=sent,
+        **options,
     )
 
 

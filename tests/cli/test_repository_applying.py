@@ -122,11 +122,46 @@ def test_a_conflict_names_the_files_and_changes_nothing(repo: Repo, sandbox: San
     assert isinstance(error, Conflict)
     assert error.files == ("src/b.txt",)
     assert "src/b.txt" in str(error)
-    assert f"rclaude diff {TASK} | git apply --3way" in str(error)
-    repo.commit("mine")
-    repo.git("apply", "--3way", str(sandbox.folder / "out/changes.patch"), check=False)
-    assert {"<<<<<<< ours", "mine", "agent"} <= set((repo.path / "src/b.txt").read_text().split("\n"))
+    assert f"`rclaude apply {TASK} --merge`" in str(error)
+    merged = bring(repo, result, merge=True)
+    assert (merged.conflicts, merged.commit) == (("src/b.txt",), None)
+    assert {"mine", "agent", "======="} <= set((repo.path / "src/b.txt").read_text().split("\n"))
     assert (repo.path / "c.txt").read_text() == "c\n"
+    assert repo.pending["src/b.txt"] == " M"
+
+
+def test_a_deletion_against_a_change_proposes_no_merge(repo: Repo, sandbox: Sandbox) -> None:
+    result = sandbox.result(repo, lambda workspace: (workspace / "src/b.txt").unlink())
+    repo.write({"src/b.txt": "mine\n"})
+    assert "--merge" not in str(refused(repo, result))
+    assert "--merge" not in str(refused(repo, result, merge=True))
+
+
+def test_what_the_agent_built_on_uncommitted_lines_goes_into_the_working_tree(
+    repo: Repo, sandbox: Sandbox
+) -> None:
+    repo.write({"src/b.txt": "my first try\n"})
+    result = sandbox.result(repo, edits({"src/b.txt": "the agent's better one\n", "c.txt": "c\n"}))
+    assert f"`rclaude apply {TASK} --no-commit`" in str(refused(repo, result))
+    applied = bring(repo, result, commit=False)
+    assert applied.unstaged == ("src/b.txt",)
+    assert (repo.path / "src/b.txt").read_text() == "the agent's better one\n"
+    assert repo.pending == {"src/b.txt": " M", "c.txt": "A "}
+
+
+def test_a_result_without_history_does_not_land_in_another_repository(
+    tmp_path: Path, sandbox: Sandbox
+) -> None:
+    fresh = Repo.init(tmp_path / "fresh").write({"a.txt": "a\n", "b.txt": "b\n"})
+    result = sandbox.result(fresh, edits({"new.txt": "agent\n"}))
+    other = Repo.init(tmp_path / "other")
+    other.commit("other", README="something else\n")
+    assert f"`rclaude apply {TASK} --unrelated`" in str(refused(other, result, "result_unrelated"))
+    bring(other, result, unrelated=True)
+    assert (other.path / "new.txt").read_text() == "agent\n"
+    fresh.commit("my own first")
+    bring(fresh, result)
+    assert fresh.files()["new.txt"] == "agent"
 
 
 def test_a_conflict_with_what_is_only_staged_is_refused(repo: Repo, sandbox: Sandbox) -> None:
@@ -148,15 +183,11 @@ def test_what_the_agent_built_on_uncommitted_lines_applies_once_they_are_committ
     assert repo.status == ""
 
 
-def test_what_the_agent_built_on_an_untracked_file_can_be_staged_once_it_is_added(
-    repo: Repo, sandbox: Sandbox
-) -> None:
+def test_what_the_agent_built_on_an_untracked_file_stays_untracked(repo: Repo, sandbox: Sandbox) -> None:
     repo.write({"new.txt": "mine\n"})
     result = sandbox.result(repo, edits({"new.txt": "agent\n"}))
-    refused(repo, result, commit=False)
-    repo.git("add", "new.txt")
     bring(repo, result, commit=False)
-    assert repo.status == "A  new.txt\0"
+    assert repo.status == "?? new.txt\0"
     assert (repo.path / "new.txt").read_text() == "agent\n"
 
 

@@ -170,6 +170,13 @@ def diff(task: TaskArgument = None) -> None:
 def apply(
     task: TaskArgument = None,
     no_commit: Annotated[bool, typer.Option("--no-commit", help="Leave the change staged.")] = False,
+    merge: Annotated[
+        bool,
+        typer.Option("--merge", help="Write conflict markers where both changed a line; no commit."),
+    ] = False,
+    unrelated: Annotated[
+        bool, typer.Option("--unrelated", help="Also into a repository with other files.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Bring the agent's commit over to the current branch. Your own uncommitted changes stay as they are."""
@@ -186,13 +193,30 @@ def apply(
         bundle = Path(folder) / "result.bundle"
         bundle.write_bytes(content)
         applied = repository.apply(
-            here, bundle, task=id, agent=shown["agent"], message=_message(shown), commit=not no_commit
+            here,
+            bundle,
+            task=id,
+            agent=shown["agent"],
+            message=_message(shown),
+            commit=not no_commit,
+            merge=merge,
+            unrelated=unrelated,
         )
+    if applied.conflicts:
+        render.note(f"resolve the conflict markers in: {', '.join(applied.conflicts)}")
+    elif applied.unstaged:
+        render.note(f"changed, and not staged since you changed them too: {', '.join(applied.unstaged)}")
     for name in applied.kept:
         render.note(f"kept {name}: the agent deleted it, and it was never committed here")
     if as_json:
         render.emit(
-            {"id": id, "commit": applied.commit, "files": list(applied.files), "already": applied.already}
+            {
+                "id": id,
+                "commit": applied.commit,
+                "files": list(applied.files),
+                "already": applied.already,
+                "conflicts": list(applied.conflicts),
+            }
         )
     elif applied.already:
         render.say(f"already in {here.top}" + (f" as {applied.commit[:12]}" if applied.commit else ""))

@@ -3,10 +3,11 @@
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from remote_claude.cli.repository.git import Repository, RepositoryError
 from remote_claude.cli.repository.landing import Landing
@@ -29,18 +30,18 @@ class Applied:
     files: tuple[str, ...]  # what changed
     already: bool = False  # it was there before, nothing changed
     kept: tuple[str, ...] = ()  # never committed here, deleted by the agent: still here
+    unstaged: tuple[str, ...] = ()  # merged into files whose index entry stays as it was
+    conflicts: tuple[str, ...] = ()  # files with conflict markers
 
 
 class Conflict(RepositoryError):
     """`apply_conflict`: the agent's commit and what is here now can't both stand. Nothing changed."""
 
-    def __init__(self, reasons: dict[str, str], task: str) -> None:
+    def __init__(self, reasons: dict[str, str], task: str, ways: Sequence[str]) -> None:
         listing = "".join(f"\n  {name}: {reason}" for name, reason in sorted(reasons.items()))
         super().__init__(
             "apply_conflict",
-            f"nothing was changed, since these files stand in the way:{listing}\n"
-            "Commit your own changes to them (or move the files away) and apply again; "
-            f"or merge by hand: `rclaude diff {task} | git apply --3way`.",
+            f"nothing was changed, since these files stand in the way:{listing}\n" + "; or ".join(ways) + ".",
             sorted(reasons),
         )
 
@@ -53,6 +54,8 @@ def apply(
     agent: str,
     message: str,
     commit: bool = True,
+    merge: bool = False,
+    unrelated: bool = False,
     sent: str | None = None,
 ) -> Applied:
     """Brings the agent's commit over, as a commit on HEAD, or staged only.
@@ -66,9 +69,15 @@ def apply(
     The bundle is taken for hostile: strictly checked, read without the user's configuration; its
     attributes choose no filter, no hook runs, nothing is written outside the working tree.
 
+    Without `commit`, a file whose index entry differs from what was sent is merged in the working tree only
+    (`Applied.unstaged`). With `merge`, so are files in which both changed the same lines, with conflict markers
+    (`Applied.conflicts`); nothing is committed then.
+    A result without history says nothing of where it belongs: it is refused in a repository whose files are others,
+    unless `unrelated`.
+
     `sent`, where known, is the commit that must be the parent of the agent's.
     Errors: `apply_conflict`, `repository_busy`, `identity_missing`, `result_invalid`, `result_unsafe`,
-    `result_foreign`, `apply_interrupted` (a file couldn't be written half-way: apply again).
+    `result_foreign`, `result_unrelated`, `apply_interrupted` (a file couldn't be written half-way: apply again).
     """
     if not re.fullmatch(r"[A-Za-z0-9_-]+", task):
         raise RepositoryError("result_invalid", f"{task!r} is no task id")
@@ -80,7 +89,10 @@ def apply(
         result = read_result(scratch, result_bundle, task)
         if sent and result.sent != sent:
             raise RepositoryError("result_invalid", "the result isn't built on what was sent")
-        return _Apply(scratch, result, task).run(agent, message, commit=commit)
+        applying = _Apply(scratch, result, task)
+        if result.base is None and not unrelated:
+            applying.require_same_files()
+        return applying.run(agent, message, commit=commit and not merge, merge=merge)
 
 
 class _Apply:
@@ -92,7 +104,26 @@ class _Apply:
         self.kept: set[str] = set()
         self.commits: dict[tuple[str, ...], str] = {}
 
-    def run(self, agent: str, message: str, *, commit: bool) -> Applied:
+    def require_same_files(self) -> None:
+        """Half of the files that were sent are here, as they were sent; or nothing was, and nothing is committed here."""
+        here = snapshot(self.scratch, self.landing.snapshot_index, flagged=True).tree
+        sent = self._entries(self.result.sent_tree)
+        known = self._entries(here)
+        head = self.repository.commit()
+        if head is not None:
+            known |= self._entries(self.scratch.git("rev-parse", f"{head}^{{tree}}").text)
+        if (sent and 2 * len(sent & known) >= len(sent)) or (not sent and head is None):
+            return
+        raise RepositoryError(
+            "result_unrelated",
+            f"{self.repository.top} does not look like the repository that the task was started from, and the result has "
+            f"no history that would say so: go there, or take it here with `rclaude apply {self.task} --unrelated`",
+        )
+
+    def _entries(self, tree: str) -> set[bytes]:
+        return set(self.scratch.git("ls-tree", "-r", "-z", "--full-tree", tree).paths)
+
+    def run(self, agent: str, message: str, *, commit: bool, merge: bool) -> Applied:
         head = self.repository.commit()
         earlier = head and self._earlier(head)
         if earlier and commit:
@@ -101,15 +132,35 @@ class _Apply:
         head_tree = self.scratch.git("rev-parse", head_tree).text
         agent_tree = self._agent_tree(head_tree)
         index_tree = self.landing.index_tree()
-        new_index = self._merge(index_tree, agent_tree, "differs from what was sent in what you have staged")
-        new_head = head_tree
-        if commit:
-            reason = "the agent built on changes that aren't committed here, or others were committed since"
-            new_head = self._merge(head_tree, agent_tree, reason)
-        nothing_new = not self.reasons and (new_head == head_tree if commit else new_index == index_tree)
         here = snapshot(self.scratch, self.landing.snapshot_index, flagged=True).tree
         new_here = self._merge(here, agent_tree, "was changed here since it was sent")
-        if nothing_new and (self.reasons or (new_index, new_here) == (index_tree, here)):
+        conflicts = tuple(sorted(self.reasons))
+        mergeable = bool(conflicts) and self._has_markers(new_here)
+        if conflicts and not (merge and mergeable):
+            ways = ["Commit your own changes, or move the files away, and apply again"]
+            if mergeable:
+                ways.append(
+                    f"write both into the files, with conflict markers: `rclaude apply {self.task} --merge`"
+                )
+            self._refuse(*ways)
+        self.reasons = {}
+        unstaged: tuple[str, ...] = ()
+        if commit:
+            new_index = self._merge(
+                index_tree, agent_tree, "differs from what was sent in what you have staged"
+            )
+            reason = "the agent built on changes that aren't committed here, or others were committed since"
+            new_head = self._merge(head_tree, agent_tree, reason)
+            if self.reasons:
+                self._refuse(
+                    "Commit your own changes and apply again",
+                    f"take it into the working tree, without a commit: `rclaude apply {self.task} --no-commit`",
+                )
+        else:
+            new_head = head_tree
+            new_index, unstaged = self._merge_index(index_tree, agent_tree, leave=conflicts)
+        nothing_new = not self.reasons and (new_head == head_tree if commit else new_index == index_tree)
+        if nothing_new and (new_index, new_here) == (index_tree, here):
             return Applied(commit=earlier, files=(), already=True, kept=self._still_here())
         self._settle()
         writes = compare(self.scratch, here, new_here)
@@ -125,7 +176,46 @@ class _Apply:
         if oid:
             self._move_head(head, oid)
         files = {change.name for change in (*made, *staged, *writes)}
-        return Applied(commit=oid, files=tuple(sorted(files)), kept=self._still_here())
+        return Applied(
+            commit=oid,
+            files=tuple(sorted(files)),
+            kept=self._still_here(),
+            unstaged=unstaged,
+            conflicts=conflicts,
+        )
+
+    def _merge_index(self, index: str, agent: str, *, leave: Collection[str]) -> tuple[str, tuple[str, ...]]:
+        """The index with the agent's changes, but for files where the two contradict each other, and those to `leave`."""
+        merged = self._merge(index, agent, "is staged otherwise")
+        left = tuple(sorted({*self.reasons, *leave}))
+        self.reasons = {}
+        if not left:
+            return merged, ()
+        changes = {change.name: change for change in compare(self.scratch, index, merged)}
+        back = [changes[name] for name in left if name in changes]
+        env = {"GIT_INDEX_FILE": str(self.scratch.folder / "merged-index")}
+        self.scratch.git("read-tree", merged, env=env)
+        entries = b"".join(
+            b"%s %s\t%s\0" % ((b"0", b"0" * len(c.old), c.path) if c.added else (c.old_mode, c.old, c.path))
+            for c in back
+        )
+        self.scratch.git("update-index", "-z", "--index-info", stdin=entries, env=env)
+        return self.scratch.git("write-tree", "--missing-ok", env=env).text, left
+
+    def _has_markers(self, tree: str) -> bool:
+        """Whether every conflict is one of contents, in a file of its own name."""
+        entries = {entry.partition(b"\t")[2]: entry for entry in self._entries(tree)}
+        for name in self.reasons:
+            entry = entries.get(os.fsencode(name))
+            if entry is None:
+                return False
+            oid = entry.split(b"\t")[0].split(b" ")[2].decode()
+            if b"\n<<<<<<< " not in b"\n" + self.scratch.git("cat-file", "blob", oid).out:
+                return False
+        return True
+
+    def _refuse(self, *ways: str) -> NoReturn:
+        raise Conflict(self.reasons, self.task, ways)
 
     def _earlier(self, head: str) -> str | None:
         """The commit that says it is this task's."""
@@ -206,7 +296,7 @@ class _Apply:
 
     def _settle(self) -> None:
         if self.reasons:
-            raise Conflict(self.reasons, self.task)
+            self._refuse("Move these files away and apply again")
 
     def _still_here(self) -> tuple[str, ...]:
         return tuple(sorted(name for name in self.kept if os.path.lexists(self.repository.top / name)))
