@@ -13,7 +13,7 @@ import typer
 from typer.exceptions import TyperException
 
 from remote_claude.cli import config, release, render
-from remote_claude.cli.commands import money, settings, stack, tasks
+from remote_claude.cli.commands import identity, money, organisations, settings, stack, tasks
 from remote_claude.cli.commands import run as run_command
 from remote_claude.cli.errors import CliError, Exit
 from remote_claude.cli.repository.git import RepositoryError
@@ -44,6 +44,12 @@ app.command("down")(stack.down)
 app.command("open")(stack.open_dashboard)
 app.command("status")(stack.status)
 app.command("doctor")(stack.doctor)
+app.command("login")(identity.login)
+app.command("logout")(identity.logout)
+app.command("whoami")(identity.whoami)
+app.add_typer(organisations.org_app, name="org")
+app.add_typer(organisations.key_app, name="key")
+app.add_typer(identity.profile_app, name="profile")
 app.command("config")(settings.configure)
 
 
@@ -58,8 +64,13 @@ def main(
     _: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
+    profile: Annotated[
+        str | None, typer.Option("--profile", help="The server to use: a name of `rclaude profile list`.")
+    ] = None,
 ) -> None:
     """Hand a coding task to an agent, close the laptop, get a commit and an exact bill."""
+    if profile is not None:
+        os.environ["RCLAUDE_PROFILE"] = profile
 
 
 def _fail(error: CliError) -> NoReturn:

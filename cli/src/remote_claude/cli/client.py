@@ -34,7 +34,7 @@ class Client:
         try:
             self._http = httpx.Client(
                 base_url=target.url,
-                headers={"Authorization": f"Bearer {target.api_key}"},
+                auth=self._authorize,
                 timeout=httpx.Timeout(30.0, connect=5.0),
                 trust_env=self._proxied,  # no proxy leads to this machine
             )
@@ -50,6 +50,19 @@ class Client:
         """Post JSON. It is tried again when the connection is lost: give an idempotency key where that matters."""
         headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
         return self._document(self._repeatable("POST", path, json=body, headers=headers))
+
+    def put(self, path: str, body: Any) -> Any:
+        """Put JSON. Raises `CliError`."""
+        return self._document(self._repeatable("PUT", path, json=body))
+
+    def delete(self, path: str) -> None:
+        """Delete a resource. Raises `CliError`."""
+        self._repeatable("DELETE", path)
+
+    def _authorize(self, request: httpx.Request) -> httpx.Request:
+        """An access token may have been replaced since the last request."""
+        request.headers.update(self.target.headers())
+        return request
 
     def has_blob(self, sha256: str) -> bool:
         """Whether an upload can be spared."""
@@ -118,7 +131,7 @@ class Client:
         from websockets.sync.client import connect
 
         url = "ws" + self.target.url.removeprefix("http") + "/v1/stream"
-        headers = {"Authorization": f"Bearer {self.target.api_key}"}
+        headers = self.target.headers()
         subscribe = {"type": "subscribe", "task": task, "after": after, "min_position": min_position}
         try:
             with connect(

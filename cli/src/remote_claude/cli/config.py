@@ -9,9 +9,12 @@ import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from remote_claude.cli.errors import CliError, Exit
+
+if TYPE_CHECKING:
+    from remote_claude.cli.identity.profiles import Profile
 
 AGENTS = ("claude", "shell", "noop")
 """Those that come with the product; `run --agent` takes others too, where a server offers them."""
@@ -89,11 +92,23 @@ def setting(name: str, flag: str | None = None) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A server and the key to it. One that is `supervised` comes back by itself when it is away."""
+    """A server and the key to it, or the profile that one is signed in with. One that is `supervised` comes back by itself."""
 
     url: str
     api_key: str
     supervised: bool = False
+    profile: Profile | None = None
+
+    def headers(self) -> dict[str, str]:
+        """What says in a request who asks, and for which organisation. Raises `CliError` for a session that has ended."""
+        if self.profile is None:
+            return {"Authorization": f"Bearer {self.api_key}"}
+        from remote_claude.cli.identity import tokens
+
+        headers = {"Authorization": f"Bearer {tokens.bearer(self.profile)}"}
+        if self.profile.org:
+            headers["Rclaude-Org"] = self.profile.org
+        return headers
 
 
 def stack_path() -> Path:
@@ -154,7 +169,16 @@ def _read_stack_file() -> dict[str, Any]:
 
 
 def target() -> Target | None:
-    """The server to talk to; None when it is to be the embedded stack and none runs."""
+    """The server to talk to; None when it is to be the embedded stack and none runs.
+
+    That is what `RCLAUDE_URL` names, else the profile in use, else what the file names, else the embedded stack.
+    """
+    from remote_claude.cli.identity import profiles
+
+    if (used := profiles.selected()) and (
+        os.environ.get("RCLAUDE_PROFILE") or not os.environ.get("RCLAUDE_URL")
+    ):
+        return Target(used.url, "", profile=used)
     url, api_key = setting("url"), setting("api_key")
     if url:
         if not url.startswith(("http://", "https://")):
