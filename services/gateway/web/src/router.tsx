@@ -1,5 +1,6 @@
 import { createRootRoute, createRoute, createRouter, lazyRouteComponent, Link, redirect } from "@tanstack/react-router";
 import type { UsageSearch } from "./pages/billing/Usage";
+import type { JoinSearch } from "./pages/Join";
 import type { Prefill } from "./pages/New";
 import { filterOf, Tasks, type TaskSearch } from "./pages/Tasks";
 import { Shell } from "./shell/Shell";
@@ -44,6 +45,12 @@ const installation = createRoute({
   component: lazyRouteComponent(() => import("./pages/Installation"), "Installation"),
 });
 
+const join = createRoute({
+  getParentRoute: parent,
+  path: "/join",
+  component: lazyRouteComponent(() => import("./pages/Join"), "Join"),
+  validateSearch: (search): JoinSearch => ({ token: text(search["token"]) }),
+});
 const settingsPages = () => import("./pages/settings");
 const settings = createRoute({ getParentRoute: parent, path: "/settings", component: lazyRouteComponent(settingsPages, "Settings") });
 const inSettings = () => settings;
@@ -61,7 +68,7 @@ const allTasks = createRoute({
 
 export const router = createRouter({
   routeTree: root.addChildren([
-    tasks, allTasks, create, usage, installation,
+    tasks, allTasks, create, usage, installation, join,
     task.addChildren([activity, changes, timeline, cost]),
     settings.addChildren([general, keys, sessions, members]),
   ]),

@@ -1,7 +1,7 @@
 // After a build: files in Brotli and gzip beside the plain ones, and `sources.json` with the hash of what they were built from.
 import { createHash } from "node:crypto";
 import { readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
-import { join, relative, sep } from "node:path";
+import { join, relative, resolve, sep } from "node:path";
 import { brotliCompressSync, constants, gzipSync } from "node:zlib";
 import type { Plugin } from "vite";
 
@@ -39,7 +39,7 @@ export function packaged(): Plugin {
     apply: "build",
     configResolved(config) {
       root = config.root;
-      out = join(config.root, config.build.outDir);
+      out = resolve(config.root, config.build.outDir);
     },
     closeBundle() {
       for (const name of filesBelow(out).filter((name) => COMPRESSED.test(name))) {

@@ -9,7 +9,6 @@ export type TaskBill = Schemas["TaskBillAnswer"];
 export type BillLine = Schemas["BillLine"];
 export type BillEvent = Schemas["Evidence"];
 export type State = TaskSummary["state"];
-export type Meter = BillLine["meter"];
 
 /** A refusal: RFC 9457 as the server answers it, or what the browser could not do. */
 export class Problem extends Error {

@@ -88,3 +88,23 @@ export const bill = (period?: string) =>
     queryKey: ["bill", period],
     queryFn: ({ signal }) => data(api.GET("/v1/bill", { params: { query: { period } }, signal })),
   });
+
+export const keys = queryOptions({
+  queryKey: ["keys"],
+  queryFn: ({ signal }) => data(api.GET("/v1/keys", { signal })),
+});
+
+export const sessions = queryOptions({
+  queryKey: ["sessions"],
+  queryFn: ({ signal }) => data(api.GET("/v1/sessions", { signal })),
+});
+
+export const members = queryOptions({
+  queryKey: ["members"],
+  queryFn: ({ signal }) => data(api.GET("/v1/org/members", { signal })),
+});
+
+export const providers = queryOptions({
+  queryKey: ["providers"],
+  queryFn: ({ signal }) => data(api.GET("/v1/sign-in/providers", { signal })),
+});

@@ -70,6 +70,8 @@ export function quantity(meter: string, value: number | string): string {
       return money(value);
     case "executions":
       return `${count(n)} ${n === 1 ? "execution" : "executions"}`;
+    case "model_tokens":
+      return `${count(n)} tokens`;
     case "subscription":
       return n === 1 ? "1 month" : `${count(n)} months`;
     default:
@@ -84,6 +86,7 @@ export const METERS: Record<string, string> = {
   gib_ms: "Memory time",
   egress_bytes: "Traffic out",
   model_nano_usd: "Model",
+  model_tokens: "Model tokens",
 };
 
 function short(value: number): string {

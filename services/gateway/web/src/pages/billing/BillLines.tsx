@@ -10,7 +10,7 @@ export function BillLines({ lines, events, more }: { lines: BillLine[]; events?:
   return (
     <div className="overflow-hidden rounded-xl border border-line bg-surface">
       {lines.map((line, at) => {
-        const id = `${line.meter}-${at}`;
+        const id = String(at);
         const isOpen = opened === id;
         return (
           <div key={id} className="border-b border-line last:border-0">
@@ -22,7 +22,7 @@ export function BillLines({ lines, events, more }: { lines: BillLine[]; events?:
             >
               <ChevronRight className={`size-4 shrink-0 text-muted transition-transform ${isOpen ? "rotate-90" : ""}`} aria-hidden />
               <span className="min-w-0 flex-1">
-                <span className="block font-medium">{METERS[line.meter] ?? line.meter}</span>
+                <span className="hostile block font-medium">{nameOf(line)}</span>
                 <span className="tabular block text-sm text-muted">
                   {quantity(line.meter, line.quantity)}
                   {line.included > 0 && `, ${count(line.included)} included`}
@@ -33,9 +33,11 @@ export function BillLines({ lines, events, more }: { lines: BillLine[]; events?:
             {isOpen && (
               <div className="space-y-3 border-t border-line bg-sunken px-4 py-3 text-sm">
                 <p className="hostile tabular">
-                  {count(line.quantity - line.included)} {line.unit} × {line.unit_price} nano-dollars = <b className="font-semibold">{exactMoney(line.amount_nano_usd)}</b>
+                  {count(line.quantity - line.included)} {line.unit}
+                  {line.unit_price !== null && ` × ${line.unit_price} nano-dollars`} = <b className="font-semibold">{exactMoney(line.amount_nano_usd)}</b>
+                  <span className="text-muted">, price book {line.price_book}</span>
                 </p>
-                {events && <EventTable events={events.filter(({ meter }) => meter === line.meter)} />}
+                {events && <EventTable events={events.filter((event) => stands(event, line))} />}
                 {more?.(line)}
               </div>
             )}
@@ -45,6 +47,12 @@ export function BillLines({ lines, events, more }: { lines: BillLine[]; events?:
     </div>
   );
 }
+
+const nameOf = ({ meter, model, token }: BillLine): string =>
+  [METERS[meter] ?? meter.replaceAll("_", " "), model, token?.replaceAll("_", " ")].filter(Boolean).join(" · ");
+
+const stands = (event: BillEvent, line: BillLine): boolean =>
+  event.meter === line.meter && (line.model ?? event.model) === event.model && (line.token ?? event.token) === event.token && event.segment === line.segment;
 
 /** Events of the log, each with what it adds. */
 export function EventTable({ events, tasks = false }: { events: BillEvent[]; tasks?: boolean }) {
@@ -62,7 +70,7 @@ export function EventTable({ events, tasks = false }: { events: BillEvent[]; tas
         </thead>
         <tbody>
           {events.map((event) => (
-            <tr key={`${event.position}-${event.meter}`} className="border-t border-line">
+            <tr key={`${event.position}-${event.meter}-${event.model}-${event.token}`} className="border-t border-line">
               <td className="py-1.5 pr-4">#{event.position}</td>
               {tasks && (
                 <td className="py-1.5 pr-4">

@@ -1,6 +1,7 @@
 import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
 import { useNavigate, useSearch } from "@tanstack/react-router";
-import { api, data, type Meter, Problem } from "@/api/client";
+import { api, data, Problem } from "@/api/client";
+import type { paths } from "@/api/schema";
 import { bill, usage } from "@/api/queries";
 import { count, exactMoney, money, quantity } from "@/text/format";
 import { Button } from "@/ui/controls";
@@ -48,7 +49,7 @@ export function Usage() {
           {due.data.lines.length === 0 ? (
             <Empty title="Nothing yet">Lines appear with the first task of the month.</Empty>
           ) : (
-            <BillLines lines={due.data.lines} more={(line) => line.events > 0 && <LineEvents meter={line.meter} period={due.data.period} total={line.events} />} />
+            <BillLines lines={due.data.lines} more={(line) => isMetered(line.meter) && line.events > 0 && <LineEvents meter={line.meter} period={due.data.period} total={line.events} />} />
           )}
           <p className="mt-3 text-sm text-muted">At price book {due.data.price_book}. Every line opens to the events that it is the sum of.</p>
         </section>
@@ -97,7 +98,11 @@ function Meter({ used, limit }: { used: number; limit: number }) {
   );
 }
 
-function LineEvents({ meter, period, total }: { meter: Meter; period: string; total: number }) {
+type Metered = paths["/v1/bill/events"]["get"]["parameters"]["query"]["meter"];
+const METERED: Metered[] = ["executions", "vcpu_ms", "gib_ms", "egress_bytes", "model_nano_usd", "model_tokens"];
+const isMetered = (meter: string): meter is Metered => (METERED as string[]).includes(meter);
+
+function LineEvents({ meter, period, total }: { meter: Metered; period: string; total: number }) {
   const found = useInfiniteQuery({
     queryKey: ["bill", period, "events", meter],
     initialPageParam: 0,

@@ -1,1 +1,135 @@
-export function Members() { return null; }
+import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { useState } from "react";
+import { api, data } from "@/api/client";
+import { members } from "@/api/queries";
+import { useSession } from "@/api/session";
+import { visible } from "@/text/ansi";
+import { Button, Copy, Field } from "@/ui/controls";
+import { Confirm } from "@/ui/dialog";
+import { Failed, Skeleton } from "@/ui/states";
+import { toast } from "@/ui/toast";
+
+type Role = "owner" | "admin" | "member" | "billing";
+const ROLES: [Role, string][] = [["owner", "Owner"], ["admin", "Admin"], ["member", "Member"], ["billing", "Billing"]];
+
+export function Members() {
+  const cache = useQueryClient();
+  const session = useSession();
+  const found = useQuery(members);
+  const [email, setEmail] = useState("");
+  const [role, setRole] = useState<Role>("member");
+  const [removing, askToRemove] = useState<{ user: string; name: string } | null>(null);
+  const refresh = () => cache.invalidateQueries({ queryKey: members.queryKey });
+  const failed = (error: Error) => toast(error.message, true);
+  const invite = useMutation({
+    mutationFn: () => data(api.POST("/v1/org/invitations", { body: { role, email: email.trim() || null } })),
+    onSuccess: () => {
+      setEmail("");
+      void refresh();
+    },
+  });
+  const change = useMutation({
+    mutationFn: ({ user, role }: { user: string; role: Role }) => data(api.PUT("/v1/org/members/{user}/role", { params: { path: { user } }, body: { role } })),
+    onError: failed,
+    onSettled: refresh,
+  });
+  const remove = useMutation({
+    mutationFn: (user: string) => data(api.DELETE("/v1/org/members/{user}", { params: { path: { user } } })),
+    onSuccess: () => askToRemove(null),
+    onSettled: refresh,
+  });
+  const withdraw = useMutation({
+    mutationFn: (invitation: string) => data(api.DELETE("/v1/org/invitations/{invitation}", { params: { path: { invitation } } })),
+    onError: failed,
+    onSettled: refresh,
+  });
+  if (found.isPending) return <Skeleton rows={3} />;
+  if (!found.data) return <Failed error={found.error} retry={() => void found.refetch()} />;
+  const mayManage = session.data?.role === "owner" || session.data?.role === "admin";
+  return (
+    <div className="space-y-8">
+      <ul aria-label="Members" className="divide-y divide-line overflow-hidden rounded-xl border border-line bg-surface">
+        {found.data.members.map((member) => {
+          const name = visible(member.name ?? member.email ?? member.user);
+          const isSelf = member.user === session.data?.user;
+          return (
+            <li key={member.user} className="flex flex-wrap items-center gap-x-4 gap-y-2 px-4 py-3">
+              <div className="min-w-0 flex-1">
+                <p className="hostile truncate font-medium">{name}{isSelf && <span className="ml-2 text-xs font-normal text-muted">you</span>}</p>
+                {member.email && member.name && <p className="hostile truncate text-xs text-muted">{visible(member.email)}</p>}
+              </div>
+              {mayManage && !isSelf ? (
+                <>
+                  <select aria-label={`Role of ${name}`} className="field !w-auto" value={member.role} onChange={(event) => change.mutate({ user: member.user, role: event.target.value as Role })}>
+                    {ROLES.map(([value, title]) => <option key={value} value={value}>{title}</option>)}
+                  </select>
+                  <Button look="danger" aria-label={`Remove ${name}`} onClick={() => askToRemove({ user: member.user, name })}>Remove</Button>
+                </>
+              ) : (
+                <span className="text-sm capitalize text-muted">{member.role}</span>
+              )}
+            </li>
+          );
+        })}
+      </ul>
+      {mayManage && (
+        <form
+          className="space-y-4 rounded-xl border border-line bg-surface p-4"
+          onSubmit={(event) => {
+            event.preventDefault();
+            invite.mutate();
+          }}
+        >
+          <h2 className="font-semibold">Invite somebody</h2>
+          <div className="grid items-end gap-4 sm:grid-cols-[1fr_10rem_auto]">
+            <Field label="E-mail" hint="optional">
+              <input className="field" type="email" value={email} onChange={(event) => setEmail(event.target.value)} />
+            </Field>
+            <Field label="Role">
+              <select className="field" value={role} onChange={(event) => setRole(event.target.value as Role)}>
+                {ROLES.map(([value, title]) => <option key={value} value={value}>{title}</option>)}
+              </select>
+            </Field>
+            <Button type="submit" look="primary" busy={invite.isPending} className="min-h-[38px]">Make a link</Button>
+          </div>
+          {invite.error && <p role="alert" className="text-sm text-bad">{invite.error.message}</p>}
+          {invite.data && (
+            <div role="status" className="rounded-lg border border-ok/40 bg-ok/5 p-3">
+              <p className="text-sm font-medium">Send this link. It is good once, and shown this once.</p>
+              <div className="mt-2 flex items-center gap-2">
+                <code className="hostile min-w-0 flex-1 select-all text-xs">{invite.data.url}</code>
+                <Copy text={invite.data.url} label="Copy the link">Copy</Copy>
+              </div>
+            </div>
+          )}
+        </form>
+      )}
+      {found.data.invitations.length > 0 && (
+        <section aria-labelledby="invitations">
+          <h2 id="invitations" className="mb-3 font-semibold">Invitations</h2>
+          <ul className="divide-y divide-line overflow-hidden rounded-xl border border-line bg-surface">
+            {found.data.invitations.map((invitation) => (
+              <li key={invitation.id} className="flex items-center gap-4 px-4 py-3">
+                <div className="min-w-0 flex-1">
+                  <p className="hostile truncate">{visible(invitation.email ?? "Whoever has the link")}</p>
+                  <p className="text-xs text-muted"><span className="capitalize">{invitation.role}</span>, until {new Date(invitation.expires_at).toLocaleDateString(undefined, { dateStyle: "medium" })}</p>
+                </div>
+                {mayManage && <Button look="danger" onClick={() => withdraw.mutate(invitation.id)}>Withdraw</Button>}
+              </li>
+            ))}
+          </ul>
+        </section>
+      )}
+      <Confirm
+        open={removing !== null}
+        title={`Remove ${removing?.name ?? ""}?`}
+        detail="Their API keys of this organisation are refused from now on. Their tasks stay."
+        yes="Remove them"
+        busy={remove.isPending}
+        error={remove.error?.message}
+        onYes={() => removing && remove.mutate(removing.user)}
+        onClose={() => askToRemove(null)}
+      />
+    </div>
+  );
+}
