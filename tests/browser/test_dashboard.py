@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx2
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
@@ -54,6 +55,33 @@ def test_a_task_is_submitted_watched_and_its_bill_explained(stack: Product, open
     page.get_by_role("link", name="Usage").first.click()
     page.get_by_role("button", name=re.compile("^Executions")).click()
     expect(page.get_by_role("region", name="Events").get_by_text(f"…{task[-8:]}")).to_be_visible()
+
+
+def test_a_key_is_made_shown_once_used_and_revoked(stack: Product, opened: Opens) -> None:
+    page = opened("/settings/keys")
+    page.get_by_role("textbox", name="Name").fill("for CI <b>")
+    page.get_by_role("button", name="Make the key").click()
+    secret = page.locator("[data-secret]").inner_text()
+    headers = {"Authorization": f"Bearer {secret}"}
+    assert httpx2.get(f"{stack.stack_file()['url']}/v1/tasks", headers=headers).status_code == 200
+    page.reload()
+    expect(page.get_by_text("for CI <b>", exact=True)).to_be_visible()
+    assert secret not in page.content()
+    page.get_by_role("button", name="Revoke for CI").click()
+    page.get_by_role("button", name="Revoke the key").click()
+    expect(page.get_by_text("for CI <b>", exact=True)).to_have_count(0)
+    assert httpx2.get(f"{stack.stack_file()['url']}/v1/tasks", headers=headers).status_code == 401
+
+
+def test_somebody_is_invited_and_a_session_is_ended_from_another(stack: Product, opened: Opens) -> None:
+    page, other = opened("/settings/members"), opened("/settings/sessions")
+    page.get_by_role("textbox", name="E-mail").fill("ada@example.com")
+    page.get_by_role("button", name="Make a link").click()
+    expect(page.get_by_text("/join?token=")).to_be_visible()
+    page.get_by_role("button", name="Withdraw").click()
+    expect(page.get_by_text("ada@example.com")).to_have_count(0)
+    other.get_by_role("button", name=re.compile("^End the session")).first.click()
+    expect(other.get_by_text("The session is ended.")).to_be_visible()
 
 
 def test_a_list_shows_what_others_do_and_finds_tasks_again(stack: Product, opened: Opens) -> None:
@@ -192,7 +220,9 @@ def test_services_that_are_killed_are_said_and_caught_up_with(stack: Product, op
     assert before == whole[: len(before)]
 
 
-PAGES = ("/", "/new", "/usage", "/settings", "/installation")
+PAGES = (
+    "/", "/new", "/usage", "/settings", "/settings/keys", "/settings/sessions", "/settings/members", "/installation",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -2,7 +2,7 @@ import { Link } from "@tanstack/react-router";
 import { ChevronRight } from "lucide-react";
 import { type ReactNode, useState } from "react";
 import type { BillEvent, BillLine } from "@/api/client";
-import { count, exactMoney, METERS, money, quantity } from "@/text/format";
+import { count, exactMoney, METERS, quantity } from "@/text/format";
 
 /** The lines of a bill; each opens to what it is the sum of. */
 export function BillLines({ lines, events, more }: { lines: BillLine[]; events?: BillEvent[]; more?: (line: BillLine) => ReactNode }) {
@@ -28,7 +28,7 @@ export function BillLines({ lines, events, more }: { lines: BillLine[]; events?:
                   {line.included > 0 && `, ${count(line.included)} included`}
                 </span>
               </span>
-              <span className="tabular shrink-0 text-right font-medium">{money(line.amount_nano_usd)}</span>
+              <span className="tabular shrink-0 text-right font-medium">{exactMoney(line.amount_nano_usd)}</span>
             </button>
             {isOpen && (
               <div className="space-y-3 border-t border-line bg-sunken px-4 py-3 text-sm">

@@ -28,7 +28,8 @@ export function Activity() {
 function Rows() {
   const { task, live } = useOpened();
   const box = useRef<HTMLDivElement>(null);
-  const following = useRef(true);
+  // What has ended is read from its beginning, what goes on from its end.
+  const following = useRef(isActive(task.state));
   const [behind, setBehind] = useState(false);
   const [opened, open] = useState<ReadonlySet<number>>(new Set());
   const { version } = live;
