@@ -22,20 +22,19 @@ export function Keys() {
   const [scopes, setScopes] = useState<string[]>(["tasks", "billing"]);
   const [days, setDays] = useState("90");
   const [revoking, askToRevoke] = useState<{ id: string; name: string } | null>(null);
-  const refresh = () => cache.invalidateQueries({ queryKey: keys.queryKey });
   const create = useMutation({
     mutationFn: () => data(api.POST("/v1/keys", { body: { name: name.trim(), scopes, expires_in_days: days ? Number(days) : null } })),
-    onSuccess: () => {
+    onSuccess: async ({ position }) => {
       setName("");
-      void refresh();
+      cache.setQueryData(keys.queryKey, await data(api.GET("/v1/keys", { params: { query: { min_position: position } } })));
     },
   });
   const revoke = useMutation({
     mutationFn: (key: string) => data(api.DELETE("/v1/keys/{key}", { params: { path: { key } } })),
-    onSuccess: () => {
+    onSuccess: (_, revoked) => {
       askToRevoke(null);
       toast("The key is revoked. It is refused from now on.");
-      void refresh();
+      cache.setQueryData(keys.queryKey, (before) => before && { ...before, keys: before.keys.filter(({ id }) => id !== revoked) });
     },
   });
   const toggle = (scope: string) => setScopes((before) => (before.includes(scope) ? before.filter((one) => one !== scope) : [...before, scope]));

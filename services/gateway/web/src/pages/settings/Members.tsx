@@ -1,6 +1,7 @@
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 import { api, data } from "@/api/client";
+import type { components } from "@/api/schema";
 import { members } from "@/api/queries";
 import { useSession } from "@/api/session";
 import { visible } from "@/text/ansi";
@@ -9,6 +10,7 @@ import { Confirm } from "@/ui/dialog";
 import { Failed, Skeleton } from "@/ui/states";
 import { toast } from "@/ui/toast";
 
+type MemberList = components["schemas"]["MemberList"];
 type Role = "owner" | "admin" | "member" | "billing";
 const ROLES: [Role, string][] = [["owner", "Owner"], ["admin", "Admin"], ["member", "Member"], ["billing", "Billing"]];
 
@@ -19,29 +21,32 @@ export function Members() {
   const [email, setEmail] = useState("");
   const [role, setRole] = useState<Role>("member");
   const [removing, askToRemove] = useState<{ user: string; name: string } | null>(null);
-  const refresh = () => cache.invalidateQueries({ queryKey: members.queryKey });
+  // The answer to a change says that it is done: the list is changed here, not asked for again before it knows.
+  const update = (change: (before: MemberList) => MemberList) => cache.setQueryData(members.queryKey, (before) => before && change(before));
   const failed = (error: Error) => toast(error.message, true);
   const invite = useMutation({
-    mutationFn: () => data(api.POST("/v1/org/invitations", { body: { role, email: email.trim() || null } })),
-    onSuccess: () => {
+    mutationFn: (body: { role: Role; email: string | null }) => data(api.POST("/v1/org/invitations", { body })),
+    onSuccess: ({ id, expires_at }, { role, email }) => {
       setEmail("");
-      void refresh();
+      update((before) => ({ ...before, invitations: [...before.invitations, { id, role, email, expires_at, invited_by: session.data?.user ?? "" }] }));
     },
   });
   const change = useMutation({
     mutationFn: ({ user, role }: { user: string; role: Role }) => data(api.PUT("/v1/org/members/{user}/role", { params: { path: { user } }, body: { role } })),
     onError: failed,
-    onSettled: refresh,
+    onSuccess: (_, { user, role }) => update((before) => ({ ...before, members: before.members.map((one) => (one.user === user ? { ...one, role } : one)) })),
   });
   const remove = useMutation({
     mutationFn: (user: string) => data(api.DELETE("/v1/org/members/{user}", { params: { path: { user } } })),
-    onSuccess: () => askToRemove(null),
-    onSettled: refresh,
+    onSuccess: (_, removed) => {
+      askToRemove(null);
+      update((before) => ({ ...before, members: before.members.filter(({ user }) => user !== removed) }));
+    },
   });
   const withdraw = useMutation({
     mutationFn: (invitation: string) => data(api.DELETE("/v1/org/invitations/{invitation}", { params: { path: { invitation } } })),
     onError: failed,
-    onSettled: refresh,
+    onSuccess: (_, withdrawn) => update((before) => ({ ...before, invitations: before.invitations.filter(({ id }) => id !== withdrawn) })),
   });
   if (found.isPending) return <Skeleton rows={3} />;
   if (!found.data) return <Failed error={found.error} retry={() => void found.refetch()} />;
@@ -77,7 +82,7 @@ export function Members() {
           className="space-y-4 rounded-xl border border-line bg-surface p-4"
           onSubmit={(event) => {
             event.preventDefault();
-            invite.mutate();
+            invite.mutate({ role, email: email.trim() || null });
           }}
         >
           <h2 className="font-semibold">Invite somebody</h2>

@@ -19,9 +19,11 @@ export function Sessions() {
   const found = useQuery(sessions);
   const end = useMutation({
     mutationFn: (session: string) => data(api.DELETE("/v1/sessions/{session}", { params: { path: { session } } })),
-    onSuccess: () => toast("The session is ended."),
+    onSuccess: (_, ended) => {
+      toast("The session is ended.");
+      cache.setQueryData(sessions.queryKey, (before) => before && { ...before, sessions: before.sessions.filter(({ id }) => id !== ended) });
+    },
     onError: (error) => toast(error.message, true),
-    onSettled: () => cache.invalidateQueries({ queryKey: sessions.queryKey }),
   });
   if (found.isPending) return <Skeleton rows={2} />;
   if (!found.data) return <Failed error={found.error} retry={() => void found.refetch()} />;
