@@ -9,7 +9,7 @@ export UV_NATIVE_TLS := 1
 WEB := services/gateway/web
 MEMBERS := shared services/auth services/users services/gateway services/scheduler services/billing services/runner/worker services/runner cli
 
-.PHONY: help install demo test lint format types lock docs golden bench nightly simulate browser dashboard $(WEB)/openapi.json test-containers clean
+.PHONY: help install demo test lint format types lock docs golden bench nightly simulate browser dashboard $(WEB)/openapi.json test-containers images compose-up compose-down clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
@@ -81,6 +81,16 @@ bench: install  ## Measure, each figure against a limit of this machine; FIGURE=
 
 test-containers: install  ## The store suites against servers in Docker
 	@bash tests/containers.sh
+
+images:  ## Build the image of each service
+	@bash deploy/images/build.sh
+
+compose-up: images  ## Bring the hosted product up with Docker Compose
+	@docker compose --project-directory deploy/compose up --detach --wait
+	@echo "ready: https://$${RCLAUDE_DOMAIN:-localhost}:$${RCLAUDE_HTTPS_PORT:-8443}  (docs/guides/compose.md says what next)"
+
+compose-down:  ## Stop it; data stays in its volumes
+	@docker compose --project-directory deploy/compose down
 
 clean:  ## Remove what was built; the demo's data too
 	@rm -rf build dist .mypy_cache .ruff_cache .pytest_cache

@@ -57,7 +57,7 @@ class ClusterBroker(Broker):
 @contextmanager
 def running_cluster() -> Iterator[Cluster]:
     with TemporaryDirectory(prefix="rclaude-test-") as folder, ExitStack() as stack:
-        ports = _free_ports(2 * SIZE)
+        ports = free_ports(2 * SIZE)
         clients, routes = ports[:SIZE], ports[SIZE:]
         names = [f"n{n}" for n in range(SIZE)]
         nodes = {
@@ -109,7 +109,7 @@ def _greets(port: int) -> Callable[[], bool]:
     return greets
 
 
-def _free_ports(n: int) -> list[int]:
+def free_ports(n: int) -> list[int]:
     ports: list[int] = []
     for _ in range(n):
         ports.append(free_port(taken=ports))

@@ -7,7 +7,7 @@ prefix=${PREFIX:-remote-claude}
 version=${VERSION:-$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml | head -1)}
 [ -n "${BASE:-}" ] || { BASE=remote-claude/base; bash deploy/images/base.sh "$BASE"; }
 docker buildx version > /dev/null 2>&1 || export DOCKER_BUILDKIT=0 # the classic builder builds the same files
-[ $# -gt 0 ] || set -- auth users gateway scheduler billing runner admin
+[ $# -gt 0 ] || set -- auth users gateway scheduler billing runner admin worker
 for name in "$@"; do
     case $name in
         admin | worker) target=$name ;;

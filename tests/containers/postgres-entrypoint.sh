@@ -8,7 +8,7 @@ as_postgres() { setpriv --reuid postgres --regid postgres --init-groups "$@"; }
 if [ ! -e "$data/PG_VERSION" ]; then
     install -d -o postgres -g postgres -m 700 "$data"
     secret=$(mktemp)
-    echo "$POSTGRES_PASSWORD" > "$secret"
+    if [ -n "${POSTGRES_PASSWORD_FILE:-}" ]; then cat "$POSTGRES_PASSWORD_FILE"; else echo "$POSTGRES_PASSWORD"; fi > "$secret"
     chown postgres "$secret"
     as_postgres "$bin/initdb" -D "$data" -U "$POSTGRES_USER" --pwfile "$secret" --auth scram-sha-256 -E UTF8 --no-locale -N
     rm "$secret"
