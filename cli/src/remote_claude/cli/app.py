@@ -13,7 +13,7 @@ import typer
 from typer.exceptions import TyperException
 
 from remote_claude.cli import config, release, render
-from remote_claude.cli.commands import identity, money, organisations, settings, stack, tasks
+from remote_claude.cli.commands import billing, identity, money, organisations, settings, stack, tasks
 from remote_claude.cli.commands import run as run_command
 from remote_claude.cli.errors import CliError, Exit
 from remote_claude.cli.repository.git import RepositoryError
@@ -39,6 +39,7 @@ app.command("diff")(tasks.diff)
 app.command("apply")(tasks.apply)
 app.command("usage")(money.usage)
 app.command("bill")(money.bill)
+app.add_typer(billing.app, name="billing")
 app.command("up")(stack.up)
 app.command("down")(stack.down)
 app.command("open")(stack.open_dashboard)

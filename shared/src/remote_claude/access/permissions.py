@@ -45,6 +45,14 @@ PERMISSIONS: dict[str, Permission] = {
     "get_bill": Permission("billing", PAYERS),
     "get_bill_events": Permission("billing", PAYERS),
     "get_task_bill": Permission("billing", EVERYBODY),
+    "get_usage_breakdown": Permission("billing", EVERYBODY),
+    "list_invoices": Permission("billing", PAYERS),
+    "get_invoice": Permission("billing", PAYERS),
+    "get_invoice_pdf": Permission("billing", PAYERS),
+    "explain_invoice_line": Permission("billing", PAYERS),
+    "start_checkout": Permission("billing", PAYERS),
+    "open_portal": Permission("billing", PAYERS),
+    "change_plan": Permission("billing", PAYERS),
     # auth
     "create_key": Permission("org", MEMBERS),
     "list_keys": Permission("org:read", MEMBERS),
@@ -95,4 +103,5 @@ PUBLIC: frozenset[str] = frozenset(
         "connect_worker",  # by the single-use token of its sandbox
     }
 )
+PUBLIC: frozenset[str] = frozenset({"list_plans", "receive_stripe_webhook", "follow_sign_in_link"})
 """Operations that need no credential."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import re
+import sys
 from typing import Annotated
 
 import typer
@@ -21,8 +23,19 @@ def _month(period: str | None) -> str | None:
     return period
 
 
-def usage(period: Period = None, as_json: Json = False) -> None:
-    """What has been used this month, against what the plan allows."""
+def usage(
+    period: Period = None,
+    by: Annotated[
+        str | None, typer.Option(help="day, person, repository, label, model, agent or task.")
+    ] = None,
+    last: Annotated[int, typer.Option(min=1, help="With --by: how many days back.")] = 30,
+    as_csv: Annotated[bool, typer.Option("--csv", help="With --by: comma-separated values.")] = False,
+    as_json: Json = False,
+) -> None:
+    """What has been used this month, against what the plan allows; or by what."""
+    if by is not None:
+        _usage_by(by, last, as_csv, as_json)
+        return
     period = _month(period)
     used = connect().get("/v1/usage", period=period)
     if as_json:
@@ -39,6 +52,22 @@ def usage(period: Period = None, as_json: Json = False) -> None:
     for model, kinds in used["model_tokens"].items():
         rows += [(f"{model} {kind}", f"{count:,} tokens") for kind, count in kinds.items()]
     render.table(("meter", "used"), rows)
+
+
+def _usage_by(by: str, last: int, as_csv: bool, as_json: bool) -> None:
+    found = connect().get(f"/v1/usage/by/{by}", last=last)
+    if as_json:
+        render.emit(found)
+        return
+    meters = sorted({meter for group in found["groups"] for meter in group["quantities"]})
+    rows = [
+        (group["group"] or "", *(group["quantities"].get(meter, 0) for meter in meters))
+        for group in found["groups"]
+    ]
+    if as_csv:
+        csv.writer(sys.stdout).writerows([(by, *meters), *rows])
+        return
+    render.table((by, *meters), [(row[0], *(f"{n:,}" for n in row[1:])) for row in rows])
 
 
 def bill(

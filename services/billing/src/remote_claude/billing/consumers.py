@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 
 import structlog
 
+from remote_claude.billing.domain.invoicing import BillingRefusal
 from remote_claude.billing.handlers import Accounts
+from remote_claude.billing.invoices import Invoices
+from remote_claude.billing.projections.payments import PaymentsView
 from remote_claude.billing.projections.usage import UsageView
 from remote_claude.contracts import UndecodableEvent
 from remote_claude.contracts.billing import PlanChanged
@@ -21,8 +25,9 @@ from remote_claude.runtime.broker.uses import Use
 log = structlog.get_logger(__name__)
 
 ROLL_CHECK_S = 1.0
+CLOSE_CHECK_S = 60.0
 
-READS = UsageView.handles | {OrgCreated.type, PlanChanged.type}
+READS = UsageView.handles | PaymentsView.handles | {OrgCreated.type, PlanChanged.type}
 """The events that billing reads."""
 
 USES: frozenset[Use] = frozenset({Use.READ_KEYS})
@@ -81,3 +86,20 @@ class AccountOpener:
     async def _open(self, orgs: set[str]) -> None:
         for org in sorted(orgs):
             await self._accounts.open_account(org, self._default_plan)
+
+
+class PeriodCloser:
+    """Closes periods and issues invoices once they are over for a grace."""
+
+    def __init__(self, invoices: Invoices, grace: timedelta) -> None:
+        self._invoices, self._grace = invoices, grace
+
+    async def run(self) -> None:
+        """Never ends by itself. An organisation that can't be closed keeps no other from it."""
+        while True:
+            for org in await self._invoices.organisations():
+                try:
+                    await self._invoices.close(org, grace=self._grace)
+                except (BillingRefusal, UndecodableEvent) as error:
+                    log.error("a period can't be closed", org=org, detail=str(error))
+            await asyncio.sleep(CLOSE_CHECK_S)

@@ -106,11 +106,11 @@ class Accounts:
         )
 
     async def _handle(self, command: Command) -> int:
-        handled = await self._handler.handle(ACCOUNT, _stream(command.org), command, now=command.now)
+        handled = await self._handler.handle(ACCOUNT, account_stream(command.org), command, now=command.now)
         return handled.position
 
 
-def _stream(org: str) -> str:
+def account_stream(org: str) -> str:
     return stream_id("billing", org, "account", org)
 
 

@@ -1,12 +1,19 @@
 """The composition root of billing."""
 
+from datetime import timedelta
+
 from remote_claude.billing import api
-from remote_claude.billing.consumers import AccountOpener
+from remote_claude.billing.consumers import AccountOpener, PeriodCloser
 from remote_claude.billing.handlers import Accounts
+from remote_claude.billing.invoices import Invoices
 from remote_claude.billing.metrics import Audit
+from remote_claude.billing.payments import Payments, outbox
+from remote_claude.billing.projections.payments import PaymentsView
 from remote_claude.billing.projections.usage import UsageView
 from remote_claude.billing.settings import BillingSettings
+from remote_claude.billing.stripe_adapter import Stripe
 from remote_claude.contracts.billing import Entitlements
+from remote_claude.eventsourcing.postgres.effects import Outbox
 from remote_claude.runtime import owner
 from remote_claude.runtime.service import Runtime, Service
 
@@ -14,7 +21,18 @@ from remote_claude.runtime.service import Runtime, Service
 def build(runtime: Runtime) -> Service:
     """Wire billing to what its process shares."""
     settings = BillingSettings.from_environment()
-    accounts = Accounts(runtime.log, runtime.clock)
+    accounts = Accounts(runtime.log, runtime.clock, upgrade_url=settings.upgrade_url)
+    invoices = Invoices(runtime.log, runtime.pool, runtime.objects, runtime.clock)
+    stripe: Stripe | None = None
+    outboxes: tuple[Outbox, ...] = ()
+    if settings.stripe_key is not None:
+        secret = settings.stripe_webhook_secret
+        stripe = Stripe(
+            settings.stripe_key.get_secret_value(),
+            secret.get_secret_value() if secret is not None else None,
+            settings.stripe_url,
+        )
+        outboxes = (outbox(Payments(stripe, accounts, invoices, runtime.objects, runtime.clock)),)
     opener = AccountOpener(runtime.log, runtime.tail, runtime.clock, accounts, settings.default_plan)
 
     async def open_owners_account() -> None:
@@ -27,14 +45,21 @@ def build(runtime: Runtime) -> Service:
             )
             await accounts.open_account(owner.load(runtime.settings.owner_file).org, "self-hosted", allowed)
 
+    closing = {}
+    if settings.close_after_s is not None:
+        closer = PeriodCloser(invoices, timedelta(seconds=settings.close_after_s))
+        closing["close periods"] = closer.run
+
     return Service(
         name="billing",
-        router=api.router(runtime),
-        views=(UsageView(),),
+        router=api.router(runtime, accounts, invoices, stripe, settings.return_url),
+        views=(UsageView(), PaymentsView()),
+        outboxes=outboxes,
         on_start=open_owners_account,
         background={
             "open accounts": opener.open_accounts,
             "roll periods": opener.roll_periods,
             "add up": Audit(runtime).run,
-        },
+        }
+        | closing,
     )

@@ -1,5 +1,6 @@
 """What billing has to be told."""
 
+from pydantic import SecretStr
 from pydantic_settings import SettingsConfigDict
 
 from remote_claude.runtime.settings import Settings
@@ -16,3 +17,15 @@ class BillingSettings(Settings):
     owner_memory_mib: int = 4096
     owner_duration_s: int = 7200
     """What a task of an embedded stack's owner may use."""
+    upgrade_url: str | None = None
+    """A page where a larger plan can be chosen. Who reaches a limit is told."""
+    return_url: str = "http://127.0.0.1:8080/"
+    """Where a browser goes after Stripe's Checkout and portal."""
+    stripe_key: SecretStr | None = None
+    """A secret key of Stripe. Without it invoices are paid by hand."""
+    stripe_webhook_secret: SecretStr | None = None
+    """What Stripe signs its webhooks with."""
+    stripe_url: str | None = None
+    """Another address than Stripe's own, for tests."""
+    close_after_s: int | None = None
+    """Seconds after the end of a period until it is closed and invoiced. Without it: by `rclaude-admin billing close`."""

@@ -137,6 +137,10 @@ class Account:
     invoices: Mapping[str, Invoiced] = field(default_factory=dict)
     customer: CustomerDetailsChanged | None = None
     stripe_customer: str | None = None
+    observed: Mapping[str, str] = field(default_factory=dict)
+    """What the payment provider said last, by object."""
+    posted: tuple[AdjustmentPosted, ...] = ()
+    """Every adjustment, whether it is on an invoice or not."""
 
     @property
     def last_period(self) -> PeriodOpened | None:
@@ -273,7 +277,8 @@ def evolve(state: Account, event: BillingEvent) -> Account:
         case PeriodClosed():
             return replace(state, closed={**state.closed, event.period: event})
         case AdjustmentPosted():
-            return replace(state, adjustments={**state.adjustments, event.adjustment: event})
+            waiting = {**state.adjustments, event.adjustment: event}
+            return replace(state, adjustments=waiting, posted=(*state.posted, event))
         case CreditGranted():
             credit = Credit(event.amount_nano, event.currency, event.expires_at)
             return replace(state, credits={**state.credits, event.credit: credit})
@@ -281,8 +286,10 @@ def evolve(state: Account, event: BillingEvent) -> Account:
             return replace(state, customer=event)
         case InvoiceIssued():
             return _issued(state, event)
-        case StripeObjectObserved(kind="customer"):
-            return replace(state, stripe_customer=event.object)
+        case StripeObjectObserved():
+            customer = event.object if event.kind == "customer" else state.stripe_customer
+            seen = {**state.observed, event.object: event.status}
+            return replace(state, stripe_customer=customer, observed=seen)
         case InvoicePaid():
             return _invoice(state, event.invoice, paid=event, failures=0)
         case PaymentFailed():

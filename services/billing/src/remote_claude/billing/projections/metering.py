@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 from remote_claude.billing.domain.rating import Key
-from remote_claude.contracts.billing import AdjustmentPosted, PeriodClosed, PeriodOpened, PlanChanged
+from remote_claude.contracts.billing import PeriodClosed, PeriodOpened, PlanChanged
 from remote_claude.contracts.gateway import TaskSubmitted
 from remote_claude.contracts.periods import CALENDAR, period_at
 from remote_claude.contracts.runner import (
@@ -231,8 +231,6 @@ def fold(state: State, recorded: RecordedEvent) -> None:
         case PeriodOpened() as e:
             _open(state, e)
         case PeriodClosed() as e:
-            state.next_generation(e.org, e.period)
-        case AdjustmentPosted(reason="late_usage") as e:
             state.next_generation(e.org, e.period)
 
 

@@ -27,10 +27,7 @@ class Account(Tables, table=True):
 
 
 class BillingPeriod(Tables, table=True):
-    """A period. `generation` counts its `PeriodClosed` and the late usage that was posted after it.
-
-    What is metered in generation 0 is on the period's invoice, what is metered in a later one is late.
-    """
+    """A period. `generation` is 1 once it is closed: what is metered in generation 0 is on its invoice, the rest is late."""
 
     __tablename__ = "period"
 

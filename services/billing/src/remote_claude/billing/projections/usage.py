@@ -20,16 +20,13 @@ from remote_claude.billing.projections.tables import (
     Total,
     Usage,
 )
-from remote_claude.contracts.billing import AdjustmentPosted, PeriodClosed, PeriodOpened, PlanChanged
+from remote_claude.contracts.billing import PeriodClosed, PeriodOpened, PlanChanged
 from remote_claude.contracts.gateway import TaskSubmitted
 from remote_claude.contracts.runner import AttemptFinished, TaskStarted, UsageRecorded
 from remote_claude.contracts.scheduler import RunnerLost, TaskAdmitted, TaskAssigned
 from remote_claude.eventsourcing.events import RecordedEvent
 from remote_claude.eventsourcing.postgres.tables import Row, load, upsert
 from remote_claude.eventsourcing.views import View
-
-LATE_USAGE = "late_usage"
-"""The reason of adjustments that invoice what came after a period was closed."""
 
 
 class UsageView(View):
@@ -44,7 +41,6 @@ class UsageView(View):
             PlanChanged,
             PeriodOpened,
             PeriodClosed,
-            AdjustmentPosted,
             TaskSubmitted,
             TaskAdmitted,
             TaskAssigned,

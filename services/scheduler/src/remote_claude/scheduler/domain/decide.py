@@ -82,10 +82,11 @@ def admit(
         return TaskRejected(**id, code="no_plan", detail=detail)
     period = period_at(organisation.anchor, moment.now)
     allowed = organisation.entitlements.executions_per_month
-    if allowed is not None and reserved >= allowed:
+    if allowed is not None and reserved >= allowed and not organisation.entitlements.overage:
         detail = (
             f"The plan {organisation.plan} allows {allowed} executions a month, and all of {period.id} are used "
-            f"or reserved. The next month begins on {period.ends_at[:10]} (UTC); a larger plan helps at once."
+            f"or reserved. The next month begins on {period.ends_at[:10]} (UTC). "
+            f"{organisation.upgrade or 'A larger plan helps at once: your operator sets it.'}"
         )
         return TaskRejected(**id, code="quota_exceeded", detail=detail)
     return TaskAdmitted(**id, admission=one_execution(period.id, organisation.plan_version))

@@ -133,6 +133,7 @@ def _plan_changed(state: State, event: PlanChanged, by: Cause) -> None:
     organisation = state.organisation(event.org)
     organisation.plan, organisation.plan_version = event.plan, event.plan_version
     organisation.anchor, organisation.entitlements = event.anchor, event.entitlements
+    organisation.upgrade = event.upgrade
     organisation.credit = organisation.weight
     state.reindex(organisation)
 

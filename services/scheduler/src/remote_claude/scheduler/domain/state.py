@@ -65,6 +65,8 @@ class Organisation:
     plan_version: str = ""
     anchor: str = CALENDAR
     entitlements: Entitlements | None = None
+    upgrade: str | None = None
+    """What to tell those who reach a limit of the plan."""
     reserved: dict[str, int] = field(default_factory=dict)
     """Period to executions: those that ran and those that still may."""
     tasks: dict[str, Task] = field(default_factory=dict)

@@ -61,6 +61,7 @@ class StoredOrganisation:
     plan_version: str
     anchor: str
     entitlements: Entitlements | None
+    upgrade: str | None = None
     reserved: dict[str, int]
     credit: int
     due: list[str]
@@ -107,6 +108,7 @@ class Snapshot:
                     plan_version=o.plan_version,
                     anchor=o.anchor,
                     entitlements=o.entitlements,
+                    upgrade=o.upgrade,
                     reserved=dict(o.reserved),
                     credit=o.credit,
                     due=list(o.due),
@@ -157,6 +159,7 @@ class Snapshot:
                 plan_version=q.plan_version,
                 anchor=q.anchor,
                 entitlements=q.entitlements,
+                upgrade=q.upgrade,
                 reserved=dict(q.reserved),
                 credit=q.credit,
             )

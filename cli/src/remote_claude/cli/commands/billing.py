@@ -1,0 +1,134 @@
+"""`rclaude billing`: plans, invoices, and what stands behind each of their lines."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from remote_claude.cli import render
+from remote_claude.cli.commands.tasks import Json
+from remote_claude.cli.session import connect
+
+app = typer.Typer(no_args_is_help=True, help="Plans, invoices, and what stands behind them.")
+
+Invoice = Annotated[str, typer.Argument(help="An invoice's number, or its id, inv_...")]
+
+
+def amount(minor: int, currency: str, digits: int = 2) -> str:
+    """An amount in the currency's smallest unit, as people write it."""
+    whole, part = divmod(abs(minor), 10**digits)
+    fraction = f".{part:0{digits}}" if digits else ""
+    return f"{'-' if minor < 0 else ''}{whole:,}{fraction} {currency.upper()}"
+
+
+@app.command("invoices")
+def invoices(as_json: Json = False) -> None:
+    """List your invoices."""
+    found = connect().get("/v1/invoices")["invoices"]
+    if as_json:
+        render.emit(found)
+        return
+    rows = [
+        (i["number"], i["period"], amount(i["total"], i["currency"]), i["state"], i["due_at"][:10])
+        for i in found
+    ]
+    render.table(("number", "period", "total", "state", "due"), rows, expendable=("due",))
+
+
+@app.command("explain")
+def explain(
+    invoice: Invoice,
+    line: Annotated[int | None, typer.Argument(help="A line by its number; all of them if left out.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Show what each line of an invoice stands on: prices, quantities, events and their positions."""
+    client = connect()
+    document = client.get(f"/v1/invoices/{invoice}")["document"]
+    numbers = [line] if line is not None else [found["line"] for found in document["lines"]]
+    explained = [_explained(client, invoice, number) for number in numbers]
+    if as_json:
+        shown = {name: document[name] for name in ("invoice", "number", "currency", "total", "closed_at")}
+        render.emit(shown | {"lines": explained})
+        return
+    render.say(
+        f"{document['number']}, period {document['period']['id']}, log position {document['closed_at']}"
+    )
+    for found in explained:
+        one = found["line"]
+        render.say()
+        text = amount(one["amount"], document["currency"], document["minor_digits"])
+        render.say(f"{one['line']}. {one['description']}: {text}")
+        if one["kind"] == "usage":
+            price = (
+                "in tiers"
+                if one["unit_price"] is None
+                else f"at {one['unit_price']} nano-{document['currency']}"
+            )
+            render.say(
+                f"   {one['quantity']} {one['unit']}, {one['included']} included, {price} ({one['price_book']})"
+            )
+        rows = [(str(e["quantity"]), e["event_id"], str(e["position"])) for e in found["events"]]
+        if rows:
+            render.table(("quantity", "event", "position"), rows, expendable=("position",))
+
+
+def _explained(client: Any, invoice: str, line: int) -> dict[str, Any]:
+    """A line with all its events."""
+    path = f"/v1/invoices/{invoice}/lines/{line}"
+    page = client.get(path, limit=200)
+    events, following = page["events"], page["next"]
+    while following is not None:
+        more = client.get(path, limit=200, after=following)
+        events, following = events + more["events"], more["next"]
+    return {"line": page["line"], "events": events}
+
+
+@app.command("plans")
+def plans(as_json: Json = False) -> None:
+    """List the plans that you can choose."""
+    found = connect().get("/v1/plans")["plans"]
+    if as_json:
+        render.emit(found)
+        return
+    rows = []
+    for plan in found:
+        allows = plan["entitlements"]
+        limit = allows["executions_per_month"]
+        size = f"{allows['vcpu_millis'] / 1000:g} vCPU, {allows['memory_mib'] / 1024:g} GiB"
+        rows.append((plan["plan"], "unlimited" if limit is None else f"{limit:,}", size))
+    render.table(("plan", "executions", "sandbox"), rows)
+
+
+@app.command("upgrade")
+def upgrade(
+    plan: Annotated[str, typer.Argument(help="The plan, such as pro.")], as_json: Json = False
+) -> None:
+    """Choose a larger plan: prints the address of a page that takes your card."""
+    page = connect().post("/v1/billing/checkout", {"plan": plan})
+    if as_json:
+        render.emit(page)
+        return
+    render.say(f"Open this page to leave a card; the plan {plan} holds once you have:\n{page['url']}")
+
+
+@app.command("plan")
+def change(
+    plan: Annotated[str, typer.Argument(help="The plan, such as free.")], as_json: Json = False
+) -> None:
+    """Go to another plan when the period ends. Naming the present one withdraws that."""
+    changed = connect().post("/v1/billing/plan", {"plan": plan})
+    if as_json:
+        render.emit(changed)
+        return
+    render.say(f"plan {changed['plan']} from {changed['effective_at']} on")
+
+
+@app.command("portal")
+def portal(as_json: Json = False) -> None:
+    """Print the address of a page where you can change your card."""
+    page = connect().post("/v1/billing/portal", {})
+    if as_json:
+        render.emit(page)
+        return
+    render.say(page["url"])

@@ -1,0 +1,57 @@
+"""What was used, by day, person, repository, label, model, agent or task."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, Query
+from pydantic import BaseModel
+
+from remote_claude.billing.projections.breakdown import breakdown
+from remote_claude.edge.freshness import Freshness
+from remote_claude.edge.identity import Caller
+from remote_claude.edge.models import problems
+from remote_claude.eventsourcing.postgres.schemas import asking
+from remote_claude.runtime.service import Runtime
+
+Dimension = Literal["day", "person", "repository", "label", "model", "agent", "task"]
+
+
+class UsageGroup(BaseModel):
+    """`group` is null where the dimension has no value. `quantities`: meter -> quantity in its smallest unit."""
+
+    group: str | None
+    quantities: dict[str, int]
+
+
+class UsageBreakdown(BaseModel):
+    """Days are UTC, `until` included. Repositories and labels are named by their keyed hashes."""
+
+    by: Dimension
+    since: str
+    until: str
+    groups: list[UsageGroup]
+    as_of: int
+
+
+def add_routes(api: APIRouter, runtime: Runtime, fresh: Freshness) -> None:
+    """The route `/v1/usage/by/{dimension}`."""
+    reads: dict[str, Any] = {"dependencies": [Depends(fresh)], "responses": problems(401, 403, 503)}
+
+    @api.get("/usage/by/{dimension}", operation_id="get_usage_breakdown", **reads)
+    async def get_usage_breakdown(
+        dimension: Dimension,
+        principal: Caller,
+        last: Annotated[int, Query(ge=1, le=3660, description="How many days back")] = 30,
+        limit: Annotated[int, Query(ge=1, le=1000)] = 200,
+    ) -> UsageBreakdown:
+        """What the organisation has used in the last days, by one dimension, the largest model use first."""
+        position, today = fresh.as_of, runtime.clock().date()
+        since = today - timedelta(days=last - 1)
+        async with asking(runtime.pool) as connection:
+            found = await breakdown(connection, principal.org, dimension, since.isoformat(), limit)
+        groups = [UsageGroup(group=group, quantities=quantities) for group, quantities in found]
+        return UsageBreakdown(
+            by=dimension, since=since.isoformat(), until=today.isoformat(), groups=groups, as_of=position
+        )

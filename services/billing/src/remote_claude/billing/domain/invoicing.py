@@ -1,0 +1,347 @@
+"""Invoices: from a bill, adjustments and credits to lines in the currency's unit; and the decider that closes and issues."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from fractions import Fraction
+from typing import Any
+
+from remote_claude.billing.domain.account import BILLING, Account
+from remote_claude.billing.domain.bill import Bill
+from remote_claude.billing.domain.rating import Line
+from remote_claude.contracts.base import canonical_json
+from remote_claude.contracts.billing import (
+    AdjustmentPosted,
+    BillingEvent,
+    CreditGranted,
+    InvoiceIssued,
+    InvoicePaid,
+    MeteredQuantity,
+    PaymentFailed,
+    PaymentMethod,
+    PeriodClosed,
+    Seller,
+    StripeObjectObserved,
+)
+from remote_claude.contracts.refusals import Refusal
+from remote_claude.eventsourcing.events import timestamp
+
+NANO = 10**9
+MINOR_DIGITS = {"jpy": 0, "krw": 0, "vnd": 0, "clp": 0}
+"""Digits behind the point of currencies that do not have two."""
+
+DESCRIPTIONS = {
+    "subscription": "Plan {price_book}",
+    "minimum": "Minimum of plan {price_book}",
+    "executions": "Executions",
+    "vcpu_ms": "Processor time",
+    "gib_ms": "Memory time",
+    "egress_bytes": "Network egress",
+    "model_nano_usd": "Model use",
+    "model_tokens": "Model tokens",
+}
+
+
+class BillingRefusal(Refusal):
+    """A command of billing can't be carried out."""
+
+    status = 409
+
+
+class PeriodNotOver(BillingRefusal):
+    """The period is still running."""
+
+    code = "period_not_over"
+
+
+class PeriodNotInvoiced(BillingRefusal):
+    """An earlier period has no invoice yet."""
+
+    code = "period_not_invoiced"
+
+
+class UnknownInvoice(BillingRefusal):
+    """The organisation has no such invoice."""
+
+    status = 404
+    code = "invoice_not_found"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Late:
+    """What came late for a closed period: the quantities, and what they change of its bill."""
+
+    period: str
+    position: int
+    amount_nano: int
+    quantities: tuple[MeteredQuantity, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClosePeriod:
+    """Close a period, and post what came late for earlier ones. `early`: although it has not ended."""
+
+    org: str
+    period: str
+    now: datetime
+    position: int
+    late: tuple[Late, ...] = ()
+    early: bool = False
+    actor: str = BILLING
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IssueInvoice:
+    """Record an invoice whose documents are stored. One over nothing is settled at once."""
+
+    issued: InvoiceIssued
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PayInvoice:
+    """Record that an invoice was paid. A second time changes nothing."""
+
+    org: str
+    invoice: str
+    now: datetime
+    method: PaymentMethod
+    reference: str | None = None
+    actor: str = BILLING
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailPayment:
+    """Record that an attempt to collect an invoice failed. An attempt that is known changes nothing."""
+
+    org: str
+    invoice: str
+    attempt: int
+    reason: str
+    reference: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observe:
+    """Record what the payment provider says of an object, unless it is what it said last."""
+
+    observed: StripeObjectObserved
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GrantCredit:
+    """Let invoices take `amount_nano` from a credit. The same id again changes nothing."""
+
+    granted: CreditGranted
+
+
+InvoicingCommand = ClosePeriod | IssueInvoice | PayInvoice | FailPayment | Observe | GrantCredit
+
+
+def decide(command: InvoicingCommand, account: Account) -> list[BillingEvent]:
+    """What follows from a command. Raises `PeriodNotOver`, `PeriodNotInvoiced`, `UnknownInvoice`."""
+    match command:
+        case ClosePeriod():
+            return _close(command, account)
+        case IssueInvoice(issued=issued):
+            if issued.invoice in account.invoices:
+                return []
+            if issued.total:
+                return [issued]
+            settled = InvoicePaid(
+                org=issued.org, invoice=issued.invoice, amount=0, currency=issued.currency, method="none",
+                paid_at=issued.issued_at, actor=BILLING,
+            )  # fmt: skip
+            return [issued, settled]
+        case FailPayment():
+            known = account.invoices.get(command.invoice)
+            if known is None or known.paid is not None or known.failures >= command.attempt:
+                return []
+            return [
+                PaymentFailed(
+                    org=command.org,
+                    invoice=command.invoice,
+                    attempt=command.attempt,
+                    reason=command.reason,
+                    reference=command.reference,
+                )
+            ]
+        case Observe(observed=observed):
+            return [] if account.observed.get(observed.object) == observed.status else [observed]
+        case GrantCredit(granted=granted):
+            return [] if granted.credit in account.credits else [granted]
+        case PayInvoice():
+            known = account.invoices.get(command.invoice)
+            if known is None:
+                raise UnknownInvoice(f"There is no invoice {command.invoice} of {command.org}.")
+            if known.paid is not None:
+                return []
+            return [
+                InvoicePaid(
+                    org=command.org,
+                    invoice=command.invoice,
+                    amount=known.issued.total,
+                    currency=known.issued.currency,
+                    method=command.method,
+                    reference=command.reference,
+                    paid_at=timestamp(command.now),
+                    actor=command.actor,
+                )
+            ]
+
+
+def _close(command: ClosePeriod, account: Account) -> list[BillingEvent]:
+    opened = account.periods[command.period]
+    if command.period in account.closed:
+        return []
+    if timestamp(command.now) < opened.ends_at and not command.early:
+        raise PeriodNotOver(f"{command.period} ends at {opened.ends_at}; --now closes it before.")
+    invoiced = {known.issued.period for known in account.invoices.values()}
+    if waiting := account.closed.keys() - invoiced:
+        raise PeriodNotInvoiced(f"{min(waiting)} is closed and has no invoice yet: close it again first.")
+    events: list[BillingEvent] = [
+        AdjustmentPosted(
+            org=command.org,
+            adjustment=f"adj_{command.org.removeprefix('org_')}_{late.period}_{late.position}",
+            period=late.period,
+            position=late.position,
+            amount_nano=late.amount_nano,
+            quantities=late.quantities,
+            reason="late_usage",
+            actor=BILLING,
+        )
+        for late in command.late
+        if late.period in account.closed
+    ]
+    closed = PeriodClosed(
+        org=command.org, period=command.period, position=command.position, actor=command.actor
+    )
+    return [*events, closed]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Invoice:
+    """An invoice before it is issued. Amounts are in the currency's smallest unit."""
+
+    lines: Sequence[Mapping[str, Any]]
+    subtotal: int
+    tax: int
+    total: int
+    credits_used: Mapping[str, int] = field(default_factory=dict)
+    carried_nano: int = 0
+
+
+def minor_digits(currency: str) -> int:
+    """How many digits an amount of the currency has behind its point."""
+    return MINOR_DIGITS.get(currency, 2)
+
+
+def draft(bill: Bill, account: Account, seller: Seller, at: str) -> Invoice:
+    """What an invoice says. `account` is as it was when the period was closed; `at` is when the invoice is issued.
+
+    Each line is rounded once, the total is the sum of the lines. What would make it negative is a credit for later.
+    """
+    unit = NANO // 10 ** minor_digits(bill.currency)
+    lines: list[dict[str, Any]] = [_usage_line(line, unit) for line in bill.lines]
+    for posted in account.adjustments.values():
+        amount = round(Fraction(posted.amount_nano, unit))
+        lines.append(
+            {
+                "kind": "adjustment",
+                "description": f"Adjustment of {posted.period}: {posted.reason.replace('_', ' ')}",
+                "adjustment": posted.adjustment,
+                "period": posted.period,
+                "amount_nano": posted.amount_nano,
+                "amount": amount,
+            }
+        )
+    net, carried = sum(line["amount"] for line in lines), 0
+    if net < 0:
+        carried = -net * unit
+        lines.append(_plain("carried", "Carried over to the next invoice", -net))
+        net = 0
+    used: dict[str, int] = {}
+    for id, credit in account.credits.items():
+        if credit.currency != bill.currency or (credit.expires_at or at) < at:
+            continue
+        taken = min(credit.left // unit, net)
+        if taken > 0:
+            used[id] = taken * unit
+            net -= taken
+            lines.append(_plain("credit", "Credit", -taken) | {"credit": id})
+    country = account.customer.country if account.customer is not None else None
+    percent = seller.tax_percent.get(country or "")
+    tax = round(net * Fraction(percent) / 100) if percent is not None else 0
+    if percent is not None:
+        lines.append(_plain("tax", f"Tax {percent} % ({country})", tax))
+    numbered = [{"line": n, **line} for n, line in enumerate(lines, 1)]
+    return Invoice(
+        lines=numbered, subtotal=net, tax=tax, total=net + tax, credits_used=used, carried_nano=carried
+    )
+
+
+def _plain(kind: str, description: str, amount: int) -> dict[str, Any]:
+    return {"kind": kind, "description": description, "amount": amount}
+
+
+def _usage_line(line: Line, unit: int) -> dict[str, Any]:
+    description = DESCRIPTIONS.get(line.meter, line.meter).format(price_book=line.price_book)
+    detail = " ".join(part for part in (line.model, line.token) if part)
+    return {
+        "kind": "usage",
+        "description": f"{description} {detail}".strip(),
+        "meter": line.meter,
+        "model": line.model,
+        "token": line.token,
+        "segment": line.segment,
+        "price_book": line.price_book,
+        "unit": line.unit,
+        "quantity": str(line.quantity),
+        "included": str(line.included),
+        "unit_price": line.unit_price,
+        "share": str(line.share),
+        "amount_nano": line.amount_nano,
+        "amount": round(line.exact / unit),
+    }
+
+
+def document(
+    invoice: Invoice,
+    bill: Bill,
+    account: Account,
+    seller: Seller,
+    *,
+    id: str,
+    number: str,
+    issued_at: str,
+    closed_at: int,
+) -> dict[str, Any]:
+    """The invoice as it is stored: what `canonical_json` makes bytes of."""
+    return {
+        "document": "invoice",
+        "invoice": id,
+        "number": number,
+        "seller": seller.model_dump(mode="json", include={"id", "legal_name", "address", "tax_id"}),
+        "customer": {"org": bill.org, "country": account.customer.country if account.customer else None},
+        "currency": bill.currency,
+        "minor_digits": minor_digits(bill.currency),
+        "period": {"id": bill.period, "starts_at": bill.starts_at, "ends_at": bill.ends_at},
+        "issued_at": issued_at,
+        "due_at": due_at(seller, issued_at),
+        "closed_at": closed_at,
+        "lines": list(invoice.lines),
+        "subtotal": invoice.subtotal,
+        "tax": invoice.tax,
+        "total": invoice.total,
+    }
+
+
+def due_at(seller: Seller, issued_at: str) -> str:
+    """When an invoice has to be paid."""
+    return timestamp(datetime.fromisoformat(issued_at) + timedelta(days=seller.due_days))
+
+
+def as_bytes(contents: Mapping[str, Any]) -> bytes:
+    """The bytes of a document: canonical JSON."""
+    return canonical_json(dict(contents))

@@ -1,0 +1,308 @@
+"""Closes periods, issues their invoices, explains them, and derives them again from the log."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from psycopg import AsyncConnection
+
+from remote_claude.billing import documents
+from remote_claude.billing.domain import account, invoicing
+from remote_claude.billing.domain.account import BILLING, Account, Invoiced
+from remote_claude.billing.domain.bill import Bill
+from remote_claude.billing.domain.invoicing import (
+    BillingRefusal,
+    ClosePeriod,
+    IssueInvoice,
+    Late,
+    PayInvoice,
+    UnknownInvoice,
+)
+from remote_claude.billing.domain.plans import Catalog, builtin
+from remote_claude.billing.domain.rating import Key
+from remote_claude.billing.handlers import CATALOG, account_stream
+from remote_claude.billing.projections import bills
+from remote_claude.billing.projections.conservation import conservation
+from remote_claude.contracts.billing import (
+    InvoiceIssued,
+    InvoiceNumberAssigned,
+    MeteredQuantity,
+    PaymentMethod,
+    PeriodClosed,
+    Seller,
+)
+from remote_claude.eventsourcing import Clock, CommandHandler, Decider, EventLog, stream_id, timestamp
+from remote_claude.eventsourcing.events import RecordedEvent
+from remote_claude.eventsourcing.postgres.schemas import Pool, asking
+from remote_claude.runtime.ids import derived_id
+from remote_claude.runtime.objects import Objects
+
+NAMESPACE = UUID("0d0a7a56-6f8e-5c6d-9a0c-3c1f5a0b7e11")
+CATCH_UP_S = 30.0
+POLL_S = 0.05
+
+INVOICING = Decider[Any, Any](account.initial_state, invoicing.decide, account.evolve)
+ACCOUNT = Decider[Any, Any](account.initial_state, lambda _, __: [], account.evolve)
+
+
+class NotConserved(BillingRefusal):
+    """What was metered in a period is not all on its bill: closing it would charge something wrong."""
+
+    code = "not_conserved"
+
+
+class ViewBehind(BillingRefusal):
+    """The view has not reached the log's end in time."""
+
+    status = 503
+    code = "not_caught_up"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Derived:
+    """An invoice as the log gives it: its two documents, and what the event about it says."""
+
+    json: bytes
+    pdf: bytes
+    invoice: invoicing.Invoice
+    seller: Seller
+
+
+def _assign(command: InvoiceNumberAssigned, state: tuple[int, dict[str, int]]) -> list[InvoiceNumberAssigned]:
+    last, known = state
+    if command.document in known:
+        return []
+    return [command.model_copy(update={"number": last + 1})]
+
+
+def _numbered(state: tuple[int, dict[str, int]], event: InvoiceNumberAssigned) -> tuple[int, dict[str, int]]:
+    return event.number, {**state[1], event.document: event.number}
+
+
+NUMBERS = Decider[Any, Any]((0, {}), _assign, _numbered)
+"""The numbers of one seller: (the last one, number by document)."""
+
+
+class Invoices:
+    """Commands and queries on invoices. Works beside a running service as well as in it: it reads its view."""
+
+    def __init__(self, log: EventLog, pool: Pool, objects: Objects, clock: Clock) -> None:
+        self._log, self._pool, self._objects, self._clock = log, pool, objects, clock
+        self._handler = CommandHandler(log, clock)
+
+    async def account(self, org: str) -> Account:
+        """The account of an organisation."""
+        state, _ = await self._handler.load(ACCOUNT, account_stream(org))
+        found: Account = state
+        return found
+
+    async def invoice(self, org: str, invoice: str) -> Invoiced:
+        """An invoice by its id or its number. Raises `UnknownInvoice`."""
+        for known in (await self.account(org)).invoices.values():
+            if invoice in (known.issued.invoice, known.issued.number):
+                return known
+        raise UnknownInvoice(f"There is no invoice {invoice[:64]!r}. `rclaude billing invoices` lists yours.")
+
+    async def organisations(self) -> list[str]:
+        """Every organisation that has an account."""
+        async with asking(self._pool) as connection:
+            found = await connection.execute("SELECT org FROM billing_usage.account ORDER BY org")
+            return [row[0] for row in await found.fetchall()]
+
+    async def close(
+        self, org: str, *, early: bool = False, grace: timedelta = timedelta(0), actor: str = BILLING
+    ) -> list[InvoiceIssued]:
+        """Close every period of an organisation that is over for `grace`, and issue its invoice.
+
+        `early` closes the running one too. Raises `NotConserved`, `ViewBehind`. What was done before is found done.
+        """
+        issued = []
+        state = await self.account(org)
+        for period in sorted(state.periods.values(), key=lambda period: period.starts_at):
+            over = datetime.fromisoformat(period.ends_at) + grace <= self._clock()
+            if period.period not in state.closed:
+                if not (over or early):
+                    continue
+                await self._close(org, period.period, early=early, actor=actor)
+            if period.period not in {known.issued.period for known in state.invoices.values()}:
+                issued.append(await self.issue(org, period.period))
+        return issued
+
+    async def _close(self, org: str, period: str, *, early: bool, actor: str) -> None:
+        position = await self._caught_up()
+        found = (await conservation(self._pool, period, org)).unaccounted
+        if wrong := {meter: n for meter, n in found.items() if n}:
+            raise NotConserved(f"{org} {period} is not closed: {wrong} is metered and on no line.")
+        state = await self.account(org)
+        async with asking(self._pool) as connection:
+            found_late = [await _late(connection, state, org, p, position) for p in state.closed]
+        late = [part for part in found_late if part is not None]
+        command = ClosePeriod(
+            org=org, period=period, now=self._clock(), position=position, late=tuple(late), early=early,
+            actor=actor,
+        )  # fmt: skip
+        await self._handler.handle(INVOICING, account_stream(org), command)
+
+    async def issue(self, org: str, period: str) -> InvoiceIssued:
+        """Issue the invoice of a closed period: its number, its documents, its event."""
+        await self._caught_up()
+        invoice = derived_id("inv", NAMESPACE, org, period)
+        history = await self._log.read_stream(account_stream(org))
+        closed = _closing(history, period)
+        seller = await self._seller(closed.position)
+        number = await self._number(seller, org, invoice)
+        issued_at = timestamp(self._clock())
+        async with asking(self._pool) as connection:
+            bill = await bills.period_bill(connection, org, period, until=1)
+        assert bill is not None
+        state = _account_at(history, closed.position)
+        made = await self._derive(bill, state, seller, invoice, number, issued_at, closed.position)
+        await self._objects.put(org, made.json)
+        await self._objects.put(org, made.pdf)
+        event = InvoiceIssued(
+            org=org,
+            invoice=invoice,
+            number=number,
+            seller=seller.id,
+            currency=bill.currency,
+            total=made.invoice.total,
+            issued_at=issued_at,
+            json_sha256=hashlib.sha256(made.json).hexdigest(),
+            pdf_sha256=hashlib.sha256(made.pdf).hexdigest(),
+            renderer=documents.renderer(),
+            period=period,
+            closed_at=closed.position,
+            due_at=invoicing.due_at(seller, issued_at),
+            subtotal=made.invoice.subtotal,
+            tax=made.invoice.tax,
+            credits_used=dict(made.invoice.credits_used),
+            adjustments=tuple(state.adjustments),
+            carried_nano=made.invoice.carried_nano,
+            customer=state.customer.details if state.customer is not None else None,
+        )
+        await self._handler.handle(INVOICING, account_stream(org), IssueInvoice(issued=event))
+        return (await self.invoice(org, invoice)).issued
+
+    def line(self, known: Invoiced, document: Mapping[str, Any], number: int) -> dict[str, Any]:
+        """A line of an invoice. Raises `UnknownInvoice`."""
+        for line in document["lines"]:
+            if line["line"] == number:
+                return dict(line)
+        raise UnknownInvoice(f"{known.issued.number} has no line {number}; it has {len(document['lines'])}.")
+
+    async def handle(self, org: str, command: invoicing.InvoicingCommand) -> None:
+        """Record what follows from a command on an account."""
+        await self._handler.handle(INVOICING, account_stream(org), command)
+
+    async def pay(
+        self,
+        org: str,
+        invoice: str,
+        method: PaymentMethod,
+        reference: str | None,
+        actor: str = BILLING,
+    ) -> Invoiced:
+        """Record that an invoice was paid. Raises `UnknownInvoice`."""
+        known = await self.invoice(org, invoice)
+        command = PayInvoice(
+            org=org, invoice=known.issued.invoice, now=self._clock(), method=method, reference=reference,
+            actor=actor,
+        )  # fmt: skip
+        await self._handler.handle(INVOICING, account_stream(org), command)
+        return await self.invoice(org, invoice)
+
+    async def derive(self, connection: AsyncConnection[Any], org: str, issued: InvoiceIssued) -> Derived:
+        """An invoice again, from a view that has read the log and from the events of its account."""
+        history = await self._log.read_stream(account_stream(org))
+        closed = _closing(history, issued.period)
+        bill = await bills.period_bill(connection, org, issued.period, until=1)
+        assert bill is not None
+        seller = await self._seller(closed.position)
+        state = _account_at(history, closed.position)
+        return await self._derive(
+            bill, state, seller, issued.invoice, issued.number, issued.issued_at, closed.position
+        )
+
+    async def _derive(
+        self, bill: Bill, state: Account, seller: Seller, id: str, number: str, issued_at: str, closed_at: int
+    ) -> Derived:
+        drafted = invoicing.draft(bill, state, seller, issued_at)
+        contents = invoicing.as_bytes(
+            invoicing.document(
+                drafted, bill, state, seller, id=id, number=number, issued_at=issued_at, closed_at=closed_at
+            )
+        )
+        made = await asyncio.to_thread(documents.pdf, contents)
+        return Derived(json=contents, pdf=made, invoice=drafted, seller=seller)
+
+    async def _number(self, seller: Seller, org: str, document: str) -> str:
+        stream = stream_id("billing", None, "seller", seller.id)
+        command = InvoiceNumberAssigned(seller=seller.id, number=0, customer=org, document=document)
+        await self._handler.handle(NUMBERS, stream, command)
+        (_, known), _ = await self._handler.load(NUMBERS, stream)
+        return f"{seller.prefix}{known[document]:06}"
+
+    async def _seller(self, position: int) -> Seller:
+        """Who sold at a position of the log."""
+        published = [r for r in await self._log.read_stream(CATALOG) if r.position <= position]
+        return (Catalog.of(published[-1].event) if published else builtin()).seller
+
+    async def _caught_up(self) -> int:
+        """Wait until the view holds what the log holds now. Raises `ViewBehind`."""
+        position = await self._log.last_position()
+        deadline = asyncio.get_running_loop().time() + CATCH_UP_S
+        while True:
+            async with asking(self._pool) as connection:
+                found = await connection.execute("SELECT position FROM billing_usage.checkpoint")
+                row = await found.fetchone()
+            if row is not None and row[0] >= position:
+                return position
+            if asyncio.get_running_loop().time() > deadline:
+                raise ViewBehind("billing's view is behind the log: is the service running? Try again.")
+            await asyncio.sleep(POLL_S)
+
+
+def _closing(history: list[RecordedEvent], period: str) -> RecordedEvent:
+    return next(r for r in history if r.type == PeriodClosed.type and r.event.period == period)
+
+
+def _account_at(history: list[RecordedEvent], position: int) -> Account:
+    state = account.initial_state
+    for recorded in history:
+        if recorded.position <= position:
+            state = account.evolve(state, recorded.event)
+    return state
+
+
+async def _late(
+    connection: AsyncConnection[Any], state: Account, org: str, period: str, position: int
+) -> Late | None:
+    """What was metered in a closed period, and is neither on its invoice nor in an adjustment."""
+    whole = await bills.period_bill(connection, org, period)
+    billed = await bills.period_bill(connection, org, period, until=1)
+    if whole is None or billed is None:
+        return None
+    posted = [a for a in state.posted if a.period == period]
+    left: Counter[tuple[int, Key]] = Counter()
+    for sums in whole.sums:
+        if sums.generation:
+            left[sums.segment, sums.key] += sums.metered - sums.written_off
+    for adjustment in posted:
+        for q in adjustment.quantities:
+            left[q.segment, Key(q.meter, q.model, q.token)] -= q.quantity
+    quantities = tuple(
+        MeteredQuantity(meter=key.meter, model=key.model, token=key.token, segment=segment, quantity=n)
+        for (segment, key), n in sorted(left.items(), key=lambda item: (item[0][0], str(item[0][1])))
+        if n
+    )
+    if not quantities:
+        return None
+    amount = whole.total_nano - billed.total_nano - sum(adjustment.amount_nano for adjustment in posted)
+    return Late(period=period, position=position, amount_nano=amount, quantities=quantities)

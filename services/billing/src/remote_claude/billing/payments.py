@@ -1,0 +1,104 @@
+"""Does what the view `billing_payments` asks for at Stripe, and records what came of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from remote_claude.billing.domain.invoicing import FailPayment, Observe, PayInvoice
+from remote_claude.billing.handlers import Accounts
+from remote_claude.billing.invoices import Invoices
+from remote_claude.billing.projections.payments import PaymentRow, PaymentsView
+from remote_claude.billing.stripe_adapter import Observed, Stripe, StripeRefused, StripeUnavailable
+from remote_claude.contracts.billing import (
+    InvoiceMirrored,
+    MirroringFailed,
+    StripeObjectObserved,
+    WebhookHandled,
+)
+from remote_claude.eventsourcing import Clock, timestamp
+from remote_claude.eventsourcing.postgres.effects import Done, Outbox, Park, Retry, Verdict
+from remote_claude.eventsourcing.postgres.outbox_table import OutboxRow
+from remote_claude.runtime.objects import Objects
+
+GIVE_UP_S = 3 * 24 * 3600.0
+
+
+class Payments:
+    """The handle to Stripe. What it does twice is done once: by idempotency keys there, by deciders here."""
+
+    def __init__(
+        self, client: Stripe, accounts: Accounts, invoices: Invoices, objects: Objects, clock: Clock
+    ) -> None:
+        self._stripe, self._accounts, self._invoices = client, accounts, invoices
+        self._objects, self._clock = objects, clock
+
+    async def perform(self, row: OutboxRow) -> Verdict:
+        """Mirror an invoice, or fetch the object that a webhook names and follow what it says."""
+        try:
+            if row.payload["do"] == "mirror":
+                contents = json.loads(await self._objects.get(row.payload["org"], row.payload["sha256"]))
+                return Done(await self._stripe.mirror(contents, row.payload["customer"], row.key))
+            found = await self._stripe.fetch(row.payload["object"])
+        except StripeRefused as error:
+            return Park(str(error))
+        except StripeUnavailable:
+            return Retry("stripe_unavailable")
+        if found is None or found.org is None:
+            return Done("unrelated")
+        await self._follow(found)
+        return Done("observed")
+
+    async def _follow(self, found: Observed) -> None:
+        org = found.org or ""
+        if found.kind == "checkout.session" and found.status == "complete" and found.customer and found.plan:
+            await self._observe(found, kind="customer", object=found.customer, status="active")
+            await self._accounts.set_plan(org, found.plan, actor=found.actor, reason="checkout")
+        await self._observe(found)
+        if found.kind == "invoice" and found.invoice is not None:
+            if found.status == "paid":
+                command: Any = PayInvoice(
+                    org=org, invoice=found.invoice, now=self._clock(), method="stripe", reference=found.object
+                )
+                await self._invoices.handle(org, command)
+            elif found.status == "open" and found.attempt:
+                command = FailPayment(
+                    org=org, invoice=found.invoice, attempt=found.attempt, reason="payment_failed",
+                    reference=found.object,
+                )  # fmt: skip
+                await self._invoices.handle(org, command)
+
+    async def _observe(self, found: Observed, **changes: str) -> None:
+        about: dict[str, Any] = {"kind": found.kind, "object": found.object, "status": found.status} | changes
+        observed = StripeObjectObserved(
+            org=found.org or "", customer=found.customer, plan=found.plan, invoice=found.invoice,
+            attempt=found.attempt, amount=found.amount, observed_at=timestamp(self._clock()), **about,
+        )  # fmt: skip
+        await self._invoices.handle(observed.org, Observe(observed=observed))
+
+    def outcome(self, row: OutboxRow, verdict: Done | Park) -> Any:
+        """The event that settles it."""
+        match verdict:
+            case Done(Observed() as made):
+                return InvoiceMirrored(
+                    org=row.payload["org"], invoice=row.payload["invoice"], object=made.object,
+                    status=made.status, page=made.page,
+                )  # fmt: skip
+            case Done(outcome):
+                return WebhookHandled(webhook=row.payload["webhook"], outcome=outcome)
+            case Park(reason) if row.payload["do"] == "mirror":
+                return MirroringFailed(org=row.payload["org"], invoice=row.payload["invoice"], reason=reason)
+            case Park(reason):
+                return WebhookHandled(webhook=row.payload["webhook"], outcome=reason)
+
+
+def outbox(payments: Payments) -> Outbox:
+    """Billing's outbox, for the host to work."""
+
+    @asynccontextmanager
+    async def opened() -> AsyncIterator[Payments]:
+        yield payments
+
+    return Outbox(view=PaymentsView(), table=PaymentRow, open=opened, give_up_s=GIVE_UP_S)

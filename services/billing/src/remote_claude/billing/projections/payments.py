@@ -1,0 +1,89 @@
+"""The view `billing_payments`: what is to be done at the payment provider and has no outcome yet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from psycopg import AsyncConnection
+from sqlalchemy import Index, MetaData
+from sqlalchemy.orm import registry
+from sqlmodel import Field, SQLModel
+
+from remote_claude.contracts.billing import (
+    InvoiceIssued,
+    InvoiceMirrored,
+    MirroringFailed,
+    StripeObjectObserved,
+    WebhookHandled,
+    WebhookReceived,
+)
+from remote_claude.eventsourcing import stream_id
+from remote_claude.eventsourcing.events import RecordedEvent
+from remote_claude.eventsourcing.postgres.outbox_table import OutboxRow, effect
+from remote_claude.eventsourcing.postgres.tables import append, delete, load, upsert
+from remote_claude.eventsourcing.views import View
+
+
+class Tables(SQLModel, registry=registry()):
+    """The tables of this view, apart from every other view's."""
+
+
+class StripeCustomer(Tables, table=True):
+    """The customer that Stripe has for an organisation."""
+
+    __tablename__ = "customer"
+    org: str = Field(primary_key=True)
+    customer: str
+
+
+class PaymentRow(OutboxRow, Tables, table=True):
+    """An invoice to mirror (its lane is the organisation), or an object to fetch (its lane is the object)."""
+
+    __tablename__ = "payment"
+    __table_args__ = (Index("payment_by_lane", "lane", "position"),)
+
+
+class PaymentsView(View):
+    name: ClassVar[str] = "billing_payments"
+    version: ClassVar[int] = 1
+    tables: ClassVar[MetaData] = Tables.metadata
+    handles: ClassVar[frozenset[str]] = frozenset(
+        e.type
+        for e in (
+            InvoiceIssued,
+            InvoiceMirrored,
+            MirroringFailed,
+            StripeObjectObserved,
+            WebhookReceived,
+            WebhookHandled,
+        )
+    )
+    pace: ClassVar[float] = 0.1  # as often as the outbox looks
+
+    async def apply(self, connection: AsyncConnection[Any], events: Sequence[RecordedEvent]) -> None:
+        orgs = {r.event.org for r in events if r.type == InvoiceIssued.type}
+        customers = await load(connection, StripeCustomer, orgs)
+        changed: dict[str, dict[str, Any]] = {}
+        new: dict[str, dict[str, Any]] = {}
+        settled: list[str] = []
+        for recorded in events:
+            match recorded.event:
+                case StripeObjectObserved(kind="customer") as e:
+                    changed[e.org] = customers[e.org] = {"org": e.org, "customer": e.object}
+                case InvoiceIssued() as e if e.total and e.org in customers:
+                    stream = stream_id("billing", e.org, "account", e.org)
+                    payload = {"do": "mirror", "org": e.org, "invoice": e.invoice, "sha256": e.json_sha256}
+                    payload["customer"] = customers[e.org]["customer"]
+                    row = effect(recorded, "mirror", lane=e.org, stream=stream, payload=payload)
+                    new[row["key"]] = row
+                case WebhookReceived() as e:
+                    payload = {"do": "fetch", "webhook": e.webhook, "object": e.object, "kind": e.kind}
+                    row = effect(recorded, "fetch", lane=e.object, stream=recorded.stream, payload=payload)
+                    new[row["key"]] = row
+                case InvoiceMirrored() | MirroringFailed() | WebhookHandled():
+                    if new.pop(recorded.event_id, None) is None:
+                        settled.append(recorded.event_id)
+        await upsert(connection, StripeCustomer, changed.values())
+        await append(connection, PaymentRow, new.values())
+        await delete(connection, PaymentRow, settled)

@@ -1,0 +1,125 @@
+"""From a limit on Free to a paid invoice on Pro that the log gives again, byte for byte."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from product import Product, product
+from servers import until
+from stripe_double import KEY, SECRET, StripeDouble, signature, stripe_double
+
+PLANS = Path(__file__).parents[2] / "services/billing/src/remote_claude/billing/domain/plans.toml"
+
+
+@pytest.fixture
+def small_plans(tmp_path: Path) -> Path:
+    """The plans of a new stack, with a limit that is soon reached, and sandboxes that fit a small machine."""
+    text = PLANS.read_text().replace("executions_per_month = 100\n", "executions_per_month = 2\n")
+    file = tmp_path / "plans.toml"
+    text = text.replace("vcpu_millis = 4000", "vcpu_millis = 2000").replace(
+        "memory_mib = 8192", "memory_mib = 4096"
+    )
+    file.write_text(text.replace('"2026-11"', '"test"').replace('"free-1"', '"free-2"'))
+    return file
+
+
+def run(one: Product) -> Any:
+    return one.run("run", "--no-repo", "--agent", "shell", "--json", "true")
+
+
+def paid(one: Product) -> Callable[[], bool]:
+    return lambda: one.ok("billing", "invoices", "--json").json[0]["state"] == "paid"
+
+
+def test_from_the_limit_of_free_to_a_paid_invoice_of_pro(small_plans: Path) -> None:
+    with stripe_double() as stripe:
+        environment = {
+            "RCLAUDE_BILLING_STRIPE_KEY": KEY,
+            "RCLAUDE_BILLING_STRIPE_WEBHOOK_SECRET": SECRET,
+            "RCLAUDE_BILLING_STRIPE_URL": stripe.url,
+        }
+        with product(environment) as one:
+            _buy_use_and_pay(one, stripe, small_plans)
+
+
+def _buy_use_and_pay(one: Product, stripe: StripeDouble, plans: Path) -> None:
+    org = one.status()["org"]
+    stripe.webhooks = f"{one.client().base_url}/v1/billing/webhooks/stripe".replace("//v1", "/v1")
+    stripe.delivery = "twice"
+    assert one.admin("prices", "publish", str(plans)).code == 0
+    assert one.admin("plan", "set", org, "free").code == 0
+
+    assert [run(one).code for _ in range(2)] == [0, 0]
+    refused = run(one)
+    assert refused.code == 3
+    assert "rclaude billing upgrade pro" in refused.json["error"]["detail"]
+
+    page = one.ok("billing", "upgrade", "pro", "--json").json["url"]
+    assert one.ok("usage", "--json").json["plan"] == "free"
+    stripe.complete(page)
+    until(lambda: one.ok("usage", "--json").json["plan"] == "pro", "the plan pro", pause=0.1)
+    assert run(one).code == 0
+
+    closed = one.admin("billing", "close", "--now")
+    assert closed.code == 0, closed.err
+    until(paid(one), "the payment", pause=0.1)
+    [invoice] = one.ok("billing", "invoices", "--json").json
+    assert (invoice["number"], invoice["state"]) == ("INV-000001", "paid")
+    document = one.api(f"/v1/invoices/{invoice['id']}").json()["document"]
+    assert document["total"] == invoice["total"] == sum(line["amount"] for line in document["lines"]) > 0
+    canonical = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    assert hashlib.sha256(canonical.encode()).hexdigest() == invoice["json_sha256"]
+    pdf = one.api(f"/v1/invoices/{invoice['number']}/pdf").content
+    assert pdf.startswith(b"%PDF")
+    assert hashlib.sha256(pdf).hexdigest() == invoice["pdf_sha256"]
+
+    mirrored = [found for found in stripe.objects.values() if found["object"] == "invoice"]
+    assert [(found["status"], found["total"]) for found in mirrored] == [("paid", invoice["total"])]
+    assert len(one.events("--type", "InvoicePaid")) == 1
+    assert len(one.events("--type", "WebhookReceived")) == 2
+
+    explained = one.ok("billing", "explain", invoice["number"], "--json").json
+    executions = [part for part in explained["lines"] if part["line"].get("meter") == "executions"]
+    events = {event["id"]: event for event in one.events()}
+    found = [e for part in executions for e in part["events"]]
+    assert {events[e["event_id"]]["position"] for e in found} == {e["position"] for e in found}
+
+    again = one.admin("billing", "rederive", invoice["number"])
+    assert again.code == 0, again.err
+    assert again.out.count("equal") == 2
+
+    assert one.admin("billing", "close", "--now").code == 0
+    assert len(one.ok("billing", "invoices", "--json").json) == 1
+    assert one.verified()["ok"]
+    one.rebuilds_equal()
+
+
+def test_without_stripe_an_invoice_is_paid_by_hand() -> None:
+    with product() as one:
+        assert run(one).code == 0
+        refused = one.run("billing", "upgrade", "pro", "--json")
+        assert (refused.code, refused.json["error"]["code"]) == (3, "payments_not_configured")
+        assert one.admin("billing", "close", "--now").code == 0
+        [invoice] = one.ok("billing", "invoices", "--json").json
+        if invoice["total"]:
+            assert invoice["state"] == "open"
+            assert one.admin("billing", "paid", invoice["number"], "--reference", "bank-1").code == 0
+        assert one.ok("billing", "invoices", "--json").json[0]["state"] == "paid"
+        assert one.admin("billing", "rederive", invoice["id"]).code == 0
+        by_day = one.ok("usage", "--by", "day", "--json").json
+        assert sum(group["quantities"].get("executions", 0) for group in by_day["groups"]) == 1
+
+
+def test_a_webhook_that_is_not_signed_is_refused_and_leaves_no_event() -> None:
+    environment = {"RCLAUDE_BILLING_STRIPE_KEY": KEY, "RCLAUDE_BILLING_STRIPE_WEBHOOK_SECRET": SECRET}
+    with product(environment) as one, one.client() as client:
+        forged = {"Stripe-Signature": signature(b"{}", "whsec_another")}
+        answer = client.post("/v1/billing/webhooks/stripe", content=b"{}", headers=forged)
+        assert (answer.status_code, answer.json()["code"]) == (400, "bad_signature")
+        assert one.events("--type", "WebhookReceived") == []
