@@ -104,7 +104,7 @@ def test_without_stripe_an_invoice_is_paid_by_hand() -> None:
     with product() as one:
         assert run(one).code == 0
         refused = one.run("billing", "upgrade", "pro", "--json")
-        assert (refused.code, refused.json["error"]["code"]) == (3, "payments_not_configured")
+        assert (refused.code, refused.json["error"]["code"]) == (2, "payments_not_configured")
         assert one.admin("billing", "close", "--now").code == 0
         [invoice] = one.ok("billing", "invoices", "--json").json
         if invoice["total"]:
