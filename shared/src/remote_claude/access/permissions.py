@@ -100,8 +100,9 @@ PUBLIC: frozenset[str] = frozenset(
         "confirm_device",
         "begin_device",
         "issue_token",
+        "list_plans",
+        "receive_stripe_webhook",  # by its signature
         "connect_worker",  # by the single-use token of its sandbox
     }
 )
-PUBLIC: frozenset[str] = frozenset({"list_plans", "receive_stripe_webhook", "follow_sign_in_link"})
 """Operations that need no credential."""
