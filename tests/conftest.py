@@ -34,7 +34,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     if browsers.missing() and not browsers.wanted():
         terminalreporter.write_line(
-            f"The tests in a browser were left out: there is no {', no '.join(browsers.missing())}.",
+            f"The tests in a browser were left out. Missing: {', '.join(browsers.missing())}.",
             yellow=True,
         )
     if left_out := config.stash.get(LEFT_OUT, 0):

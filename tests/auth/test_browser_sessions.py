@@ -33,6 +33,17 @@ async def test_a_link_signs_a_browser_in_as_the_owner(installation: Installation
     assert (await browser.get("/v1/tasks")).status_code == 200
 
 
+async def test_a_link_leads_to_a_page_of_this_server_only(installation: Installation) -> None:
+    for wanted, location in (
+        ("%2Ftasks%2Ftask_1", "/tasks/task_1"),
+        ("%2F%2Fevil.example", "/"),
+        ("https%3A%2F%2Fevil.example", "/"),
+    ):
+        link = (await installation.by_key.post("/v1/session/links")).json()["url"]
+        answer = await installation.client().get(f"{link}&next={wanted}")
+        assert (answer.status_code, answer.headers["location"]) == (303, location)
+
+
 async def test_a_link_is_good_once(installation: Installation) -> None:
     link = (await installation.by_key.post("/v1/session/links")).json()["url"]
     assert (await installation.client().get(link)).status_code == 303

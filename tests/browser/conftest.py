@@ -27,7 +27,7 @@ TURNS = (
 
 if lacking := browsers.missing():
     if browsers.wanted():
-        raise pytest.UsageError(f"{browsers.WANTED} is set, and there is no {', no '.join(lacking)}")
+        raise pytest.UsageError(f"{browsers.WANTED} is set, and this is missing: {', '.join(lacking)}")
     collect_ignore_glob = ["test_*.py"]
 
 

@@ -70,12 +70,16 @@ def sign_in_link() -> str:
 
 
 def open_dashboard(
+    task: Annotated[str | None, typer.Argument(help="A task to open; the list of tasks if left out.")] = None,
     print_only: Annotated[bool, typer.Option("--print", help="Print the link; open no browser.")] = False,
 ) -> None:
     """Open the dashboard in a browser, signed in as you."""
     import webbrowser
+    from urllib.parse import quote
 
     link = sign_in_link()
+    if task is not None:
+        link += f"&next={quote(f'/tasks/{task}', safe='')}"
     if print_only or not webbrowser.open(link):
         print(link)
 

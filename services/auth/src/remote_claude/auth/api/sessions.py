@@ -24,6 +24,13 @@ LINK_LASTS = timedelta(minutes=10)
 KNOWN_WITHIN_S = 5.0
 """How long an answer waits until the session that it opens or ends is known to be so here."""
 TAGS: list[str | Enum] = ["sessions"]
+Next = Annotated[str, Query(max_length=2000, description="The path to go to when it is done.")]
+
+
+def local_path(next: str) -> str:
+    """A path of this server; `/` for anything that may lead elsewhere."""
+    safe = next.startswith("/") and not next.startswith(("//", "/\\")) and next.isprintable()
+    return next if safe else "/"
 
 
 def add_routes(api: APIRouter, runtime: Runtime, sessions: Sessions, tickets: Tickets) -> None:
@@ -50,7 +57,7 @@ def add_routes(api: APIRouter, runtime: Runtime, sessions: Sessions, tickets: Ti
         responses=problems(400, 410, 503),
     )
     async def follow_sign_in_link(
-        request: Request, token: Annotated[str, Query(max_length=2000)]
+        request: Request, token: Annotated[str, Query(max_length=2000)], next: Next = "/"
     ) -> Response:
         """Open a session in this browser, and go to the dashboard."""
         link = await tickets.open("link", token)
@@ -62,7 +69,7 @@ def add_routes(api: APIRouter, runtime: Runtime, sessions: Sessions, tickets: Ti
             scopes=tuple(link["scopes"]),
             client=client_of(request),
         )
-        return await signed_in(runtime, request, opened, "/")
+        return await signed_in(runtime, request, opened, local_path(next))
 
     @api.get("/v1/session", tags=TAGS, responses=problems())
     async def get_session(identity: Person, request: Request) -> SessionAnswer:

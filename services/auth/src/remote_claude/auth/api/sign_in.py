@@ -15,7 +15,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from remote_claude.access.scopes import SESSION_SCOPES
 from remote_claude.auth.api import pages
 from remote_claude.auth.api.models import ProviderAnswer, ProviderList
-from remote_claude.auth.api.sessions import KNOWN_WITHIN_S, client_of, signed_in
+from remote_claude.auth.api.sessions import KNOWN_WITHIN_S, Next, client_of, local_path, signed_in
 from remote_claude.auth.handlers import Identities, Sessions
 from remote_claude.auth.providers import Flow, Provider, SignInFailed
 from remote_claude.auth.tickets import TicketRefused, Tickets
@@ -26,13 +26,6 @@ from remote_claude.runtime.service import Runtime
 
 FLOW_LASTS = timedelta(minutes=10)
 TAGS: list[str | Enum] = ["sign-in"]
-Next = Annotated[str, Query(max_length=2000, description="The path to go to when it is done.")]
-
-
-def local_path(next: str) -> str:
-    """A path of this server; `/` for anything that may lead elsewhere."""
-    safe = next.startswith("/") and not next.startswith(("//", "/\\")) and next.isprintable()
-    return next if safe else "/"
 
 
 class SignIn:
