@@ -1,7 +1,7 @@
 """A Docker engine for tests: the one that runs, otherwise a `dockerd` that all test processes share.
 
 The first who needs it starts a keeper, which starts `dockerd` and ends it when nobody holds the engine any more.
-`python tests/docker_host.py COMMAND...` runs a command with `DOCKER_HOST` set to it.
+`python tests/docker_host.py COMMAND...` runs a command with `DOCKER_HOST` set to it; `--base` makes the base image.
 Images and the engine's files are in `RCLAUDE_TEST_CACHE`, by default `~/.cache/remote-claude/containers`.
 """
 
@@ -35,7 +35,8 @@ def docker_engine() -> Iterator[dict[str, str]]:
         if _answers(os.environ.get("DOCKER_HOST")):
             yield {**_host(os.environ.get("DOCKER_HOST")), **config}
             return
-        _install({"dockerd": "docker.io", "iptables": "iptables", "docker": "docker-cli"})
+        _install({"dockerd": "docker.io", "iptables": "iptables"})
+        _install({"docker": "docker-cli"})  # a part of docker.io up to Debian 12
         ENGINE.mkdir(parents=True, exist_ok=True)
         with (ENGINE / "users.lock").open("w") as users:
             with (ENGINE / "start.lock").open("w") as starting:
@@ -194,11 +195,14 @@ def _keep() -> None:
 
 
 def main() -> int:
-    """`--keep`, or a command to run with the engine."""
+    """`--keep`, `--base`, or a command to run with the engine."""
     if sys.argv[1:] == ["--keep"]:
         _keep()
         return 0
     with docker_engine() as environment:
+        if sys.argv[1:] == ["--base"]:
+            base_image(environment)
+            return 0
         return subprocess.run(
             sys.argv[1:], env={**os.environ, **environment, "PATH": SYSTEM_PATH}, check=False
         ).returncode
