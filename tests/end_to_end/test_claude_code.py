@@ -72,3 +72,23 @@ def test_a_task_that_the_model_refuses_says_so_in_the_models_words(repo: Path) -
         assert task["detail"] in one.ok("show").out
         said = one.ok("logs", task["id"]).out
         assert "env.ANTHROPIC_BASE_URL of the repository is not used here" in said
+
+
+@pytest.mark.timeout(300)
+def test_a_task_whose_budget_is_spent_ends_with_what_it_has_done(repo: Path) -> None:
+    turns = (
+        [tool("Write", file_path="/workspace/calc.py", content="def add(a, b):\n    return a + b\n")],
+        [text("This turn is never asked for.")],
+    )
+    with (
+        served(*turns) as api,
+        product({"ANTHROPIC_API_KEY": KEY, "ANTHROPIC_BASE_URL": api.base_url}) as one,
+    ):
+        one.run("run", "--budget", "0.0001", "fix add()", cwd=repo)
+        task = one.ok("show", "--json").json
+        assert (task["state"], task["reason"]) == ("failed", "budget_exhausted"), task
+        assert "--budget" in task["detail"]
+        assert task["usage"]["model_nano_usd"] >= 100_000
+        assert len([r for r in api.requests if "calc.py" in str(r["body"])]) == 0
+        one.ok("apply", task["id"], cwd=repo)
+        assert "a + b" in (repo / "calc.py").read_text()

@@ -7,6 +7,7 @@ import signal
 import sys
 import tempfile
 import uuid
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -52,6 +53,12 @@ def run(
         int | None, typer.Option(min=1, max=10, help="Attempts if a sandbox is lost.")
     ] = None,
     priority: Annotated[int, typer.Option(min=-100, max=100, help="Higher goes first among your own.")] = 0,
+    model: Annotated[
+        str | None, typer.Option(help="Model of the agent; its own default if left out.")
+    ] = None,
+    budget: Annotated[
+        str | None, typer.Option(help="Dollars that the model may cost, such as 2.50; no limit if left out.")
+    ] = None,
     label: Annotated[list[str] | None, typer.Option(help="KEY=VALUE; may be given again.")] = None,
     provider: Annotated[
         str | None, typer.Option(help="Where its sandbox runs: local, docker; any unless given.")
@@ -71,6 +78,10 @@ def run(
         body["max_attempts"] = max_attempts
     if provider is not None:
         body["provider"] = provider
+    if model is not None:
+        body["model"] = model
+    if budget is not None:
+        body["budget_nano_usd"] = _nano_usd(budget)
     if label:
         body["labels"] = _labels(label)
     local = None if no_repo else _local_repository(repo)
@@ -141,6 +152,16 @@ def _conclude(task: dict[str, Any]) -> None:
     render.describe_task(task)
     if (task.get("result") or {}).get("commit"):
         render.note(f"\nsee it with `rclaude diff {task['id']}`, take it with `rclaude apply {task['id']}`")
+
+
+def _nano_usd(dollars: str) -> int:
+    try:
+        amount = Decimal(dollars.removeprefix("$"))
+    except InvalidOperation:
+        amount = Decimal(0)
+    if not amount.is_finite() or amount <= 0:
+        raise CliError(f"--budget {dollars}: needs an amount of dollars above 0, such as 2.50", Exit.USAGE)
+    return int(amount * render.NANO)
 
 
 def _prompt(text: str) -> str:

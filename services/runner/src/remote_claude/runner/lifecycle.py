@@ -32,6 +32,9 @@ from remote_claude.runtime.service import Runtime
 from remote_claude.worker import agents
 from remote_claude.worker.agents import AgentInfo
 
+CAPABILITIES = ("model", "budget")
+"""What a submission may ask of this runner beyond the basic features."""
+
 log = structlog.get_logger(__name__)
 
 FIRST = "local"
@@ -131,6 +134,7 @@ class RunnerLifecycle:
             total=total,
             free=total,
             agents=tuple(agent.name for agent in self._agents if agent.available),
+            capabilities=CAPABILITIES,
         )
 
     async def _held(self, position: int) -> Sequence[HeldAttempt]:

@@ -14,7 +14,7 @@ from remote_claude.access.kek import KeyUnusable
 from remote_claude.access.keyring import KeyErased
 from remote_claude.contracts.base import Sealed
 from remote_claude.contracts.contexts import attempt_detail_context
-from remote_claude.contracts.gateway import TaskMessageSent
+from remote_claude.contracts.gateway import TaskMessageSent, TaskSubmitted
 from remote_claude.contracts.leases import HeldAttempt
 from remote_claude.contracts.runner import AttemptOutcome
 from remote_claude.contracts.scheduler import TaskAssigned
@@ -29,6 +29,7 @@ from remote_claude.runner.execution.source import Submission, Unstartable, fetch
 from remote_claude.runner.execution.stopping import OUTCOME_OF_STOP, Stopping, StopReason
 from remote_claude.runner.handlers import AttemptLog, Superseded
 from remote_claude.runner.leases.lease import Lease
+from remote_claude.runner.model_proxy.budget import Budget, of_task
 from remote_claude.runner.providers import ProviderError
 from remote_claude.runtime.objects import ObjectNotFound
 from remote_claude.runtime.telemetry.tracing import Span
@@ -133,6 +134,7 @@ class SandboxedExecution:
                 return await self._never_started("failed", error.code, str(error))
             self.stop("timed_out")
         checkpoint = await self._checkpoint(submission)
+        self._sandbox.budget = await self._budget(submission.submitted)
         await self._lease.cover(self._held, unless=self._stopping.event)
         if (reason := self._stopping.reason) is not None:
             return Finish(outcome=OUTCOME_OF_STOP[reason], reason=reason)
@@ -141,6 +143,7 @@ class SandboxedExecution:
             attempt=self._assigned.attempt,
             agent=self._assigned.agent,
             prompt=submission.prompt,
+            model=submission.submitted.model,
             lease_s=self._lease.to_pass_on,
             branch=f"rclaude/{self._assigned.task}",
             max_result_bytes=self._dependencies.settings.max_result_mib * 1024 * 1024,
@@ -176,6 +179,12 @@ class SandboxedExecution:
             self._messages.add(event)
         self._reading_done = True
         return target
+
+    async def _budget(self, submitted: TaskSubmitted) -> Budget | None:
+        if (limit := submitted.budget_nano_usd) is None:
+            return None
+        who = self._assigned
+        return await of_task(self._dependencies.runtime.log, who.org, who.task, who.attempt, limit)
 
     async def _in_sandbox(
         self, assignment: Assignment, bundle: Path | None, checkpoint: Path | None

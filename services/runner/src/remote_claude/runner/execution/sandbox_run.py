@@ -24,6 +24,7 @@ from remote_claude.runner.handlers import AttemptLog
 from remote_claude.runner.leases.lease import Lease
 from remote_claude.runner.metering import UsageRecorder, Window
 from remote_claude.runner.model_proxy import ModelProxy, ModelUsage
+from remote_claude.runner.model_proxy.budget import Budget
 from remote_claude.runner.model_proxy.policy import Policy
 from remote_claude.runner.providers import LaunchSpec, Limits
 from remote_claude.runner.sessions import WorkerSession
@@ -56,6 +57,8 @@ class SandboxRun:
         self._proxy: ModelProxy | None = None
         self._launched = asyncio.Event()
         self._recorder = UsageRecorder(attempt_log, self.used)
+        self.budget: Budget | None = None
+        """What the attempt may spend on the model."""
         self.handle: str | None = None
         """The provider's name of the sandbox, while there is one."""
         self.session: WorkerSession | None = None
@@ -84,6 +87,7 @@ class SandboxRun:
                         dependencies.upstream,
                         self._recorder.record,
                         Policy(dependencies.settings.model_allow),
+                        self.budget,
                     )
                 )
                 streams["model"] = lambda: asyncio.open_unix_connection(str(socket))

@@ -25,6 +25,7 @@ from uvicorn.server import ServerState
 
 from remote_claude.runner import unix_sockets
 from remote_claude.runner.model_proxy import failures
+from remote_claude.runner.model_proxy.budget import Budget
 from remote_claude.runner.model_proxy.failures import ModelFailure
 from remote_claude.runner.model_proxy.policy import NotAllowed, Policy
 from remote_claude.runner.model_proxy.usage import (
@@ -119,9 +120,10 @@ class ModelProxy:
         upstream: Upstream,
         record: Callable[[], Awaitable[None]] = _nowhere,
         policy: Policy | None = None,
+        budget: Budget | None = None,
     ) -> None:
         self._socket, self._upstream, self._put_on_record = socket, upstream, record
-        self._policy = policy or Policy()
+        self._policy, self._budget = policy or Policy(), budget
         self.failure: ModelFailure | None = None
         """Why the latest call had no whole answer; None if it had one."""
         self._meter = UsageMeter(upstream.terms)
@@ -184,6 +186,8 @@ class ModelProxy:
             return
         except _Refusal as refusal:
             headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
+            if refusal.status == HTTPStatus.FORBIDDEN:
+                headers.append((RETRY, b"false"))
             await send({"type": "http.response.start", "status": refusal.status, "headers": headers})
             await send({"type": "http.response.body", "body": refusal.body})
 
@@ -270,6 +274,9 @@ class ModelProxy:
             raise _Refusal(403, "permission_error", str(error)) from error
         if scope["raw_path"] != b"/v1/messages":
             return None
+        if self._budget is not None and (spent := self._budget.exhausted_by(self._meter.usage())):
+            self.failure = spent
+            raise _Refusal(403, "permission_error", spent.detail)
         size, images = request_size(sent)
         return self._meter.begin(size, request, images)
 
