@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SERVICES = ("auth", "users", "gateway", "scheduler", "billing", "runner")
-SHARED = ("concurrency", "contracts", "eventsourcing", "access", "edge", "runtime")
+SHARED = ("concurrency", "contracts", "eventsourcing", "access", "edge", "outbound", "runtime")
 PACKAGES = {
     **{name: ROOT / "services" / name / "src/remote_claude" / name for name in SERVICES},
     **{name: ROOT / "shared/src/remote_claude" / name for name in SHARED},
@@ -69,6 +69,7 @@ def test_services_never_import_each_other(service: str) -> None:
         ("eventsourcing", {*SERVICES, "cli", "contracts", "access", "edge", "runtime"}),
         ("access", {*SERVICES, "cli", "edge", "runtime"}),
         ("edge", {*SERVICES, "cli", "runtime"}),
+        ("outbound", {*SERVICES, "cli", *SHARED} - {"outbound"}),
         ("runtime", {*SERVICES, "cli"}),
         ("cli", {*SERVICES, *SHARED}),
         ("worker", {*SERVICES, *SHARED, "cli"}),

@@ -26,6 +26,7 @@ from remote_claude.eventsourcing.events import timestamp
 from remote_claude.eventsourcing.jetstream import JetStreamEventLog
 from remote_claude.eventsourcing.log import EventLog
 from remote_claude.eventsourcing.tail import Tail
+from remote_claude.outbound import AllowedHosts
 from remote_claude.runner.assignments import Executor
 from remote_claude.runner.execution import ExecutionDependencies, SandboxedExecution
 from remote_claude.runner.leases.lease import Lease
@@ -153,7 +154,7 @@ async def runner(
 
     async with Tail(broker.log) as tail, listening(folder / "listener") as listener:
         dependencies = ExecutionDependencies(
-            runtime, RunnerSettings(), provider, None, listener, None, folder
+            runtime, RunnerSettings(), provider, None, listener, None, folder, AllowedHosts()
         )
         executor = Executor(
             broker.log,

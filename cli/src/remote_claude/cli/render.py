@@ -165,6 +165,8 @@ class Live:
                     shown = text if len(text) <= 500 else text[:500] + " …"
                     lines = "\n".join("  " + line for line in safe_text(shown).splitlines())
                     self._line(coloured(lines, "red" if frame.get("is_error") else "dim"), washed=True)
+            case "connection" if frame.get("outcome") != "closed":
+                self._line(coloured(safe_text(f"network: {frame.get('detail', '')}"), "yellow"), washed=True)
             case "result" if frame.get("reason") not in (None, "agent_exited"):  # the rest has been shown
                 self._line(coloured(safe_text(str(frame.get("text", ""))), "red"), washed=True)
 

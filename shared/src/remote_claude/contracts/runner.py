@@ -128,7 +128,8 @@ class ModelUse(Value):
 class Cumulative(Value):
     """Everything an attempt has used since it started.
 
-    `vcpu_ms` and `gib_ms` are allocation times wall clock, in thousandths of vCPU-seconds and GiB-seconds.
+    `vcpu_ms` and `gib_ms` are allocation times wall clock, in thousandths of vCPU-seconds and GiB-seconds. `egress_bytes`
+    passed the egress proxy, both ways.
     `model_use` has one entry for each rate class, measured at the proxy. It comes to `model_nano_usd` billionths of a
     dollar on the operator's credential and to `customer_model_nano_usd` on the customer's own, which is not charged:
     both follow from the quantities and the price table of version `price_table`.

@@ -62,6 +62,9 @@ class RuntimeSettings(BrokerSettings):
     http_port: int = 0
     public_url: str = ""
     """Where browsers reach the installation, such as https://rclaude.example.com; empty: the address that a request names."""
+    outbound_allow: str = ""
+    """Hosts and networks beyond the public internet that users' URLs and sandboxes may lead to, with commas between them:
+    `HOST`, `*.DOMAIN` or `ADDRESS/BITS`, each with `:PORT` for one port only."""
     log_level: str = "info"
     log_json: bool = True
     archive: bool = True

@@ -56,6 +56,10 @@ def run(
     model: Annotated[
         str | None, typer.Option(help="Model of the agent; its own default if left out.")
     ] = None,
+    network: Annotated[
+        str | None,
+        typer.Option(help="Where it may connect to: none, default, or HOST,...; default if left out."),
+    ] = None,
     budget: Annotated[
         str | None, typer.Option(help="Dollars that the model may cost, such as 2.50; no limit if left out.")
     ] = None,
@@ -80,6 +84,8 @@ def run(
         body["provider"] = provider
     if model is not None:
         body["model"] = model
+    if network is not None:
+        body["network"] = network
     if budget is not None:
         body["budget_nano_usd"] = _nano_usd(budget)
     if label:

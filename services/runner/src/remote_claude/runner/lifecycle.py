@@ -16,6 +16,8 @@ import structlog
 from remote_claude.contracts.runner import Resources, RunnerJoined
 from remote_claude.contracts.scheduler import TaskAssigned
 from remote_claude.eventsourcing.postgres.schemas import borrow
+from remote_claude.outbound import AllowedHosts
+from remote_claude.outbound.hosts import NONE
 from remote_claude.runner.api import WORKERS
 from remote_claude.runner.assignments import Executor
 from remote_claude.runner.execution import ExecutionDependencies, SandboxedExecution
@@ -59,6 +61,7 @@ class RunnerLifecycle:
             self.listener,
             f"{settings.gateway_url.rstrip('/')}{WORKERS}/{id_}" if settings.gateway_url else None,
             folder / "attempts",
+            AllowedHosts.parse(runtime.settings.outbound_allow),
         )
         self._agents = _agents(runtime.environment, settings)
         self._executions: set[SandboxedExecution] = set()
@@ -134,7 +137,7 @@ class RunnerLifecycle:
             total=total,
             free=total,
             agents=tuple(agent.name for agent in self._agents if agent.available),
-            capabilities=CAPABILITIES,
+            capabilities=CAPABILITIES if settings.network == NONE else (*CAPABILITIES, "network"),
         )
 
     async def _held(self, position: int) -> Sequence[HeldAttempt]:

@@ -3,11 +3,18 @@
 import os
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, field_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
+from remote_claude.outbound.hosts import DEFAULT
+from remote_claude.runner.egress.policy import NetworkPolicy
 from remote_claude.runner.model_proxy.policy import Policy
 from remote_claude.runtime.settings import Settings
+
+
+def _network(text: str) -> str:
+    NetworkPolicy.parse(text)
+    return text
 
 
 class RunnerSettings(Settings):
@@ -40,6 +47,9 @@ class RunnerSettings(Settings):
     max_source_mib: int = 2048
     max_output_mib: int = 256
     """Of one attempt; one that says more is ended."""
+    network: Annotated[str, AfterValidator(_network)] = DEFAULT
+    """What a task can connect to that does not ask for a network: `default`, or hosts with commas between them. `none`:
+    sandboxes have no network, whatever is asked for."""
     model_allow: Annotated[tuple[str, ...], NoDecode] = ()
     """Rules, separated by commas, for what else a sandbox may ask of the model's service, such as `tool:web_search_*`."""
 

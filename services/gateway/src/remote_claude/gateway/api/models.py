@@ -10,6 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from remote_claude.contracts.runner import AttemptOutcome, Cumulative, Result
 from remote_claude.gateway.domain.lifecycle import State
+from remote_claude.outbound.hosts import network
 
 MAX_LABELS = 32
 MAX_BUDGET = 10**15
@@ -46,6 +47,14 @@ Text = Annotated[str, AfterValidator(_no_nul), AfterValidator(_not_blank)]
 LabelValue = Annotated[str, StringConstraints(max_length=256), AfterValidator(_printable)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(_printable)]
 SecretName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")]
+
+
+def _network(text: str) -> str:
+    try:
+        network(text)
+    except ValueError as error:
+        raise PydanticCustomError("network", "{why}", {"why": str(error)}) from error
+    return text
 
 
 class Request(BaseModel):
@@ -107,7 +116,10 @@ class SubmitRequest(Request):
     image: (
         Annotated[str, StringConstraints(min_length=1, max_length=512), AfterValidator(_printable)] | None
     ) = None
-    network: Name | None = Field(default=None, description="The name of a network policy.")
+    network: Annotated[str, StringConstraints(max_length=2048), AfterValidator(_network)] | None = Field(
+        default=None,
+        description="Where the task may connect to: `none`, `default` (package registries and forges), or hosts.",
+    )
     secrets: list[SecretName] = Field(default_factory=list, max_length=32, description="Names, never values.")
     budget_nano_usd: int | None = Field(
         default=None,

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from remote_claude.contracts.runner import SealedOutput
+from remote_claude.runner.egress import Connected
 from remote_claude.runtime.agent_output import OutputConflict, OutputWriter
 from remote_claude.runtime.objects import Objects
+from remote_claude.worker.protocol.frames import now
 
 
 class AttemptOutput:
@@ -29,6 +34,7 @@ class AttemptOutput:
         self._on_fenced, self._on_full = on_fenced, on_full
         self._size = 0
         self._full = False
+        self._turn = asyncio.Lock()
 
     async def store(self, _first: int, frames: list[dict[str, Any]]) -> None:
         """Keep frames; when this returns they may be acknowledged, when it raises they come again.
@@ -36,6 +42,18 @@ class AttemptOutput:
         A runner that has been fenced off ends its attempt. So does one whose attempt has said too much, and what
         follows is dropped.
         """
+        async with self._turn:
+            await self._store(frames)
+
+    async def connected(self, connection: Connected) -> None:
+        """A connection of the sandbox as a frame that no worker can send: the audit of where the attempt has been."""
+        frame = {"kind": "connection", "at": now(), **asdict(connection)}
+        if not connection.detail:
+            del frame["detail"]
+        with suppress(OutputConflict):  # another runner has the attempt: this one is ending it
+            await self.store(0, [frame])
+
+    async def _store(self, frames: list[dict[str, Any]]) -> None:
         lines = "".join(json.dumps(frame, ensure_ascii=False) + "\n" for frame in frames).encode()
         self._full = self._full or self._size + len(lines) > self._max_bytes
         if self._full:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from remote_claude.outbound import AllowedHosts
 from remote_claude.runner.model_proxy import Upstream
 from remote_claude.runner.providers import ComputeProvider, Transport, UnixSocket, WebSocketAddress
 from remote_claude.runner.sessions import WorkerListener
@@ -25,6 +26,8 @@ class ExecutionDependencies:
     websocket_url: str | None
     """Where workers with a network reach this runner."""
     folder: Path
+    outbound: AllowedHosts
+    """What sandboxes may reach beyond the public internet."""
 
     @property
     def transport(self) -> Transport:

@@ -19,7 +19,9 @@ from remote_claude.contracts.leases import HeldAttempt
 from remote_claude.contracts.runner import AttemptOutcome
 from remote_claude.contracts.scheduler import TaskAssigned
 from remote_claude.eventsourcing import traces
+from remote_claude.outbound.hosts import NONE
 from remote_claude.runner.domain.attempt import Finish
+from remote_claude.runner.egress import NetworkPolicy
 from remote_claude.runner.execution import checkpoints, remote_source, results
 from remote_claude.runner.execution.attempt_output import AttemptOutput
 from remote_claude.runner.execution.dependencies import ExecutionDependencies
@@ -134,6 +136,7 @@ class SandboxedExecution:
                 return await self._never_started("failed", error.code, str(error))
             self.stop("timed_out")
         checkpoint = await self._checkpoint(submission)
+        self._sandbox.network = self._network(submission.submitted)
         self._sandbox.budget = await self._budget(submission.submitted)
         await self._lease.cover(self._held, unless=self._stopping.event)
         if (reason := self._stopping.reason) is not None:
@@ -179,6 +182,11 @@ class SandboxedExecution:
             self._messages.add(event)
         self._reading_done = True
         return target
+
+    def _network(self, submitted: TaskSubmitted) -> NetworkPolicy:
+        """What the task asks for, unless sandboxes have no network here."""
+        default = self._dependencies.settings.network
+        return NetworkPolicy.parse(default if default == NONE else submitted.network or default)
 
     async def _budget(self, submitted: TaskSubmitted) -> Budget | None:
         if (limit := submitted.budget_nano_usd) is None:

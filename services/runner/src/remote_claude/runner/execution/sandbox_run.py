@@ -14,6 +14,7 @@ from remote_claude.contracts.scheduler import TaskAssigned
 from remote_claude.eventsourcing.events import parse_timestamp
 from remote_claude.runner import metering
 from remote_claude.runner.domain.attempt import Measured, Start
+from remote_claude.runner.egress import EgressProxy, NetworkPolicy
 from remote_claude.runner.execution import checkpoints
 from remote_claude.runner.execution.attempt_output import AttemptOutput
 from remote_claude.runner.execution.dependencies import ExecutionDependencies
@@ -27,7 +28,7 @@ from remote_claude.runner.model_proxy import ModelProxy, ModelUsage
 from remote_claude.runner.model_proxy.budget import Budget
 from remote_claude.runner.model_proxy.policy import Policy
 from remote_claude.runner.providers import LaunchSpec, Limits
-from remote_claude.runner.sessions import WorkerSession
+from remote_claude.runner.sessions import OpenStream, WorkerSession
 from remote_claude.worker.protocol.messages import GRACE_S, Assignment, Checkpoint
 
 log = structlog.get_logger(__name__)
@@ -57,6 +58,9 @@ class SandboxRun:
         self._proxy: ModelProxy | None = None
         self._launched = asyncio.Event()
         self._recorder = UsageRecorder(attempt_log, self.used)
+        self._egress: EgressProxy | None = None
+        self.network = NetworkPolicy()
+        """Where the attempt may connect to."""
         self.budget: Budget | None = None
         """What the attempt may spend on the model."""
         self.handle: str | None = None
@@ -78,7 +82,7 @@ class SandboxRun:
         inbox = self._folder / "inbox"
         inbox.mkdir(mode=0o700)
         async with contextlib.AsyncExitStack() as stack:
-            streams = {}
+            streams: dict[str, OpenStream] = {}
             if dependencies.upstream is not None:
                 socket = dependencies.listener.private_socket(f"{self._name}.model")
                 self._proxy = await stack.enter_async_context(
@@ -91,6 +95,12 @@ class SandboxRun:
                     )
                 )
                 streams["model"] = lambda: asyncio.open_unix_connection(str(socket))
+            if self.network.hosts:
+                way_out = dependencies.listener.private_socket(f"{self._name}.egress")
+                self._egress = EgressProxy(self.network, dependencies.outbound, output.connected)
+                await self._egress.listen(way_out)
+                stack.push_async_callback(self._egress.close)
+                streams["egress"] = lambda: asyncio.open_unix_connection(str(way_out))
             session = WorkerSession(
                 assignment,
                 inbox=inbox,
@@ -127,7 +137,13 @@ class SandboxRun:
         model = self._proxy.usage() if self._proxy is not None else ModelUsage()
         measured = await self._dependencies.provider.measure(self._name)
         return self._window.measured(
-            metering.used(self._assigned.limits, measured.wall_ms, model=model.cumulative), model
+            metering.used(
+                self._assigned.limits,
+                measured.wall_ms,
+                model=model.cumulative,
+                egress_bytes=self._egress.bytes if self._egress is not None else 0,
+            ),
+            model,
         )
 
     @property

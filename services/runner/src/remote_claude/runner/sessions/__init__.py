@@ -2,6 +2,20 @@
 
 from remote_claude.runner.sessions.channel import HttpChannel
 from remote_claude.runner.sessions.listener import WorkerListener
-from remote_claude.runner.sessions.session import OnFrames, WorkerLost, WorkerResult, WorkerSession
+from remote_claude.runner.sessions.session import (
+    OnFrames,
+    OpenStream,
+    WorkerLost,
+    WorkerResult,
+    WorkerSession,
+)
 
-__all__ = ["HttpChannel", "OnFrames", "WorkerListener", "WorkerLost", "WorkerResult", "WorkerSession"]
+__all__ = [
+    "HttpChannel",
+    "OnFrames",
+    "OpenStream",
+    "WorkerListener",
+    "WorkerLost",
+    "WorkerResult",
+    "WorkerSession",
+]

@@ -1,0 +1,267 @@
+"""An HTTP proxy for one attempt: CONNECT for what is encrypted, absolute URLs for what is not.
+
+It lets through the hosts of the attempt's policy, connects to checked addresses only, counts bytes, and tells of every
+connection. What goes through a tunnel it does not read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from asyncio import StreamReader, StreamWriter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+import h11
+import structlog
+
+from remote_claude.outbound import AddressRefused, AllowedHosts, connect
+from remote_claude.outbound.hosts import split_port
+from remote_claude.runner import unix_sockets
+from remote_claude.runner.egress.policy import NetworkPolicy
+
+log = structlog.get_logger(__name__)
+
+MAX_HEAD = 64 * 1024
+MAX_CONNECTIONS = 256
+HEAD_S = 30.0
+"""How long the head of a request may take."""
+PIECE = 64 * 1024
+
+_HOP_BY_HOP = frozenset(
+    (b"connection", b"keep-alive", b"proxy-connection", b"proxy-authorization", b"te", b"upgrade", b"host")
+)
+
+Outcome = Literal["closed", "refused", "failed"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connected:
+    """A connection that is over, or never came about. `sent` and `received` are bytes, as the sandbox sees them."""
+
+    host: str
+    port: int
+    outcome: Outcome
+    detail: str = ""
+    sent: int = 0
+    received: int = 0
+
+
+class _Refused(Exception):
+    """An answer of the proxy's own."""
+
+    def __init__(self, status: int, reason: str, detail: str, *, host: str = "", port: int = 0) -> None:
+        super().__init__(detail)
+        self.status, self.reason, self.detail, self.host, self.port = status, reason, detail, host, port
+
+    def answer(self) -> bytes:
+        body = f"{self.detail}\n".encode()
+        head = (
+            f"HTTP/1.1 {self.status} {self.reason}\r\ncontent-type: text/plain; charset=utf-8\r\n"
+            f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
+        )
+        return head.encode() + body
+
+
+class EgressProxy:
+    """`handle` serves one stream that speaks HTTP to a proxy, from wherever it comes; `listen` does for a unix socket.
+
+    `on_connection` is told of every connection that is over, and once of each host and port that is refused.
+    """
+
+    def __init__(
+        self,
+        policy: NetworkPolicy,
+        allowed: AllowedHosts,
+        on_connection: Callable[[Connected], Awaitable[None]],
+    ) -> None:
+        self._policy, self._allowed, self._on_connection = policy, allowed, on_connection
+        self._refused: set[tuple[str, int]] = set()
+        self._streams: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server | None = None
+        self._closed = False
+        self.bytes = 0
+        """Both ways, tunnelled or not."""
+
+    async def listen(self, socket: Path) -> None:
+        """Serve connections to a unix socket."""
+        self._server = await asyncio.start_unix_server(
+            self._accept, unix_sockets.prepare(socket), limit=MAX_HEAD
+        )
+
+    async def close(self) -> None:
+        """Refuse what comes, cut what is open, tell of it."""
+        self._closed = True
+        if self._server is not None:
+            self._server.close()
+        for stream in self._streams:
+            stream.cancel()
+        await asyncio.gather(*self._streams, return_exceptions=True)
+
+    async def open(self, host: str, port: int) -> tuple[StreamReader, StreamWriter]:
+        """A connection that the policy allows, to an address that was checked."""
+        if not self._policy.allows(host, port):
+            advice = f"allow it with --network default,{host}" + (f":{port}" if port not in (80, 443) else "")
+            raise _Refused(
+                403,
+                "Forbidden",
+                f"{host}:{port} is not on the task's network list: {advice}",
+                host=host,
+                port=port,
+            )
+        try:
+            return await connect(host, port, self._allowed)
+        except AddressRefused as error:
+            raise _Refused(403, "Forbidden", str(error), host=host, port=port) from error
+        except (OSError, TimeoutError, UnicodeError) as error:
+            what = str(error) or "it did not answer in time"
+            detail = f"{host}:{port} can't be reached: {what}"
+            raise _Refused(502, "Bad Gateway", detail, host=host, port=port) from error
+
+    async def handle(self, reader: StreamReader, writer: StreamWriter) -> None:
+        """Serve one stream to its end."""
+        try:
+            if self._closed or len(self._streams) > MAX_CONNECTIONS:
+                raise _Refused(503, "Service Unavailable", f"more than {MAX_CONNECTIONS} connections at once")
+            await self._serve(reader, writer)
+        except _Refused as refused:
+            await self._tell_refused(refused)
+            writer.write(refused.answer())
+            await writer.drain()
+        finally:
+            writer.close()
+
+    async def _accept(self, reader: StreamReader, writer: StreamWriter) -> None:
+        stream = asyncio.current_task()
+        assert stream is not None
+        self._streams.add(stream)
+        try:
+            await self.handle(reader, writer)
+        except (ConnectionError, asyncio.CancelledError):
+            pass  # one end hung up, or the attempt is over
+        finally:
+            self._streams.discard(stream)
+
+    async def _serve(self, reader: StreamReader, writer: StreamWriter) -> None:
+        request = await _request(reader)
+        host, port = _destination(request)
+        far_reader, far_writer = await self.open(host, port)
+        counted = _Counted(self)
+        try:
+            if request.method == b"CONNECT":
+                writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            else:
+                head = _forwarded(request)
+                counted.add_sent(len(head))
+                far_writer.write(head)
+            await _join((reader, writer), (far_reader, far_writer), counted)
+        finally:
+            far_writer.close()
+            over = Connected(
+                host=host, port=port, outcome="closed", sent=counted.sent, received=counted.received
+            )
+            await asyncio.shield(self._on_connection(over))
+
+    async def _tell_refused(self, refused: _Refused) -> None:
+        if not refused.host or (refused.host, refused.port) in self._refused or len(self._refused) >= 1000:
+            return
+        self._refused.add((refused.host, refused.port))
+        outcome: Outcome = "refused" if refused.status == 403 else "failed"
+        await self._on_connection(
+            Connected(host=refused.host, port=refused.port, outcome=outcome, detail=refused.detail)
+        )
+
+
+@dataclass(slots=True)
+class _Counted:
+    """The bytes of one connection, which count for its proxy as they pass."""
+
+    proxy: EgressProxy
+    sent: int = 0
+    received: int = 0
+
+    def add_sent(self, size: int) -> None:
+        self.sent += size
+        self.proxy.bytes += size
+
+    def add_received(self, size: int) -> None:
+        self.received += size
+        self.proxy.bytes += size
+
+
+async def _request(reader: StreamReader) -> h11.Request:
+    try:
+        async with asyncio.timeout(HEAD_S):
+            head = await reader.readuntil(b"\r\n\r\n")
+        connection = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD)
+        connection.receive_data(head)
+        event = connection.next_event()
+    except asyncio.IncompleteReadError as error:
+        raise ConnectionResetError from error
+    except TimeoutError as error:
+        raise _Refused(408, "Request Timeout", "no request came in time") from error
+    except (asyncio.LimitOverrunError, h11.RemoteProtocolError) as error:
+        raise _Refused(400, "Bad Request", f"this is no request for a proxy: {error}") from error
+    if not isinstance(event, h11.Request):
+        raise _Refused(400, "Bad Request", "this is no request for a proxy")
+    names = [name for name, _ in event.headers]
+    if b"transfer-encoding" in names and b"content-length" in names:
+        raise _Refused(400, "Bad Request", "both content-length and transfer-encoding")
+    return event
+
+
+def _destination(request: h11.Request) -> tuple[str, int]:
+    target = request.target.decode("ascii", "replace")
+    try:
+        if request.method == b"CONNECT":
+            host, port = split_port(target)
+        else:
+            parts = urlsplit(target)
+            if parts.scheme != "http":
+                raise ValueError(target)
+            host, port = parts.hostname or "", parts.port or 80
+    except ValueError as error:
+        raise _Refused(400, "Bad Request", "a proxy takes CONNECT HOST:PORT, or an http:// URL") from error
+    if not host or port is None or not host.isascii() or not host.isprintable():
+        raise _Refused(400, "Bad Request", "a proxy takes CONNECT HOST:PORT, or an http:// URL")
+    return host.lower(), port
+
+
+def _forwarded(request: h11.Request) -> bytes:
+    """The head as its server takes it. The connection serves one request, or is upgraded to another protocol."""
+    parts = urlsplit(request.target.decode("ascii"))
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    headers = dict(request.headers)
+    lines = [request.method + b" " + path.encode() + b" HTTP/1.1"]
+    lines.append(b"host: " + parts.netloc.rpartition("@")[2].encode())
+    lines += [name + b": " + value for name, value in request.headers if name not in _HOP_BY_HOP]
+    if b"upgrade" in headers:
+        lines += [b"connection: upgrade", b"upgrade: " + headers[b"upgrade"]]
+    else:
+        lines.append(b"connection: close")
+    return b"\r\n".join(lines) + b"\r\n\r\n"
+
+
+Streams = tuple[StreamReader, StreamWriter]
+
+
+async def _join(near: Streams, far: Streams, counted: _Counted) -> None:
+    """Carry bytes both ways until both have ended, or one is broken."""
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(_pump(near[0], far[1], counted.add_sent))
+            group.create_task(_pump(far[0], near[1], counted.add_received))
+    except* ConnectionError:
+        pass
+
+
+async def _pump(reader: StreamReader, writer: StreamWriter, count: Callable[[int], None]) -> None:
+    while data := await reader.read(PIECE):
+        count(len(data))
+        writer.write(data)
+        await writer.drain()
+    if writer.can_write_eof():
+        writer.write_eof()
