@@ -81,7 +81,7 @@ def test_a_task_whose_budget_is_spent_ends_with_what_it_has_done(repo: Path) -> 
         [text("This turn is never asked for.")],
     )
     with (
-        served(*turns) as api,
+        serving_in_a_thread(*turns) as api,
         product({"ANTHROPIC_API_KEY": KEY, "ANTHROPIC_BASE_URL": api.base_url}) as one,
     ):
         one.run("run", "--budget", "0.0001", "fix add()", cwd=repo)
