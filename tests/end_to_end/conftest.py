@@ -10,7 +10,7 @@ from product import Product, product, repository
 
 @pytest.fixture(scope="session")
 def stack() -> Iterator[Product]:
-    with product() as one:
+    with product({"RCLAUDE_OUTBOUND_ALLOW": "127.0.0.0/8"}) as one:
         yield one
 
 

@@ -14,11 +14,13 @@ from pathlib import Path
 
 import pytest
 
+from remote_claude.outbound import AllowedHosts
 from remote_claude.runner.execution.remote_source import Limits, SourceFailed, checked_url, fetch, shown
 from remote_claude.worker.repository import conclude, prepare
 from repositories import AGENT, BRANCH, Repo, git_home, until
 
 LIMITS = Limits(size=64 * 1024 * 1024, seconds=60)
+LOOPBACK = AllowedHosts.parse("127.0.0.0/8")
 
 
 @pytest.fixture(autouse=True)
@@ -152,7 +154,7 @@ async def test_the_default_branch_comes_with_its_history_and_can_be_worked_on(
     daemon: str, repo: Repo, tmp_path: Path
 ) -> None:
     out = tmp_path / "b"
-    sent = await fetch(f"{daemon}/project.git", None, out, limits=LIMITS)
+    sent = await fetch(f"{daemon}/project.git", None, out, limits=LIMITS, allowed=LOOPBACK)
     assert sent.base == sent.sent == repo.head
     assert (sent.size, sent.sha256) == (out.stat().st_size, hashlib.sha256(out.read_bytes()).hexdigest())
     workspace = tmp_path / "workspace"
@@ -169,7 +171,9 @@ async def test_the_default_branch_comes_with_its_history_and_can_be_worked_on(
 async def test_a_branch_is_found_by_short_and_by_full_name(
     web: str, repo: Repo, tmp_path: Path, ref: str
 ) -> None:
-    assert (await fetch(f"{web}/project.git", ref, tmp_path / "b", limits=LIMITS)).sent == repo.head
+    assert (
+        await fetch(f"{web}/project.git", ref, tmp_path / "b", limits=LIMITS, allowed=LOOPBACK)
+    ).sent == repo.head
 
 
 @pytest.mark.parametrize("ref", ["v1.0", "light", "refs/tags/v1.0", "topic/x"])
@@ -177,14 +181,18 @@ async def test_tags_and_branches_with_slashes_are_found(
     daemon: str, repo: Repo, tmp_path: Path, ref: str
 ) -> None:
     first = repo.git("rev-parse", "HEAD^")
-    assert (await fetch(f"{daemon}/project.git", ref, tmp_path / "b", limits=LIMITS)).sent == first
+    assert (
+        await fetch(f"{daemon}/project.git", ref, tmp_path / "b", limits=LIMITS, allowed=LOOPBACK)
+    ).sent == first
 
 
 @pytest.mark.parametrize("allowed", ["true", "false"])
 async def test_a_commit_is_found_by_its_id(web: str, repo: Repo, tmp_path: Path, allowed: str) -> None:
     repo.git("config", "uploadpack.allowAnySHA1InWant", allowed)
     first = repo.git("rev-parse", "HEAD^")
-    assert (await fetch(f"{web}/project.git", first, tmp_path / "b", limits=LIMITS)).sent == first
+    assert (
+        await fetch(f"{web}/project.git", first, tmp_path / "b", limits=LIMITS, allowed=LOOPBACK)
+    ).sent == first
 
 
 REFS = [
@@ -206,21 +214,21 @@ REFS = [
 @pytest.mark.parametrize("ref", REFS)
 async def test_a_reference_that_is_not_there_is_said(daemon: str, tmp_path: Path, ref: str) -> None:
     with failing("ref_not_found"):
-        await fetch(f"{daemon}/project.git", ref, tmp_path / "b", limits=LIMITS)
+        await fetch(f"{daemon}/project.git", ref, tmp_path / "b", limits=LIMITS, allowed=LOOPBACK)
     assert not (tmp_path / "b").exists()
 
 
 async def test_a_repository_without_a_commit_is_said(daemon: str, tmp_path: Path) -> None:
     Repo.init(tmp_path / "served/empty.git")
     with failing("ref_not_found") as said:
-        await fetch(f"{daemon}/empty.git", None, tmp_path / "b", limits=LIMITS)
+        await fetch(f"{daemon}/empty.git", None, tmp_path / "b", limits=LIMITS, allowed=LOOPBACK)
     assert "no commit yet" in said[0]
 
 
 async def test_a_repository_that_is_not_there_is_said(daemon: str, web: str, tmp_path: Path) -> None:
     for url in (f"{daemon}/nowhere.git", f"{web}/nowhere.git"):
         with failing("repository_not_found"):
-            await fetch(url, None, tmp_path / "b", limits=LIMITS)
+            await fetch(url, None, tmp_path / "b", limits=LIMITS, allowed=LOOPBACK)
 
 
 async def test_a_private_repository_asks_nobody_for_a_password(
@@ -230,7 +238,7 @@ async def test_a_private_repository_asks_nobody_for_a_password(
     (tmp_path / "home/gitconfig").write_text(f"[credential]\n\thelper = !touch {tmp_path}/asked\n")
     monkeypatch.setenv("GIT_ASKPASS", f"touch {tmp_path}/asked;")
     with failing("repository_not_found") as said:
-        await fetch(f"{web}/private/x.git", None, tmp_path / "b", limits=LIMITS)
+        await fetch(f"{web}/private/x.git", None, tmp_path / "b", limits=LIMITS, allowed=LOOPBACK)
     assert "not open to everyone" in said[0]
     assert not (tmp_path / "asked").exists()
 
@@ -241,12 +249,12 @@ async def test_a_server_that_fails_is_unreachable(web: str, tmp_path: Path) -> N
         closed = free.getsockname()[1]
     for url in (f"{web}/broken/x.git", f"git://127.0.0.1:{closed}/x", f"ssh://127.0.0.1:{closed}/x"):
         with failing("repository_unreachable"):
-            await fetch(url, None, tmp_path / "b", limits=LIMITS)
+            await fetch(url, None, tmp_path / "b", limits=LIMITS, allowed=LOOPBACK)
 
 
 async def test_a_redirection_to_a_file_is_not_followed(web: str, tmp_path: Path) -> None:
     with failing("repository_unreachable"):
-        await fetch(f"{web}/evil/x.git", None, tmp_path / "b", limits=LIMITS)
+        await fetch(f"{web}/evil/x.git", None, tmp_path / "b", limits=LIMITS, allowed=LOOPBACK)
 
 
 URLS = [
@@ -262,7 +270,7 @@ URLS = [
 @pytest.mark.parametrize("url", URLS)
 async def test_what_is_no_network_url_is_refused(url: str, tmp_path: Path) -> None:
     with failing("repository_url_refused"):
-        await fetch(url, None, tmp_path / "b", limits=LIMITS)
+        await fetch(url, None, tmp_path / "b", limits=LIMITS, allowed=LOOPBACK)
     assert _left(tmp_path) == []
 
 
@@ -285,7 +293,11 @@ async def test_a_password_in_the_url_is_not_repeated(web: str, tmp_path: Path) -
     assert shown("https://ada:secret@example.com/x") == "https://example.com/x"
     with failing("repository_not_found") as said:
         await fetch(
-            web.replace("//", "//ada:secret@") + "/private/x.git", None, tmp_path / "b", limits=LIMITS
+            web.replace("//", "//ada:secret@") + "/private/x.git",
+            None,
+            tmp_path / "b",
+            limits=LIMITS,
+            allowed=LOOPBACK,
         )
     assert "secret" not in said[0]
 
@@ -293,20 +305,34 @@ async def test_a_password_in_the_url_is_not_repeated(web: str, tmp_path: Path) -
 async def test_a_repository_beyond_the_size_limit_is_refused(daemon: str, repo: Repo, tmp_path: Path) -> None:
     repo.commit("large", large=os.urandom(3_000_000))
     with failing("repository_too_large"):
-        await fetch(f"{daemon}/project.git", None, tmp_path / "b", limits=Limits(size=1_000_000, seconds=60))
+        await fetch(
+            f"{daemon}/project.git",
+            None,
+            tmp_path / "b",
+            limits=Limits(size=1_000_000, seconds=60),
+            allowed=LOOPBACK,
+        )
     assert not (tmp_path / "b").exists()
     assert _left(tmp_path) == []
 
 
 async def test_a_server_that_never_answers_is_left_and_no_process_stays(web: str, tmp_path: Path) -> None:
     with failing("repository_unreachable") as said:
-        await fetch(f"{web}/slow/x.git", None, tmp_path / "b", limits=Limits(size=1_000_000, seconds=0.5))
+        await fetch(
+            f"{web}/slow/x.git",
+            None,
+            tmp_path / "b",
+            limits=Limits(size=1_000_000, seconds=0.5),
+            allowed=LOOPBACK,
+        )
     assert "within 0.5 s" in said[0]
     assert _running(f"{web}/slow") == []
 
 
 async def test_a_cancelled_fetch_leaves_nothing(web: str, tmp_path: Path) -> None:
-    task = asyncio.ensure_future(fetch(f"{web}/slow/x.git", None, tmp_path / "b", limits=LIMITS))
+    task = asyncio.ensure_future(
+        fetch(f"{web}/slow/x.git", None, tmp_path / "b", limits=LIMITS, allowed=LOOPBACK)
+    )
     await until(lambda: bool(_running(f"{web}/slow")))
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -329,3 +355,43 @@ def _running(argument: str) -> list[str]:
         if argument.encode() in arguments:
             found.append(command.parent.name)
     return found
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1:9/x.git", "http://localhost:9/x.git", "git://127.0.0.1:9/x.git", "http://10.0.0.1/x.git",
+        "http://169.254.169.254/x.git", "ssh://127.0.0.1:9/x.git", "git@127.0.0.1:x.git",
+    ],
+)  # fmt: skip
+async def test_a_url_off_the_public_internet_is_refused_until_the_operator_allows_it(
+    url: str, tmp_path: Path
+) -> None:
+    with failing("repository_url_refused") as said:
+        await fetch(url, None, tmp_path / "b", limits=LIMITS, allowed=AllowedHosts())
+    assert "RCLAUDE_OUTBOUND_ALLOW" in said[0]
+
+
+async def test_a_redirect_off_the_public_internet_is_refused(tmp_path: Path) -> None:
+    reached: list[str] = []
+
+    class Redirect(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            reached.append(self.path)
+            self.send_response(302)
+            self.send_header("location", f"http://127.0.0.2{self.path}")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Redirect) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        url = f"http://127.0.0.1:{server.server_address[1]}/x.git"
+        with failing("repository_url_refused") as said:
+            await fetch(url, None, tmp_path / "b", limits=LIMITS, allowed=AllowedHosts.parse("127.0.0.1"))
+        server.shutdown()
+        thread.join()
+    assert "127.0.0.2" in said[0]
+    assert len(reached) == 1

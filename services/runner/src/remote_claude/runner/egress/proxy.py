@@ -91,6 +91,12 @@ class EgressProxy:
             self._accept, unix_sockets.prepare(socket), limit=MAX_HEAD
         )
 
+    async def listen_on_loopback(self) -> int:
+        """Serve connections to a free port of loopback, for programs that know no unix socket; the port."""
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, limit=MAX_HEAD)
+        port: int = self._server.sockets[0].getsockname()[1]
+        return port
+
     async def close(self) -> None:
         """Refuse what comes, cut what is open, tell of it."""
         self._closed = True

@@ -128,6 +128,7 @@ class SandboxedExecution:
                     submission.submitted,
                     self._folder / "source.bundle",
                     limits=limits,
+                    allowed=self._dependencies.outbound,
                 )
             )
         except Unstartable as error:

@@ -2,7 +2,7 @@
 
 URL, reference and the server that answers are a stranger's: only network protocols, nothing of the
 operator's (configuration, credentials, keys, questions on a terminal), bounded in bytes and time.
-Which hosts may be reached is not decided here.
+Which hosts may be reached `remote_claude.outbound` decides.
 """
 
 import asyncio
@@ -10,15 +10,19 @@ import hashlib
 import os
 import re
 import tempfile
-from collections.abc import Coroutine
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+from remote_claude.outbound import AddressRefused, AllowedHosts, resolve
+from remote_claude.runner.egress import AnyHost, Connected, EgressProxy
 from remote_claude.worker.git import GitFailed, environment, git
 from remote_claude.worker.repository import BASE_REF, SENT_REF
 
+PORTS = {"https": 443, "http": 80, "git": 9418, "ssh": 22}
 SCHEMES = ("https", "http", "git", "ssh")
 
 _WATCH_EVERY = 0.05  # seconds between two looks at the size
@@ -28,6 +32,7 @@ _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
 _SCP = re.compile(r"([^@/:\s]+)@([^@/:\s]+):(?!//)(\S+)")
 _OID = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _BAD_REF = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|^[-/.]|[/.]$|\.lock$")
+_PROXIES = ("http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")
 _PASSED_ON: tuple[str, ...] = (
     "http_proxy",
     "https_proxy",
@@ -73,18 +78,69 @@ class Sent:
     size: int  # bytes
 
 
-async def fetch(url: str, ref: str | None, out: Path, *, limits: Limits) -> Sent:
+async def fetch(url: str, ref: str | None, out: Path, *, limits: Limits, allowed: AllowedHosts) -> Sent:
     """Bundles `ref` (a branch, a tag, a full reference or commit id; the default branch when None) with its
-    history, as `refs/rclaude/base` and `refs/rclaude/sent`. `out` is there whole or not at all."""
+    history, as `refs/rclaude/base` and `refs/rclaude/sent`. `out` is there whole or not at all.
+
+    The host's addresses are checked, over HTTP at every connection, those of redirects too.
+    """
     url = checked_url(url)
+    await _check_host(url, allowed)
     if ref is not None and (not ref or _BAD_REF.search(ref)):
         raise SourceFailed("ref_not_found", f"{ref!r} can't be the name of a branch, a tag or a commit")
     with tempfile.TemporaryDirectory(prefix=".source-", dir=out.parent) as temporary:
-        source = _Source(url, Path(temporary))
-        commit = await _bounded(source.fetch(ref), Path(temporary), limits)
+        async with _way_out(allowed) as way_out:
+            source = _Source(url, Path(temporary), way_out.port)
+            try:
+                commit = await _bounded(source.fetch(ref), Path(temporary), limits)
+            except SourceFailed as error:
+                if not way_out.refused:
+                    raise
+                raise SourceFailed("repository_url_refused", way_out.refused[0]) from error
         sha256, size = await asyncio.to_thread(_digest, source.bundle)
         source.bundle.replace(out)
     return Sent(base=commit, sent=commit, sha256=sha256, size=size)
+
+
+@dataclass(slots=True)
+class _WayOut:
+    """A proxy on a port of loopback that checks addresses; none where the operator has a proxy of their own."""
+
+    port: int | None = None
+    refused: list[str] = field(default_factory=list)
+
+    async def connected(self, connection: Connected) -> None:
+        if connection.outcome == "refused":
+            self.refused.append(connection.detail)
+
+
+@asynccontextmanager
+async def _way_out(allowed: AllowedHosts) -> AsyncIterator[_WayOut]:
+    way_out = _WayOut()
+    if any(os.environ.get(name) for name in _PROXIES):
+        yield way_out
+        return
+    proxy = EgressProxy(AnyHost(), allowed, way_out.connected)
+    way_out.port = await proxy.listen_on_loopback()
+    try:
+        yield way_out
+    finally:
+        await proxy.close()
+
+
+async def _check_host(url: str, allowed: AllowedHosts) -> None:
+    """Raises `SourceFailed` for a host that is not on the public internet. One that has no address is left to Git."""
+    if scp := _SCP.fullmatch(url):
+        host, port = scp[2], PORTS["ssh"]
+    else:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port or PORTS[parts.scheme]
+    try:
+        await resolve(host, port, allowed)
+    except AddressRefused as error:
+        raise SourceFailed("repository_url_refused", str(error)) from error
+    except (OSError, UnicodeError):
+        return
 
 
 def checked_url(url: str) -> str:
@@ -125,13 +181,16 @@ def shown(url: str) -> str:
 
 
 class _Source:
-    def __init__(self, url: str, folder: Path) -> None:
+    def __init__(self, url: str, folder: Path, proxy: int | None) -> None:
         self.url, self.folder = url, folder
+        self.proxied = () if proxy is None else (f"http.proxy=http://127.0.0.1:{proxy}",)
         self.bundle = folder / "bundle"
         self.git_dir = folder / "git"
         ssh = f"ssh -F none -o BatchMode=yes -o IdentitiesOnly=yes -o IdentityFile={os.devnull} -o IdentityAgent=none"
         ssh += f" -o StrictHostKeyChecking=accept-new -o UserKnownHostsFile='{folder}/known_hosts' -o ProxyCommand=none"
         self.env = environment(folder) | {k: v for k in _PASSED_ON if (v := os.environ.get(k))}
+        if self.proxied:
+            self.env = {k: v for k, v in self.env.items() if k.lower() != "no_proxy"}
         self.env |= {
             "GIT_DIR": str(self.git_dir),
             "GIT_ALLOW_PROTOCOL": ":".join(SCHEMES),
@@ -186,6 +245,7 @@ class _Source:
     async def _remote(self, command: str, *args: str) -> str:
         """Git, talking to the server."""
         settings = [
+            *self.proxied,
             "credential.helper=",
             "http.followRedirects=initial",
             "protocol.version=2",

@@ -17,6 +17,7 @@ from remote_claude.contracts.gateway import (
 )
 from remote_claude.contracts.scheduler import TaskAssigned
 from remote_claude.eventsourcing.events import stream_id
+from remote_claude.outbound import AllowedHosts
 from remote_claude.runner.execution import remote_source
 from remote_claude.runner.execution.remote_source import SourceFailed
 from remote_claude.runtime.objects import ObjectNotFound
@@ -57,7 +58,12 @@ async def read_submission(runtime: Runtime, assigned: TaskAssigned) -> Submissio
 
 
 async def fetch_repository(
-    runtime: Runtime, submitted: TaskSubmitted, target: Path, *, limits: remote_source.Limits
+    runtime: Runtime,
+    submitted: TaskSubmitted,
+    target: Path,
+    *,
+    limits: remote_source.Limits,
+    allowed: AllowedHosts,
 ) -> Path | None:
     """The repository as a bundle in `target`: fetched outside the sandbox, which has no network of its own.
 
@@ -78,7 +84,7 @@ async def fetch_repository(
             try:
                 opened = await keyring.open(url, repository_url_context(submitted.task))
                 at = await keyring.open(ref, repository_ref_context(submitted.task)) if ref else None
-                await remote_source.fetch(opened, at, target, limits=limits)
+                await remote_source.fetch(opened, at, target, limits=limits, allowed=allowed)
             except (KeyErased, KeyUnusable, SourceFailed) as error:
                 raise Unstartable(error.code, str(error)) from error
     return target
