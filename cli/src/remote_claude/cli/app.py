@@ -13,7 +13,7 @@ import typer
 from typer.exceptions import TyperException
 
 from remote_claude.cli import config, release, render
-from remote_claude.cli.commands import billing, identity, money, organisations, settings, stack, tasks
+from remote_claude.cli.commands import batch, billing, identity, money, organisations, settings, stack, tasks
 from remote_claude.cli.commands import run as run_command
 from remote_claude.cli.errors import CliError, Exit
 from remote_claude.cli.repository.git import RepositoryError
@@ -29,6 +29,7 @@ app = typer.Typer(
 )
 
 app.command("run")(run_command.run)
+app.command("batch")(batch.batch)
 app.command("list")(tasks.list_tasks)
 app.command("show")(tasks.show)
 app.command("logs")(tasks.logs)

@@ -89,8 +89,8 @@ def run(
     if budget is not None:
         body["budget_nano_usd"] = _nano_usd(budget)
     if label:
-        body["labels"] = _labels(label)
-    local = None if no_repo else _local_repository(repo)
+        body["labels"] = labels_of(label)
+    local = None if no_repo else local_repository(repo)
     if local is not None:
         render.say(f"repository: {local.top}", to_stderr=as_json)
     elif repo:
@@ -101,7 +101,7 @@ def run(
 
     client = connect_or_start()
     if local is not None:
-        body["repo"] = {"bundle": _send(client, local)}
+        body["repo"] = {"bundle": send_repository(client, local)}
     submitted = client.post("/v1/tasks", body, idempotency_key=str(uuid.uuid4()))
     if detach:
         if as_json:
@@ -179,6 +179,11 @@ def _prompt(text: str) -> str:
             raise CliError(
                 f"the prompt on standard input is not UTF-8 (byte {error.start})", Exit.USAGE
             ) from error
+    return checked_prompt(text)
+
+
+def checked_prompt(text: str) -> str:
+    """The prompt. Raises `CliError` for one that no agent can be given."""
     if not text.strip():
         raise CliError("the prompt is empty: say what the agent is to do", Exit.USAGE)
     try:
@@ -192,7 +197,8 @@ def _prompt(text: str) -> str:
     return text
 
 
-def _labels(given: list[str]) -> dict[str, str]:
+def labels_of(given: list[str]) -> dict[str, str]:
+    """Labels from `KEY=VALUE`. Raises `CliError`."""
     labels = {}
     for item in given:
         key, separator, value = item.partition("=")
@@ -202,7 +208,7 @@ def _labels(given: list[str]) -> dict[str, str]:
     return labels
 
 
-def _local_repository(repo: str | None) -> repository.Repository | None:
+def local_repository(repo: str | None) -> repository.Repository | None:
     """The repository on this disk that is meant, or None when it is a URL."""
     if repo is not None and ("://" in repo or (":" in repo and not Path(repo).exists())):
         return None
@@ -216,7 +222,8 @@ def _local_repository(repo: str | None) -> repository.Repository | None:
     return found
 
 
-def _send(client: Client, local: repository.Repository) -> str:
+def send_repository(client: Client, local: repository.Repository) -> str:
+    """Upload the working tree, unless the server has it; returns the SHA-256 of its bundle."""
     with tempfile.TemporaryDirectory(prefix="rclaude-") as folder:
         out = Path(folder) / "source.bundle"
         sent = repository.bundle(local, out)
