@@ -7,6 +7,7 @@ import signal
 import sys
 import tempfile
 import uuid
+from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -64,6 +65,10 @@ def run(
         str | None, typer.Option(help="Dollars that the model may cost, such as 2.50; no limit if left out.")
     ] = None,
     label: Annotated[list[str] | None, typer.Option(help="KEY=VALUE; may be given again.")] = None,
+    include: Annotated[
+        list[str] | None,
+        typer.Option(help="Ignored files that go along, a pattern as in .gitignore; may be given again."),
+    ] = None,
     provider: Annotated[
         str | None, typer.Option(help="Where its sandbox runs: local, docker; any unless given.")
     ] = None,
@@ -99,9 +104,12 @@ def run(
     if ref and "repo" not in body:
         raise CliError("--ref goes with the URL of a repository", Exit.USAGE)
 
+    if include and local is None:
+        raise CliError("--include goes with a repository on this disk", Exit.USAGE)
+
     client = connect_or_start()
     if local is not None:
-        body["repo"] = {"bundle": send_repository(client, local)}
+        body["repo"] = {"bundle": send_repository(client, local, include or ())}
     submitted = client.post("/v1/tasks", body, idempotency_key=str(uuid.uuid4()))
     if detach:
         if as_json:
@@ -222,11 +230,11 @@ def local_repository(repo: str | None) -> repository.Repository | None:
     return found
 
 
-def send_repository(client: Client, local: repository.Repository) -> str:
+def send_repository(client: Client, local: repository.Repository, include: Sequence[str] = ()) -> str:
     """Upload the working tree, unless the server has it; returns the SHA-256 of its bundle."""
     with tempfile.TemporaryDirectory(prefix="rclaude-") as folder:
         out = Path(folder) / "source.bundle"
-        sent = repository.bundle(local, out)
+        sent = repository.bundle(local, out, include=include)
         for note in sent.notes:
             render.note(note)
         if not client.has_blob(sent.sha256):

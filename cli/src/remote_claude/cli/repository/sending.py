@@ -3,14 +3,17 @@
 import hashlib
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from remote_claude.cli.repository import extra
 from remote_claude.cli.repository.git import Repository, RepositoryError, failed, user_environment
 from remote_claude.cli.repository.scratch import Scratch, only_new, snapshot
 
 BASE_REF = "refs/rclaude/base"
 SENT_REF = "refs/rclaude/sent"
+EXTRA_REF = "refs/rclaude/extra"
 
 _NAME, _EMAIL = "rclaude", "rclaude@localhost"
 _NO_DATE = "946684800 +0000"  # where there is no commit to take the date from
@@ -25,12 +28,14 @@ class Sent:
     notes: tuple[str, ...] = ()  # what the user should know: one sentence each
 
 
-def bundle(repository: Repository, out: Path) -> Sent:
+def bundle(repository: Repository, out: Path, *, include: Sequence[str] = ()) -> Sent:
     """Writes the working tree, uncommitted and untracked (not ignored) files included, to a bundle.
 
     The bundle needs nothing else: `refs/rclaude/base` is HEAD with its history (absent before the first
     commit), `refs/rclaude/sent` a commit on top of it, the same for the same content and HEAD. A clone
     without the whole history (shallow, partial) is sent as one commit without parents, and `base` is None.
+    `refs/rclaude/extra` is a tree of what goes along besides: ignored files that `include` or `.worktreeinclude` names
+    (patterns as in `.gitignore`), and LFS contents that are on this disk; absent without any.
 
     Submodules are kept as links, without their files; other repositories inside this one and files marked
     `skip-worktree` or `assume-unchanged` are not looked at. A merge in progress is sent as it stands,
@@ -55,7 +60,10 @@ def bundle(repository: Repository, out: Path) -> Sent:
             notes.append(f"submodules are sent as links, without their files: {_names(links)}")
         if shot.nested:
             notes.append(f"repositories inside this one are left out: {', '.join(shot.nested)}")
+        more = extra.collect(repository, index, env, include)
+        notes += more.notes
         refs = {SENT_REF: sent} | ({BASE_REF: base} if base else {})
+        refs |= {EXTRA_REF: more.tree} if more.tree else {}
         sha256, size = _write(repository, env, refs, out)
     return Sent(base=base, sent=sent, sha256=sha256, size=size, notes=tuple(notes))
 
