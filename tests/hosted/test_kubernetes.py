@@ -5,6 +5,7 @@ No cluster runs here. The broker's configuration and secrets do: as three proces
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -27,9 +28,10 @@ from remote_claude.gateway.settings import PREFIX as GATEWAY
 from remote_claude.gateway.settings import GatewaySettings
 from remote_claude.runner.providers.settings import DockerSettings
 from remote_claude.runner.settings import RunnerSettings
+from remote_claude.runtime.broker.connection import connect_nats
 from remote_claude.runtime.embedded.nats import find_nats
 from remote_claude.runtime.host import Purpose, connected, installed
-from remote_claude.runtime.settings import RuntimeSettings
+from remote_claude.runtime.settings import BrokerSettings, RuntimeSettings
 from remote_claude.runtime.telemetry.logs_and_metrics import Metrics
 from remote_claude.scheduler.settings import SchedulerSettings
 from servers import running_nats, running_postgres, settings_for
@@ -131,7 +133,9 @@ def test_every_container_is_restricted(manifests: list[Manifest]) -> None:
 
 
 def test_every_long_lived_container_is_probed_and_drained(manifests: list[Manifest]) -> None:
-    for name, workload in of_kind(manifests, "Deployment", "StatefulSet").items():
+    workloads = of_kind(manifests, "Deployment", "StatefulSet")
+    assert workloads.pop("admin")["spec"]["replicas"] == 0  # people run commands in it, at need
+    for name, workload in workloads.items():
         spec = workload["spec"]["template"]["spec"]
         assert spec["terminationGracePeriodSeconds"] >= 60, name
         for container in spec["containers"]:
@@ -245,7 +249,13 @@ def test_secrets_are_named_and_never_written_down(
 def test_each_service_has_its_own_broker_credential_only(manifests: list[Manifest]) -> None:
     for name, pod in pods(manifests).items():
         seeds = [v["secret"]["secretName"] for v in pod["spec"]["volumes"] if v["name"] == "seed"]
-        expected = {"nats": [], "postgres": [], "archive": ["seed-scheduler"], "broker-init": ["seed-admin"]}
+        expected = {
+            "nats": [],
+            "postgres": [],
+            "archive": ["seed-scheduler"],
+            "broker-init": ["seed-admin"],
+            "admin": ["seed-admin"],
+        }
         assert seeds == expected.get(name, [f"seed-{name}"])
 
 
@@ -329,8 +339,8 @@ def cluster(secrets: tuple[Path, dict[str, set[str]]], tmp_path: Path) -> Iterat
 
 
 @pytest.mark.timeout(180)
-def test_the_job_makes_streams_on_three_nodes_that_trust_one_another(
-    cluster: list[int], secrets: tuple[Path, dict[str, set[str]]], tmp_path: Path
+async def test_the_job_makes_streams_on_three_nodes_that_trust_one_another(
+    cluster: list[int], secrets: tuple[Path, dict[str, set[str]]]
 ) -> None:
     folder, _ = secrets
     [settings] = [
@@ -338,19 +348,35 @@ def test_the_job_makes_streams_on_three_nodes_that_trust_one_another(
     ]
     job = pods(rendered("production"))["broker-init"]["spec"]["containers"][0]
 
-    done = subprocess.run(
+    environment = settings | {
+        "PATH": os.defpath,
+        "RCLAUDE_NATS_URL": ",".join(f"tls://localhost:{port}" for port in cluster),
+        "RCLAUDE_NATS_CA": str(folder / "ca.pem"),
+        "RCLAUDE_NATS_CREDENTIALS": str(folder / "seeds/admin.nk"),
+    }
+    done = await asyncio.to_thread(
+        subprocess.run,
         [TOOLS / "rclaude-admin", *job["args"]],
-        env=settings
-        | {
-            "PATH": os.defpath,
-            "RCLAUDE_NATS_URL": ",".join(f"tls://localhost:{port}" for port in cluster),
-            "RCLAUDE_NATS_CA": str(folder / "ca.pem"),
-            "RCLAUDE_NATS_CREDENTIALS": str(folder / "seeds/admin.nk"),
-        },
+        env=environment,
         capture_output=True,
         text=True,
         check=False,
     )
 
-    logs = "".join(path.read_text() for path in tmp_path.glob("*.log"))
-    assert done.returncode == 0, done.stdout + done.stderr + logs[-3000:]
+    assert done.returncode == 0, done.stdout + done.stderr
+    broker = BrokerSettings(
+        nats_url=environment["RCLAUDE_NATS_URL"],
+        nats_ca=folder / "ca.pem",
+        nats_credentials=folder / "seeds/admin.nk",
+    )
+    client = await connect_nats(broker, patience=30)
+    try:
+        answer = json.loads((await client.request("$JS.API.STREAM.INFO.EVENTS", timeout=5)).data)
+    finally:
+        await client.close()
+    assert answer["config"]["num_replicas"] == 3
+    assert {answer["cluster"]["leader"], *(r["name"] for r in answer["cluster"]["replicas"])} == {
+        "nats-0",
+        "nats-1",
+        "nats-2",
+    }
