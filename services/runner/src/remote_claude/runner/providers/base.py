@@ -34,6 +34,36 @@ class SandboxFailed(ProviderError):
     code = "sandbox_failed"
 
 
+class QuotaReached(SandboxFailed):
+    """The provider's account may not run more; the message says which limit to raise."""
+
+    code = "provider_quota"
+
+
+class CapacityMissing(SandboxFailed):
+    """The provider has no machine of this size free at the moment."""
+
+    code = "provider_capacity"
+
+
+class CredentialsRefused(SandboxFailed):
+    """The provider knows no credentials of this runner, or they may not do what was asked."""
+
+    code = "provider_credentials"
+
+
+class RequestThrottled(SandboxFailed):
+    """The provider took no more requests, also after several tries."""
+
+    code = "provider_throttled"
+
+
+class SandboxTooLarge(SandboxFailed):
+    """The provider has no machine of the size that was asked for."""
+
+    code = "provider_size"
+
+
 class SandboxExists(ProviderError):
     """A sandbox of that name is still there."""
 
