@@ -26,7 +26,7 @@ from remote_claude.runner.leases.lease import Lease
 from remote_claude.runner.leases.renewals import keep_leases
 from remote_claude.runner.model_proxy import Upstream
 from remote_claude.runner.projections.held import HeldAttempt, HeldView, held_by
-from remote_claude.runner.providers import ProviderSettings, SandboxUnavailable, create
+from remote_claude.runner.providers import ProviderSettings, SandboxUnavailable, UnixSocket, create
 from remote_claude.runner.sessions import WorkerListener
 from remote_claude.runner.settings import RunnerSettings
 from remote_claude.runtime.durable_files import write_private
@@ -84,6 +84,11 @@ class RunnerLifecycle:
         await asyncio.to_thread(_remove_attempts, self._dependencies.folder)
         await self.listener.open()
         try:
+            if self._dependencies.websocket_url is None and UnixSocket not in self._provider.transports:
+                raise SandboxUnavailable(
+                    f"workers of the provider {self._provider.name} reach their runner through the gateway: set "
+                    "RCLAUDE_RUNNER_GATEWAY_URL"
+                )
             await self._provider.check()
         except SandboxUnavailable as error:
             log.error("agents that need a sandbox are not offered", detail=str(error))
