@@ -10,7 +10,7 @@ from typing import Any
 import boto3
 import pytest
 
-from aws_emulator import aws
+from aws_emulator import CREDENTIALS, aws
 from docker_host import ROOT, docker
 from docker_images import worker_image, worker_images
 from product import Done, Product, product
@@ -79,10 +79,12 @@ def test_from_nothing_to_a_task_in_the_cloud_and_back_to_nothing(engine: dict[st
             if given[0] == "init" and "--yes" in given:
                 with_the_network_of_the_host(environment, "remote-claude-worker")
         assert "hello from AWS" in done["run"].out
-        (task,) = one.ok("list", "--json").json["items"]
+        (task,) = one.ok("list", "--json").json["tasks"]
         ended = one.task(task["id"])
         assert ended["state"] == "succeeded", ended
         assert [attempt["provider"] for attempt in ended["attempts"]] == ["ecs"]
         assert not (one.home / "self_hosted.json").exists()
+        for file in (path for path in one.home.rglob("log/*") if path.is_file()):
+            assert CREDENTIALS["AWS_SECRET_ACCESS_KEY"].encode() not in file.read_bytes(), file
         left = docker(engine, "docker", "ps", "--quiet", "--filter", f"ancestor={worker_image()}").split()
         assert left == []
