@@ -128,6 +128,7 @@ def test_every_container_is_restricted(manifests: list[Manifest]) -> None:
                 "capabilities": {"drop": ["ALL"]},
             }, name
             assert {"cpu", "memory"} <= set(container["resources"]["requests"]), name
+            assert container.get("imagePullPolicy") == "IfNotPresent" or name == "postgres", name
             assert "memory" in container["resources"]["limits"], name
         assert not [v for v in spec["volumes"] if "hostPath" in v], name
 
