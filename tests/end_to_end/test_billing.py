@@ -65,6 +65,8 @@ def _buy_use_and_pay(one: Product, stripe: StripeDouble, plans: Path) -> None:
     stripe.complete(page)
     until(lambda: one.ok("usage", "--json").json["plan"] == "pro", "the plan pro", pause=0.1)
     assert run(one).code == 0
+    by_contract = one.run("billing", "plan", "self-hosted", "--json")
+    assert by_contract.json["error"]["code"] == "plan_by_contract"
 
     closed = one.admin("billing", "close", "--now")
     assert closed.code == 0, closed.err

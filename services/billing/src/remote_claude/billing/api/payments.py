@@ -84,6 +84,10 @@ def add_routes(
             raise Problem(404, "unknown_plan", str(UnknownPlan(name, list(catalog.plans))))
         return catalog.plans[name]
 
+    def by_contract(plan: Plan) -> None:
+        if not plan.self_service:
+            raise Problem(409, "plan_by_contract", f"The plan {plan.plan} is by contract: ask your operator.")
+
     @api.get("/plans", operation_id="list_plans", responses=problems(503))
     async def list_plans() -> PlanList:
         """The plans that are offered, with what they allow and cost."""
@@ -93,8 +97,7 @@ def add_routes(
     async def start_checkout(body: PlanRequest, principal: Caller) -> Page:
         """Choose a larger plan: a Checkout page takes a card, and the plan holds once it is completed."""
         plan = await chosen(body.plan)
-        if not plan.self_service:
-            raise Problem(409, "plan_by_contract", f"The plan {plan.plan} is by contract: ask your operator.")
+        by_contract(plan)
         if stripe is None:
             raise NO_STRIPE
         account = await invoices.account(principal.org)
@@ -126,8 +129,10 @@ def add_routes(
         """Go to a plan when the period ends. Naming the present plan withdraws a change."""
         plan = await chosen(body.plan)
         account = await invoices.account(principal.org)
-        dearer = account.plan is not None and account.plan != plan.plan and plan.plan != "free"
-        if dearer and account.stripe_customer is None:
+        other = account.plan != plan.plan and plan.plan != "free"
+        if other:
+            by_contract(plan)
+        if other and account.plan is not None and account.stripe_customer is None:
             raise Problem(409, "checkout_needed", "A larger plan needs a card: POST /v1/billing/checkout.")
         try:
             await accounts.set_plan(
