@@ -7,15 +7,19 @@ import shutil
 import subprocess
 import sys
 from enum import StrEnum
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from remote_claude.cli import config, embedded, release, render
+from remote_claude.cli import config, embedded, machine, release, render
 from remote_claude.cli.commands.tasks import Json
 from remote_claude.cli.errors import CliError, Exit
+from remote_claude.cli.machine import Check, Level
 from remote_claude.cli.session import client_of, not_running
 from remote_claude.cli.terminal import safe_text
+
+if TYPE_CHECKING:
+    from remote_claude.cli.client import Client
 
 
 class Isolation(StrEnum):
@@ -178,20 +182,13 @@ def doctor(as_json: Json = False) -> None:
         raise typer.Exit(Exit.FAILED)
 
 
-Level = Literal["ok", "note", "failed"]
 MARKS: dict[Level, tuple[str, str]] = {
     "ok": ("ok  ", "green"),
     "note": ("note", "yellow"),
     "failed": ("FAIL", "red"),
 }
-
-
-class Check(NamedTuple):
-    """What was looked at. A `note` is no fault: something that could be had, and is not."""
-
-    name: str
-    level: Level
-    detail: str
+WAITING_SHOWN = 5
+"""So many of the tasks that wait are in a check."""
 
 
 def _checks() -> list[Check]:
@@ -207,12 +204,15 @@ def _checks() -> list[Check]:
         target = config.target()
     except CliError as error:
         return [*found, Check("configuration", "failed", str(error))]
+    if (target is None or target.supervised) and machine.is_installed():
+        found += machine.checks(config.home(), running=target is not None)
     if target is None:
         if config.holder() is not None:
             return [*found, Check("server", "failed", str(not_running()))]
         return [*found, Check("server", "ok", f"nothing runs in {config.home()}; `rclaude run` starts it")]
+    client = client_of(target)
     try:
-        said = client_of(target).get("/v1/status")
+        said = client.get("/v1/status")
     except CliError as error:
         return [*found, Check("server", "failed", str(error))]
     services, event_log = said["services"], said["log"]
@@ -232,7 +232,20 @@ def _checks() -> list[Check]:
         else Check(f"agent {agent['name']}", "note", f"not available: {agent['reason']}")
         for agent in services.get("runner", {}).get("agents", [])
     ]
-    return found
+    return [*found, _waiting(client)]
+
+
+def _waiting(client: Client) -> Check:
+    """What waits, and why."""
+    try:
+        tasks = client.get("/v1/tasks", state=["submitted", "queued"], limit=200)["tasks"]
+    except CliError as error:
+        return Check("waiting tasks", "note", f"not known: {error}")
+    waiting = [f"{task['id']}: {render.explanation(task)}" for task in tasks if task.get("waiting")]
+    if not waiting:
+        return Check("waiting tasks", "ok", "none")
+    more = f"; and {len(waiting) - WAITING_SHOWN} more" if len(waiting) > WAITING_SHOWN else ""
+    return Check("waiting tasks", "note", "; ".join(waiting[:WAITING_SHOWN]) + more)
 
 
 def _level(holds: bool) -> Level:
