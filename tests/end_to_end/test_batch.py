@@ -1,9 +1,14 @@
 """Many tasks from one file."""
 
+import contextlib
+import fcntl
 import json
 import os
+import pty
 import re
+import struct
 import subprocess
+import termios
 from pathlib import Path
 
 from product import BIN, Product, git
@@ -82,6 +87,28 @@ def test_a_batch_that_cannot_be_read_submits_nothing(stack: Product, tmp_path: P
     done = stack.run("batch", str(file), "--no-repo", "--json")
     assert (done.code, done.json["error"]["code"]) == (2, "usage")
     assert stack.ok("list", "--json").json["tasks"] == before
+
+
+def test_on_a_terminal_a_table_is_drawn_over_itself(stack: Product, tmp_path: Path) -> None:
+    file = tmp_path / "b.yaml"
+    file.write_text("- {prompt: 'true', id: first}\n- {prompt: 'true', id: second}\n")
+    command = stack.command("batch", str(file), "--agent", "shell", "--no-repo")
+    theirs, mine = pty.openpty()
+    fcntl.ioctl(mine, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
+    with subprocess.Popen(
+        command, env={**stack.env, "TERM": "xterm"}, stdin=mine, stdout=mine, stderr=mine
+    ) as running:
+        os.close(mine)
+        shown = b""
+        with contextlib.suppress(OSError):  # the other end has been closed
+            while part := os.read(theirs, 65536):
+                shown += part
+    os.close(theirs)
+    assert running.returncode == 0
+    text = shown.decode()
+    assert "0 of 2 ended" in text
+    assert "\x1b[2K" in text
+    assert "2 succeeded; $" in text.splitlines()[-1]
 
 
 def test_the_commands_of_the_guide_work(stack: Product, repo: Path) -> None:
