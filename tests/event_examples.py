@@ -17,6 +17,8 @@ from remote_claude.contracts.auth import (
 from remote_claude.contracts.gateway import (
     BestOf,
     BundleRepository,
+    PullRequestOptions,
+    PullRequestRequested,
     RemoteRepository,
     TaskCancellationRequested,
     TaskMessageSent,
@@ -33,6 +35,7 @@ from remote_claude.contracts.runner import (
     Cumulative,
     ModelUse,
     OpenModelCall,
+    PullRequestFailed,
     PullRequestOpened,
     Resources,
     Result,
@@ -69,6 +72,7 @@ from remote_claude.contracts.users import (
     OrgDeleted,
     OrgRestored,
     OrgSettingsChanged,
+    SecretStored,
     UserErased,
     UserRegistered,
 )
@@ -208,6 +212,7 @@ EXAMPLES: tuple[Event, ...] = (
         best_of=BestOf(group="group_01", index=1, size=4),
         repository=RemoteRepository(url=SEALED, ref=SEALED),
         repository_hash=SHA256,
+        pull_request=PullRequestOptions(draft=True, base=SEALED, title=SEALED),
         max_attempts=2,
         timeout_s=600,
         priority=5,
@@ -264,8 +269,9 @@ EXAMPLES: tuple[Event, ...] = (
         ),
     ),
     CheckpointSaved(**ATTEMPT, sequence=1, turn=4, manifest=SHA256, size=2**20),
+    PullRequestFailed(**DECISION, reason="forge_token_refused", detail=SEALED),
     PullRequestOpened(
-        **ATTEMPT, forge="github", number=7, url=SEALED, branch="rclaude/task_1", commit="d" * 40
+        **DECISION, forge="github", number=7, url=SEALED, branch="rclaude/task_1", commit="d" * 40
     ),
     AttemptFinished(
         **ATTEMPT,
@@ -279,6 +285,8 @@ EXAMPLES: tuple[Event, ...] = (
         output=SealedOutput(sha256=SHA256, frames=12),
     ),
     *BILLING_EXAMPLES,
+    PullRequestRequested(**DECISION, user=USER, attempt=1),
+    SecretStored(org=ORG, secret_name="forge_github", value=SEALED, by=USER),
     WebhookAdded(hook="hook_01", org=ORG, url=SEALED, secret=SEALED),
     WebhookRemoved(hook="hook_01", org=ORG),
     WebhookDelivered(**DECISION, hook="hook_01", status=204),

@@ -47,9 +47,16 @@ VIEWS = sorted(views(), key=lambda view: view.name)
 
 
 def test_the_views_are_found() -> None:
-    assert {"gateway_tasks", "gateway_webhooks", "billing_usage", "runner_held", "users_directory"} == {
-        view.name for view in VIEWS
-    }
+    assert {
+        "auth_credentials",
+        "gateway_tasks",
+        "gateway_webhooks",
+        "billing_payments",
+        "billing_usage",
+        "runner_held",
+        "runner_pull_requests",
+        "users_directory",
+    } == {view.name for view in VIEWS}
 
 
 @pytest.mark.parametrize("view", VIEWS, ids=lambda view: view.name)

@@ -215,12 +215,25 @@ def describe_task(task: dict[str, Any]) -> None:
     result = task.get("result") or {}
     if result.get("commit"):
         rows.append(("commit", f"{result['commit']} on rclaude/{task['id']}"))
+    if asked := task.get("pull_request"):
+        rows.append(("pull request", safe_text(pull_request(asked))))
     if task.get("exit_code") is not None:
         rows.append(("exit code", str(task["exit_code"])))
     if task.get("cost"):
         rows.append(("cost", money(int(task["cost"]["total_nano_usd"]))))
     for name, value in rows:
-        print(f"{name:>10}  {value}")
+        print(f"{name:>12}  {value}")
+
+
+def pull_request(asked: dict[str, Any]) -> str:
+    """Where it is, or why there is none."""
+    match asked["state"]:
+        case "opened":
+            return str(asked["url"] or f"number {asked['number']} on {asked['forge']}")
+        case "failed":
+            return f"none: {asked['detail'] or str(asked['reason']).replace('_', ' ')}"
+        case _:
+            return "it is opened when the task has succeeded"
 
 
 REASONS = {

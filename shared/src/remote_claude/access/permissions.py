@@ -36,6 +36,7 @@ PERMISSIONS: dict[str, Permission] = {
     "get_task_bundle": Permission("tasks:read", MEMBERS),
     "get_task_diff": Permission("tasks:read", MEMBERS),
     "cancel_task": Permission("tasks", MEMBERS),
+    "request_pull_request": Permission("tasks", MEMBERS),
     "send_message": Permission("tasks", MEMBERS),
     "head_blob": Permission("tasks:read", MEMBERS),
     "put_blob": Permission("tasks", MEMBERS),
@@ -66,6 +67,7 @@ PERMISSIONS: dict[str, Permission] = {
     "revoke_invitation": Permission("org", ADMINS),
     "change_role": Permission("org", ADMINS),
     "remove_member": Permission("org", ADMINS),
+    "connect_forge": Permission("org", ADMINS),
     "leave_org": Permission("org", EVERYBODY),
     # every process
     "status": Permission("operations", EVERYBODY),

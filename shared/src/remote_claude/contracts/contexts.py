@@ -30,6 +30,25 @@ def pull_request_url_context(task: str) -> str:
     return f"{task}/pull-request/url"
 
 
+def pull_request_title_context(task: str) -> str:
+    return f"{task}/pull-request/title"
+
+
+def pull_request_base_context(task: str) -> str:
+    """The branch that a pull request goes to."""
+    return f"{task}/pull-request/base"
+
+
+def pull_request_detail_context(task: str) -> str:
+    """Why there is no pull request, in a sentence."""
+    return f"{task}/pull-request/detail"
+
+
+def secret_context(org: str, name: str) -> str:
+    """A secret of an organisation."""
+    return f"{org}/secret/{name}"
+
+
 def name_context(owner: str) -> str:
     """The name of a person or an organisation."""
     return f"{owner}/name"

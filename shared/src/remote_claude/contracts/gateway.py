@@ -38,6 +38,14 @@ class BestOf(Value):
     size: int
 
 
+class PullRequestOptions(Value):
+    """How to open the pull request of a task that succeeds. Without `base` it goes to the branch that was cloned."""
+
+    draft: bool = False
+    base: Sealed | None = None
+    title: Sealed | None = None
+
+
 class TaskSubmitted(GatewayEvent):
     """A task as its user asked for it. None always means: not asked for, so the default applies.
 
@@ -67,6 +75,7 @@ class TaskSubmitted(GatewayEvent):
     best_of: BestOf | None = None
     repository: Repository | None = None
     repository_hash: str | None = None
+    pull_request: PullRequestOptions | None = None
     max_attempts: int = 3
     timeout_s: int | None = None
     priority: int = 0
@@ -95,6 +104,18 @@ class TaskCancellationRequested(GatewayEvent):
     task: str
     org: str
     user: str
+
+
+class PullRequestRequested(GatewayEvent):
+    """A user asks, after the end of a task that succeeded, for the pull request of its result: that of `attempt`."""
+
+    type: ClassVar[str] = "PullRequestRequested"
+    version: ClassVar[int] = 1
+
+    task: str
+    org: str
+    user: str
+    attempt: int
 
 
 class WebhookEvent(Event):

@@ -239,8 +239,18 @@ class CheckpointSaved(AttemptEvent):
     size: Quantity
 
 
-class PullRequestOpened(AttemptEvent):
-    """The result of a task is a pull request on its forge. `forge` is its kind (`github`, `gitlab`...)."""
+class PullRequestEvent(RunnerEvent):
+    """About the pull request of a task. Each task has at most one open pull request, of the branch `rclaude/<task>`."""
+
+    aggregate: ClassVar[str] = "pull_request"
+    in_organisation: ClassVar[bool] = True
+
+    task: str
+    org: str
+
+
+class PullRequestOpened(PullRequestEvent):
+    """The result of a task is a pull request on its forge. `forge` is its kind (`github`)."""
 
     type: ClassVar[str] = "PullRequestOpened"
     version: ClassVar[int] = 1
@@ -250,6 +260,19 @@ class PullRequestOpened(AttemptEvent):
     url: Sealed
     branch: str
     commit: str
+
+
+class PullRequestFailed(PullRequestEvent):
+    """No pull request was opened. `reason` is a stable code, `detail` the sentence that says what to do.
+
+    The task stays what it was, and so does its result.
+    """
+
+    type: ClassVar[str] = "PullRequestFailed"
+    version: ClassVar[int] = 1
+
+    reason: str
+    detail: Sealed | None = None
 
 
 class Result(Value):

@@ -136,3 +136,19 @@ class MemberRemoved(UsersEvent):
     org: str
     user: str
     by: str
+
+
+class SecretStored(UsersEvent):
+    """A secret of the organisation, such as its token for a forge: `secret_name` names it. A later one replaces it.
+
+    It is used by the services, and never given to a sandbox.
+    """
+
+    type: ClassVar[str] = "SecretStored"
+    version: ClassVar[int] = 1
+    aggregate: ClassVar[str] = "secret"
+
+    org: str
+    secret_name: str
+    value: Sealed
+    by: str

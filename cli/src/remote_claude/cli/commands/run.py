@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from remote_claude.cli import config, render, repository
-from remote_claude.cli.commands.tasks import details, follow
+from remote_claude.cli.commands.tasks import await_pull_request, details, follow
 from remote_claude.cli.errors import OF_STATE, CliError, Exit
 from remote_claude.cli.session import connect_or_start
 
@@ -24,7 +24,18 @@ if TYPE_CHECKING:
 
 MAX_PROMPT = 64 * 1024
 WITH_VALUE = frozenset(
-    {"--agent", "--repo", "--ref", "--timeout", "--max-attempts", "--priority", "--label", "--include"}
+    {
+        "--agent",
+        "--repo",
+        "--ref",
+        "--timeout",
+        "--max-attempts",
+        "--priority",
+        "--label",
+        "--include",
+        "--base",
+        "--title",
+    }
 )
 """Options of `run` whose next word is their value."""
 
@@ -69,6 +80,16 @@ def run(
         list[str] | None,
         typer.Option(help="Ignored files that go along, a pattern as in .gitignore; may be given again."),
     ] = None,
+    pr: Annotated[
+        bool, typer.Option("--pr", help="Push the result and open a pull request; goes with a --repo URL.")
+    ] = False,
+    draft: Annotated[bool, typer.Option("--draft", help="Open the pull request as a draft.")] = False,
+    base: Annotated[
+        str | None, typer.Option(help="The branch that the pull request goes to; the cloned one if left out.")
+    ] = None,
+    title: Annotated[
+        str | None, typer.Option(help="The pull request's title; the prompt's first line if left out.")
+    ] = None,
     provider: Annotated[
         str | None, typer.Option(help="Where its sandbox runs: local, docker; any unless given.")
     ] = None,
@@ -95,6 +116,11 @@ def run(
         body["budget_nano_usd"] = _nano_usd(budget)
     if label:
         body["labels"] = labels_of(label)
+    if pr:
+        asked = {"draft": draft, "base": base, "title": title}
+        body["pull_request"] = {name: value for name, value in asked.items() if value is not None}
+    elif draft or base or title:
+        raise CliError("--draft, --base and --title go with --pr", Exit.USAGE)
     local = None if no_repo else local_repository(repo)
     if local is not None:
         render.say(f"repository: {local.top}", to_stderr=as_json)
@@ -133,6 +159,7 @@ def _watch(client: Client, task: str, position: int, *, as_json: bool) -> Exit:
         with contextlib.suppress(KeyboardInterrupt):
             position = follow(client, task, position, quiet=as_json)
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+        await_pull_request(client, task, position)
         shown = details(client, task, position)
     except CliError as error:
         if error.exit is not Exit.UNREACHABLE:

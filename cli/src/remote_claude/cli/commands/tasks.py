@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 TaskArgument = Annotated[str | None, typer.Argument(help="The task's id; the newest one if left out.")]
 STATES: tuple[str, ...] = get_args(render.State)
+PULL_REQUEST_S = 60.0
+"""How long a command waits for a pull request. The service goes on trying after that."""
 Json = Annotated[bool, typer.Option("--json", help="JSON on standard output.")]
 
 
@@ -224,6 +227,40 @@ def apply(
         render.say(f"{applied.commit[:12]} on {here.top}: {_files(applied.files)} changed")
     else:
         render.say(f"staged in {here.top}: {_files(applied.files)} changed")
+
+
+def await_pull_request(client: Client, task: str, position: int | None = None) -> dict[str, Any] | None:
+    """The pull request of a task that has ended, once it is opened or has failed; None where none was asked for."""
+    with render.Waiting(f"opening the pull request of {task}") as waiting:
+        late = time.monotonic() + PULL_REQUEST_S
+        while True:
+            shown = client.get(f"/v1/tasks/{task}", min_position=position)
+            asked: dict[str, Any] | None = shown["pull_request"]
+            if asked is None or asked["state"] != "asked" or shown["state"] != "succeeded":
+                return asked
+            if time.monotonic() > late:
+                return asked
+            waiting.tick()
+            time.sleep(0.5)
+
+
+def pr(task: TaskArgument = None, as_json: Json = False) -> None:
+    """Open the pull request of a task that has succeeded, or try again; prints its URL."""
+    client = connect()
+    id = task_id(task, client)
+    answer = client.post(f"/v1/tasks/{id}/pull-request")
+    found = answer["pull_request"] or await_pull_request(client, id, answer["position"])
+    if as_json:
+        render.emit({"id": id, "pull_request": found})
+    elif found is not None and found["state"] == "opened":
+        render.say(render.pull_request(found))
+    if found is None or found["state"] != "opened":
+        why = render.pull_request(found) if found else "none"
+        if found is not None and found["state"] == "asked":
+            why = f"not yet: the forge does not answer; `rclaude show {id}` says how far it is"
+        raise CliError(
+            f"pull request: {why}", Exit.FAILED, code=(found or {}).get("reason") or "pull_request"
+        )
 
 
 def _files(names: Sequence[str]) -> str:

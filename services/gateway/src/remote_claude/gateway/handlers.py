@@ -6,14 +6,14 @@ import asyncio
 import contextlib
 import secrets
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 import uuid_utils
 
 from remote_claude.access.keyring import Keyring
 from remote_claude.contracts.contexts import webhook_secret_context, webhook_url_context
-from remote_claude.contracts.gateway import TaskMessageSent
+from remote_claude.contracts.gateway import RemoteRepository, TaskMessageSent
 from remote_claude.eventsourcing import (
     Clock,
     CommandHandler,
@@ -27,9 +27,14 @@ from remote_claude.eventsourcing import (
 from remote_claude.eventsourcing.traces import correlation
 from remote_claude.gateway.domain import task as domain
 from remote_claude.gateway.domain import webhooks
-from remote_claude.gateway.domain.lifecycle import Progress
-from remote_claude.gateway.domain.refusals import NotKnownToBeRecorded, TaskAlreadyFinished
-from remote_claude.gateway.domain.task import RequestCancellation, SendMessage, SubmitTask
+from remote_claude.gateway.domain.lifecycle import Progress, PullRequest
+from remote_claude.gateway.domain.refusals import (
+    NoPullRequest,
+    NotKnownToBeRecorded,
+    PullRequestNeedsUrl,
+    TaskAlreadyFinished,
+)
+from remote_claude.gateway.domain.task import RequestCancellation, RequestPullRequest, SendMessage, SubmitTask
 from remote_claude.gateway.projections.queries import TaskQueries
 
 TASK = Decider(domain.initial_state, domain.decide, domain.evolve)
@@ -166,6 +171,33 @@ class TaskHandlers:
         sent: TaskMessageSent = handled.events[0]
         return sent.number, handled.position
 
+    async def request_pull_request(self, command: RequestPullRequest) -> tuple[PullRequest | None, int]:
+        """Ask for the pull request of a task's result. Returns one that is open already, and the position to read at.
+
+        Raises `TaskNotFound`, `NoPullRequest`, `PullRequestNeedsUrl`, `NotKnownToBeRecorded`.
+        """
+        correlation.set(command.task)
+        stream = _stream(command)
+        async with self._answering(command.task):
+            state, position = await self._handler.load(TASK, stream)
+        TASK.decide(command, state)  # there is such a task
+        await self._queries.caught_up(max(position, self._decisions.position), self._admission_wait_s)
+        row, as_of = await self._queries.get(command.org, command.task)
+        known = row.progress.pull_request
+        if known is not None and known.state == "opened":
+            return known, as_of
+        if row.progress.state != "succeeded":
+            raise NoPullRequest(f"the task is {row.progress.state.replace('_', ' ')}")
+        if not isinstance(row.repository, RemoteRepository):
+            raise PullRequestNeedsUrl
+        current = row.progress.get(row.progress.attempt)
+        if current is None or current.result is None or current.result.commit is None:
+            raise NoPullRequest("the task changed nothing")
+        command = replace(command, attempt=current.number)
+        async with self._answering(command.task):
+            handled = await self._handler.handle(TASK, stream, command, subject=command.task)
+        return None, handled.position
+
     @contextlib.asynccontextmanager
     async def _answering(self, task: str) -> AsyncIterator[None]:
         """Do not wait for the log for longer than a client would. Raises `NotKnownToBeRecorded`."""
@@ -188,7 +220,7 @@ class TaskHandlers:
         return Decision(position=progress.decided)
 
 
-def _stream(command: SubmitTask | RequestCancellation | SendMessage) -> str:
+def _stream(command: SubmitTask | RequestCancellation | SendMessage | RequestPullRequest) -> str:
     return stream_id("gateway", command.org, "task", command.task)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from remote_claude.runner import api
+from remote_claude.runner.forges.opening import outbox
 from remote_claude.runner.lifecycle import RunnerLifecycle
 from remote_claude.runner.projections.held import HeldView
 from remote_claude.runner.settings import RunnerSettings
@@ -28,11 +29,13 @@ def build(runtime: Runtime) -> Service:
 
     background = {f"execute {name}": runner.run for name, runner in runners.items()}
     background |= {f"keep leases of {name}": runner.keep_leases for name, runner in runners.items()}
+    pull_requests = outbox(runtime, settings)
     listeners = {runner.executor.runner: runner.listener for runner in runners.values()}
     return Service(
         name="runner",
         router=api.router(listeners.get),
-        views=(HeldView(),),
+        views=(HeldView(), pull_requests.view),
+        outboxes=(pull_requests,),
         background=background,
         on_stop=close,
         ready=lambda: next((why for r in runners.values() if (why := r.unready) is not None), None),

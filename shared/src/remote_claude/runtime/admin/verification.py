@@ -141,6 +141,11 @@ class Checker:
                 self._check_gateway(recorded.type, data)
             case "scheduler":
                 self._check_scheduler(recorded, data)
+            case "runner" if recorded.stream.split(".")[3] == "pull_request":
+                if data["task"] not in self._tasks:
+                    self._violated(
+                        "what concerns a task follows its submission", f"{recorded.type} of {data['task']}"
+                    )
             case "runner" if "task" in data:
                 self._check_runner(recorded, data)
             case "runner" if recorded.type == "RunnerJoined":  # it has lost what it held before

@@ -12,6 +12,8 @@ from remote_claude.contracts.contexts import (
     attempt_detail_context,
     labels_context,
     prompt_context,
+    pull_request_detail_context,
+    pull_request_url_context,
     repository_ref_context,
     repository_url_context,
 )
@@ -21,12 +23,13 @@ from remote_claude.gateway.api.models import (
     AttemptAnswer,
     EventAnswer,
     OutputSize,
+    PullRequestAnswer,
     RepositoryAnswer,
     TaskAnswer,
     TaskSummary,
     WaitingAnswer,
 )
-from remote_claude.gateway.domain.lifecycle import Progress, total_usage
+from remote_claude.gateway.domain.lifecycle import Progress, PullRequest, total_usage
 from remote_claude.gateway.projections.queries import Task, TaskEvent
 
 TITLE_CHARACTERS = 120
@@ -113,10 +116,32 @@ def whole(task: Task, key: DataKey | None, as_of: int) -> TaskAnswer:
         ],
         usage=total_usage(progress.attempts),
         result=current.result if current else None,
+        pull_request=_asked_pull_request(task, key),
         output=OutputSize(
             frames=sum(a.output.frames for a in progress.attempts if a.output), complete=progress.settled
         ),
         as_of=as_of,
+    )
+
+
+def _asked_pull_request(task: Task, key: DataKey | None) -> PullRequestAnswer | None:
+    """None where none was asked for, or the task did not succeed."""
+    progress = task.progress
+    if progress.pull_request is None or (progress.terminal and progress.state != "succeeded"):
+        return None
+    return pull_request(task.task, progress.pull_request, key)
+
+
+def pull_request(task: str, found: PullRequest, key: DataKey | None) -> PullRequestAnswer:
+    """The pull request of a task."""
+    return PullRequestAnswer(
+        state=found.state,
+        forge=found.forge,
+        number=found.number,
+        url=_open(key, found.url, pull_request_url_context(task)),
+        branch=found.branch,
+        reason=found.reason,
+        detail=_open(key, found.detail, pull_request_detail_context(task)),
     )
 
 

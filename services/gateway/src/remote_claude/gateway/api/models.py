@@ -100,6 +100,19 @@ class BestOfRequest(Request):
         return self
 
 
+class PullRequestRequest(Request):
+    """Open a pull request when the task has succeeded; `repo` names an https URL then.
+
+    Without `base` it goes to `repo.ref`, without that to the repository's default branch.
+    """
+
+    draft: bool = False
+    base: Annotated[str, StringConstraints(min_length=1, max_length=255), AfterValidator(_ref)] | None = None
+    title: (
+        Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_printable)] | None
+    ) = None
+
+
 class SubmitRequest(Request):
     """A task. `timeout_s` bounds each attempt; without it the plan does.
 
@@ -132,6 +145,7 @@ class SubmitRequest(Request):
     )
     best_of: BestOfRequest | None = None
     repo: RepositoryRequest | None = None
+    pull_request: PullRequestRequest | None = None
     max_attempts: int = Field(default=3, ge=1, le=10)
     timeout_s: int | None = Field(default=None, ge=1, le=86400)
     priority: int = Field(default=0, ge=-100, le=100)
@@ -174,6 +188,29 @@ class RepositoryAnswer(BaseModel):
     url: str | None = None
     ref: str | None = None
     bundle: str | None = None
+
+
+class PullRequestAnswer(BaseModel):
+    """The pull request of the task's result. `asked`: it is opened once the task has succeeded.
+
+    After `failed`, `detail` says what happened and what to do; the task and its result stay as they are.
+    """
+
+    state: Literal["asked", "opened", "failed"]
+    forge: str | None
+    number: int | None
+    url: str | None
+    branch: str | None
+    reason: str | None
+    detail: str | None
+
+
+class PullRequestRequestAnswer(BaseModel):
+    """The pull request if it is open already. Otherwise it is asked for: reads with `min_position` show it."""
+
+    id: str
+    position: int
+    pull_request: PullRequestAnswer | None
 
 
 class AttemptAnswer(BaseModel):
@@ -244,6 +281,7 @@ class TaskAnswer(TaskSummary):
     attempts: list[AttemptAnswer]
     usage: Cumulative
     result: Result | None
+    pull_request: PullRequestAnswer | None
     output: OutputSize
     as_of: int
 

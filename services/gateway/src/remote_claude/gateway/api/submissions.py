@@ -14,12 +14,15 @@ from remote_claude.contracts import canonical_json
 from remote_claude.contracts.contexts import (
     labels_context,
     prompt_context,
+    pull_request_base_context,
+    pull_request_title_context,
     repository_ref_context,
     repository_url_context,
 )
 from remote_claude.contracts.gateway import (
     BestOf,
     BundleRepository,
+    PullRequestOptions,
     RemoteRepository,
     Repository,
     TaskSubmitted,
@@ -29,7 +32,12 @@ from remote_claude.contracts.runner import CAPABILITIES
 from remote_claude.edge.problems import Problem
 from remote_claude.gateway.api.models import SubmitRequest
 from remote_claude.gateway.domain.offers import Offers
-from remote_claude.gateway.domain.refusals import BundleNotFound, TaskNotFinished, TaskNotFound
+from remote_claude.gateway.domain.refusals import (
+    BundleNotFound,
+    PullRequestNeedsUrl,
+    TaskNotFinished,
+    TaskNotFound,
+)
 from remote_claude.gateway.domain.repositories import check_url, identity
 from remote_claude.gateway.domain.task import SubmitTask
 from remote_claude.gateway.handlers import Submission, TaskHandlers
@@ -89,6 +97,10 @@ class Submissions:
         asked = {name: getattr(request, ASKED_AS.get(name, name)) for name in CAPABILITIES}
         self._offers.check(request.agent, request.provider, asked)
         repo = request.repo
+        if request.pull_request is not None and (
+            repo is None or repo.url is None or not repo.url.startswith(("https://", "http://"))
+        ):
+            raise PullRequestNeedsUrl
         if repo is not None and repo.url is not None:
             check_url(repo.url)
         elif repo is not None and repo.bundle is not None:
@@ -130,12 +142,24 @@ def _submission(who: Principal, request: SubmitRequest, key: DataKey, task: str)
         best_of=BestOf(**request.best_of.model_dump()) if request.best_of else None,
         repository=_sealed_repository(request, key, task),
         repository_hash=_repository_hash(request, key),
+        pull_request=_pull_request(request, key, task),
         max_attempts=request.max_attempts,
         timeout_s=request.timeout_s,
         priority=request.priority,
         labels=key.seal(orjson.dumps(labels).decode(), labels_context(task)) if labels else None,
         label_hashes={_hash(key, "label", name): _hash(key, "label", name, labels[name]) for name in labels},
         body_hash=key.fingerprint(canonical_json(request.model_dump(mode="json", exclude_defaults=True))),
+    )
+
+
+def _pull_request(request: SubmitRequest, key: DataKey, task: str) -> PullRequestOptions | None:
+    asked = request.pull_request
+    if asked is None:
+        return None
+    return PullRequestOptions(
+        draft=asked.draft,
+        base=key.seal(asked.base, pull_request_base_context(task)) if asked.base else None,
+        title=key.seal(asked.title, pull_request_title_context(task)) if asked.title else None,
     )
 
 

@@ -28,6 +28,7 @@ from remote_claude.gateway.api.models import (
     EventPage,
     MessageAnswer,
     MessageRequest,
+    PullRequestRequestAnswer,
     SubmitRequest,
     Submitted,
     TaskAnswer,
@@ -37,7 +38,7 @@ from remote_claude.gateway.api.search import TextFilter, search
 from remote_claude.gateway.api.submissions import Submissions, parse
 from remote_claude.gateway.domain.lifecycle import State
 from remote_claude.gateway.domain.offers import KNOWN, Offers
-from remote_claude.gateway.domain.task import RequestCancellation, SendMessage
+from remote_claude.gateway.domain.task import RequestCancellation, RequestPullRequest, SendMessage
 from remote_claude.gateway.handlers import Submission, TaskHandlers
 from remote_claude.gateway.projections.queries import Filter, TaskQueries
 from remote_claude.gateway.waiting import WaitingReasons
@@ -181,6 +182,20 @@ def add_routes(
             )
         )
         return MessageAnswer(id=task, number=number, position=position)
+
+    @api.post(
+        "/v1/tasks/{task}/pull-request",
+        tags=TAGS,
+        status_code=HTTPStatus.ACCEPTED,
+        responses=problems(404, 409, 422, 503),
+    )
+    async def request_pull_request(principal: Caller, task: TaskId) -> PullRequestRequestAnswer:
+        """Open the pull request of a task that has succeeded, or try again. One that is open is answered as it is."""
+        command = RequestPullRequest(task=task, org=principal.org, user=principal.user)
+        found, position = await handlers.request_pull_request(command)
+        key = await data_key(runtime.keyring, principal.org)
+        shown = answers.pull_request(task, found, key) if found is not None else None
+        return PullRequestRequestAnswer(id=task, position=position, pull_request=shown)
 
 
 def _idempotency_key(request: Request) -> str | None:

@@ -8,12 +8,15 @@ from typing import Any, Literal
 
 from remote_claude.contracts import Event
 from remote_claude.contracts.base import Sealed, Value
+from remote_claude.contracts.gateway import PullRequestRequested, TaskSubmitted
 from remote_claude.contracts.runner import (
     AssignmentDeclined,
     AttemptEvent,
     AttemptFinished,
     AttemptOutcome,
     Cumulative,
+    PullRequestFailed,
+    PullRequestOpened,
     Result,
     SealedOutput,
     TaskStarted,
@@ -55,6 +58,18 @@ class Attempt(Value):
     usage: Cumulative = Cumulative()
 
 
+class PullRequest(Value):
+    """What became of a pull request that was asked for. It is looked at once the task has succeeded."""
+
+    state: Literal["asked", "opened", "failed"] = "asked"
+    forge: str | None = None
+    number: int | None = None
+    url: Sealed | None = None
+    branch: str | None = None
+    reason: str | None = None
+    detail: Sealed | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
     """How far a task is.
@@ -73,6 +88,7 @@ class Progress:
     decided: int | None = None
     changed: int = 0
     attempts: tuple[Attempt, ...] = ()
+    pull_request: PullRequest | None = None
 
     @property
     def terminal(self) -> bool:
@@ -98,6 +114,22 @@ def evolve(progress: Progress, event: Event, *, position: int, occurred_at: str)
     match event:
         case AttemptEvent():
             return _attempt_says(progress, event, position, occurred_at)
+        case TaskSubmitted() if event.pull_request is not None:
+            return replace(progress, pull_request=PullRequest())
+        case PullRequestRequested():
+            return replace(progress, pull_request=PullRequest())
+        case PullRequestOpened():
+            opened = PullRequest(
+                state="opened",
+                forge=event.forge,
+                number=event.number,
+                url=event.url,
+                branch=event.branch,
+            )
+            return replace(progress, pull_request=opened)
+        case PullRequestFailed():
+            failed = PullRequest(state="failed", reason=event.reason, detail=event.detail)
+            return replace(progress, pull_request=failed)
         case _ if progress.terminal:
             return progress
         case TaskAdmitted():

@@ -95,6 +95,26 @@ class BundleNotFound(Refusal):
         super().__init__(f"There is no upload {sha256}. Send it first: `PUT /v1/blobs/{sha256}`.")
 
 
+class PullRequestNeedsUrl(Refusal):
+    code = "pull_request_needs_url"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "A pull request needs the repository's https URL on its forge. Name it as the task's repository, or take "
+            "the result with `rclaude apply` and push it yourself."
+        )
+
+
+class NoPullRequest(Refusal):
+    """The task did not succeed, or changed nothing."""
+
+    code = "no_pull_request"
+    status = 409
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"There is nothing to open a pull request of: {why}.")
+
+
 class NoResult(Refusal):
     code = "no_result"
     status = 404

@@ -6,7 +6,12 @@ from dataclasses import dataclass, replace
 from typing import assert_never
 
 from remote_claude.contracts import Event, Sealed
-from remote_claude.contracts.gateway import TaskCancellationRequested, TaskMessageSent, TaskSubmitted
+from remote_claude.contracts.gateway import (
+    PullRequestRequested,
+    TaskCancellationRequested,
+    TaskMessageSent,
+    TaskSubmitted,
+)
 from remote_claude.gateway.domain.refusals import IdempotencyKeyReused, TaskAlreadyFinished, TaskNotFound
 
 
@@ -42,7 +47,17 @@ class SendMessage:
     text: Sealed
 
 
-Command = SubmitTask | RequestCancellation | SendMessage
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestPullRequest:
+    """Open the pull request of a task that has succeeded, in `attempt`, or try again."""
+
+    task: str
+    org: str
+    user: str
+    attempt: int = 0
+
+
+Command = SubmitTask | RequestCancellation | SendMessage | RequestPullRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +94,14 @@ def decide(command: Command, state: State) -> list[Event]:
             return _request_cancellation(command, state)
         case SendMessage():
             return _send_message(command, state)
+        case RequestPullRequest():
+            if isinstance(state, NotSubmitted):
+                raise TaskNotFound(command.task)
+            return [
+                PullRequestRequested(
+                    task=command.task, org=command.org, user=command.user, attempt=command.attempt
+                )
+            ]
         case _:
             assert_never(command)
 

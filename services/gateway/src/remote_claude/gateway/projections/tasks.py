@@ -15,8 +15,15 @@ from sqlalchemy.orm import registry
 from sqlmodel import Field, SQLModel
 
 from remote_claude.contracts import Event
-from remote_claude.contracts.gateway import TaskCancellationRequested, TaskSubmitted
-from remote_claude.contracts.runner import AssignmentDeclined, AttemptFinished, TaskStarted, UsageRecorded
+from remote_claude.contracts.gateway import PullRequestRequested, TaskCancellationRequested, TaskSubmitted
+from remote_claude.contracts.runner import (
+    AssignmentDeclined,
+    AttemptFinished,
+    PullRequestFailed,
+    PullRequestOpened,
+    TaskStarted,
+    UsageRecorded,
+)
 from remote_claude.contracts.scheduler import (
     RunnerLost,
     TaskAdmitted,
@@ -31,13 +38,14 @@ from remote_claude.contracts.scheduler import (
 from remote_claude.eventsourcing.events import RecordedEvent
 from remote_claude.eventsourcing.postgres.tables import append, load, upsert
 from remote_claude.eventsourcing.views import View
-from remote_claude.gateway.domain.lifecycle import Attempt, Progress, evolve
+from remote_claude.gateway.domain.lifecycle import Attempt, Progress, PullRequest, evolve
 
 FOLDED: tuple[type[Event], ...] = (
     TaskSubmitted, TaskCancellationRequested,
     TaskAdmitted, TaskRejected, TaskAssigned, RunnerLost, TaskRequeued,
     TaskSucceeded, TaskFailed, TaskCancelled, TaskTimedOut,
     AssignmentDeclined, TaskStarted, UsageRecorded, AttemptFinished,
+    PullRequestRequested, PullRequestOpened, PullRequestFailed,
 )  # fmt: skip
 
 ATTEMPTS: TypeAdapter[tuple[Attempt, ...]] = TypeAdapter(tuple[Attempt, ...])
@@ -69,6 +77,7 @@ class TaskRow(Tables, table=True):
     decided: int | None = Field(sa_type=BigInteger)
     changed: int = Field(sa_type=BigInteger)
     attempts: list[Any] = Field(sa_type=JSONB)
+    pull_request: dict[str, Any] | None = Field(sa_type=JSONB)
 
 
 class SubmissionRow(Tables, table=True):
@@ -105,7 +114,7 @@ class TasksView(View):
     """Folds a batch with one read and one write of its tasks; what was submitted and the events are only added."""
 
     name: ClassVar[str] = "gateway_tasks"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     tables: ClassVar[MetaData] = Tables.metadata
     handles: ClassVar[frozenset[str]] = frozenset(event.type for event in FOLDED)
 
@@ -137,7 +146,14 @@ class TasksView(View):
 def progress_of(row: dict[str, Any]) -> Progress:
     """The progress in a row of `task`."""
     values = {name: row[name] for name in PROGRESS}
-    return Progress(**values | {"attempts": ATTEMPTS.validate_python(values["attempts"])})
+    asked = values["pull_request"]
+    return Progress(
+        **values
+        | {
+            "attempts": ATTEMPTS.validate_python(values["attempts"]),
+            "pull_request": PullRequest.model_validate(asked) if asked is not None else None,
+        }
+    )
 
 
 def without_ciphertext(value: Any) -> Any:
@@ -155,7 +171,11 @@ def _is_sealed(value: Any) -> bool:
 
 def _columns(progress: Progress) -> dict[str, Any]:
     values = {name: getattr(progress, name) for name in PROGRESS}
-    return values | {"attempts": ATTEMPTS.dump_python(progress.attempts, mode="json")}
+    asked = progress.pull_request
+    return values | {
+        "attempts": ATTEMPTS.dump_python(progress.attempts, mode="json"),
+        "pull_request": asked.model_dump(mode="json") if asked is not None else None,
+    }
 
 
 def _submission(recorded: RecordedEvent) -> dict[str, Any]:

@@ -129,6 +129,7 @@ class SandboxedExecution:
                     self._folder / "source.bundle",
                     limits=limits,
                     allowed=self._dependencies.outbound,
+                    github_api=self._dependencies.settings.github_api,
                 )
             )
         except Unstartable as error:

@@ -20,6 +20,8 @@ from remote_claude.eventsourcing.events import stream_id
 from remote_claude.outbound import AllowedHosts
 from remote_claude.runner.execution import remote_source
 from remote_claude.runner.execution.remote_source import SourceFailed
+from remote_claude.runner.forges import github
+from remote_claude.runner.forges.tokens import forge_token
 from remote_claude.runtime.objects import ObjectNotFound
 from remote_claude.runtime.service import Runtime
 
@@ -64,6 +66,7 @@ async def fetch_repository(
     *,
     limits: remote_source.Limits,
     allowed: AllowedHosts,
+    github_api: str,
 ) -> Path | None:
     """The repository as a bundle in `target`: fetched outside the sandbox, which has no network of its own.
 
@@ -84,7 +87,11 @@ async def fetch_repository(
             try:
                 opened = await keyring.open(url, repository_url_context(submitted.task))
                 at = await keyring.open(ref, repository_ref_context(submitted.task)) if ref else None
-                await remote_source.fetch(opened, at, target, limits=limits, allowed=allowed)
+                token = None
+                if github.repository(github_api, opened) is not None:
+                    text = await forge_token(runtime.log, keyring, submitted.org, "github")
+                    token = remote_source.Token(github.git_origin(github_api), text) if text else None
+                await remote_source.fetch(opened, at, target, limits=limits, allowed=allowed, token=token)
             except (KeyErased, KeyUnusable, SourceFailed) as error:
                 raise Unstartable(error.code, str(error)) from error
     return target
