@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import ssl
 import time
 from collections.abc import Callable, Iterator
 from ipaddress import ip_address
@@ -24,6 +26,19 @@ LIVE_SILENCE_S = 30.0
 """A live stream without even a heartbeat for so long is dialled again."""
 
 
+def _authorities() -> ssl.SSLContext | bool:
+    """The authorities that `SSL_CERT_FILE` names, which are not read where the environment is not trusted."""
+    file = os.environ.get("SSL_CERT_FILE")
+    try:
+        return ssl.create_default_context(cafile=file) if file else True
+    except OSError as error:
+        raise CliError(
+            f"SSL_CERT_FILE names {file}, which can't be used ({error}): name a file of certificates, or unset it",
+            Exit.USAGE,
+            code="certificates_unusable",
+        ) from error
+
+
 class Client:
     """One server, one key."""
 
@@ -37,6 +52,7 @@ class Client:
                 auth=self._authorize,
                 timeout=httpx.Timeout(30.0, connect=5.0),
                 trust_env=self._proxied,  # no proxy leads to this machine
+                verify=True if self._proxied else _authorities(),
             )
         except (ImportError, ValueError) as error:
             raise _proxy_unusable(error) from error
