@@ -284,8 +284,17 @@ def test_who_may_say_what_is_as_intended() -> None:
         assert those_who_may(subject) == {subject.split(".")[1]}
     everybody = {"auth", "billing", "gateway", "runner", "scheduler", "users"}
     assert those_who_may("$JS.API.CONSUMER.CREATE.EVENTS.one") == everybody
-    assert those_who_may("$KV.KEYS.org_1") == {"auth", "users"}  # auth seals each identity under a key of its own
-    assert those_who_may("$JS.API.STREAM.MSG.GET.KV_KEYS") == {"auth", "billing", "gateway", "runner", "users"}
+    assert those_who_may("$KV.KEYS.org_1") == {
+        "auth",
+        "users",
+    }  # auth seals each identity under a key of its own
+    assert those_who_may("$JS.API.STREAM.MSG.GET.KV_KEYS") == {
+        "auth",
+        "billing",
+        "gateway",
+        "runner",
+        "users",
+    }
     assert those_who_may("$JS.API.CONSUMER.CREATE.KV_KEYS.one") == set()
     assert those_who_may("out.org_1.task-1") == {"runner"}
     assert those_who_may("$JS.API.DIRECT.GET.OUTPUT") == {"gateway"}
