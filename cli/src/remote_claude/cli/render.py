@@ -270,7 +270,7 @@ def _attempts(task: dict[str, Any]) -> str:
 
 def _shorten(text: str) -> str:
     first, _, more = text.strip().partition("\n")
-    return elided(first + (" …" if more else ""), min(100, (screen_width() or 112) - 12))
+    return elided(first + (" …" if more else ""), min(100, (screen_width() or 114) - 14))
 
 
 QUANTITIES = {
