@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 UV := $(BIN)/uv
-# Behind a proxy that signs TLS anew, the system has its certificate.
+# Behind a proxy that terminates TLS, the system has its certificate authority.
 export UV_SYSTEM_CERTS := 1
 export UV_NATIVE_TLS := 1
 WEB := services/gateway/web

@@ -171,7 +171,7 @@ def _read_stack_file() -> dict[str, Any]:
 def target() -> Target | None:
     """The server to talk to; None when it is to be the embedded stack and none runs.
 
-    That is what `RCLAUDE_URL` names, else the profile in use, else what the file names, else the embedded stack.
+    The first that is set: `RCLAUDE_URL`, the profile in use, the file, the embedded stack.
     """
     from remote_claude.cli.identity import profiles
 

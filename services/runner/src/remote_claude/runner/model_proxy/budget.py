@@ -38,7 +38,7 @@ class Budget:
 
 
 def cost(used: Cumulative) -> int:
-    """Nano-dollars of the model, whoever pays."""
+    """Nano-dollars of the model, paid by the customer or by the operator."""
     return used.model_nano_usd + used.customer_model_nano_usd
 
 

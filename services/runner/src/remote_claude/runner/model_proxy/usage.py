@@ -41,7 +41,7 @@ class Terms:
 
 
 class Call:
-    """A call on its way. Two calls are never equal."""
+    """A call in flight. Two calls are never equal."""
 
     def __init__(self, sent: ModelUse, upper_nano_usd: int) -> None:
         self.made = False
