@@ -1,10 +1,12 @@
 """People sign in with an OpenID Connect issuer that is not ours: discovery, nonce, PKCE, verified e-mail."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Iterator
 from urllib.parse import urlsplit
 
 import httpx2
 import oidc_provider_mock
+import psycopg
 import pytest
 import pytest_asyncio
 
@@ -14,11 +16,17 @@ from servers import Broker, Database
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
+@pytest.fixture(scope="module")
+def module_dsn(postgres_server: Database) -> Iterator[str]:
+    with postgres_server.fresh() as dsn:
+        yield dsn
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def signing_in(
-    module_nats: Broker, postgres_server: Database, tmp_path_factory: pytest.TempPathFactory
+    module_nats: Broker, module_dsn: str, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[tuple[Installation, str]]:
-    with oidc_provider_mock.run_server_in_thread() as server, postgres_server.fresh() as dsn:
+    with oidc_provider_mock.run_server_in_thread() as server:
         issuer = f"http://localhost:{server.server_port}"
         environment = {
             "RCLAUDE_AUTH_OIDC_ISSUER": issuer,
@@ -30,7 +38,7 @@ async def signing_in(
             "RCLAUDE_AUTH_GOOGLE_HOSTED_DOMAIN": "example.com",
         }
         folder = tmp_path_factory.mktemp("oidc")
-        async with installed(module_nats, dsn, folder, environment) as running:
+        async with installed(module_nats, module_dsn, folder, environment) as running:
             yield running, issuer
 
 
@@ -63,6 +71,24 @@ async def test_a_person_signs_in_and_only_a_verified_address_is_kept(
         assert (answer.status_code, answer.headers.get("location")) == (303, "/"), answer.text
         me = (await browser.get("/v1/me")).json()
         assert (me["name"], me["email"]) == ("Ada", kept)
+
+
+async def test_a_new_person_has_a_name_even_while_the_view_is_behind(
+    signing_in: tuple[Installation, str], module_dsn: str
+) -> None:
+    installation, issuer = signing_in
+    await claims(issuer, "eve", name="Eve", email="eve@example.com", email_verified=True)
+    async with await psycopg.AsyncConnection.connect(module_dsn) as held:
+        await held.execute("SELECT position FROM users_directory.checkpoint FOR UPDATE")
+        browser, answer = await sign_in(installation, "oidc", "eve")
+        assert answer.status_code == 303, answer.text
+        asked = [asyncio.create_task(browser.get(path)) for path in ("/v1/me", "/v1/orgs")]
+        early, _ = await asyncio.wait(asked, timeout=0.3)
+        assert not early, "answered out of a view that does not know the person"
+        await held.rollback()
+        me, orgs = [(await answer).json() for answer in asked]
+    assert (me["name"], me["email"]) == ("Eve", "eve@example.com")
+    assert [(org["name"], org["role"]) for org in orgs["orgs"]] == [("Eve's organisation", "owner")]
 
 
 async def test_an_account_of_another_domain_is_refused(signing_in: tuple[Installation, str]) -> None:

@@ -55,6 +55,11 @@ class Verifier:
             self._position = batch[-1].position
             self._reached.tell(self._position)
 
+    @property
+    def position(self) -> int:
+        """Everything up to here is known. A view may be behind it."""
+        return self._position
+
     async def wait_for(self, position: int, timeout: float) -> bool:
         """Wait until everything up to `position` is known here, at most `timeout` seconds; False when it is not."""
         return await self._reached.wait_for(position, timeout)

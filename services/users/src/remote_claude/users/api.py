@@ -178,6 +178,9 @@ def add_routes(api: APIRouter, runtime: Runtime, directory: Directory) -> None:
     async def get_me(identity: Person) -> PersonAnswer:
         """The person who asks."""
         found = await view.person(runtime.pool, identity.user)
+        if found is None:
+            await fresh.reach(runtime.verifier.position)
+            found = await view.person(runtime.pool, identity.user)
         name, email = found or (None, None)
         return PersonAnswer(
             user=identity.user,
@@ -190,6 +193,9 @@ def add_routes(api: APIRouter, runtime: Runtime, directory: Directory) -> None:
     async def list_orgs(identity: Person) -> OrgList:
         """The organisations of the person who asks; an API key sees its own."""
         rows = await view.organisations(runtime.pool, identity.user)
+        if not identity.memberships.keys() <= {row.id for row in rows}:
+            await fresh.reach(runtime.verifier.position)
+            rows = await view.organisations(runtime.pool, identity.user)
         orgs = [
             OrgAnswer(
                 id=row.id,
