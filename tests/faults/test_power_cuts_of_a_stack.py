@@ -5,9 +5,10 @@ import hashlib
 import os
 import random
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import httpx2
 import psutil
@@ -15,6 +16,11 @@ import pytest
 
 from disks import Disk, disk, end
 from product import Product
+from remote_claude.runtime.broker.accounts import ADMIN
+from remote_claude.runtime.embedded import Holder, Home
+from remote_claude.runtime.embedded.stack_file import StackFile
+from remote_claude.runtime.host import Purpose, connected
+from remote_claude.runtime.telemetry.logs_and_metrics import Metrics
 from servers import until
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(3600)]
@@ -93,8 +99,15 @@ class Machine:
         until(lambda: self.stack.verified()["live"] == 0, "the end of every task", 90, pause=0.2)
         stored = {path.name: path for path in (self.stack.home / "objects").rglob("*") if path.is_file()}
         assert self.blobs <= stored.keys()
-        for name, path in stored.items():
-            assert name.endswith(".new") or hashlib.sha256(path.read_bytes()).hexdigest() == name
+        asyncio.run(self.opens(path for name, path in stored.items() if not name.endswith(".new")))
+
+    async def opens(self, paths: Iterable[Path]) -> None:
+        """Every object opens under the key of its organisation, and is what its name says."""
+        where = StackFile.load(Home.from_env(self.stack.env, Holder.COMMAND)).settings(ADMIN)
+        async with connected(where, self.stack.env, Metrics("test"), Purpose.LOOK) as runtime:
+            for path in paths:
+                content = await runtime.objects.get(path.parent.parent.name, path.name)
+                assert hashlib.sha256(content).hexdigest() == path.name
 
     def everything_follows(self) -> None:
         """The archive is that of the log, and every view what a rebuild makes of it."""

@@ -1,6 +1,8 @@
 """The reference pages and the OpenAPI document say what the code does."""
 
 import ast
+import importlib
+import pkgutil
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +10,7 @@ from typing import Any
 
 import pytest
 
+import remote_claude
 from gateway_stack import Member, Stack
 from remote_claude.contracts.refusals import Refusal
 from remote_claude.gateway.settings import PREFIX, GatewaySettings
@@ -38,13 +41,16 @@ def codes(name: str) -> set[str]:
 
 
 def every(kind: type[Refusal]) -> Iterator[type[Refusal]]:
-    """The subclasses of a refusal that this process knows, and theirs."""
+    """The subclasses of a refusal, and theirs, in all modules of the product."""
     for below in kind.__subclasses__():
         yield below
         yield from every(below)
 
 
 def test_every_refusal_has_a_status_and_an_entry_with_it() -> None:
+    for module in pkgutil.walk_packages(remote_claude.__path__, "remote_claude."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
     refusals = [refusal for refusal in every(Refusal) if "code" in vars(refusal)]
     assert len(refusals) > 10
     for refusal in refusals:
