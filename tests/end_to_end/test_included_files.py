@@ -1,4 +1,4 @@
-"""Ignored files and LFS contents that go along with the repository."""
+"""Ignored files, submodules and LFS contents that are sent with the repository."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ def test_ignored_files_stay_here_unless_they_are_named(stack: Product, project: 
         "run", "--agent", "shell", "find . -name .env -o -name built -o -name '*.log'", cwd=project
     )
     assert "./" not in done.out
-    assert "ignored files not sent: .env, built/ (2 files), noise.log (`--include PATTERN`" in done.err
+    assert "not sent: ignored files (.env, built/ (2 files), noise.log; `--include PATTERN`" in done.err
 
 
 def test_what_include_names_goes_along_byte_for_byte_and_does_not_come_back(
@@ -36,7 +36,7 @@ def test_what_include_names_goes_along_byte_for_byte_and_does_not_come_back(
     done = stack.ok(
         "run", "--agent", "shell", "--json", "--include", ".env", "--include", "built/", prompt, cwd=project
     )
-    assert "ignored files sent: .env, built/ (2 files); not sent: noise.log" in done.err
+    assert "sent: ignored files (.env, built/ (2 files)); not sent: ignored files (noise.log)" in done.err
     said = stack.ok("logs", done.json["id"]).out
     assert r"\r  \n" in said
     assert said.count("tool runs") == 2
@@ -63,7 +63,7 @@ def test_lfs_contents_on_this_disk_go_along_and_stay_pointers(stack: Product, re
     git(repo, "commit", "--quiet", "--message", "large")
     assert pointer in git(repo, "show", "HEAD:model.bin")
     done = stack.ok("run", "--agent", "shell", "--json", "cat model.bin; echo new > new.txt", cwd=repo)
-    assert "LFS contents sent: model.bin" in done.err
+    assert "sent: LFS contents (model.bin)" in done.err
     assert "the contents" in stack.ok("logs", done.json["id"]).out
     assert "model.bin" not in stack.ok("diff", done.json["id"]).out
 
@@ -71,3 +71,32 @@ def test_lfs_contents_on_this_disk_go_along_and_stay_pointers(stack: Product, re
 def test_include_needs_a_repository_on_this_disk(stack: Product) -> None:
     refused = stack.run("run", "--agent", "shell", "--no-repo", "--include", ".env", "true")
     assert (refused.code, "--include" in refused.err) == (2, True)
+
+
+def test_the_files_of_submodules_are_sent_and_a_change_in_one_is_named(
+    stack: Product, repo: Path, tmp_path: Path
+) -> None:
+    library = tmp_path / "library"
+    git(tmp_path, "init", "--quiet", "library")
+    (library / "lib.txt").write_text("as committed\n")
+    (library / "old.txt").write_text("old\n")
+    git(library, "add", ".")
+    git(library, "commit", "--quiet", "--message", "library")
+    for place in ("vendor/lib", "vendor/absent"):
+        git(repo, "-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(library), place)
+    git(repo, "commit", "--quiet", "--message", "submodules")
+    git(repo, "submodule", "--quiet", "deinit", "vendor/absent")
+    (repo / "vendor" / "lib" / "lib.txt").write_text("as it is here\n")
+    prompt = "cat vendor/lib/lib.txt; echo x > vendor/lib/new.txt; rm vendor/lib/old.txt; echo y > new.txt"
+    done = stack.ok("run", "--agent", "shell", "--json", prompt, cwd=repo)
+    assert (
+        "sent: submodules (vendor/lib/ (2 files)); not sent: submodules (vendor/absent: not checked"
+        in done.err
+    )
+    assert "as it is here" in stack.ok("logs", done.json["id"]).out
+    detail = done.json["detail"]
+    assert "vendor/lib/new.txt (in a submodule), vendor/lib/old.txt (in a submodule)" in detail
+    assert "lib/lib.txt" not in detail
+    patch = stack.ok("diff", done.json["id"]).out
+    assert "new.txt" in patch
+    assert "vendor" not in patch

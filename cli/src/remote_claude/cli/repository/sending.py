@@ -34,11 +34,12 @@ def bundle(repository: Repository, out: Path, *, include: Sequence[str] = ()) ->
     The bundle needs nothing else: `refs/rclaude/base` is HEAD with its history (absent before the first
     commit), `refs/rclaude/sent` a commit on top of it, the same for the same content and HEAD. A clone
     without the whole history (shallow, partial) is sent as one commit without parents, and `base` is None.
-    `refs/rclaude/extra` is a tree of what goes along besides: ignored files that `include` or `.worktreeinclude` names
-    (patterns as in `.gitignore`), and LFS contents that are on this disk; absent without any.
+    `refs/rclaude/extra` is a tree of what is sent besides: ignored files that `include` or `.worktreeinclude` names
+    (patterns as in `.gitignore`), the files of submodules that are checked out, and LFS contents that are on this disk;
+    absent without any.
 
-    Submodules are kept as links, without their files; other repositories inside this one and files marked
-    `skip-worktree` or `assume-unchanged` are not looked at. A merge in progress is sent as it stands,
+    Submodules are links in the commits. Other repositories inside this one and files marked `skip-worktree` or
+    `assume-unchanged` are not looked at. A merge in progress is sent as it stands,
     conflict markers included. The repository isn't touched: index and objects are temporary, though a
     clean filter such as LFS may fill its own cache.
     """
@@ -55,13 +56,8 @@ def bundle(repository: Repository, out: Path, *, include: Sequence[str] = ()) ->
             notes.append("this clone lacks history, so the files are sent as one commit without any")
         sent = base if base and _tree(repository, base) == shot.tree else None
         sent = sent or _commit(repository, env, shot.tree, base, head)
-        links = [line.partition(b"\t")[2] for line in _entries(repository, env) if line.startswith(b"160000")]
-        if links:
-            notes.append(f"submodules are sent as links, without their files: {_names(links)}")
-        if shot.nested:
-            notes.append(f"repositories inside this one are left out: {', '.join(shot.nested)}")
-        more = extra.collect(repository, index, env, include)
-        notes += more.notes
+        more = extra.collect(repository, index, env, include, shot.nested)
+        notes += [more.note] if more.note else []
         refs = {SENT_REF: sent} | ({BASE_REF: base} if base else {})
         refs |= {EXTRA_REF: more.tree} if more.tree else {}
         sha256, size = _write(repository, env, refs, out)
@@ -95,14 +91,6 @@ def _commit(
         *("-m", "The working tree as it was sent"),
         env=env | identity,
     ).text
-
-
-def _entries(repository: Repository, env: dict[str, str]) -> list[bytes]:
-    return repository.git("ls-files", "-z", "--stage", env=env).paths
-
-
-def _names(paths: list[bytes]) -> str:
-    return ", ".join(path.decode("utf-8", "replace") for path in paths)
 
 
 def _write(repository: Repository, env: dict[str, str], refs: dict[str, str], out: Path) -> tuple[str, int]:

@@ -170,7 +170,7 @@ async def _check_out_extra(extra: str, workspace: Path, index: Path, env: dict[s
     """Files that Git doesn't track, as they were on the other side. The agent's own index doesn't know them."""
     own = env | {"GIT_INDEX_FILE": str(index)}
     await git("read-tree", extra, cwd=workspace, env=own)
-    await git("checkout-index", "--all", "--force", cwd=workspace, env=own)
+    await git("checkout-index", "--all", "--force", "--index", cwd=workspace, env=own)
 
 
 def _absolute(path: Path) -> Path:

@@ -150,10 +150,11 @@ class ResultTree:
         return {path: head.split(b" ")[2] for head, _, path in facts}
 
     async def out_of_reach(self) -> list[str]:
-        """What the agent wrote where no commit reaches: into submodules, into ignored files."""
-        extra = set(await self._extra())
+        """What the agent changed where no commit reaches: in submodules, in ignored files."""
+        sent = set(await self._extra())
+        extra = set(sent)
         index = {"GIT_INDEX_FILE": str(self.prepared.aside / "extra-index")}
-        if extra:
+        if sent:
             extra -= set(_split(await self.git("diff-files", "-z", "--name-only", env=index)))
 
         def changed(path: bytes) -> list[bytes]:
@@ -171,6 +172,8 @@ class ResultTree:
             path for mode, _, path in _stages(await self.git("ls-files", "-z", "--stage")) if mode == _LINK
         ]
         inside = [file for link in links for file in self._files_below(link) if file not in extra]
+        below = tuple(link + b"/" for link in links)
+        inside += self._gone(path for path in sorted(sent - extra) if path.startswith(below))
         return _described(inside, "in a submodule") + _described(ignored, "ignored by Git")
 
     def _files_below(self, folder: bytes) -> list[bytes]:
@@ -180,6 +183,10 @@ class ResultTree:
             folders[:] = [name for name in folders if name != b".git"]
             found += [os.path.relpath(os.path.join(path, name), top) for name in names if name != b".git"]
         return sorted(found)
+
+    def _gone(self, paths: Iterable[bytes]) -> list[bytes]:
+        top = os.fsencode(self.top)
+        return [path for path in paths if not os.path.lexists(os.path.join(top, path))]
 
     def _leave_out(self, paths: Iterable[bytes], why: str) -> None:
         self.left_out += _described(list(paths), why)
