@@ -166,7 +166,9 @@ class Facts:
         """Each organisation's bill is the sum of its attempts' last samples, but for the compute of lost ones."""
         last: dict[tuple[str, str, int], dict[str, Any]] = {}
         lost, started = set(), defaultdict[str, set[str]](set)
-        for recorded, data in self.of("UsageRecorded", "AttemptFinished", "RunnerLost", "TaskStarted"):
+        for recorded, data in self.of(
+            "UsageRecorded", "AttemptFinished", "RunnerLost", "TaskStarted", "TaskFailed"
+        ):
             key = data["org"], data["task"], data["attempt"]
             if recorded.type == "TaskStarted" or data.get("started_at") is not None:
                 started[data["org"]].add(data["task"])
@@ -175,7 +177,7 @@ class Facts:
                     sample = data if recorded.type == "UsageRecorded" else data["usage"]
                     if sample and sample["sequence"] > last.get(key, {"sequence": 0})["sequence"]:
                         last[key] = sample
-                case "RunnerLost" if not data["charge"]:
+                case "RunnerLost" | "TaskFailed" if not data["charge"]:
                     lost.add(key)
         found = []
         for client in self.work.clients.values():

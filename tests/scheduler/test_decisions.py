@@ -9,7 +9,7 @@ import pytest
 
 from event_examples import UNUSED, USED, admission
 from remote_claude.contracts.billing import Entitlements
-from remote_claude.contracts.runner import RUNNER_RESTARTED, WORKER_LOST
+from remote_claude.contracts.runner import RUNNER_RESTARTED, WORKER_FAILED, WORKER_LOST
 from remote_claude.contracts.scheduler import (
     Limits,
     RunnerLost,
@@ -25,6 +25,7 @@ from remote_claude.contracts.scheduler import (
 from remote_claude.eventsourcing.events import caused_id, timestamp
 from remote_claude.scheduler.domain.tasks import Assigned, Queued, Running
 from remote_claude.scheduler.projections.snapshots import Snapshot
+from remote_claude.worker.protocol import messages as worker_messages
 from scheduling import (
     FREE,
     NOW,
@@ -324,6 +325,13 @@ class TestLoss:
             RunnerLost(**ID, attempt=1, runner=RUNNER, reason="worker_lost", charge=True),
             TaskRequeued(**ID, attempt=2, reason="worker_lost"),
             assigned(attempt=2),
+        )
+
+    def test_a_fault_of_the_worker_is_not_tried_again_and_not_charged(self) -> None:
+        assert worker_messages.WORKER_FAILED == WORKER_FAILED
+        world = settled(on_plan(), joined(), submitted(), started())
+        world.record(finished("failed", reason=WORKER_FAILED)).when().then(
+            TaskFailed(**ID, attempt=1, settlements=USED, reason=WORKER_FAILED, charge=False)
         )
 
     def test_a_task_fails_when_its_attempts_are_spent(self) -> None:

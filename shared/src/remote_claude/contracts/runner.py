@@ -20,6 +20,9 @@ WORKER_LOST = "worker_lost"
 """Reason of an attempt whose worker connected, and then ended or fell silent before its sandbox was told to stop. A process
 beside the worker may have caused that, so the compute is charged."""
 
+WORKER_FAILED = "worker_failed"
+"""Reason of an attempt that failed by a fault of the worker, not of the agent: it is not tried again, and not charged."""
+
 
 class RunnerEvent(Event):
     producer: ClassVar[str] = "runner"

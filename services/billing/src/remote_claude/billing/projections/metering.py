@@ -19,7 +19,7 @@ from remote_claude.contracts.runner import (
     UsageRecorded,
     UsageSample,
 )
-from remote_claude.contracts.scheduler import Admission, RunnerLost, TaskAdmitted, TaskAssigned
+from remote_claude.contracts.scheduler import Admission, RunnerLost, TaskAdmitted, TaskAssigned, TaskFailed
 from remote_claude.eventsourcing.events import RecordedEvent
 from remote_claude.eventsourcing.postgres.tables import Row
 
@@ -218,7 +218,7 @@ def fold(state: State, recorded: RecordedEvent) -> None:
                 state.sample(recorded, (e.org, e.task, e.attempt), e.usage)
         case TaskStarted() as e:
             _start(state, recorded, e.org, e.task)
-        case RunnerLost(charge=False) as e:
+        case RunnerLost(charge=False) | TaskFailed(charge=False, attempt=int()) as e:
             state.lose(recorded, (e.org, e.task, e.attempt))
         case TaskSubmitted() as e:
             _submit(state, e)

@@ -23,7 +23,7 @@ from remote_claude.billing.projections.tables import (
 from remote_claude.contracts.billing import PeriodClosed, PeriodOpened, PlanChanged
 from remote_claude.contracts.gateway import TaskSubmitted
 from remote_claude.contracts.runner import AttemptFinished, TaskStarted, UsageRecorded
-from remote_claude.contracts.scheduler import RunnerLost, TaskAdmitted, TaskAssigned
+from remote_claude.contracts.scheduler import RunnerLost, TaskAdmitted, TaskAssigned, TaskFailed
 from remote_claude.eventsourcing.events import RecordedEvent
 from remote_claude.eventsourcing.postgres.tables import Row, load, upsert
 from remote_claude.eventsourcing.views import View
@@ -33,7 +33,7 @@ class UsageView(View):
     """Folds plans, periods, tasks, their first starts and samples."""
 
     name: ClassVar[str] = "billing_usage"
-    version: ClassVar[int] = 6
+    version: ClassVar[int] = 7
     tables = Tables.metadata
     handles = frozenset(
         e.type
@@ -48,6 +48,7 @@ class UsageView(View):
             UsageRecorded,
             AttemptFinished,
             RunnerLost,
+            TaskFailed,
         )
     )
 
@@ -80,7 +81,7 @@ async def _load(connection: AsyncConnection[Any], events: Sequence[RecordedEvent
         event = recorded.event
         orgs.add(event.org)
         match event:
-            case UsageRecorded() | RunnerLost():
+            case UsageRecorded() | RunnerLost() | TaskFailed(charge=False, attempt=int()):
                 attempts.add((event.org, event.task, event.attempt))
             case AttemptFinished():
                 attempts.add((event.org, event.task, event.attempt))
