@@ -218,8 +218,10 @@ def fold(state: State, recorded: RecordedEvent) -> None:
                 state.sample(recorded, (e.org, e.task, e.attempt), e.usage)
         case TaskStarted() as e:
             _start(state, recorded, e.org, e.task)
-        case RunnerLost(charge=False) | TaskFailed(charge=False, attempt=int()) as e:
+        case RunnerLost(charge=False) as e:
             state.lose(recorded, (e.org, e.task, e.attempt))
+        case TaskFailed(charge=False, attempt=int() as attempt) as e:
+            state.lose(recorded, (e.org, e.task, attempt))
         case TaskSubmitted() as e:
             _submit(state, e)
         case TaskAdmitted() as e:

@@ -81,7 +81,9 @@ async def _load(connection: AsyncConnection[Any], events: Sequence[RecordedEvent
         event = recorded.event
         orgs.add(event.org)
         match event:
-            case UsageRecorded() | RunnerLost() | TaskFailed(charge=False, attempt=int()):
+            case TaskFailed(charge=False, attempt=int() as attempt):
+                attempts.add((event.org, event.task, attempt))
+            case UsageRecorded() | RunnerLost():
                 attempts.add((event.org, event.task, event.attempt))
             case AttemptFinished():
                 attempts.add((event.org, event.task, event.attempt))
