@@ -126,6 +126,64 @@ def test_line_ends_and_smudge_filters_of_the_user_are_kept(repo: Repo, sandbox: 
     assert repo.files()["x.big"] == "CHANGED"
 
 
+def test_what_comes_back_is_stored_as_git_add_would_store_it(repo: Repo, sandbox: Sandbox) -> None:
+    repo.git("config", "core.autocrlf", "input")
+    repo.git("config", "filter.shout.clean", "tr a-z A-Z")
+    repo.git("config", "filter.shout.smudge", "tr A-Z a-z")
+    repo.write({".gitattributes": "*.big filter=shout\n", "x.big": "content\n"}).commit("filtered")
+
+    def agent(workspace: Path) -> None:
+        (workspace / "x.big").rename(workspace / "moved.big")
+        Repo(workspace).write({"new.big": "changed\n", "dos.txt": "1\r\n2\r\n", "a.txt": LINES + "more\r\n"})
+
+    bring(repo, sandbox.result(repo, agent))
+    stored = repo.files()
+    assert (stored["new.big"], stored["moved.big"], stored["dos.txt"]) == ("CHANGED", "CONTENT", "1\n2")
+    assert stored["a.txt"] == LINES + "more"
+    assert (repo.path / "new.big").read_text() == "changed\n"
+    assert repo.status == ""
+
+
+def test_a_filter_that_fails_refuses_the_change_in_a_sentence(repo: Repo, sandbox: Sandbox) -> None:
+    repo.write({".gitattributes": "*.big filter=crypt\n"}).commit("filtered")
+    result = sandbox.result(repo, edits({"x.big": "secret\n"}))
+    repo.git("config", "filter.crypt.clean", "false")
+    repo.git("config", "filter.crypt.required", "true")
+    assert "x.big: clean filter 'crypt' failed" in str(refused(repo, result, "filter_failed"))
+
+
+def _hook(repo: Repo, name: str, script: str) -> None:
+    place = repo.path / ".git/hooks" / name
+    place.parent.mkdir(exist_ok=True)
+    place.write_text(f"#!/bin/sh\n{script}\n")
+    place.chmod(0o755)
+
+
+def test_hooks_run_around_the_commit_when_asked_for(repo: Repo, sandbox: Sandbox, tmp_path: Path) -> None:
+    _hook(
+        repo,
+        "pre-commit",
+        "git diff --cached --name-only HEAD; echo formatted >> src/b.txt && git add src/b.txt",
+    )
+    _hook(repo, "commit-msg", "echo 'Ticket: 7' >> \"$1\"")
+    _hook(repo, "post-commit", f"git rev-parse HEAD > {tmp_path}/ran")
+    repo.write({"a.txt": LINES + "mine\n"}).git("add", "a.txt")
+    applied = bring(repo, sandbox.result(repo, edits({"src/b.txt": "x\n"})), hooks=True)
+    assert repo.files()["src/b.txt"] == "x\nformatted"
+    assert "Ticket: 7" in repo.git("log", "-1", "--format=%B")
+    assert (tmp_path / "ran").read_text().strip() == applied.commit == repo.head
+    assert repo.pending == {"a.txt": "M "}
+
+
+def test_a_hook_that_refuses_leaves_the_change_staged(repo: Repo, sandbox: Sandbox) -> None:
+    _hook(repo, "pre-commit", "echo no tabs, please; exit 1")
+    head, result = repo.head, sandbox.result(repo, edits({"src/b.txt": "x\n"}))
+    with pytest.raises(RepositoryError, match="no tabs, please") as caught:
+        bring(repo, result, hooks=True)
+    assert (caught.value.code, repo.head, repo.pending) == ("hook_refused", head, {"src/b.txt": "M "})
+    assert bring(repo, result).commit == repo.head != head
+
+
 def test_no_hook_and_no_filter_or_merge_driver_that_the_result_names_is_run(
     repo: Repo, sandbox: Sandbox, tmp_path: Path
 ) -> None:
@@ -148,7 +206,7 @@ def test_no_hook_and_no_filter_or_merge_driver_that_the_result_names_is_run(
         ),
     )
     repo.write({"a.txt": LINES.replace("line 2\n", "mine\n")})
-    bring(repo, result)
+    assert bring(repo, result).unfiltered == (".gitattributes", "a.txt")
     assert not ran.exists()
     assert (repo.path / ".gitattributes").read_text() == "* filter=trap merge=trap diff=trap\n"
 

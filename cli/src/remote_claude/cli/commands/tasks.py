@@ -180,9 +180,17 @@ def apply(
     unrelated: Annotated[
         bool, typer.Option("--unrelated", help="Also into a repository with other files.")
     ] = False,
+    hooks: Annotated[
+        bool,
+        typer.Option(
+            "--hooks", help="Run your Git hooks around the commit; they are not run unless asked for."
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Bring the agent's commit over to the current branch. Your own uncommitted changes stay as they are."""
+    if hooks and (no_commit or merge):
+        raise CliError("--hooks goes with a commit, so not with --no-commit or --merge", Exit.USAGE)
     client = connect()
     id = task_id(task, client)
     here = repository.find(Path.cwd())
@@ -204,11 +212,17 @@ def apply(
             commit=not no_commit,
             merge=merge,
             unrelated=unrelated,
+            hooks=hooks,
         )
     if applied.conflicts:
         render.note(f"resolve the conflict markers in: {', '.join(applied.conflicts)}")
     elif applied.unstaged:
         render.note(f"changed, and not staged since you changed them too: {', '.join(applied.unstaged)}")
+    if applied.unfiltered:
+        render.note(
+            "stored without the filter that the agent's .gitattributes name: "
+            f"{', '.join(applied.unfiltered)}; `git add --renormalize .` applies it"
+        )
     for name in applied.kept:
         render.note(f"kept {name}: the agent deleted it, and it was never committed here")
     if as_json:

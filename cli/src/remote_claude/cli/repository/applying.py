@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
+from remote_claude.cli.repository.cleaning import cleaned, unfiltered
 from remote_claude.cli.repository.git import Repository, RepositoryError
+from remote_claude.cli.repository.hooks import HookRefused, Hooks
 from remote_claude.cli.repository.landing import Landing
 from remote_claude.cli.repository.result import Result, compare, read_result
 from remote_claude.cli.repository.scratch import Scratch, snapshot
@@ -32,6 +34,9 @@ class Applied:
     kept: tuple[str, ...] = ()  # never committed here, deleted by the agent: still here
     unstaged: tuple[str, ...] = ()  # merged into files whose index entry stays as it was
     conflicts: tuple[str, ...] = ()  # files with conflict markers
+    unfiltered: tuple[
+        str, ...
+    ] = ()  # the agent's own .gitattributes name a filter for them, which was not run
 
 
 class Conflict(RepositoryError):
@@ -57,6 +62,7 @@ def apply(
     merge: bool = False,
     unrelated: bool = False,
     sent: str | None = None,
+    hooks: bool = False,
 ) -> Applied:
     """Brings the agent's commit over, as a commit on HEAD, or staged only.
 
@@ -67,7 +73,10 @@ def apply(
 
     A file that was never committed here isn't deleted, though the agent did so (`Applied.kept`).
     The bundle is taken for hostile: strictly checked, read without the user's configuration; its
-    attributes choose no filter, no hook runs, nothing is written outside the working tree.
+    attributes choose no filter, nothing is written outside the working tree. What is stored is what `git add`
+    would store: the filters and line ends that the user's own attributes name are applied to the agent's files.
+
+    The user's hooks run around the commit with `hooks` only. One that refuses leaves the change staged (`hook_refused`).
 
     Without `commit`, a file whose index entry differs from what was sent is merged in the working tree only
     (`Applied.unstaged`). With `merge`, so are files in which both changed the same lines, with conflict markers
@@ -76,7 +85,7 @@ def apply(
     unless `unrelated`.
 
     `sent`, where known, is the commit that must be the parent of the agent's.
-    Errors: `apply_conflict`, `repository_busy`, `identity_missing`, `result_invalid`, `result_unsafe`,
+    Errors: `apply_conflict`, `repository_busy`, `identity_missing`, `filter_failed`, `result_invalid`, `result_unsafe`,
     `result_foreign`, `result_unrelated`, `apply_interrupted` (a file couldn't be written half-way: apply again).
     """
     if not re.fullmatch(r"[A-Za-z0-9_-]+", task):
@@ -89,17 +98,18 @@ def apply(
         result = read_result(scratch, result_bundle, task)
         if sent and result.sent != sent:
             raise RepositoryError("result_invalid", "the result isn't built on what was sent")
-        applying = _Apply(scratch, result, task)
+        applying = _Apply(scratch, result, task, hooks=hooks)
         if result.base is None and not unrelated:
             applying.require_same_files()
         return applying.run(agent, message, commit=commit and not merge, merge=merge)
 
 
 class _Apply:
-    def __init__(self, scratch: Scratch, result: Result, task: str) -> None:
+    def __init__(self, scratch: Scratch, result: Result, task: str, *, hooks: bool) -> None:
         self.scratch, self.result, self.task = scratch, result, task
         self.repository = scratch.repository
         self.landing = Landing(scratch)
+        self.hooks = Hooks(self.repository, self.landing.folder / "hook-index", task) if hooks else None
         self.reasons: dict[str, str] = {}  # path to why it is in the way
         self.kept: set[str] = set()
         self.commits: dict[tuple[str, ...], str] = {}
@@ -130,9 +140,10 @@ class _Apply:
             return Applied(commit=earlier, files=(), already=True)
         head_tree = f"{head}^{{tree}}" if head else self._empty_tree()
         head_tree = self.scratch.git("rev-parse", head_tree).text
-        agent_tree = self._agent_tree(head_tree)
         index_tree = self.landing.index_tree()
         here = snapshot(self.scratch, self.landing.snapshot_index, flagged=True).tree
+        self.result = cleaned(self.scratch, self.result, here)
+        agent_tree = self._agent_tree(head_tree)
         new_here = self._merge(here, agent_tree, "was changed here since it was sent")
         conflicts = tuple(sorted(self.reasons))
         mergeable = bool(conflicts) and self._has_markers(new_here)
@@ -170,11 +181,22 @@ class _Apply:
         made = compare(self.scratch, head_tree, new_head)
         # From here on the user's repository changes: each step stands without the next one.
         self.landing.bring_objects([new_index, new_head], writes, without=head_tree if head else None)
-        oid = self._commit(new_head, head, agent, message) if made else None
+        text = self._message(agent, message)
         self.landing.write_files(writes)
+        if made and self.hooks:
+            try:
+                tree, text = self.hooks.before(new_head, text)
+            except HookRefused:
+                self.landing.write_index(staged)
+                raise
+            staged = (*staged, *compare(self.scratch, new_head, tree))
+            new_head = tree
+        oid = self._commit(new_head, head, text) if made else None
         self.landing.write_index(staged)
         if oid:
             self._move_head(head, oid)
+            if self.hooks:
+                self.hooks.after()
         files = {change.name for change in (*made, *staged, *writes)}
         return Applied(
             commit=oid,
@@ -182,6 +204,7 @@ class _Apply:
             kept=self._still_here(),
             unstaged=unstaged,
             conflicts=conflicts,
+            unfiltered=unfiltered(self.scratch, self.result, here),
         )
 
     def _merge_index(self, index: str, agent: str, *, leave: Collection[str]) -> tuple[str, tuple[str, ...]]:
@@ -301,13 +324,15 @@ class _Apply:
     def _still_here(self) -> tuple[str, ...]:
         return tuple(sorted(name for name in self.kept if os.path.lexists(self.repository.top / name)))
 
-    def _commit(self, tree: str, head: str | None, agent: str, message: str) -> str:
+    def _message(self, agent: str, message: str) -> str:
         text = message.replace("\0", "").strip() or f"Apply {self.task}"
         trailer = " ".join(f"Assisted-by: {agent} (rclaude {self.task})".split())
-        text = self.scratch.git(
+        return self.scratch.git(
             *("interpret-trailers", "--no-divider", f"--trailer={trailer}"),
             stdin=f"{text}\n".encode("utf-8", "replace"),
         ).text
+
+    def _commit(self, tree: str, head: str | None, text: str) -> str:
         sign = ("--gpg-sign",) if self.repository.flag("commit.gpgSign") else ()
         parents = ("-p", head) if head else ()
         return self.repository.git(

@@ -127,11 +127,15 @@ def _check_version(path: Path) -> None:
         raise RepositoryError("git_too_old", f"Git 2.38 or newer is needed, this is {found!r}")
 
 
+def callers_environment() -> dict[str, str]:
+    """The caller's environment, without what points Git somewhere else."""
+    return {k: v for k, v in os.environ.items() if not k.startswith("GIT_") or _KEPT.fullmatch(k)}
+
+
 def user_environment() -> dict[str, str]:
-    """The caller's environment, for Git as the user has set it up."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith("GIT_") or _KEPT.fullmatch(k)}
+    """The caller's environment, for Git as the user has set it up, run by a program."""
     # Names come as they are, no lock is taken to refresh an index, no commit stands in for another.
-    return kept | {
+    return callers_environment() | {
         "LC_ALL": "C",
         "GIT_OPTIONAL_LOCKS": "0",
         "GIT_NO_REPLACE_OBJECTS": "1",
