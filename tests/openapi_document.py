@@ -7,8 +7,9 @@ from tempfile import TemporaryDirectory
 
 import orjson
 
-from remote_claude.runtime.host import Purpose, connected, installed
+from remote_claude.runtime.host import connected, installed
 from remote_claude.runtime.http.server import application
+from remote_claude.runtime.purpose import Purpose
 from remote_claude.runtime.telemetry.logs_and_metrics import Metrics
 from servers import running_nats, running_postgres, settings_for
 

@@ -13,7 +13,8 @@ from crashing.stack import Ground, Installation, installation
 from crashing.workload import Lost, Workload
 from receiver import receiving
 from remote_claude.runtime.broker.accounts import ADMIN
-from remote_claude.runtime.host import Purpose, connected
+from remote_claude.runtime.host import connected
+from remote_claude.runtime.purpose import Purpose
 from remote_claude.runtime.service import Runtime
 from remote_claude.runtime.telemetry.logs_and_metrics import Metrics
 from servers import settings_for

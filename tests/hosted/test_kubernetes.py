@@ -30,7 +30,8 @@ from remote_claude.runner.providers.settings import DockerSettings
 from remote_claude.runner.settings import RunnerSettings
 from remote_claude.runtime.broker.connection import connect_nats
 from remote_claude.runtime.embedded.nats import find_nats
-from remote_claude.runtime.host import Purpose, connected, installed
+from remote_claude.runtime.host import connected, installed
+from remote_claude.runtime.purpose import Purpose
 from remote_claude.runtime.settings import BrokerSettings, RuntimeSettings
 from remote_claude.runtime.telemetry.logs_and_metrics import Metrics
 from remote_claude.scheduler.settings import SchedulerSettings

@@ -13,6 +13,7 @@ from remote_claude.runtime import host
 from remote_claude.runtime.admin.command_support import failure
 from remote_claude.runtime.admin.exits import Exit
 from remote_claude.runtime.broker.connection import connect_nats
+from remote_claude.runtime.purpose import Purpose
 from remote_claude.runtime.settings import BrokerSettings, RuntimeSettings
 from remote_claude.runtime.telemetry.logs_and_metrics import Metrics
 from servers import Broker, nats_with_accounts, running_postgres, until
@@ -61,7 +62,7 @@ def test_what_went_wrong_is_said_although_the_broker_is_dead(
     async def work() -> None:
         metrics = Metrics("test")
         try:
-            async with host.connected(settings, {}, metrics, host.Purpose.MAINTAIN) as runtime:
+            async with host.connected(settings, {}, metrics, Purpose.MAINTAIN) as runtime:
                 fresh_nats.kill()
                 with pytest.raises(LogUnavailable):
                     await runtime.log.last_position()

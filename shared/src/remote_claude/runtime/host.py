@@ -11,7 +11,6 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from enum import Enum
 from importlib.metadata import entry_points
 from typing import Any, TypeVar
 
@@ -42,6 +41,7 @@ from remote_claude.runtime.http import server as web
 from remote_claude.runtime.ids import new_id
 from remote_claude.runtime.instruments import observe, observe_outboxes, observed_batches
 from remote_claude.runtime.objects import Objects
+from remote_claude.runtime.purpose import Purpose
 from remote_claude.runtime.service import Build, Runtime, Service
 from remote_claude.runtime.settings import BadSettings, RuntimeSettings
 from remote_claude.runtime.telemetry.logs_and_metrics import Metrics, configure_logging
@@ -64,14 +64,6 @@ class Host:
     runtime: Runtime
     services: Sequence[Service]
     port: int
-
-
-class Purpose(Enum):
-    """What somebody connects for. Only a log that is whole is worked with; only one alone maintains it."""
-
-    WORK = "work"
-    LOOK = "look"
-    MAINTAIN = "maintain"
 
 
 def installed(*names: str) -> list[Build]:

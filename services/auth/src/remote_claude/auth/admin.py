@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from remote_claude.access import secrets
 from remote_claude.access.scopes import ORG_SCOPES, SCOPES
-from remote_claude.auth.domain.keys import KeyNotFound, UnknownScope
-from remote_claude.auth.handlers import ApiKeys
-from remote_claude.contracts.users import MemberJoined
-from remote_claude.eventsourcing.events import stream_id
 from remote_claude.runtime.admin.command_support import Refused, administer, require
-from remote_claude.runtime.service import Runtime
+
+if TYPE_CHECKING:
+    from remote_claude.runtime.service import Runtime
 
 app = typer.Typer(no_args_is_help=True, help="API keys of organisations.")
 
@@ -34,6 +31,12 @@ def issue(
     """Make a key and print it: the only time that anybody sees it."""
 
     async def work(runtime: Runtime) -> None:
+        from remote_claude.access import secrets
+        from remote_claude.auth.domain.keys import UnknownScope
+        from remote_claude.auth.handlers import ApiKeys
+        from remote_claude.contracts.users import MemberJoined
+        from remote_claude.eventsourcing.events import stream_id
+
         await require(runtime, "organisation", org)
         await require(runtime, "person", user)
         history = await runtime.log.read_stream(stream_id("users", org, "org", org))
@@ -62,6 +65,9 @@ def revoke(
     """Refuse a key from now on, on open connections too."""
 
     async def work(runtime: Runtime) -> None:
+        from remote_claude.auth.domain.keys import KeyNotFound
+        from remote_claude.auth.handlers import ApiKeys
+
         try:
             await ApiKeys(runtime.log, runtime.clock).revoke(key=key, org=org, reason=reason)
         except (KeyNotFound, ValueError) as error:

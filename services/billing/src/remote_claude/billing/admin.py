@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from remote_claude.billing.domain.account import UnknownPlan
-from remote_claude.billing.handlers import Accounts
 from remote_claude.runtime.admin.command_support import Refused, administer, require
-from remote_claude.runtime.service import Runtime
+
+if TYPE_CHECKING:
+    from remote_claude.runtime.service import Runtime
 
 app = typer.Typer(no_args_is_help=True, help="Plans of organisations.")
 
@@ -22,6 +22,9 @@ def set_plan(
     """Put an organisation on a plan, by an event. It holds from the next admission on."""
 
     async def change(runtime: Runtime) -> None:
+        from remote_claude.billing.domain.account import UnknownPlan
+        from remote_claude.billing.handlers import Accounts
+
         await require(runtime, "organisation", org)
         try:
             position = await Accounts(runtime.log, runtime.clock).set_plan(org, plan)

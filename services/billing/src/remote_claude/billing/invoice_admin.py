@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from remote_claude.billing.domain.invoicing import BillingRefusal, GrantCredit
-from remote_claude.billing.domain.plans import InvalidPlans, parse
-from remote_claude.billing.handlers import Accounts
-from remote_claude.billing.invoices import Invoices
-from remote_claude.billing.rederive import rederive as derive_again
-from remote_claude.contracts.billing import CreditGranted
-from remote_claude.eventsourcing import new_event_id
 from remote_claude.runtime.admin.command_support import Refused, administer, require
-from remote_claude.runtime.service import Runtime
+
+if TYPE_CHECKING:
+    from remote_claude.billing.invoices import Invoices
+    from remote_claude.runtime.service import Runtime
 
 OPERATOR = "operator"
 
@@ -28,6 +24,8 @@ Org = Annotated[str | None, typer.Option(help="Only this organisation.")]
 
 
 def _invoices(runtime: Runtime) -> Invoices:
+    from remote_claude.billing.invoices import Invoices
+
     return Invoices(runtime.log, runtime.pool, runtime.objects, runtime.clock)
 
 
@@ -50,6 +48,8 @@ def close(
     """Close every period that is over, and issue its invoice, for every organisation."""
 
     async def work(runtime: Runtime) -> None:
+        from remote_claude.billing.domain.invoicing import BillingRefusal
+
         invoices, refused = _invoices(runtime), 0
         for one in [org] if org is not None else await invoices.organisations():
             try:
@@ -112,6 +112,10 @@ def credit(
     """Grant a credit that the next invoices take from."""
 
     async def work(runtime: Runtime) -> None:
+        from remote_claude.billing.domain.invoicing import GrantCredit
+        from remote_claude.contracts.billing import CreditGranted
+        from remote_claude.eventsourcing import new_event_id
+
         await require(runtime, "organisation", org)
         whole, _, part = amount.partition(".")
         if not (whole.isdigit() and (part.isdigit() or not part) and len(part) <= 9):
@@ -131,6 +135,8 @@ def rederive(invoice: Invoice) -> None:
     """Make an invoice again from the log in an empty database, and compare it with what was issued, byte for byte."""
 
     async def work(runtime: Runtime) -> None:
+        from remote_claude.billing.rederive import rederive as derive_again
+
         invoices = _invoices(runtime)
         org = await _find(invoices, invoice)
         issued = (await invoices.invoice(org, invoice)).issued
@@ -163,6 +169,9 @@ def publish(
     """Offer the plans of a file. Accounts keep what they have until their plan is changed."""
 
     async def work(runtime: Runtime) -> None:
+        from remote_claude.billing.domain.plans import InvalidPlans, parse
+        from remote_claude.billing.handlers import Accounts
+
         try:
             catalog = parse(file.read_text(encoding="utf-8"))
         except InvalidPlans as error:
@@ -178,6 +187,8 @@ def show() -> None:
     """Show the plans that are offered."""
 
     async def work(runtime: Runtime) -> None:
+        from remote_claude.billing.handlers import Accounts
+
         catalog = await Accounts(runtime.log, runtime.clock).catalog()
         typer.echo(f"{catalog.version}, sold by {catalog.seller.legal_name}")
         for plan in catalog.plans.values():

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from remote_claude.access.keyring import KeyErased
-from remote_claude.contracts.contexts import webhook_url_context
-from remote_claude.gateway.domain.webhooks import WebhookRefused
-from remote_claude.gateway.handlers import WebhookHandlers
-from remote_claude.gateway.projections.webhooks import Webhook, webhooks
 from remote_claude.runtime.admin.command_support import Refused, administer, require
-from remote_claude.runtime.host import Purpose
-from remote_claude.runtime.service import Runtime
+from remote_claude.runtime.purpose import Purpose
+
+if TYPE_CHECKING:
+    from remote_claude.gateway.projections.webhooks import Webhook
+    from remote_claude.runtime.service import Runtime
 
 app = typer.Typer(no_args_is_help=True, help="Webhooks: who hears that a task has ended.")
 
@@ -26,6 +24,10 @@ def add(org: Org, url: Annotated[str, typer.Argument(help="Where to post to, htt
     """Tell an address from now on; prints `<hook> <secret>`, the only time that anybody sees the secret."""
 
     async def work(runtime: Runtime) -> None:
+        from remote_claude.access.keyring import KeyErased
+        from remote_claude.gateway.domain.webhooks import WebhookRefused
+        from remote_claude.gateway.handlers import WebhookHandlers
+
         await require(runtime, "organisation", org)
         hook = runtime.new_id("hook")
         try:
@@ -45,6 +47,8 @@ def list_(
     """Show them: how many ends each was told, what is still to be told, and what came of the last."""
 
     async def work(runtime: Runtime) -> None:
+        from remote_claude.gateway.projections.webhooks import webhooks
+
         rows = [
             {
                 "id": hook.hook,
@@ -76,6 +80,9 @@ def remove(org: Org, hook: Annotated[str, typer.Argument(help="The webhook's id,
     """Tell it nothing more, not even what it has missed."""
 
     async def work(runtime: Runtime) -> None:
+        from remote_claude.gateway.domain.webhooks import WebhookRefused
+        from remote_claude.gateway.handlers import WebhookHandlers
+
         try:
             await WebhookHandlers(runtime.log, runtime.keyring, runtime.clock).remove(hook, org)
         except WebhookRefused as error:
@@ -86,6 +93,9 @@ def remove(org: Org, hook: Annotated[str, typer.Argument(help="The webhook's id,
 
 
 async def _url(runtime: Runtime, hook: Webhook) -> str:
+    from remote_claude.access.keyring import KeyErased
+    from remote_claude.contracts.contexts import webhook_url_context
+
     try:
         return await runtime.keyring.open(hook.url, webhook_url_context(hook.hook))
     except KeyErased:

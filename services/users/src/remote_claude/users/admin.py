@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import unicodedata
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from remote_claude.eventsourcing.jetstream.streams import check_keys
 from remote_claude.runtime.admin.command_support import administer
-from remote_claude.runtime.service import Runtime
-from remote_claude.users.handlers import Directory
+
+if TYPE_CHECKING:
+    from remote_claude.runtime.service import Runtime
 
 app = typer.Typer(no_args_is_help=True, help="Organisations.")
 
@@ -30,6 +30,9 @@ def create(
     """Found an organisation with an owner; prints `<org> <user>`. Billing puts it on the plan `free`."""
 
     async def work(runtime: Runtime) -> None:
+        from remote_claude.eventsourcing.jetstream.streams import check_keys
+        from remote_claude.users.handlers import Directory
+
         await check_keys(runtime.nats)
         org, user = runtime.new_id("org"), runtime.new_id("user")
         directory = Directory(runtime.log, runtime.keyring, runtime.clock)

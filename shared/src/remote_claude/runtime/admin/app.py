@@ -5,24 +5,21 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from importlib.metadata import entry_points
-from typing import Annotated, Any
+from importlib.metadata import entry_points, version
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from remote_claude.contracts import REGISTRY
-from remote_claude.eventsourcing.events import RecordedEvent
-from remote_claude.eventsourcing.postgres.rebuild import rebuild as rebuild_view
-from remote_claude.eventsourcing.postgres.schemas import connect, read_checkpoint, read_parked
 from remote_claude.runtime.admin import broker_commands, parked_commands
 from remote_claude.runtime.admin import log_commands as archive_commands
 from remote_claude.runtime.admin.command_support import Refused, administer, check_range, registered
 from remote_claude.runtime.admin.lines import event_line, screen_width, view_lines
 from remote_claude.runtime.admin.progress import Progress
-from remote_claude.runtime.admin.verification import verify as verify_log
-from remote_claude.runtime.archive import store as archive
-from remote_claude.runtime.host import Purpose
-from remote_claude.runtime.service import Runtime
+from remote_claude.runtime.purpose import Purpose
+
+if TYPE_CHECKING:
+    from remote_claude.eventsourcing.events import RecordedEvent
+    from remote_claude.runtime.service import Runtime
 
 ENTRY_POINTS = "remote_claude.admin"
 SUBJECT = re.compile(r"(?:ev|\*)(?:\.(?:\*|[^\s.*>]+))*(?:\.>)?|>")
@@ -48,7 +45,11 @@ Json = Annotated[bool, typer.Option("--json", help="JSON on standard output.")]
 
 
 def _known_type(name: str | None) -> str | None:
-    if name is None or name in REGISTRY.events:
+    if name is None:
+        return None
+    from remote_claude.contracts import REGISTRY
+
+    if name in REGISTRY.events:
         return name
     near = difflib.get_close_matches(name, REGISTRY.events) or sorted(REGISTRY.events)
     raise typer.BadParameter(
@@ -72,6 +73,22 @@ Subject = Annotated[
         "--subject", callback=_subject, help="Only this stream, or `ev.scheduler.>` with wildcards."
     ),
 ]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"rclaude-admin {version('remote-claude-shared')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version, and end."),
+    ] = False,
+) -> None:
+    """Read the log, rebuild views, verify what must always hold."""
 
 
 def complete() -> typer.Typer:
@@ -117,6 +134,9 @@ def views(as_json: Json = False) -> None:
     """List the views of the installed services: how far each is, and what it had to park."""
 
     async def work(runtime: Runtime) -> None:
+        from remote_claude.eventsourcing.postgres.schemas import connect, read_checkpoint, read_parked
+        from remote_claude.runtime.archive import store as archive
+
         head = await runtime.log.last_position()
         rows = []
         for view in registered(runtime):
@@ -165,6 +185,8 @@ def rebuild(
     """Build a view anew from the log beside the live one, compare the two, swap the new one in."""
 
     async def work(runtime: Runtime) -> None:
+        from remote_claude.eventsourcing.postgres.rebuild import rebuild as rebuild_view
+
         known = {v.name: v for v in registered(runtime)}
         if view not in known:
             raise Refused(f"there is no view {view!r}; there are: {', '.join(sorted(known))}")
@@ -195,6 +217,8 @@ def verify(as_json: Json = False) -> None:
     """Check the log for what must always hold. Exit code 1 and the first violation when something does not."""
 
     async def work(runtime: Runtime) -> None:
+        from remote_claude.runtime.admin.verification import verify as verify_log
+
         report = await verify_log(runtime.log)
         if as_json:
             typer.echo(json.dumps(report.document()))

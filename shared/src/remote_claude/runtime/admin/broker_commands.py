@@ -11,11 +11,6 @@ from typing import Annotated
 import typer
 
 from remote_claude.runtime.admin.command_support import PATIENCE_S, Refused, settings
-from remote_claude.runtime.broker.accounts import accounts
-from remote_claude.runtime.broker.make_streams import make_streams
-from remote_claude.runtime.embedded.nats import accounts_config
-from remote_claude.runtime.settings import BrokerSettings
-from remote_claude.runtime.telemetry.logs_and_metrics import configure_logging
 
 app = typer.Typer(no_args_is_help=True, help="A broker of your own.")
 
@@ -25,6 +20,9 @@ def accounts_(
     seeds: Annotated[Path, typer.Argument(help="The folder of the seeds, one file a credential.")],
 ) -> None:
     """Print the block `accounts` of the broker's configuration, and make the seeds that are missing."""
+    from remote_claude.runtime.broker.accounts import accounts
+    from remote_claude.runtime.embedded.nats import accounts_config
+
     try:
         seeds.mkdir(parents=True, exist_ok=True, mode=0o700)
         made = accounts_config(accounts(), seeds)
@@ -44,6 +42,9 @@ def init(
     ] = False,
 ) -> None:
     """Make the streams where they are missing, and check those that are there. Needs the administrator's credential."""
+    from remote_claude.runtime.broker.make_streams import make_streams
+    from remote_claude.runtime.settings import BrokerSettings
+    from remote_claude.runtime.telemetry.logs_and_metrics import configure_logging
 
     async def work() -> None:
         if "RCLAUDE_NATS_URL" in os.environ:

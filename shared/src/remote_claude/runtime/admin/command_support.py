@@ -5,30 +5,18 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import typer
-from nats.errors import Error as NatsError
-from nats.js.errors import APIError, ServiceUnavailableError
-from psycopg import Error as PostgresError
-from psycopg import InterfaceError, OperationalError
 
-from remote_claude.access.kek import KeyUnusable
-from remote_claude.eventsourcing.errors import LogLostTail, RebuildInProgress, ViewStopped
-from remote_claude.eventsourcing.events import stream_id
-from remote_claude.eventsourcing.log import EventLogError, LogUnavailable
-from remote_claude.eventsourcing.views import View
-from remote_claude.runtime import host
 from remote_claude.runtime.admin.exits import Exit
-from remote_claude.runtime.archive.errors import ArchiveError
-from remote_claude.runtime.broker.accounts import ADMIN, accounts
-from remote_claude.runtime.broker.connection import BrokerError
-from remote_claude.runtime.embedded import EmbeddedError, Holder, Home, Supervisor, servers_for
-from remote_claude.runtime.embedded.stack_file import NotRunning, StackFile
-from remote_claude.runtime.host import Purpose, connected, installed
-from remote_claude.runtime.service import Runtime
-from remote_claude.runtime.settings import BadSettings, RuntimeSettings
-from remote_claude.runtime.telemetry.logs_and_metrics import Metrics, configure_logging
+from remote_claude.runtime.broker.accounts import ADMIN
+from remote_claude.runtime.purpose import Purpose
+
+if TYPE_CHECKING:
+    from remote_claude.eventsourcing.views import View
+    from remote_claude.runtime.service import Runtime
+    from remote_claude.runtime.settings import RuntimeSettings
 
 PATIENCE_S = 10.0
 """How long a command waits for a broker that does not answer. Services wait for as long as it takes."""
@@ -46,6 +34,11 @@ async def settings(user: str = ADMIN, *, start: bool = False) -> AsyncIterator[R
 
     `start` brings the servers of a home that is down up for as long as this lasts, without the services.
     """
+    from remote_claude.runtime.broker.accounts import accounts
+    from remote_claude.runtime.embedded import Holder, Home, Supervisor, servers_for
+    from remote_claude.runtime.embedded.stack_file import NotRunning, StackFile
+    from remote_claude.runtime.settings import RuntimeSettings
+
     if "RCLAUDE_NATS_URL" in os.environ:
         yield RuntimeSettings.from_environment()
         return
@@ -79,13 +72,15 @@ def administer(
     Whoever does not work with the log but looks at it or maintains it needs no services: a home's servers are started.
     `user` of the embedded broker: the service itself for what is said in its name.
     """
+    from remote_claude.runtime import host
+    from remote_claude.runtime.telemetry.logs_and_metrics import Metrics, configure_logging
 
     async def run() -> None:
         metrics = Metrics("admin")
         async with contextlib.AsyncExitStack() as stack:
             stack.callback(metrics.close)
             where = await stack.enter_async_context(settings(user, start=purpose is not Purpose.WORK))
-            runtime = connected(where, os.environ, metrics, purpose, patience=PATIENCE_S)
+            runtime = host.connected(where, os.environ, metrics, purpose, patience=PATIENCE_S)
             await work(await stack.enter_async_context(runtime))
 
     configure_logging("warning", as_json=False)
@@ -94,6 +89,8 @@ def administer(
 
 async def require(runtime: Runtime, what: Literal["organisation", "person"], id: str) -> None:
     """Raises `Refused` when there is no such organisation or person."""
+    from remote_claude.eventsourcing.events import stream_id
+
     try:
         stream = (
             stream_id("users", id, "org", id)
@@ -110,6 +107,8 @@ async def require(runtime: Runtime, what: Literal["organisation", "person"], id:
 
 def registered(runtime: Runtime) -> list[View]:
     """Every view of every installed service, by name."""
+    from remote_claude.runtime.host import installed
+
     views = [view for build in installed() for view in build(runtime).views]
     return sorted(views, key=lambda view: view.name)
 
@@ -132,6 +131,22 @@ class Failure(NamedTuple):
 def failure(error: Exception) -> Failure | None:
     """What becomes of an error of a command, in words that need no traceback; None for one that is a fault of ours."""
     said = str(error) or repr(error)
+    if isinstance(error, Refused):
+        return Failure(Exit.REFUSED, error.code, said)
+    from nats.errors import Error as NatsError
+    from nats.js.errors import APIError, ServiceUnavailableError
+    from psycopg import Error as PostgresError
+    from psycopg import InterfaceError, OperationalError
+
+    from remote_claude.access.kek import KeyUnusable
+    from remote_claude.eventsourcing.errors import LogLostTail, RebuildInProgress, ViewStopped
+    from remote_claude.eventsourcing.log import EventLogError, LogUnavailable
+    from remote_claude.runtime.archive.errors import ArchiveError
+    from remote_claude.runtime.broker.connection import BrokerError
+    from remote_claude.runtime.embedded import EmbeddedError
+    from remote_claude.runtime.embedded.stack_file import NotRunning
+    from remote_claude.runtime.settings import BadSettings
+
     match error:
         case NotRunning() | BrokerError() | LogUnavailable():
             return Failure(Exit.AWAY, error.code, said)
@@ -149,9 +164,7 @@ def failure(error: Exception) -> Failure | None:
             return Failure(Exit.AWAY, "broker_unavailable", f"the broker can't be used: {said}")
         case ArchiveError() | BadSettings() | EmbeddedError():  # the guides go by their codes
             return Failure(Exit.REFUSED, error.code, said, f"{error.code}: {said}")
-        case (
-            Refused() | EventLogError() | RebuildInProgress() | ViewStopped() | LogLostTail() | KeyUnusable()
-        ):
+        case EventLogError() | RebuildInProgress() | ViewStopped() | LogLostTail() | KeyUnusable():
             return Failure(Exit.REFUSED, error.code, said)
         case OSError():
             return Failure(Exit.REFUSED, "system_error", said)

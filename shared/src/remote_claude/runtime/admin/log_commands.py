@@ -5,25 +5,17 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from remote_claude.contracts import REGISTRY
-from remote_claude.eventsourcing.events import timestamp
-from remote_claude.eventsourcing.jetstream import JetStreamEventLog
-from remote_claude.eventsourcing.jetstream.streams import KeysLost, check_keys
-from remote_claude.eventsourcing.postgres.rebuild import rebuild
-from remote_claude.eventsourcing.postgres.schemas import connect
 from remote_claude.runtime.admin.command_support import Refused, administer, check_range, registered
 from remote_claude.runtime.admin.progress import Progress
-from remote_claude.runtime.archive import export as exporting
-from remote_claude.runtime.archive import restore as restoring
-from remote_claude.runtime.archive import store
-from remote_claude.runtime.archive import trim as trimming
-from remote_claude.runtime.archive import verify as verifying
-from remote_claude.runtime.host import Purpose
-from remote_claude.runtime.service import Runtime
+from remote_claude.runtime.purpose import Purpose
+
+if TYPE_CHECKING:
+    from remote_claude.eventsourcing.jetstream import JetStreamEventLog
+    from remote_claude.runtime.service import Runtime
 
 Json = Annotated[bool, typer.Option("--json", help="JSON on standard output.")]
 
@@ -39,6 +31,9 @@ def head(as_json: Json = False) -> None:
     """Sign where the archive's chain stands now, and keep that apart from broker and database."""
 
     async def work(runtime: Runtime) -> None:
+        from remote_claude.eventsourcing.postgres.schemas import connect
+        from remote_claude.runtime.archive import store
+
         async with connect(runtime.pool, store.SCHEMA) as connection:
             found = await store.read_head(connection)
         if found is None or not found.position:
@@ -60,6 +55,8 @@ def verify(as_json: Json = False) -> None:
     """Hold broker, archive and signed heads against each other. Exit code 1 and every difference when there is one."""
 
     async def work(runtime: Runtime) -> None:
+        from remote_claude.runtime.archive import verify as verifying
+
         with Progress("verify") as progress:
             report = await verifying.verify(log_of(runtime), runtime.pool, runtime.heads, progress=progress)
         typer.echo(json.dumps(report.document()) if as_json else report.summary())
@@ -82,6 +79,10 @@ def restore(
     """Bring back from the archive what the broker has lost, at the same positions. The services must be down."""
 
     async def work(runtime: Runtime) -> None:
+        from remote_claude.eventsourcing.jetstream.streams import KeysLost, check_keys
+        from remote_claude.eventsourcing.postgres.rebuild import rebuild
+        from remote_claude.runtime.archive import restore as restoring
+
         known = {view.name: view for view in registered(runtime)}
         with Progress("restore") as progress:
             done = await restoring.restore(
@@ -130,6 +131,8 @@ def export(
     check_range(start, until)
 
     async def work(runtime: Runtime) -> None:
+        from remote_claude.runtime.archive import export as exporting
+
         try:
             with Progress("export") as progress:
                 end = await exporting.export(
@@ -151,6 +154,8 @@ def import_(
     """Add what an exported file has to an archive that ends before it. The services must be down."""
 
     async def work(runtime: Runtime) -> None:
+        from remote_claude.runtime.archive import export as exporting
+
         done = await exporting.import_export(runtime.pool, file)
         document = {"events": done.events, "last": done.last, "hash": done.hash.hex()}
         text = f"{done.events:,} events were added: the archive goes to {done.last}"
@@ -181,6 +186,11 @@ def trim(
         raise typer.BadParameter("say up to where: one of --to and --before")
 
     async def work(runtime: Runtime) -> None:
+        from remote_claude.eventsourcing.events import timestamp
+        from remote_claude.eventsourcing.postgres.schemas import connect
+        from remote_claude.runtime.archive import store
+        from remote_claude.runtime.archive import trim as trimming
+
         position = to
         if before is not None:
             async with connect(runtime.pool, store.SCHEMA) as connection:
@@ -203,4 +213,7 @@ def trim(
 
 def log_of(runtime: Runtime) -> JetStreamEventLog:
     """The log as the broker has it, without what a process puts around it."""
+    from remote_claude.contracts import REGISTRY
+    from remote_claude.eventsourcing.jetstream import JetStreamEventLog
+
     return JetStreamEventLog(runtime.nats, REGISTRY)

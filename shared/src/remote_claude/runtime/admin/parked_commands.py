@@ -7,27 +7,17 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from remote_claude.eventsourcing.errors import RebuildInProgress
-from remote_claude.eventsourcing.events import timestamp
-from remote_claude.eventsourcing.log import EventLog
-from remote_claude.eventsourcing.postgres.parking import (
-    DroppedEvent,
-    NotParked,
-    OtherVersion,
-    ParkedEvent,
-    drop,
-    dropped_events,
-    parked_events,
-    retry,
-)
-from remote_claude.eventsourcing.views import View
 from remote_claude.runtime.admin.command_support import Refused, administer
-from remote_claude.runtime.host import installed
-from remote_claude.runtime.service import Runtime
+
+if TYPE_CHECKING:
+    from remote_claude.eventsourcing.log import EventLog
+    from remote_claude.eventsourcing.postgres.parking import DroppedEvent, ParkedEvent
+    from remote_claude.eventsourcing.views import View
+    from remote_claude.runtime.service import Runtime
 
 app = typer.Typer(no_args_is_help=True, help="Events that views could not fold.")
 
@@ -48,6 +38,8 @@ def list_(
     """List what is parked, in log order."""
 
     async def work(runtime: Runtime) -> None:
+        from remote_claude.eventsourcing.postgres.parking import dropped_events, parked_events
+
         rows: list[dict[str, Any]] = []
         for each in chosen(runtime, view):
             if dropped:
@@ -83,6 +75,8 @@ def retry_(
         raise typer.BadParameter("name a view, or say --all")
 
     async def work(runtime: Runtime) -> None:
+        from remote_claude.eventsourcing.postgres.parking import parked_events, retry
+
         done = []
         for each in chosen(runtime, view):
             if position is None and not await parked_events(runtime.pool, each):
@@ -116,6 +110,8 @@ def drop_(
     """Leave one parked event out of a view for good; rebuilds leave it out too. The log keeps it."""
 
     async def work(runtime: Runtime) -> None:
+        from remote_claude.eventsourcing.postgres.parking import drop
+
         [only] = chosen(runtime, view)
         who = by or getpass.getuser()
         with _refused():
@@ -137,6 +133,8 @@ def drop_(
 
 def chosen(runtime: Runtime, name: str | None) -> list[View]:
     """The view of that name, or every view of the installed services."""
+    from remote_claude.runtime.host import installed
+
     views = {view.name: view for build in installed() for view in build(runtime).views}
     if name is None:
         return [views[each] for each in sorted(views)]
@@ -147,6 +145,9 @@ def chosen(runtime: Runtime, name: str | None) -> list[View]:
 
 @contextmanager
 def _refused() -> Iterator[None]:
+    from remote_claude.eventsourcing.errors import RebuildInProgress
+    from remote_claude.eventsourcing.postgres.parking import NotParked, OtherVersion
+
     try:
         yield
     except (NotParked, OtherVersion, RebuildInProgress) as error:
@@ -179,6 +180,8 @@ async def _parked(
 
 
 def _dropped(event: DroppedEvent) -> dict[str, Any]:
+    from remote_claude.eventsourcing.events import timestamp
+
     document = asdict(event)
     document["id"], document["aggregate"] = document.pop("event_id"), document.pop("stream")
     document["by"] = document.pop("dropped_by")
