@@ -199,9 +199,9 @@ def test_connections_of_the_pool_are_borrowed(package: str) -> None:
 ROOMS: dict[str, list[set[str]]] = {
     "eventsourcing": [{"core"}, {"jetstream", "postgres"}],
     "runtime": [
-        {"ids", "durable_files", "settings", "sealed_objects"},
+        {"ids", "durable_files", "purpose", "settings", "sealed_objects"},
         {"objects", "agent_output", "owner", "broker", "telemetry"},
-        {"archive"},
+        {"archive", "settings_sources"},
         {"service"},
         {"http", "instruments"},
         {"host"},

@@ -44,6 +44,7 @@ from remote_claude.runtime.objects import Objects
 from remote_claude.runtime.purpose import Purpose
 from remote_claude.runtime.service import Build, Runtime, Service
 from remote_claude.runtime.settings import BadSettings, RuntimeSettings
+from remote_claude.runtime.settings_sources import resolve
 from remote_claude.runtime.telemetry.logs_and_metrics import Metrics, configure_logging
 from remote_claude.runtime.telemetry.observed_log import ObservedLog
 from remote_claude.runtime.telemetry.tracing import Tracing
@@ -75,6 +76,7 @@ def installed(*names: str) -> list[Build]:
 def main(*names: str) -> None:
     """Run the named services, or all that are installed, until SIGTERM or SIGINT."""
     try:
+        resolve(os.environ)
         settings = RuntimeSettings.from_environment()
         configure_logging(settings.log_level, as_json=settings.log_json)
         builds = installed(*names)

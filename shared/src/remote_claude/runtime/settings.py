@@ -1,7 +1,8 @@
-"""What every service has to be told, from the environment."""
+"""What every service has to be told, from the environment; `settings_sources` adds to it what files say."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
@@ -10,7 +11,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 class BadSettings(Exception):
-    """The environment lacks a setting, or gives one a value that it can't have. Names each of them."""
+    """The settings lack one, or give one a value that it can't have. Names each of them."""
 
     code = "bad_settings"
 
@@ -20,7 +21,12 @@ class BadSettings(Exception):
         wrong = [
             f"{prefix}{str(at['loc'][0]).upper()}: {at['msg'].lower()}" for at in error.errors() if at["loc"]
         ]
-        return cls("\n".join(["the environment can't be used", *wrong]))
+        return cls.listing(wrong)
+
+    @classmethod
+    def listing(cls, wrong: Sequence[str]) -> Self:
+        """What is wrong, a line each: the setting, a colon, and why."""
+        return cls("\n".join(["the settings can't be used", *wrong]))
 
 
 class Settings(BaseSettings):

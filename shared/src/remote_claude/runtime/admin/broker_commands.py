@@ -44,9 +44,11 @@ def init(
     """Make the streams where they are missing, and check those that are there. Needs the administrator's credential."""
     from remote_claude.runtime.broker.make_streams import make_streams
     from remote_claude.runtime.settings import BrokerSettings
+    from remote_claude.runtime.settings_sources import resolve
     from remote_claude.runtime.telemetry.logs_and_metrics import configure_logging
 
     async def work() -> None:
+        resolve(os.environ)
         if "RCLAUDE_NATS_URL" in os.environ:
             await make_streams(BrokerSettings.from_environment(), new_keys=new_keys, patience=PATIENCE_S)
             return

@@ -38,7 +38,9 @@ async def settings(user: str = ADMIN, *, start: bool = False) -> AsyncIterator[R
     from remote_claude.runtime.embedded import Holder, Home, Supervisor, servers_for
     from remote_claude.runtime.embedded.stack_file import NotRunning, StackFile
     from remote_claude.runtime.settings import RuntimeSettings
+    from remote_claude.runtime.settings_sources import resolve
 
+    resolve(os.environ)
     if "RCLAUDE_NATS_URL" in os.environ:
         yield RuntimeSettings.from_environment()
         return

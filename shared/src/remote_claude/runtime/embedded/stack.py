@@ -32,6 +32,8 @@ from remote_claude.runtime.embedded import (
     servers_for,
 )
 from remote_claude.runtime.embedded.stack_file import StackFile
+from remote_claude.runtime.settings import BadSettings
+from remote_claude.runtime.settings_sources import resolve
 
 log = logging.getLogger(__name__)
 
@@ -53,11 +55,12 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=None)
     port = parser.parse_args().port
     try:
+        resolve(os.environ)
         asyncio.run(run(Home.from_env(os.environ), os.environ, port))
     except StackAlreadyRunning as error:
         print(error, file=sys.stderr)
         sys.exit(ALREADY_RUNNING)
-    except EmbeddedError as error:
+    except (BadSettings, EmbeddedError) as error:
         print(error, file=sys.stderr)
         sys.exit(1)
 
