@@ -19,7 +19,8 @@ from product import Product
 from remote_claude.runtime.broker.accounts import ADMIN
 from remote_claude.runtime.embedded import Holder, Home
 from remote_claude.runtime.embedded.stack_file import StackFile
-from remote_claude.runtime.host import Purpose, connected
+from remote_claude.runtime.host import connected
+from remote_claude.runtime.purpose import Purpose
 from remote_claude.runtime.telemetry.logs_and_metrics import Metrics
 from servers import until
 
