@@ -46,3 +46,30 @@ def test_the_log_is_counted_and_nothing_is_missing(stack: Product) -> None:
     assert after["rclaude_log_missing_events", ""] == 0
     assert {v for (name, _), v in after.items() if name == "rclaude_view_parked_events"} == {0}
     assert not any(v for (name, _), v in after.items() if name == "rclaude_billing_unaccounted")
+
+
+def test_every_metric_has_a_help_text(stack: Product) -> None:
+    stack.ended(stack.submit("true"))
+    with stack.client() as client:
+        text = client.get("/metrics").text
+    help = dict(re.findall(r"^# HELP (\w+) ?(.*)$", text, re.MULTILINE))
+    assert {name for name in help if name.startswith("rclaude_")} != set()
+    assert [name for name, words in help.items() if not words] == []
+
+
+def test_requests_and_the_process_are_measured(stack: Product) -> None:
+    with stack.client() as client:
+        client.get("/v1/tasks")
+        client.get("/no/such/page")
+        text = client.get("/metrics").text
+    routes = set(
+        re.findall(r'^http_server_request_duration_seconds_count\{.*http_route="([^"]*)"', text, re.MULTILINE)
+    )
+    assert "/v1/tasks" in routes
+    assert "/no/such/page" not in routes
+    resident = re.search(r"^process_resident_memory_bytes ([0-9.e+]+)$", text, re.MULTILINE)
+    assert resident is not None
+    assert float(resident[1]) > 1e6
+    assert {"process_cpu_seconds_total", "process_open_fds"} <= set(
+        re.findall(r"^(\w+) ", text, re.MULTILINE)
+    )

@@ -13,10 +13,17 @@ from remote_claude.eventsourcing.postgres.projector import OnBatch
 from remote_claude.eventsourcing.views import View
 from remote_claude.runtime.service import Runtime
 
-COUNTED = (
-    "appends", "events", "conflicts", "retries", "landed_before", "unavailable", "events_read", "consumers_lost",
-)  # fmt: skip
-"""Fields of `LogStats` that are counters as they are."""
+COUNTED = {
+    "appends": "Appends that the broker has acknowledged to this process.",
+    "events": "Events in appends that the broker has acknowledged to this process.",
+    "conflicts": "Appends that lost a race: their aggregate had another event in the meantime.",
+    "retries": "Appends that were sent again.",
+    "landed_before": "Appends found in the log although no acknowledgement had arrived.",
+    "unavailable": "Appends given up without an answer from the broker.",
+    "events_read": "Events that this process has read.",
+    "consumers_lost": "How often the reader of the log had to be created again.",
+}
+"""Fields of `LogStats` that are counters as they are, and their help texts."""
 
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000)
@@ -34,8 +41,8 @@ def observe(runtime: Runtime) -> None:
     def by_view(field: str) -> Callback:
         return lambda _: [Observation(getattr(p, field), {"view": v}) for v, p in runtime.projectors.items()]
 
-    for field in COUNTED:
-        meter.create_observable_counter(f"rclaude_log_{field}", [counter(field)])
+    for field, help in COUNTED.items():
+        meter.create_observable_counter(f"rclaude_log_{field}", [counter(field)], description=help)
     meter.create_observable_counter(
         "rclaude_log_commits",
         [
@@ -44,17 +51,39 @@ def observe(runtime: Runtime) -> None:
                 Observation(stats.batches, {"how": "batch"}),
             ]
         ],
+        description="Publishes to the broker: single events, or batches of many.",
     )
-    meter.create_observable_gauge("rclaude_log_position", [lambda _: [Observation(runtime.tail.position)]])
     meter.create_observable_gauge(
-        "rclaude_log_missing_events", [lambda _: [Observation(runtime.tail.missing)]]
+        "rclaude_log_position",
+        [lambda _: [Observation(runtime.tail.position)]],
+        description="Position of the last event that has arrived in this process.",
     )
-    meter.create_observable_gauge("rclaude_view_lag_events", [by_view("lag")])
-    meter.create_observable_gauge("rclaude_view_parked_events", [by_view("parked")])
+    meter.create_observable_gauge(
+        "rclaude_log_missing_events",
+        [lambda _: [Observation(runtime.tail.missing)]],
+        description="Positions since the start for which no event has arrived.",
+    )
+    meter.create_observable_gauge(
+        "rclaude_view_lag_events",
+        [by_view("lag")],
+        description="Positions that a view is behind the last event that has arrived.",
+    )
+    meter.create_observable_gauge(
+        "rclaude_view_parked_events",
+        [by_view("parked")],
+        description="Events that a view could not apply and has put aside.",
+    )
     latency = meter.create_histogram(
-        "rclaude_log_append", unit="s", explicit_bucket_boundaries_advisory=SECONDS
+        "rclaude_log_append",
+        unit="s",
+        description="Time from the first append of a group to the last acknowledgement.",
+        explicit_bucket_boundaries_advisory=SECONDS,
     )
-    sizes = meter.create_histogram("rclaude_log_group_appends", explicit_bucket_boundaries_advisory=SIZES)
+    sizes = meter.create_histogram(
+        "rclaude_log_group_appends",
+        description="Appends that were sent in one group.",
+        explicit_bucket_boundaries_advisory=SIZES,
+    )
 
     def group(appends: int, seconds: float) -> None:
         latency.record(seconds)
@@ -66,7 +95,9 @@ def observe(runtime: Runtime) -> None:
 def observed_batches(runtime: Runtime) -> OnBatch:
     """What a projector tells its batches: their size is recorded, their spans are made."""
     sizes = runtime.meter.create_histogram(
-        "rclaude_view_batch_events", explicit_bucket_boundaries_advisory=SIZES
+        "rclaude_view_batch_events",
+        description="Events in one transaction of a view, ignored ones included.",
+        explicit_bucket_boundaries_advisory=SIZES,
     )
 
     def applied(
@@ -91,6 +122,7 @@ def observe_outboxes(runtime: Runtime, workers: Mapping[str, OutboxWorker]) -> N
                 Observation(w.pending, {"view": v}) for v, w in workers.items() if w.pending is not None
             ]
         ],
+        description="Side effects without an outcome yet.",
     )
     runtime.meter.create_observable_counter(
         "rclaude_outbox_attempts",
@@ -101,10 +133,15 @@ def observe_outboxes(runtime: Runtime, workers: Mapping[str, OutboxWorker]) -> N
                 for how in ("done", "retry", "park")
             ]
         ],
+        description="Side effects that this process has tried, by result.",
     )
     runtime.meter.create_observable_counter(
-        "rclaude_outbox_refused_outcomes", [by_view(lambda worker: len(worker.refused))]
+        "rclaude_outbox_refused_outcomes",
+        [by_view(lambda worker: len(worker.refused))],
+        description="Side effects whose outcome could not be recorded.",
     )
     runtime.meter.create_observable_counter(
-        "rclaude_outbox_lane_failures", [by_view(lambda worker: worker.lane_failures)]
+        "rclaude_outbox_lane_failures",
+        [by_view(lambda worker: worker.lane_failures)],
+        description="Faults while the side effects of one receiver were tried.",
     )

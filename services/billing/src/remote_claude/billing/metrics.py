@@ -13,6 +13,14 @@ from remote_claude.contracts.periods import CALENDAR, period_at
 from remote_claude.runtime.service import Runtime
 
 EVERY_S = 300.0
+GAUGES = {
+    "metered": "Use of all organisations in the current period, by meter.",
+    "charged": "Metered use that lines of bills charge for.",
+    "included": "Metered use that plans include.",
+    "written_off": "Metered use of lost attempts, which nobody pays for.",
+    "unaccounted": "Metered use that is neither charged nor included nor written off.",
+}
+"""Fields of `Conservation`, and their help texts."""
 
 
 class Audit:
@@ -21,8 +29,10 @@ class Audit:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._sums = Conservation()
-        for field in ("metered", "charged", "included", "written_off", "unaccounted"):
-            runtime.meter.create_observable_gauge(f"rclaude_billing_{field}", [self._gauge(field)])
+        for field, help in GAUGES.items():
+            runtime.meter.create_observable_gauge(
+                f"rclaude_billing_{field}", [self._gauge(field)], description=help
+            )
 
     async def run(self) -> None:
         """Never ends by itself."""

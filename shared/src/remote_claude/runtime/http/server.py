@@ -14,6 +14,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 
 from remote_claude.edge import problems
 from remote_claude.edge.identity import Caller
+from remote_claude.runtime.http.measured_requests import MeasuredRequests
 from remote_claude.runtime.http.traced_requests import TracedRequests
 from remote_claude.runtime.service import Runtime, Service
 from remote_claude.runtime.telemetry.logs_and_metrics import Metrics
@@ -37,6 +38,7 @@ def application(runtime: Runtime, services: Sequence[Service], metrics: Metrics)
     app.state.verifier = runtime.verifier
     app.state.public_url = runtime.settings.public_url
     app.add_middleware(TracedRequests, tracing=runtime.tracing)
+    app.add_middleware(MeasuredRequests, meter=metrics.meter)
     problems.install(app)
 
     def unready() -> dict[str, str]:

@@ -11,7 +11,7 @@ import structlog
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.resources import Resource
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 
 from remote_claude.eventsourcing import traces
 
@@ -21,6 +21,7 @@ class Metrics:
 
     def __init__(self, service: str) -> None:
         self._registry = CollectorRegistry()
+        ProcessCollector(registry=self._registry)  # processor time, memory, open files
         reader = PrometheusMetricReader(registry=self._registry)
         self._provider = MeterProvider([reader], Resource.create({"service.name": service}))
         self.meter = self._provider.get_meter("remote_claude")
@@ -34,7 +35,7 @@ class Metrics:
         self._provider.shutdown()
 
 
-def say_trace(_: Any, __: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+def add_trace(_: Any, __: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """A processor: which trace a line belongs to, and what it is about, where that is known."""
     if (here := traces.current.get()) is not None:
         line.setdefault("trace_id", traces.trace_id(here))
@@ -49,7 +50,7 @@ def configure_logging(level: str, *, as_json: bool) -> None:
     renderer: Any = structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer()
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
-        say_trace,
+        add_trace,
         structlog.processors.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
