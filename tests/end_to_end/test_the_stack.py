@@ -173,7 +173,7 @@ def test_the_doctor_marks_what_is_not_there_and_is_no_fault(stack: Product) -> N
     assert "ANTHROPIC_API_KEY" in claude["detail"]
     assert (shell["ok"], shell["level"]) == (True, "ok")
     [line] = [line for line in stack.ok("doctor").out.splitlines() if "agent claude" in line]
-    assert line.startswith("note  agent claude: not available: ")
+    assert line.startswith("note  agent claude: available: There is no model key")
 
 
 def test_whoever_reads_the_first_line_only_disturbs_nothing(stack: Product) -> None:

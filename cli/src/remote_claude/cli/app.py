@@ -13,7 +13,17 @@ import typer
 from typer.exceptions import TyperException
 
 from remote_claude.cli import config, release, render
-from remote_claude.cli.commands import batch, billing, identity, money, organisations, settings, stack, tasks
+from remote_claude.cli.commands import (
+    batch,
+    billing,
+    identity,
+    money,
+    organisations,
+    secrets,
+    settings,
+    stack,
+    tasks,
+)
 from remote_claude.cli.commands import run as run_command
 from remote_claude.cli.commands import self_hosted as cloud
 from remote_claude.cli.errors import CliError, Exit
@@ -54,6 +64,8 @@ app.command("whoami")(identity.whoami)
 app.add_typer(organisations.org_app, name="org")
 app.add_typer(organisations.repo_app, name="repo")
 app.add_typer(organisations.key_app, name="key")
+app.add_typer(secrets.secret_app, name="secret")
+app.add_typer(secrets.model_app, name="model")
 app.add_typer(identity.profile_app, name="profile")
 app.command("init")(cloud.init)
 app.command("destroy")(cloud.destroy)

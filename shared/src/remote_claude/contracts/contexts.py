@@ -44,9 +44,9 @@ def pull_request_detail_context(task: str) -> str:
     return f"{task}/pull-request/detail"
 
 
-def secret_context(org: str, name: str) -> str:
-    """A secret of an organisation."""
-    return f"{org}/secret/{name}"
+def secret_context(org: str, owner: str | None, name: str) -> str:
+    """A secret of an organisation, or of a person (`owner`) there."""
+    return f"{org}/{owner or org}/secret/{name}"
 
 
 def name_context(owner: str) -> str:

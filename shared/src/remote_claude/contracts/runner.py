@@ -16,6 +16,9 @@ RUNNER_RESTARTED = "runner_restarted"
 CAPABILITIES = ("model", "image", "network", "secrets", "budget", "best_of")
 """Fields of a submission that only some runners can fulfil. A runner names those that it can in `RunnerJoined`."""
 
+OPERATOR_MODEL = "operator_model"
+"""Capability of a runner whose operator's credential for a model serves tasks that have none of their own."""
+
 WORKER_LOST = "worker_lost"
 """Reason of an attempt whose worker connected, and then ended or fell silent before its sandbox was told to stop. A process
 beside the worker may have caused that, so the compute is charged."""
@@ -42,7 +45,8 @@ class RunnerJoined(RunnerEvent):
 
     It runs `slots` attempts at one time, each of at most `per_attempt`. `total` is what it has for attempts, `free` what was
     left of that when it joined. `pool` groups runners of one kind; `region` is where they are, as their provider names it.
-    `capabilities` are the features beyond the basic ones that a submission may ask for (`CAPABILITIES`).
+    `capabilities` are the features beyond the basic ones that a submission may ask for (`CAPABILITIES`),
+    and `OPERATOR_MODEL`.
     `release` is the version of its software.
     """
 
@@ -91,8 +95,12 @@ class AssignmentDeclined(AttemptEvent):
 
 
 class TaskStarted(AttemptEvent):
+    """The sandbox runs. `secrets` are the names of those that were released to it."""
+
     type: ClassVar[str] = "TaskStarted"
     version: ClassVar[int] = 1
+
+    secrets: tuple[str, ...] = ()
 
 
 class ModelUse(Value):

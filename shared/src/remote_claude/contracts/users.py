@@ -2,7 +2,7 @@
 
 from typing import ClassVar, Literal
 
-from remote_claude.contracts.base import Event, Sealed
+from remote_claude.contracts.base import Event, Sealed, Value
 
 Role = Literal["owner", "admin", "member", "billing"]
 
@@ -138,17 +138,56 @@ class MemberRemoved(UsersEvent):
     by: str
 
 
-class SecretStored(UsersEvent):
-    """A secret of the organisation, such as its token for a forge: `secret_name` names it. A later one replaces it.
+class VaultEvent(UsersEvent):
+    """About the secrets of an organisation and of its people there. `owner` is the person; None is the organisation."""
 
-    It is used by the services, and never given to a sandbox.
+    aggregate: ClassVar[str] = "vault"
+
+    org: str
+    by: str
+    owner: str | None = None
+
+
+class ModelAccess(Value):
+    """A credential for a model's service: which kind of service, its address, and the header that carries the credential."""
+
+    provider: Literal["anthropic"] = "anthropic"
+    base_url: str
+    header: Literal["x-api-key", "authorization"] = "x-api-key"
+
+
+class SecretStored(VaultEvent):
+    """A secret that `secret_name` names; a later one replaces it. It is sealed for its owner.
+
+    A secret with `hosts` (`HOST[:PORT]`, `*.` in front for every host below) is for tasks that name it: a placeholder
+    stands for it in the sandbox, and its value goes to these hosts only. With `as_env` the sandbox gets the value itself.
+    One with `model` is a credential for a model. One with none of these is used by the services only, such as the
+    token for a forge.
     """
 
     type: ClassVar[str] = "SecretStored"
     version: ClassVar[int] = 1
-    aggregate: ClassVar[str] = "secret"
 
-    org: str
     secret_name: str
     value: Sealed
-    by: str
+    hosts: tuple[str, ...] = ()
+    as_env: bool = False
+    model: ModelAccess | None = None
+
+
+class SecretRemoved(VaultEvent):
+    """Tasks that start from here on do not get it."""
+
+    type: ClassVar[str] = "SecretRemoved"
+    version: ClassVar[int] = 1
+
+    secret_name: str
+
+
+class ModelChosen(VaultEvent):
+    """The model credential that tasks use from here on; None is the operator's."""
+
+    type: ClassVar[str] = "ModelChosen"
+    version: ClassVar[int] = 1
+
+    secret_name: str | None

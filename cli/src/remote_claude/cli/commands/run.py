@@ -35,6 +35,7 @@ WITH_VALUE = frozenset(
         "--include",
         "--base",
         "--title",
+        "--secret",
     }
 )
 """Options of `run` whose next word is their value."""
@@ -75,6 +76,10 @@ def run(
     budget: Annotated[
         str | None, typer.Option(help="Dollars that the model may cost, such as 2.50; no limit if left out.")
     ] = None,
+    secret: Annotated[
+        list[str] | None,
+        typer.Option(help="Name of a secret that the task gets (`rclaude secret`); may be given again."),
+    ] = None,
     label: Annotated[list[str] | None, typer.Option(help="KEY=VALUE; may be given again.")] = None,
     include: Annotated[
         list[str] | None,
@@ -114,6 +119,8 @@ def run(
         body["network"] = network
     if budget is not None:
         body["budget_nano_usd"] = _nano_usd(budget)
+    if secret:
+        body["secrets"] = secret
     if label:
         body["labels"] = labels_of(label)
     if pr:

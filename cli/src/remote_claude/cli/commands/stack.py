@@ -227,12 +227,15 @@ def _checks() -> list[Check]:
         for name, service in services.items()
     ]
     found += [
-        Check(f"agent {agent['name']}", "ok", "available")
-        if agent["available"]
-        else Check(f"agent {agent['name']}", "note", f"not available: {agent['reason']}")
+        Check(f"agent {agent['name']}", "note" if agent["reason"] else "ok", _availability(agent))
         for agent in services.get("runner", {}).get("agents", [])
     ]
     return [*found, _waiting(client)]
+
+
+def _availability(agent: dict[str, Any]) -> str:
+    said = "available" if agent["available"] else "not available"
+    return f"{said}: {agent['reason']}" if agent["reason"] else said
 
 
 def _waiting(client: Client) -> Check:

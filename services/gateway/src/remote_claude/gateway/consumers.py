@@ -11,7 +11,7 @@ from remote_claude.contracts import UndecodableEvent, UnknownVersion
 from remote_claude.contracts.auth import ApiKeyIssued, ApiKeyRevoked, SessionOpened, SessionRevoked
 from remote_claude.contracts.runner import RunnerDrained, RunnerJoined
 from remote_claude.contracts.scheduler import TaskAdmitted, TaskAssigned, TaskRejected
-from remote_claude.contracts.users import MemberRemoved
+from remote_claude.contracts.users import MemberRemoved, ModelChosen, SecretRemoved, SecretStored
 from remote_claude.eventsourcing.events import RecordedEvent
 from remote_claude.eventsourcing.log import EventLog
 from remote_claude.eventsourcing.tail import Tail
@@ -29,7 +29,7 @@ log = structlog.get_logger(__name__)
 READS = (
     TasksView.handles
     | WebhooksView.handles
-    | {event.type for event in (RunnerJoined, RunnerDrained)}
+    | {event.type for event in (RunnerJoined, RunnerDrained, SecretStored, SecretRemoved, ModelChosen)}
     | {event.type for event in (ApiKeyIssued, ApiKeyRevoked, SessionOpened, SessionRevoked, MemberRemoved)}
 )
 

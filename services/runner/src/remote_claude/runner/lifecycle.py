@@ -13,7 +13,7 @@ from typing import Any
 
 import structlog
 
-from remote_claude.contracts.runner import Resources, RunnerJoined
+from remote_claude.contracts.runner import OPERATOR_MODEL, Resources, RunnerJoined
 from remote_claude.contracts.scheduler import TaskAssigned
 from remote_claude.eventsourcing.postgres.schemas import borrow
 from remote_claude.outbound import AllowedHosts
@@ -34,7 +34,7 @@ from remote_claude.runtime.service import Runtime
 from remote_claude.worker import agents
 from remote_claude.worker.agents import AgentInfo
 
-CAPABILITIES = ("model", "budget")
+CAPABILITIES = ("model", "budget", "secrets")
 """What a submission may ask of this runner beyond the basic features."""
 
 log = structlog.get_logger(__name__)
@@ -142,7 +142,11 @@ class RunnerLifecycle:
             total=total,
             free=total,
             agents=tuple(agent.name for agent in self._agents if agent.available),
-            capabilities=CAPABILITIES if settings.network == NONE else (*CAPABILITIES, "network"),
+            capabilities=(
+                *CAPABILITIES,
+                *(("network",) if settings.network != NONE else ()),
+                *((OPERATOR_MODEL,) if self._dependencies.upstream is not None else ()),
+            ),
         )
 
     async def _held(self, position: int) -> Sequence[HeldAttempt]:

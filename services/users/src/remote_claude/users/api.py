@@ -6,7 +6,7 @@ import unicodedata
 from datetime import timedelta
 from enum import Enum
 from http import HTTPStatus
-from typing import Annotated, Literal
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Response
 from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
@@ -17,8 +17,8 @@ from remote_claude.access import secrets
 from remote_claude.access.keyring import KeyErased, Keyring
 from remote_claude.access.refusals import OrgNotFound
 from remote_claude.contracts import Sealed
-from remote_claude.contracts.contexts import email_context, name_context, secret_context
-from remote_claude.contracts.users import Role, SecretStored
+from remote_claude.contracts.contexts import email_context, name_context
+from remote_claude.contracts.users import Role
 from remote_claude.edge.freshness import Freshness
 from remote_claude.edge.identity import Caller, Person, own_origin
 from remote_claude.edge.models import problems
@@ -77,12 +77,6 @@ class NewInvitation(Body):
 
 class NewRole(Body):
     role: Role
-
-
-class NewSecret(Body):
-    """A secret value: one line of visible ASCII, as tokens are."""
-
-    value: Annotated[str, StringConstraints(min_length=1, max_length=4096, pattern=r"^[!-~]+$")]
 
 
 class AcceptedInvitation(Body):
@@ -320,15 +314,6 @@ def add_routes(api: APIRouter, runtime: Runtime, directory: Directory) -> None:
             now=timestamp(runtime.clock()),
         )
         return await changed(org, await directory.handle(command))
-
-    @api.put("/v1/org/forges/{forge}", tags=TAGS, responses=problems(403, 404, 422, 503))
-    async def connect_forge(principal: Caller, forge: Literal["github"], body: NewSecret) -> OrgChanged:
-        """Store the organisation's token for a forge, sealed. A later token replaces it; none is ever answered."""
-        org, name = principal.org, f"forge_{forge}"
-        key = await runtime.keyring.get(org)
-        sealed = key.seal(body.value, secret_context(org, name))
-        stored = SecretStored(org=org, secret_name=name, value=sealed, by=principal.user)
-        return await changed(org, await directory.store_secret(stored))
 
     @api.put("/v1/org/members/{user}/role", tags=TAGS, responses=problems(403, 404, 409, 422, 503))
     async def change_role(principal: Caller, user: str, body: NewRole) -> OrgChanged:

@@ -8,6 +8,7 @@ from remote_claude.access.keyring import KeyErased
 from remote_claude.access.verifier import Verifier
 from remote_claude.contracts import UndecodableEvent, UnknownVersion
 from remote_claude.contracts.auth import IdentityLinked
+from remote_claude.contracts.users import ModelChosen, SecretRemoved, SecretStored
 from remote_claude.eventsourcing.events import RecordedEvent
 from remote_claude.eventsourcing.log import EventLog
 from remote_claude.eventsourcing.tail import Tail
@@ -17,7 +18,12 @@ from remote_claude.users.projections.directory import DirectoryView
 
 log = structlog.get_logger(__name__)
 
-READS = DirectoryView.handles | {IdentityLinked.type}
+READS = DirectoryView.handles | {
+    IdentityLinked.type,
+    SecretStored.type,
+    SecretRemoved.type,
+    ModelChosen.type,
+}
 """The events that users reads."""
 
 USES: frozenset[Use] = frozenset({Use.WRITE_KEYS})

@@ -7,7 +7,7 @@ from uuid import UUID
 from remote_claude.access.keyring import Keyring
 from remote_claude.contracts.auth import IdentityLinked
 from remote_claude.contracts.contexts import name_context
-from remote_claude.contracts.users import SecretStored, UserRegistered
+from remote_claude.contracts.users import UserRegistered
 from remote_claude.eventsourcing import (
     Clock,
     CommandHandler,
@@ -27,8 +27,6 @@ ORGANISATION = Decider(initial_state, decide, evolve)
 PERSON = Decider[UserRegistered, bool](
     False, lambda event, registered: [] if registered else [event], lambda *_: True
 )
-
-SECRET = Decider[SecretStored, None](None, lambda event, _: [event], lambda *_: None)
 
 
 class Directory:
@@ -61,11 +59,6 @@ class Directory:
         key = await self._keyring.create(org)
         sealed = key.seal(name, name_context(org))
         return await self.handle(CreateOrg(org=org, name=sealed, owner=owner, personal=personal))
-
-    async def store_secret(self, secret: SecretStored) -> int:
-        """Store a secret, or replace it. Returns the position of the event."""
-        stream = stream_id("users", secret.org, "secret", secret.secret_name)
-        return (await self._handler.handle(SECRET, stream, secret)).position
 
     async def handle(self, command: Command) -> int:
         """Decide on an organisation. Returns the position of its last event. Raises what `decide` raises."""

@@ -46,7 +46,7 @@ def _ref(text: str) -> str:
 Text = Annotated[str, AfterValidator(_no_nul), AfterValidator(_not_blank)]
 LabelValue = Annotated[str, StringConstraints(max_length=256), AfterValidator(_printable)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(_printable)]
-SecretName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")]
+SecretName = Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Z0-9_]{0,63}$")]
 
 
 def _network(text: str) -> str:

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from remote_claude.access.keyring import DataKey
 from remote_claude.access.principal import Principal
+from remote_claude.access.vault import read_vault
 from remote_claude.contracts import canonical_json
 from remote_claude.contracts.contexts import (
     labels_context,
@@ -34,6 +35,7 @@ from remote_claude.gateway.api.models import SubmitRequest
 from remote_claude.gateway.domain.offers import Offers
 from remote_claude.gateway.domain.refusals import (
     BundleNotFound,
+    ModelKeyMissing,
     PullRequestNeedsUrl,
     TaskNotFinished,
     TaskNotFound,
@@ -87,13 +89,14 @@ class Submissions:
         else:
             task = derived_id("task", NAMESPACE, who.org, who.user, idempotency_key)
         try:
-            await self._check(who.org, request)
+            await self._check(who, request)
         except Refusal:  # a task that was accepted once is not refused for what has changed since
             if idempotency_key is None or not await self._handlers.is_submitted(who.org, task):
                 raise
         return await self._handlers.submit(SubmitTask(_submission(who, request, key, task)))
 
-    async def _check(self, org: str, request: SubmitRequest) -> None:
+    async def _check(self, who: Principal, request: SubmitRequest) -> None:
+        org = who.org
         asked = {name: getattr(request, ASKED_AS.get(name, name)) for name in CAPABILITIES}
         self._offers.check(request.agent, request.provider, asked)
         repo = request.repo
@@ -108,6 +111,13 @@ class Submissions:
                 check_url(repo.origin)
             if not await self._runtime.objects.exists(org, repo.bundle):
                 raise BundleNotFound(repo.bundle)
+        own_model = self._offers.without_model(request.agent)
+        if request.secrets or own_model:
+            vault = await read_vault(self._runtime.log, org)
+            for name in request.secrets:
+                vault.secret(name, who.user)
+            if own_model and vault.model(who.user) is None:
+                raise ModelKeyMissing(request.agent)
         if request.continues is not None:
             await self._check_continued(org, request.continues)
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from remote_claude.contracts.runner import CAPABILITIES, RunnerDrained, RunnerJoined
+from remote_claude.contracts.runner import CAPABILITIES, OPERATOR_MODEL, RunnerDrained, RunnerJoined
 from remote_claude.gateway.domain.refusals import AgentUnavailable, NotOffered, UnknownAgent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 KNOWN = frozenset({"claude", "shell", "noop"})
+NEED_MODEL = frozenset({"claude"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,13 @@ class Offers:
     def agents(self) -> list[str]:
         """Every agent that is offered, in alphabetical order."""
         return sorted(frozenset().union(*(offer.agents for offer in self._by_runner.values())))
+
+    def without_model(self, agent: str) -> bool:
+        """Whether a task for this agent needs a model credential of its own: no runner has one of the operator's."""
+        offers = self._by_runner.values()
+        return (
+            agent in NEED_MODEL and bool(offers) and not any(OPERATOR_MODEL in o.capabilities for o in offers)
+        )
 
     def check(self, agent: str, provider: str | None, asked: Mapping[str, object]) -> None:
         """Refuse what no runner offers. `asked` maps names of `CAPABILITIES` to what the submission asks of them, if anything.

@@ -84,6 +84,16 @@ HOW_TO_OFFER = {
 }
 
 
+class ModelKeyMissing(Refusal):
+    code = "model_key_missing"
+
+    def __init__(self, agent: str) -> None:
+        super().__init__(
+            f"There is no key for the model of the agent {agent!r}. Store yours with `rclaude model add anthropic`, or ask the "
+            "operator to set ANTHROPIC_API_KEY for the runner.",
+        )
+
+
 class RepositoryUrlRefused(Refusal):
     code = "repository_url_refused"
 

@@ -36,7 +36,9 @@ class AttemptId:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """The sandbox is about to be launched."""
+    """The sandbox is about to be launched. It is given these secrets."""
+
+    secrets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,8 +123,8 @@ def decide(id: AttemptId, command: Command, state: State) -> list[AttemptEvent]:
     match command, state:
         case _, Over():
             return []
-        case Start(), Waiting():
-            return [TaskStarted(**who)]
+        case Start(secrets), Waiting():
+            return [TaskStarted(**who, secrets=secrets)]
         case Start(), Running():
             return []
         case Sample(used), Running(last=last):

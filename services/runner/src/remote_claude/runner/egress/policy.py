@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -31,10 +32,14 @@ class NetworkPolicy:
                 hosts.append((host, port))
         return cls(tuple(hosts))
 
+    def also(self, hosts: Iterable[tuple[str, int]]) -> NetworkPolicy:
+        """With these hosts on the list."""
+        return NetworkPolicy((*self.hosts, *hosts))
+
     def allows(self, host: str, port: int) -> bool:
         """Whether the task may connect there."""
         return any(
-            _matches(pattern, host.lower().rstrip(".")) and (port in PORTS if only is None else port == only)
+            matches(pattern, host.lower().rstrip(".")) and (port in PORTS if only is None else port == only)
             for pattern, only in self.hosts
         )
 
@@ -46,7 +51,7 @@ class AnyHost(NetworkPolicy):
         return True
 
 
-def _matches(pattern: str, host: str) -> bool:
+def matches(pattern: str, host: str) -> bool:
     return host.endswith(pattern[1:]) if pattern.startswith("*.") else host == pattern
 
 

@@ -1,15 +1,18 @@
 """An HTTP proxy for one attempt: CONNECT for what is encrypted, absolute URLs for what is not.
 
 It lets through the hosts of the attempt's policy, connects to checked addresses only, counts bytes, and tells of every
-connection. What goes through a tunnel it does not read.
+connection. What goes through a tunnel it does not read, except to hosts that a secret of the attempt goes to: there it is
+the host for the sandbox, by a certificate of the attempt's own authority, and puts secrets in place of placeholders.
 """
 
 from __future__ import annotations
 
 import asyncio
+import ssl
 from asyncio import StreamReader, StreamWriter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
@@ -20,7 +23,10 @@ import structlog
 from remote_claude.outbound import AddressRefused, AllowedHosts, connect
 from remote_claude.outbound.hosts import split_port
 from remote_claude.runner import unix_sockets
+from remote_claude.runner.egress.authority import Authority
+from remote_claude.runner.egress.placeholders import Placeholder, Swapper
 from remote_claude.runner.egress.policy import NetworkPolicy
+from remote_claude.runner.egress.swapping import exchange
 
 log = structlog.get_logger(__name__)
 
@@ -34,12 +40,16 @@ _HOP_BY_HOP = frozenset(
     (b"connection", b"keep-alive", b"proxy-connection", b"proxy-authorization", b"te", b"upgrade", b"host")
 )
 
+Streams = tuple[StreamReader, StreamWriter]
 Outcome = Literal["closed", "refused", "failed"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Connected:
-    """A connection that is over, or never came about. `sent` and `received` are bytes, as the sandbox sees them."""
+    """A connection that is over, or never came about. `sent` and `received` are bytes, as the sandbox sees them.
+
+    `secrets` are the names of those that were put into its requests.
+    """
 
     host: str
     port: int
@@ -47,6 +57,7 @@ class Connected:
     detail: str = ""
     sent: int = 0
     received: int = 0
+    secrets: tuple[str, ...] = ()
 
 
 class _Refused(Exception):
@@ -76,7 +87,10 @@ class EgressProxy:
         policy: NetworkPolicy,
         allowed: AllowedHosts,
         on_connection: Callable[[Connected], Awaitable[None]],
+        placeholders: Sequence[Placeholder] = (),
+        authority: Authority | None = None,
     ) -> None:
+        self._placeholders, self._authority = placeholders, authority
         self._policy, self._allowed, self._on_connection = policy, allowed, on_connection
         self._refused: set[tuple[str, int]] = set()
         self._streams: set[asyncio.Task[None]] = set()
@@ -155,6 +169,9 @@ class EgressProxy:
         host, port = _destination(request)
         far_reader, far_writer = await self.open(host, port)
         counted = _Counted(self)
+        swapper = Swapper([one for one in self._placeholders if one.goes_to(host, port)])
+        outcome: Outcome = "closed"
+        detail = ""
         try:
             if request.method == b"CONNECT":
                 writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
@@ -162,13 +179,37 @@ class EgressProxy:
                 head = _forwarded(request)
                 counted.add_sent(len(head))
                 far_writer.write(head)
-            await _join((reader, writer), (far_reader, far_writer), counted)
+            near, far = (reader, writer), (far_reader, far_writer)
+            if request.method == b"CONNECT" and swapper.placeholders:
+                await self._swap(host, near, far, swapper, counted)
+            else:
+                await _join(near, far, counted)
+        except (ssl.SSLError, h11.ProtocolError) as error:
+            outcome, detail = "failed", f"{host}:{port}: {error}"
         finally:
             far_writer.close()
             over = Connected(
-                host=host, port=port, outcome="closed", sent=counted.sent, received=counted.received
+                host=host,
+                port=port,
+                outcome=outcome,
+                detail=detail,
+                sent=counted.sent,
+                received=counted.received,
+                secrets=tuple(sorted(swapper.used)),
             )
             await asyncio.shield(self._on_connection(over))
+
+    async def _swap(
+        self, host: str, near: Streams, far: Streams, swapper: Swapper, counted: _Counted
+    ) -> None:
+        """Be the host for the sandbox, and the sandbox for the host."""
+        assert self._authority is not None
+        await far[1].start_tls(_trusted(), server_hostname=host)
+        await near[1].start_tls(self._authority.context(host))
+        after = await exchange(near, far, swapper, counted)
+        if after is not None:
+            near[1].write(after)
+            await _join(near, far, counted)
 
     async def _tell_refused(self, refused: _Refused) -> None:
         if not refused.host or (refused.host, refused.port) in self._refused or len(self._refused) >= 1000:
@@ -195,6 +236,14 @@ class _Counted:
     def add_received(self, size: int) -> None:
         self.received += size
         self.proxy.bytes += size
+
+
+@cache
+def _trusted() -> ssl.SSLContext:
+    """The authorities that this machine trusts. Reading them takes its time."""
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(["http/1.1"])
+    return context
 
 
 async def _request(reader: StreamReader) -> h11.Request:
@@ -248,9 +297,6 @@ def _forwarded(request: h11.Request) -> bytes:
     else:
         lines.append(b"connection: close")
     return b"\r\n".join(lines) + b"\r\n\r\n"
-
-
-Streams = tuple[StreamReader, StreamWriter]
 
 
 async def _join(near: Streams, far: Streams, counted: _Counted) -> None:

@@ -48,8 +48,9 @@ class AttemptOutput:
     async def connected(self, connection: Connected) -> None:
         """A connection of the sandbox as a frame that no worker can send: the audit of where the attempt has been."""
         frame = {"kind": "connection", "at": now(), **asdict(connection)}
-        if not connection.detail:
-            del frame["detail"]
+        for field in ("detail", "secrets"):
+            if not frame[field]:
+                del frame[field]
         with suppress(OutputConflict):  # another runner has the attempt: this one is ending it
             await self.store(0, [frame])
 

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from remote_claude.access.kek import KeyUnusable
 from remote_claude.access.keyring import KeyErased
+from remote_claude.access.vault import read_vault
 from remote_claude.contracts.base import Sealed
 from remote_claude.contracts.contexts import attempt_detail_context
 from remote_claude.contracts.gateway import TaskMessageSent, TaskSubmitted
@@ -27,6 +28,7 @@ from remote_claude.runner.execution.attempt_output import AttemptOutput
 from remote_claude.runner.execution.dependencies import ExecutionDependencies
 from remote_claude.runner.execution.messages import Messages
 from remote_claude.runner.execution.sandbox_run import SandboxRun
+from remote_claude.runner.execution.secrets import release, upstream
 from remote_claude.runner.execution.source import Submission, Unstartable, fetch_repository, read_submission
 from remote_claude.runner.execution.stopping import OUTCOME_OF_STOP, Stopping, StopReason
 from remote_claude.runner.handlers import AttemptLog, Superseded
@@ -119,6 +121,11 @@ class SandboxedExecution:
             submission = await read_submission(self._dependencies.runtime, self._assigned)
             if submission.cancelled:
                 self.stop("cancelled")
+            vault = await read_vault(self._dependencies.runtime.log, self._assigned.org)
+            self._sandbox.secrets = await release(self._dependencies.runtime, vault, submission.submitted)
+            self._sandbox.upstream = await upstream(
+                self._dependencies.runtime, vault, submission.submitted, self._dependencies.upstream
+            )
             limits = remote_source.Limits(
                 size=self._dependencies.settings.max_source_mib * 1024 * 1024, seconds=self._sandbox.time_left
             )
@@ -151,6 +158,7 @@ class SandboxedExecution:
             model=submission.submitted.model,
             lease_s=self._lease.to_pass_on,
             branch=f"rclaude/{self._assigned.task}",
+            environment=dict(self._sandbox.secrets.environment),
             max_result_bytes=self._dependencies.settings.max_result_mib * 1024 * 1024,
         )
         # A worker may have no network: its span is made here, from what is seen of it.
@@ -186,9 +194,13 @@ class SandboxedExecution:
         return target
 
     def _network(self, submitted: TaskSubmitted) -> NetworkPolicy:
-        """What the task asks for, unless sandboxes have no network here."""
+        """What the task asks for and the hosts of its secrets, unless there is no network."""
         default = self._dependencies.settings.network
-        return NetworkPolicy.parse(default if default == NONE else submitted.network or default)
+        asked = default if default == NONE else submitted.network or default
+        policy = NetworkPolicy.parse(asked)
+        if asked == NONE:
+            return policy
+        return policy.also(host for one in self._sandbox.secrets.placeholders for host in one.hosts)
 
     async def _budget(self, submitted: TaskSubmitted) -> Budget | None:
         if (limit := submitted.budget_nano_usd) is None:

@@ -9,22 +9,24 @@ from pathlib import Path
 from typing import Any
 
 import structlog
+from msgspec.structs import replace
 
 from remote_claude.contracts.scheduler import TaskAssigned
 from remote_claude.eventsourcing.events import parse_timestamp
 from remote_claude.runner import metering
 from remote_claude.runner.domain.attempt import Measured, Start
-from remote_claude.runner.egress import EgressProxy, NetworkPolicy
+from remote_claude.runner.egress import Authority, EgressProxy, NetworkPolicy
 from remote_claude.runner.execution import checkpoints
 from remote_claude.runner.execution.attempt_output import AttemptOutput
 from remote_claude.runner.execution.dependencies import ExecutionDependencies
 from remote_claude.runner.execution.messages import Messages
+from remote_claude.runner.execution.secrets import Released
 from remote_claude.runner.execution.stopping import Stopping
 from remote_claude.runner.execution.verdict import Ended, judge
 from remote_claude.runner.handlers import AttemptLog
 from remote_claude.runner.leases.lease import Lease
 from remote_claude.runner.metering import UsageRecorder, Window
-from remote_claude.runner.model_proxy import ModelProxy, ModelUsage
+from remote_claude.runner.model_proxy import ModelProxy, ModelUsage, Upstream
 from remote_claude.runner.model_proxy.budget import Budget
 from remote_claude.runner.model_proxy.policy import Policy
 from remote_claude.runner.providers import LaunchSpec, Limits
@@ -61,6 +63,10 @@ class SandboxRun:
         self._egress: EgressProxy | None = None
         self.network = NetworkPolicy()
         """Where the attempt may connect to."""
+        self.secrets = Released()
+        """What the attempt has of the vault."""
+        self.upstream: Upstream | None = None
+        """The model, with the credential that the attempt uses."""
         self.budget: Budget | None = None
         """What the attempt may spend on the model."""
         self.handle: str | None = None
@@ -83,21 +89,27 @@ class SandboxRun:
         inbox.mkdir(mode=0o700)
         async with contextlib.AsyncExitStack() as stack:
             streams: dict[str, OpenStream] = {}
-            if dependencies.upstream is not None:
+            if self.upstream is not None:
                 socket = dependencies.listener.private_socket(f"{self._name}.model")
                 self._proxy = await stack.enter_async_context(
                     ModelProxy(
                         socket,
-                        dependencies.upstream,
+                        self.upstream,
                         self._recorder.record,
                         Policy(dependencies.settings.model_allow),
                         self.budget,
+                        dependencies.outbound if self.upstream is not dependencies.upstream else None,
                     )
                 )
                 streams["model"] = lambda: asyncio.open_unix_connection(str(socket))
             if self.network.hosts:
                 way_out = dependencies.listener.private_socket(f"{self._name}.egress")
-                self._egress = EgressProxy(self.network, dependencies.outbound, output.connected)
+                placeholders = self.secrets.placeholders
+                authority = Authority(self._folder) if placeholders else None
+                self._egress = EgressProxy(
+                    self.network, dependencies.outbound, output.connected, placeholders, authority
+                )
+                assignment = replace(assignment, authority=authority.pem if authority else None)
                 await self._egress.listen(way_out)
                 stack.push_async_callback(self._egress.close)
                 streams["egress"] = lambda: asyncio.open_unix_connection(str(way_out))
@@ -118,7 +130,7 @@ class SandboxRun:
             self._launched.set()
             async with self._attended(session):
                 try:
-                    await self._attempt_log.record(Start())
+                    await self._attempt_log.record(Start(self.secrets.names))
                     return await self._end(session)
                 finally:  # before anything else is waited for: its lease may be over
                     self.handle = self.session = None

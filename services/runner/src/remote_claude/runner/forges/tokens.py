@@ -4,20 +4,14 @@ from __future__ import annotations
 
 from remote_claude.access.kek import KeyUnusable
 from remote_claude.access.keyring import KeyErased, Keyring
-from remote_claude.contracts.contexts import secret_context
-from remote_claude.contracts.users import SecretStored
-from remote_claude.eventsourcing.events import stream_id
+from remote_claude.access.vault import open_secret, read_vault
 from remote_claude.eventsourcing.log import EventLog
 
 
 async def forge_token(log: EventLog, keyring: Keyring, org: str, forge: str) -> str | None:
     """The token that was stored last; None without one, or once the organisation's key is erased."""
-    name = f"forge_{forge}"
-    history = await log.read_stream(stream_id("users", org, "secret", name))
-    if not history:
-        return None
-    stored: SecretStored = history[-1].event
+    stored = (await read_vault(log, org)).stored.get((None, f"forge_{forge}"))
     try:
-        return await keyring.open(stored.value, secret_context(org, name))
+        return await open_secret(keyring, stored) if stored is not None else None
     except (KeyErased, KeyUnusable):
         return None

@@ -23,6 +23,8 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
+from remote_claude.contracts.users import ModelAccess
+from remote_claude.outbound import AllowedHosts, CheckedTransport
 from remote_claude.runner import unix_sockets
 from remote_claude.runner.model_proxy import failures
 from remote_claude.runner.model_proxy.budget import Budget
@@ -78,6 +80,12 @@ class Upstream:
             return cls(base_url, ("authorization", f"Bearer {token}"))
         return None
 
+    @classmethod
+    def of_customer(cls, access: ModelAccess, value: str) -> Upstream:
+        """By a credential that an organisation or a person has stored: its use is not charged."""
+        shown = value if access.header == "x-api-key" else f"Bearer {value}"
+        return cls(access.base_url, (access.header, shown), Terms(access.provider, "customer"))
+
     @cached_property
     def tls(self) -> ssl.SSLContext:
         """Shared by the proxies: reading the certificates takes its time."""
@@ -121,7 +129,9 @@ class ModelProxy:
         record: Callable[[], Awaitable[None]] = _nowhere,
         policy: Policy | None = None,
         budget: Budget | None = None,
+        outbound: AllowedHosts | None = None,
     ) -> None:
+        """`outbound` bounds where the upstream may be: None where the operator has named it."""
         self._socket, self._upstream, self._put_on_record = socket, upstream, record
         self._policy, self._budget = policy or Policy(), budget
         self.failure: ModelFailure | None = None
@@ -131,7 +141,10 @@ class ModelProxy:
         self._in_flight = 0
         self._state = ServerState()
         self._client = httpx2.AsyncClient(
-            timeout=TIMEOUT, verify=upstream.tls, limits=httpx2.Limits(max_connections=MAX_IN_FLIGHT)
+            timeout=TIMEOUT,
+            verify=upstream.tls,
+            limits=httpx2.Limits(max_connections=MAX_IN_FLIGHT),
+            transport=CheckedTransport(outbound) if outbound is not None else None,
         )
         self._server: asyncio.Server | None = None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import tarfile
 from collections.abc import Awaitable, Mapping
 from contextlib import AsyncExitStack, suppress
@@ -23,6 +24,18 @@ T = TypeVar("T")
 
 MODEL, EGRESS = "model", "egress"
 """Destinations of streams."""
+SYSTEM_AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
+TRUST_VARIABLES = (
+    *(
+        "SSL_CERT_FILE",
+        "CURL_CA_BUNDLE",
+        "REQUESTS_CA_BUNDLE",
+        "PIP_CERT",
+        "GIT_SSL_CAINFO",
+        "NODE_EXTRA_CA_CERTS",
+    ),
+    *("CARGO_HTTP_CAINFO", "AWS_CA_BUNDLE", "DENO_CERT"),
+)
 
 
 class Stopped(Exception):
@@ -80,7 +93,11 @@ class Attempt:
                 model=assignment.model,
                 workspace=self._workspace,
                 model_url=f"http://127.0.0.1:{ports[MODEL]}" if MODEL in ports else None,
-                environment=_proxy_environment(ports.get(EGRESS)),
+                environment={
+                    **assignment.environment,
+                    **_proxy_environment(ports.get(EGRESS)),
+                    **_trust_environment(assignment.authority, self._scratch / "authorities.pem"),
+                },
             )
             turns = Turns(
                 messages=self._connection.messages,
@@ -211,6 +228,16 @@ def _proxy_environment(port: int | None) -> Mapping[str, str]:
     url = f"http://127.0.0.1:{port}"
     names = ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "all_proxy")
     return {**dict.fromkeys(names, url), "no_proxy": "127.0.0.1,localhost", "NO_PROXY": "127.0.0.1,localhost"}
+
+
+def _trust_environment(authority: str | None, bundle: Path) -> Mapping[str, str]:
+    """What makes common tools trust the authority, besides those that the sandbox trusts."""
+    if authority is None:
+        return {}
+    system = ssl.get_default_verify_paths().cafile or SYSTEM_AUTHORITIES
+    known = Path(system).read_text() if Path(system).is_file() else ""
+    bundle.write_text(f"{known}\n{authority}")
+    return dict.fromkeys(TRUST_VARIABLES, str(bundle))
 
 
 def _message(assignment: Assignment) -> str:

@@ -11,11 +11,15 @@ from remote_claude.worker.agents.base import Agent, AgentUnavailable
 __all__ = ["NAMES", "AgentInfo", "available", "create"]
 
 NAMES = ("claude", "shell")
+NO_KEY = (
+    "There is no model key of the operator: give yours with `rclaude model add anthropic`, or set ANTHROPIC_API_KEY (or "
+    "ANTHROPIC_AUTH_TOKEN) in the environment that `rclaude up` is started in, then `rclaude down` and `rclaude up`."
+)
 
 
 @dataclass(frozen=True, slots=True)
 class AgentInfo:
-    """`reason` says what to do when it is not available."""
+    """`reason` says what to do when it is not available, or not to everybody."""
 
     name: str
     available: bool
@@ -52,10 +56,5 @@ def _claude(env: Mapping[str, str]) -> AgentInfo:
             reason="Claude Code is not installed: pip install 'remote-claude-worker[claude]', then start again.",
         )
     if not (env.get("ANTHROPIC_API_KEY") or env.get("ANTHROPIC_AUTH_TOKEN")):
-        return AgentInfo(
-            "claude",
-            available=False,
-            reason="There is no model key: set ANTHROPIC_API_KEY (or ANTHROPIC_AUTH_TOKEN) "
-            "in the environment that `rclaude up` is started in, then `rclaude down` and `rclaude up`.",
-        )
+        return AgentInfo("claude", available=True, reason=NO_KEY)
     return AgentInfo("claude", available=True)

@@ -102,6 +102,10 @@ class Assignment(_Message, frozen=True, kw_only=True, tag="task"):
     """The runner keeps checkpoints."""
     streams: tuple[str, ...] = ()
     """The destinations that the runner carries streams to: `model`, `egress`."""
+    environment: dict[str, str] = {}
+    """For the agent: secrets, most of them as placeholders."""
+    authority: str | None = None
+    """A certificate (PEM) that programs have to trust: the egress proxy answers with it for hosts that secrets go to."""
     traceparent: str | None = None
     """The span of this worker, for what it starts: W3C Trace Context."""
 

@@ -1,0 +1,298 @@
+"""Secrets, model credentials and tokens for forges over HTTP. What was stored is never answered, only that it is there."""
+
+from __future__ import annotations
+
+from enum import Enum
+from http import HTTPStatus
+from typing import Annotated, Literal
+
+import httpx2
+from fastapi import APIRouter, Response
+from fastapi import Path as InPath
+from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
+from pydantic_core import PydanticCustomError
+
+from remote_claude.access import vault
+from remote_claude.access.vault import Vault
+from remote_claude.contracts.contexts import secret_context
+from remote_claude.contracts.refusals import Refusal
+from remote_claude.contracts.users import ModelAccess, SecretStored
+from remote_claude.edge.identity import Caller
+from remote_claude.edge.models import problems
+from remote_claude.eventsourcing import CommandHandler, Decider
+from remote_claude.outbound import AddressRefused, AllowedHosts, CheckedTransport
+from remote_claude.outbound.hosts import DEFAULT, NONE, network
+from remote_claude.runtime.service import Runtime
+from remote_claude.users.domain.vault import ChooseModel, Command, RemoveSecret, decide
+
+VAULT = Decider(Vault(), decide, vault.evolve)
+ANTHROPIC = "https://api.anthropic.com"
+CHECK_S = 10.0
+SECRETS: list[str | Enum] = ["secrets"]
+MODELS: list[str | Enum] = ["models"]
+
+
+def _hosts(text: str) -> str:
+    try:
+        found = network(text)
+    except ValueError as error:
+        raise PydanticCustomError("hosts", "{why}", {"why": str(error)}) from error
+    if any(host in (NONE, DEFAULT) for host, _ in found) or len(found) != 1:
+        raise PydanticCustomError("hosts", "must be HOST or HOST:PORT")
+    return text.lower()
+
+
+SecretName = Annotated[str, InPath(pattern="^[A-Z][A-Z0-9_]{0,63}$")]
+ModelName = Annotated[str, InPath(pattern="^[a-z][a-z0-9-]{0,63}$")]
+Token = Annotated[str, StringConstraints(min_length=1, max_length=4096, pattern=r"^[!-~]+$")]
+
+
+class Body(BaseModel):
+    """What is not known is refused."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class NewToken(Body):
+    """A secret value: one line of visible ASCII, as tokens are."""
+
+    value: Token
+
+
+class NewSecret(Body):
+    """`hosts` are where the value may go. With `as_env` the sandbox gets the value itself, and can read it."""
+
+    value: Annotated[str, StringConstraints(min_length=1, max_length=16384, pattern=r"^[^\x00]+$")]
+    hosts: list[Annotated[str, StringConstraints(max_length=255), AfterValidator(_hosts)]] = []
+    as_env: bool = False
+
+
+class NewModel(Body):
+    """A credential for a model. `kind`: an API key, or a token that is sent as `Authorization: Bearer`."""
+
+    value: Token
+    provider: Literal["anthropic"] = "anthropic"
+    kind: Literal["key", "token"] = "key"
+    base_url: (
+        Annotated[str, StringConstraints(max_length=2048, pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$")]
+        | None
+    ) = None
+
+
+class ModelChoice(Body):
+    """The name of a credential; null is the operator's."""
+
+    name: str | None
+
+
+class SecretAnswer(BaseModel):
+    """`of` says whose it is. Where both have one of this name, the person's is used."""
+
+    name: str
+    of: Literal["person", "organisation"]
+    hosts: list[str]
+    as_env: bool
+    stored_by: str
+
+
+class SecretList(BaseModel):
+    secrets: list[SecretAnswer]
+
+
+class ModelAnswer(BaseModel):
+    """`used`: tasks of the person who asks use this one."""
+
+    name: str
+    of: Literal["person", "organisation"]
+    provider: str
+    base_url: str
+    used: bool
+
+
+class ModelList(BaseModel):
+    models: list[ModelAnswer]
+
+
+class SecretChanged(BaseModel):
+    name: str | None
+    position: int
+
+
+class SecretUnusable(Refusal):
+    """It could never be used as it is described."""
+
+    code = "secret_unusable"
+
+
+class ModelKeyRefused(Refusal):
+    """The model's service did not take the credential."""
+
+    code = "model_key_refused"
+
+
+def add_routes(api: APIRouter, runtime: Runtime) -> None:
+    """The routes of secrets, model credentials and forges."""
+    handler = CommandHandler(runtime.log, runtime.clock)
+    allowed = AllowedHosts.parse(runtime.settings.outbound_allow)
+
+    async def handle(command: Command, name: str | None) -> SecretChanged:
+        handled = await handler.handle(VAULT, vault.stream_of(command.org), command)
+        return SecretChanged(name=name, position=handled.position)
+
+    async def store(
+        who: Caller,
+        name: str,
+        body: NewSecret | NewToken,
+        owner: str | None,
+        model: ModelAccess | None = None,
+    ) -> SecretChanged:
+        key = await runtime.keyring.get(owner or who.org)
+        sealed = key.seal(body.value, secret_context(who.org, owner, name))
+        rest = {"hosts": tuple(body.hosts), "as_env": body.as_env} if isinstance(body, NewSecret) else {}
+        stored = SecretStored(
+            org=who.org, by=who.user, owner=owner, secret_name=name, value=sealed, model=model, **rest
+        )
+        return await handle(stored, name)
+
+    async def store_secret(who: Caller, name: str, body: NewSecret, owner: str | None) -> SecretChanged:
+        if bool(body.hosts) == body.as_env:
+            raise SecretUnusable(
+                "A secret needs either the hosts that it may go to (`--host HOST`), or `--as-env`, which lets the "
+                "agent read it."
+            )
+        if not body.as_env and not body.value.isprintable():
+            raise SecretUnusable(
+                "A secret for hosts is one line of printable text. One with several lines needs `--as-env`."
+            )
+        return await store(who, name, body, owner)
+
+    async def store_model(who: Caller, name: str, body: NewModel, owner: str | None) -> SecretChanged:
+        access = ModelAccess(
+            provider=body.provider,
+            base_url=(body.base_url or ANTHROPIC).rstrip("/"),
+            header="x-api-key" if body.kind == "key" else "authorization",
+        )
+        await check_model(access, body.value, allowed)
+        return await store(who, name, NewToken(value=body.value), owner, access)
+
+    @api.get("/v1/org/secrets", tags=SECRETS, responses=problems(503))
+    async def list_secrets(principal: Caller) -> SecretList:
+        """The secrets that tasks of the person who asks can use: their own, and the organisation's."""
+        found = await vault.read_vault(runtime.log, principal.org)
+        return SecretList(
+            secrets=[
+                SecretAnswer(
+                    name=name,
+                    of=_of(owner),
+                    hosts=list(secret.hosts),
+                    as_env=secret.as_env,
+                    stored_by=secret.by,
+                )
+                for (owner, name), secret in sorted(found.stored.items(), key=lambda item: item[0][1])
+                if owner in (None, principal.user) and (secret.hosts or secret.as_env)
+            ]
+        )
+
+    @api.put("/v1/me/secrets/{name}", tags=SECRETS, responses=problems(403, 409, 422, 503))
+    async def set_secret(principal: Caller, name: SecretName, body: NewSecret) -> SecretChanged:
+        """Store a secret for one's own tasks, sealed. A later one replaces it."""
+        return await store_secret(principal, name, body, principal.user)
+
+    @api.put("/v1/org/secrets/{name}", tags=SECRETS, responses=problems(403, 409, 422, 503))
+    async def set_org_secret(principal: Caller, name: SecretName, body: NewSecret) -> SecretChanged:
+        """Store a secret for the tasks of the organisation, sealed. A later one replaces it."""
+        return await store_secret(principal, name, body, None)
+
+    @api.delete("/v1/me/secrets/{name}", tags=SECRETS, status_code=204, responses=problems(403, 404, 503))
+    async def remove_secret(principal: Caller, name: SecretName) -> Response:
+        """Remove one's own secret: tasks that start from here on do not get it."""
+        return await removed(principal, name, principal.user)
+
+    @api.delete("/v1/org/secrets/{name}", tags=SECRETS, status_code=204, responses=problems(403, 404, 503))
+    async def remove_org_secret(principal: Caller, name: SecretName) -> Response:
+        """Remove a secret of the organisation: tasks that start from here on do not get it."""
+        return await removed(principal, name, None)
+
+    async def removed(who: Caller, name: str, owner: str | None, *, model: bool = False) -> Response:
+        await handle(RemoveSecret(org=who.org, by=who.user, name=name, owner=owner, model=model), name)
+        return Response(status_code=HTTPStatus.NO_CONTENT)
+
+    @api.get("/v1/org/models", tags=MODELS, responses=problems(503))
+    async def list_models(principal: Caller) -> ModelList:
+        """The model credentials of the person who asks, and the organisation's."""
+        found = await vault.read_vault(runtime.log, principal.org)
+        used = found.model(principal.user)
+        return ModelList(
+            models=[
+                ModelAnswer(
+                    name=name,
+                    of=_of(owner),
+                    provider=secret.model.provider,
+                    base_url=secret.model.base_url,
+                    used=secret == used,
+                )
+                for (owner, name), secret in sorted(found.stored.items(), key=lambda item: item[0][1])
+                if owner in (None, principal.user) and secret.model is not None
+            ]
+        )
+
+    @api.put("/v1/me/models/{name}", tags=MODELS, responses=problems(403, 409, 422, 503))
+    async def add_model(principal: Caller, name: ModelName, body: NewModel) -> SecretChanged:
+        """Store a model credential for one's own tasks, once the model's service has taken it. The first one is used."""
+        return await store_model(principal, name, body, principal.user)
+
+    @api.put("/v1/org/models/{name}", tags=MODELS, responses=problems(403, 409, 422, 503))
+    async def add_org_model(principal: Caller, name: ModelName, body: NewModel) -> SecretChanged:
+        """Store a model credential for the organisation, once the model's service has taken it. The first one is used."""
+        return await store_model(principal, name, body, None)
+
+    @api.delete("/v1/me/models/{name}", tags=MODELS, status_code=204, responses=problems(403, 404, 503))
+    async def remove_model(principal: Caller, name: ModelName) -> Response:
+        """Remove one's own model credential."""
+        return await removed(principal, name, principal.user, model=True)
+
+    @api.delete("/v1/org/models/{name}", tags=MODELS, status_code=204, responses=problems(403, 404, 503))
+    async def remove_org_model(principal: Caller, name: ModelName) -> Response:
+        """Remove a model credential of the organisation."""
+        return await removed(principal, name, None, model=True)
+
+    @api.put("/v1/me/model", tags=MODELS, responses=problems(403, 404, 422, 503))
+    async def use_model(principal: Caller, body: ModelChoice) -> SecretChanged:
+        """Choose the credential of one's own tasks. Without one of their own, they use the organisation's."""
+        who = principal
+        return await handle(ChooseModel(org=who.org, by=who.user, name=body.name, owner=who.user), body.name)
+
+    @api.put("/v1/org/model", tags=MODELS, responses=problems(403, 404, 422, 503))
+    async def use_org_model(principal: Caller, body: ModelChoice) -> SecretChanged:
+        """Choose the credential of the organisation's tasks. Without one, they use the operator's."""
+        who = principal
+        return await handle(ChooseModel(org=who.org, by=who.user, name=body.name, owner=None), body.name)
+
+    @api.put("/v1/org/forges/{forge}", tags=SECRETS, responses=problems(403, 404, 422, 503))
+    async def connect_forge(principal: Caller, forge: Literal["github"], body: NewToken) -> SecretChanged:
+        """Store the organisation's token for a forge, sealed. A later token replaces it; none is ever answered."""
+        return await store(principal, f"forge_{forge}", body, None)
+
+
+def _of(owner: str | None) -> Literal["person", "organisation"]:
+    return "organisation" if owner is None else "person"
+
+
+async def check_model(access: ModelAccess, value: str, allowed: AllowedHosts) -> None:
+    """Ask the model's service for its models with the credential. Raises `ModelKeyRefused`."""
+    header = value if access.header == "x-api-key" else f"Bearer {value}"
+    try:
+        async with httpx2.AsyncClient(transport=CheckedTransport(allowed), timeout=CHECK_S) as client:
+            answer = await client.get(
+                f"{access.base_url}/v1/models",
+                headers={access.header: header, "anthropic-version": "2023-06-01"},
+            )
+    except (httpx2.HTTPError, AddressRefused, OSError) as error:
+        raise ModelKeyRefused(
+            f"{access.base_url} could not be asked about the key: {str(error) or type(error).__name__}. "
+            "Nothing was stored; try again, or check --base-url."
+        ) from error
+    if not answer.is_success:
+        raise ModelKeyRefused(
+            f"{access.base_url} refused the key ({answer.status_code}). Nothing was stored; check the key."
+        )
