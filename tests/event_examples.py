@@ -249,7 +249,7 @@ EXAMPLES: tuple[Event, ...] = (
     runner_joined(agents=("claude", "shell"), capabilities=("image",)),
     RunnerDrained(runner=RUNNER),
     AssignmentDeclined(**ATTEMPT, reason="no_free_slot"),
-    TaskStarted(**ATTEMPT),
+    TaskStarted(**ATTEMPT, secrets=("API_TOKEN",)),
     UsageRecorded(
         **ATTEMPT,
         sequence=3,
