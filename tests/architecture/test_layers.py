@@ -26,7 +26,7 @@ OWN_ROOMS: dict[str, dict[str, int]] = {
     "gateway": {"settings": 0, "dashboard": 3, "waiting": 2, "watchers": 2, "webhooks": 2, "sockets": 3},
     "scheduler": {"settings": 0, "leadership": 2, "metrics": 3},
     "billing": {
-        "settings": 0, "documents": 0, "stripe_adapter": 0,
+        "settings": 0, "documents": 0, "stripe_adapter": 0, "plan_sizes": 1,
         "invoices": 3, "payments": 3, "rederive": 3, "metrics": 3, "invoice_admin": 4,
     },
     "runner": {

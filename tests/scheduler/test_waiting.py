@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from remote_claude.contracts.waiting import Waiting
-from remote_claude.scheduler.domain.waiting import explain
+from remote_claude.scheduler.domain.waiting import explain, too_large
 from scheduling import FREE, ORG, RUNNER, World, drained, given, joined, on_plan, started, submitted
 
 TASK = "task_1"
@@ -42,6 +42,18 @@ def test_the_reason_names_the_limit_and_what_helps(events: list[Any], code: str,
     [reason] = waiting(*events)
     assert (reason.task, reason.code, reason.place) == (TASK, code, 1)
     assert words in reason.detail
+
+
+def test_a_plan_that_no_runner_has_the_size_for_is_named() -> None:
+    small, large = (
+        on_plan("free", FREE),
+        on_plan("pro", FREE.model_copy(update={"vcpu_millis": 4000}), "org_2"),
+    )
+    world = given(small, large, joined(vcpu_millis=2000))
+    [(plan, why)] = too_large(world.state)
+    assert plan == "pro"
+    assert "4 vCPU and 4096 MiB" in why
+    assert not list(too_large(given(large).state))
 
 
 def test_runners_that_do_not_renew_their_lease_are_named() -> None:

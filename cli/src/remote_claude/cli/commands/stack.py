@@ -15,7 +15,7 @@ from remote_claude.cli import config, embedded, machine, release, render
 from remote_claude.cli.commands.tasks import Json
 from remote_claude.cli.errors import CliError, Exit
 from remote_claude.cli.machine import Check, Level
-from remote_claude.cli.session import client_of, not_running
+from remote_claude.cli.session import client_of, connect, not_running
 from remote_claude.cli.terminal import safe_text
 
 if TYPE_CHECKING:
@@ -47,14 +47,30 @@ def up(
     if detach:
         stack = embedded.start(port, isolation)
         render.say(f"ready at {stack['url']}")
-        print_link()
+        _ready()
         return
     embedded.check_file()
-    code = embedded.foreground(port, isolation, print_link)
+    code = embedded.foreground(port, isolation, _ready)
     if code == embedded.ALREADY_RUNNING:
         return
     if code:
         raise CliError(f"the stack ended with exit code {code}", Exit.FAILED)
+
+
+def _ready() -> None:
+    """What is said once the stack is ready: the dashboard's address, and a plan that this machine is too small for."""
+    print_link()
+    try:
+        status = connect().get("/v1/status")
+    except CliError:
+        return  # the stack is up; `rclaude doctor` says what is wrong
+    for plan in _plans_without_runner(status):
+        render.note(f"plan {plan['plan']}: {plan['detail']}")
+
+
+def _plans_without_runner(status: dict[str, Any]) -> list[dict[str, str]]:
+    found: list[dict[str, str]] = status["services"].get("scheduler", {}).get("plans_without_runner", [])
+    return found
 
 
 def print_link() -> None:
@@ -230,6 +246,7 @@ def _checks() -> list[Check]:
         Check(f"agent {agent['name']}", "note" if agent["reason"] else "ok", _availability(agent))
         for agent in services.get("runner", {}).get("agents", [])
     ]
+    found += [Check(f"plan {p['plan']}", "note", p["detail"]) for p in _plans_without_runner(said)]
     return [*found, _waiting(client)]
 
 

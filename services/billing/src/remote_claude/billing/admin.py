@@ -24,12 +24,17 @@ def set_plan(
     async def change(runtime: Runtime) -> None:
         from remote_claude.billing.domain.account import UnknownPlan
         from remote_claude.billing.handlers import Accounts
+        from remote_claude.billing.plan_sizes import slots, too_large
 
         await require(runtime, "organisation", org)
+        accounts = Accounts(runtime.log, runtime.clock)
         try:
-            position = await Accounts(runtime.log, runtime.clock).set_plan(org, plan)
+            position = await accounts.set_plan(org, plan)
         except UnknownPlan as error:
             raise Refused(str(error)) from error
         typer.echo(f"{org} is on {plan} (position {position})")
+        allowed = (await accounts.catalog()).plans[plan].entitlements
+        if (why := too_large(allowed, await slots(runtime.log))) is not None:
+            typer.echo(f"note: {why}", err=True)
 
     administer(change, user="billing")

@@ -1,6 +1,8 @@
 """What billing has to be told."""
 
-from pydantic import SecretStr
+import os
+
+from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
 from remote_claude.runtime.settings import Settings
@@ -13,10 +15,10 @@ class BillingSettings(Settings):
 
     default_plan: str = "free"
     """The plan that a new organisation starts on."""
-    owner_vcpu_millis: int = 2000
-    owner_memory_mib: int = 4096
+    owner_vcpu_millis: int = Field(default_factory=lambda: min(2000, 1000 * (os.cpu_count() or 1)))
+    owner_memory_mib: int = Field(default_factory=lambda: min(4096, _memory_mib()))
     owner_duration_s: int = 7200
-    """What a task of an embedded stack's owner may use."""
+    """What a task of an embedded stack's owner may use: 2 vCPU and 4 GiB, or what the machine has."""
     upgrade_url: str | None = None
     """A page where a larger plan can be chosen. Who reaches a limit is told."""
     return_url: str = "http://127.0.0.1:8080/"
@@ -29,3 +31,7 @@ class BillingSettings(Settings):
     """Another address than Stripe's own, for tests."""
     close_after_s: int | None = None
     """Seconds after the end of a period until it is closed and invoiced. Without it: by `rclaude-admin billing close`."""
+
+
+def _memory_mib() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // (1024 * 1024)

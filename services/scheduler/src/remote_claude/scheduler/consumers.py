@@ -33,7 +33,7 @@ from remote_claude.scheduler.domain.evolve import FOLDS, evolve, pass_over
 from remote_claude.scheduler.domain.leases import Leases
 from remote_claude.scheduler.domain.state import State
 from remote_claude.scheduler.domain.tasks import Attempted, Ended, end
-from remote_claude.scheduler.domain.waiting import explain
+from remote_claude.scheduler.domain.waiting import explain, too_large
 from remote_claude.scheduler.handlers import Leader, Monotonic
 from remote_claude.scheduler.leadership import Election, LeadershipLost, Watch
 from remote_claude.scheduler.projections.snapshots import Snapshots
@@ -156,6 +156,9 @@ class Scheduler:
             "running": sum(o.attempts for o in organisations),
             "runners": sum(r.joined and self._leases.available(r.id, now) for r in runners),
             "unreadable_events": self.unreadable,
+            "plans_without_runner": [
+                {"plan": plan, "detail": detail} for plan, detail in too_large(self.state)
+            ],
         }
 
     async def _restored(self) -> State:

@@ -8,7 +8,7 @@ from collections.abc import Set as AbstractSet
 from remote_claude.contracts.billing import Entitlements
 from remote_claude.contracts.waiting import Waiting
 from remote_claude.scheduler.domain.queue import Queue
-from remote_claude.scheduler.domain.state import Organisation, Runner
+from remote_claude.scheduler.domain.state import Organisation, Runner, State
 from remote_claude.scheduler.domain.tasks import Needs, Queued, Submitted
 
 COUNTED = 10_000
@@ -106,9 +106,26 @@ def _unfit(needs: Needs, plan: Entitlements, joined: Sequence[Runner]) -> str:
     here = [runner for runner in offering if needs.provider in (None, runner.provider)]
     if not any(runner.capabilities.issuperset(needs.capabilities) for runner in here):
         return f"No runner is capable of {_list(needs.capabilities)}, which the task asks for."
-    largest = max(here, key=lambda runner: (runner.vcpu_millis, runner.memory_mib))
+    return _too_large(plan.vcpu_millis, plan.memory_mib, here)
+
+
+def too_large(state: State) -> Iterator[tuple[str, str]]:
+    """Plans that organisations are on and that no runner has the size for: name, and why. Nothing where no runner is."""
+    joined = [runner for runner in state.runners.values() if runner.joined and not runner.drained]
+    sizes = {
+        (organisation.plan or "", plan.vcpu_millis, plan.memory_mib)
+        for organisation in state.organisations.values()
+        if (plan := organisation.entitlements) is not None
+    }
+    for name, vcpu_millis, memory_mib in sorted(sizes):
+        if joined and not any(r.vcpu_millis >= vcpu_millis and r.memory_mib >= memory_mib for r in joined):
+            yield name, _too_large(vcpu_millis, memory_mib, joined)
+
+
+def _too_large(vcpu_millis: int, memory_mib: int, runners: Sequence[Runner]) -> str:
+    largest = max(runners, key=lambda runner: (runner.vcpu_millis, runner.memory_mib))
     return (
-        f"Its plan gives each task {_size(plan.vcpu_millis, plan.memory_mib)}, and no runner has so much for one. "
+        f"Its plan gives each task {_size(vcpu_millis, memory_mib)}, and no runner has so much for one. "
         f"The largest has {_size(largest.vcpu_millis, largest.memory_mib)}. Start a larger runner, or set "
         "RCLAUDE_RUNNER_VCPU_MILLIS and RCLAUDE_RUNNER_MEMORY_MIB; a smaller plan helps too."
     )
