@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from nats_cluster import free_ports
 from product import Product, product
 from servers import until
 
@@ -102,6 +103,29 @@ def test_a_signal_to_the_command_or_to_its_group_takes_the_stack_down(
         assert running.wait(timeout=60) == 0
         assert [role for role, pid in pids.items() if psutil.pid_exists(pid)] == []
         assert one.run("status").code == 4
+
+
+def test_a_run_that_waits_finds_the_stack_on_another_port() -> None:
+    with product() as one:
+        command = one.command("run", "--agent", "shell", "--no-repo", "--json", "sleep 4; echo finished")
+        with subprocess.Popen(
+            command,
+            env=one.env,
+            cwd=one.home.parent,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as running:
+            assert running.stderr is not None
+            assert running.stderr.readline().startswith("task: ")
+            before = one.stack_file()["url"]
+            one.ok("down")
+            [port] = free_ports(1)
+            one.ok("up", "--detach", "--port", str(port))
+            assert one.stack_file()["url"] != before
+            out, err = running.communicate(timeout=90)
+        assert running.returncode == 0, out + err
+        assert json.loads(out)["state"] == "succeeded"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import httpx2 as httpx
 
-from remote_claude.cli.config import Target
+from remote_claude.cli.config import Target, holder, stack_file, target
 from remote_claude.cli.errors import CliError, Exit, from_problem
 from remote_claude.cli.render import TERMINAL_STATES
 
@@ -22,6 +22,8 @@ PATIENCE_S = 20.0
 """How long a server that has answered before, or is being restarted, is waited for."""
 FIRST_PATIENCE_S = 2.0
 """The same for one that has never answered: its address may be wrong."""
+STARTING_PATIENCE_S = 120.0
+"""The same for the embedded stack of this home while it starts."""
 LIVE_SILENCE_S = 30.0
 """A live stream without even a heartbeat for so long is dialled again."""
 
@@ -43,8 +45,11 @@ class Client:
     """One server, one key."""
 
     def __init__(self, target: Target) -> None:
-        self.target = target
         self._patience = PATIENCE_S if target.supervised else FIRST_PATIENCE_S
+        self._use(target)
+
+    def _use(self, target: Target) -> None:
+        self.target = target
         self._proxied = not is_loopback(target.url)
         try:
             self._http = httpx.Client(
@@ -56,6 +61,20 @@ class Client:
             )
         except (ImportError, ValueError) as error:
             raise _proxy_unusable(error) from error
+
+    def _find_again(self) -> None:
+        """The embedded stack may have come back on another port: its home says which."""
+        if self.target.supervised and (found := target()) is not None and found.url != self.target.url:
+            self._http.close()
+            self._use(found)
+
+    def _waits(self, since: float) -> bool:
+        """Whether to try again, after `since` on the monotonic clock."""
+        over = time.monotonic() - since
+        if over <= self._patience:
+            return True
+        starting = self.target.supervised and stack_file() is None and holder() is not None
+        return starting and over <= STARTING_PATIENCE_S
 
     def get(self, path: str, **query: Any) -> Any:
         """A JSON document. Raises `CliError`."""
@@ -126,8 +145,9 @@ class Client:
                         return
             except (OSError, EOFError, TimeoutError) as error:
                 lost_at = lost_at or time.monotonic()
-                if time.monotonic() - lost_at > self._patience:
+                if not self._waits(lost_at):
                     raise self._unreachable(error) from error
+                self._find_again()
             time.sleep(0.2)
 
     def wait(self, task: str, timeout_s: float | None, tick: Callable[[], None]) -> dict[str, Any] | None:
@@ -175,16 +195,17 @@ class Client:
             raise EOFError(str(error)) from error
 
     def _repeatable(self, method: str, path: str, **options: Any) -> httpx.Response:
-        deadline = time.monotonic() + self._patience
+        begun = time.monotonic()
         while True:
             try:
                 response = self._http.request(method, path, **options)
             except httpx.TransportError as error:
-                if time.monotonic() > deadline:
+                if not self._waits(begun):
                     raise self._unreachable(error) from error
+                self._find_again()
             else:
                 self._patience = PATIENCE_S
-                if response.status_code != httpx.codes.SERVICE_UNAVAILABLE or time.monotonic() > deadline:
+                if response.status_code != httpx.codes.SERVICE_UNAVAILABLE or not self._waits(begun):
                     return _checked(response)
             time.sleep(0.3)
 
