@@ -19,8 +19,8 @@ from remote_claude.contracts.scheduler import SchedulerEvent, TaskAdmitted, Task
 from remote_claude.eventsourcing.events import NewEvent, RecordedEvent, timestamp
 from remote_claude.eventsourcing.log import EventLog
 from remote_claude.eventsourcing.tail import Tail
-from remote_claude.scheduler.consumers import Scheduler
 from remote_claude.scheduler.leadership import Election, Uncontested
+from remote_claude.scheduler.process import Scheduler
 from remote_claude.scheduler.projections.snapshots import NoSnapshots, Snapshots
 from remote_claude.scheduler.settings import SchedulerSettings
 from scheduling import finished, joined, started, stream_of
@@ -97,7 +97,7 @@ def ended_once(seen: list[SchedulerEvent], terminal: Any) -> bool:
 
 async def ask(log: EventLog, request: LeaseRequest) -> LeaseAnswer | None:
     """What a request on the leases' subject comes to: all schedulers hear it, the leader answers."""
-    answers = [await scheduler.renew(request) for scheduler in list(_schedulers.get(log, []))]
+    answers = [await scheduler.requests.renew(request) for scheduler in list(_schedulers.get(log, []))]
     return next((answer for answer in answers if answer is not None), None)
 
 

@@ -24,7 +24,7 @@ OWN_ROOMS: dict[str, dict[str, int]] = {
     "auth": {"settings": 0, "providers": 1, "signing": 2, "tickets": 2},
     "users": {"vault_api": 3},
     "gateway": {"settings": 0, "dashboard": 3, "waiting": 2, "watchers": 2, "webhooks": 2, "sockets": 3},
-    "scheduler": {"settings": 0, "leadership": 2, "metrics": 3},
+    "scheduler": {"settings": 0, "leadership": 2, "terms": 3, "requests": 4, "process": 4, "metrics": 4},
     "billing": {
         "settings": 0, "documents": 0, "stripe_adapter": 0, "plan_sizes": 1,
         "invoices": 3, "payments": 3, "rederive": 3, "metrics": 3, "invoice_admin": 4,

@@ -212,7 +212,7 @@ class TestSnapshots:
             async with process.running() as scheduler:
                 await say_at_once(log, (submitted(f"task_{n}") for n in range(60, 110)))
                 decided = await happened(tail, log, count(TERMINAL, 110))
-                await scheduler.reached(await log.last_position())
+                await scheduler.fold.reached(await log.last_position())
                 live = scheduler.state
         assert ended_once(decided, TERMINAL)
         assert sum(isinstance(event, TaskSucceeded) for event in decided) == 100
@@ -231,7 +231,7 @@ class TestSnapshots:
         await say(log, on_plan("free", FREE))
         async with Process(log, snapshots=snapshots).running() as scheduler:
             async with asyncio.timeout(20):
-                await scheduler.reached(1)
+                await scheduler.fold.reached(1)
             assert scheduler.state.organisations["org_acme"].plan == "free"
 
     async def test_a_snapshot_that_can_not_be_read_is_one_that_is_not_there(
@@ -247,7 +247,7 @@ class TestSnapshots:
         await say(log, on_plan("free", FREE))
         async with Process(log, snapshots=snapshots).running() as scheduler:
             async with asyncio.timeout(20):
-                await scheduler.reached(1)
+                await scheduler.fold.reached(1)
             assert scheduler.state.organisations["org_acme"].plan == "free"
 
     async def test_a_snapshot_that_can_not_be_kept_harms_nothing(
@@ -255,6 +255,6 @@ class TestSnapshots:
     ) -> None:
         async with Process(log, snapshots=PostgresSnapshots(pool)).running() as scheduler:
             await say(log, on_plan())
-            await scheduler.reached(1)
+            await scheduler.fold.reached(1)
             async with pool.connection() as connection:
                 await connection.execute("DROP SCHEMA scheduler CASCADE")

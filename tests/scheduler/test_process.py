@@ -27,12 +27,12 @@ from remote_claude.eventsourcing.jetstream.streams import ensure_streams
 from remote_claude.eventsourcing.log import ConcurrencyConflict, EventLog
 from remote_claude.eventsourcing.memory import InMemoryEventLog
 from remote_claude.eventsourcing.tail import Tail
-from remote_claude.scheduler.consumers import Scheduler
 from remote_claude.scheduler.domain.evolve import evolve
 from remote_claude.scheduler.domain.leases import Leases
 from remote_claude.scheduler.domain.state import State
 from remote_claude.scheduler.handlers import Leader
 from remote_claude.scheduler.leadership import LeadershipLost, Uncontested, Watch
+from remote_claude.scheduler.process import Scheduler
 from remote_claude.scheduler.projections.snapshots import NoSnapshots
 from remote_claude.scheduler.settings import SchedulerSettings
 from scheduler_process import (
@@ -206,7 +206,7 @@ async def test_a_restart_goes_on_where_the_log_ends(log: EventLog, tail: Tail) -
                 await happened(tail, log, admissions(20 * part + 1))
         async with Process(log).running() as last:
             decided = await happened(tail, log, count(TERMINAL, 60))
-            await last.reached(await log.last_position())
+            await last.fold.reached(await log.last_position())
             live = last.state
     assert ended_once(decided, TERMINAL)
     assert Counter(type(e) for e in decided)[TaskSucceeded] == 60
@@ -275,11 +275,11 @@ async def test_what_is_no_longer_a_runners_is_revoked(log: EventLog, tail: Tail)
         current, older = (HeldAttempt(org=ORG, task="task_1", attempt=n) for n in (1, 0))
         unheard_of = HeldAttempt(org=ORG, task="task_9", attempt=1)
         request = LeaseRequest(runner="run_1", attempts=(current, older, unheard_of))
-        answer = await scheduler.renew(request)
+        answer = await scheduler.requests.renew(request)
         assert answer is not None
         assert answer.known
         assert answer.revoked == (older, unheard_of)
-        another = await scheduler.renew(LeaseRequest(runner="run_9", attempts=(current,)))
+        another = await scheduler.requests.renew(LeaseRequest(runner="run_9", attempts=(current,)))
         assert another is not None
         assert not another.known
         assert another.revoked == (current,)
@@ -335,7 +335,7 @@ async def test_status_and_readiness_say_what_is(log: EventLog, tail: Tail) -> No
         await say_at_once(log, (submitted(f"task_{n}") for n in range(3)))
         await happened(tail, log, count(TaskAssigned, 1))
         await happened(tail, log, admissions(3))
-        await scheduler.reached(await log.last_position())
+        await scheduler.fold.reached(await log.last_position())
         assert scheduler.ready() is None
         shown = {"leader": True, "queued": 2, "running": 1, "runners": 1, "unreadable_events": 0}
         assert scheduler.status() == shown | {"position": await log.last_position()}
@@ -359,7 +359,7 @@ async def test_an_event_that_can_not_be_read_holds_up_nobody() -> None:
     async with Process(log).running() as scheduler, Tail(log) as tail:
         await say(log, submitted("task_2"))
         decided = await happened(tail, log, count(TaskAdmitted, 1))
-        assert scheduler.unreadable == 1
+        assert scheduler.fold.unreadable == 1
     assert [event.task for event in decided] == ["task_2"]
 
 

@@ -243,5 +243,5 @@ def _left(world: World) -> Any:
             yield f"{machine.name}: appends on their way", leader._busy
             yield f"{machine.name}: promised slots", leader._promised
             yield f"{machine.name}: expired attempts", leader._expired
-            yield f"{machine.name}: leases", scheduler._leases._held
+            yield f"{machine.name}: leases", scheduler.leases._held
     yield "sandboxes", [s for s in world.sandboxes.all.values() if not s.over.done()]

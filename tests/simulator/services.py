@@ -36,9 +36,9 @@ from remote_claude.runner.handlers import AttemptLog
 from remote_claude.runner.leases.lease import Lease
 from remote_claude.runner.leases.renewals import keep_leases
 from remote_claude.runner.projections.held import HeldAttempt, HeldView, changes
-from remote_claude.scheduler.consumers import Scheduler
 from remote_claude.scheduler.domain.state import State
 from remote_claude.scheduler.leadership import LeadershipLost, Watch
+from remote_claude.scheduler.process import Scheduler
 from remote_claude.scheduler.projections.snapshots import SNAPSHOT, Snapshot
 from remote_claude.scheduler.settings import SchedulerSettings
 from remote_claude.users.handlers import Directory
@@ -239,7 +239,7 @@ class SchedulerProcess:
 
     async def _answer(self, message: Any) -> None:
         request = LeaseRequest.model_validate_json(message.data)
-        if (answer := await self.scheduler.renew(request)) is not None:
+        if (answer := await self.scheduler.requests.renew(request)) is not None:
             await message.respond(answer.model_dump_json().encode())
 
     async def close(self) -> None:

@@ -1,4 +1,9 @@
-"""The stream of one attempt, as its runner writes it: decide, append, evolve, without reading it back."""
+"""The stream of one attempt, as its runner writes it: decide, append, evolve, without reading it back.
+
+The shared `CommandHandler` reads an aggregate before each command, and decides again after a conflict. An attempt has one
+writer, which knows its state; a conflict says that another runner has taken the attempt. Ids are derived, so that an append
+without an answer can be sent again.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Deciding for real: from the state as the log has it to guarded appends, one at a time for each organisation."""
+"""From the folded state to guarded appends, one at a time for each organisation.
+
+The shared `CommandHandler` has no place here: it loads one aggregate for each command, while the scheduler decides about all
+organisations at once, on a state that it has folded already. A conflict is not retried: it says that another process leads.
+"""
 
 from __future__ import annotations
 

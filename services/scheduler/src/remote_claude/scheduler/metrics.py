@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
-from remote_claude.scheduler.consumers import Scheduler
+from remote_claude.scheduler.process import Scheduler
 
 GAUGES = {
     "leader": "1 in the process that decides, 0 in a standby.",

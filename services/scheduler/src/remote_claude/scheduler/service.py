@@ -3,9 +3,9 @@
 from remote_claude.contracts.requests import EXPLAIN_WAITING, RENEW_LEASES, Request
 from remote_claude.runtime.broker.request_handlers import Handle, answer_requests
 from remote_claude.runtime.service import Runtime, Service
-from remote_claude.scheduler.consumers import Scheduler
 from remote_claude.scheduler.leadership import PostgresElection
 from remote_claude.scheduler.metrics import observe
+from remote_claude.scheduler.process import Scheduler
 from remote_claude.scheduler.projections.snapshots import PostgresSnapshots
 from remote_claude.scheduler.settings import SchedulerSettings
 
@@ -21,7 +21,10 @@ def build(runtime: Runtime) -> Service:
         PostgresElection(runtime.settings.postgres_dsn, check_s=settings.lease_s / 3),
         PostgresSnapshots(runtime.pool),
     )
-    requests: dict[Request, Handle] = {RENEW_LEASES: scheduler.renew, EXPLAIN_WAITING: scheduler.explain}
+    requests: dict[Request, Handle] = {
+        RENEW_LEASES: scheduler.requests.renew,
+        EXPLAIN_WAITING: scheduler.requests.explain,
+    }
     observe(runtime.meter, scheduler)
     return Service(
         name="scheduler",

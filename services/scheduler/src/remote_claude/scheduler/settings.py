@@ -1,4 +1,4 @@
-"""What the scheduler has to be told."""
+"""The settings of the scheduler."""
 
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
@@ -20,7 +20,7 @@ class SchedulerSettings(Settings):
     decline_pause_s: float = Field(default=1.0, ge=0)
     """How long a runner that has declined gets no work."""
     forget_runner_s: float = Field(default=3600.0, gt=0)
-    """A runner that holds nothing and was not heard of for so long is forgotten."""
+    """A runner that holds nothing and has not renewed for so long is forgotten."""
     snapshot_interval_s: float = Field(default=60.0, gt=0)
     snapshot_events: int = Field(default=10_000, ge=1)
     """A snapshot is taken after this time or this many events, whichever comes first."""
