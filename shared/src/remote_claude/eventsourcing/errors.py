@@ -48,3 +48,9 @@ class CheckpointMoved(Exception):
     """Somebody else moved the checkpoint, or a rebuild was swapped in: read it again and go on from there."""
 
     code = "checkpoint_moved"
+
+
+class RightsMissing(Exception):
+    """The role may not do in PostgreSQL what views and archive need."""
+
+    code = "postgres_rights_missing"

@@ -16,7 +16,8 @@ from typing import Any, TypeVar
 
 import structlog
 from nats.aio.client import Client
-from psycopg import AsyncConnection, OperationalError
+from psycopg import AsyncConnection
+from psycopg import Error as PostgresError
 from psycopg_pool import AsyncConnectionPool
 
 from remote_claude.access.kek import KeyUnusable, load_kek
@@ -24,10 +25,12 @@ from remote_claude.access.keyring import Keyring
 from remote_claude.access.verifier import Verifier
 from remote_claude.concurrency import tasks
 from remote_claude.contracts import REGISTRY
+from remote_claude.eventsourcing.errors import RightsMissing
 from remote_claude.eventsourcing.jetstream import JetStreamEventLog, streams
 from remote_claude.eventsourcing.log import EventLogError
 from remote_claude.eventsourcing.postgres.effects import OutboxWorker
 from remote_claude.eventsourcing.postgres.projector import Projector, ProjectorState
+from remote_claude.eventsourcing.postgres.schemas import check_rights
 from remote_claude.eventsourcing.tail import Tail
 from remote_claude.runtime.agent_output import OutputStream
 from remote_claude.runtime.archive import start
@@ -40,7 +43,7 @@ from remote_claude.runtime.broker.connection import BrokerError, connect_nats
 from remote_claude.runtime.http import server as web
 from remote_claude.runtime.ids import new_id
 from remote_claude.runtime.instruments import observe, observe_outboxes, observed_batches
-from remote_claude.runtime.objects import Objects
+from remote_claude.runtime.objects import Objects, ObjectsUnusable
 from remote_claude.runtime.purpose import Purpose
 from remote_claude.runtime.service import Build, Runtime, Service
 from remote_claude.runtime.settings import BadSettings, RuntimeSettings
@@ -83,10 +86,18 @@ def main(*names: str) -> None:
         run(_serve(builds, settings, "-".join(names) or "services"))
     except KeyboardInterrupt:
         pass
-    except (ArchiveError, BadSettings, BrokerError, EventLogError, KeyUnusable) as error:
+    except (
+        ArchiveError, BadSettings, BrokerError, EventLogError, KeyUnusable, ObjectsUnusable, RightsMissing,
+    ) as error:  # fmt: skip
         sys.exit(f"{error.code}: {error}")
-    except OperationalError as error:
-        sys.exit(f"PostgreSQL can't be used: {error}")
+    except PostgresError as error:
+        sys.exit(f"postgres_error: PostgreSQL (RCLAUDE_POSTGRES_DSN) can't be used: {error}")
+    except OSError as error:
+        if error.filename is None:
+            raise
+        sys.exit(
+            f"system_error: {error.filename} can't be used: {error.strerror}; whose is it, and is there room?"
+        )
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
@@ -226,6 +237,7 @@ async def connected(
         if purpose is Purpose.MAINTAIN:
             await stack.enter_async_context(start.maintaining(pool, event_log))
         elif purpose is Purpose.WORK:
+            await check_rights(pool)
             await stack.enter_async_context(start.working(pool))
             await start.check(event_log, pool, heads, patience=5.0 if settings.replicas > 1 else 0.0)
         tail = Tail(event_log)

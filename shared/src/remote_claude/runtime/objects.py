@@ -6,11 +6,14 @@ They are addressed by the SHA-256 of what they hold, and stored sealed under the
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
+import os
 from collections.abc import AsyncIterator, Iterable, Iterator
 from pathlib import Path
 
 import obstore
+from obstore.exceptions import BaseError
 from obstore.store import LocalStore, ObjectStore, from_url
 
 from remote_claude.access.keyring import KeyErased, Keyring
@@ -26,20 +29,40 @@ class ObjectNotFound(Exception):
     code = "object_not_found"
 
 
+class ObjectsUnusable(Exception):
+    """The place of the objects can't be used as the settings say."""
+
+    code = "objects_unusable"
+
+
 class Objects:
     """Objects of organisations, by SHA-256. One organisation never sees another's, whatever hash it names."""
 
     def __init__(self, location: str, keyring: Keyring | None = None) -> None:
-        """`keyring` seals what is stored; without one it is stored as it is."""
+        """`keyring` seals what is stored; without one it is stored as it is. Raises `ObjectsUnusable`."""
         self._keyring = keyring
         self._store: ObjectStore
         self._folder: Path | None = None
         if "://" in location:
-            self._store = from_url(location)
+            try:
+                self._store = from_url(location)
+            except (BaseError, ValueError) as error:
+                raise ObjectsUnusable(
+                    f"the bucket {location} (RCLAUDE_OBJECTS) can't be used: {error}"
+                ) from error
         else:
             self._folder = Path(location)
-            self._store = LocalStore(prefix=self._folder, mkdir=True)
-            sync_folder(self._folder.parent)
+            try:
+                self._folder.mkdir(parents=True, exist_ok=True)
+                if not os.access(self._folder, os.R_OK | os.W_OK | os.X_OK):
+                    raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+                sync_folder(self._folder.parent)
+            except OSError as error:
+                raise ObjectsUnusable(
+                    f"the folder of objects {location} (RCLAUDE_OBJECTS) can't be used: {error.strerror}. "
+                    "The user of this process has to be able to read it and write to it"
+                ) from error
+            self._store = LocalStore(prefix=self._folder)
 
     async def put(self, org: str, data: bytes) -> str:
         """Store bytes, for good; return their SHA-256. Raises `OSError` when there is no room."""

@@ -14,7 +14,7 @@ from psycopg_pool import AsyncConnectionPool
 from sqlalchemy import MetaData, create_mock_engine
 from sqlalchemy.engine.mock import MockConnection
 
-from remote_claude.eventsourcing.errors import CheckpointMoved
+from remote_claude.eventsourcing.errors import CheckpointMoved, RightsMissing
 from remote_claude.eventsourcing.views import View
 
 Pool = AsyncConnectionPool[AsyncConnection[Any]]
@@ -233,3 +233,17 @@ async def end_if_silent(connection: AsyncConnection[Any], seconds: float) -> Non
 async def unlock(connection: AsyncConnection[Any], name: str) -> None:
     """Give the lock called `name` to whoever wants it."""
     await connection.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", [f"view/{name}"])
+
+
+async def check_rights(pool: Pool) -> None:
+    """Raises `RightsMissing` where the role may not create schemas: each view and the archive is one."""
+    query = "SELECT current_user, current_database(), has_database_privilege(current_database(), 'CREATE')"
+    async with asking(pool) as connection:
+        row = await (await connection.execute(query)).fetchone()
+    assert row is not None
+    role, database, may_create = row
+    if not may_create:
+        raise RightsMissing(
+            f"the role {role} may not create schemas in the database {database}, and each view is one: "
+            f'as its owner, GRANT CREATE ON DATABASE "{database}" TO "{role}"'
+        )

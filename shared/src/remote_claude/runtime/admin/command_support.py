@@ -141,12 +141,13 @@ def failure(error: Exception) -> Failure | None:
     from psycopg import InterfaceError, OperationalError
 
     from remote_claude.access.kek import KeyUnusable
-    from remote_claude.eventsourcing.errors import LogLostTail, RebuildInProgress, ViewStopped
+    from remote_claude.eventsourcing.errors import LogLostTail, RebuildInProgress, RightsMissing, ViewStopped
     from remote_claude.eventsourcing.log import EventLogError, LogUnavailable
     from remote_claude.runtime.archive.errors import ArchiveError
     from remote_claude.runtime.broker.connection import BrokerError
     from remote_claude.runtime.embedded import EmbeddedError
     from remote_claude.runtime.embedded.stack_file import NotRunning
+    from remote_claude.runtime.objects import ObjectsUnusable
     from remote_claude.runtime.settings import BadSettings
 
     match error:
@@ -164,7 +165,9 @@ def failure(error: Exception) -> Failure | None:
             return Failure(Exit.REFUSED, "broker_error", f"the broker refuses what was asked of it: {said}")
         case NatsError():
             return Failure(Exit.AWAY, "broker_unavailable", f"the broker can't be used: {said}")
-        case ArchiveError() | BadSettings() | EmbeddedError():  # the guides go by their codes
+        case (
+            ArchiveError() | BadSettings() | EmbeddedError() | ObjectsUnusable() | RightsMissing()
+        ):  # the guides go by their codes
             return Failure(Exit.REFUSED, error.code, said, f"{error.code}: {said}")
         case EventLogError() | RebuildInProgress() | ViewStopped() | LogLostTail() | KeyUnusable():
             return Failure(Exit.REFUSED, error.code, said)

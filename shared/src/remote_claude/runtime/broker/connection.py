@@ -16,13 +16,13 @@ log = structlog.get_logger(__name__)
 
 
 class BrokerError(Exception):
-    """The broker can't be used as the settings say; trying again won't mend it."""
+    """The broker can't be used as the settings say; another try can't help."""
 
     code = "broker_error"
 
 
 class BrokerUntrusted(BrokerError):
-    """Whoever listens at the broker's address can't prove to be it, or speaks in the clear where it must not."""
+    """The server at the broker's address has no accepted certificate, or does not encrypt."""
 
     code = "broker_untrusted"
 
@@ -34,7 +34,7 @@ class BrokerRefused(BrokerError):
 
 
 class BrokerUnreachable(BrokerError):
-    """Nobody listens at the broker's address, and whoever asks does not wait for ever."""
+    """No broker answers at the address within the time allowed."""
 
     code = "broker_unreachable"
 
@@ -48,15 +48,20 @@ async def connect_nats(settings: BrokerSettings, *, patience: float | None = Non
     refusal: asyncio.Future[BrokerError] = asyncio.get_running_loop().create_future()
     reason = "no answer"
 
+    said: set[str] = set()  # since the broker was last there: it is dialled ten times a second
+
     async def on_error(error: Exception) -> None:
         nonlocal reason
         reason = str(error) or repr(error)
-        if patience is None or connecting.done():
+        if (patience is None or connecting.done()) and (client.is_connected or repr(error) not in said):
+            said.add(repr(error))
             log.warning("broker connection", error=repr(error))
         if (refused := _refused(settings, error)) is not None and not refusal.done():
             refusal.set_result(refused)
 
     async def on_reconnect() -> None:
+        said.clear()
+        log.info("the broker is back", url=settings.nats_url)
         if _in_the_clear(settings, client):
             log.error("the broker does not encrypt any more: disconnecting", url=settings.nats_url)
             await client.close()
@@ -83,6 +88,9 @@ async def connect_nats(settings: BrokerSettings, *, patience: float | None = Non
                 f"the broker at {settings.nats_url} can't be reached, for {patience:g} s now: {reason}"
             )
         await connecting
+        if said:
+            said.clear()
+            log.info("the broker is there", url=settings.nats_url)
     finally:
         if not connecting.done():
             await end(connecting)
@@ -136,8 +144,12 @@ def _refused(settings: BrokerSettings, error: Exception) -> BrokerError | None:
             f"(trusted: {trusted})"
         )
     if "authorization violation" in str(error).lower():
+        given = settings.nats_credentials
+        what = (
+            f"does not know the credential in {given}" if given else "asks for a credential, and none is set"
+        )
         return BrokerRefused(
-            f"the broker at {settings.nats_url} does not know the credential {settings.nats_credentials}: "
-            "RCLAUDE_NATS_CREDENTIALS names the file with the seed of one of its users"
+            f"the broker at {settings.nats_url} {what}: "
+            "set RCLAUDE_NATS_CREDENTIALS to the file with the seed of one of its users"
         )
     return None

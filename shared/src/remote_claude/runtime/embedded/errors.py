@@ -15,6 +15,12 @@ class StackAlreadyRunning(EmbeddedError):
     code = "stack_already_running"
 
 
+class HomeUnusable(EmbeddedError):
+    """The folder of the stack can't be made or written to."""
+
+    code = "home_unusable"
+
+
 class HomeInUse(EmbeddedError):
     """A command holds this home's lock: the stack is down, and its servers run for that command alone."""
 

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Self
 
 from remote_claude.runtime.durable_files import write_private
-from remote_claude.runtime.embedded.errors import EmbeddedError, HomeInUse, StackAlreadyRunning
+from remote_claude.runtime.embedded.errors import EmbeddedError, HomeInUse, HomeUnusable, StackAlreadyRunning
 from remote_claude.runtime.embedded.process import NOBODY
 
 # Below the range that outgoing connections take their ports from: while a server is down, a client that
@@ -64,8 +64,14 @@ class Home:
             folder.chmod(0o700)
 
     def __enter__(self) -> Self:
-        self.create()
-        descriptor = os.open(self.root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            self.create()
+            descriptor = os.open(self.root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise HomeUnusable(
+                f"{error.filename or self.root} can't be used: {error.strerror}. "
+                "Set RCLAUDE_HOME to a folder that belongs to you"
+            ) from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -63,6 +63,14 @@ def main() -> None:
     except (BadSettings, EmbeddedError) as error:
         print(error, file=sys.stderr)
         sys.exit(1)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(
+            f"{error.filename} can't be used: {error.strerror}; whose is it, and is there room?",
+            file=sys.stderr,
+        )
+        sys.exit(1)
 
 
 async def run(home: Home, environment: Mapping[str, str], port: int | None) -> None:

@@ -92,7 +92,8 @@ def _views_unready(runtime: Runtime, service: Service) -> str | None:
     for view in service.views:
         projector = runtime.projectors[view.name]
         if projector.state not in ("live", "standby"):
-            return f"the view {view.name} is {projector.state}"
+            why = f": {projector.reason}" if projector.reason else ""
+            return f"the view {view.name} is {projector.state}{why}"
     return None
 
 
