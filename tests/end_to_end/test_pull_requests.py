@@ -59,6 +59,12 @@ def test_a_task_ends_with_a_branch_and_one_pull_request(
     assert pull["html_url"] in connected.ok("show", task).out
     assert connected.ok("pr", task).out.strip() == pull["html_url"]
     assert len(forge.pulls) == before + 1
+
+    follow_up = connected.ok("resume", task, "echo and more >> README.md", "--json").json
+    assert follow_up["pull_request"]["url"] == pull["html_url"], "the same branch, the same pull request"
+    assert forge.git(name, "show", f"{branch}:README.md") == "hello\nmore\nand more"
+    assert forge.git(name, "rev-parse", f"{branch}~1") == done.json["result"]["commit"]
+    assert len(forge.pulls) == before + 1
     logged = str(connected.events())
     assert "PullRequestOpened" in logged
     assert TOKEN not in logged

@@ -40,6 +40,7 @@ app = typer.Typer(
 )
 
 app.command("run")(run_command.run)
+app.command("resume")(run_command.resume)
 app.command("batch")(batch.batch)
 app.command("list")(tasks.list_tasks)
 app.command("show")(tasks.show)

@@ -17,12 +17,25 @@ import typer
 from remote_claude.cli import config, render, repository
 from remote_claude.cli.commands.tasks import await_pull_request, details, follow
 from remote_claude.cli.errors import OF_STATE, CliError, Exit
-from remote_claude.cli.session import connect_or_start
+from remote_claude.cli.session import connect, connect_or_start, task_id
 
 if TYPE_CHECKING:
     from remote_claude.cli.client import Client
 
 MAX_PROMPT = 64 * 1024
+GO_ON = "Go on with the task from where you stopped."
+CONTINUED = (
+    "agent",
+    "model",
+    "provider",
+    "image",
+    "network",
+    "secrets",
+    "priority",
+    "max_attempts",
+    "timeout_s",
+)
+"""Fields of a submission that a task which continues it has too."""
 WITH_VALUE = frozenset(
     {
         "--agent",
@@ -143,6 +156,10 @@ def run(
     client = connect_or_start()
     if local is not None:
         body["repo"] = {"bundle": send_repository(client, local, include or ())}
+    _hand_over(client, body, detach=detach, as_json=as_json)
+
+
+def _hand_over(client: Client, body: dict[str, Any], *, detach: bool, as_json: bool) -> None:
     submitted = client.post("/v1/tasks", body, idempotency_key=str(uuid.uuid4()))
     if detach:
         if as_json:
@@ -276,3 +293,40 @@ def send_repository(client: Client, local: repository.Repository, include: Seque
                 render.note(f"uploading {sent.size / 1024 / 1024:.0f} MiB")
             client.put_blob(sent.sha256, out)
         return sent.sha256
+
+
+def resume(
+    task: Annotated[str, typer.Argument(help="The task, ended.")],
+    prompt: Annotated[
+        str | None,
+        typer.Argument(help="What its agent is to do next; without it, to go on where it stopped."),
+    ] = None,
+    budget: Annotated[str | None, typer.Option(help="Dollars that the model may cost from here on.")] = None,
+    timeout: Annotated[
+        int | None, typer.Option(min=1, max=86400, help="Seconds an attempt may take.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="Another model than before.")] = None,
+    provider: Annotated[str | None, typer.Option(help="Where its sandbox runs.")] = None,
+    detach: Annotated[
+        bool, typer.Option("--detach", "-d", help="Return as soon as the task is admitted.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
+) -> None:
+    """Go on with a task that has ended, as a new task: the same files, the same conversation."""
+    client = connect()
+    id = task_id(task, client)
+    events = client.get(f"/v1/tasks/{id}/events", limit=200)["events"]
+    before = next(event["data"] for event in events if event["type"] == "TaskSubmitted")
+    saved = any(event["type"] == "CheckpointSaved" for event in events)
+    if prompt is None:
+        restores = saved and before["agent"] != "shell"
+        prompt = GO_ON if restores else client.get(f"/v1/tasks/{id}")["prompt"]
+    body = {name: before[name] for name in CONTINUED if before.get(name)}
+    asked = {"timeout_s": timeout, "model": model, "provider": provider}
+    body |= {name: value for name, value in asked.items() if value is not None}
+    body |= {"prompt": checked_prompt(prompt), "continues": id}
+    if before.get("pull_request"):
+        body["pull_request"] = {}  # the one that is open is found again
+    if budget is not None:
+        body["budget_nano_usd"] = _nano_usd(budget)
+    _hand_over(client, body, detach=detach, as_json=as_json)

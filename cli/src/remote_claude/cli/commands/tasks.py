@@ -153,7 +153,17 @@ def send(
     """Send a message to a task that runs. Its agent takes it after the current turn."""
     client = connect()
     message = sys.stdin.read() if text == "-" else text
-    answer = client.post(f"/v1/tasks/{task_id(task, client)}/messages", {"text": message})
+    id = task_id(task, client)
+    try:
+        answer = client.post(f"/v1/tasks/{id}/messages", {"text": message})
+    except CliError as error:
+        if error.code != "task_already_finished":
+            raise
+        raise CliError(
+            f'{id} has ended: `rclaude resume {id} "..."` goes on with it in a new task',
+            error.exit,
+            code=error.code,
+        ) from error
     if as_json:
         render.emit(answer)
     else:

@@ -100,8 +100,11 @@ class Submissions:
         asked = {name: getattr(request, ASKED_AS.get(name, name)) for name in CAPABILITIES}
         self._offers.check(request.agent, request.provider, asked)
         repo = request.repo
-        if request.pull_request is not None and (
-            repo is None or repo.url is None or not repo.url.startswith(("https://", "http://"))
+        follows = repo is None and request.continues is not None
+        if (
+            request.pull_request is not None
+            and not follows
+            and (repo is None or repo.url is None or not repo.url.startswith(("https://", "http://")))
         ):
             raise PullRequestNeedsUrl
         if repo is not None and repo.url is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import structlog
@@ -23,8 +23,9 @@ from remote_claude.eventsourcing import traces
 from remote_claude.outbound.hosts import NONE
 from remote_claude.runner.domain.attempt import Finish
 from remote_claude.runner.egress import NetworkPolicy
-from remote_claude.runner.execution import checkpoints, remote_source, results
+from remote_claude.runner.execution import checkpoints, continuing, remote_source, results
 from remote_claude.runner.execution.attempt_output import AttemptOutput
+from remote_claude.runner.execution.continuing import lineage, with_repository
 from remote_claude.runner.execution.dependencies import ExecutionDependencies
 from remote_claude.runner.execution.messages import Messages
 from remote_claude.runner.execution.sandbox_run import SandboxRun
@@ -129,10 +130,11 @@ class SandboxedExecution:
             limits = remote_source.Limits(
                 size=self._dependencies.settings.max_source_mib * 1024 * 1024, seconds=self._sandbox.time_left
             )
+            line = await lineage(self._dependencies.runtime.log, submission.submitted)
             bundle = await self._stopping.unless_stopped(
                 fetch_repository(
                     self._dependencies.runtime,
-                    submission.submitted,
+                    with_repository(line),
                     self._folder / "source.bundle",
                     limits=limits,
                     allowed=self._dependencies.outbound,
@@ -144,17 +146,19 @@ class SandboxedExecution:
                 log.info("an attempt can't start", attempt=self._name, code=error.code, detail=str(error))
                 return await self._never_started("failed", error.code, str(error))
             self.stop("timed_out")
-        checkpoint = await self._checkpoint(submission)
+            return self._stopped("timed_out")
+        checkpoint, continues = await self._checkpoint(submission, line)
         self._sandbox.network = self._network(submission.submitted)
         self._sandbox.budget = await self._budget(submission.submitted)
         await self._lease.cover(self._held, unless=self._stopping.event)
         if (reason := self._stopping.reason) is not None:
-            return Finish(outcome=OUTCOME_OF_STOP[reason], reason=reason)
+            return self._stopped(reason)
         assignment = Assignment(
             task=self._assigned.task,
             attempt=self._assigned.attempt,
             agent=self._assigned.agent,
             prompt=submission.prompt,
+            continues=continues,
             model=submission.submitted.model,
             lease_s=self._lease.to_pass_on,
             branch=f"rclaude/{self._assigned.task}",
@@ -174,24 +178,31 @@ class SandboxedExecution:
                 span.error = finish.reason or finish.outcome
             return finish
 
-    async def _checkpoint(self, submission: Submission) -> Path | None:
-        """Where an earlier attempt was after its last turn, in a file; and the messages from there on."""
-        runtime, assigned = self._dependencies.runtime, self._assigned
-        target: Path | None = self._folder / "checkpoint.tar"
-        saved = await checkpoints.find(runtime.log, assigned.org, assigned.task, assigned.attempt)
-        try:
-            if saved is None or target is None:
+    def _stopped(self, reason: StopReason) -> Finish:
+        """Before its sandbox was launched."""
+        reason = self._stopping.reason or reason
+        return Finish(outcome=OUTCOME_OF_STOP[reason], reason=reason)
+
+    async def _checkpoint(
+        self, submission: Submission, line: Sequence[TaskSubmitted]
+    ) -> tuple[Path | None, bool]:
+        """The last checkpoint in a file, and whether it is of an earlier task; and the messages from there on."""
+        runtime, org = self._dependencies.runtime, self._assigned.org
+        target: Path | None = None
+        saved = await continuing.start(runtime.log, line, self._assigned.attempt)
+        if saved is not None:
+            try:
+                target = self._folder / "checkpoint.tar"
+                manifest = await checkpoints.fetch(runtime.objects, org, saved.checkpoint, target)
+                if not saved.of_earlier_task:
+                    self._messages.skip(manifest.messages)
+            except (ObjectNotFound, OSError, ValueError) as error:
+                log.error("a checkpoint can't be read", attempt=self._name, detail=repr(error))
                 target = None
-            else:
-                manifest = await checkpoints.fetch(runtime.objects, assigned.org, saved, target)
-                self._messages.skip(manifest.messages)
-        except (ObjectNotFound, OSError, ValueError) as error:
-            log.error("a checkpoint can't be read", attempt=self._name, detail=repr(error))
-            target = None
         for event in (*submission.messages, *self._early):
             self._messages.add(event)
         self._reading_done = True
-        return target
+        return target, saved is not None and saved.of_earlier_task
 
     def _network(self, submitted: TaskSubmitted) -> NetworkPolicy:
         """What the task asks for and the hosts of its secrets, unless there is no network."""

@@ -34,6 +34,7 @@ from remote_claude.contracts.runner import (
 from remote_claude.eventsourcing.events import stream_id
 from remote_claude.eventsourcing.postgres.effects import Done, Outbox, Park, Retry, Verdict
 from remote_claude.eventsourcing.postgres.outbox_table import OutboxRow
+from remote_claude.runner.execution.continuing import lineage, with_repository
 from remote_claude.runner.forges import github
 from remote_claude.runner.forges.github import CONNECT, ForgeFailed, GitHub
 from remote_claude.runner.forges.pushing import push
@@ -94,11 +95,13 @@ class Openings:
     async def _open(self, org: str, task: str, attempt: int) -> dict[str, Any]:
         """The fields of `PullRequestOpened`. Raises `ForgeFailed`, `KeyErased`, `KeyUnusable`."""
         submitted, finished = await self._history(org, task, attempt)
-        keyring, source = self._runtime.keyring, submitted.repository
+        keyring, line = self._runtime.keyring, await lineage(self._runtime.log, submitted)
+        with_source = with_repository(line)
+        source = with_source.repository
         result = finished.result if finished is not None else None
         if not isinstance(source, RemoteRepository):
             raise ForgeFailed("forge_unknown", "The task's repository has no URL on a forge.")
-        url = await keyring.open(source.url, repository_url_context(task))
+        url = await keyring.open(source.url, repository_url_context(with_source.task))
         repository = github.repository(self._api, url)
         if repository is None:
             raise ForgeFailed(
@@ -111,14 +114,15 @@ class Openings:
         token = await forge_token(self._runtime.log, keyring, org, "github")
         if token is None:
             raise ForgeFailed("forge_token_missing", f"The organisation has no token for GitHub. {CONNECT}")
-        forge, branch = GitHub(self._client, self._api, repository, token), f"rclaude/{task}"
+        forge, branch = GitHub(self._client, self._api, repository, token), f"rclaude/{line[-1].task}"
         found = await forge.find(branch)
+        if found is None or len(line) > 1:
+            await self._push(org, repository, token, result, branch, follows=len(line) > 1)
         if found is None:
-            await self._push(org, repository, token, result, branch)
             options = submitted.pull_request or PullRequestOptions()
             found = await forge.open(
                 head=branch,
-                base=await self._base(task, options, source) or await forge.default_branch(),
+                base=await self._base(task, options, with_source, source) or await forge.default_branch(),
                 title=await self._title(submitted, options),
                 body=_body(task, finished, attempt, self._runtime.settings.public_url),
                 draft=options.draft,
@@ -142,7 +146,14 @@ class Openings:
         return submitted, next((r.event for r in said if r.type == AttemptFinished.type), None)
 
     async def _push(
-        self, org: str, repository: github.Repository, token: str, result: Result, branch: str
+        self,
+        org: str,
+        repository: github.Repository,
+        token: str,
+        result: Result,
+        branch: str,
+        *,
+        follows: bool,
     ) -> None:
         assert result.bundle is not None
         assert result.commit is not None
@@ -166,13 +177,16 @@ class Openings:
                 commit=result.commit,
                 branch=branch,
                 folder=folder,
+                follows=follows,
             )
 
-    async def _base(self, task: str, options: PullRequestOptions, source: RemoteRepository) -> str | None:
+    async def _base(
+        self, task: str, options: PullRequestOptions, with_source: TaskSubmitted, source: RemoteRepository
+    ) -> str | None:
         if options.base is not None:
             return await self._runtime.keyring.open(options.base, pull_request_base_context(task))
         if source.ref is not None:
-            return await self._runtime.keyring.open(source.ref, repository_ref_context(task))
+            return await self._runtime.keyring.open(source.ref, repository_ref_context(with_source.task))
         return None
 
     async def _title(self, submitted: TaskSubmitted, options: PullRequestOptions) -> str:

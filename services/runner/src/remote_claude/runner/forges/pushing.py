@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from remote_claude.runner.forges.github import CONNECT, MAX_SAID, ForgeFailed
@@ -33,8 +34,11 @@ async def push(
     commit: str,
     branch: str,
     folder: Path,
+    follows: bool = False,
 ) -> None:
     """Push `commit`, which `bundle` holds on top of `base`, as `branch`. Once it is there, again changes nothing.
+
+    With `follows`, the branch that is there gets one commit more, with the files of `commit`.
 
     `folder` is empty, and nobody else's. Raises `ForgeFailed`.
     """
@@ -45,8 +49,8 @@ async def push(
     }
     settings = (*credential_settings(origin), "http.followRedirects=initial", "protocol.version=2")
 
-    async def run(*args: str | Path) -> str:
-        out = await git(*args, cwd=folder, env=env, settings=settings)
+    async def run(*args: str | Path, stdin: str = "") -> str:
+        out = await git(*args, cwd=folder, env=env, settings=settings, stdin=stdin.encode())
         return out.decode("utf-8", "replace")
 
     try:
@@ -54,9 +58,28 @@ async def push(
         if base is not None:
             await run("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--depth=1", url, base)
         await run("bundle", "unbundle", bundle)
+        if follows:
+            commit = await _on_top(run, url, branch, commit)
         await run("push", "--quiet", "--no-verify", url, f"{commit}:refs/heads/{branch}")
     except GitFailed as error:
         raise _explained(error, branch) from error
+
+
+async def _on_top(run: Callable[..., Awaitable[str]], url: str, branch: str, commit: str) -> str:
+    """The commit on top of the branch as the forge has it: the same files, message and author. The tip if it has them."""
+    ref = f"refs/heads/{branch}"
+    if not await run("ls-remote", url, ref):
+        return commit
+    await run("fetch", "--quiet", "--no-tags", "--depth=1", url, f"+{ref}:refs/rclaude/tip")
+    tip = (await run("rev-parse", "refs/rclaude/tip")).strip()
+    if (await run("rev-parse", f"{tip}^{{tree}}")) == (await run("rev-parse", f"{commit}^{{tree}}")):
+        return tip
+    header, _, message = (await run("cat-file", "commit", commit)).partition("\n\n")
+    lines = [f"parent {tip}" if line.startswith("parent ") else line for line in header.split("\n")]
+    made = await run(
+        "hash-object", "-t", "commit", "-w", "--stdin", stdin="\n".join(lines) + "\n\n" + message
+    )
+    return made.strip()
 
 
 def _explained(error: GitFailed, branch: str) -> ForgeFailed:

@@ -7,6 +7,7 @@ import ssl
 import tarfile
 from collections.abc import Awaitable, Mapping
 from contextlib import AsyncExitStack, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,6 +26,8 @@ T = TypeVar("T")
 MODEL, EGRESS = "model", "egress"
 """Destinations of streams."""
 SYSTEM_AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
+FLUSH_S = 30.0
+"""How long the last checkpoint may take after the agent's end."""
 TRUST_VARIABLES = (
     *(
         "SSL_CERT_FILE",
@@ -74,7 +77,7 @@ class Attempt:
             )
         )
         places = Places(workspace=self._workspace, home=self._home, prepared=prepared)
-        restored = await self._unless_stopped(self._restore(places, received.checkpoint))
+        restored = await self._unless_stopped(self._restore(places, assignment, received.checkpoint))
         await self._emit(Status(phase="running"))
         saver = _Saver(self._connection, places, self._scratch / protocol.CHECKPOINT, restored)
         async with AsyncExitStack() as stack:
@@ -91,6 +94,7 @@ class Attempt:
                 attempt=assignment.attempt,
                 prompt=assignment.prompt,
                 model=assignment.model,
+                continues=assignment.continues and restored is not None,
                 workspace=self._workspace,
                 model_url=f"http://127.0.0.1:{ports[MODEL]}" if MODEL in ports else None,
                 environment={
@@ -105,6 +109,8 @@ class Attempt:
                 restored=restored.agent if restored else None,
             )
             ended = await agent.run(job, turns, self._emit, self._stop)
+            if not self._stop.is_set():
+                await saver.flush()
             saving.cancel()
             with suppress(asyncio.CancelledError):
                 await saving
@@ -126,8 +132,8 @@ class Attempt:
         self.base, self.sent = prepared.base, prepared.sent
         return prepared
 
-    async def _restore(self, places: Places, checkpoint: Path | None) -> State | None:
-        """From the checkpoint of an earlier attempt, if there is one that can be read."""
+    async def _restore(self, places: Places, assignment: Assignment, checkpoint: Path | None) -> State | None:
+        """From the checkpoint of an earlier attempt, or of the task that this one continues, if it can be read."""
         if checkpoint is None:
             return None
         await self._emit(Status(phase="restoring"))
@@ -138,8 +144,13 @@ class Attempt:
             await self._emit(Output(stream="stderr", text=text))
             return None
         await asyncio.to_thread(checkpoint.unlink)
-        self._connection.skip_messages(state.messages)
-        text = f"continuing after turn {state.turn} of an earlier attempt; files that Git ignores are not restored\n"
+        if assignment.continues:
+            state = replace(state, turn=0, messages=0)
+            of = "an earlier task"
+        else:
+            self._connection.skip_messages(state.messages)
+            of = f"turn {state.turn} of an earlier attempt"
+        text = f"continuing after {of}; files that Git ignores are not restored\n"
         await self._emit(Output(stream="stderr", text=text))
         return state
 
@@ -188,6 +199,8 @@ class _Saver:
         self._turn = restored.turn if restored else 0
         self._latest: State | None = None
         self._wake = asyncio.Event()
+        self._saved = asyncio.Event()
+        self._saved.set()
         self._named: set[str] = set()
 
     async def turn_ended(self, agent: dict[str, Any]) -> None:
@@ -196,23 +209,35 @@ class _Saver:
             return
         self._turn += 1
         self._latest = State(turn=self._turn, messages=self._connection.taken_messages, agent=agent)
+        self._saved.clear()
         self._wake.set()
+
+    async def flush(self) -> None:
+        """Wait until the latest turn is saved, for so long and no longer."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FLUSH_S):
+                await self._saved.wait()
 
     async def run(self) -> None:
         """Save until cancelled."""
         while True:
             await self._wake.wait()
             self._wake.clear()
-            state = self._latest
-            assert state is not None
-            try:
-                skipped = await checkpoints.save(state, self._places, self._archive)
-            except (RepositoryFailed, OSError) as error:
-                await self._say(f"turn {state.turn} could not be saved: {error}")
-                continue
-            for path in skipped:
-                await self._say(f"too large for a checkpoint: {path}")
-            await self._connection.save(Checkpoint(turn=state.turn, messages=state.messages), self._archive)
+            await self._save()
+            if not self._wake.is_set():
+                self._saved.set()
+
+    async def _save(self) -> None:
+        state = self._latest
+        assert state is not None
+        try:
+            skipped = await checkpoints.save(state, self._places, self._archive)
+        except (RepositoryFailed, OSError) as error:
+            await self._say(f"turn {state.turn} could not be saved: {error}")
+            return
+        for path in skipped:
+            await self._say(f"too large for a checkpoint: {path}")
+        await self._connection.save(Checkpoint(turn=state.turn, messages=state.messages), self._archive)
 
     async def _say(self, text: str) -> None:
         """Once for each text."""

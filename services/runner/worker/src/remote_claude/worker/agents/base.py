@@ -20,7 +20,8 @@ class Job:
     """What an agent is to do, and where.
 
     `model_url` is a port of the sandbox's loopback that leads to the model proxy, which has the key; None where the
-    runner has no model. `environment` is added to that of the agent's processes.
+    runner has no model. `environment` is added to that of the agent's processes. `continues`: what is restored is of an
+    earlier task, and the prompt follows it.
     """
 
     task: str
@@ -30,18 +31,19 @@ class Job:
     model_url: str | None = None
     model: str | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
+    continues: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turns:
     """The conversation around the agent: what people send, and what the next attempt continues from.
 
-    `restored` is what the agent passed to `ended` last, in an earlier attempt of this task; None at a first start.
+    `restored` is what the agent passed to `ended` last, in an earlier attempt; None at a first start.
     """
 
     messages: asyncio.Queue[Message]
     ended: OnTurn
-    """After a turn: the state to continue from. Returns once it is noted; it is saved in the background."""
+    """After a turn, the last one too: the state to continue from. Returns once it is noted; it is saved in the background."""
     restored: Mapping[str, Any] | None = None
 
 

@@ -102,9 +102,11 @@ async def _converse(job: Job, model_url: str, turns: Turns, emit: Emit) -> Agent
     errors: deque[str] = deque(maxlen=20)
     restored = turns.restored or {}
     waiting, prompt = turns.messages, job.prompt
-    if restored.get("done") and waiting.empty():
+    if job.continues:
+        pass
+    elif restored.get("done") and waiting.empty():
         return AgentResult(outcome="succeeded", text=str(restored.get("text", "")))
-    if restored.get("done"):
+    elif restored.get("done"):
         prompt = await _next(waiting, emit)
     elif restored:
         prompt = CONTINUE
@@ -127,11 +129,13 @@ async def _converse(job: Job, model_url: str, turns: Turns, emit: Emit) -> Agent
                         await turns.ended({"session": session})  # the model has answered, its tools have run
                     case ResultMessage():
                         result = message
-                        if message.is_error or waiting.empty():
+                        if message.is_error:
                             break
                         await turns.ended(
                             {"session": message.session_id, "done": True, "text": message.result}
                         )
+                        if waiting.empty():
+                            break
                         await client.query(await _next(waiting, emit))
     except ProcessError as error:
         # It also ends with an error after its result has explained it: then the result says more.

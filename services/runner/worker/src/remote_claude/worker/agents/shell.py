@@ -28,7 +28,7 @@ class ShellAgent:
 
     async def run(self, job: Job, turns: Turns, emit: Emit, stop: asyncio.Event) -> AgentResult:
         """The commands in turn; the last one decides the outcome."""
-        if turns.restored is None:
+        if turns.restored is None or job.continues:
             ended = await self._run(job, job.prompt, emit, stop)
         else:
             ended = _of_exit(turns.restored["exit_code"])
@@ -37,6 +37,8 @@ class ShellAgent:
             message = turns.messages.get_nowait()
             await emit(UserMessage(text=message.text))
             ended = await self._run(job, message.text, emit, stop)
+        if ended is not STOPPED:
+            await turns.ended({"exit_code": ended.exit_code})
         return ended
 
     async def _run(self, job: Job, command: str, emit: Emit, stop: asyncio.Event) -> AgentResult:

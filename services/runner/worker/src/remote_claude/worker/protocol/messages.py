@@ -91,6 +91,8 @@ class Assignment(_Message, frozen=True, kw_only=True, tag="task"):
     """The blob `source.bundle` follows."""
     checkpoint: bool = False
     """The blob `checkpoint.tar` follows: an earlier attempt saved it."""
+    continues: bool = False
+    """The checkpoint is of another task, which this one continues: the prompt comes after what it holds."""
     branch: str = ""
     author_name: str = "Remote Claude"
     author_email: str = "agent@remote-claude.invalid"
