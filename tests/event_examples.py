@@ -72,10 +72,13 @@ from remote_claude.contracts.users import (
     ModelChosen,
     OrgCreated,
     OrgDeleted,
+    OrgErased,
     OrgRestored,
     OrgSettingsChanged,
     SecretRemoved,
     SecretStored,
+    ServiceAccountCreated,
+    ServiceAccountRemoved,
     UserErased,
     UserRegistered,
 )
@@ -186,6 +189,9 @@ EXAMPLES: tuple[Event, ...] = (
     OrgSettingsChanged(org=ORG, by=USER, name=SEALED),
     OrgDeleted(org=ORG, by=USER, erased_at=LATER),
     OrgRestored(org=ORG, by=USER),
+    OrgErased(org=ORG),
+    ServiceAccountCreated(org=ORG, service_account="sa_01", name=SEALED, by=USER),
+    ServiceAccountRemoved(org=ORG, service_account="sa_01", by=USER),
     MemberInvited(
         org=ORG,
         invitation="invitation_01",

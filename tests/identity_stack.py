@@ -1,6 +1,6 @@
 """Auth, users and the gateway in one process, with a local owner: real broker, real PostgreSQL, real HTTP."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,12 +8,17 @@ from pathlib import Path
 import httpx2
 
 from gateway_stack import eventually
+from remote_claude.access import secrets
+from remote_claude.access.scopes import ALL_SCOPES
+from remote_claude.auth.handlers import ApiKeys
 from remote_claude.auth.service import build as build_auth
 from remote_claude.gateway.service import build as build_gateway
 from remote_claude.runtime import owner
 from remote_claude.runtime.embedded.home import free_port
 from remote_claude.runtime.host import Host, hosting
 from remote_claude.runtime.owner import LocalOwner
+from remote_claude.runtime.service import Build
+from remote_claude.users.handlers import Directory
 from remote_claude.users.service import build as build_users
 from servers import Broker, settings_for
 
@@ -44,9 +49,22 @@ class Installation:
         """The owner, by the owner's API key."""
         return self.client(self.owner.api_key)
 
-    async def browser(self) -> httpx2.AsyncClient:
-        """A browser that the owner has signed in with a link; it sends the CSRF token along."""
-        link = (await self.by_key.post("/v1/session/links")).json()["url"]
+    async def another(self, name: str) -> tuple[str, httpx2.AsyncClient]:
+        """Another person, with a personal organisation: their id, and a browser that they are signed in with."""
+        runtime = self.host.runtime
+        user, org, key = runtime.new_id("user"), runtime.new_id("org"), secrets.generate()
+        directory = Directory(runtime.log, runtime.keyring, runtime.clock)
+        await directory.register(user, name)
+        await directory.create_org(org, f"{name}'s organisation", user, personal=True)
+        issued = await ApiKeys(runtime.log, runtime.clock).issue(
+            key=runtime.new_id("key"), org=org, user=user, secret=key, scopes=ALL_SCOPES
+        )
+        assert await runtime.verifier.wait_for(issued, 30)
+        return user, await self.browser(self.client(key))
+
+    async def browser(self, by: httpx2.AsyncClient | None = None) -> httpx2.AsyncClient:
+        """A browser that the owner, or the person `by`, has signed in with a link; it sends the CSRF token along."""
+        link = (await (by or self.by_key).post("/v1/session/links")).json()["url"]
         browser = self.client()
         answer = await browser.get(link)
         assert answer.status_code == 303, answer.text
@@ -63,6 +81,7 @@ async def installed(
     *,
     public_url: str = "",
     port: int | None = None,
+    more: Sequence[Build] = (),
 ) -> AsyncIterator[Installation]:
     """Run it for as long as the context lasts."""
     local = owner.ensure(folder / "owner.json")
@@ -74,7 +93,7 @@ async def installed(
         }
     )
     async with hosting(
-        [build_auth, build_users, build_gateway], settings, environment or {}, name="identity"
+        [build_auth, build_users, build_gateway, *more], settings, environment or {}, name="identity"
     ) as host:
         installation = Installation(host, local)
         try:

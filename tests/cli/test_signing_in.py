@@ -1,22 +1,15 @@
 """`rclaude login` and what follows it, as its own process, against a real installation."""
 
-import asyncio
-import os
 import re
-import subprocess
-import sys
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from pathlib import Path
 
-import httpx2
 import pytest
 import pytest_asyncio
 
 from identity_stack import Installation, installed
+from rclaude_process import rclaude, signed_in
 from servers import Broker, Database, running_nats
-
-RCLAUDE = str(Path(sys.executable).with_name("rclaude"))
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -29,63 +22,6 @@ async def installation(
         assert isinstance(broker, Broker)
         async with installed(broker, dsn, tmp_path_factory.mktemp("identity")) as running:
             yield running
-
-
-def environment(home: Path, **more: str) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("RCLAUDE_")}
-    nothing = {"PYTHON_KEYRING_BACKEND": "keyring.backends.fail.Keyring", "BROWSER": "true"}
-    return {**kept, **nothing, "RCLAUDE_HOME": str(home), **more}
-
-
-async def rclaude(home: Path, *arguments: str, given: str = "", **more: str) -> tuple[int, str, str]:
-    """Exit code, standard output, standard error."""
-    process = await asyncio.create_subprocess_exec(
-        RCLAUDE,
-        *arguments,
-        env=environment(home, **more),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    out, err = await process.communicate(given.encode())
-    return process.returncode or 0, out.decode(), err.decode()
-
-
-async def confirm(browser: httpx2.AsyncClient, url: str) -> httpx2.Response:
-    page = await browser.get(url)
-    assert page.status_code == 200, page.text
-    form = dict(re.findall(r'name="(\w+)" value="([^"]*)"', page.text))
-    action = re.search(r'action="([^"]+)"', page.text)
-    assert action is not None
-    return await browser.post(action[1], data=form)
-
-
-async def signed_in(installation: Installation, home: Path, *how: str) -> str:
-    """Run `rclaude login`, and do in a browser what it asks for; what it prints."""
-    process = await asyncio.create_subprocess_exec(
-        RCLAUDE,
-        "login",
-        installation.url,
-        *how,
-        env=environment(home),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    assert process.stderr is not None
-    page = ""
-    while not page:
-        line = (await process.stderr.readline()).decode()
-        assert line, "it asks for a browser"
-        if found := re.search(r"(http://\S+/(?:oauth/authorize\?\S+|auth/device\?code=\S+))", line):
-            page = found[1]
-    answer = await confirm(await installation.browser(), page)
-    if answer.status_code == 303:  # to the port where the command waits
-        with suppress(httpx2.TransportError):
-            await installation.client().get(answer.headers["location"])
-    out, err = await process.communicate()
-    assert process.returncode == 0, err.decode()
-    return out.decode()
 
 
 @pytest.mark.parametrize("how", [(), ("--device",)], ids=["browser", "device"])

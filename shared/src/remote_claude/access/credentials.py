@@ -30,6 +30,8 @@ from remote_claude.contracts.users import (
     OrgDeleted,
     OrgRestored,
     Role,
+    ServiceAccountCreated,
+    ServiceAccountRemoved,
 )
 from remote_claude.eventsourcing.events import Clock, RecordedEvent, parse_timestamp
 
@@ -48,13 +50,23 @@ class Memberships:
     """Which organisations a person is in, and in which role."""
 
     handles: ClassVar[frozenset[str]] = frozenset(
-        e.type for e in (MemberJoined, MemberRoleChanged, MemberRemoved, OrgDeleted, OrgRestored)
+        e.type
+        for e in (
+            MemberJoined,
+            MemberRoleChanged,
+            MemberRemoved,
+            OrgDeleted,
+            OrgRestored,
+            ServiceAccountCreated,
+            ServiceAccountRemoved,
+        )
     )
 
     def __init__(self) -> None:
         self._of: dict[str, dict[str, Role]] = {}
         self._removed: set[tuple[str, str]] = set()
         self._deleted: set[str] = set()
+        self._service_accounts: set[tuple[str, str]] = set()
 
     def fold(self, recorded: RecordedEvent) -> None:
         """Apply one event."""
@@ -71,10 +83,15 @@ class Memberships:
                 self._deleted.add(org)
             case OrgRestored(org=org):
                 self._deleted.discard(org)
+            case ServiceAccountCreated(org=org, service_account=account):
+                self._service_accounts.add((org, account))
+            case ServiceAccountRemoved(org=org, service_account=account):
+                self._service_accounts.discard((org, account))
+                self._removed.add((org, account))
 
     def discard(self, recorded: RecordedEvent) -> None:
         """Nobody of an organisation of which an event can't be read may act for it."""
-        self._deleted.add(recorded.aggregate_id)
+        self._deleted.add(recorded.organisation or recorded.aggregate_id)
 
     def of(self, user: str) -> Mapping[str, Role]:
         """Organisation to role, in the order of joining."""
@@ -82,6 +99,10 @@ class Memberships:
         if self._deleted.isdisjoint(known):
             return known
         return {org: role for org, role in known.items() if org not in self._deleted}
+
+    def has_service_account(self, org: str, account: str) -> bool:
+        """Whether the organisation has this service account."""
+        return (org, account) in self._service_accounts
 
     def excludes(self, org: str, user: str) -> bool:
         """Whether the organisation is gone, or the person was removed from it."""

@@ -64,6 +64,7 @@ PERMISSIONS: dict[str, Permission] = {
     "delete_org": Permission("org", OWNERS),
     "list_members": Permission("org:read", EVERYBODY),
     "invite_member": Permission("org", ADMINS),
+    "send_invitation_again": Permission("org", ADMINS),
     "revoke_invitation": Permission("org", ADMINS),
     "change_role": Permission("org", ADMINS),
     "remove_member": Permission("org", ADMINS),
@@ -80,6 +81,10 @@ PERMISSIONS: dict[str, Permission] = {
     "remove_org_model": Permission("org", ADMINS),
     "use_model": Permission("org", MEMBERS),
     "use_org_model": Permission("org", ADMINS),
+    "transfer_org": Permission("org", OWNERS),
+    "list_service_accounts": Permission("org:read", MEMBERS),
+    "create_service_account": Permission("org", ADMINS),
+    "remove_service_account": Permission("org", ADMINS),
     "leave_org": Permission("org", EVERYBODY),
     # every process
     "status": Permission("operations", EVERYBODY),

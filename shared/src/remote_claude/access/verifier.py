@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import structlog
 
 from remote_claude.access.credentials import AccessTokens, ApiKeys, BrowserSessions, Memberships
-from remote_claude.access.permissions import PERMISSIONS, PERSONAL, Permission
+from remote_claude.access.permissions import OWNERS, PERMISSIONS, PERSONAL, Permission
 from remote_claude.access.principal import Identity, Presented, Principal
 from remote_claude.access.refusals import (
     NoOrganisation,
@@ -43,7 +43,7 @@ class Verifier:
     async def load(self) -> None:
         """Fold what auth and users have recorded so far."""
         self._position = await self._log.last_position()
-        for subjects in ("ev.users.*.org.>", "ev.auth.>"):
+        for subjects in ("ev.users.*.org.>", "ev.users.*.service_account.>", "ev.auth.>"):
             async for batch in self._log.read(until=self._position, subjects=subjects):
                 self.fold(batch)
         self._reached.tell(self._position)
@@ -130,6 +130,9 @@ def permit(principal: Principal, permission: Permission) -> Principal:
     """Raises `ScopeMissing`, `RoleMissing`."""
     if not allows(principal.scopes, permission.scope):
         raise ScopeMissing(permission.scope, principal.scopes)
-    if principal.role is not None and principal.role not in permission.roles:
+    if principal.role is None:  # a service account: its scopes decide, except for what only owners may do
+        if permission.roles == OWNERS:
+            raise RoleMissing("that of a service account", permission.roles)
+    elif principal.role not in permission.roles:
         raise RoleMissing(principal.role, permission.roles)
     return principal

@@ -81,8 +81,20 @@ class OrgRestored(UsersEvent):
     by: str
 
 
+class OrgErased(UsersEvent):
+    """It was deleted and did not come back in time. Its data key is deleted next: nothing that it sealed can be read again."""
+
+    type: ClassVar[str] = "OrgErased"
+    version: ClassVar[int] = 1
+
+    org: str
+
+
 class MemberInvited(UsersEvent):
-    """Whoever holds the invitation's secret joins in this role. `email` is sealed by the organisation's key."""
+    """The holder of the invitation's secret can join in this role. `email` is sealed by the organisation's key.
+
+    Said again of the same invitation, it was sent again: with another secret and a later end.
+    """
 
     type: ClassVar[str] = "MemberInvited"
     version: ClassVar[int] = 1
@@ -135,6 +147,31 @@ class MemberRemoved(UsersEvent):
 
     org: str
     user: str
+    by: str
+
+
+class ServiceAccountCreated(UsersEvent):
+    """An account that is no person, for machines: API keys can be of it. `name` is sealed by the organisation's key."""
+
+    type: ClassVar[str] = "ServiceAccountCreated"
+    version: ClassVar[int] = 1
+    aggregate: ClassVar[str] = "service_account"
+
+    org: str
+    service_account: str
+    name: Sealed
+    by: str
+
+
+class ServiceAccountRemoved(UsersEvent):
+    """Its API keys are refused from here on."""
+
+    type: ClassVar[str] = "ServiceAccountRemoved"
+    version: ClassVar[int] = 1
+    aggregate: ClassVar[str] = "service_account"
+
+    org: str
+    service_account: str
     by: str
 
 

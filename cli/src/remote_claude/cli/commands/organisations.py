@@ -17,6 +17,7 @@ from remote_claude.cli.session import connect
 
 org_app = typer.Typer(no_args_is_help=True, help="Organisations: list, switch, create, members.")
 member_app = typer.Typer(no_args_is_help=True, help="Members of the organisation.")
+account_app = typer.Typer(no_args_is_help=True, help="Service accounts: API keys that belong to no person.")
 key_app = typer.Typer(no_args_is_help=True, help="API keys of the organisation.")
 repo_app = typer.Typer(no_args_is_help=True, help="Repositories on a forge: connect.")
 org_app.add_typer(member_app, name="member")
@@ -77,6 +78,13 @@ def leave() -> None:
 
 
 @org_app.command()
+def transfer(user: Annotated[str, typer.Argument(help="The new owner's id, user_...")]) -> None:
+    """Make another member the owner; you become an admin."""
+    connect().post("/v1/org/transfer", {"user": user})
+    render.say(f"{user} owns the organisation; you are an admin of it")
+
+
+@org_app.command()
 def delete(
     org: Annotated[str, typer.Argument(help="The id of the organisation that you act for, to be sure.")],
 ) -> None:
@@ -116,12 +124,28 @@ def list_members(as_json: Json = False) -> None:
 
 @member_app.command()
 def invite(
-    email: Annotated[str | None, typer.Argument(help="For whom; it is only written down.")] = None,
+    email: Annotated[
+        str | None, typer.Argument(help="Their e-mail address; the link is mailed if the server can.")
+    ] = None,
     role: Annotated[Role, typer.Option(help="What they may do.")] = Role.MEMBER,
 ) -> None:
-    """Invite somebody: prints a link that is good once and for seven days."""
+    """Invite a person: prints a link that is good once and for seven days."""
     body: dict[str, Any] = {"role": role.value, **({"email": email} if email else {})}
-    render.say(connect().post("/v1/org/invitations", body)["url"])
+    _invited(connect().post("/v1/org/invitations", body), email is not None)
+
+
+@member_app.command("resend")
+def send_again(invitation: Annotated[str, typer.Argument(help="Its id, invitation_...")]) -> None:
+    """Send an invitation again: prints a new link, and ends the one before it."""
+    _invited(connect().post(f"/v1/org/invitations/{invitation}/send"), True)
+
+
+def _invited(invitation: dict[str, Any], to_mail: bool) -> None:
+    render.say(invitation["url"])
+    if invitation["mailed"]:
+        render.note("the link was mailed to them")
+    elif to_mail:
+        render.note("no mail was sent: give them the link yourself")
 
 
 @member_app.command("role")
@@ -142,6 +166,30 @@ def remove(user: Annotated[str, typer.Argument(help="The id of a member or an in
     render.say(f"{user} is removed")
 
 
+@account_app.command("create")
+def create_account(name: Annotated[str, typer.Argument(help="What it is for, such as CI.")]) -> None:
+    """Create a service account and print its id. `rclaude key create --service-account` makes it a key."""
+    render.say(connect().post("/v1/org/service-accounts", {"name": name})["id"])
+
+
+@account_app.command("list")
+def list_accounts(as_json: Json = False) -> None:
+    """Show the service accounts of the organisation."""
+    found = connect().get("/v1/org/service-accounts")["service_accounts"]
+    if as_json:
+        render.emit(found)
+        return
+    rows = [(a["id"], a["name"] or "-", a["created_at"]) for a in found]
+    render.table(("service account", "name", "created"), rows, elastic="name")
+
+
+@account_app.command("remove")
+def remove_account(account: Annotated[str, typer.Argument(help="Its id, sa_...")]) -> None:
+    """Remove a service account; its API keys are refused from now on."""
+    connect().delete(f"/v1/org/service-accounts/{account}")
+    render.say(f"{account} is removed")
+
+
 @key_app.command("create")
 def create_key(
     name: Annotated[str, typer.Argument(help="What it is for.")],
@@ -150,10 +198,13 @@ def create_key(
         typer.Option(help="What it may be used for; may be given again. By default all of yours."),
     ] = None,
     days: Annotated[int | None, typer.Option("--expires-in-days", min=1, max=3650)] = None,
+    service_account: Annotated[
+        str | None, typer.Option(help="The service account that it belongs to, sa_...; by default you.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Make an API key and print it: the only time that it is shown."""
-    body = {"name": name, "scopes": scope, "expires_in_days": days}
+    body = {"name": name, "scopes": scope, "expires_in_days": days, "service_account": service_account}
     made = connect().post("/v1/keys", {key: value for key, value in body.items() if value})
     if as_json:
         render.emit(made)

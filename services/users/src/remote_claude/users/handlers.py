@@ -7,7 +7,7 @@ from uuid import UUID
 from remote_claude.access.keyring import Keyring
 from remote_claude.contracts.auth import IdentityLinked
 from remote_claude.contracts.contexts import name_context
-from remote_claude.contracts.users import UserRegistered
+from remote_claude.contracts.users import MemberInvited, UserRegistered
 from remote_claude.eventsourcing import (
     Clock,
     CommandHandler,
@@ -18,7 +18,10 @@ from remote_claude.eventsourcing import (
     stream_id,
 )
 from remote_claude.runtime.ids import derived_id
-from remote_claude.users.domain.organisation import Command, CreateOrg, decide, evolve, initial_state
+from remote_claude.users.domain import service_accounts
+from remote_claude.users.domain.commands import Command, CreateOrg, EraseOrg, SendInvitationAgain
+from remote_claude.users.domain.organisation import decide, evolve, initial_state
+from remote_claude.users.domain.service_accounts import ServiceAccountEvent
 
 PERSONAL_ORGS = UUID("5a1f5b0c-6f0e-5a53-9d35-0c6f4b5e7d21")
 """The id of a personal organisation derives from its person's."""
@@ -27,6 +30,8 @@ ORGANISATION = Decider(initial_state, decide, evolve)
 PERSON = Decider[UserRegistered, bool](
     False, lambda event, registered: [] if registered else [event], lambda *_: True
 )
+
+SERVICE_ACCOUNT = Decider(service_accounts.initial_state, service_accounts.decide, service_accounts.evolve)
 
 
 class Directory:
@@ -59,6 +64,26 @@ class Directory:
         key = await self._keyring.create(org)
         sealed = key.seal(name, name_context(org))
         return await self.handle(CreateOrg(org=org, name=sealed, owner=owner, personal=personal))
+
+    async def invite_again(self, command: SendInvitationAgain) -> MemberInvited:
+        """Give an invitation another secret; the event that says so. Raises what `decide` raises."""
+        stream = stream_id("users", command.org, "org", command.org)
+        invited = (await self._handler.handle(ORGANISATION, stream, command)).events[-1]
+        assert isinstance(invited, MemberInvited)
+        return invited
+
+    async def service_account(self, event: ServiceAccountEvent) -> int:
+        """Create or remove a service account. Returns the position. Raises `ServiceAccountNotFound`."""
+        stream = stream_id("users", event.org, "service_account", event.service_account)
+        return (await self._handler.handle(SERVICE_ACCOUNT, stream, event)).position
+
+    async def erase_org(self, org: str, now: str) -> None:
+        """Record that an organisation is erased, where its time has come, and delete its data key."""
+        stream = stream_id("users", org, "org", org)
+        await self._handler.handle(ORGANISATION, stream, EraseOrg(org=org, now=now))
+        state, _ = await self._handler.load(ORGANISATION, stream)
+        if state.erased:
+            await self._keyring.erase(org)
 
     async def handle(self, command: Command) -> int:
         """Decide on an organisation. Returns the position of its last event. Raises what `decide` raises."""

@@ -7,13 +7,18 @@ from remote_claude.runtime import owner
 from remote_claude.runtime.service import Runtime, Service
 from remote_claude.users import api, vault_api
 from remote_claude.users.consumers import Registrations
+from remote_claude.users.erasures import Erasures
 from remote_claude.users.handlers import Directory
+from remote_claude.users.mail import Mailer
 from remote_claude.users.projections.directory import DirectoryView
+from remote_claude.users.settings import UsersSettings
 
 
 def build(runtime: Runtime) -> Service:
     """Wire users to what its process shares."""
     directory = Directory(runtime.log, runtime.keyring, runtime.clock)
+    settings = UsersSettings.from_environment(runtime.environment)
+    erasures = Erasures(runtime, directory)
     registrations = Registrations(runtime.log, runtime.tail, runtime.verifier, directory)
 
     async def register_owner() -> None:
@@ -24,12 +29,12 @@ def build(runtime: Runtime) -> Service:
             await directory.create_org(local.org, f"{local.name}'s organisation", local.user, personal=True)
 
     router = APIRouter()
-    api.add_routes(router, runtime, directory)
+    api.add_routes(router, runtime, directory, Mailer(settings))
     vault_api.add_routes(router, runtime)
     return Service(
         name="users",
         router=router,
         views=(DirectoryView(),),
         on_start=register_owner,
-        background={"registrations": registrations.run},
+        background={"registrations": registrations.run, "erasures": erasures.run},
     )

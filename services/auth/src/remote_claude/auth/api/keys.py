@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, Response
 
 from remote_claude.access import secrets
 from remote_claude.access.keyring import KeyErased, Keyring
-from remote_claude.access.refusals import ScopeMissing
+from remote_claude.access.refusals import RoleMissing, ScopeMissing
 from remote_claude.access.scopes import ORG_SCOPES, allows
 from remote_claude.auth.api.models import (
     KeyAnswer,
@@ -31,11 +31,13 @@ from remote_claude.contracts.contexts import key_name_context, session_client_co
 from remote_claude.edge.freshness import Freshness
 from remote_claude.edge.identity import Caller, Person
 from remote_claude.edge.models import problems
+from remote_claude.edge.problems import Problem
 from remote_claude.eventsourcing import timestamp
 from remote_claude.runtime.ids import is_id
 from remote_claude.runtime.service import Runtime
 
 ADMINS = ("owner", "admin")
+NO_SERVICE_ACCOUNT = "There is no such service account in this organisation. `rclaude service-account list` shows those that there are."
 KEYS: list[str | Enum] = ["keys"]
 SESSIONS: list[str | Enum] = ["sessions"]
 
@@ -47,7 +49,13 @@ def add_routes(api: APIRouter, runtime: Runtime, keys: ApiKeys, sessions: Sessio
 
     @api.post("/v1/keys", tags=KEYS, status_code=HTTPStatus.CREATED, responses=problems(403, 404, 422, 503))
     async def create_key(principal: Caller, body: NewKey) -> KeyCreated:
-        """Make an API key of the person who asks, for the organisation. It is shown once."""
+        """Make an API key for the organisation, of the person who asks or of a service account. It is shown once."""
+        user = body.service_account or principal.user
+        if body.service_account is not None:
+            if principal.role is not None and principal.role not in ADMINS:
+                raise RoleMissing(principal.role, ADMINS)
+            if not runtime.verifier.memberships.has_service_account(principal.org, user):
+                raise Problem(HTTPStatus.NOT_FOUND, "service_account_not_found", NO_SERVICE_ACCOUNT)
         scopes = tuple(dict.fromkeys(body.scopes if body.scopes is not None else ORG_SCOPES))
         for scope in scopes:
             if not allows(principal.scopes, scope):
@@ -62,7 +70,7 @@ def add_routes(api: APIRouter, runtime: Runtime, keys: ApiKeys, sessions: Sessio
         position = await keys.issue(
             key=key,
             org=principal.org,
-            user=principal.user,
+            user=user,
             secret=secret,
             scopes=scopes,
             expires_at=expires_at,

@@ -104,6 +104,8 @@ class NewKey(BaseModel):
     name: Annotated[str, StringConstraints(min_length=1, max_length=100)]
     scopes: list[str] | None = None
     expires_in_days: Annotated[int, Field(ge=1, le=3650)] | None = None
+    service_account: Annotated[str, StringConstraints(max_length=64)] | None = None
+    """Of whom the key is; left out: of the person who asks."""
 
 
 class KeyCreated(BaseModel):

@@ -15,7 +15,7 @@ from remote_claude.access.principal import AccessToken, ApiKey, BrowserSession, 
 from remote_claude.auth.api.models import LinkAnswer, MembershipAnswer, SessionAnswer
 from remote_claude.auth.handlers import BROWSER_LASTS, Client, Opened, Sessions
 from remote_claude.auth.tickets import Tickets
-from remote_claude.edge.identity import Caller, Person, cookie_name, is_secure, own_origin
+from remote_claude.edge.identity import Caller, Person, cookie_name, is_secure, own_origin, presented
 from remote_claude.edge.models import problems
 from remote_claude.edge.problems import Problem
 from remote_claude.runtime.service import Runtime
@@ -73,8 +73,10 @@ def add_routes(api: APIRouter, runtime: Runtime, sessions: Sessions, tickets: Ti
 
     @api.get("/v1/session", tags=TAGS, responses=problems())
     async def get_session(identity: Person, request: Request) -> SessionAnswer:
-        """Who is asking, and for which organisation."""
-        org = identity.org or next(iter(identity.memberships), None)
+        """Who is asking, and for which organisation: the one that the request names, if they are in it."""
+        named = presented(request).org
+        chosen = named if named in identity.memberships else next(iter(identity.memberships), None)
+        org = identity.org or chosen
         cookie = request.cookies.get(cookie_name(request))
         by_cookie = isinstance(identity.credential, BrowserSession)
         return SessionAnswer(

@@ -18,7 +18,7 @@ from remote_claude.contracts.auth import (
     SessionRefreshed,
     SessionRevoked,
 )
-from remote_claude.contracts.users import MemberRemoved
+from remote_claude.contracts.users import MemberRemoved, ServiceAccountRemoved
 from remote_claude.eventsourcing.events import RecordedEvent
 from remote_claude.eventsourcing.postgres.schemas import Pool
 from remote_claude.eventsourcing.postgres.tables import reading
@@ -59,11 +59,19 @@ class CredentialsView(View):
     """Folds keys and sessions."""
 
     name: ClassVar[str] = "auth_credentials"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     tables = Tables.metadata
     handles = frozenset(
         e.type
-        for e in (ApiKeyIssued, ApiKeyRevoked, SessionOpened, SessionRefreshed, SessionRevoked, MemberRemoved)
+        for e in (
+            ApiKeyIssued,
+            ApiKeyRevoked,
+            SessionOpened,
+            SessionRefreshed,
+            SessionRevoked,
+            MemberRemoved,
+            ServiceAccountRemoved,
+        )
     )
 
     async def apply(self, connection: AsyncConnection[Any], events: Sequence[RecordedEvent]) -> None:
@@ -83,7 +91,7 @@ def _statement(recorded: RecordedEvent) -> tuple[str, tuple[Any, ...]]:
             )
         case ApiKeyRevoked(key=key):
             return "DELETE FROM api_key WHERE id = %s", (key,)
-        case MemberRemoved(org=org, user=user):
+        case MemberRemoved(org=org, user=user) | ServiceAccountRemoved(org=org, service_account=user):
             return "DELETE FROM api_key WHERE org = %s AND person = %s", (org, user)
         case SessionOpened() as e:
             client = (e.client.key, e.client.box) if e.client else (None, None)

@@ -16,9 +16,25 @@ from remote_claude.contracts.users import (
     MemberRoleChanged,
     OrgCreated,
     OrgDeleted,
+    OrgErased,
     OrgRestored,
     OrgSettingsChanged,
     Role,
+)
+from remote_claude.users.domain.commands import (
+    AcceptInvitation,
+    ChangeRole,
+    Command,
+    CreateOrg,
+    DeleteOrg,
+    EraseOrg,
+    Invite,
+    RemoveMember,
+    RenameOrg,
+    RestoreOrg,
+    RevokeInvitation,
+    SendInvitationAgain,
+    TransferOwnership,
 )
 
 OrgEvent = (
@@ -26,6 +42,7 @@ OrgEvent = (
     | OrgSettingsChanged
     | OrgDeleted
     | OrgRestored
+    | OrgErased
     | MemberInvited
     | InvitationRevoked
     | MemberJoined
@@ -72,6 +89,20 @@ class LastOwner(Refusal):
         super().__init__("An organisation needs an owner. Make another member an owner first.")
 
 
+class MemberLimitReached(Refusal):
+    """The organisation has as many members as its plan allows, open invitations counted."""
+
+    code = "member_limit_reached"
+    status = 403
+
+    def __init__(self, seats: int) -> None:
+        members = "one member" if seats == 1 else f"{seats} members"
+        super().__init__(
+            f"The plan allows {members}, open invitations counted. Remove one, or choose a larger plan: "
+            "`rclaude billing plans` lists them."
+        )
+
+
 class OwnersDecide(Refusal):
     code = "owners_decide"
     status = 403
@@ -90,99 +121,12 @@ class PersonalOrg(Refusal):
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CreateOrg:
-    """`owner` is its first member."""
-
-    org: str
-    name: Sealed
-    owner: str
-    personal: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RenameOrg:
-    org: str
-    by: str
-    name: Sealed
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Invite:
-    """`hash` is that of the secret in the link."""
-
-    org: str
-    by: str
-    invitation: str
-    email: Sealed | None
-    role: Role
-    hash: str
-    expires_at: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RevokeInvitation:
-    org: str
-    by: str
-    invitation: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AcceptInvitation:
-    org: str
-    invitation: str
-    hash: str
-    user: str
-    now: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChangeRole:
-    org: str
-    by: str
-    user: str
-    role: Role
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RemoveMember:
-    org: str
-    by: str
-    user: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeleteOrg:
-    org: str
-    by: str
-    erased_at: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RestoreOrg:
-    org: str
-    by: str
-    now: str
-
-
-Command = (
-    CreateOrg
-    | RenameOrg
-    | Invite
-    | RevokeInvitation
-    | AcceptInvitation
-    | ChangeRole
-    | RemoveMember
-    | DeleteOrg
-    | RestoreOrg
-)
-
-
 @dataclass(frozen=True, slots=True)
 class Invitation:
     hash: str
     role: Role
     expires_at: str
+    email: Sealed | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +138,11 @@ class Organisation:
     members: Mapping[str, Role] = field(default_factory=dict)
     invitations: Mapping[str, Invitation] = field(default_factory=dict)
     erased_at: str | None = None
+    erased: bool = False
+
+    def taken(self, now: str) -> int:
+        """How many seats are: members, and invitations that are open."""
+        return len(self.members) + sum(1 for i in self.invitations.values() if i.expires_at > now)
 
 
 initial_state = Organisation()
@@ -203,13 +152,16 @@ def decide(command: Command, state: Organisation) -> list[OrgEvent]:
     """What is recorded. Raises the refusals of this module."""
     if isinstance(command, CreateOrg):
         return [] if state.created else _created(command)
-    if not state.created or (state.erased_at is not None and not isinstance(command, RestoreOrg)):
+    deleted = state.erased_at is not None and not isinstance(command, RestoreOrg | EraseOrg)
+    if not state.created or deleted:
         raise OrgUnknown(command.org)
     match command:
         case RenameOrg():
             return [OrgSettingsChanged(org=command.org, by=command.by, name=command.name)]
-        case Invite() | RevokeInvitation() | AcceptInvitation():
+        case Invite() | SendInvitationAgain() | RevokeInvitation() | AcceptInvitation():
             return _invitation(command, state)
+        case TransferOwnership():
+            return _transferred(command, state)
         case ChangeRole() | RemoveMember():
             return _member(command, state)
         case DeleteOrg():
@@ -219,9 +171,12 @@ def decide(command: Command, state: Organisation) -> list[OrgEvent]:
         case RestoreOrg():
             if state.erased_at is None:
                 return []
-            if state.erased_at <= command.now or state.members.get(command.by) != "owner":
+            if state.erased or state.erased_at <= command.now or state.members.get(command.by) != "owner":
                 raise OrgUnknown(command.org)
             return [OrgRestored(org=command.org, by=command.by)]
+        case EraseOrg():
+            due = state.erased_at is not None and state.erased_at <= command.now
+            return [OrgErased(org=command.org)] if due and not state.erased else []
         case _:
             assert_never(command)
 
@@ -231,13 +186,17 @@ def _created(command: CreateOrg) -> list[OrgEvent]:
     return [created, MemberJoined(org=command.org, user=command.owner, role="owner")]
 
 
-def _invitation(command: Invite | RevokeInvitation | AcceptInvitation, state: Organisation) -> list[OrgEvent]:
+def _invitation(
+    command: Invite | SendInvitationAgain | RevokeInvitation | AcceptInvitation, state: Organisation
+) -> list[OrgEvent]:
     match command:
         case Invite():
             if state.personal:
                 raise PersonalOrg
             if command.role == "owner" and state.members.get(command.by) != "owner":
                 raise OwnersDecide
+            if command.seats is not None and state.taken(command.now) >= command.seats:
+                raise MemberLimitReached(command.seats)
             invited = MemberInvited(
                 org=command.org,
                 invitation=command.invitation,
@@ -248,6 +207,22 @@ def _invitation(command: Invite | RevokeInvitation | AcceptInvitation, state: Or
                 expires_at=command.expires_at,
             )
             return [invited]
+        case SendInvitationAgain():
+            again = state.invitations.get(command.invitation)
+            if again is None:
+                raise InvitationNotFound
+            if again.role == "owner" and state.members.get(command.by) != "owner":
+                raise OwnersDecide
+            sent = MemberInvited(
+                org=command.org,
+                invitation=command.invitation,
+                email=again.email,
+                role=again.role,
+                hash=command.hash,
+                by=command.by,
+                expires_at=command.expires_at,
+            )
+            return [sent]
         case RevokeInvitation():
             if command.invitation not in state.invitations:
                 raise InvitationNotFound
@@ -258,6 +233,8 @@ def _invitation(command: Invite | RevokeInvitation | AcceptInvitation, state: Or
                 raise InvitationNotFound
             if command.user in state.members:
                 return []
+            if command.seats is not None and len(state.members) >= command.seats:
+                raise MemberLimitReached(command.seats)
             joined = MemberJoined(
                 org=command.org, user=command.user, role=found.role, invitation=command.invitation
             )
@@ -284,6 +261,21 @@ def _member(command: ChangeRole | RemoveMember, state: Organisation) -> list[Org
     return [MemberRoleChanged(org=command.org, user=command.user, role=command.role, by=command.by)]
 
 
+def _transferred(command: TransferOwnership, state: Organisation) -> list[OrgEvent]:
+    if state.members.get(command.by) != "owner":
+        raise OwnersDecide
+    if state.personal:
+        raise PersonalOrg
+    role = state.members.get(command.user)
+    if role is None:
+        raise MemberNotFound(command.user)
+    if command.user == command.by:
+        return []
+    gained = MemberRoleChanged(org=command.org, user=command.user, role="owner", by=command.by)
+    given_up = MemberRoleChanged(org=command.org, user=command.by, role="admin", by=command.by)
+    return [given_up] if role == "owner" else [gained, given_up]
+
+
 def evolve(state: Organisation, event: OrgEvent) -> Organisation:
     """The organisation after an event."""
     match event:
@@ -297,7 +289,7 @@ def evolve(state: Organisation, event: OrgEvent) -> Organisation:
         case MemberRemoved():
             return replace(state, members={u: r for u, r in state.members.items() if u != event.user})
         case MemberInvited():
-            invitation = Invitation(event.hash, event.role, event.expires_at)
+            invitation = Invitation(event.hash, event.role, event.expires_at, event.email)
             return replace(state, invitations={**state.invitations, event.invitation: invitation})
         case InvitationRevoked():
             kept = {k: v for k, v in state.invitations.items() if k != event.invitation}
@@ -306,6 +298,8 @@ def evolve(state: Organisation, event: OrgEvent) -> Organisation:
             return replace(state, erased_at=event.erased_at)
         case OrgRestored():
             return replace(state, erased_at=None)
+        case OrgErased():
+            return replace(state, erased=True)
         case OrgSettingsChanged():
             return state
         case _:

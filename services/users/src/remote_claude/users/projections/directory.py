@@ -19,9 +19,13 @@ from remote_claude.contracts.users import (
     MemberRoleChanged,
     OrgCreated,
     OrgDeleted,
+    OrgErased,
     OrgRestored,
     OrgSettingsChanged,
     Role,
+    ServiceAccountCreated,
+    ServiceAccountRemoved,
+    UserErased,
     UserRegistered,
 )
 from remote_claude.eventsourcing.events import RecordedEvent
@@ -68,11 +72,21 @@ class Invitation(Tables, table=True):
     expires_at: str
 
 
+class ServiceAccount(Tables, table=True):
+    __tablename__ = "service_account"
+    org: str = Field(primary_key=True)
+    id: str = Field(primary_key=True)
+    name_key: str
+    name_box: str
+    created_by: str
+    created_at: str
+
+
 class DirectoryView(View):
     """Folds what is said of people and organisations."""
 
     name: ClassVar[str] = "users_directory"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     tables = Tables.metadata
     handles = frozenset(
         e.type
@@ -82,6 +96,10 @@ class DirectoryView(View):
             OrgSettingsChanged,
             OrgDeleted,
             OrgRestored,
+            OrgErased,
+            UserErased,
+            ServiceAccountCreated,
+            ServiceAccountRemoved,
             MemberInvited,
             InvitationRevoked,
             MemberJoined,
@@ -120,11 +138,29 @@ def _statements(recorded: RecordedEvent) -> list[tuple[str, tuple[Any, ...]]]:
             return [("UPDATE organisation SET erased_at = %s WHERE id = %s", (at, org))]
         case OrgRestored(org=org):
             return [("UPDATE organisation SET erased_at = NULL WHERE id = %s", (org,))]
+        case OrgErased(org=org):
+            tables = ("organisation", "member", "invitation", "service_account")
+            return [
+                (f"DELETE FROM {table} WHERE {'id' if table == 'organisation' else 'org'} = %s", (org,))  # noqa: S608 - names of our own
+                for table in tables
+            ]
+        case UserErased(user=user):
+            return [("DELETE FROM person WHERE id = %s", (user,))]
+        case ServiceAccountCreated() as e:
+            return [
+                (
+                    "INSERT INTO service_account VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
+                    (e.org, e.service_account, e.name.key, e.name.box, e.by, recorded.occurred_at),
+                )
+            ]
+        case ServiceAccountRemoved(org=org, service_account=account):
+            return [("DELETE FROM service_account WHERE org = %s AND id = %s", (org, account))]
         case MemberInvited() as e:
             email = (e.email.key, e.email.box) if e.email else (None, None)
             return [
                 (
-                    "INSERT INTO invitation VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
+                    "INSERT INTO invitation VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT (org, id) DO UPDATE"
+                    " SET invited_by = excluded.invited_by, expires_at = excluded.expires_at",
                     (e.org, e.invitation, e.role, *email, e.by, e.expires_at),
                 )
             ]
@@ -178,6 +214,16 @@ class InvitationRow:
     expires_at: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceAccountRow:
+    """A service account that has not been removed."""
+
+    id: str
+    name: Sealed
+    created_by: str
+    created_at: str
+
+
 async def person(pool: Pool, user: str) -> tuple[Sealed, Sealed | None] | None:
     """Name and e-mail of a person; None for one who is unknown here."""
     async with reading(pool, DirectoryView) as connection:
@@ -204,6 +250,14 @@ async def organisations(pool: Pool, user: str) -> list[OrgRow]:
             )
             for row in await found.fetchall()
         ]
+
+
+async def organisation_name(pool: Pool, org: str) -> Sealed | None:
+    """The name of an organisation; None for one that the view does not know."""
+    async with reading(pool, DirectoryView) as connection:
+        found = await connection.execute("SELECT name_key, name_box FROM organisation WHERE id = %s", [org])
+        row = await found.fetchone()
+    return _sealed(row, "name") if row else None
 
 
 async def members(pool: Pool, org: str) -> list[MemberRow]:
@@ -242,6 +296,30 @@ async def invitations(pool: Pool, org: str) -> list[InvitationRow]:
             )
             for row in await found.fetchall()
         ]
+
+
+async def service_accounts(pool: Pool, org: str) -> list[ServiceAccountRow]:
+    """The service accounts of an organisation, in the order in which they were made."""
+    async with reading(pool, DirectoryView) as connection:
+        found = await connection.execute(
+            "SELECT * FROM service_account WHERE org = %s ORDER BY created_at, id", [org]
+        )
+        return [
+            ServiceAccountRow(
+                id=row["id"],
+                name=Sealed(key=row["name_key"], box=row["name_box"]),
+                created_by=row["created_by"],
+                created_at=row["created_at"],
+            )
+            for row in await found.fetchall()
+        ]
+
+
+async def to_erase(pool: Pool, now: str) -> list[str]:
+    """Deleted organisations whose time to come back is over."""
+    async with reading(pool, DirectoryView) as connection:
+        found = await connection.execute("SELECT id FROM organisation WHERE erased_at <= %s", [now])
+        return [row["id"] for row in await found.fetchall()]
 
 
 def _sealed(row: dict[str, Any], column: str) -> Sealed | None:

@@ -1,0 +1,17 @@
+"""People and organisations over HTTP."""
+
+from fastapi import APIRouter
+
+from remote_claude.runtime.service import Runtime
+from remote_claude.users.api import invitations, members, organisations
+from remote_claude.users.api.support import Support
+from remote_claude.users.handlers import Directory
+from remote_claude.users.mail import Mailer
+
+
+def add_routes(api: APIRouter, runtime: Runtime, directory: Directory, mailer: Mailer) -> None:
+    """Every route of users."""
+    support = Support(runtime)
+    organisations.add_routes(api, runtime, directory, support)
+    members.add_routes(api, runtime, directory, support)
+    invitations.add_routes(api, runtime, directory, support, mailer)

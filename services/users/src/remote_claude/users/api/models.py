@@ -1,0 +1,127 @@
+"""What people and organisations look like over HTTP."""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
+from pydantic_core import PydanticCustomError
+
+from remote_claude.contracts.users import Role
+
+
+def one_line(name: str) -> str:
+    """A name of people. Raises `PydanticCustomError` for control characters and for what turns text around."""
+    if not name.strip() or any(unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp") for c in name):
+        raise PydanticCustomError("name", "must be one line of text, without control characters")
+    return name
+
+
+Name = Annotated[str, StringConstraints(min_length=1, max_length=100), AfterValidator(one_line)]
+Email = Annotated[
+    str, StringConstraints(max_length=254, pattern=r"^[^@\s]+@[^@\s]+$"), AfterValidator(one_line)
+]
+
+
+class Body(BaseModel):
+    """What is not known is refused."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class NewOrg(Body):
+    name: Name
+
+
+class NewInvitation(Body):
+    role: Role = "member"
+    email: Email | None = None
+
+
+class NewRole(Body):
+    role: Role
+
+
+class NewOwner(Body):
+    """The member who is to own the organisation."""
+
+    user: Annotated[str, StringConstraints(max_length=64)]
+
+
+class AcceptedInvitation(Body):
+    token: Annotated[str, StringConstraints(max_length=200)]
+
+
+class PersonAnswer(BaseModel):
+    """A person. Texts are null once the person is erased."""
+
+    user: str
+    name: str | None
+    email: str | None
+    as_of: int
+
+
+class OrgAnswer(BaseModel):
+    """`role` is the caller's. `personal` is the one that every person has from the start."""
+
+    id: str
+    name: str | None
+    personal: bool
+    role: Role
+    created_at: str
+
+
+class OrgList(BaseModel):
+    orgs: list[OrgAnswer]
+    as_of: int
+
+
+class OrgChanged(BaseModel):
+    """`position` is that of the change: reads with `min_position` show it."""
+
+    id: str
+    position: int
+
+
+class MemberAnswer(BaseModel):
+    user: str
+    name: str | None
+    email: str | None
+    role: Role
+    joined_at: str
+
+
+class InvitationAnswer(BaseModel):
+    id: str
+    role: Role
+    email: str | None
+    invited_by: str
+    expires_at: str
+
+
+class ServiceAccountAnswer(BaseModel):
+    id: str
+    name: str | None
+    created_by: str
+    created_at: str
+
+
+class ServiceAccountList(BaseModel):
+    service_accounts: list[ServiceAccountAnswer]
+    as_of: int
+
+
+class MemberList(BaseModel):
+    members: list[MemberAnswer]
+    invitations: list[InvitationAnswer]
+    as_of: int
+
+
+class InvitationCreated(BaseModel):
+    """`url` is the link for the person who is invited. It is shown once. `mailed`: it was sent to their address too."""
+
+    id: str
+    url: str
+    expires_at: str
+    mailed: bool

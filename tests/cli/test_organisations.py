@@ -1,0 +1,138 @@
+"""`rclaude org`, `rclaude service-account`: an organisation from its first member to its end, with a real mail server."""
+
+import re
+from collections.abc import AsyncIterator, Iterator
+from email import message_from_bytes
+from email.message import Message
+from email.policy import default
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from aiosmtpd.controller import Controller
+
+from gateway_stack import eventually
+from identity_stack import Installation, installed
+from rclaude_process import rclaude, signed_in
+from remote_claude.billing.handlers import Accounts
+from remote_claude.billing.service import build as build_billing
+from remote_claude.eventsourcing import stream_id
+from remote_claude.runtime.embedded.home import free_port
+from servers import Broker, Database, running_nats
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+class Inbox(list[Message]):
+    """What a mail server has taken."""
+
+    async def handle_DATA(self, _server: Any, _session: Any, envelope: Any) -> str:  # noqa: N802 - aiosmtpd's name
+        self.append(message_from_bytes(envelope.content, policy=default))
+        return "250 OK"
+
+
+@pytest.fixture(scope="module")
+def mail() -> Iterator[tuple[Inbox, str]]:
+    inbox = Inbox()
+    server = Controller(inbox, hostname="127.0.0.1", port=free_port())
+    server.start()
+    yield inbox, f"smtp+plain://127.0.0.1:{server.port}"
+    server.stop()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def installation(
+    postgres_server: Database, mail: tuple[Inbox, str], tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Installation]:
+    environment = {"RCLAUDE_USERS_SMTP_URL": mail[1], "RCLAUDE_USERS_MAIL_FROM": "rc@example.com"}
+    with running_nats() as broker, postgres_server.fresh() as dsn:
+        assert isinstance(broker, Broker)
+        folder = tmp_path_factory.mktemp("organisations")
+        async with installed(broker, dsn, folder, environment, more=[build_billing]) as running:
+            yield running
+
+
+async def ok(home: Path, *arguments: str, **more: Any) -> str:
+    code, out, err = await rclaude(home, *arguments, **more)
+    assert code == 0, err
+    return out.strip()
+
+
+async def refused(home: Path, *arguments: str) -> str:
+    code, _, err = await rclaude(home, *arguments)
+    assert code in (2, 3), err
+    return err
+
+
+async def test_an_organisation_from_its_first_member_to_its_end(
+    installation: Installation, mail: tuple[Inbox, str], tmp_path: Path
+) -> None:
+    ada, bob = tmp_path / "ada", tmp_path / "bob"
+    await signed_in(installation, ada)
+    bob_id, browser = await installation.another("Bob")
+    await signed_in(installation, bob, browser=browser)
+    org = await ok(ada, "org", "create", "Acme")
+    await ok(ada, "org", "switch", org)
+
+    # the plan free has one member
+    runtime = installation.host.runtime
+    accounts = Accounts(runtime.log, runtime.clock)
+
+    async def has_a_plan() -> bool:
+        return bool(await runtime.log.read_stream(stream_id("billing", org, "account", org)))
+
+    await eventually(has_a_plan, "billing has opened the account", 30)
+    assert "The plan allows one member" in await refused(ada, "org", "member", "invite", "bob@example.com")
+    assert (await accounts.set_plan(org, "pro")) > 0
+
+    # an invitation is mailed, sent again, and good once
+    first = await ok(ada, "org", "member", "invite", "bob@example.com", "--role", "admin")
+    [invited] = mail[0]
+    assert (invited["To"], invited["From"]) == ("bob@example.com", "rc@example.com")
+    body = invited.get_body().get_content()  # type: ignore[attr-defined]  # an EmailMessage, by its policy
+    assert first in body
+    assert "Acme" in body
+    [invitation] = re.findall(r"invitation_\w{26}", await ok(ada, "org", "member", "list"))
+    second = await ok(ada, "org", "member", "resend", invitation)
+    assert len(mail[0]) == 2
+    assert "no such invitation" in await refused(bob, "org", "join", first)
+    assert await ok(bob, "org", "join", second) == f"joined {org}"
+    assert "no such invitation" in await refused(bob, "org", "join", second)
+    await ok(bob, "org", "switch", org)
+
+    # another one is revoked
+    link = await ok(ada, "org", "member", "invite")
+    [invitation] = re.findall(r"invitation_\w{26}", await ok(ada, "org", "member", "list"))
+    await ok(ada, "org", "member", "remove", invitation)
+    assert "no such invitation" in await refused(bob, "org", "join", link)
+
+    # an admin is no owner; the ownership is transferred; the former owner leaves
+    assert "Only an owner" in await refused(bob, "org", "member", "role", bob_id, "owner")
+    assert "role" in await refused(bob, "org", "delete", org)
+    assert "needs an owner" in await refused(ada, "org", "leave")
+    await ok(ada, "org", "transfer", bob_id)
+    await ok(ada, "org", "leave")
+    assert "You are in no organisation" in (await rclaude(ada, "org", "member", "list"))[2]
+
+    # a service account has keys of its own, which end with it
+    account = await ok(bob, "service-account", "create", "CI")
+    key = await ok(
+        bob, "key", "create", "ci", "--service-account", account, "--scope", "org", "--scope", "tasks"
+    )
+    ci = installation.client(key)
+    assert (await ci.get("/v1/tasks")).status_code == 200
+    assert (await ci.delete("/v1/org")).json()["code"] == "role_missing"
+    assert account in await ok(bob, "service-account", "list")
+    await ok(bob, "service-account", "remove", account)
+    assert (await ci.get("/v1/tasks")).status_code == 401
+    assert "no such service account" in await refused(
+        bob, "key", "create", "ci", "--service-account", account
+    )
+
+    # deleted, nobody acts for it; it comes back
+    await ok(bob, "org", "delete", org)
+    assert "no organisation" in await refused(bob, "org", "member", "list")
+    assert "no organisation" in await refused(ada, "org", "restore", org)
+    assert await ok(bob, "org", "restore", org) == f"{org} is back"
+    assert bob_id in await ok(bob, "org", "member", "list")
