@@ -37,6 +37,13 @@ def test_run_brings_the_stack_up_and_up_again_is_no_error() -> None:
         assert one.run("up", "--detach").code == 0
 
 
+def test_a_home_is_its_own_users_and_its_databases_only(stack: Product) -> None:
+    stack.ended(stack.submit("echo kept"))
+    assert any((stack.home / "objects").rglob("?" * 64))
+    shown = [p.name for p in stack.home.iterdir() if not p.is_symlink() and p.stat().st_mode & 0o077]
+    assert shown == []
+
+
 def test_a_stack_whose_file_is_damaged_can_still_be_taken_down() -> None:
     with product() as one:
         file = one.home / "run" / "stack.json"

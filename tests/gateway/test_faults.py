@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import json
+import os
+import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from product import Product
 from remote_claude.access.kek import load_kek
 from remote_claude.access.keyring import Keyring
 from remote_claude.eventsourcing.jetstream.streams import KEYS, OUTPUT, ensure_streams
+from remote_claude.runtime.http import server as web
 from servers import Broker, Database, running_postgres
 
 
@@ -50,6 +53,31 @@ async def seen_all(seen: list[str], count: int) -> None:
         return len(seen) == count
 
     await eventually(arrived, f"{count} frames have been seen")
+
+
+async def test_a_gateway_whose_broker_is_frozen_is_not_ready(
+    fresh_nats: Broker, postgres_dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(web, "SILENT_S", 3.0)  # a heartbeat comes every two seconds
+    async with running_gateway(fresh_nats, postgres_dsn, tmp_path) as stack:
+        http = httpx2.AsyncClient(base_url=stack.url, timeout=30)
+        stack.clients.append(http)
+
+        async def ready() -> bool:
+            return (await http.get("/readyz")).status_code == 200
+
+        async def unready() -> Any:
+            answer = await http.get("/readyz")
+            return answer.status_code == 503 and answer.json()["reasons"]
+
+        await eventually(ready, "the gateway is ready")
+        os.kill(fresh_nats.server.pid, signal.SIGSTOP)
+        try:
+            reasons = await eventually(unready, "the gateway is not ready")
+            assert "no sign of life" in reasons["broker"]
+        finally:
+            os.kill(fresh_nats.server.pid, signal.SIGCONT)
+        await eventually(ready, "the gateway is ready again")
 
 
 @pytest.mark.parametrize("end", ["restart", "kill"])

@@ -41,7 +41,7 @@ async def test_an_admitted_task_is_answered_with_its_decision(member: Member) ->
 
 async def test_texts_are_in_the_log_as_ciphertext_only(stack: Stack, member: Member) -> None:
     secret = "very secret words"
-    repo = {"url": f"https://token:{secret.replace(' ', '-')}@host/a/b", "ref": "main"}
+    repo = {"url": f"https://host/a/{secret.replace(' ', '-')}", "ref": "main"}
     task = await member.submit(secret, repo=repo, labels={"team": secret})
     [submitted] = await stack.host.runtime.log.read_stream(stream_id("gateway", member.org, "task", task))
     assert b"very" not in submitted.data
@@ -181,6 +181,22 @@ async def test_a_path_on_the_servers_disk_is_refused(member: Member) -> None:
     for url in ("/etc", "file:///etc", "../x", "ext::sh -c id"):
         problem = await refused(member, 422, "repository_url_refused", {**TASK, "repo": {"url": url}})
         assert "bundle" in problem["detail"]
+
+
+async def test_a_password_in_a_url_is_neither_stored_nor_shown(stack: Stack, member: Member) -> None:
+    end = stack.host.runtime.tail.position
+    for repo in (
+        {"url": "https://me:made-up-secret@host/owner/name.git"},
+        {"bundle": "0" * 64, "origin": "https://me:made-up-secret@host/owner/name.git"},
+    ):
+        problem = await refused(member, 422, "repository_url_refused", {**TASK, "repo": repo})
+        assert "made-up-secret" not in str(problem)
+    assert stack.host.runtime.tail.position == end
+
+
+async def test_a_label_shows_what_it_is(member: Member) -> None:
+    for labels in ({"team\u202e": "a"}, {"team": "a\u202eb"}, {"team": "a\x1b[31m"}):
+        await refused(member, 422, "invalid_request", {**TASK, "labels": labels})
 
 
 async def test_a_bundle_has_to_be_uploaded_before(stack: Stack, member: Member) -> None:

@@ -130,7 +130,7 @@ def test_what_one_of_several_runners_offers_is_available_until_it_leaves() -> No
     [
         "https://github.com/owner/name.git",
         "http://localhost:3000/owner/name",
-        "https://user:token@host/owner/name.git",
+        "https://user@host/owner/name.git",
         "ssh://git@github.com:22/owner/name.git",
         "git://host/name",
         "git@github.com:owner/name.git",
@@ -173,6 +173,23 @@ def test_urls_that_a_runner_can_clone_are_taken(url: str) -> None:
 def test_urls_that_are_local_or_would_run_something_are_refused(url: str) -> None:
     with pytest.raises(RepositoryUrlRefused):
         check_url(url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://user:made-up@host/owner/name.git",
+        "ssh://git:made-up@host/owner/name.git",
+        "https://:made-up@host/owner/name.git",
+        "https://ghp_made0up0token@github.com/owner/name.git",
+        "https://glpat-made-up@gitlab.com/owner/name.git",
+        "https://x-access-token@github.com/owner/name.git",
+    ],
+)
+def test_a_url_with_a_password_is_refused_with_what_to_do(url: str) -> None:
+    with pytest.raises(RepositoryUrlRefused, match="rclaude repo connect") as refused:
+        check_url(url)
+    assert "made" not in refused.value.detail
 
 
 def test_cursors_sort_as_the_output_does() -> None:

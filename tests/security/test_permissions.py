@@ -23,11 +23,14 @@ from remote_claude.contracts import EVENTS
 from remote_claude.eventsourcing.jetstream import JetStreamEventLog
 from remote_claude.eventsourcing.jetstream.streams import StreamsMissing, ensure_log, ensure_streams
 from remote_claude.eventsourcing.log import NotPermitted
+from remote_claude.gateway.service import build as build_gateway
 from remote_claude.runtime.broker.accounts import ADMIN, TOGETHER
+from remote_claude.runtime.broker.connection import BrokerRefused
 from remote_claude.runtime.broker.permissions import generate, grants, services
 from remote_claude.runtime.embedded import NatsServer, NatsUser, find_nats
 from remote_claude.runtime.embedded.home import free_port
-from servers import Broker, OwnServer, nats_with_accounts, scratch_home
+from remote_claude.runtime.host import hosting
+from servers import Broker, OwnServer, nats_with_accounts, scratch_home, settings_for
 
 As = Callable[[str], Broker]
 
@@ -428,6 +431,18 @@ async def test_a_service_on_a_broker_without_streams_says_who_makes_them(as_user
     async with connected(as_user("gateway")) as (client, _):
         with pytest.raises(StreamsMissing, match="rclaude-admin broker init"):
             await ensure_log(client)
+
+
+async def test_a_service_with_anothers_credential_says_so_and_does_not_begin(
+    as_user: As, postgres_dsn: str, tmp_path: Path
+) -> None:
+    async with administered(as_user):
+        settings = settings_for(as_user("auth"), postgres_dsn, tmp_path)
+        with pytest.raises(BrokerRefused, match="may not append the events of gateway: RCLAUDE_NATS_CRED"):
+            async with hosting([build_gateway], settings, {}):
+                pass
+        async with hosting([build_gateway], settings_for(as_user("gateway"), postgres_dsn, tmp_path), {}):
+            pass
 
 
 def test_the_printed_accounts_make_a_broker(tmp_path: Path) -> None:

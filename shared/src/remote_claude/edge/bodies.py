@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from http import HTTPStatus
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from remote_claude.edge.problems import Problem
+from remote_claude.edge.problems import Problem, respond
+
+MAX_BODY_BYTES = 1024 * 1024
+"""Bytes of a body that a route does not bound itself; above any prompt within its own bound, however it is escaped."""
+TOO_LARGE = Problem(
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    "body_too_large",
+    f"The body is larger than {MAX_BODY_BYTES} bytes. Upload files as a bundle.",
+)
 
 DROPPED_BYTES = 64 * 1024 * 1024
 """How much of a body that is too large is read and dropped, so that its sender gets to read the refusal."""
@@ -46,3 +57,41 @@ async def _drop(pieces: AsyncIterator[bytes], announced: int) -> None:
         dropped += len(chunk)
         if dropped > DROPPED_BYTES:
             return
+
+
+class BodyTooLarge(HTTPException):
+    """A body that was announced as smaller than it is, or not at all. FastAPI lets it pass while it reads a body."""
+
+    problem = TOO_LARGE
+
+    def __init__(self) -> None:
+        super().__init__(TOO_LARGE.status, TOO_LARGE.detail)
+
+
+class BodyLimit:
+    """ASGI middleware: a body of at most `MAX_BODY_BYTES`, except under the prefixes whose routes bound it themselves."""
+
+    def __init__(self, app: ASGIApp, bounded_by_route: Sequence[str] = ()) -> None:
+        self._app, self._bounded_by_route = app, tuple(bounded_by_route)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"].startswith(self._bounded_by_route):
+            await self._app(scope, receive, send)
+            return
+        announced = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
+        if announced.isdigit() and int(announced) > MAX_BODY_BYTES:
+            await _drop(Request(scope, receive).stream(), int(announced))
+            await respond(TOO_LARGE)(scope, receive, send)
+            return
+        received = 0
+
+        async def bounded_receive() -> Message:
+            nonlocal received
+            message = await receive()
+            if message["type"] == "http.request":
+                received += len(message.get("body", b""))
+                if received > MAX_BODY_BYTES:
+                    raise BodyTooLarge
+            return message
+
+        await self._app(scope, bounded_receive, send)

@@ -21,17 +21,15 @@ class ProblemDocument(BaseModel):
     detail: str
 
 
-def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The `responses` of an endpoint that may refuse."""
+def problem(status: HTTPStatus) -> dict[str, Any]:
+    """A refusal as it stands in the OpenAPI document."""
     schema = {"$ref": "#/components/schemas/ProblemDocument"}
-    return {
-        status: {
-            "model": ProblemDocument,
-            "description": HTTPStatus(status).phrase,
-            "content": {"application/problem+json": {"schema": schema}},
-        }
-        for status in sorted({*statuses, 401})
-    }
+    return {"description": status.phrase, "content": {"application/problem+json": {"schema": schema}}}
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of an endpoint that may refuse. What the edge may answer to any route is added by `openapi`."""
+    return {status: problem(HTTPStatus(status)) for status in sorted({*statuses, 401})}
 
 
 def json_body(model: type[BaseModel]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
@@ -32,6 +33,14 @@ DATABASE_AWAY = (psycopg.OperationalError, psycopg.errors.UndefinedTable, PoolTi
 """What is raised while PostgreSQL does not answer, or a view is being built."""
 UNAVAILABLE = (*DATABASE_AWAY, NatsError, ObjectStoreError, LogUnavailable)
 """What the clients of the stores raise while a store does not answer."""
+
+
+WHAT_TO_DO = {
+    400: "The body can't be read as text. Send JSON in UTF-8.",
+    404: "There is nothing at this path. `GET /openapi.json` lists what there is.",
+    405: "This path has no such method. `Allow` lists those that it has.",
+}
+"""Sentences for what the framework itself refuses."""
 
 
 class Problem(Refusal):
@@ -102,8 +111,11 @@ def refusal_of(error: Exception) -> Refusal | None:
         case RequestValidationError():
             return _invalid(error)
         case HTTPException():
+            found: Refusal | None = getattr(error, "problem", None)
             code = HTTPStatus(error.status_code).name.lower()
-            return Problem(error.status_code, code, str(error.detail))
+            return found or Problem(
+                error.status_code, code, WHAT_TO_DO.get(error.status_code, str(error.detail))
+            )
         case KeyErased():
             return ERASED
         case KeyUnusable():
@@ -122,8 +134,11 @@ def refusal_of(error: Exception) -> Refusal | None:
 HANDLED = (Refusal, RequestValidationError, HTTPException, KeyErased, KeyUnusable, OSError, *UNAVAILABLE)
 
 
-def install(app: FastAPI) -> None:
-    """Answer every error of this app, its own and the framework's, with a problem document."""
+def install(app: FastAPI, allowed: Callable[[str], list[str]]) -> None:
+    """Answer every error of this app, its own and the framework's, with a problem document.
+
+    `allowed` gives the methods of a path.
+    """
 
     async def handle(request: Request, error: Exception) -> Response:
         refusal = refusal_of(error)
@@ -131,7 +146,10 @@ def install(app: FastAPI) -> None:
             log.error("a request failed", path=request.url.path, exc_info=error)
             detail = "This is a fault of the server. It is in its log; nothing that was acknowledged is lost."
             refusal = Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", detail)
-        return respond(refusal)
+        answer = respond(refusal)
+        if refusal.status == HTTPStatus.METHOD_NOT_ALLOWED:
+            answer.headers["Allow"] = ", ".join(allowed(request.url.path))
+        return answer
 
     for kind in (*HANDLED, Exception):
         app.add_exception_handler(kind, handle)

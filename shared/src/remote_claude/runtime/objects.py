@@ -53,7 +53,7 @@ class Objects:
         else:
             self._folder = Path(location)
             try:
-                self._folder.mkdir(parents=True, exist_ok=True)
+                self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
                 if not os.access(self._folder, os.R_OK | os.W_OK | os.X_OK):
                     raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
                 sync_folder(self._folder.parent)

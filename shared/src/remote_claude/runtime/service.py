@@ -66,6 +66,7 @@ class Service:
     `background` are coroutines that run until they are cancelled; one that ends or raises is started again.
     `ready` returns None, or why the service can't do its work at the moment.
     `status` is shown by `/v1/status`.
+    `bounds_bodies` are prefixes of paths whose routes bound their bodies themselves.
     `fallback` is mounted behind every router of the process (the gateway's proxy).
     """
 
@@ -78,6 +79,7 @@ class Service:
     on_stop: Callable[[], Awaitable[None]] | None = None
     ready: Callable[[], str | None] = lambda: None
     status: Callable[[], Mapping[str, Any]] = dict
+    bounds_bodies: Sequence[str] = ()
     fallback: APIRouter | None = None
 
 

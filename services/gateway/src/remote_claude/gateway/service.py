@@ -87,5 +87,6 @@ def build(runtime: Runtime) -> Service:
             "sockets": sockets.watch_over,
         },
         status=lambda: {"agents": offers.agents, "sockets": len(sockets), "watches": len(watchers)},
+        bounds_bodies=("/v1/blobs/",),
         fallback=proxy.router(settings.routes, client) if client is not None else None,
     )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import unicodedata
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from remote_claude.contracts.names import ONE_LINE, is_name
 from remote_claude.runtime.admin.command_support import administer
 
 if TYPE_CHECKING:
@@ -16,8 +16,8 @@ app = typer.Typer(no_args_is_help=True, help="Organisations.")
 
 
 def _one_line(name: str) -> str:
-    if not name.strip() or any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in name):
-        raise typer.BadParameter(f"a name is one line of text, without control characters, not {name!r}")
+    if not is_name(name):
+        raise typer.BadParameter(f"a name {ONE_LINE}, not {name!a}")
     return name
 
 

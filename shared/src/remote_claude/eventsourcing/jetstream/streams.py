@@ -260,6 +260,16 @@ async def ensure_log(client: Client, *, replicas: int = 1) -> None:
         ) from error
 
 
+async def may_append(client: Client, subject: str) -> bool:
+    """Whether the broker lets this credential append to a subject. Asked by an append whose guard can't hold."""
+    guard = {"Nats-Expected-Last-Subject-Sequence": str(2**63 - 1)}
+    try:
+        await Wire.over(client).permitted(subject, client.request(subject, b"", timeout=5, headers=guard))
+    except NotPermitted:
+        return False
+    return True
+
+
 def keys(client: Client) -> KeyValue:
     """The bucket of data keys, whether or not there is one."""
     return KeyValue(KEYS, f"KV_{KEYS}", f"$KV.{KEYS}.", client.jetstream(), direct=False)

@@ -202,7 +202,7 @@ class Heads:
             raise OSError(f"{self.key_file} holds no Ed25519 key")
         if not self._public_file().exists():  # also when whoever made the key was killed before this
             public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-            write_once(self._public_file(), public.decode(), 0o644)
+            write_once(self._public_file(), public.decode(), 0o600)
         return key
 
     def _public_file(self) -> Path:

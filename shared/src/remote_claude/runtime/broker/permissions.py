@@ -10,15 +10,20 @@ is refused is refused loudly.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import reduce
 from importlib import import_module
 from importlib.metadata import entry_points
 from operator import or_
+from pathlib import Path
 from typing import Any
 
+from nats.aio.client import Client
+
 from remote_claude.contracts import EVENTS
+from remote_claude.eventsourcing.jetstream.streams import may_append
 from remote_claude.runtime.broker.accounts import ADMIN, TOGETHER
+from remote_claude.runtime.broker.connection import BrokerRefused
 from remote_claude.runtime.broker.uses import READ_LOG, Grant
 
 ENTRY_POINTS = "remote_claude.services"
@@ -43,6 +48,17 @@ def events_of(service: str) -> frozenset[str]:
         for event in EVENTS.values()
         if event.producer == service
     )
+
+
+async def check(client: Client, names: Iterable[str], credentials: Path | None) -> None:
+    """See that this process's credential may append the events of these services. Raises `BrokerRefused`."""
+    for name in names:
+        subject = min(events_of(name), default=None)
+        if subject is not None and not await may_append(client, subject.replace("*", "probe")):
+            raise BrokerRefused(
+                f"the broker's user of {credentials or 'this process'} may not append the events of {name}: "
+                f"RCLAUDE_NATS_CREDENTIALS has to name the seed of {name}'s own user"
+            )
 
 
 def grant(service: str) -> Grant:

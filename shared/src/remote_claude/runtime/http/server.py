@@ -12,8 +12,12 @@ import uvicorn
 from fastapi import FastAPI, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 
-from remote_claude.edge import problems
+from remote_claude.edge import connections, openapi, problems
+from remote_claude.edge.bodies import BodyLimit
+from remote_claude.edge.connections import Connections
+from remote_claude.edge.freshness import STALE_AFTER_S
 from remote_claude.edge.identity import Caller
+from remote_claude.edge.methods import HeadAsGet, Methods
 from remote_claude.runtime.http.measured_requests import MeasuredRequests
 from remote_claude.runtime.http.traced_requests import TracedRequests
 from remote_claude.runtime.service import Runtime, Service
@@ -22,6 +26,11 @@ from remote_claude.runtime.telemetry.logs_and_metrics import Metrics
 VERSION = version("remote-claude-shared")
 LOG = "log"
 """What `/readyz` calls the event log among the services."""
+SILENT_S = STALE_AFTER_S
+BROKER = "broker"
+"""What it calls a broker that does not answer."""
+KEEP_ALIVE_S = 75
+"""Longer than clients keep a connection that they do not use: a request never meets a connection that is being closed."""
 STALLED_S = 5.0
 """So long a broker may be silent while it changes its leader, or is slow."""
 
@@ -37,13 +46,11 @@ def application(runtime: Runtime, services: Sequence[Service], metrics: Metrics)
     )
     app.state.verifier = runtime.verifier
     app.state.public_url = runtime.settings.public_url
-    app.add_middleware(TracedRequests, tracing=runtime.tracing)
-    app.add_middleware(MeasuredRequests, meter=metrics.meter)
-    problems.install(app)
 
     def unready() -> dict[str, str]:
         reasons = {s.name: reason for s in services if (reason := s.ready() or _views_unready(runtime, s))}
-        return reasons | ({LOG: stalled} if (stalled := _stalled(runtime)) else {})
+        reasons |= {LOG: stalled} if (stalled := _stalled(runtime)) else {}
+        return reasons | ({BROKER: silent} if (silent := _silent(runtime)) else {})
 
     @app.get("/healthz", include_in_schema=False)
     async def healthz() -> dict[str, str]:
@@ -75,6 +82,13 @@ def application(runtime: Runtime, services: Sequence[Service], metrics: Metrics)
     for service in services:
         if service.router is not None:
             app.include_router(service.router)
+    methods = Methods(app.routes)  # but for the gateway's proxy, which takes every path
+    app.add_middleware(BodyLimit, bounded_by_route=[path for s in services for path in s.bounds_bodies])
+    app.add_middleware(HeadAsGet, methods=methods)
+    app.add_middleware(TracedRequests, tracing=runtime.tracing)
+    app.add_middleware(MeasuredRequests, meter=metrics.meter)
+    problems.install(app, methods.of)
+    openapi.complete(app)
     for service in services:
         if service.fallback is not None:
             app.include_router(service.fallback)
@@ -86,6 +100,13 @@ def _stalled(runtime: Runtime) -> str | None:
     if seconds < STALLED_S:
         return None
     return f"the broker has taken no event for {seconds:.0f} s: is its disk full? Its log says"
+
+
+def _silent(runtime: Runtime) -> str | None:
+    seconds = runtime.tail.age
+    if seconds < SILENT_S:
+        return None
+    return f"the broker has given no sign of life for {seconds:.0f} s: does it run, and can it be reached?"
 
 
 def _views_unready(runtime: Runtime, service: Service) -> str | None:
@@ -133,13 +154,18 @@ class Server(uvicorn.Server):
         yield
 
 
-def server(app: FastAPI, host: str, port: int) -> Server:
+def server(app: FastAPI, host: str, port: int, limits: connections.Limits | None = None) -> Server:
     """A server for one process; it keeps what is in flight for at most five seconds when it stops."""
+    limits = limits or connections.Limits(connections.most_connections(connections.raise_file_limit()))
+    counted = Connections(limits)
     return Server(
         uvicorn.Config(
             app,
             host=host,
             port=port,
+            http=connections.protocol(counted),
+            backlog=connections.BACKLOG,
+            timeout_keep_alive=KEEP_ALIVE_S,
             log_config=None,
             access_log=False,
             lifespan="off",

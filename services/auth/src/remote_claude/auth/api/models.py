@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic_core import PydanticCustomError
 
+from remote_claude.contracts.names import ONE_LINE, is_name
 from remote_claude.contracts.users import Role
 
 
@@ -96,12 +98,18 @@ class MetadataAnswer(BaseModel):
     token_endpoint_auth_methods_supported: list[str]
 
 
+def _shown(name: str) -> str:
+    if not is_name(name):
+        raise PydanticCustomError("name", ONE_LINE)
+    return name
+
+
 class NewKey(BaseModel):
     """`scopes` are at most the caller's own; left out: everything inside the organisation."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
-    name: Annotated[str, StringConstraints(min_length=1, max_length=100)]
+    name: Annotated[str, StringConstraints(min_length=1, max_length=100), AfterValidator(_shown)]
     scopes: list[str] | None = None
     expires_in_days: Annotated[int, Field(ge=1, le=3650)] | None = None
     service_account: Annotated[str, StringConstraints(max_length=64)] | None = None

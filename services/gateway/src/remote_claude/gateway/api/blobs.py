@@ -32,8 +32,10 @@ def add_routes(api: APIRouter, settings: GatewaySettings, objects: Objects) -> N
     @api.head("/v1/blobs/{sha256}", tags=TAGS, response_class=Response, responses=problems(404, 422))
     async def head_blob(principal: Caller, sha256: Sha256) -> Response:
         """Whether the organisation has this upload already: 200, or 404."""
-        found = await objects.exists(principal.org, sha256)
-        return Response(status_code=HTTPStatus.OK if found else HTTPStatus.NOT_FOUND)
+        if not await objects.exists(principal.org, sha256):
+            detail = f"There is no upload {sha256}. Send it: `PUT /v1/blobs/{sha256}`."
+            raise Problem(HTTPStatus.NOT_FOUND, "blob_not_found", detail)
+        return Response()
 
     @api.put(
         "/v1/blobs/{sha256}",

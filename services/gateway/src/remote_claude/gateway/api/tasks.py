@@ -11,7 +11,6 @@ import orjson
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from remote_claude.contracts.contexts import message_context
-from remote_claude.edge.bodies import bounded_body
 from remote_claude.edge.freshness import MAX_POSITION, Freshness
 from remote_claude.edge.identity import Caller, presented
 from remote_claude.edge.models import json_body, problems
@@ -44,13 +43,6 @@ from remote_claude.gateway.projections.queries import Filter, TaskQueries
 from remote_claude.gateway.waiting import WaitingReasons
 from remote_claude.runtime.service import Runtime
 
-MAX_BODY_BYTES = 1024 * 1024
-"""Above any body whose prompt is within its bound, however it is escaped."""
-TOO_LARGE = Problem(
-    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-    "body_too_large",
-    f"The body is larger than {MAX_BODY_BYTES} bytes. Upload files as a bundle.",
-)
 KEY = re.compile(r"[\x21-\x7e]{1,255}")
 IDEMPOTENCY_KEY = {
     "name": "Idempotency-Key",
@@ -78,7 +70,7 @@ def add_routes(
         """Submit a task. The same `Idempotency-Key` with the same body gets the same answer, whenever it is sent."""
         principal = runtime.verifier.admit(presented(request), "submit_task")
         key = _idempotency_key(request)
-        body = parse(await bounded_body(request, MAX_BODY_BYTES, TOO_LARGE))
+        body = parse(await request.body())
         return _submitted(await submissions.submit(principal, body, key))
 
     # The hot path: FastAPI's way to header and body would cost as much as all the rest.

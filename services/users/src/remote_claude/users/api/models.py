@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import unicodedata
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
 from pydantic_core import PydanticCustomError
 
+from remote_claude.contracts.names import ONE_LINE, is_name
 from remote_claude.contracts.users import Role
 
 
 def one_line(name: str) -> str:
     """A name of people. Raises `PydanticCustomError` for control characters and for what turns text around."""
-    if not name.strip() or any(unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp") for c in name):
-        raise PydanticCustomError("name", "must be one line of text, without control characters")
+    if not is_name(name):
+        raise PydanticCustomError("name", ONE_LINE)
     return name
 
 
