@@ -71,12 +71,12 @@ async def test_a_gateway_whose_broker_is_frozen_is_not_ready(
             return answer.status_code == 503 and answer.json()["reasons"]
 
         await eventually(ready, "the gateway is ready")
-        os.kill(fresh_nats.server.pid, signal.SIGSTOP)
+        os.kill(fresh_nats.pid, signal.SIGSTOP)
         try:
             reasons = await eventually(unready, "the gateway is not ready")
             assert "no sign of life" in reasons["broker"]
         finally:
-            os.kill(fresh_nats.server.pid, signal.SIGCONT)
+            os.kill(fresh_nats.pid, signal.SIGCONT)
         await eventually(ready, "the gateway is ready again")
 
 
