@@ -17,6 +17,7 @@ import typer
 from remote_claude.cli import config, render, repository
 from remote_claude.cli.commands.tasks import await_pull_request, details, follow
 from remote_claude.cli.errors import OF_STATE, CliError, Exit
+from remote_claude.cli.repository.preferences import DEVCONTAINER, preferences
 from remote_claude.cli.session import connect, connect_or_start, task_id
 
 if TYPE_CHECKING:
@@ -49,6 +50,11 @@ WITH_VALUE = frozenset(
         "--base",
         "--title",
         "--secret",
+        "--image",
+        "--network",
+        "--provider",
+        "--model",
+        "--budget",
     }
 )
 """Options of `run` whose next word is their value."""
@@ -81,6 +87,9 @@ def run(
     priority: Annotated[int, typer.Option(min=-100, max=100, help="Higher goes first among your own.")] = 0,
     model: Annotated[
         str | None, typer.Option(help="Model of the agent; its own default if left out.")
+    ] = None,
+    image: Annotated[
+        str | None, typer.Option(help="Image of its sandbox, built on the worker's; for the provider docker.")
     ] = None,
     network: Annotated[
         str | None,
@@ -117,9 +126,12 @@ def run(
         raise CliError("--repo and --no-repo contradict each other", Exit.USAGE)
     body: dict[str, Any] = {
         "prompt": _prompt(prompt),
-        "agent": agent or config.setting("agent") or "claude",
         "priority": priority,
     }
+    if agent is not None:
+        body["agent"] = agent
+    if image is not None:
+        body["image"] = image
     if timeout is not None:
         body["timeout_s"] = timeout
     if max_attempts is not None:
@@ -150,6 +162,12 @@ def run(
     if ref and "repo" not in body:
         raise CliError("--ref goes with the URL of a repository", Exit.USAGE)
 
+    if local is not None:
+        preferred, file = preferences(local.top)
+        body = {**preferred, **body}
+        if file == DEVCONTAINER and image is None and "image" in body and provider != "docker":
+            render.note(f"the image of {file} is used with --provider docker only: {body.pop('image')}")
+    body.setdefault("agent", config.setting("agent") or "claude")
     if include and local is None:
         raise CliError("--include goes with a repository on this disk", Exit.USAGE)
 

@@ -144,6 +144,7 @@ class RunnerLifecycle:
             agents=tuple(agent.name for agent in self._agents if agent.available),
             capabilities=(
                 *CAPABILITIES,
+                *(("image",) if self._provider.capabilities.image else ()),
                 *(("network",) if settings.network != NONE else ()),
                 *((OPERATOR_MODEL,) if self._dependencies.upstream is not None else ()),
             ),

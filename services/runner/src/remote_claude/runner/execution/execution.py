@@ -35,7 +35,7 @@ from remote_claude.runner.execution.stopping import OUTCOME_OF_STOP, Stopping, S
 from remote_claude.runner.handlers import AttemptLog, Superseded
 from remote_claude.runner.leases.lease import Lease
 from remote_claude.runner.model_proxy.budget import Budget, of_task
-from remote_claude.runner.providers import ProviderError
+from remote_claude.runner.providers import ImageUnusable, ProviderError
 from remote_claude.runtime.objects import ObjectNotFound
 from remote_claude.runtime.telemetry.tracing import Span
 from remote_claude.worker.protocol import frames
@@ -148,6 +148,7 @@ class SandboxedExecution:
             self.stop("timed_out")
             return self._stopped("timed_out")
         checkpoint, continues = await self._checkpoint(submission, line)
+        self._sandbox.image = submission.submitted.image
         self._sandbox.network = self._network(submission.submitted)
         self._sandbox.budget = await self._budget(submission.submitted)
         await self._lease.cover(self._held, unless=self._stopping.event)
@@ -227,6 +228,8 @@ class SandboxedExecution:
             ended = await self._sandbox.run(
                 assignment, output, bundle=bundle, checkpoint=checkpoint, messages=self._messages
             )
+        except ImageUnusable as error:
+            return await self._never_started("failed", error.code, str(error))
         except ProviderError as error:
             log.error("no sandbox", attempt=self._name, code=error.code, detail=str(error))
             return await self._never_started("lost", error.code, str(error))

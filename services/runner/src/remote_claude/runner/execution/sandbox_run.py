@@ -63,6 +63,8 @@ class SandboxRun:
         self._egress: EgressProxy | None = None
         self.network = NetworkPolicy()
         """Where the attempt may connect to."""
+        self.image: str | None = None
+        """Of the sandbox; None is the provider's own."""
         self.secrets = Released()
         """What the attempt has of the vault."""
         self.upstream: Upstream | None = None
@@ -174,6 +176,7 @@ class SandboxRun:
                 duration_s=self.time_left + AFTER_STOP_S,
             ),
             transport=self._dependencies.transport,
+            image=self.image,
             env={"RCLAUDE_WORKER_TOKEN": session.token, "TRACEPARENT": assignment.traceparent or ""},
             labels={"task": self._assigned.task, "attempt": str(self._assigned.attempt)},
         )

@@ -64,6 +64,12 @@ class SandboxTooLarge(SandboxFailed):
     code = "provider_size"
 
 
+class ImageUnusable(SandboxFailed):
+    """The image is not there, or has no worker. Another attempt would fail the same way."""
+
+    code = "image_unusable"
+
+
 class SandboxExists(ProviderError):
     """A sandbox of that name is still there."""
 

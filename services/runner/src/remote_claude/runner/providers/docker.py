@@ -24,6 +24,7 @@ from aiohttp import ClientError
 from remote_claude.runner.providers.base import (
     Capabilities,
     Exit,
+    ImageUnusable,
     Instance,
     LaunchSpec,
     Limits,
@@ -47,6 +48,10 @@ SOCKET = "/run/rclaude/runner.sock"
 RUNNER, NAME = "io.remote-claude.runner", "io.remote-claude.name"
 """Labels: whose container it is, and the name of its launch."""
 USER = 1000
+MEASURE_S = 3.0
+"""How long the engine may take to say what a container uses: it looks twice, a second apart."""
+PULL_S = 600.0
+"""How long the pull of an image may take."""
 _OUTPUT_KEPT = 8 * 1024
 _OUTPUT_LINES = 200
 _REMEMBERED = 1000
@@ -64,11 +69,22 @@ class _Container:
     why_killed: Literal["killed", "deadline"] | None = None
     outcome: Exit | ProviderError | None = None
     wall_ms: int | None = None
+    cpu_ms: int | None = None
+    memory_peak_mib: int | None = None
+
+    def take(self, stats: Sequence[dict[str, Any]]) -> None:
+        """What the engine has measured by now. It keeps nothing of a container that has ended."""
+        cpu_ns = stats[0].get("cpu_stats", {}).get("cpu_usage", {}).get("total_usage")
+        memory = stats[0].get("memory_stats", {})
+        if cpu_ns:
+            self.cpu_ms = cpu_ns // 1_000_000
+        if used := memory.get("max_usage") or memory.get("usage"):
+            self.memory_peak_mib = max(self.memory_peak_mib or 0, used >> 20)
 
     @property
     def measured(self) -> Measured:
         wall_ms = self.wall_ms if self.wall_ms is not None else int((time.monotonic() - self.begun) * 1000)
-        return Measured(wall_ms, None, None)
+        return Measured(wall_ms, self.cpu_ms, self.memory_peak_mib)
 
 
 class DockerProvider:
@@ -155,7 +171,12 @@ class DockerProvider:
         raise one.outcome or SandboxFailed(f"{name} was never started")
 
     async def measure(self, name: str) -> Measured:
-        return self._find(name).measured
+        one = self._find(name)
+        if one.outcome is None and one.handle:
+            with suppress(DockerError, ClientError, OSError, TimeoutError):  # what was measured last stands
+                async with asyncio.timeout(MEASURE_S):
+                    one.take(await self._docker.containers.container(one.handle).stats(stream=False))
+        return one.measured
 
     async def terminate(self, name: str) -> None:
         if (one := self._live.get(name)) is not None and one.following is not None:
@@ -195,6 +216,8 @@ class DockerProvider:
         name = one.spec.name
         container: DockerContainer | None = None
         try:
+            if one.spec.image is not None:
+                await self._have(one.spec.image)
             container = await self._docker.containers.create(self._config(one.spec), name=f"rclaude-{name}")
             one.handle = container.id
             await container.start()
@@ -202,16 +225,38 @@ class DockerProvider:
             if container is not None:
                 await _remove(container)
             message = error.message if isinstance(error, DockerError) else str(error)
+            no_worker = container is not None and one.spec.image is not None and WORKER[0] in message
             in_use = container is None and isinstance(error, DockerError) and error.status == 409
             one.outcome = (
                 SandboxExists(f"a container rclaude-{name} still exists: end it first")
                 if in_use
+                else ImageUnusable(
+                    f"the image {one.spec.image} has no worker: build it on {self._settings.image}"
+                )
+                if no_worker
                 else SandboxFailed(f"the container of {name} could not be started: {message}")
             )
             self._forget(one)
             raise one.outcome from error
+        except ImageUnusable as error:
+            one.outcome = error
+            self._forget(one)
+            raise
         one.following = asyncio.create_task(self._follow(one, container), name=f"container {name}")
         return Instance(name, container.id)
+
+    async def _have(self, image: str) -> None:
+        """Pull an image that is not there. Raises `ImageUnusable`."""
+        try:
+            await self._docker.images.inspect(image)
+        except DockerError as error:
+            if error.status != 404:
+                raise
+            try:
+                await self._docker.images.pull(image, timeout=PULL_S)
+            except (DockerError, TimeoutError) as failed:
+                why = failed.message if isinstance(failed, DockerError) else f"it took over {PULL_S:g} s"
+                raise ImageUnusable(f"the image {image} can't be pulled: {why}") from failed
 
     async def _follow(self, one: _Container, container: DockerContainer) -> None:
         """Until it has ended, however; then remove it."""

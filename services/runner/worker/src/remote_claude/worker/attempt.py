@@ -12,13 +12,16 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from remote_claude.worker import agents, checkpoints, repository
-from remote_claude.worker.agents.base import AgentResult, Job, Turns
+from remote_claude.worker import setup as setup_of_repository
+from remote_claude.worker.agents.base import STOPPED, AgentResult, Job, Turns
+from remote_claude.worker.agents.shell import run_command
 from remote_claude.worker.checkpoints import Places, State
 from remote_claude.worker.connection import Received, RunnerConnection
 from remote_claude.worker.protocol import messages as protocol
 from remote_claude.worker.protocol.frames import Output, Status
 from remote_claude.worker.protocol.messages import Assignment, Checkpoint
 from remote_claude.worker.repository import Prepared, RepositoryFailed
+from remote_claude.worker.setup import Setup
 from remote_claude.worker.streams import forwarded
 
 T = TypeVar("T")
@@ -78,7 +81,7 @@ class Attempt:
         )
         places = Places(workspace=self._workspace, home=self._home, prepared=prepared)
         restored = await self._unless_stopped(self._restore(places, assignment, received.checkpoint))
-        await self._emit(Status(phase="running"))
+        setup = setup_of_repository.read(self._workspace)
         saver = _Saver(self._connection, places, self._scratch / protocol.CHECKPOINT, restored)
         async with AsyncExitStack() as stack:
             ports = {
@@ -98,6 +101,7 @@ class Attempt:
                 workspace=self._workspace,
                 model_url=f"http://127.0.0.1:{ports[MODEL]}" if MODEL in ports else None,
                 environment={
+                    **setup.environment,
                     **assignment.environment,
                     **_proxy_environment(ports.get(EGRESS)),
                     **_trust_environment(assignment.authority, self._scratch / "authorities.pem"),
@@ -108,7 +112,12 @@ class Attempt:
                 ended=saver.turn_ended,
                 restored=restored.agent if restored else None,
             )
-            ended = await agent.run(job, turns, self._emit, self._stop)
+            ended = await self._set_up(setup, job)
+            if ended is None:
+                await self._emit(Status(phase="running"))
+                ended = await agent.run(job, turns, self._emit, self._stop)
+            if ended.outcome == "succeeded":
+                ended = await self._check(setup, job) or ended
             if not self._stop.is_set():
                 await saver.flush()
             saving.cancel()
@@ -118,6 +127,45 @@ class Attempt:
             await self._emit(Status(phase="committing"))
             await self._unless_stopped(self._conclude(assignment, prepared))
         return ended
+
+    async def _set_up(self, setup: Setup, job: Job) -> AgentResult | None:
+        """The set-up step of the repository, in a section of its own; a result if it failed, or was stopped."""
+        for note in setup.notes:
+            await self._emit(Output(stream="stderr", text=f"{setup.file}: {note}\n"))
+        if setup.command is None:
+            return None
+        await self._emit(Status(phase="setting_up"))
+        over = asyncio.Event()
+        late = asyncio.get_running_loop().call_later(setup.timeout_s, over.set)
+        stopped = asyncio.create_task(self._stop.wait())
+        stopped.add_done_callback(lambda _: over.set())
+        try:
+            ended = await run_command(setup.command, job, self._emit, over)
+        finally:
+            late.cancel()
+            stopped.cancel()
+        if self._stop.is_set():
+            return STOPPED
+        if ended.outcome == "succeeded":
+            return None
+        why = f"took longer than {setup.timeout_s:g} s" if ended is STOPPED else f"ended with {ended.text}"
+        text = f"The set-up step of {setup.file} {why}: {setup.command.strip().splitlines()[0][:200]}"
+        return AgentResult(outcome="failed", reason="setup_failed", text=text, exit_code=ended.exit_code)
+
+    async def _check(self, setup: Setup, job: Job) -> AgentResult | None:
+        """The checks of the repository, on what the agent left; a result for the first that fails."""
+        if setup.checks:
+            await self._emit(Status(phase="checking"))
+        for command in setup.checks:
+            ended = await run_command(command, job, self._emit, self._stop)
+            if ended is STOPPED:
+                return ended
+            if ended.outcome == "failed":
+                text = f"The check of {setup.file} ended with {ended.text}: {command[:200]}"
+                return AgentResult(
+                    outcome="failed", reason="check_failed", text=text, exit_code=ended.exit_code
+                )
+        return None
 
     async def _prepare(self, assignment: Assignment, bundle: Path | None) -> Prepared | None:
         if bundle is None:

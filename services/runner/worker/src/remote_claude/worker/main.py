@@ -22,6 +22,7 @@ from remote_claude.worker.protocol import frames
 from remote_claude.worker.protocol import messages as protocol
 from remote_claude.worker.protocol.messages import MAX_DETAIL, WORKER_FAILED, Finished
 from remote_claude.worker.repository import RepositoryFailed
+from remote_claude.worker.setup import SetupInvalid
 
 EXIT_USAGE, EXIT_LEASE_LOST, EXIT_REFUSED = 2, 3, 4
 _PRIVATE = ("RCLAUDE_", "ANTHROPIC_")
@@ -107,7 +108,7 @@ async def _work(connection: RunnerConnection, settings: Settings, scratch: Path)
         ended = await attempt.run(await connection.received)
     except Stopped:
         ended = STOPPED
-    except (AgentUnavailable, RepositoryFailed) as error:
+    except (AgentUnavailable, RepositoryFailed, SetupInvalid) as error:
         ended = AgentResult(outcome="failed", reason=error.code, text=str(error))
     except Exception as error:  # the same fault another time: a lost sandbox would be tried again
         traceback.print_exc()

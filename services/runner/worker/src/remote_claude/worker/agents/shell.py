@@ -29,56 +29,58 @@ class ShellAgent:
     async def run(self, job: Job, turns: Turns, emit: Emit, stop: asyncio.Event) -> AgentResult:
         """The commands in turn; the last one decides the outcome."""
         if turns.restored is None or job.continues:
-            ended = await self._run(job, job.prompt, emit, stop)
+            ended = await run_command(job.prompt, job, emit, stop)
         else:
             ended = _of_exit(turns.restored["exit_code"])
         while ended is not STOPPED and not turns.messages.empty():
             await turns.ended({"exit_code": ended.exit_code})
             message = turns.messages.get_nowait()
             await emit(UserMessage(text=message.text))
-            ended = await self._run(job, message.text, emit, stop)
+            ended = await run_command(message.text, job, emit, stop)
         if ended is not STOPPED:
             await turns.ended({"exit_code": ended.exit_code})
         return ended
 
-    async def _run(self, job: Job, command: str, emit: Emit, stop: asyncio.Event) -> AgentResult:
-        if "\0" in command:
-            return AgentResult(
-                outcome="failed", reason="agent_failed", text="a command cannot hold a NUL character"
+
+async def run_command(command: str, job: Job, emit: Emit, stop: asyncio.Event) -> AgentResult:
+    """One command by bash, to its end; nothing that it started is left."""
+    if "\0" in command:
+        return AgentResult(
+            outcome="failed", reason="agent_failed", text="a command cannot hold a NUL character"
+        )
+    over = asyncio.Event()
+    async with asyncio.TaskGroup() as group, _pipe() as (out, out_end), _pipe() as (err, err_end):
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *("/bin/bash", "-c", "--", command),
+                stdin=DEVNULL,
+                stdout=out_end,
+                stderr=err_end,
+                cwd=job.workspace,
+                env={**os.environ, **job.environment},
+                start_new_session=True,
             )
-        over = asyncio.Event()
-        async with asyncio.TaskGroup() as group, _pipe() as (out, out_end), _pipe() as (err, err_end):
-            try:
-                process = await asyncio.create_subprocess_exec(
-                    *("/bin/bash", "-c", "--", command),
-                    stdin=DEVNULL,
-                    stdout=out_end,
-                    stderr=err_end,
-                    cwd=job.workspace,
-                    env={**os.environ, **job.environment},
-                    start_new_session=True,
-                )
-            except OSError as error:
-                return AgentResult(outcome="failed", reason="agent_unavailable", text=f"no shell: {error}")
-            finally:
-                os.close(out_end)
-                os.close(err_end)
-            streams = {
-                group.create_task(_stream("stdout", out, emit, over)),
-                group.create_task(_stream("stderr", err, emit, over)),
-            }
-            ended = group.create_task(process.wait())
-            stopped = group.create_task(stop.wait())
-            await asyncio.wait({ended, stopped}, return_when=asyncio.FIRST_COMPLETED)
-            # What it left in the background holds the pipes open, and is over with it.
-            await end_descendants()
-            code = await ended
-            over.set()
-            stopped.cancel()
-            await asyncio.wait(streams)
-        if stop.is_set():
-            return STOPPED
-        return _of_exit(code if code >= 0 else 128 - code)
+        except OSError as error:
+            return AgentResult(outcome="failed", reason="agent_unavailable", text=f"no shell: {error}")
+        finally:
+            os.close(out_end)
+            os.close(err_end)
+        streams = {
+            group.create_task(_stream("stdout", out, emit, over)),
+            group.create_task(_stream("stderr", err, emit, over)),
+        }
+        ended = group.create_task(process.wait())
+        stopped = group.create_task(stop.wait())
+        await asyncio.wait({ended, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        # What it left in the background holds the pipes open, and is over with it.
+        await end_descendants()
+        code = await ended
+        over.set()
+        stopped.cancel()
+        await asyncio.wait(streams)
+    if stop.is_set():
+        return STOPPED
+    return _of_exit(code if code >= 0 else 128 - code)
 
 
 def _of_exit(code: int | None) -> AgentResult:

@@ -4,7 +4,7 @@
 
 | kind | fields |
 |---|---|
-| `status` | `phase`: `preparing`, `restoring`, `running`, `committing` |
+| `status` | `phase`: `preparing`, `restoring`, `setting_up`, `running`, `checking`, `committing` |
 | `output` | `stream`: `stdout`, `stderr`; `text`: one or more lines, control characters and all |
 | `text` | `text`: what the agent says |
 | `thinking` | `text` |
@@ -48,7 +48,7 @@ class _Frame(
 
 
 class Status(_Frame, frozen=True, kw_only=True, tag="status"):
-    phase: Literal["preparing", "restoring", "running", "committing"]
+    phase: Literal["preparing", "restoring", "setting_up", "running", "checking", "committing"]
 
 
 class Output(_Frame, frozen=True, kw_only=True, tag="output"):
