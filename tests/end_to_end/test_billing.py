@@ -95,11 +95,58 @@ def _buy_use_and_pay(one: Product, stripe: StripeDouble, plans: Path) -> None:
     again = one.admin("billing", "rederive", invoice["number"])
     assert again.code == 0, again.err
     assert again.out.count("equal") == 2
+    _check_without_us(one, invoice["number"], explained)
+    _simulate(one, plans, org)
 
     assert one.admin("billing", "close", "--now").code == 0
     assert len(one.ok("billing", "invoices", "--json").json) == 1
     assert one.verified()["ok"]
     one.rebuilds_equal()
+
+
+def _check_without_us(one: Product, number: str, explained: Any) -> None:
+    """The signed export passes, and one that was changed anywhere does not."""
+    file = one.home.parent / "export.json"
+    assert one.ok("billing", "export", number, "--signed", "--output", str(file)).code == 0
+    key = one.home / "billing_key.pub"
+    report = one.ok("billing", "verify", str(file), "--key", str(key), "--json").json
+    assert (report["ok"], report["problems"]) == (True, [])
+    links = {link["position"]: link["hash"] for link in json.loads(file.read_text())["chain"]}
+    shown = {link["position"]: link["hash"] for line in explained["lines"] for link in line["chain"]}
+    assert shown
+    assert shown.items() <= links.items()
+
+    def cheaper(document: Any) -> None:
+        document["invoice"]["lines"][0]["amount"] -= 1
+
+    def uncounted(document: Any) -> None:
+        document["evidence"].pop()
+
+    def rewritten(document: Any) -> None:
+        document["chain"][0]["data"] = document["chain"][1]["data"]
+
+    for change in (cheaper, uncounted, rewritten):
+        document = json.loads(file.read_text())
+        change(document)
+        changed = file.with_name("changed.json")
+        changed.write_text(json.dumps(document))
+        wrong = one.run("billing", "verify", str(changed), "--json")
+        assert wrong.code == 1
+        assert len(wrong.json["problems"]) >= 2, change.__name__  # the signature, and what was changed
+
+
+def _simulate(one: Product, plans: Path, org: str) -> None:
+    dearer = plans.with_name("dearer.toml")
+    dearer.write_text(plans.read_text().replace('amount = "29000000000"', 'amount = "58000000000"'))
+    done = one.admin("billing", "simulate", "--price-book", str(dearer), "--last", "3", "--json")
+    assert done.code == 0, done.err
+    [found] = [s for s in json.loads(done.out) if s["org"] == org]
+    document = one.api("/v1/invoices/INV-000001").json()["document"]
+    subscription = sum(
+        line["amount_nano"] for line in document["lines"] if line.get("meter") == "subscription"
+    )
+    assert subscription > 0
+    assert abs(found["difference"] - subscription) <= 1  # each is rounded by itself
 
 
 def test_without_stripe_an_invoice_is_paid_by_hand() -> None:

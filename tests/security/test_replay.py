@@ -51,6 +51,7 @@ def test_the_views_are_found() -> None:
         "auth_credentials",
         "gateway_tasks",
         "gateway_webhooks",
+        "billing_invoices",
         "billing_payments",
         "billing_usage",
         "runner_held",

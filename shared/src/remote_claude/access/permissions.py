@@ -51,6 +51,7 @@ PERMISSIONS: dict[str, Permission] = {
     "get_invoice": Permission("billing", PAYERS),
     "get_invoice_pdf": Permission("billing", PAYERS),
     "explain_invoice_line": Permission("billing", PAYERS),
+    "export_invoice": Permission("billing", PAYERS),
     "start_checkout": Permission("billing", PAYERS),
     "open_portal": Permission("billing", PAYERS),
     "change_plan": Permission("billing", PAYERS),

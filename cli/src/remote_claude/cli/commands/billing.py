@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from remote_claude.cli import render
+from remote_claude.cli import invoice_check, render
 from remote_claude.cli.commands.tasks import Json
+from remote_claude.cli.errors import CliError, Exit
 from remote_claude.cli.session import connect
 
 app = typer.Typer(no_args_is_help=True, help="Plans, invoices, and what stands behind them.")
@@ -68,20 +71,100 @@ def explain(
             render.say(
                 f"   {one['quantity']} {one['unit']}, {one['included']} included, {price} ({one['price_book']})"
             )
-        rows = [(str(e["quantity"]), e["event_id"], str(e["position"])) for e in found["events"]]
+        hashes = {link["position"]: link["hash"][:16] for link in found["chain"]}
+        rows = [
+            (
+                str(e["quantity"]),
+                e["event_id"],
+                str(e["position"]),
+                hashes.get(e["position"], "not archived yet"),
+            )
+            for e in found["events"]
+        ]
         if rows:
-            render.table(("quantity", "event", "position"), rows, expendable=("position",))
+            render.table(("quantity", "event", "position", "chain"), rows, expendable=("chain", "position"))
 
 
 def _explained(client: Any, invoice: str, line: int) -> dict[str, Any]:
     """A line with all its events."""
     path = f"/v1/invoices/{invoice}/lines/{line}"
     page = client.get(path, limit=200)
-    events, following = page["events"], page["next"]
+    events, chain, following = page["events"], page["chain"], page["next"]
     while following is not None:
         more = client.get(path, limit=200, after=following)
-        events, following = events + more["events"], more["next"]
-    return {"line": page["line"], "events": events}
+        events, chain, following = events + more["events"], chain + more["chain"], more["next"]
+    return {"line": page["line"], "events": events, "chain": chain}
+
+
+@app.command("export")
+def export(
+    invoice: Invoice,
+    signed: Annotated[
+        bool, typer.Option("--signed", help="With prices and events, signed: for `rclaude billing verify`.")
+    ] = False,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="A file to write; standard output if left out.")
+    ] = None,
+) -> None:
+    """Write an invoice as JSON; signed with all that it stands on, so that it can be checked without us."""
+    client = connect()
+    found = (
+        client.get(f"/v1/invoices/{invoice}/export")
+        if signed
+        else client.get(f"/v1/invoices/{invoice}")["document"]
+    )
+    if output is None:
+        render.emit(found)
+        return
+    try:
+        output.write_text(json.dumps(found, ensure_ascii=False) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise CliError(f"{output} can't be written: {error.strerror}", Exit.FAILED) from error
+    render.note(
+        f"{output} is written; check it with: rclaude billing verify {output}"
+        if signed
+        else f"{output} is written"
+    )
+
+
+@app.command("verify")
+def verify(
+    file: Annotated[
+        Path,
+        typer.Argument(help="What `rclaude billing export --signed` wrote.", exists=True, dir_okay=False),
+    ],
+    key: Annotated[
+        Path | None,
+        typer.Option(help="The seller's public key (PEM), had by another way.", exists=True, dir_okay=False),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Check an exported invoice on this machine alone: signature, hash chain, quantities, prices, total."""
+    try:
+        document = json.loads(file.read_text(encoding="utf-8"))
+        report = invoice_check.check(document, key.read_text() if key is not None else None)
+    except (ValueError, KeyError, TypeError) as error:
+        raise CliError(f"{file} is no signed export of an invoice: {error!r}", Exit.USAGE) from error
+    if as_json:
+        render.emit(
+            {
+                "ok": not report.problems,
+                "key": report.fingerprint,
+                "problems": report.problems,
+                **report.counts,
+            }
+        )
+    else:
+        for problem in report.problems:
+            render.say(f"WRONG: {problem}")
+        counts = report.counts
+        render.say(f"{counts['lines']} lines, {counts['events']} events, key {report.fingerprint}")
+        if key is None:
+            render.say("The key is the one in the file: give --key to check that it is your seller's.")
+    if report.problems:
+        raise typer.Exit(int(Exit.FAILED))
+    if not as_json:
+        render.say(f"{document['invoice']['number']} is right: every amount follows from events and prices.")
 
 
 @app.command("plans")

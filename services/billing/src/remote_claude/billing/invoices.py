@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, sql
 
 from remote_claude.billing import documents
 from remote_claude.billing.domain import account, invoicing
@@ -30,6 +30,7 @@ from remote_claude.billing.domain.rating import Key
 from remote_claude.billing.handlers import CATALOG, account_stream
 from remote_claude.billing.projections import bills
 from remote_claude.billing.projections.conservation import conservation
+from remote_claude.billing.projections.usage import UsageView
 from remote_claude.contracts.billing import (
     InvoiceIssued,
     InvoiceNumberAssigned,
@@ -255,18 +256,22 @@ class Invoices:
         return (Catalog.of(published[-1].event) if published else builtin()).seller
 
     async def _caught_up(self) -> int:
-        """Wait until the view holds what the log holds now. Raises `ViewBehind`."""
-        position = await self._log.last_position()
-        deadline = asyncio.get_running_loop().time() + CATCH_UP_S
-        while True:
-            async with asking(self._pool) as connection:
-                found = await connection.execute("SELECT position FROM billing_usage.checkpoint")
-                row = await found.fetchone()
-            if row is not None and row[0] >= position:
-                return position
-            if asyncio.get_running_loop().time() > deadline:
-                raise ViewBehind("billing's view is behind the log: is the service running? Try again.")
-            await asyncio.sleep(POLL_S)
+        return await caught_up(self._log, self._pool, UsageView.name)
+
+
+async def caught_up(log: EventLog, pool: Pool, view: str) -> int:
+    """Wait until a view of billing holds what the log holds now; returns that position. Raises `ViewBehind`."""
+    position = await log.last_position()
+    deadline = asyncio.get_running_loop().time() + CATCH_UP_S
+    query = sql.SQL("SELECT position FROM {}").format(sql.Identifier(view, "checkpoint"))
+    while True:
+        async with asking(pool) as connection:
+            row = await (await connection.execute(query)).fetchone()
+        if row is not None and row[0] >= position:
+            return position
+        if asyncio.get_running_loop().time() > deadline:
+            raise ViewBehind("billing's view is behind the log: is the service running? Try again.")
+        await asyncio.sleep(POLL_S)
 
 
 def _closing(history: list[RecordedEvent], period: str) -> RecordedEvent:

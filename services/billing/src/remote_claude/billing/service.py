@@ -4,13 +4,16 @@ from datetime import timedelta
 
 from remote_claude.billing import api
 from remote_claude.billing.consumers import AccountOpener, PeriodCloser
+from remote_claude.billing.exports import Exports
 from remote_claude.billing.handlers import Accounts
 from remote_claude.billing.invoices import Invoices
 from remote_claude.billing.metrics import Audit
 from remote_claude.billing.payments import Payments, outbox
+from remote_claude.billing.projections.issued import InvoicesView
 from remote_claude.billing.projections.payments import PaymentsView
 from remote_claude.billing.projections.usage import UsageView
 from remote_claude.billing.settings import BillingSettings
+from remote_claude.billing.signing import SigningKey
 from remote_claude.billing.stripe_adapter import Stripe
 from remote_claude.contracts.billing import Entitlements
 from remote_claude.eventsourcing.postgres.effects import Outbox
@@ -23,6 +26,8 @@ def build(runtime: Runtime) -> Service:
     settings = BillingSettings.from_environment()
     accounts = Accounts(runtime.log, runtime.clock, upgrade_url=settings.upgrade_url)
     invoices = Invoices(runtime.log, runtime.pool, runtime.objects, runtime.clock)
+    key = SigningKey((settings.signing_key or runtime.settings.home / "billing_key").expanduser())
+    exports = Exports(runtime.log, runtime.pool, runtime.objects, runtime.clock, invoices, key)
     stripe: Stripe | None = None
     outboxes: tuple[Outbox, ...] = ()
     if settings.stripe_key is not None:
@@ -52,8 +57,8 @@ def build(runtime: Runtime) -> Service:
 
     return Service(
         name="billing",
-        router=api.router(runtime, accounts, invoices, stripe, settings.return_url),
-        views=(UsageView(), PaymentsView()),
+        router=api.router(runtime, accounts, invoices, exports, stripe, settings.return_url),
+        views=(UsageView(), InvoicesView(), PaymentsView()),
         outboxes=outboxes,
         on_start=open_owners_account,
         background={

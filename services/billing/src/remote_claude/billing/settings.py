@@ -1,6 +1,7 @@
 """What billing has to be told."""
 
 import os
+from pathlib import Path
 
 from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
@@ -29,6 +30,8 @@ class BillingSettings(Settings):
     """What Stripe signs its webhooks with."""
     stripe_url: str | None = None
     """Another address than Stripe's own, for tests."""
+    signing_key: Path | None = None
+    """File with the Ed25519 key that signs exported invoices, `<home>/billing_key` unless set; made at its first use."""
     close_after_s: int | None = None
     """Seconds after the end of a period until it is closed and invoiced. Without it: by `rclaude-admin billing close`."""
 

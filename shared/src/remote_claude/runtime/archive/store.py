@@ -161,6 +161,18 @@ async def read_row(connection: AsyncConnection[Any], position: int) -> Row | Non
     return _read(row) if row is not None else None
 
 
+async def read_links(connection: AsyncConnection[Any], positions: Sequence[int]) -> list[tuple[Row, bytes]]:
+    """The archived events at these positions in order, each with the hash of the event before it."""
+    names = ", ".join(f"e.{name}" for name in COLUMNS.split(", "))
+    query = (
+        f"SELECT {names}, before.hash FROM log.event e"  # noqa: S608  # names of ours
+        " LEFT JOIN log.event before ON before.position = e.position - 1"
+        " WHERE e.position = ANY (%s) AND (before.hash IS NOT NULL OR e.position = 1) ORDER BY e.position"
+    )
+    found = await connection.execute(cast(Any, query), [list(positions)], binary=True)
+    return [(_read(row[:-1]), row[-1] or GENESIS) for row in await found.fetchall()]
+
+
 async def read_stream(connection: AsyncConnection[Any], subject: str, *, after: int, until: int) -> list[Row]:
     """The archived events of one aggregate in order."""
     query = f"{SELECT} WHERE subject = %s AND position > %s AND position <= %s ORDER BY position"

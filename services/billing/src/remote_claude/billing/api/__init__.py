@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from remote_claude.billing.api import breakdown, invoices, payments, usage
+from remote_claude.billing.exports import Exports
 from remote_claude.billing.handlers import Accounts
 from remote_claude.billing.invoices import Invoices
 from remote_claude.billing.projections.usage import UsageView
@@ -14,13 +15,18 @@ from remote_claude.runtime.service import Runtime
 
 
 def router(
-    runtime: Runtime, accounts: Accounts, issued: Invoices, stripe: Stripe | None, return_url: str
+    runtime: Runtime,
+    accounts: Accounts,
+    issued: Invoices,
+    exports: Exports,
+    stripe: Stripe | None,
+    return_url: str,
 ) -> APIRouter:
     """The routes of billing."""
     api = APIRouter(prefix="/v1", tags=["billing"])
     fresh = Freshness(runtime.tail, lambda: runtime.projectors[UsageView.name])
     usage.add_routes(api, runtime, fresh)
     breakdown.add_routes(api, runtime, fresh)
-    invoices.add_routes(api, runtime, fresh, issued, runtime.objects)
+    invoices.add_routes(api, runtime, fresh, issued, runtime.objects, exports)
     payments.add_routes(api, runtime, accounts, issued, stripe, return_url)
     return api

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Query, Response
 from pydantic import BaseModel
 
 from remote_claude.billing.domain.account import Invoiced
+from remote_claude.billing.exports import Exports, Link
 from remote_claude.billing.invoices import Invoices
 from remote_claude.billing.projections import bills
 from remote_claude.edge.freshness import MAX_POSITION, Freshness
@@ -66,18 +67,22 @@ class InvoiceAnswer(InvoiceSummary):
 
 
 class Explanation(BaseModel):
-    """What a line stands on. `events` in log order; `next` is the position to go on after, null at the end."""
+    """What a line stands on. `events` in log order; `next` is the position to go on after, null at the end.
+
+    `chain` has the links of these events in the log's hash chain, as far as they are archived.
+    """
 
     invoice: str
     number: str
     closed_at: int
     line: dict[str, Any]
     events: list[bills.Evidence]
+    chain: list[Link]
     next: int | None
 
 
 def add_routes(
-    api: APIRouter, runtime: Runtime, fresh: Freshness, invoices: Invoices, objects: Objects
+    api: APIRouter, runtime: Runtime, fresh: Freshness, invoices: Invoices, objects: Objects, exports: Exports
 ) -> None:
     """The routes under `/v1/invoices`."""
     reads: dict[str, Any] = {"dependencies": [Depends(fresh)], "responses": problems(401, 403, 404, 503)}
@@ -134,4 +139,10 @@ def add_routes(
         return Explanation(
             invoice=known.issued.invoice, number=known.issued.number, closed_at=known.issued.closed_at,
             line=found, events=events[:limit], next=following,
+            chain=await exports.links(e.position for e in events[:limit]),
         )  # fmt: skip
+
+    @api.get("/invoices/{invoice}/export", operation_id="export_invoice", **reads)
+    async def export_invoice(invoice: str, principal: Caller) -> dict[str, Any]:
+        """An invoice with its prices and events, signed: `rclaude billing verify` checks it without us."""
+        return await exports.export(principal.org, invoice)

@@ -1,0 +1,162 @@
+"""What `rclaude-admin billing` and `rclaude-admin prices` do, each beside a running service."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import typer
+
+from remote_claude.billing import rederive as rederiving
+from remote_claude.billing import simulation
+from remote_claude.billing.domain.invoicing import NANO, BillingRefusal, GrantCredit
+from remote_claude.billing.domain.plans import Catalog, InvalidPlans, parse
+from remote_claude.billing.handlers import Accounts
+from remote_claude.billing.invoices import Invoices, caught_up
+from remote_claude.billing.projections.issued import InvoicesView, find_invoices, state_of
+from remote_claude.billing.projections.usage import UsageView
+from remote_claude.contracts.billing import CreditGranted
+from remote_claude.eventsourcing import new_event_id
+from remote_claude.runtime.admin.command_support import Refused, require
+from remote_claude.runtime.service import Runtime
+
+OPERATOR = "operator"
+"""The actor of what an operator decides."""
+
+
+def _invoices(runtime: Runtime) -> Invoices:
+    return Invoices(runtime.log, runtime.pool, runtime.objects, runtime.clock)
+
+
+async def _org_of(runtime: Runtime, invoice: str) -> str:
+    """The organisation that an invoice belongs to. Raises `Refused`."""
+    await caught_up(runtime.log, runtime.pool, InvoicesView.name)
+    found = await find_invoices(runtime.pool, named=invoice)
+    if not found:
+        raise Refused(f"there is no invoice {invoice}; list them: rclaude-admin billing invoices")
+    return str(found[0]["org"])
+
+
+def _catalog(file: Path) -> Catalog:
+    """The catalog of a file. Raises `Refused`."""
+    try:
+        return parse(file.read_text(encoding="utf-8"))
+    except InvalidPlans as error:
+        raise Refused(f"{file}: {error}") from error
+
+
+def _nano(amount: str) -> int:
+    """Billionths of an amount in the currency's unit. Raises `Refused`."""
+    whole, _, part = amount.partition(".")
+    if not (whole.isdigit() and (part.isdigit() or not part) and len(part) <= 9):
+        raise Refused(f"{amount!r} is no amount; write it as 12.50")
+    return int(whole) * NANO + int(part.ljust(9, "0") or 0)
+
+
+async def close(runtime: Runtime, now: bool, org: str | None) -> None:
+    """Close and issue, organisation by organisation; one that is refused keeps no other from it."""
+    invoices, refused = _invoices(runtime), 0
+    for one in [org] if org is not None else await invoices.organisations():
+        try:
+            issued = await invoices.close(one, early=now, actor=OPERATOR)
+        except BillingRefusal as error:
+            refused += 1
+            typer.echo(f"{one}: {error}", err=True)
+            continue
+        for invoice in issued:
+            typer.echo(
+                f"{one} {invoice.period}: {invoice.number} ({invoice.invoice}) over {invoice.total}"
+                f" {invoice.currency} minor units"
+            )
+        if not issued:
+            typer.echo(f"{one}: nothing to close")
+    if refused:
+        raise Refused(f"{refused} organisations were not closed; see above")
+
+
+async def list_invoices(runtime: Runtime, org: str | None) -> None:
+    """Number, id, organisation, period, total, state; one line each."""
+    await caught_up(runtime.log, runtime.pool, InvoicesView.name)
+    for i in await find_invoices(runtime.pool, org=org):
+        total = f"{i['total']} {i['currency']}"
+        typer.echo("\t".join((i["number"], i["invoice"], i["org"], i["period"], total, state_of(i))))
+
+
+async def paid(runtime: Runtime, invoice: str, reference: str | None) -> None:
+    """Record a payment by hand."""
+    org = await _org_of(runtime, invoice)
+    known = await _invoices(runtime).pay(org, invoice, "manual", reference, actor=OPERATOR)
+    typer.echo(f"{known.issued.number} of {org} is {known.state}")
+
+
+async def credit(runtime: Runtime, org: str, amount: str, reason: str) -> None:
+    """Grant a credit."""
+    await require(runtime, "organisation", org)
+    granted = CreditGranted(
+        org=org, credit=f"credit_{new_event_id()}", amount_nano=_nano(amount), reason=reason, actor=OPERATOR
+    )
+    await _invoices(runtime).handle(org, GrantCredit(granted=granted))
+    typer.echo(f"{org} has a credit of {amount}")
+
+
+async def simulate(runtime: Runtime, file: Path, last: int, as_json: bool) -> None:
+    """Show what the prices of a file would have come to."""
+    catalog = _catalog(file)
+    await caught_up(runtime.log, runtime.pool, UsageView.name)
+    found = await simulation.simulate(runtime.pool, catalog, last)
+    if as_json:
+        typer.echo(json.dumps([asdict(s) | {"difference": s.after - s.before} for s in found]))
+        return
+    by_org: dict[str, list[simulation.Simulated]] = {}
+    for s in found:
+        by_org.setdefault(s.org, []).append(s)
+        typer.echo(f"{s.org}\t{s.period}\t{'+'.join(s.plans)}\t{_change(s.before, s.after)}")
+    for one, parts in by_org.items():
+        typer.echo(f"{one}\tall\t\t{_change(sum(s.before for s in parts), sum(s.after for s in parts))}")
+    before, after = sum(s.before for s in found), sum(s.after for s in found)
+    typer.echo(f"all organisations, {catalog.version}: {_change(before, after)}")
+
+
+def _change(before: int, after: int) -> str:
+    """Two amounts in billionths, and their difference."""
+    return f"{before / NANO:.2f} -> {after / NANO:.2f} ({(after - before) / NANO:+.2f})"
+
+
+async def rederive(runtime: Runtime, invoice: str) -> None:
+    """Make an invoice again, and compare. Raises `Refused` where it differs."""
+    org = await _org_of(runtime, invoice)
+    issued = (await _invoices(runtime).invoice(org, invoice)).issued
+    derived, read = await rederiving.rederive(runtime, org, issued)
+    wrong = []
+    for name, made, recorded in (
+        ("JSON", derived.json, issued.json_sha256),
+        ("PDF", derived.pdf, issued.pdf_sha256),
+    ):
+        same = hashlib.sha256(made).hexdigest() == recorded
+        stored = await runtime.objects.get(org, recorded)
+        if not same or stored != made:
+            wrong.append(name)
+        typer.echo(
+            f"{name} {len(made):,} bytes, sha256 {recorded}: {'equal' if name not in wrong else 'DIFFERS'}"
+        )
+    if wrong:
+        raise Refused(f"{issued.number} can't be derived again: {' and '.join(wrong)} differ")
+    typer.echo(f"{issued.number} follows from {read:,} events up to position {issued.closed_at:,}")
+
+
+async def publish(runtime: Runtime, file: Path) -> None:
+    """Offer the plans of a file."""
+    catalog = _catalog(file)
+    position = await Accounts(runtime.log, runtime.clock).publish(catalog, OPERATOR)
+    typer.echo(f"{catalog.version} is published (position {position}): {', '.join(catalog.plans)}")
+
+
+async def show(runtime: Runtime) -> None:
+    """The plans that are offered."""
+    catalog = await Accounts(runtime.log, runtime.clock).catalog()
+    typer.echo(f"{catalog.version}, sold by {catalog.seller.legal_name}")
+    for plan in catalog.plans.values():
+        limit = plan.entitlements.executions_per_month
+        typer.echo(f"  {plan.plan}\t{plan.version}\t{'unlimited' if limit is None else limit} executions")
