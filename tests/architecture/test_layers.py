@@ -26,8 +26,8 @@ OWN_ROOMS: dict[str, dict[str, int]] = {
     "gateway": {"settings": 0, "dashboard": 3, "waiting": 2, "watchers": 2, "webhooks": 2, "sockets": 3},
     "scheduler": {"settings": 0, "leadership": 2, "terms": 3, "requests": 4, "process": 4, "metrics": 4},
     "billing": {
-        "settings": 0, "documents": 0, "stripe_adapter": 0, "plan_sizes": 1,
-        "invoices": 3, "payments": 3, "rederive": 3, "metrics": 3, "invoice_admin": 4,
+        "settings": 0, "documents": 0, "signing": 0, "stripe_adapter": 0, "plan_sizes": 1, "simulation": 2,
+        "invoices": 3, "exports": 3, "payments": 3, "rederive": 3, "metrics": 3, "admin_work": 4, "invoice_admin": 4,
     },
     "runner": {
         "agents": 0, "worker": 0, "unix_sockets": 0, "providers": 1, "egress": 2, "sessions": 2, "model_proxy": 2,
