@@ -37,6 +37,28 @@ async def rclaude(home: Path, *arguments: str, given: str = "", **more: str) -> 
     return process.returncode or 0, out.decode(), err.decode()
 
 
+async def rclaude_admin(installation: Installation, *arguments: str) -> str:
+    """Standard output of `rclaude-admin`, with the settings of the installation."""
+    settings = installation.host.runtime.settings
+    told = {
+        "RCLAUDE_NATS_URL": settings.nats_url,
+        "RCLAUDE_NATS_CREDENTIALS": str(settings.nats_credentials or ""),
+        "RCLAUDE_POSTGRES_DSN": settings.postgres_dsn,
+        "RCLAUDE_OBJECTS": settings.objects,
+        "RCLAUDE_KEK_FILE": str(settings.kek_file),
+    }
+    process = await asyncio.create_subprocess_exec(
+        str(Path(sys.executable).with_name("rclaude-admin")),
+        *arguments,
+        env=environment(settings.home, **{name: value for name, value in told.items() if value}),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    out, err = await process.communicate()
+    assert process.returncode == 0, err.decode()
+    return out.decode()
+
+
 async def confirm(browser: httpx2.AsyncClient, url: str) -> httpx2.Response:
     page = await browser.get(url)
     assert page.status_code == 200, page.text

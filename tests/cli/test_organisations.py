@@ -1,5 +1,8 @@
 """`rclaude org`, `rclaude service-account`: an organisation from its first member to its end, with a real mail server."""
 
+import csv
+import getpass
+import json
 import re
 from collections.abc import AsyncIterator, Iterator
 from email import message_from_bytes
@@ -14,8 +17,7 @@ from aiosmtpd.controller import Controller
 
 from gateway_stack import eventually
 from identity_stack import Installation, installed
-from rclaude_process import rclaude, signed_in
-from remote_claude.billing.handlers import Accounts
+from rclaude_process import rclaude, rclaude_admin, signed_in
 from remote_claude.billing.service import build as build_billing
 from remote_claude.eventsourcing import stream_id
 from remote_claude.runtime.embedded.home import free_port
@@ -77,14 +79,13 @@ async def test_an_organisation_from_its_first_member_to_its_end(
 
     # the plan free has one member
     runtime = installation.host.runtime
-    accounts = Accounts(runtime.log, runtime.clock)
 
     async def has_a_plan() -> bool:
         return bool(await runtime.log.read_stream(stream_id("billing", org, "account", org)))
 
     await eventually(has_a_plan, "billing has opened the account", 30)
     assert "The plan allows one member" in await refused(ada, "org", "member", "invite", "bob@example.com")
-    assert (await accounts.set_plan(org, "pro")) > 0
+    await rclaude_admin(installation, "plan", "set", org, "pro")
 
     # an invitation is mailed, sent again, and good once
     first = await ok(ada, "org", "member", "invite", "bob@example.com", "--role", "admin")
@@ -136,3 +137,17 @@ async def test_an_organisation_from_its_first_member_to_its_end(
     assert "no organisation" in await refused(ada, "org", "restore", org)
     assert await ok(bob, "org", "restore", org) == f"{org} is back"
     assert bob_id in await ok(bob, "org", "member", "list")
+
+    # all of that is in the audit: who, from where, to what, the operator too
+    entries = [json.loads(line) for line in (await ok(bob, "audit", "--json", "--limit", "100")).splitlines()]
+    done = {(e["action"], e["user"], e["details"].get("role")): e for e in entries}
+    owner = installation.owner.user
+    invited_by = done["MemberInvited", owner, "admin"]
+    assert (invited_by["address"], invited_by["actor"][:8]) == ("127.0.0.1", "session_")
+    assert invited_by["details"]["invitation"].startswith("invitation_")
+    assert {("MemberJoined", bob_id, "admin"), ("OrgRestored", bob_id, None)} <= done.keys()
+    [plan] = [e for e in entries if e["action"] == "PlanChanged" and e["details"]["plan"] == "pro"]
+    assert plan["actor"] == f"operator/{getpass.getuser()}"
+    assert [e["position"] for e in entries] == sorted((e["position"] for e in entries), reverse=True)
+    table = list(csv.DictReader((await ok(bob, "audit", "--csv", "--limit", "3")).splitlines()))
+    assert [row["action"] for row in table] == [e["action"] for e in entries[:3]]

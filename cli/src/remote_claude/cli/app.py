@@ -14,6 +14,7 @@ from typer.exceptions import TyperException
 
 from remote_claude.cli import config, release, render
 from remote_claude.cli.commands import (
+    audit,
     batch,
     billing,
     identity,
@@ -62,6 +63,7 @@ app.command("doctor")(stack.doctor)
 app.command("login")(identity.login)
 app.command("logout")(identity.logout)
 app.command("whoami")(identity.whoami)
+app.command("audit")(audit.audit)
 app.add_typer(organisations.org_app, name="org")
 app.add_typer(organisations.repo_app, name="repo")
 app.add_typer(organisations.key_app, name="key")

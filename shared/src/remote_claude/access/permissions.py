@@ -82,6 +82,7 @@ PERMISSIONS: dict[str, Permission] = {
     "remove_org_model": Permission("org", ADMINS),
     "use_model": Permission("org", MEMBERS),
     "use_org_model": Permission("org", ADMINS),
+    "list_audit": Permission("org:read", ADMINS),
     "transfer_org": Permission("org", OWNERS),
     "list_service_accounts": Permission("org:read", MEMBERS),
     "create_service_account": Permission("org", ADMINS),

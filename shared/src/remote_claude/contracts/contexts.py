@@ -77,6 +77,11 @@ def session_client_context(session: str) -> str:
     return f"{session}/client"
 
 
+def origin_context(credential: str) -> str:
+    """The program and the address that a request with this credential came from."""
+    return f"{credential}/origin"
+
+
 def key_name_context(key: str) -> str:
     """What the owner of an API key calls it."""
     return f"{key}/key_name"

@@ -7,6 +7,8 @@ may not do this with 403. A session cookie is accepted for a changing request on
 from __future__ import annotations
 
 import hmac
+import json
+from dataclasses import dataclass
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -14,9 +16,14 @@ from fastapi import Depends, Request
 from starlette.requests import HTTPConnection
 
 from remote_claude.access import secrets
-from remote_claude.access.principal import Identity, Presented, Principal
+from remote_claude.access.kek import KeyUnusable
+from remote_claude.access.keyring import KeyErased, Keyring
+from remote_claude.access.principal import Credential, Identity, Presented, Principal
 from remote_claude.access.refusals import CsrfRefused
 from remote_claude.access.verifier import Verifier
+from remote_claude.contracts.contexts import origin_context
+from remote_claude.eventsourcing import actors
+from remote_claude.eventsourcing.actors import Actor
 
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 CSRF_HEADER = "x-csrf-token"
@@ -78,13 +85,48 @@ def _check_origin(connection: HTTPConnection, cookie: str, form: bool) -> None:
 async def identity(request: Request) -> Identity:
     """Who asks, for operations that belong to a person and no organisation. Raises `NotAdmitted`."""
     verifier: Verifier = request.app.state.verifier
-    return verifier.admit_person(presented(request), request.scope["route"].name)
+    found = verifier.admit_person(presented(request), request.scope["route"].name)
+    await _remember(request, found.credential, found.user)
+    return found
 
 
 async def caller(request: Request) -> Principal:
     """Who asks and may do what the route does. Raises `NotAdmitted`."""
     verifier: Verifier = request.app.state.verifier
-    return verifier.admit(presented(request), request.scope["route"].name)
+    found = verifier.admit(presented(request), request.scope["route"].name)
+    await _remember(request, found.credential, found.user if found.role is not None else found.org)
+    return found
+
+
+async def _remember(request: Request, credential: Credential, sealed_by: str) -> None:
+    """What the request appends says which credential it came with, and from where, sealed by the person's key."""
+    if request.method in SAFE:
+        return
+    keyring: Keyring = request.app.state.keyring
+    try:
+        key = await keyring.get(sealed_by)
+    except (KeyErased, KeyUnusable):
+        actors.current.set(Actor(credential.id))
+        return
+    sealed = key.seal(client_of(request).to_json(), origin_context(credential.id))
+    actors.current.set(Actor(credential.id, f"{sealed.key}:{sealed.box}"))
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """The program that asks, and from where. Both are personal data."""
+
+    address: str
+    agent: str
+
+    def to_json(self) -> str:
+        """What is sealed."""
+        return json.dumps({"address": self.address, "agent": self.agent[:200]})
+
+
+def client_of(request: Request) -> Client:
+    """The program that asks, and its address."""
+    return Client(request.client.host if request.client else "", request.headers.get("user-agent", ""))
 
 
 Caller = Annotated[Principal, Depends(caller)]

@@ -21,10 +21,14 @@ def encode_headers(new: NewEvent, producer: str, name: str, version: int) -> byt
     """Header lines, each ending in CRLF. Values are percent-encoded where the binding asks for it."""
     event_id, at, subject = new.event_id, new.occurred_at, new.subject
     correlation, causation, trace = new.correlation_id, new.causation_id, new.traceparent
-    if not _plain(f"{event_id}{name}{at}{subject or ''}{correlation or ''}{causation or ''}{trace or ''}"):
+    actor = new.actor
+    if not _plain(
+        f"{event_id}{name}{at}{subject or ''}{correlation or ''}{causation or ''}{trace or ''}{actor or ''}"
+    ):
         event_id, name, at = _value(event_id), _value(name), _value(at)
         subject, correlation = subject and _value(subject), correlation and _value(correlation)
         causation, trace = causation and _value(causation), trace and _value(trace)
+        actor = actor and _value(actor)
     lines = (
         f"ce-specversion: 1.0\r\nce-id: {event_id}\r\nce-source: {producer}\r\nce-type: {name}\r\n"
         f"ce-time: {at}\r\nce-dataschema: {SCHEMA}:{name}:{version}\r\n"
@@ -37,6 +41,10 @@ def encode_headers(new: NewEvent, producer: str, name: str, version: int) -> byt
         lines += f"ce-causationid: {causation}\r\n"
     if new.cause is not None:
         lines += f"ce-cause: {new.cause}\r\n"
+    if actor is not None:
+        lines += f"ce-actor: {actor}\r\n"
+    if new.origin is not None:
+        lines += f"ce-origin: {new.origin}\r\n"
     if trace is not None:
         lines += f"traceparent: {trace}\r\n"
     return lines.encode()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
+from remote_claude.eventsourcing import actors
 from remote_claude.eventsourcing.events import (
     Clock,
     NewEvent,
@@ -54,7 +55,7 @@ class Handled:
 class CommandHandler:
     """Handles the commands of one service.
 
-    Every event gets a new id from `event_id`, the time of `clock`, a correlation id and the current trace. An aggregate is written
+    Every event gets a new id from `event_id`, the time of `clock`, a correlation id, the current trace and actor. An aggregate is written
     under its expected position, so two commands at the same time are decided one after the other.
     """
 
@@ -91,6 +92,7 @@ class CommandHandler:
             if not events:
                 return Handled(position=position, first_position=first, events=())
             occurred_at = timestamp(now or self._clock())
+            actor = actors.current.get()
             envelopes = [
                 NewEvent(
                     event=event,
@@ -99,6 +101,8 @@ class CommandHandler:
                     subject=subject,
                     correlation_id=correlation_id or stream.rpartition(".")[2],
                     traceparent=of_event(current.get(), event_id),
+                    actor=actor.id if actor else None,
+                    origin=actor.origin if actor else None,
                 )
                 for event in events
             ]

@@ -36,6 +36,7 @@ class NewEvent:
     `event_id` is a UUID, made by `caused_id` where the event has a cause.
     `cause` is the position of the highest event that this one's aggregate has handled.
     `subject` names what it is about inside the aggregate (a task in an organisation's queue).
+    `actor` and `origin` say who caused it, and from where, as `actors` has them.
     """
 
     event: Any
@@ -46,6 +47,8 @@ class NewEvent:
     causation_id: str | None = None
     cause: int | None = None
     traceparent: str | None = None
+    actor: str | None = None
+    origin: str | None = None
 
 
 class Context(NamedTuple):
@@ -55,6 +58,8 @@ class Context(NamedTuple):
     causation_id: str | None = None
     cause: int | None = None
     traceparent: str | None = None
+    actor: str | None = None
+    origin: str | None = None
 
 
 def attributes(block: bytes) -> dict[str, str]:
@@ -110,7 +115,7 @@ class RecordedEvent:
 
     @property
     def context(self) -> Context:
-        """Correlation, causation and trace."""
+        """Correlation, causation, trace and actor."""
         if self._context is None:
             get = attributes(self._block or b"\r\n%b\r\n" % self.headers).get
             self._context = Context(
@@ -118,6 +123,8 @@ class RecordedEvent:
                 causation_id=get("ce-causationid"),
                 cause=number(get("ce-cause", "")),
                 traceparent=get("traceparent"),
+                actor=get("ce-actor"),
+                origin=get("ce-origin"),
             )
         return self._context
 

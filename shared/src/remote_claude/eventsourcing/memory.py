@@ -51,7 +51,9 @@ class InMemoryEventLog:
                 data=data,
                 codec=self._codec,
                 subject=new.subject,
-                context=Context(new.correlation_id, new.causation_id, new.cause, new.traceparent),
+                context=Context(
+                    new.correlation_id, new.causation_id, new.cause, new.traceparent, new.actor, new.origin
+                ),
             )
             self._events.append(recorded)
             self._streams.setdefault(stream, []).append(recorded)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -31,6 +30,7 @@ from remote_claude.contracts.contexts import (
     session_client_context,
 )
 from remote_claude.contracts.refusals import Refusal
+from remote_claude.edge.identity import Client
 from remote_claude.eventsourcing import (
     Clock,
     CommandHandler,
@@ -95,18 +95,6 @@ class ApiKeys:
     async def _handle(self, command: keys.Command) -> int:
         stream = stream_id("auth", command.org, "key", command.key)
         return (await self._handler.handle(KEY, stream, command)).position
-
-
-@dataclass(frozen=True, slots=True)
-class Client:
-    """The program that signs in, and from where. Both are personal data."""
-
-    address: str
-    agent: str
-
-    def to_json(self) -> str:
-        """What is sealed."""
-        return json.dumps({"address": self.address, "agent": self.agent[:200]})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

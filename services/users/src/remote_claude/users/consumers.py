@@ -14,16 +14,21 @@ from remote_claude.eventsourcing.log import EventLog
 from remote_claude.eventsourcing.tail import Tail
 from remote_claude.runtime.broker.uses import Use
 from remote_claude.users.handlers import Directory
+from remote_claude.users.projections.audit import AuditView
 from remote_claude.users.projections.directory import DirectoryView
 
 log = structlog.get_logger(__name__)
 
-READS = DirectoryView.handles | {
-    IdentityLinked.type,
-    SecretStored.type,
-    SecretRemoved.type,
-    ModelChosen.type,
-}
+READS = (
+    DirectoryView.handles
+    | AuditView.handles
+    | {
+        IdentityLinked.type,
+        SecretStored.type,
+        SecretRemoved.type,
+        ModelChosen.type,
+    }
+)
 """The events that users reads."""
 
 USES: frozenset[Use] = frozenset({Use.WRITE_KEYS})

@@ -10,6 +10,7 @@ from remote_claude.users.consumers import Registrations
 from remote_claude.users.erasures import Erasures
 from remote_claude.users.handlers import Directory
 from remote_claude.users.mail import Mailer
+from remote_claude.users.projections.audit import AuditView
 from remote_claude.users.projections.directory import DirectoryView
 from remote_claude.users.settings import UsersSettings
 
@@ -34,7 +35,7 @@ def build(runtime: Runtime) -> Service:
     return Service(
         name="users",
         router=router,
-        views=(DirectoryView(),),
+        views=(DirectoryView(), AuditView()),
         on_start=register_owner,
         background={"registrations": registrations.run, "erasures": erasures.run},
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import getpass
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -74,10 +75,12 @@ def administer(
     Whoever does not work with the log but looks at it or maintains it needs no services: a home's servers are started.
     `user` of the embedded broker: the service itself for what is said in its name.
     """
+    from remote_claude.eventsourcing import actors
     from remote_claude.runtime import host
     from remote_claude.runtime.telemetry.logs_and_metrics import Metrics, configure_logging
 
     async def run() -> None:
+        actors.current.set(actors.Actor(f"operator/{_login_name()}"))
         metrics = Metrics("admin")
         async with contextlib.AsyncExitStack() as stack:
             stack.callback(metrics.close)
@@ -87,6 +90,14 @@ def administer(
 
     configure_logging("warning", as_json=False)
     host.run(run())
+
+
+def _login_name() -> str:
+    """The user of this machine."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a user id without a name
+        return str(os.getuid())
 
 
 async def require(runtime: Runtime, what: Literal["organisation", "person"], id: str) -> None:

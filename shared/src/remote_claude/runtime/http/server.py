@@ -45,6 +45,7 @@ def application(runtime: Runtime, services: Sequence[Service], metrics: Metrics)
         generate_unique_id_function=_operation,
     )
     app.state.verifier = runtime.verifier
+    app.state.keyring = runtime.keyring
     app.state.public_url = runtime.settings.public_url
 
     def unready() -> dict[str, str]:

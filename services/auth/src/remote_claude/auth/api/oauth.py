@@ -24,7 +24,7 @@ from remote_claude.access.refusals import CsrfRefused, NotAdmitted
 from remote_claude.access.scopes import SESSION_SCOPES
 from remote_claude.auth.api import pages
 from remote_claude.auth.api.models import DeviceAnswer, KeySetAnswer, MetadataAnswer, TokenAnswer, TokenError
-from remote_claude.auth.api.sessions import KNOWN_WITHIN_S, client_of
+from remote_claude.auth.api.sessions import KNOWN_WITHIN_S
 from remote_claude.auth.handlers import Devices, Identities, Opened, Sessions
 from remote_claude.auth.providers import Provider, SignInFailed
 from remote_claude.auth.providers.github import GitHub
@@ -32,7 +32,7 @@ from remote_claude.auth.signing import TOKEN_LASTS, SigningKeys
 from remote_claude.auth.tickets import TicketRefused, Tickets
 from remote_claude.contracts.auth import SignInMethod
 from remote_claude.contracts.refusals import Refusal
-from remote_claude.edge.identity import cookie_name, own_origin, presented
+from remote_claude.edge.identity import client_of, cookie_name, own_origin, presented
 from remote_claude.edge.models import problems
 from remote_claude.runtime.service import Runtime
 

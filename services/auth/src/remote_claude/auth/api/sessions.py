@@ -13,9 +13,17 @@ from fastapi.responses import RedirectResponse
 from remote_claude.access import secrets
 from remote_claude.access.principal import AccessToken, ApiKey, BrowserSession, Identity
 from remote_claude.auth.api.models import LinkAnswer, MembershipAnswer, SessionAnswer
-from remote_claude.auth.handlers import BROWSER_LASTS, Client, Opened, Sessions
+from remote_claude.auth.handlers import BROWSER_LASTS, Opened, Sessions
 from remote_claude.auth.tickets import Tickets
-from remote_claude.edge.identity import Caller, Person, cookie_name, is_secure, own_origin, presented
+from remote_claude.edge.identity import (
+    Caller,
+    Person,
+    client_of,
+    cookie_name,
+    is_secure,
+    own_origin,
+    presented,
+)
 from remote_claude.edge.models import problems
 from remote_claude.edge.problems import Problem
 from remote_claude.runtime.service import Runtime
@@ -124,11 +132,6 @@ def set_cookie(response: Response, request: Request, value: str, lasts_s: int) -
         httponly=True,
         samesite="lax",
     )
-
-
-def client_of(request: Request) -> Client:
-    """The program that asks, and its address."""
-    return Client(request.client.host if request.client else "", request.headers.get("user-agent", ""))
 
 
 def _kind(identity: Identity) -> str:

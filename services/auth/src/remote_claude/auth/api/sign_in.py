@@ -15,11 +15,11 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from remote_claude.access.scopes import SESSION_SCOPES
 from remote_claude.auth.api import pages
 from remote_claude.auth.api.models import ProviderAnswer, ProviderList
-from remote_claude.auth.api.sessions import KNOWN_WITHIN_S, Next, client_of, local_path, signed_in
+from remote_claude.auth.api.sessions import KNOWN_WITHIN_S, Next, local_path, signed_in
 from remote_claude.auth.handlers import Identities, Sessions
 from remote_claude.auth.providers import Flow, Provider, SignInFailed
 from remote_claude.auth.tickets import TicketRefused, Tickets
-from remote_claude.edge.identity import Person, cookie_name, is_secure, own_origin
+from remote_claude.edge.identity import Person, client_of, cookie_name, is_secure, own_origin
 from remote_claude.edge.models import problems
 from remote_claude.edge.problems import Problem
 from remote_claude.runtime.service import Runtime

@@ -1,0 +1,83 @@
+"""What was done in an organisation."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query
+from pydantic import BaseModel
+
+from remote_claude.contracts.contexts import name_context, origin_context
+from remote_claude.edge.freshness import MAX_POSITION, Freshness
+from remote_claude.edge.identity import Caller
+from remote_claude.edge.models import problems
+from remote_claude.edge.paging import Limit
+from remote_claude.runtime.service import Runtime
+from remote_claude.users.api.support import TAGS, Support
+from remote_claude.users.projections import directory
+from remote_claude.users.projections.audit import AuditView, entries
+
+
+class AuditEntry(BaseModel):
+    """`action` is the event's type, `actor` the credential that was used, or `operator/...` at `rclaude-admin`.
+
+    Name, address and program are null once the person is erased, and where they are not known.
+    """
+
+    position: int
+    at: str
+    action: str
+    user: str | None
+    name: str | None
+    actor: str | None
+    address: str | None
+    agent: str | None
+    details: dict[str, Any]
+
+
+class AuditPage(BaseModel):
+    """`next` is the `before` of the page that follows; null on the last one."""
+
+    entries: list[AuditEntry]
+    next: int | None
+    as_of: int
+
+
+def add_routes(api: APIRouter, runtime: Runtime, support: Support) -> None:
+    """The route `/v1/org/audit`."""
+    fresh = Freshness(runtime.tail, lambda: runtime.projectors[AuditView.name])
+
+    @api.get(
+        "/v1/org/audit", tags=TAGS, dependencies=[Depends(fresh)], responses=problems(403, 404, 422, 503)
+    )
+    async def list_audit(
+        principal: Caller,
+        limit: Limit = 50,
+        before: Annotated[int | None, Query(ge=0, le=MAX_POSITION)] = None,
+    ) -> AuditPage:
+        """Who did what in the organisation, from where, and when; the latest first."""
+        rows = await entries(
+            runtime.pool, principal.org, MAX_POSITION if before is None else before, limit + 1
+        )
+        found = []
+        for row in rows[:limit]:
+            person = await directory.person(runtime.pool, row.person) if row.person else None
+            name = await support.open(person[0], name_context(row.person or "")) if person else None
+            text = await support.open(row.origin, origin_context(row.actor or ""))
+            origin = json.loads(text) if text else {}
+            found.append(
+                AuditEntry(
+                    position=row.position,
+                    at=row.at,
+                    action=row.action,
+                    user=row.person,
+                    name=name,
+                    actor=row.actor,
+                    address=origin.get("address"),
+                    agent=origin.get("agent"),
+                    details=row.details,
+                )
+            )
+        following = rows[limit - 1].position if len(rows) > limit else None
+        return AuditPage(entries=found, next=following, as_of=fresh.as_of)

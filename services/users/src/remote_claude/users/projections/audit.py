@@ -1,0 +1,175 @@
+"""The view `users_audit`: who did what in an organisation, from where, and when. What is sealed stays so."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from psycopg import AsyncConnection
+from sqlalchemy import BigInteger
+from sqlalchemy.orm import registry
+from sqlmodel import Field, SQLModel
+
+from remote_claude.contracts import Sealed
+from remote_claude.contracts.auth import ApiKeyIssued, ApiKeyRevoked
+from remote_claude.contracts.billing import (
+    AdjustmentPosted,
+    CreditGranted,
+    CustomerDetailsChanged,
+    PlanChanged,
+    PlanChangeScheduled,
+)
+from remote_claude.contracts.gateway import WebhookAdded, WebhookRemoved
+from remote_claude.contracts.users import (
+    InvitationRevoked,
+    MemberInvited,
+    MemberJoined,
+    MemberRemoved,
+    MemberRoleChanged,
+    ModelChosen,
+    OrgCreated,
+    OrgDeleted,
+    OrgErased,
+    OrgRestored,
+    OrgSettingsChanged,
+    SecretRemoved,
+    SecretStored,
+    ServiceAccountCreated,
+    ServiceAccountRemoved,
+)
+from remote_claude.eventsourcing.events import RecordedEvent
+from remote_claude.eventsourcing.postgres.schemas import Pool
+from remote_claude.eventsourcing.postgres.tables import reading
+from remote_claude.eventsourcing.views import View
+
+UNSAID = {"org", "hash", "by", "issued_by", "actor", "entitlements", "price_book", "quantities"}
+"""Fields of events that the details leave out: said elsewhere, secret, or long."""
+BY = ("by", "issued_by", "owner")
+"""Fields that name the person who did it, the first of them that an event has."""
+
+
+class Tables(SQLModel, registry=registry()):
+    """The tables of this view, apart from every other view's."""
+
+
+class Entry(Tables, table=True):
+    __tablename__ = "entry"
+    position: int = Field(primary_key=True, sa_type=BigInteger)
+    org: str = Field(index=True)
+    at: str
+    action: str
+    person: str | None
+    actor: str | None
+    origin: str | None
+    details: str
+
+
+class AuditView(View):
+    """Folds what people, keys and operators change in an organisation. Tasks have lists of their own."""
+
+    name: ClassVar[str] = "users_audit"
+    version: ClassVar[int] = 1
+    tables = Tables.metadata
+    pace: ClassVar[float] = 0.1
+    handles = frozenset(
+        e.type
+        for e in (
+            ApiKeyIssued,
+            ApiKeyRevoked,
+            AdjustmentPosted,
+            CreditGranted,
+            CustomerDetailsChanged,
+            PlanChanged,
+            PlanChangeScheduled,
+            WebhookAdded,
+            WebhookRemoved,
+            OrgCreated,
+            OrgSettingsChanged,
+            OrgDeleted,
+            OrgRestored,
+            OrgErased,
+            MemberInvited,
+            InvitationRevoked,
+            MemberJoined,
+            MemberRoleChanged,
+            MemberRemoved,
+            SecretStored,
+            SecretRemoved,
+            ModelChosen,
+            ServiceAccountCreated,
+            ServiceAccountRemoved,
+        )
+    )
+
+    async def apply(self, connection: AsyncConnection[Any], events: Sequence[RecordedEvent]) -> None:
+        for recorded in events:
+            row = (
+                recorded.position,
+                recorded.organisation or recorded.event.org,
+                recorded.occurred_at,
+                recorded.type,
+                _person(recorded.event),
+                recorded.context.actor,
+                recorded.context.origin,
+                json.dumps(_details(recorded.event), sort_keys=True),
+            )
+            await connection.execute(
+                "INSERT INTO entry VALUES (%s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING", row
+            )
+
+
+def _person(event: Any) -> str | None:
+    """The person who did it, as the event says."""
+    if isinstance(event, MemberJoined):
+        return event.user
+    return next((value for name in BY if isinstance(value := getattr(event, name, None), str)), None)
+
+
+def _details(event: Any) -> dict[str, Any]:
+    """What the event says besides, without what is sealed."""
+    return {
+        name: value
+        for name, value in event.model_dump(mode="json").items()
+        if name not in UNSAID and value is not None and not isinstance(getattr(event, name), Sealed)
+    }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EntryRow:
+    """One thing that was done. `origin` is sealed: address and program."""
+
+    position: int
+    at: str
+    action: str
+    person: str | None
+    actor: str | None
+    origin: Sealed | None
+    details: dict[str, Any]
+
+
+async def entries(pool: Pool, org: str, before: int, limit: int) -> list[EntryRow]:
+    """What was done in an organisation before a position, the latest first."""
+    async with reading(pool, AuditView) as connection:
+        found = await connection.execute(
+            "SELECT * FROM entry WHERE org = %s AND position < %s ORDER BY position DESC LIMIT %s",
+            [org, before, limit],
+        )
+        return [
+            EntryRow(
+                position=row["position"],
+                at=row["at"],
+                action=row["action"],
+                person=row["person"],
+                actor=row["actor"],
+                origin=_origin(row["origin"]),
+                details=json.loads(row["details"]),
+            )
+            for row in await found.fetchall()
+        ]
+
+
+def _origin(text: str | None) -> Sealed | None:
+    key, _, box = (text or "").partition(":")
+    return Sealed(key=key, box=box) if box else None
