@@ -18,6 +18,7 @@ from remote_claude.cli.commands import (
     batch,
     billing,
     identity,
+    looking_in,
     money,
     organisations,
     secrets,
@@ -48,6 +49,8 @@ app.command("show")(tasks.show)
 app.command("logs")(tasks.logs)
 app.command("wait")(tasks.wait)
 app.command("send")(tasks.send)
+app.command("shell")(looking_in.shell)
+app.command("port")(looking_in.port)
 app.command("cancel")(tasks.cancel)
 app.command("diff")(tasks.diff)
 app.command("apply")(tasks.apply)

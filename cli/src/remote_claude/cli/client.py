@@ -162,20 +162,25 @@ class Client:
             tick()
             time.sleep(0.5)
 
+    def websocket_url(self, path: str) -> str:
+        """The address of a WebSocket of the server."""
+        return "ws" + self.target.url.removeprefix("http") + path
+
+    def websocket_options(self) -> dict[str, Any]:
+        """How to connect to it."""
+        return {
+            "additional_headers": self.target.headers(),
+            "max_size": 16 * 1024 * 1024,
+            "proxy": True if self._proxied else None,
+        }
+
     def _connection(self, task: str, after: str | None, min_position: int) -> Iterator[dict[str, Any]]:
         from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidProxy, InvalidStatus
         from websockets.sync.client import connect
 
-        url = "ws" + self.target.url.removeprefix("http") + "/v1/stream"
-        headers = self.target.headers()
         subscribe = {"type": "subscribe", "task": task, "after": after, "min_position": min_position}
         try:
-            with connect(
-                url,
-                additional_headers=headers,
-                max_size=16 * 1024 * 1024,
-                proxy=True if self._proxied else None,
-            ) as socket:
+            with connect(self.websocket_url("/v1/stream"), **self.websocket_options()) as socket:
                 socket.send(json.dumps(subscribe))
                 while True:
                     message = json.loads(socket.recv(timeout=LIVE_SILENCE_S))

@@ -38,6 +38,8 @@ PERMISSIONS: dict[str, Permission] = {
     "cancel_task": Permission("tasks", MEMBERS),
     "request_pull_request": Permission("tasks", MEMBERS),
     "send_message": Permission("tasks", MEMBERS),
+    "open_shell": Permission("tasks", MEMBERS),
+    "open_port": Permission("tasks", MEMBERS),
     "head_blob": Permission("tasks:read", MEMBERS),
     "put_blob": Permission("tasks", MEMBERS),
     "stream_tasks": Permission("tasks:read", MEMBERS),

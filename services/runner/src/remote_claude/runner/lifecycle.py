@@ -27,7 +27,7 @@ from remote_claude.runner.leases.renewals import keep_leases
 from remote_claude.runner.model_proxy import Upstream
 from remote_claude.runner.projections.held import HeldAttempt, HeldView, held_by
 from remote_claude.runner.providers import ProviderSettings, SandboxUnavailable, UnixSocket, create
-from remote_claude.runner.sessions import WorkerListener
+from remote_claude.runner.sessions import WorkerListener, WorkerSession
 from remote_claude.runner.settings import RunnerSettings
 from remote_claude.runtime.durable_files import write_private
 from remote_claude.runtime.service import Runtime
@@ -109,6 +109,10 @@ class RunnerLifecycle:
         finally:
             await self._provider.close()
             await self.listener.close()
+
+    def session_of(self, org: str, task: str) -> WorkerSession | None:
+        """The session with the worker of a task that runs here."""
+        return next((e.session for e in self._executions if e.is_of(org, task)), None)
 
     @property
     def unready(self) -> str | None:

@@ -10,6 +10,7 @@ from remote_claude.runner import api
 from remote_claude.runner.forges.opening import outbox
 from remote_claude.runner.lifecycle import RunnerLifecycle
 from remote_claude.runner.projections.held import HeldView
+from remote_claude.runner.sessions import WorkerSession
 from remote_claude.runner.settings import RunnerSettings
 from remote_claude.runtime.service import Runtime, Service
 
@@ -24,6 +25,10 @@ def build(runtime: Runtime) -> Service:
     async def close() -> None:
         await asyncio.gather(*(runner.close() for runner in runners.values()))
 
+    def session_of(org: str, task: str) -> WorkerSession | None:
+        found = (runner.session_of(org, task) for runner in runners.values())
+        return next((session for session in found if session is not None), None)
+
     def status() -> Mapping[str, Any]:
         return {**first.status(), "runners": [runner.status() for runner in runners.values()]}
 
@@ -33,7 +38,7 @@ def build(runtime: Runtime) -> Service:
     listeners = {runner.executor.runner: runner.listener for runner in runners.values()}
     return Service(
         name="runner",
-        router=api.router(listeners.get),
+        router=api.router(listeners.get, runtime.verifier, session_of),
         views=(HeldView(), pull_requests.view),
         outboxes=(pull_requests,),
         background=background,

@@ -26,6 +26,8 @@ HOP_BY_HOP = frozenset(
     {"connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailer", "trailers",
      "transfer-encoding", "upgrade", "proxy-connection"}
 )  # fmt: skip
+CREDENTIALS = ("authorization", "rclaude-org")
+"""Headers of a WebSocket's handshake that its owner needs. A session cookie stays here: its origin is checked here."""
 NO_OWNER = 4404
 TIMEOUT = httpx2.Timeout(connect=2, read=60, write=60, pool=5)
 
@@ -92,8 +94,15 @@ def router(routes: Mapping[str, str], client: httpx2.AsyncClient) -> APIRouter:
             await peer.close(NO_OWNER, "nothing of this server owns this path")
             return
         try:
+            query = f"?{peer.url.query}" if peer.url.query else ""
             async with connect(
-                f"ws{base.removeprefix('http')}/{path}", compression=None, ping_interval=None, proxy=None
+                f"ws{base.removeprefix('http')}/{path}{query}",
+                additional_headers=[
+                    (name, peer.headers[name]) for name in CREDENTIALS if name in peer.headers
+                ],
+                compression=None,
+                ping_interval=None,
+                proxy=None,
             ) as owner:
                 await _carry(peer, owner)
         except (OSError, InvalidHandshake, TimeoutError) as error:

@@ -36,6 +36,7 @@ from remote_claude.runner.handlers import AttemptLog, Superseded
 from remote_claude.runner.leases.lease import Lease
 from remote_claude.runner.model_proxy.budget import Budget, of_task
 from remote_claude.runner.providers import ImageUnusable, ProviderError
+from remote_claude.runner.sessions import WorkerSession
 from remote_claude.runtime.objects import ObjectNotFound
 from remote_claude.runtime.telemetry.tracing import Span
 from remote_claude.worker.protocol import frames
@@ -75,6 +76,15 @@ class SandboxedExecution:
     def handle(self) -> str | None:
         """The provider's name of the sandbox, while there is one."""
         return self._sandbox.handle
+
+    def is_of(self, org: str, task: str) -> bool:
+        """Whether it is an attempt of this task."""
+        return (self._assigned.org, self._assigned.task) == (org, task)
+
+    @property
+    def session(self) -> WorkerSession | None:
+        """The session with its worker, while there is one."""
+        return self._sandbox.session
 
     def stop(self, reason: StopReason) -> None:
         """End it; the first reason counts."""

@@ -1,7 +1,8 @@
 """The runner's end of the connections of its workers: one listener for all, one session for each attempt."""
 
-from remote_claude.runner.sessions.channel import HttpChannel
+from remote_claude.runner.sessions.channel import Channel, ChannelClosed, HttpChannel
 from remote_claude.runner.sessions.listener import WorkerListener
+from remote_claude.runner.sessions.openings import NotOpened
 from remote_claude.runner.sessions.session import (
     OnFrames,
     OpenStream,
@@ -11,7 +12,10 @@ from remote_claude.runner.sessions.session import (
 )
 
 __all__ = [
+    "Channel",
+    "ChannelClosed",
     "HttpChannel",
+    "NotOpened",
     "OnFrames",
     "OpenStream",
     "WorkerListener",

@@ -22,6 +22,7 @@ import structlog
 from msgspec.structs import replace
 
 from remote_claude.runner.sessions.channel import Channel, ChannelClosed
+from remote_claude.runner.sessions.openings import Openings
 from remote_claude.worker.protocol import frames
 from remote_claude.worker.protocol import messages as protocol
 from remote_claude.worker.protocol.codec import Malformed
@@ -37,6 +38,7 @@ from remote_claude.worker.protocol.messages import (
     Hello,
     Lease,
     Message,
+    Open,
     Opened,
     Resume,
     Saved,
@@ -128,6 +130,8 @@ class WorkerSession:
         self._connection: Channel | None = None
         self._opened: set[Channel] = set()
         """Connections that carry streams."""
+        self.openings = Openings(self._control)
+        """Connections of people into the sandbox."""
         self._talking = asyncio.Lock()
         self._delivering = False
         self._stop: Stop | None = None
@@ -178,7 +182,7 @@ class WorkerSession:
         self._messages.append(message)
         await self._control(message)
 
-    async def _control(self, message: Lease | Stop | Message) -> None:
+    async def _control(self, message: Lease | Stop | Message | Open) -> None:
         """Send it without waiting for long; behind a piece of the bundle, which has its own time, it may come late."""
         if (channel := self._connection) is None:
             return
@@ -194,7 +198,8 @@ class WorkerSession:
     async def serve(self, channel: Channel, hello: Hello) -> None:
         """One connection of this worker. Raises `ChannelClosed`, `Malformed`, `Violation`."""
         if hello.stream is not None:
-            await self._carry(channel, hello.stream)
+            if not await self.openings.take(channel, hello.stream):
+                await self._carry(channel, hello.stream)
             return
         if self._connection is not None:
             await self._close(

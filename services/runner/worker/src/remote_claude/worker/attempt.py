@@ -23,6 +23,7 @@ from remote_claude.worker.protocol.messages import Assignment, Checkpoint
 from remote_claude.worker.repository import Prepared, RepositoryFailed
 from remote_claude.worker.setup import Setup
 from remote_claude.worker.streams import forwarded
+from remote_claude.worker.terminals import serve_openings
 
 T = TypeVar("T")
 
@@ -107,6 +108,10 @@ class Attempt:
                     **_trust_environment(assignment.authority, self._scratch / "authorities.pem"),
                 },
             )
+            connecting = asyncio.create_task(
+                serve_openings(self._connection, self._runner_url, self._workspace, job.environment)
+            )
+            stack.callback(connecting.cancel)
             turns = Turns(
                 messages=self._connection.messages,
                 ended=saver.turn_ended,

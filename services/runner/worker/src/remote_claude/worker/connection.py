@@ -22,6 +22,7 @@ from remote_claude.worker.protocol.messages import (
     Hello,
     Lease,
     Message,
+    Open,
     Resume,
     Saved,
     Stop,
@@ -75,6 +76,8 @@ class RunnerConnection:
         self.window = FrameWindow()
         self.received: asyncio.Future[Received] = asyncio.Future()
         self.messages: asyncio.Queue[Message] = asyncio.Queue()
+        self.openings: asyncio.Queue[Open] = asyncio.Queue()
+        """What people want to connect to."""
         self.stop = asyncio.Event()
         self.lease: asyncio.Future[None] = asyncio.Future()
         """Never done, unless `LeaseLost`."""
@@ -163,7 +166,7 @@ class RunnerConnection:
     async def _listen(self, ws: ClientConnection) -> None:
         """Handle the runner's messages until it has acknowledged the result."""
         while True:
-            match protocol.decode(await ws.recv(), Ack, Lease, Stop, Message, Saved):
+            match protocol.decode(await ws.recv(), Ack, Lease, Stop, Message, Saved, Open):
                 case Ack(seq=seq, result=finished):
                     self.window.acknowledge(seq)
                     if finished:
@@ -172,6 +175,8 @@ class RunnerConnection:
                     if message.number > self._received_messages:
                         self._received_messages = message.number
                         self.messages.put_nowait(message)
+                case Open() as opening:
+                    self.openings.put_nowait(opening)
                 case Saved(turn=turn):
                     if self._checkpoint is not None and self._checkpoint[0].turn == turn:
                         self._checkpoint = None

@@ -47,6 +47,8 @@ class _Source(asyncio.Transport):
             chunk = os.read(self._fd, CHUNK)
         except BlockingIOError:
             return
+        except OSError:  # of a terminal that nobody has open on the other side
+            chunk = b""
         if chunk:
             self._reader.feed_data(chunk)
         else:

@@ -32,7 +32,7 @@ async def forwarded(
             async with dial(runner_url) as ws:
                 await ws.send(encode(Hello(session_key=session_key(), stream=destination)))
                 decode(await ws.recv(), Opened)
-                await _pump(reader, writer, ws)
+                await pump(reader, writer, ws)
         except (OSError, InvalidHandshake, TimeoutError, ConnectionClosed, Malformed):
             pass  # the runner is away, or refuses: the client sees its connection close
         finally:
@@ -42,7 +42,7 @@ async def forwarded(
         yield server.sockets[0].getsockname()[1]
 
 
-async def _pump(reader: StreamReader, writer: StreamWriter, ws: ClientConnection) -> None:
+async def pump(reader: StreamReader, writer: StreamWriter, ws: ClientConnection) -> None:
     """Both directions, until both have ended or one side is gone."""
     inward = asyncio.create_task(_from_runner(ws, writer))
     outward = asyncio.create_task(_to_runner(reader, ws.send))

@@ -10,9 +10,9 @@ import hashlib
 from collections.abc import Awaitable, Callable
 from enum import IntEnum
 from pathlib import Path
-from typing import Literal, TypeAlias, TypeVar, Union
+from typing import Annotated, Literal, TypeAlias, TypeVar, Union
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from remote_claude.worker.protocol import codec, frames
 from remote_claude.worker.protocol.codec import Count, Malformed
@@ -39,6 +39,10 @@ SOURCE_BUNDLE = "source.bundle"
 RESULT_BUNDLE = "result.bundle"
 CHANGES_PATCH = "changes.patch"
 CHECKPOINT = "checkpoint.tar"
+
+
+Dimension = Annotated[int, Meta(ge=1, le=1000)]
+"""Columns or rows of a terminal."""
 
 
 class Close(IntEnum):
@@ -159,6 +163,33 @@ class Message(_Message, frozen=True, kw_only=True, tag="message"):
     text: str
 
 
+class Open(_Message, frozen=True, kw_only=True, tag="open"):
+    """A person asks for a terminal (`port` is 0), or for a connection to a port of the sandbox's loopback.
+
+    The worker dials, with `stream` as the name of the stream in its hello. After `opened`, binary messages are bytes. In a
+    terminal, `size` may come as well, and `exited` is the last message.
+    """
+
+    stream: str
+    port: Annotated[int, Meta(ge=0, le=65535)] = 0
+    term: str = "xterm-256color"
+    columns: Dimension = 80
+    rows: Dimension = 24
+
+
+class Size(_Message, frozen=True, kw_only=True, tag="size"):
+    """Of the terminal, from here on."""
+
+    columns: Dimension
+    rows: Dimension
+
+
+class Exited(_Message, frozen=True, kw_only=True, tag="exited"):
+    """The shell of the terminal has ended."""
+
+    code: int
+
+
 class Blob(_Message, frozen=True, kw_only=True, tag="blob"):
     """The header of a file, whose bytes follow."""
 
@@ -198,8 +229,8 @@ class Finished(_Message, frozen=True, kw_only=True, tag="result"):
     detail: str | None = None
 
 
-ToRunner: TypeAlias = Hello | Frames | Alive | Blob | Checkpoint | Finished
-ToWorker: TypeAlias = Assignment | Resume | Opened | Ack | Lease | Stop | Message | Blob | Saved
+ToRunner: TypeAlias = Hello | Frames | Alive | Blob | Checkpoint | Finished | Exited
+ToWorker: TypeAlias = Assignment | Resume | Opened | Ack | Lease | Stop | Message | Blob | Saved | Open | Size
 M = TypeVar("M", bound=_Message)
 
 
