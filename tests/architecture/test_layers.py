@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -31,7 +32,8 @@ OWN_ROOMS: dict[str, dict[str, int]] = {
     },
     "runner": {
         "agents": 0, "worker": 0, "unix_sockets": 0, "providers": 1, "egress": 2, "sessions": 2, "model_proxy": 2,
-        "assignments": 3, "execution": 3, "forges": 3, "leases": 3, "metering": 3, "settings": 3, "lifecycle": 4,
+        "stopping": 0, "metering": 3, "settings": 3, "leases": 3, "execution": 3, "forges": 3, "assignments": 4,
+        "lifecycle": 4,
     },
 }  # fmt: skip
 """The rooms that one service has."""
@@ -121,6 +123,17 @@ def test_a_service_has_its_rooms_in_order(service: str) -> None:
             if layers.get(room, -1) > layers[here]:
                 wrong.append(f"{path.relative_to(ROOT)} imports {name}")
     assert wrong == []
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_no_two_rooms_of_a_service_import_each_other(service: str) -> None:
+    """Not by way of others either."""
+    graph: dict[str, set[str]] = {}
+    for path, tree in modules(PACKAGES[service]):
+        here = path.relative_to(PACKAGES[service]).parts[0].removesuffix(".py")
+        there = {[*name.split("."), ""][2] for name in imports(tree) if own(name) == service}
+        graph.setdefault(here, set()).update(there - {here, ""})
+    TopologicalSorter(graph).prepare()
 
 
 @pytest.mark.parametrize("service", SERVICES)

@@ -31,7 +31,7 @@ from remote_claude.runner.assignments import Executor
 from remote_claude.runner.execution import ExecutionDependencies, SandboxedExecution
 from remote_claude.runner.leases.lease import Lease
 from remote_claude.runner.leases.renewals import keep_leases
-from remote_claude.runner.projections.held import HeldAttempt as Assigned
+from remote_claude.runner.projections.held import AssignedAttempt
 from remote_claude.runner.providers import LaunchSpec, UnixSocket
 from remote_claude.runner.service import build
 from remote_claude.runner.settings import RunnerSettings
@@ -126,13 +126,13 @@ async def answer(message: Message, *revoked: HeldAttempt) -> None:
     await message.respond(LeaseAnswer(known=True, revoked=revoked).model_dump_json().encode())
 
 
-async def nothing(_: Stage) -> Sequence[Assigned]:
+async def nothing(_: Stage) -> Sequence[AssignedAttempt]:
     return ()
 
 
 @asynccontextmanager
 async def runner(
-    folder: Path, lease_s: float, *, held: Callable[[Stage], Awaitable[Sequence[Assigned]]] = nothing
+    folder: Path, lease_s: float, *, held: Callable[[Stage], Awaitable[Sequence[AssignedAttempt]]] = nothing
 ) -> AsyncIterator[Stage]:
     """One that starts, and finds that it holds those."""
     broker, launches, lease = Broker(Damaged(EVENTS.values()), Random(1)), Launches(), Lease(lease_s)
@@ -226,7 +226,7 @@ async def test_what_was_never_launched_is_not_lost_with_a_lease_that_runs_out(tm
 async def test_what_was_assigned_before_a_runner_joined_is_not_begun(tmp_path: Path) -> None:
     """That it joins tells the scheduler that it is lost, and the next attempt may be another's at once."""
 
-    async def assigned_meanwhile(stage: Stage) -> Sequence[Assigned]:
+    async def assigned_meanwhile(stage: Stage) -> Sequence[AssignedAttempt]:
         await stage.assign()
         return ()
 
@@ -242,9 +242,9 @@ async def test_what_was_assigned_before_a_runner_joined_is_not_begun(tmp_path: P
 
 
 async def test_an_attempt_that_can_not_be_read_does_not_keep_its_runner_from_joining(tmp_path: Path) -> None:
-    async def damaged(stage: Stage) -> Sequence[Assigned]:
+    async def damaged(stage: Stage) -> Sequence[AssignedAttempt]:
         await say(stage.broker.log, started(runner="damaged"))
-        return [Assigned(ORG, "task_1", 1, "cause", None)]
+        return [AssignedAttempt(ORG, "task_1", 1, "cause", None)]
 
     async with runner(tmp_path, lease_s=15, held=damaged) as stage:
         await stage.request_with()

@@ -13,9 +13,9 @@ from remote_claude.contracts.scheduler import TaskAssigned
 from remote_claude.eventsourcing.events import parse_timestamp, stream_id
 from remote_claude.runner import metering
 from remote_claude.runner.domain.attempt import Finish, Measured, Sample, Start
-from remote_claude.runner.execution.stopping import OUTCOME_OF_STOP, StopReason
 from remote_claude.runner.handlers import AttemptLog, Superseded
 from remote_claude.runner.leases.lease import Lease
+from remote_claude.runner.stopping import OUTCOME_OF_STOP, StopReason
 from simulator.loop import is_dead, outside
 from simulator.network import Note
 from simulator.processes import Machine

@@ -35,7 +35,7 @@ from remote_claude.runner.assignments import Executor
 from remote_claude.runner.handlers import AttemptLog
 from remote_claude.runner.leases.lease import Lease
 from remote_claude.runner.leases.renewals import keep_leases
-from remote_claude.runner.projections.held import HeldAttempt, HeldView, changes
+from remote_claude.runner.projections.held import AssignedAttempt, HeldView, changes
 from remote_claude.scheduler.domain.state import State
 from remote_claude.scheduler.leadership import LeadershipLost, Watch
 from remote_claude.scheduler.process import Scheduler
@@ -293,7 +293,7 @@ class RunnerProcess:
     def _execute(self, assigned: TaskAssigned, attempt_log: AttemptLog) -> Execution:
         return Execution(self._machine, self._sandboxes, assigned, attempt_log, self._lease)
 
-    async def _held(self, position: int) -> Sequence[HeldAttempt]:
+    async def _held(self, position: int) -> Sequence[AssignedAttempt]:
         """The view `runner_held`: its changes are the runner's own."""
         events = [
             recorded
@@ -302,7 +302,7 @@ class RunnerProcess:
             if recorded.type in HeldView.handles
         ]
         return [
-            HeldAttempt(*attempt, cause, traceparent)
+            AssignedAttempt(*attempt, cause, traceparent)
             for attempt, (runner, cause, traceparent) in changes(events)[0].items()
             if runner == self._machine.name
         ]

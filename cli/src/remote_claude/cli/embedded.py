@@ -15,7 +15,7 @@ from typing import Any
 
 from remote_claude.cli import config
 from remote_claude.cli.errors import CliError, Exit
-from remote_claude.cli.render import Waiting
+from remote_claude.cli.render import ProgressLine
 from remote_claude.cli.self_hosted import deployment
 
 MODULE = "remote_claude.runtime.embedded.stack"
@@ -51,7 +51,7 @@ def environment(isolation: str | None) -> dict[str, str]:
 def start(port: int | None = None, isolation: str | None = None) -> dict[str, Any]:
     """Bring a stack up in the background and return what it says of itself once it is ready."""
     check_file()
-    with Waiting(f"starting the embedded stack in {config.home()}…") as waiting:
+    with ProgressLine(f"starting the embedded stack in {config.home()}…") as waiting:
         return _start(port, isolation, waiting)
 
 
@@ -71,7 +71,7 @@ def file_damaged(pid: int) -> CliError:
     )
 
 
-def _start(port: int | None, isolation: str | None, waiting: Waiting) -> dict[str, Any]:
+def _start(port: int | None, isolation: str | None, waiting: ProgressLine) -> dict[str, Any]:
     log_file = config.home() / "log" / "stack.log"
     log_file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with log_file.open("ab") as log:

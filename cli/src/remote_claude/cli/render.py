@@ -74,7 +74,7 @@ def table(
         print(coloured(line, "bold") if number == 0 else line)
 
 
-class Waiting:
+class ProgressLine:
     """A line on standard error for as long as something takes: on a terminal it counts seconds, then goes away."""
 
     def __init__(self, text: str) -> None:

@@ -102,7 +102,7 @@ def wait(
     """Wait until a task has ended; ends with the exit code of its state."""
     client = connect()
     id = task_id(task, client)
-    with render.Waiting(f"waiting for {id}") as waiting:
+    with render.ProgressLine(f"waiting for {id}") as waiting:
         ended = client.wait(id, timeout, waiting.tick)
     if ended is None:
         raise CliError(f"{id} has not ended after {timeout} s; it goes on", Exit.TIMED_OUT)
@@ -255,7 +255,7 @@ def apply(
 
 def await_pull_request(client: Client, task: str, position: int | None = None) -> dict[str, Any] | None:
     """The pull request of a task that has ended, once it is opened or has failed; None where none was asked for."""
-    with render.Waiting(f"opening the pull request of {task}") as waiting:
+    with render.ProgressLine(f"opening the pull request of {task}") as waiting:
         late = time.monotonic() + PULL_REQUEST_S
         while True:
             shown = client.get(f"/v1/tasks/{task}", min_position=position)

@@ -13,7 +13,7 @@ from remote_claude.cli.repository.cleaning import cleaned, unfiltered
 from remote_claude.cli.repository.git import Repository, RepositoryError
 from remote_claude.cli.repository.hooks import HookRefused, Hooks
 from remote_claude.cli.repository.landing import Landing
-from remote_claude.cli.repository.result import Result, compare, read_result
+from remote_claude.cli.repository.result import UnpackedResult, compare, read_result
 from remote_claude.cli.repository.scratch import Scratch, snapshot
 
 _IN_PROGRESS = {
@@ -105,7 +105,7 @@ def apply(
 
 
 class _Apply:
-    def __init__(self, scratch: Scratch, result: Result, task: str, *, hooks: bool) -> None:
+    def __init__(self, scratch: Scratch, result: UnpackedResult, task: str, *, hooks: bool) -> None:
         self.scratch, self.result, self.task = scratch, result, task
         self.repository = scratch.repository
         self.landing = Landing(scratch)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from remote_claude.cli.repository.git import RepositoryError, run, user_environment
-from remote_claude.cli.repository.result import LINK, SYMLINK, Change, Result, compare
+from remote_claude.cli.repository.result import LINK, SYMLINK, Change, UnpackedResult, compare
 from remote_claude.cli.repository.scratch import Scratch, nul
 
 _ATTRIBUTES = b".gitattributes"
@@ -25,7 +25,7 @@ class FilterFailed(RepositoryError):
         )
 
 
-def cleaned(scratch: Scratch, result: Result, here: str) -> Result:
+def cleaned(scratch: Scratch, result: UnpackedResult, here: str) -> UnpackedResult:
     """The result with each changed file as `git add` stores it here. `here` is the working tree as a tree.
 
     The attributes are those of `here`: the agent's own choose no filter. A file that came with its encoding
@@ -64,7 +64,7 @@ def cleaned(scratch: Scratch, result: Result, here: str) -> Result:
     return replace(result, agent_tree=tree, changes=compare(scratch, result.sent_tree, tree))
 
 
-def unfiltered(scratch: Scratch, result: Result, here: str) -> tuple[str, ...]:
+def unfiltered(scratch: Scratch, result: UnpackedResult, here: str) -> tuple[str, ...]:
     """Files for which the agent's own attributes name a filter that the user has set up, and `here` does not."""
     if not any(change.path.rpartition(b"/")[2] == _ATTRIBUTES for change in result.changes):
         return ()
@@ -100,7 +100,7 @@ def _attribute(
 
 
 def _stored(
-    scratch: Scratch, index: dict[str, str], result: Result, wanted: Collection[bytes]
+    scratch: Scratch, index: dict[str, str], result: UnpackedResult, wanted: Collection[bytes]
 ) -> set[tuple[bytes, bytes | None]]:
     """(object id, filter) of what was sent as a filter had stored it: the agent has only moved it."""
     if not wanted:

@@ -47,7 +47,7 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class UnpackedResult:
     base: str | None  # the commit of the user's that all is built on
     sent: str
     agent: str
@@ -56,7 +56,7 @@ class Result:
     changes: tuple[Change, ...]  # of the agent, `sent` to `agent`
 
 
-def read_result(scratch: Scratch, bundle: Path, task: str) -> Result:
+def read_result(scratch: Scratch, bundle: Path, task: str) -> UnpackedResult:
     """Unpacks and checks a result bundle: one branch `rclaude/<task>`, whose last commit is the agent's.
 
     Errors: `result_invalid`, `result_unsafe` (it names a path outside the working tree, or in `.git`),
@@ -82,7 +82,7 @@ def read_result(scratch: Scratch, bundle: Path, task: str) -> Result:
         raise RepositoryError("result_invalid", "the result isn't built on what was sent")
     changes = compare(scratch, sent_tree, agent_tree)
     _refuse_unsafe(changes)
-    return Result(base, parents[0], agent, sent_tree, agent_tree, changes)
+    return UnpackedResult(base, parents[0], agent, sent_tree, agent_tree, changes)
 
 
 def compare(scratch: Scratch, old: str, new: str) -> tuple[Change, ...]:

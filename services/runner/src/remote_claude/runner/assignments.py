@@ -20,10 +20,9 @@ from remote_claude.contracts.scheduler import (
     TaskSucceeded,
     TaskTimedOut,
 )
-from remote_claude.eventsourcing import traces
+from remote_claude.eventsourcing import CommandHandler, Decider, traces
 from remote_claude.eventsourcing.events import (
     Clock,
-    NewEvent,
     NewEventId,
     RecordedEvent,
     new_event_id,
@@ -32,15 +31,16 @@ from remote_claude.eventsourcing.events import (
 )
 from remote_claude.eventsourcing.log import EventLog, EventLogError
 from remote_claude.eventsourcing.tail import Tail
+from remote_claude.runner.consumers import INTERRUPTING
 from remote_claude.runner.domain.attempt import AttemptId, Decline, Finish, Running
-from remote_claude.runner.execution.stopping import StopReason
 from remote_claude.runner.handlers import AttemptLog, Superseded
-from remote_claude.runner.projections.held import HeldAttempt as Assigned
+from remote_claude.runner.projections.held import AssignedAttempt
+from remote_claude.runner.stopping import StopReason
 
 log = structlog.get_logger(__name__)
 
 DRAINS_WITHIN_S = 5.0
-"""How long the log may take to hear of the end; after that it shows in the leases."""
+"""How long recording the end may take; without it the leases show it."""
 
 Terminal = TaskSucceeded | TaskFailed | TaskCancelled | TaskTimedOut
 
@@ -58,6 +58,16 @@ class Execution(Protocol):
         """From the assignment to the last event."""
 
 
+class Presence(Decider[RunnerJoined | RunnerDrained, None]):
+    """A runner's coming and going. It depends on nothing that the runner recorded before, which may be unreadable."""
+
+    def fold(self, history: Sequence[RecordedEvent]) -> None:
+        return None
+
+
+PRESENCE = Presence(None, lambda event, _: [event], lambda state, _: state)
+
+
 class Executor:
     """The attempts of one runner."""
 
@@ -71,12 +81,13 @@ class Executor:
         joined: Callable[[], RunnerJoined],
         slots: int,
         execute: Callable[[TaskAssigned, AttemptLog], Execution],
-        held: Callable[[int], Awaitable[Sequence[Assigned]]],
+        held: Callable[[int], Awaitable[Sequence[AssignedAttempt]]],
         event_id: NewEventId = new_event_id,
     ) -> None:
         """`held` gives the attempts that this runner has been assigned and has not ended, as of a position or later."""
         self.runner = runner
-        self._log, self._tail, self._clock, self._event_id = log, tail, clock, event_id
+        self._log, self._tail, self._clock = log, tail, clock
+        self._handler = CommandHandler(log, clock, event_id)
         self._joined, self._slots, self._execute, self._held = joined, slots, execute, held
         self._running: dict[tuple[str, str, int], Execution] = {}
         self._work: set[asyncio.Task[None]] = set()
@@ -88,8 +99,8 @@ class Executor:
         return tuple(HeldAttempt(org=o, task=t, attempt=a) for o, t, a in self._running)
 
     async def run(self) -> None:
-        """Give back what an earlier life of this runner held, join, take what is assigned; never ends by itself."""
-        await self.end_all()  # that life may have been in this process: reading the log has failed
+        """Give back what an earlier process of this runner held, join, take what is assigned; never ends by itself."""
+        await self.end_all()  # after a failed read of the log, that was this process
         await self._give_back(await self._log.last_position())
         position = await self.join()
         self.joined = True
@@ -102,10 +113,7 @@ class Executor:
 
     async def _record(self, event: RunnerJoined | RunnerDrained) -> int:
         stream = stream_id("runner", None, "runner", self.runner)
-        history = await self._log.read_stream(stream)
-        new = NewEvent(event=event, event_id=self._event_id(), occurred_at=timestamp(self._clock()))
-        position = history[-1].position if history else 0
-        return await self._log.append(stream, [new], expected_position=position)
+        return (await self._handler.handle(PRESENCE, stream, event)).position
 
     def stop(self, attempt: HeldAttempt, reason: StopReason) -> None:
         """End one attempt, if it runs here."""
@@ -145,7 +153,7 @@ class Executor:
                 log.error("an attempt can't be read: joining gives it back", attempt=id, detail=str(error))
 
     def _take(self, batch: Sequence[RecordedEvent]) -> None:
-        """Begin and stop what these say. What can't be read the scheduler passes over too, and its leases say the rest."""
+        """Begin and stop attempts. The scheduler too passes over what can't be read; leases end what follows from it."""
         for recorded in batch:
             try:
                 if recorded.type == TaskAssigned.type:
@@ -167,11 +175,11 @@ class Executor:
             work = _decline(attempt_log)
         else:
             execution = self._running[key] = self._execute(assigned, attempt_log)
-            work = self._see_through(key, execution)
+            work = self._run_to_end(key, execution)
         with traces.about(recorded):  # the task that is started here keeps that
             self._spawn(work)
 
-    async def _see_through(self, key: tuple[str, str, int], execution: Execution) -> None:
+    async def _run_to_end(self, key: tuple[str, str, int], execution: Execution) -> None:
         try:
             await execution.run()
         finally:
@@ -202,20 +210,6 @@ class Executor:
                     execution.stop("revoked")
 
 
-INTERRUPTING = frozenset(
-    e.type
-    for e in (
-        TaskCancellationRequested,
-        TaskMessageSent,
-        RunnerLost,
-        TaskSucceeded,
-        TaskFailed,
-        TaskCancelled,
-        TaskTimedOut,
-    )
-)
-
-
 async def _record_lost(attempt_log: AttemptLog) -> None:
     while True:
         await attempt_log.load()
@@ -224,7 +218,7 @@ async def _record_lost(attempt_log: AttemptLog) -> None:
         try:
             await attempt_log.record(command)
         except Superseded:
-            continue  # what the earlier life had sent has only now arrived
+            continue  # what the earlier process had sent has only now arrived
         return
 
 

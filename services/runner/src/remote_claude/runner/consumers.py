@@ -1,11 +1,31 @@
 """What the runner reads off the log."""
 
-from remote_claude.contracts.gateway import TaskSubmitted
+from remote_claude.contracts.gateway import TaskCancellationRequested, TaskMessageSent, TaskSubmitted
+from remote_claude.contracts.scheduler import (
+    RunnerLost,
+    TaskCancelled,
+    TaskFailed,
+    TaskSucceeded,
+    TaskTimedOut,
+)
 from remote_claude.contracts.users import ModelChosen, SecretRemoved, SecretStored
-from remote_claude.runner.assignments import INTERRUPTING
 from remote_claude.runner.projections.held import HeldView
 from remote_claude.runner.projections.pull_requests import PullRequestsView
 from remote_claude.runtime.broker.uses import Use
+
+INTERRUPTING = frozenset(
+    e.type
+    for e in (
+        TaskCancellationRequested,
+        TaskMessageSent,
+        RunnerLost,
+        TaskSucceeded,
+        TaskFailed,
+        TaskCancelled,
+        TaskTimedOut,
+    )
+)
+"""The events that concern an attempt while it runs."""
 
 VAULT = frozenset({SecretStored.type, SecretRemoved.type, ModelChosen.type})
 READS = HeldView.handles | PullRequestsView.handles | INTERRUPTING | VAULT | {TaskSubmitted.type}

@@ -25,7 +25,7 @@ from remote_claude.runner.handlers import AttemptLog
 from remote_claude.runner.leases.lease import Lease
 from remote_claude.runner.leases.renewals import keep_leases
 from remote_claude.runner.model_proxy import Upstream
-from remote_claude.runner.projections.held import HeldAttempt, HeldView, held_by
+from remote_claude.runner.projections.held import AssignedAttempt, HeldView, held_by
 from remote_claude.runner.providers import ProviderSettings, SandboxUnavailable, UnixSocket, create
 from remote_claude.runner.sessions import WorkerListener, WorkerSession
 from remote_claude.runner.settings import RunnerSettings
@@ -154,7 +154,7 @@ class RunnerLifecycle:
             ),
         )
 
-    async def _held(self, position: int) -> Sequence[HeldAttempt]:
+    async def _held(self, position: int) -> Sequence[AssignedAttempt]:
         await self._runtime.projectors[HeldView.name].wait_for(position, timeout=float("inf"))
         async with borrow(self._runtime.pool) as connection:
             return await held_by(connection, self.executor.runner)

@@ -95,7 +95,7 @@ Command = Start | Sample | SaveCheckpoint | Decline | Finish
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class NotStarted:
     """Assigned, and nothing has been said yet."""
 
 
@@ -112,9 +112,9 @@ class Over:
     """Declined or finished: nothing more is said."""
 
 
-State = Waiting | Running | Over
+State = NotStarted | Running | Over
 
-initial_state: State = Waiting()
+initial_state: State = NotStarted()
 
 
 def decide(id: AttemptId, command: Command, state: State) -> list[AttemptEvent]:
@@ -123,7 +123,7 @@ def decide(id: AttemptId, command: Command, state: State) -> list[AttemptEvent]:
     match command, state:
         case _, Over():
             return []
-        case Start(secrets), Waiting():
+        case Start(secrets), NotStarted():
             return [TaskStarted(**who, secrets=secrets)]
         case Start(), Running():
             return []
@@ -131,7 +131,7 @@ def decide(id: AttemptId, command: Command, state: State) -> list[AttemptEvent]:
             if last is not None and (used.cumulative, used.open_calls) == (last.cumulative, last.open_calls):
                 return []
             return [UsageRecorded(**who, **_sampled(used, last))]
-        case Sample(), Waiting():
+        case Sample(), NotStarted():
             return []
         case SaveCheckpoint() as saved, Running(checkpoints=before):
             return [
@@ -139,13 +139,13 @@ def decide(id: AttemptId, command: Command, state: State) -> list[AttemptEvent]:
                     **who, sequence=before + 1, turn=saved.turn, manifest=saved.manifest, size=saved.size
                 )
             ]
-        case SaveCheckpoint(), Waiting():
+        case SaveCheckpoint(), NotStarted():
             return []
-        case Decline(reason), Waiting():
+        case Decline(reason), NotStarted():
             return [AssignmentDeclined(**who, reason=reason)]
         case Decline(), Running():
             return []
-        case Finish() as finish, Waiting() | Running():
+        case Finish() as finish, NotStarted() | Running():
             return [
                 AttemptFinished(
                     **who,

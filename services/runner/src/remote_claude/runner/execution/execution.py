@@ -31,12 +31,12 @@ from remote_claude.runner.execution.messages import Messages
 from remote_claude.runner.execution.sandbox_run import SandboxRun
 from remote_claude.runner.execution.secrets import release, upstream
 from remote_claude.runner.execution.source import Submission, Unstartable, fetch_repository, read_submission
-from remote_claude.runner.execution.stopping import OUTCOME_OF_STOP, Stopping, StopReason
 from remote_claude.runner.handlers import AttemptLog, Superseded
 from remote_claude.runner.leases.lease import Lease
 from remote_claude.runner.model_proxy.budget import Budget, of_task
 from remote_claude.runner.providers import ImageUnusable, ProviderError
 from remote_claude.runner.sessions import WorkerSession
+from remote_claude.runner.stopping import OUTCOME_OF_STOP, Stopping, StopReason
 from remote_claude.runtime.objects import ObjectNotFound
 from remote_claude.runtime.telemetry.tracing import Span
 from remote_claude.worker.protocol import frames
@@ -265,7 +265,7 @@ class SandboxedExecution:
     async def _never_started(self, outcome: AttemptOutcome, reason: str, why: str) -> Finish:
         """Without a sandbox: the reason is all of its output."""
         output = self._output()
-        await output.store(1, [frames.plain(frames.Result(outcome="failed", reason=reason, text=why))])
+        await output.store(1, [frames.plain(frames.ResultFrame(outcome="failed", reason=reason, text=why))])
         sealed = await output.seal(self._dependencies.runtime.objects, self._assigned.org)
         return Finish(outcome=outcome, reason=reason, detail=await self._sealed(why), output=sealed)
 

@@ -21,7 +21,6 @@ from remote_claude.runner.execution.attempt_output import AttemptOutput
 from remote_claude.runner.execution.dependencies import ExecutionDependencies
 from remote_claude.runner.execution.messages import Messages
 from remote_claude.runner.execution.secrets import Released
-from remote_claude.runner.execution.stopping import Stopping
 from remote_claude.runner.execution.verdict import Ended, judge
 from remote_claude.runner.handlers import AttemptLog
 from remote_claude.runner.leases.lease import Lease
@@ -31,6 +30,7 @@ from remote_claude.runner.model_proxy.budget import Budget
 from remote_claude.runner.model_proxy.policy import Policy
 from remote_claude.runner.providers import LaunchSpec, Limits
 from remote_claude.runner.sessions import OpenStream, WorkerSession
+from remote_claude.runner.stopping import Stopping
 from remote_claude.worker.protocol.messages import GRACE_S, Assignment, Checkpoint
 
 log = structlog.get_logger(__name__)

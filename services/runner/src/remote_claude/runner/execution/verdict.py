@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import structlog
 
 from remote_claude.contracts.runner import WORKER_LOST, AttemptOutcome
-from remote_claude.runner.execution.stopping import OUTCOME_OF_STOP, StopReason
 from remote_claude.runner.model_proxy.failures import ModelFailure
 from remote_claude.runner.providers import Exit, ProviderError
 from remote_claude.runner.sessions import WorkerLost, WorkerResult, WorkerSession
+from remote_claude.runner.stopping import OUTCOME_OF_STOP, StopReason
 
 log = structlog.get_logger(__name__)
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Protocol
 
 import structlog
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from nats.errors import NoRespondersError
 
-from remote_claude.contracts.leases import LeaseAnswer, LeaseRequest
+from remote_claude.contracts.leases import HeldAttempt, LeaseAnswer, LeaseRequest
 from remote_claude.contracts.requests import RENEW_LEASES
-from remote_claude.runner.assignments import Executor
 from remote_claude.runner.leases.lease import Lease
+from remote_claude.runner.stopping import StopReason
 
 RETRY_S = 0.25
 """How soon a renewal is sent again when no scheduler listens: one may be about to start."""
@@ -20,7 +21,24 @@ RETRY_S = 0.25
 log = structlog.get_logger(__name__)
 
 
-async def keep_leases(nats: Client, executor: Executor, lease: Lease) -> None:
+class Holder(Protocol):
+    """What has attempts that need leases."""
+
+    runner: str
+    joined: bool
+
+    @property
+    def held(self) -> tuple[HeldAttempt, ...]:
+        """Every attempt that is being executed."""
+
+    def stop(self, attempt: HeldAttempt, reason: StopReason) -> None:
+        """End one attempt, if it runs here."""
+
+    async def join(self) -> int:
+        """Record that this runner takes work."""
+
+
+async def keep_leases(nats: Client, executor: Holder, lease: Lease) -> None:
     """Renew until cancelled."""
     loop = asyncio.get_running_loop()
     while True:

@@ -38,7 +38,7 @@ class Held(Tables, table=True):
 
 
 @dataclass(frozen=True, slots=True)
-class HeldAttempt:
+class AssignedAttempt:
     """An attempt, the id of the event that assigned it, and the trace that it belongs to."""
 
     org: str
@@ -96,10 +96,10 @@ class HeldView(View):
         await add(connection, Held, [dict(zip(Held.model_fields, row, strict=True)) for row in rows])
 
 
-async def held_by(connection: AsyncConnection[Any], runner: str) -> list[HeldAttempt]:
+async def held_by(connection: AsyncConnection[Any], runner: str) -> list[AssignedAttempt]:
     """The attempts that a runner has been assigned and has not ended."""
     cursor = await connection.execute(
         "SELECT org, task, attempt, cause, traceparent FROM runner_held.held WHERE runner = %s ORDER BY task",
         (runner,),
     )
-    return [HeldAttempt(*row) for row in await cursor.fetchall()]
+    return [AssignedAttempt(*row) for row in await cursor.fetchall()]

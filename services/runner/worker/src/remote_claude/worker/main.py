@@ -116,7 +116,7 @@ async def _work(connection: RunnerConnection, settings: Settings, scratch: Path)
         ended = AgentResult(outcome="failed", reason=WORKER_FAILED, text=text)
     text = next(frames.pieces(ended.text))
     await connection.window.put(
-        frames.Result(outcome=ended.outcome, text=text, reason=ended.reason, exit_code=ended.exit_code)
+        frames.ResultFrame(outcome=ended.outcome, text=text, reason=ended.reason, exit_code=ended.exit_code)
     )
     result = Finished(
         outcome=ended.outcome,

@@ -30,10 +30,10 @@ from remote_claude.scheduler.domain.tasks import (
     Admitted,
     Assigned,
     Ended,
+    LiveTask,
     Queued,
     Running,
     Submitted,
-    Task,
     due,
 )
 
@@ -51,7 +51,7 @@ class Moment:
         return timestamp(self.now)
 
 
-def decide(task: Task, organisation: Organisation, reserved: int, moment: Moment) -> list[SchedulerEvent]:
+def decide(task: LiveTask, organisation: Organisation, reserved: int, moment: Moment) -> list[SchedulerEvent]:
     """What follows for one task, nothing if nothing is due. `reserved` executions of the current period are taken."""
     id = {"task": task.submission.task, "org": task.submission.org}
     match task:

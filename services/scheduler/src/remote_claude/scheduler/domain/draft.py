@@ -21,7 +21,7 @@ from remote_claude.scheduler.domain.decide import Moment, decide
 from remote_claude.scheduler.domain.evolve import decided
 from remote_claude.scheduler.domain.queue import Heads, Queue
 from remote_claude.scheduler.domain.state import Organisation, Runner, executions
-from remote_claude.scheduler.domain.tasks import Assigned, Cause, Ended, Queued, Running, Task, due
+from remote_claude.scheduler.domain.tasks import Assigned, Cause, Ended, LiveTask, Queued, Running, due
 
 MAX_DUE = 200
 """Causes decided in one draft, and as many expired attempts; each says two events at most."""
@@ -54,9 +54,9 @@ class Draft:
         self.reserved = self.organisation.reserved.get(self._period, 0)
         self.attempts = self.organisation.attempts
 
-    def settle(self, task: Task) -> None:
+    def settle(self, task: LiveTask) -> None:
         """Decide what is due for a task."""
-        after: Task | None = task
+        after: LiveTask | None = task
         cause, handler = _cause(task)
         for n, event in enumerate(decide(task, self.organisation, self.reserved, self.moment)):
             new = self._record(event, caused_id(cause.event_id, handler, n), cause)
@@ -149,7 +149,7 @@ def draft(organisation: Organisation, moment: Moment, expired: Sequence[Ended] =
     return result
 
 
-def _cause(task: Task) -> tuple[Cause, str]:
+def _cause(task: LiveTask) -> tuple[Cause, str]:
     """Why something is due for a task, and the name under which event ids follow from it."""
     if isinstance(task, Ended):
         return task.cause, f"scheduler/{task.submission.task}/{task.outcome}"

@@ -39,11 +39,11 @@ from remote_claude.scheduler.domain.tasks import (
     Attempted,
     Cause,
     Ended,
+    LiveTask,
     Queued,
     Running,
     Submission,
     Submitted,
-    Task,
     cancel,
     end,
     transition,
@@ -69,7 +69,7 @@ def pass_over(state: State, recorded: RecordedEvent) -> None:
     state.position, state.event_id = recorded.position, recorded.event_id
 
 
-def decided(task: Task | None, event: Any, by: Cause) -> Task | None:
+def decided(task: LiveTask | None, event: Any, by: Cause) -> LiveTask | None:
     """What a decision makes of a task. None is a task that is not alive, or not any more."""
     match event, task:
         case TaskAdmitted(), Submitted():

@@ -10,7 +10,7 @@ from remote_claude.contracts.billing import Entitlements
 from remote_claude.contracts.periods import CALENDAR
 from remote_claude.contracts.scheduler import EXECUTIONS, Admission
 from remote_claude.scheduler.domain.queue import Queue
-from remote_claude.scheduler.domain.tasks import Assigned, Needs, Queued, Running, Task, due
+from remote_claude.scheduler.domain.tasks import Assigned, LiveTask, Needs, Queued, Running, due
 
 WEIGHTS = {"pro": 2, "enterprise": 4}
 """How many assignments in a row an organisation on a plan gets when it is its turn; 1 on any other."""
@@ -37,7 +37,7 @@ class Runner:
     drained: bool = False
     """It has said that it ends: what it ends from then on it gives back, and loses nothing."""
     held: dict[str, str] = field(default_factory=dict)
-    """Task to organisation."""
+    """LiveTask to organisation."""
 
     @property
     def free(self) -> int:
@@ -69,7 +69,7 @@ class Organisation:
     """What to tell those who reach a limit of the plan."""
     reserved: dict[str, int] = field(default_factory=dict)
     """Period to executions: those that ran and those that still may."""
-    tasks: dict[str, Task] = field(default_factory=dict)
+    tasks: dict[str, LiveTask] = field(default_factory=dict)
     due: dict[str, None] = field(default_factory=dict)
     """Tasks for which something has to be decided, in the order of the causes."""
     waiting: Queue = field(default_factory=Queue)
@@ -129,7 +129,7 @@ class State:
             runner = self.runners[id] = Runner(id=id)
         return runner
 
-    def task(self, org: str, task: str) -> Task | None:
+    def task(self, org: str, task: str) -> LiveTask | None:
         organisation = self.organisations.get(org)
         return organisation.tasks.get(task) if organisation else None
 
@@ -146,7 +146,7 @@ class State:
         if not self.runners[runner].held:
             del self.runners[runner]
 
-    def replace(self, before: Task | None, after: Task | None) -> None:
+    def replace(self, before: LiveTask | None, after: LiveTask | None) -> None:
         """Let `after` take the place of `before`, and keep every index true. None is before the first or after the last."""
         submission = (after or before).submission  # type: ignore[union-attr]
         organisation = self.organisation(submission.org)

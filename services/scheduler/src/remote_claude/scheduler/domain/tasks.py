@@ -128,11 +128,11 @@ class Ended(Attempted):
     reason: str | None = None
 
 
-Task = Submitted | Queued | Assigned | Running | Ended
+LiveTask = Submitted | Queued | Assigned | Running | Ended
 State = TypeVar("State", bound=Live)
 
 
-def due(task: Task) -> bool:
+def due(task: LiveTask) -> bool:
     """Whether something has to be decided for the task, whatever slots there are."""
     match task:
         case Submitted() | Ended():
@@ -150,7 +150,7 @@ def end(task: Assigned | Running, outcome: Outcome, cause: Cause, **details: Any
     return transition(Ended, task, outcome=outcome, cause=cause, **details)
 
 
-def cancel(task: Task, cause: Cause) -> Task:
+def cancel(task: LiveTask, cause: Cause) -> LiveTask:
     """The user wants the task to stop; the first wish counts."""
     return task if task.cancellation else replace(task, cancellation=cause)
 

@@ -17,7 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from remote_claude.contracts.billing import Entitlements
 from remote_claude.eventsourcing.postgres.schemas import borrow
 from remote_claude.scheduler.domain.state import Organisation, Runner, State
-from remote_claude.scheduler.domain.tasks import Assigned, Ended, Queued, Running, Submitted, Task
+from remote_claude.scheduler.domain.tasks import Assigned, Ended, LiveTask, Queued, Running, Submitted
 
 log = structlog.get_logger(__name__)
 
@@ -47,7 +47,7 @@ class StoredTasks:
             ended=by_type[Ended],
         )
 
-    def all(self) -> list[Task]:
+    def all(self) -> list[LiveTask]:
         return [*self.submitted, *self.queued, *self.assigned, *self.running, *self.ended]
 
 

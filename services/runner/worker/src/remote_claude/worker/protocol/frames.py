@@ -83,7 +83,7 @@ class Usage(_Frame, frozen=True, kw_only=True, tag="usage"):
     source: Literal["agent", "proxy"]
 
 
-class Result(_Frame, frozen=True, kw_only=True, tag="result"):
+class ResultFrame(_Frame, frozen=True, kw_only=True, tag="result"):
     outcome: Outcome
     text: str
     reason: str | None = None
@@ -94,7 +94,9 @@ class UserMessage(_Frame, frozen=True, kw_only=True, tag="user_message"):
     text: str
 
 
-Frame: TypeAlias = Status | Output | Text | Thinking | ToolCall | ToolResult | Usage | Result | UserMessage
+Frame: TypeAlias = (
+    Status | Output | Text | Thinking | ToolCall | ToolResult | Usage | ResultFrame | UserMessage
+)
 
 
 def encode(frame: Frame) -> bytes:
@@ -130,7 +132,7 @@ def split(frame: Frame) -> Iterator[Frame]:
                 yield replace(frame, content=piece)
         case ToolCall() if _size(frame) > MAX_TEXT:
             yield _shortened(frame)
-        case Result():
+        case ResultFrame():
             yield replace(frame, text=next(pieces(frame.text)))
         case _:
             yield frame
@@ -143,7 +145,7 @@ def size(text: str) -> int:
 
 def _size(frame: Frame) -> int:
     match frame:
-        case Output() | Text() | Thinking() | Result() | UserMessage():
+        case Output() | Text() | Thinking() | ResultFrame() | UserMessage():
             return size(frame.text)
         case ToolResult():
             return size(frame.content)
