@@ -1,4 +1,4 @@
-"""The commands of `rclaude`, and what becomes of their errors."""
+"""The command line `rclaude`, and how its errors are reported."""
 
 from __future__ import annotations
 
@@ -13,26 +13,12 @@ import typer
 from typer.exceptions import TyperException
 
 from remote_claude.cli import config, release, render
-from remote_claude.cli.commands import (
-    audit,
-    batch,
-    billing,
-    identity,
-    looking_in,
-    money,
-    organisations,
-    secrets,
-    settings,
-    stack,
-    tasks,
-)
-from remote_claude.cli.commands import run as run_command
-from remote_claude.cli.commands import self_hosted as cloud
+from remote_claude.cli.command_table import CommandTable
 from remote_claude.cli.errors import CliError, Exit
-from remote_claude.cli.repository.git import RepositoryError
 
 app = typer.Typer(
     name="rclaude",
+    cls=CommandTable,
     help="Hand a coding task to an agent, close the laptop, get a commit and an exact bill.",
     no_args_is_help=True,
     rich_markup_mode=None,
@@ -40,43 +26,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Exit codes: 0 succeeded, 1 failed, 2 usage, 3 refused, 4 not reachable, 124 timed out, 130 cancelled, 141 output closed.",
 )
-
-app.command("run")(run_command.run)
-app.command("resume")(run_command.resume)
-app.command("batch")(batch.batch)
-app.command("list")(tasks.list_tasks)
-app.command("show")(tasks.show)
-app.command("logs")(tasks.logs)
-app.command("wait")(tasks.wait)
-app.command("send")(tasks.send)
-app.command("shell")(looking_in.shell)
-app.command("port")(looking_in.port)
-app.command("cancel")(tasks.cancel)
-app.command("diff")(tasks.diff)
-app.command("apply")(tasks.apply)
-app.command("pr")(tasks.pr)
-app.command("usage")(money.usage)
-app.command("bill")(money.bill)
-app.add_typer(billing.app, name="billing")
-app.command("up")(stack.up)
-app.command("down")(stack.down)
-app.command("open")(stack.open_dashboard)
-app.command("status")(stack.status)
-app.command("doctor")(stack.doctor)
-app.command("login")(identity.login)
-app.command("logout")(identity.logout)
-app.command("whoami")(identity.whoami)
-app.command("audit")(audit.audit)
-app.add_typer(organisations.org_app, name="org")
-app.add_typer(organisations.repo_app, name="repo")
-app.add_typer(organisations.key_app, name="key")
-app.add_typer(secrets.secret_app, name="secret")
-app.add_typer(secrets.model_app, name="model")
-app.add_typer(organisations.account_app, name="service-account")
-app.add_typer(identity.profile_app, name="profile")
-app.command("init")(cloud.init)
-app.command("destroy")(cloud.destroy)
-app.command("config")(settings.configure)
 
 
 def _version(asked: bool) -> None:
@@ -158,8 +107,6 @@ def _run() -> NoReturn:
         _fail(CliError(error.format_message(), Exit.USAGE, code="usage"))
     except CliError as error:
         _fail(error)
-    except RepositoryError as error:
-        _fail(CliError(str(error), Exit.USAGE, code=error.code, files=list(error.files)))
     except BrokenPipeError:
         raise
     except OSError as error:
@@ -170,9 +117,11 @@ def prompt_in_its_place(arguments: list[str]) -> list[str]:
     """The command line with a prompt that begins with a dash after `--`. No option has a space in its name."""
     if arguments[:1] != ["run"]:
         return arguments
+    from remote_claude.cli.commands.run import WITH_VALUE
+
     end = arguments.index("--") if "--" in arguments else len(arguments)
     for at, argument in enumerate(arguments[:end]):
-        if re.match(r"-[^\s=]*\s", argument) and arguments[at - 1] not in run_command.WITH_VALUE:
+        if re.match(r"-[^\s=]*\s", argument) and arguments[at - 1] not in WITH_VALUE:
             return (
                 [*arguments[:at], *arguments[at + 1 :], "--", argument]
                 if end == len(arguments)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
-from remote_claude.cli import render, repository
+from remote_claude.cli import render
 from remote_claude.cli.errors import OF_STATE, CliError, Exit
 from remote_claude.cli.session import connect, task_id
 
@@ -199,6 +199,8 @@ def apply(
     as_json: Json = False,
 ) -> None:
     """Bring the agent's commit over to the current branch. Your own uncommitted changes stay as they are."""
+    from remote_claude.cli import repository
+
     if hooks and (no_commit or merge):
         raise CliError("--hooks goes with a commit, so not with --no-commit or --merge", Exit.USAGE)
     client = connect()

@@ -7,6 +7,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from remote_claude.cli.errors import CliError, Exit
+
 OLDEST_GIT = (2, 38)  # `git merge-tree --write-tree`
 
 # What of the caller's environment git may see. The rest of GIT_* (an index, an object folder, a trace)
@@ -30,15 +32,14 @@ _QUIET = (
 _OPTIONS = ("--no-pager", "--literal-pathspecs", *(part for setting in _QUIET for part in ("-c", setting)))
 
 
-class RepositoryError(Exception):
+class RepositoryError(CliError):
     """A repository can't be read, sent or changed as asked. Nothing was lost.
 
     `code` is stable; `files` are the paths it is about.
     """
 
     def __init__(self, code: str, message: str, files: Collection[str] = ()) -> None:
-        super().__init__(message)
-        self.code = code
+        super().__init__(message, Exit.USAGE, code=code, files=list(files))
         self.files = tuple(files)
 
 

@@ -1,0 +1,144 @@
+"""The commands by name. A command's module is read when the command is called: help and completion stay quick."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, MutableMapping
+from importlib import import_module
+from typing import Any, NamedTuple
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+
+class Entry(NamedTuple):
+    """Where a command is, below `remote_claude.cli.commands`, and the line that the list of commands has about it."""
+
+    module: str
+    attribute: str
+    help: str
+
+
+COMMANDS = {
+    "run": Entry("run", "run", "Hand a task to an agent, watch it, and get a commit and its bill."),
+    "resume": Entry(
+        "run",
+        "resume",
+        "Go on with a task that has ended, as a new task: the same files, the same conversation.",
+    ),
+    "batch": Entry(
+        "batch", "batch", "Hand over the tasks of a file, follow them to their ends, and sum them up."
+    ),
+    "list": Entry("tasks", "list_tasks", "List tasks, newest first."),
+    "show": Entry("tasks", "show", "Show one task: state, usage, result, cost."),
+    "logs": Entry("tasks", "logs", "Print what the agent did."),
+    "wait": Entry("tasks", "wait", "Wait until a task has ended; ends with the exit code of its state."),
+    "send": Entry("tasks", "send", "Send a message to a task that runs."),
+    "shell": Entry("looking_in", "shell", "Open a terminal in the sandbox of a task; Ctrl-] leaves it."),
+    "port": Entry(
+        "looking_in", "port", "Bring a port of the sandbox to this machine's loopback, until Ctrl-C."
+    ),
+    "cancel": Entry("tasks", "cancel", "Ask for the end of a task."),
+    "diff": Entry("tasks", "diff", "Print the agent's change as a patch."),
+    "apply": Entry("tasks", "apply", "Bring the agent's commit over to the current branch."),
+    "pr": Entry(
+        "tasks", "pr", "Open the pull request of a task that has succeeded, or try again; prints its URL."
+    ),
+    "usage": Entry(
+        "money", "usage", "What has been used this month, against what the plan allows; or by what."
+    ),
+    "bill": Entry("money", "bill", "The bill as it stands, each line the sum of events in the log."),
+    "billing": Entry("billing", "app", "Plans, invoices, and what stands behind them."),
+    "up": Entry(
+        "stack", "up", "Bring the embedded stack up: broker, PostgreSQL and all services, on this machine."
+    ),
+    "down": Entry("stack", "down", "Take the embedded stack down."),
+    "open": Entry("stack", "open_dashboard", "Open the dashboard in a browser, signed in as you."),
+    "status": Entry("stack", "status", "Where the stack is, what runs, and how far its views are."),
+    "doctor": Entry(
+        "stack", "doctor", "Check what this machine needs, and say what to do about what is missing."
+    ),
+    "login": Entry("identity", "login", "Sign in at a server."),
+    "logout": Entry(
+        "identity", "logout", "Sign out: end the session on the server, and forget its tokens here."
+    ),
+    "whoami": Entry("identity", "whoami", "Show who you are, where, and for which organisation you act."),
+    "audit": Entry("audit", "audit", "Show who did what in the organisation, from where, and when."),
+    "org": Entry("organisations", "org_app", "Organisations: list, switch, create, members."),
+    "repo": Entry("organisations", "repo_app", "Repositories on a forge: connect."),
+    "key": Entry("organisations", "key_app", "API keys of the organisation."),
+    "secret": Entry(
+        "secrets",
+        "secret_app",
+        "Secrets that tasks use: the sandbox has placeholders, the value goes to named hosts.",
+    ),
+    "model": Entry(
+        "secrets", "model_app", "Keys of your own for a model; what they cost is not on the bill."
+    ),
+    "service-account": Entry(
+        "organisations", "account_app", "Service accounts: API keys that belong to no person."
+    ),
+    "profile": Entry("identity", "profile_app", "The servers that you are signed in at."),
+    "init": Entry(
+        "self_hosted",
+        "init",
+        "Make what tasks need in your own cloud account, and let this machine's stack use it.",
+    ),
+    "destroy": Entry("self_hosted", "destroy", "Remove all that this home has made in a cloud account."),
+    "config": Entry("settings", "configure", "Show, set or forget a setting."),
+}
+
+
+class LazyCommands(MutableMapping[str, Any]):
+    """Name to command, built when it is asked for."""
+
+    def __init__(self) -> None:
+        self._built: dict[str, Any] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._built:
+            entry = COMMANDS[name]
+            module = import_module(f"remote_claude.cli.commands.{entry.module}")
+            self._built[name] = _command(name, getattr(module, entry.attribute))
+        return self._built[name]
+
+    def __setitem__(self, name: str, command: Any) -> None:
+        self._built[name] = command
+
+    def __delitem__(self, name: str) -> None:
+        del self._built[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(COMMANDS)
+
+    def __len__(self) -> int:
+        return len(COMMANDS)
+
+
+class CommandTable(TyperGroup):
+    """The group of all commands."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**{**settings, "commands": None})
+        self.commands = LazyCommands()
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """The list of commands, from the table alone."""
+        limit = formatter.width - 6 - max(map(len, COMMANDS))
+        rows = [
+            (name, TyperCommand(name=name, help=entry.help).get_short_help_str(limit))
+            for name, entry in COMMANDS.items()
+        ]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+
+def _command(name: str, target: Any) -> Any:
+    """The command of a function, or the group of a `Typer`."""
+    is_group = isinstance(target, typer.Typer)
+    whole = target if is_group else typer.Typer()
+    if not is_group:
+        whole.command(name)(target)
+    whole._add_completion, whole.rich_markup_mode = False, None  # those of the whole command line hold
+    command = typer.main.get_group(whole) if is_group else typer.main.get_command(whole)
+    command.name = name
+    return command
