@@ -7,12 +7,9 @@ from dataclasses import dataclass
 
 from remote_claude.contracts.gateway import TaskSubmitted
 from remote_claude.contracts.runner import CheckpointSaved
-from remote_claude.eventsourcing.events import stream_id
 from remote_claude.eventsourcing.log import EventLog
 from remote_claude.runner.execution import checkpoints
 
-MAX_TASKS = 100
-"""In one line of tasks that continue each other."""
 MAX_ATTEMPTS = 10
 
 
@@ -22,20 +19,6 @@ class Start:
 
     checkpoint: CheckpointSaved
     of_earlier_task: bool
-
-
-async def lineage(log: EventLog, submitted: TaskSubmitted) -> Sequence[TaskSubmitted]:
-    """The task, then the one that it continues, and so on to the first."""
-    line = [submitted]
-    while line[-1].continues is not None and len(line) < MAX_TASKS:
-        stream = stream_id("gateway", submitted.org, "task", line[-1].continues)
-        line.append((await log.read_stream(stream))[0].event)
-    return line
-
-
-def with_repository(line: Sequence[TaskSubmitted]) -> TaskSubmitted:
-    """The submission whose repository the task works on; the task's own where none has one."""
-    return next((one for one in line if one.repository is not None), line[0])
 
 
 async def start(log: EventLog, line: Sequence[TaskSubmitted], attempt: int) -> Start | None:

@@ -25,7 +25,6 @@ from remote_claude.runner.domain.attempt import Finish
 from remote_claude.runner.egress import NetworkPolicy
 from remote_claude.runner.execution import checkpoints, continuing, remote_source, results
 from remote_claude.runner.execution.attempt_output import AttemptOutput
-from remote_claude.runner.execution.continuing import lineage, with_repository
 from remote_claude.runner.execution.dependencies import ExecutionDependencies
 from remote_claude.runner.execution.messages import Messages
 from remote_claude.runner.execution.sandbox_run import SandboxRun
@@ -33,6 +32,7 @@ from remote_claude.runner.execution.secrets import release, upstream
 from remote_claude.runner.execution.source import Submission, Unstartable, fetch_repository, read_submission
 from remote_claude.runner.handlers import AttemptLog, Superseded
 from remote_claude.runner.leases.lease import Lease
+from remote_claude.runner.lineage import lineage, with_repository
 from remote_claude.runner.model_proxy.budget import Budget, of_task
 from remote_claude.runner.providers import ImageUnusable, ProviderError
 from remote_claude.runner.sessions import WorkerSession

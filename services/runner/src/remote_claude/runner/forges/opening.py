@@ -34,11 +34,11 @@ from remote_claude.contracts.runner import (
 from remote_claude.eventsourcing.events import stream_id
 from remote_claude.eventsourcing.postgres.effects import Done, Outbox, Park, Retry, Verdict
 from remote_claude.eventsourcing.postgres.outbox_table import OutboxRow
-from remote_claude.runner.execution.continuing import lineage, with_repository
 from remote_claude.runner.forges import github
 from remote_claude.runner.forges.github import CONNECT, ForgeFailed, GitHub
 from remote_claude.runner.forges.pushing import push
 from remote_claude.runner.forges.tokens import forge_token
+from remote_claude.runner.lineage import lineage, with_repository
 from remote_claude.runner.projections.pull_requests import OpeningRow, PullRequestsView
 from remote_claude.runner.settings import RunnerSettings
 from remote_claude.runtime.objects import ObjectNotFound
