@@ -191,3 +191,16 @@ async def test_a_result_that_is_not_in_the_store_says_so(stack: Stack, member: M
     position = await stack.succeed(org, task)
     answer = await member.http.get(f"/v1/tasks/{task}/bundle?min_position={position}")
     assert (answer.status_code, answer.json()["code"]) == (404, "no_result")
+
+
+async def test_a_message_that_comes_as_the_agent_ends_is_answered_so(stack: Stack, member: Member) -> None:
+    task = await member.submit()
+    position = await stack.start(member.org, task)
+    await member.http.get(f"/v1/tasks/{task}", params={"min_position": position})
+    path = f"/v1/tasks/{task}/messages"
+    assert (await member.http.post(path, json={"text": "in time"})).status_code == 202
+    taken = {"kind": "user_message", "text": "in time"}
+    await write(stack, member, task, 1, [taken, {"kind": "status", "phase": "committing"}])
+    missed = await member.http.post(path, json={"text": "late"})
+    assert (missed.status_code, missed.json()["code"]) == (409, "message_not_taken")
+    assert f"rclaude resume {task}" in missed.json()["detail"]

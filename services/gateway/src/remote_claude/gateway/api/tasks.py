@@ -35,6 +35,7 @@ from remote_claude.gateway.api.models import (
 )
 from remote_claude.gateway.api.search import TextFilter, search
 from remote_claude.gateway.api.submissions import Submissions, parse
+from remote_claude.gateway.delivery import Delivery
 from remote_claude.gateway.domain.lifecycle import State
 from remote_claude.gateway.domain.offers import KNOWN, Offers
 from remote_claude.gateway.domain.task import RequestCancellation, RequestPullRequest, SendMessage
@@ -161,10 +162,16 @@ def add_routes(
         responses=problems(404, 409, 422, 503),
     )
     async def send_message(principal: Caller, task: TaskId, message: MessageRequest) -> MessageAnswer:
-        """Send a message to a task that has not ended. Its agent takes it after the current turn."""
+        """Send a message to a task that has not ended. Its agent takes it after the current turn.
+
+        An agent that is found to have ended without it: 409 `message_not_taken`.
+        """
         key = await data_key(runtime.keyring, principal.org)
         if key is None:
             raise Problem(HTTPStatus.CONFLICT, "key_erased", "The data of this organisation has been erased.")
+        row, _ = await queries.get(principal.org, task)
+        delivery = Delivery(runtime.output, principal.org, task, row.progress)
+        await delivery.begin()
         number, position = await handlers.send_message(
             SendMessage(
                 task=task,
@@ -173,6 +180,7 @@ def add_routes(
                 text=key.seal(message.text, message_context(task)),
             )
         )
+        await delivery.check(message.text, number)
         return MessageAnswer(id=task, number=number, position=position)
 
     @api.post(

@@ -21,7 +21,19 @@ class TaskAlreadyFinished(Refusal):
 
     def __init__(self, state: str) -> None:
         super().__init__(
-            f"The task has ended already: it is {state}. There is nothing to cancel.", state=state
+            f"The task has ended already: it is {state}. `rclaude resume` continues an ended task.",
+            state=state,
+        )
+
+
+class MessageNotTaken(Refusal):
+    code = "message_not_taken"
+    status = 409
+
+    def __init__(self, task: str, number: int) -> None:
+        super().__init__(
+            f"The agent had ended before it took message {number}. `rclaude resume {task}` continues the task.",
+            number=number,
         )
 
 
