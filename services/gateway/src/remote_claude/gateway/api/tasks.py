@@ -162,10 +162,7 @@ def add_routes(
         responses=problems(404, 409, 422, 503),
     )
     async def send_message(principal: Caller, task: TaskId, message: MessageRequest) -> MessageAnswer:
-        """Send a message to a task that has not ended. Its agent takes it after the current turn.
-
-        An agent that is found to have ended without it: 409 `message_not_taken`.
-        """
+        """Send a message to a task that has not ended. Its agent takes it after the current turn."""
         key = await data_key(runtime.keyring, principal.org)
         if key is None:
             raise Problem(HTTPStatus.CONFLICT, "key_erased", "The data of this organisation has been erased.")
