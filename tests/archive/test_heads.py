@@ -10,10 +10,13 @@ from archiving import Archive, Days
 from projecting import eventually, running_work
 from remote_claude.eventsourcing.postgres.projector import ProjectorState as State
 from remote_claude.eventsourcing.tail import Tail
+from remote_claude.runtime.archive import signer
 from remote_claude.runtime.archive.chain import GENESIS, link
 from remote_claude.runtime.archive.copier import Copier
+from remote_claude.runtime.archive.errors import HeadsOfAnotherKey
 from remote_claude.runtime.archive.heads import Heads
 from remote_claude.runtime.archive.store import Head
+from remote_claude.runtime.archive.verify import verify
 
 INTACT: list[tuple[str, str, int, int]] = []
 
@@ -168,3 +171,44 @@ async def test_a_damaged_key_stops_the_heads_and_not_the_archive(archive: Archiv
             await archive.fill(61)
             await eventually(lambda: copier.position == 61 and copier.reason is None)
     assert await archive.found() == INTACT
+
+
+async def test_a_home_of_its_own_makes_no_second_key_and_says_where_the_heads_are(
+    archive: Archive, tmp_path: Path
+) -> None:
+    other = Heads(tmp_path / "other" / "heads", tmp_path / "other" / "head_key", archive.clock)
+    async with archive.pool.connection() as connection:
+        await signer.claim(connection, archive.heads)
+    async with Tail(archive.log) as tail:
+        second = Copier(archive.pool, tail, other, standby_interval=0.05)
+        async with running_work(second.run()):
+            await eventually(lambda: second.reason is not None)
+            assert second.state is State.LIVE  # the archive itself goes on
+            assert f"{archive.heads.folder}. Set RCLAUDE_HEADS and RCLAUDE_HEAD_KEY" in str(second.reason)
+    assert not other.key_file.exists()
+    assert other.read() == []
+
+
+async def test_verify_says_where_the_heads_are_that_it_does_not_find(
+    archive: Archive, tmp_path: Path
+) -> None:
+    async with archive.pool.connection() as connection:
+        await signer.claim(connection, archive.heads)
+    assert await archive.found() == INTACT
+    elsewhere = Heads(tmp_path / "elsewhere", tmp_path / "elsewhere_key", archive.clock)
+    report = await verify(archive.log, archive.pool, elsewhere)
+    [finding] = report.findings
+    assert (finding.side, finding.kind, finding.first, finding.last) == ("heads", "missing", 1, 40)
+    assert f"{archive.heads.folder}, and {elsewhere.folder} has none of theirs" in finding.detail
+
+
+async def test_a_new_key_takes_the_place_of_one_that_is_lost(archive: Archive, tmp_path: Path) -> None:
+    other = Heads(tmp_path / "new", tmp_path / "new_key", archive.clock)
+    async with archive.pool.connection() as connection:
+        await signer.claim(connection, archive.heads)
+        with pytest.raises(HeadsOfAnotherKey):
+            await signer.claim(connection, other)
+        await signer.claim(connection, other, replace=True)
+        await signer.claim(connection, other)
+        with pytest.raises(HeadsOfAnotherKey):
+            await signer.claim(connection, archive.heads)

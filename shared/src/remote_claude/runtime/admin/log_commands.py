@@ -27,17 +27,24 @@ def add_to(app: typer.Typer) -> None:
     app.command("import")(import_)
 
 
-def head(as_json: Json = False) -> None:
+def head(
+    new_key: Annotated[
+        bool,
+        typer.Option("--new-key", help="Sign with this home's key from now on: the one of before is lost."),
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """Sign where the archive's chain stands now, and keep that apart from broker and database."""
 
     async def work(runtime: Runtime) -> None:
         from remote_claude.eventsourcing.postgres.schemas import connect
-        from remote_claude.runtime.archive import store
+        from remote_claude.runtime.archive import signer, store
 
         async with connect(runtime.pool, store.SCHEMA) as connection:
             found = await store.read_head(connection)
-        if found is None or not found.position:
-            raise Refused("nothing has been archived yet")
+            if found is None or not found.position:
+                raise Refused("nothing has been archived yet: the services do that while they run")
+            await signer.claim(connection, runtime.heads, replace=new_key)
         try:
             path = runtime.heads.sign(found)
         except OSError as error:

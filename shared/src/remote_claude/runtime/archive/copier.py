@@ -16,8 +16,8 @@ from remote_claude.eventsourcing.positions import Reached
 from remote_claude.eventsourcing.postgres.projector import ProjectorState as State
 from remote_claude.eventsourcing.postgres.schemas import SILENCE_S, Pool, connect, end_if_silent
 from remote_claude.eventsourcing.tail import Tail
-from remote_claude.runtime.archive import store
-from remote_claude.runtime.archive.errors import BrokerLostTail
+from remote_claude.runtime.archive import signer, store
+from remote_claude.runtime.archive.errors import BrokerLostTail, HeadsOfAnotherKey
 from remote_claude.runtime.archive.heads import Heads
 from remote_claude.runtime.archive.store import Head
 
@@ -54,6 +54,7 @@ class Copier:
         self._silence = silence
         self._head = Head(0, b"")
         self._reached = Reached()
+        self._may_sign = False
 
     @property
     def position(self) -> int:
@@ -112,17 +113,22 @@ class Copier:
                     self._move(await store.write(connection, self._head, events))
                 else:
                     await connection.execute("SELECT 1")  # so as not to be taken for dead
-                await self._sign()
+                await self._sign(connection)
 
     def _move(self, head: Head) -> None:
         self._head = head
         self._reached.tell(head.position)
 
-    async def _sign(self) -> None:
+    async def _sign(self, connection: AsyncConnection[Any]) -> None:
         if self._heads is None or not self.position:
             return
         try:
+            if not self._may_sign:
+                await signer.claim(connection, self._heads)
+                self._may_sign = True
             await self._heads.daily(self._head)
+        except HeadsOfAnotherKey as error:  # shown in the status too
+            self._change(State.LIVE, str(error))
         except OSError as error:  # shown in the status; the archive itself goes on
             self._change(State.LIVE, f"the day's head could not be written: {error}")
         else:

@@ -97,3 +97,9 @@ class ArchiveEmpty(ArchiveError):
             "what was exported, `pg_restore` a dump of PostgreSQL. If there is neither, `rclaude-admin log restore "
             "--without-lost` goes on with what the broker has before the first hole, if that is anything"
         )
+
+
+class HeadsOfAnotherKey(ArchiveError):
+    """The archive's heads are signed with another key, and are elsewhere."""
+
+    code = "heads_of_another_key"

@@ -103,6 +103,18 @@ class Heads:
             write_private(self._last_file(), json.dumps({**said, "name": path.name}) + "\n")
         return path
 
+    def public_key(self, *, make: bool = False) -> bytes | None:
+        """The key's public half, 32 bytes; None where there is no key and none is to be made. Raises `OSError`."""
+        try:
+            if make:
+                self._key()
+            public = self._public()
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            raise OSError(str(error)) from error
+        return public.public_bytes_raw()
+
     def signed(self) -> int:
         """The position of the last head, as noted beside the key; 0 without one. Raises `OSError`."""
         return self._last().position
@@ -188,7 +200,7 @@ class Heads:
                 raise OSError(
                     f"{self.key_file} is gone, and heads that it has signed are there: put it back from a backup. "
                     f"Where there is none, take {self.folder} and {self._last_file()} away, and keep them: "
-                    "another key can't vouch for them"
+                    "another key can't vouch for them. Then `rclaude-admin log head --new-key`"
                 )
             made = Ed25519PrivateKey.generate()
             private = made.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())

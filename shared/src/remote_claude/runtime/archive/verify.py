@@ -10,7 +10,7 @@ from psycopg import IsolationLevel
 
 from remote_claude.eventsourcing.jetstream import JetStreamEventLog
 from remote_claude.eventsourcing.postgres.schemas import Pool, connect
-from remote_claude.runtime.archive import store
+from remote_claude.runtime.archive import signer, store
 from remote_claude.runtime.archive.chain import GENESIS
 from remote_claude.runtime.archive.comparison import Comparison
 from remote_claude.runtime.archive.findings import Report
@@ -33,12 +33,22 @@ async def verify(
     signed = heads.read()
     async with connect(pool, store.SCHEMA) as connection:
         await store.create(connection)
+        signed_by = await signer.read(connection)
         await connection.set_isolation_level(IsolationLevel.REPEATABLE_READ)
         async with connection.transaction():
             head = await store.read_head(connection) or Head(0, GENESIS)
             first, last = await log.bounds()
             report = Report(broker=(first, last), archive=(1, head.position))
             comparison = Comparison(report, head, signed, trimmed=await store.read_trimmed(connection))
+            if signed_by is not None and signed_by.public_key != heads.public_key():
+                report.add(
+                    "heads",
+                    "missing",
+                    1,
+                    f"they are in {signed_by.place}, and {heads.folder} has none of theirs: set RCLAUDE_HEADS and "
+                    "RCLAUDE_HEAD_KEY to that place, or put the files back from a backup",
+                    last=max(1, head.position),
+                )
             for gone in heads.missing(signed):
                 report.add("heads", "missing", gone.first, gone.detail, last=gone.last)
             goal = max(last, head.position)
