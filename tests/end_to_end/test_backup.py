@@ -1,16 +1,40 @@
 """What the backup guide says, done: an old beginning trimmed off the broker, and a stack brought up from a backup."""
 
-import shutil
+import re
+import subprocess
+import tarfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from product import Product, product
+from product import BIN, Product, product
 from servers import until
 
-APART = ("kek", "owner.json", "api_key", "head_key", "head_key.pub", "head_key.last")
-"""What the guide says to keep besides the exported log, the objects, the heads and the data keys."""
+GUIDE = Path(__file__).parents[2] / "docs/guides/backup.md"
+
+
+def commands(section: str) -> list[str]:
+    """The shell blocks of a section of the guide, word for word: the backup, then the restore."""
+    [text] = re.findall(rf"^## {section}\n(.*?)(?=^## )", GUIDE.read_text(), re.MULTILINE | re.DOTALL)
+    return re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
+def type_(one: Product, block: str, backups: Path) -> None:
+    """Run a block of the guide as somebody types it, in a shell that ends at the first command that fails."""
+    folders = {"BACKUP": backups / "backup", "SAFE": backups / "safe"}
+    for folder in folders.values():
+        folder.mkdir(parents=True, exist_ok=True)
+    environment = {name: str(folder) for name, folder in folders.items()}
+    done = subprocess.run(
+        ["bash", "-euc", block],
+        env={**one.env, **environment, "PATH": f"{BIN}:{one.env['PATH']}"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, f"{block}\n{done.stdout}\n{done.stderr}"
 
 
 def archived(one: Product) -> bool:
@@ -68,24 +92,28 @@ def test_a_stack_is_trimmed_backed_up_and_restored_into_an_empty_home(tmp_path: 
         views_are_whole(one)
         events, seen = one.events(), everything(one, tasks)
         assert events[0]["position"] == 1
-        one.admin("log", "head")
-        assert one.admin("log", "export", str(tmp_path / "log.jsonl")).code == 0
+        backup, restore = commands("Piece by piece")
+        type_(one, backup, tmp_path)
         one.ok("down")
 
         with product(up=False) as other:
-            other.home.mkdir()
-            for name in APART:
-                shutil.copy(one.home / name, other.home / name)
-            for folder in ("objects", "heads"):
-                shutil.copytree(one.home / folder, other.home / folder)
-            keys = one.home / "nats/data/jetstream/log/streams/KV_KEYS"
-            shutil.copytree(keys, other.home / keys.relative_to(one.home))
-            imported = other.admin("log", "import", str(tmp_path / "log.jsonl"), "--json")
-            assert imported.code == 0, imported.err
-            restored = other.admin("log", "restore", "--json")
-            assert (restored.code, restored.json["last"]) == (0, imported.json["last"]), restored.err
-            other.ok("up", "--detach")
+            type_(other, restore, tmp_path)
             assert other.events()[: len(events)] == events
             assert everything(other, tasks) == seen
             views_are_whole(other)
-            run(other, "third")
+            tasks.append(run(other, "third"))
+            secrets = {(other.home / name).read_bytes() for name in ("kek", "head_key")}
+            backup, restore = commands("The whole home")
+            type_(other, backup, tmp_path / "whole")
+            with tarfile.open(tmp_path / "whole/backup/home.tar") as tar:
+                names = {name.removeprefix("./") for name in tar.getnames()}
+                packed = {file.read() for member in tar if (file := tar.extractfile(member))}
+            assert {"owner.json", "head_key.pub", "objects", "heads"} <= names
+            assert packed & secrets == set()
+            seen = everything(other, tasks)
+            other.ok("down")
+
+        with product(up=False) as third:
+            type_(third, restore, tmp_path / "whole")
+            assert everything(third, tasks) == seen
+            run(third, "fourth")

@@ -5,12 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from remote_claude.runtime.admin.command_support import PATIENCE_S, Refused, settings
+
+if TYPE_CHECKING:
+    from nats.aio.client import Client
+
+    from remote_claude.runtime.settings import BrokerSettings
 
 app = typer.Typer(no_args_is_help=True, help="A broker of your own.")
 
@@ -58,3 +64,54 @@ def init(
     configure_logging("warning", as_json=False)
     asyncio.run(work())
     typer.echo("the streams are there")
+
+
+@app.command()
+def export_keys(
+    file: Annotated[Path, typer.Argument(help="Where to, a new file.")],
+) -> None:
+    """Write the data keys into a file, as the broker has them: wrapped by the key-encryption key."""
+
+    async def work(client: Client, _: BrokerSettings) -> str:
+        from remote_claude.runtime.broker.data_keys import export_keys as export
+
+        return f"{await export(client, file):,} data keys in {file}"
+
+    _with_broker(work)
+
+
+@app.command()
+def import_keys(
+    file: Annotated[
+        Path, typer.Argument(exists=True, dir_okay=False, help="A file of `broker export-keys`.")
+    ],
+) -> None:
+    """Put back the data keys of a file that the broker has never had. What was erased stays erased."""
+
+    async def work(client: Client, where: BrokerSettings) -> str:
+        from remote_claude.runtime.broker.data_keys import NoDataKeys
+        from remote_claude.runtime.broker.data_keys import import_keys as import_
+
+        try:
+            return f"{await import_(client, file, replicas=where.replicas):,} data keys were put back"
+        except NoDataKeys as error:
+            raise Refused(str(error)) from error
+
+    _with_broker(work)
+
+
+def _with_broker(work: Callable[[Client, BrokerSettings], Awaitable[str]]) -> None:
+    """Connect as the administrator, do the work, and print what it returns."""
+    from remote_claude.runtime.broker.connection import connect_nats
+    from remote_claude.runtime.telemetry.logs_and_metrics import configure_logging
+
+    async def run() -> str:
+        async with settings(start=True) as where:
+            client = await connect_nats(where, patience=PATIENCE_S)
+            try:
+                return await work(client, where)
+            finally:
+                await client.close()
+
+    configure_logging("warning", as_json=False)
+    typer.echo(asyncio.run(run()))
