@@ -7,8 +7,9 @@ import pytest
 
 from event_examples import UNUSED, USED, WINDOW, admission
 from remote_claude.contracts import REGISTRY, Event, Sealed
-from remote_claude.contracts.billing import Entitlements
+from remote_claude.contracts.billing import Entitlements, PeriodOpened
 from remote_claude.contracts.gateway import WebhookAdded, WebhookDelivered, WebhookFailed, WebhookRemoved
+from remote_claude.contracts.prices import PriceBook
 from remote_claude.contracts.runner import AttemptFinished, Cumulative, TaskStarted, UsageRecorded
 from remote_claude.contracts.scheduler import (
     Limits,
@@ -72,6 +73,32 @@ def a_right_log() -> World:
     return world
 
 
+def month(period: str, starts_at: str, ends_at: str) -> PeriodOpened:
+    return PeriodOpened(
+        org=ORG, period=period, starts_at=f"{starts_at}T00:00:00.000000Z", ends_at=f"{ends_at}T00:00:00.000000Z",
+        plan="free", plan_version="1", price_book=PriceBook(version="1"), customer=ORG,
+    )  # fmt: skip
+
+
+def billed(world: World) -> World:
+    """Its month and the next one, opened."""
+    for period in (
+        month("2026-11", "2026-11-01", "2026-12-01"),
+        month("2026-12", "2026-12-01", "2027-01-01"),
+    ):
+        position = len(world.history) + 1  # the scheduler does not read it, so it is no `world.record`
+        world.history.append(
+            copy(
+                world.history[0],
+                type=PeriodOpened.type,
+                data=period.to_json(),
+                position=position,
+                event_id=f"period-{position}",
+            )
+        )
+    return world
+
+
 def told(world: World) -> World:
     """Its two ends, told to a webhook."""
     sealed = Sealed(key=ORG, box="bm9uY2U=")
@@ -92,7 +119,7 @@ def checked(history: Sequence[RecordedEvent]) -> Report:
 
 
 def test_nothing_is_found_in_a_log_that_is_right() -> None:
-    report = checked(told(a_right_log()).history)
+    report = checked(told(billed(a_right_log())).history)
     assert report.document() == {
         "ok": True, "events": report.events, "position": report.events, "tasks": 2, "live": 0, "violations": [],
     }  # fmt: skip
@@ -222,6 +249,10 @@ MUTANTS: list[tuple[str, Mutant]] = [
     ("no more runs at one time than the plan allows", changed(on_plan().__class__, entitlements=NONE_AT_ONCE)),
     ("use stays within limits and time", changed(UsageRecorded, nth=1, cumulative=Cumulative(vcpu_ms=10_001))),
     ("use stays within limits and time", changed(UsageRecorded, nth=1, cumulative=Cumulative(gib_ms=20_001))),
+    ("a period is opened once", repeated(PeriodOpened)),
+    ("periods do not overlap", changed(PeriodOpened, nth=1, starts_at="2026-11-30T00:00:00.000000Z")),
+    ("a period follows from its account's anchor", changed(PeriodOpened, period="2026-10")),
+    ("a period follows from its account's anchor", changed(PeriodOpened, ends_at="2026-11-30T00:00:00.000000Z")),
     ("a task ends once", repeated(TaskSucceeded)),
     ("a task ends once", repeated(TaskRequeued)),
     ("a webhook is added once", repeated(WebhookAdded)),
@@ -236,7 +267,7 @@ MUTANTS: list[tuple[str, Mutant]] = [
 
 @pytest.mark.parametrize(("rule", "mutant"), MUTANTS)
 def test_each_violation_is_found_and_named(rule: str, mutant: Mutant) -> None:
-    history = mutant(told(a_right_log()).history)
+    history = mutant(told(billed(a_right_log())).history)
     report = checked([copy(recorded, position=n) for n, recorded in enumerate(history, 1)])
     assert rule in {violation.rule for violation in report.violations}
     assert not report.document()["ok"]

@@ -11,6 +11,7 @@ from typing import Any
 from remote_claude.contracts.periods import CALENDAR, period_at
 from remote_claude.eventsourcing.events import RecordedEvent
 from remote_claude.eventsourcing.log import EventLog
+from remote_claude.runtime.admin.verified_periods import VerifiedPeriods
 
 TERMINAL = {"TaskSucceeded", "TaskFailed", "TaskCancelled", "TaskTimedOut", "TaskRejected"}
 WEBHOOK_OUTCOMES = {"WebhookDelivered", "WebhookFailed"}
@@ -117,6 +118,7 @@ class Checker:
         """The attempts of each organisation that hold a slot."""
         self._held: defaultdict[str, set[tuple[str, str, int]]] = defaultdict(set)
         """The same of each runner, with their organisation."""
+        self._periods = VerifiedPeriods()
         self._reserved: Counter[tuple[str, str]] = Counter()
         self._samples: dict[tuple[str, int], tuple[int, dict[str, Any]]] = {}
         self._hooks: dict[str, str] = {}
@@ -153,6 +155,9 @@ class Checker:
                     self._vacate(data["runner"], org, task, attempt)
             case "billing" if recorded.type == "PlanChanged":
                 self._plans[data["org"]].append((recorded.position, data))
+            case "billing" if recorded.type == "PeriodOpened":
+                for rule, detail in self._periods.opened(data, self._plan(data["org"]).get("anchor")):
+                    self._violated(rule, detail)
 
     def _violated(self, rule: str, detail: str) -> None:
         if len(self.report.violations) < KEPT_VIOLATIONS:
