@@ -24,6 +24,7 @@ from projecting import (
 from rebuilding import assert_rebuild_equals_live
 from remote_claude.eventsourcing.errors import RebuildInProgress
 from remote_claude.eventsourcing.events import RecordedEvent
+from remote_claude.eventsourcing.postgres.locks import try_lock, view_lock
 from remote_claude.eventsourcing.postgres.parking import (
     NotParked,
     OtherVersion,
@@ -34,7 +35,7 @@ from remote_claude.eventsourcing.postgres.parking import (
 )
 from remote_claude.eventsourcing.postgres.projector import Projector
 from remote_claude.eventsourcing.postgres.rebuild import rebuild
-from remote_claude.eventsourcing.postgres.schemas import Pool, connect, try_lock
+from remote_claude.eventsourcing.postgres.schemas import Pool, connect
 from remote_claude.eventsourcing.postgres.tables import load, upsert
 from remote_claude.eventsourcing.tail import Tail
 from servers import Broker
@@ -249,7 +250,7 @@ async def test_a_view_of_another_release_and_one_that_is_being_rebuilt_are_left_
     with pytest.raises(OtherVersion, match="is of version 1, this release has 2"):
         await retry(Mended(version=2), pool, log)
     async with connect(pool, Tally.name) as rebuilder:
-        assert await try_lock(rebuilder, f"{Tally.name}__next")
+        assert await try_lock(rebuilder, view_lock(f"{Tally.name}__next"))
         with pytest.raises(RebuildInProgress):
             await retry(Mended(), pool, log)
         with pytest.raises(RebuildInProgress):

@@ -8,8 +8,9 @@ from psycopg import AsyncConnection
 
 from projecting import Gated, Log, Tally, eventually, running, tally
 from remote_claude.eventsourcing.events import RecordedEvent
+from remote_claude.eventsourcing.postgres.locks import end_if_silent, try_lock, view_lock
 from remote_claude.eventsourcing.postgres.projector import Projector
-from remote_claude.eventsourcing.postgres.schemas import Pool, connect, end_if_silent, try_lock
+from remote_claude.eventsourcing.postgres.schemas import Pool, connect
 
 
 class Unlocked(Tally):
@@ -63,7 +64,7 @@ async def test_one_that_is_frozen_in_mid_transaction_is_taken_over_from(pool: Po
 async def test_a_lock_whose_holder_says_nothing_is_free_after_a_while(pool: Pool, log: Log) -> None:
     view = Tally()
     async with connect(pool, view.name) as silent:
-        assert await try_lock(silent, view.name)
+        assert await try_lock(silent, view_lock(view.name))
         await end_if_silent(silent, 0.3)
         async with running(Projector(view, pool, log, log.tail, standby_interval=0.02)) as projector:
             await eventually(lambda: projector.state == "live")

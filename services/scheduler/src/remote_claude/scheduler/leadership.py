@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any, Protocol
 
 import psycopg
 import structlog
 from psycopg import AsyncConnection
 
-from remote_claude.eventsourcing.postgres.schemas import end_if_silent
+from remote_claude.eventsourcing.postgres.locks import holding
 
 log = structlog.get_logger(__name__)
 
@@ -61,40 +61,37 @@ class PostgresElection:
 
     @asynccontextmanager
     async def term(self) -> AsyncGenerator[Watch, None]:
-        connection = await self._locked()
-        try:
+        async with AsyncExitStack() as stack:
+            connection = await self._elected(stack)
             yield lambda: self._watch(connection)
-        finally:
-            await connection.close()
 
-    async def _locked(self) -> AsyncConnection[Any]:
+    async def _elected(self, stack: AsyncExitStack) -> AsyncConnection[Any]:
+        """A connection that holds the lock until `stack` ends."""
         pause = FIRST_RETRY
         while True:
-            connection = None
             try:
-                connection = await AsyncConnection.connect(
-                    self._dsn,
-                    autocommit=True,
-                    application_name="remote-claude scheduler",
-                    keepalives_idle=5,
-                    keepalives_interval=2,
-                    keepalives_count=3,
-                )
-                self.problem = None
-                await end_if_silent(connection, 3 * self._check_s)
-                await connection.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", [LOCK])
-                return connection
+                return await self._locked(stack)
             except psycopg.OperationalError as error:
                 self.problem = "PostgreSQL does not answer, so no leader can be elected"
                 log.warning("no election without PostgreSQL", error=str(error), again_in_seconds=pause)
-                if connection is not None:
-                    await connection.close()
-            except BaseException:
-                if connection is not None:
-                    await connection.close()
-                raise
             await asyncio.sleep(pause)
             pause = min(2 * pause, LAST_RETRY)
+
+    async def _locked(self, stack: AsyncExitStack) -> AsyncConnection[Any]:
+        async with AsyncExitStack() as own:
+            connection = await AsyncConnection.connect(
+                self._dsn,
+                autocommit=True,
+                application_name="remote-claude scheduler",
+                keepalives_idle=5,
+                keepalives_interval=2,
+                keepalives_count=3,
+            )
+            own.push_async_callback(connection.close)
+            self.problem = None
+            await own.enter_async_context(holding(connection, LOCK, silence=3 * self._check_s, wait=True))
+            stack.push_async_exit(own.pop_all())
+        return connection
 
     async def _watch(self, connection: AsyncConnection[Any]) -> None:
         try:

@@ -19,13 +19,13 @@ from remote_claude.eventsourcing.errors import RebuildInProgress
 from remote_claude.eventsourcing.events import RecordedEvent
 from remote_claude.eventsourcing.log import EventLog
 from remote_claude.eventsourcing.postgres.batches import fold_around_poison, sift
+from remote_claude.eventsourcing.postgres.locks import try_lock, view_lock
 from remote_claude.eventsourcing.postgres.schemas import (
     Checkpoint,
     Pool,
     connect,
     lock_schemas,
     read_checkpoint,
-    try_lock,
 )
 from remote_claude.eventsourcing.views import View
 
@@ -224,7 +224,7 @@ async def _read(log: EventLog, rows: Sequence[ParkedEvent]) -> dict[int, Recorde
 @asynccontextmanager
 async def _holding(connection: AsyncConnection[Any], view: View) -> AsyncIterator[Checkpoint]:
     """One transaction in which nobody else moves the view, nor builds it anew from what is known before."""
-    if not await try_lock(connection, f"{view.name}__next"):
+    if not await try_lock(connection, view_lock(f"{view.name}__next")):
         raise RebuildInProgress(view.name)
     async with connection.transaction():
         await connection.execute("SET LOCAL synchronous_commit = on")

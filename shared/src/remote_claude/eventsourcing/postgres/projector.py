@@ -26,6 +26,7 @@ from remote_claude.eventsourcing.log import (
 )
 from remote_claude.eventsourcing.positions import Reached
 from remote_claude.eventsourcing.postgres.batches import Applier, DeadLetter, PoisonError
+from remote_claude.eventsourcing.postgres.locks import holding, view_lock
 from remote_claude.eventsourcing.postgres.rebuild import rebuild
 from remote_claude.eventsourcing.postgres.schemas import (
     SILENCE_S,
@@ -33,10 +34,7 @@ from remote_claude.eventsourcing.postgres.schemas import (
     Pool,
     connect,
     create_schema,
-    end_if_silent,
     read_checkpoint,
-    try_lock,
-    unlock,
 )
 from remote_claude.eventsourcing.tail import Tail
 from remote_claude.eventsourcing.views import View
@@ -150,15 +148,13 @@ class Projector:
                         f"a newer release has built version {checkpoint.version}, this one has {version}; "
                         f"to go back to it: rclaude-admin rebuild {name}",
                     )
-                elif await try_lock(connection, name):
-                    await end_if_silent(connection, self._silence)
-                    with suppress(CheckpointMoved):
-                        await self._apply_tail(connection)
-                    await unlock(connection, name)
-                    await end_if_silent(connection, 0)
-                    continue
                 else:
-                    self._change(ProjectorState.STANDBY)
+                    async with holding(connection, view_lock(name), silence=self._silence) as held:
+                        if held:
+                            with suppress(CheckpointMoved):
+                                await self._apply_tail(connection)
+                            continue
+                        self._change(ProjectorState.STANDBY)
             await self._stand_by(connection)
 
     async def _build(self, checkpoint: Checkpoint) -> bool:

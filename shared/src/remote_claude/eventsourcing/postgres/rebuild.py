@@ -17,6 +17,7 @@ from remote_claude.eventsourcing.errors import RebuildInProgress, ViewStopped
 from remote_claude.eventsourcing.log import EventLog
 from remote_claude.eventsourcing.postgres.batches import Applier
 from remote_claude.eventsourcing.postgres.canonical_rows import Difference, compare
+from remote_claude.eventsourcing.postgres.locks import try_lock, view_lock
 from remote_claude.eventsourcing.postgres.schemas import (
     Checkpoint,
     Pool,
@@ -24,7 +25,6 @@ from remote_claude.eventsourcing.postgres.schemas import (
     create_schema,
     lock_schemas,
     read_checkpoint,
-    try_lock,
 )
 from remote_claude.eventsourcing.views import View
 
@@ -76,7 +76,7 @@ async def rebuild(
     """
     fresh, old = f"{view.name}__next", f"{view.name}__old"
     async with connect(pool, fresh) as connection:
-        if not await try_lock(connection, fresh):
+        if not await try_lock(connection, view_lock(fresh)):
             raise RebuildInProgress(view.name)
         await _drop(connection, fresh)
         try:

@@ -211,30 +211,6 @@ async def read_dropped(connection: AsyncConnection[Any], view: str) -> set[str]:
     return {event_id for (event_id,) in await found.fetchall()}
 
 
-async def try_lock(connection: AsyncConnection[Any], name: str) -> bool:
-    """Take the lock called `name` for as long as the connection lives, unless somebody has it."""
-    found = await connection.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", [f"view/{name}"])
-    row = await found.fetchone()
-    return row is not None and bool(row[0])
-
-
-async def end_if_silent(connection: AsyncConnection[Any], seconds: float) -> None:
-    """From now on PostgreSQL ends the session when it hears nothing for so long, in a transaction or not; 0: never.
-
-    What a frozen process or a machine that has vanished had locked is then free for others.
-    """
-    await connection.execute(
-        "SELECT set_config('idle_session_timeout', %(ms)s, false),"
-        " set_config('idle_in_transaction_session_timeout', %(ms)s, false)",
-        {"ms": str(round(seconds * 1000))},
-    )
-
-
-async def unlock(connection: AsyncConnection[Any], name: str) -> None:
-    """Give the lock called `name` to whoever wants it."""
-    await connection.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", [f"view/{name}"])
-
-
 async def check_rights(pool: Pool) -> None:
     """Raises `RightsMissing` where the role may not create schemas: each view and the archive is one."""
     query = "SELECT current_user, current_database(), has_database_privilege(current_database(), 'CREATE')"

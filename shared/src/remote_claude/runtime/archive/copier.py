@@ -13,8 +13,9 @@ from remote_claude.eventsourcing.arrivals import Arrivals
 from remote_claude.eventsourcing.errors import CheckpointMoved
 from remote_claude.eventsourcing.log import EventLogError, LogUnavailable, PositionAhead
 from remote_claude.eventsourcing.positions import Reached
+from remote_claude.eventsourcing.postgres.locks import holding
 from remote_claude.eventsourcing.postgres.projector import ProjectorState as State
-from remote_claude.eventsourcing.postgres.schemas import SILENCE_S, Pool, connect, end_if_silent
+from remote_claude.eventsourcing.postgres.schemas import SILENCE_S, Pool, connect
 from remote_claude.eventsourcing.tail import Tail
 from remote_claude.runtime.archive import signer, store
 from remote_claude.runtime.archive.errors import BrokerLostTail, HeadsOfAnotherKey
@@ -24,7 +25,7 @@ from remote_claude.runtime.archive.store import Head
 FIRST_RETRY, LAST_RETRY = 0.1, 5.0
 PACE = 0.1
 """Seconds from one transaction to the next: nobody waits for the archive, and many events share one."""
-LOCK = "SELECT pg_try_advisory_lock(hashtextextended('log/archive', 0))"
+LOCK = "log/archive"
 
 _log = structlog.get_logger(__name__)
 
@@ -94,12 +95,16 @@ class Copier:
                 retry = min(2 * retry, LAST_RETRY)
 
     async def _keep(self, connection: AsyncConnection[Any]) -> None:
-        """Hold the lock, or wait for it, until something fails."""
-        while not await self._locked(connection):
+        """Archive while this process holds the lock, otherwise follow the archive, until something fails."""
+        while True:
+            async with holding(connection, LOCK, silence=self._silence) as held:
+                if held:
+                    await self._copy(connection)
             self._move(await store.read_head(connection) or self._head)
             self._change(State.STANDBY)
             await asyncio.sleep(self._standby_interval)
-        await end_if_silent(connection, self._silence)
+
+    async def _copy(self, connection: AsyncConnection[Any]) -> None:
         self._move(await store.read_head(connection) or Head(0, b""))
         self._change(State.LIVE)
         async with Arrivals(
@@ -133,10 +138,6 @@ class Copier:
             self._change(State.LIVE, f"the day's head could not be written: {error}")
         else:
             self._change(State.LIVE)
-
-    async def _locked(self, connection: AsyncConnection[Any]) -> bool:
-        row = await (await connection.execute(LOCK)).fetchone()
-        return row is not None and bool(row[0])
 
     def _change(self, state: State, reason: str | None = None) -> None:
         if (state, reason) != (self.state, self.reason):
