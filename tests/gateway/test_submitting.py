@@ -330,7 +330,6 @@ async def test_an_erased_organisation_can_submit_nothing_and_its_texts_are_gone(
         ("network", "none"),
         ("secrets", ["NPM_TOKEN"]),
         ("budget_nano_usd", 5_000_000_000),
-        ("best_of", {"group": "g", "index": 1, "size": 4}),
     ],
 )
 async def test_what_no_runner_can_fulfil_is_refused(member: Member, field: str, value: Any) -> None:

@@ -43,6 +43,9 @@ COMMANDS = {
     "pr": Entry(
         "tasks", "pr", "Open the pull request of a task that has succeeded, or try again; prints its URL."
     ),
+    "compare": Entry(
+        "best_of", "compare", "Show the candidates of a group side by side, the best first."
+    ),
     "usage": Entry(
         "money", "usage", "What has been used this month, against what the plan allows; or by what."
     ),

@@ -13,7 +13,7 @@ AttemptOutcome = Literal["succeeded", "failed", "cancelled", "timed_out", "lost"
 RUNNER_RESTARTED = "runner_restarted"
 """Reason of the attempts that a runner finds lost at its start. It records that before it joins, and gets no work until then."""
 
-CAPABILITIES = ("model", "image", "network", "secrets", "budget", "best_of")
+CAPABILITIES = ("model", "image", "network", "secrets", "budget")
 """Fields of a submission that only some runners can fulfil. A runner names those that it can in `RunnerJoined`."""
 
 OPERATOR_MODEL = "operator_model"

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from remote_claude.cli import config, render, repository
+from remote_claude.cli.commands.best_of import agents_of, run_candidates
 from remote_claude.cli.commands.tasks import await_pull_request, details, follow
 from remote_claude.cli.errors import OF_STATE, CliError, Exit
 from remote_claude.cli.repository.preferences import DEVCONTAINER, preferences
@@ -55,6 +56,8 @@ WITH_VALUE = frozenset(
         "--provider",
         "--model",
         "--budget",
+        "--agents",
+        "--judge",
     }
 )
 """Options of `run` whose next word is their value."""
@@ -120,10 +123,35 @@ def run(
     provider: Annotated[
         str | None, typer.Option(help="Where its sandbox runs: local, docker; any unless given.")
     ] = None,
+    best_of: Annotated[
+        int | None, typer.Option("--best-of", min=2, max=16, help="Try it in so many tasks at once.")
+    ] = None,
+    agents: Annotated[
+        str | None, typer.Option(help="With --best-of: agents that take turns, such as claude,shell.")
+    ] = None,
+    judge: Annotated[
+        str | None,
+        typer.Option(help="With --best-of: a command that judges each result by its exit code."),
+    ] = None,
+    until: Annotated[
+        bool, typer.Option("--until", help="With --best-of: cancel the others when one passes.")
+    ] = False,
 ) -> None:
     """Hand a task to an agent, watch it, and get a commit and its bill."""
     if no_repo and repo:
         raise CliError("--repo and --no-repo contradict each other", Exit.USAGE)
+    if best_of is None and (agents or judge or until):
+        raise CliError("--agents, --judge and --until go with --best-of", Exit.USAGE)
+    if best_of is not None and pr:
+        raise CliError(
+            "--pr does not go with --best-of: `rclaude pr TASK` opens the one of the candidate you choose",
+            Exit.USAGE,
+        )
+    if detach and (judge or until):
+        raise CliError(
+            "--judge and --until need the command to stay: leave --detach out, or judge later with `rclaude compare`",
+            Exit.USAGE,
+        )
     body: dict[str, Any] = {
         "prompt": _prompt(prompt),
         "priority": priority,
@@ -174,6 +202,13 @@ def run(
     client = connect_or_start()
     if local is not None:
         body["repo"] = {"bundle": send_repository(client, local, include or ())}
+    if best_of is not None:
+        tries = agents_of(agents, best_of, body["agent"])
+        raise typer.Exit(
+            run_candidates(
+                client, body, tries, best_of, judge=judge, until=until, detach=detach, as_json=as_json
+            )
+        )
     _hand_over(client, body, detach=detach, as_json=as_json)
 
 

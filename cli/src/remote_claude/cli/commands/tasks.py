@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 import typer
 
 from remote_claude.cli import render
+from remote_claude.cli.candidates.group import candidate_id
 from remote_claude.cli.errors import OF_STATE, CliError, Exit
 from remote_claude.cli.session import connect, task_id
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from remote_claude.cli.client import Client
 
 TaskArgument = Annotated[str | None, typer.Argument(help="The task's id; the newest one if left out.")]
+CandidateOption = Annotated[
+    int | None, typer.Option(min=1, help="The number of a candidate; TASK is its group or any of its tasks.")
+]
 STATES: tuple[str, ...] = get_args(render.State)
 PULL_REQUEST_S = 60.0
 """How long a command waits for a pull request. The service goes on trying after that."""
@@ -170,10 +174,10 @@ def send(
         render.say(f"{answer['id']}: message {answer['number']} sent")
 
 
-def diff(task: TaskArgument = None) -> None:
+def diff(task: TaskArgument = None, candidate: CandidateOption = None) -> None:
     """Print the agent's change as a patch."""
     client = connect()
-    patch = client.download(f"/v1/tasks/{task_id(task, client)}/diff")
+    patch = client.download(f"/v1/tasks/{candidate_id(client, task, candidate)}/diff")
     if sys.stdout.isatty():
         render.say(patch.decode(errors="replace"))
     else:
@@ -182,6 +186,7 @@ def diff(task: TaskArgument = None) -> None:
 
 def apply(
     task: TaskArgument = None,
+    candidate: CandidateOption = None,
     no_commit: Annotated[bool, typer.Option("--no-commit", help="Leave the change staged.")] = False,
     merge: Annotated[
         bool,
@@ -204,7 +209,7 @@ def apply(
     if hooks and (no_commit or merge):
         raise CliError("--hooks goes with a commit, so not with --no-commit or --merge", Exit.USAGE)
     client = connect()
-    id = task_id(task, client)
+    id = candidate_id(client, task, candidate)
     here = repository.find(Path.cwd())
     if here is None:
         raise CliError(

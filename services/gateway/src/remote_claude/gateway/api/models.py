@@ -116,7 +116,7 @@ class PullRequestRequest(Request):
 class SubmitRequest(Request):
     """A task. `timeout_s` bounds each attempt; without it the plan does.
 
-    Where no runner offers `model`, `image`, `network`, `secrets`, `budget_nano_usd` or `best_of`, a task that asks for it
+    Where no runner offers `model`, `image`, `network`, `secrets` or `budget_nano_usd`, a task that asks for it
     is refused as `not_offered`.
     """
 

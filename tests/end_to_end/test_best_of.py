@@ -1,0 +1,80 @@
+"""Several tasks try the same; a judge decides, and one of them is taken."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from messages_api import serving_in_a_thread, text, tool
+from product import BIN, Product, product
+
+GUIDE = Path(__file__).parents[2] / "docs" / "guides" / "best-of.md"
+KEY = "sk-ant-made-up-for-this-test"
+
+
+def test_candidates_are_judged_compared_and_one_is_applied(stack: Product, repo: Path) -> None:
+    done = stack.ok(
+        *("run", "--best-of", "3", "--agents", "noop,shell,noop", "--judge", "grep -q made made.txt"),
+        *("--json", "echo made > made.txt"),
+        cwd=repo,
+    ).json
+    best, *others = done["candidates"]
+    assert (done["winner"], best["candidate"], best["judge"]["exit_code"], best["lines"]) == (2, 2, 0, 1)
+    assert {one["judge"]["state"] for one in others} == {"failed"}
+    bills = [
+        stack.ok("bill", id, "--json").json["total_nano_usd"]
+        for one in done["candidates"]
+        for id in (one["id"], one["judge"]["id"])
+    ]
+    assert done["total_nano_usd"] == sum(bills)
+
+    shown = stack.ok("compare", best["id"])
+    assert [line.split()[0] for line in shown.out.splitlines()[1:4]] == ["2", "1", "3"]
+    assert stack.ok("compare", done["group"], "--json").json == done
+    assert "+made" in stack.ok("diff", done["group"], "--candidate", "2").out
+    stack.ok("apply", done["group"], "--candidate", "2", cwd=repo)
+    assert (repo / "made.txt").read_text() == "made\n"
+    assert stack.run("diff", done["group"], "--candidate", "4").code == 2
+
+
+def test_none_passes(stack: Product, repo: Path) -> None:
+    done = stack.run(
+        "run", "--best-of", "2", "--agent", "shell", "--judge", "false", "--json", "true", cwd=repo
+    )
+    assert (done.code, done.json["winner"]) == (1, None)
+
+
+@pytest.mark.timeout(200)
+def test_the_first_that_passes_stops_the_others(repo: Path) -> None:
+    with (
+        serving_in_a_thread([text("I wait."), tool("Bash", command="sleep 600")]) as api,
+        product({"ANTHROPIC_API_KEY": KEY, "ANTHROPIC_BASE_URL": api.base_url}) as stack,
+    ):
+        done = stack.ok(
+            *("run", "--best-of", "2", "--agents", "claude,shell", "--until", "--judge", "test -e made.txt"),
+            *("--json", "echo made > made.txt"),
+            cwd=repo,
+        ).json
+        states = {one["agent"]: one["state"] for one in done["candidates"]}
+        assert (done["winner"], states) == (2, {"shell": "succeeded", "claude": "cancelled"})
+        stack.verified()
+
+
+def test_the_commands_of_the_guide_work(stack: Product, repo: Path) -> None:
+    blocks = re.findall(r"^```sh\n(.*?)^```$", GUIDE.read_text(), re.MULTILINE | re.DOTALL)
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail"],
+        cwd=repo,
+        env={**stack.env, "PATH": f"{BIN}:{os.environ['PATH']}"},
+        input="\n".join(blocks),
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (repo / "notes.txt").read_text() == "notes\n"
