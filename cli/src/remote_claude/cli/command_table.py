@@ -51,6 +51,9 @@ COMMANDS = {
     ),
     "bill": Entry("money", "bill", "The bill as it stands, each line the sum of events in the log."),
     "billing": Entry("billing", "app", "Plans, invoices, and what stands behind them."),
+    "mcp": Entry(
+        "mcp", "mcp", "Serve tasks to clients of the Model Context Protocol, such as editors and other agents."
+    ),
     "up": Entry(
         "stack", "up", "Bring the embedded stack up: broker, PostgreSQL and all services, on this machine."
     ),

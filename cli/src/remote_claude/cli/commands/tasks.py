@@ -215,22 +215,9 @@ def apply(
         raise CliError(
             f"{Path.cwd()} is not in a Git repository: go to the one that the task is to change", Exit.USAGE
         )
-    shown = client.get(f"/v1/tasks/{id}")
-    content = client.download(f"/v1/tasks/{id}/bundle")
-    with tempfile.TemporaryDirectory(prefix="rclaude-") as folder:
-        bundle = Path(folder) / "result.bundle"
-        bundle.write_bytes(content)
-        applied = repository.apply(
-            here,
-            bundle,
-            task=id,
-            agent=shown["agent"],
-            message=_message(shown),
-            commit=not no_commit,
-            merge=merge,
-            unrelated=unrelated,
-            hooks=hooks,
-        )
+    applied = bring_over(
+        client, id, here, commit=not no_commit, merge=merge, unrelated=unrelated, hooks=hooks
+    )
     if applied.conflicts:
         render.note(f"resolve the conflict markers in: {', '.join(applied.conflicts)}")
     elif applied.unstaged:
@@ -258,6 +245,35 @@ def apply(
         render.say(f"{applied.commit[:12]} on {here.top}: {_files(applied.files)} changed")
     else:
         render.say(f"staged in {here.top}: {_files(applied.files)} changed")
+
+
+def bring_over(
+    client: Client,
+    task: str,
+    here: repository.Repository,
+    *,
+    commit: bool = True,
+    merge: bool = False,
+    unrelated: bool = False,
+    hooks: bool = False,
+) -> repository.Applied:
+    """Apply the change of a task to a repository; the options are those of `repository.apply`."""
+    shown = client.get(f"/v1/tasks/{task}")
+    content = client.download(f"/v1/tasks/{task}/bundle")
+    with tempfile.TemporaryDirectory(prefix="rclaude-") as folder:
+        bundle = Path(folder) / "result.bundle"
+        bundle.write_bytes(content)
+        return repository.apply(
+            here,
+            bundle,
+            task=task,
+            agent=shown["agent"],
+            message=_message(shown),
+            commit=commit,
+            merge=merge,
+            unrelated=unrelated,
+            hooks=hooks,
+        )
 
 
 def await_pull_request(client: Client, task: str, position: int | None = None) -> dict[str, Any] | None:
