@@ -15,12 +15,13 @@ from mcp.server.mcpserver.exceptions import ToolError
 from mcp.types import ToolAnnotations
 from pydantic import BaseModel, Field
 
-from remote_claude.cli import release, render, repository
+from remote_claude.cli import config, release, render, repository
 from remote_claude.cli.client import Client
 from remote_claude.cli.commands.run import checked_prompt, local_repository, send_repository
 from remote_claude.cli.commands.tasks import bring_over, details
 from remote_claude.cli.errors import CliError
 from remote_claude.cli.repository.git import RepositoryError
+from remote_claude.cli.repository.preferences import preferences
 from remote_claude.cli.session import task_id
 
 INSTRUCTIONS = (
@@ -119,8 +120,11 @@ class _Tools:
         context: Context[Any, Any],
         prompt: Annotated[str, Field(description="What the agent is to do.")],
         agent: Annotated[
-            str, Field(description="claude, or shell, which runs the prompt as a command.")
-        ] = "claude",
+            str | None,
+            Field(
+                description="claude, or shell, which runs the prompt as a command; claude unless configured."
+            ),
+        ] = None,
         repository_url: Annotated[
             str | None,
             Field(description="A repository to clone; without it the one on this disk, if there is one."),
@@ -137,8 +141,8 @@ class _Tools:
         ] = False,
     ) -> TaskState:
         """Start a task and return at once. `watch_task` follows it."""
-        body: dict[str, Any] = {"prompt": checked_prompt(prompt), "agent": agent}
-        optional = {"model": model, "timeout_s": timeout_s}
+        body: dict[str, Any] = {"prompt": checked_prompt(prompt)}
+        optional = {"agent": agent, "model": model, "timeout_s": timeout_s}
         body |= {name: value for name, value in optional.items() if value is not None}
         if budget_usd is not None:
             body["budget_nano_usd"] = int(Decimal(budget_usd) * render.NANO)
@@ -150,9 +154,11 @@ class _Tools:
         elif not without_repository and self._place is not None:
             local = local_repository(str(self._place))
             assert local is not None
+            body = {**preferences(local.top)[0], **body}
             body["repo"] = {"bundle": send_repository(client, local)}
+        body.setdefault("agent", config.setting("agent") or "claude")
         submitted = client.post("/v1/tasks", body, idempotency_key=str(uuid.uuid4()))
-        return TaskState(id=submitted["id"], state=submitted["state"], ended=False, agent=agent)
+        return TaskState(id=submitted["id"], state=submitted["state"], ended=False, agent=body["agent"])
 
     def list_tasks(
         self,
