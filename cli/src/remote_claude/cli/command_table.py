@@ -43,16 +43,16 @@ COMMANDS = {
     "pr": Entry(
         "tasks", "pr", "Open the pull request of a task that has succeeded, or try again; prints its URL."
     ),
-    "compare": Entry(
-        "best_of", "compare", "Show the candidates of a group side by side, the best first."
-    ),
+    "compare": Entry("best_of", "compare", "Show the candidates of a group side by side, the best first."),
     "usage": Entry(
         "money", "usage", "What has been used this month, against what the plan allows; or by what."
     ),
     "bill": Entry("money", "bill", "The bill as it stands, each line the sum of events in the log."),
     "billing": Entry("billing", "app", "Plans, invoices, and what stands behind them."),
     "mcp": Entry(
-        "mcp", "mcp", "Serve tasks to clients of the Model Context Protocol, such as editors and other agents."
+        "mcp",
+        "mcp",
+        "Serve tasks to clients of the Model Context Protocol, such as editors and other agents.",
     ),
     "up": Entry(
         "stack", "up", "Bring the embedded stack up: broker, PostgreSQL and all services, on this machine."

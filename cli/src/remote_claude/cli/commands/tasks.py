@@ -17,6 +17,7 @@ from remote_claude.cli.errors import OF_STATE, CliError, Exit
 from remote_claude.cli.session import connect, task_id
 
 if TYPE_CHECKING:
+    from remote_claude.cli import repository
     from remote_claude.cli.client import Client
 
 TaskArgument = Annotated[str | None, typer.Argument(help="The task's id; the newest one if left out.")]
@@ -258,6 +259,8 @@ def bring_over(
     hooks: bool = False,
 ) -> repository.Applied:
     """Apply the change of a task to a repository; the options are those of `repository.apply`."""
+    from remote_claude.cli import repository
+
     shown = client.get(f"/v1/tasks/{task}")
     content = client.download(f"/v1/tasks/{task}/bundle")
     with tempfile.TemporaryDirectory(prefix="rclaude-") as folder:
