@@ -8,7 +8,7 @@ import pytest
 
 from event_logs import Happened, JsonCodec, connect, happened, new_place, whats
 from remote_claude.eventsourcing.jetstream import JetStreamEventLog
-from remote_claude.eventsourcing.jetstream.append_queue import CROWD
+from remote_claude.eventsourcing.jetstream.append_queue import BATCH_THRESHOLD
 from remote_claude.eventsourcing.log import AppendRefused, ConcurrencyConflict, EventTooLarge
 from remote_claude.runtime.embedded.nats import NatsServer, NatsUser, find_nats
 from servers import Broker, OwnServer, scratch_home
@@ -58,9 +58,9 @@ class Texts(JsonCodec):
         return name, version, data.decode() if event.what == "text" else data
 
 
-@pytest.mark.parametrize("company", [1, 40, CROWD])
+@pytest.mark.parametrize("appends", [1, 40, BATCH_THRESHOLD])
 async def test_what_no_frame_can_be_made_of_fails_its_group_and_nothing_after_it(
-    nats_server: Broker, company: int
+    nats_server: Broker, appends: int
 ) -> None:
     place = await new_place(nats_server)
     place.codec = Texts()
@@ -68,19 +68,19 @@ async def test_what_no_frame_can_be_made_of_fails_its_group_and_nothing_after_it
         answers = await asyncio.gather(
             *(
                 log.append(place.subject(f"t{n}"), [happened("x" if n else "text")], expected_position=0)
-                for n in range(company)
+                for n in range(appends)
             ),
             return_exceptions=True,
         )
-        failed = company if company < CROWD else CROWD // 2
+        failed = appends if appends < BATCH_THRESHOLD else BATCH_THRESHOLD // 2
         assert all(isinstance(answer, TypeError) for answer in answers[:failed])
-        assert answers[failed:] == list(range(1, company - failed + 1))
+        assert answers[failed:] == list(range(1, appends - failed + 1))
         assert await log.append(place.subject("next"), [happened()], expected_position=0) > 0
 
 
-@pytest.mark.parametrize("company", [1, 40, CROWD])
+@pytest.mark.parametrize("appends", [1, 40, BATCH_THRESHOLD])
 async def test_a_write_that_fails_as_nobody_expects_fails_its_group_and_nothing_after_it(
-    nats_server: Broker, company: int, monkeypatch: pytest.MonkeyPatch
+    nats_server: Broker, appends: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place = await new_place(nats_server)
     client = await connect(nats_server)
@@ -95,12 +95,12 @@ async def test_a_write_that_fails_as_nobody_expects_fails_its_group_and_nothing_
 
         monkeypatch.setattr(client._transport, "write", once)
         answers = await asyncio.gather(
-            *(log.append(place.subject(f"t{n}"), [happened()], expected_position=0) for n in range(company)),
+            *(log.append(place.subject(f"t{n}"), [happened()], expected_position=0) for n in range(appends)),
             return_exceptions=True,
         )
-        failed = company if company < CROWD else CROWD // 2
+        failed = appends if appends < BATCH_THRESHOLD else BATCH_THRESHOLD // 2
         assert all(isinstance(answer, MemoryError) for answer in answers[:failed])
-        assert answers[failed:] == list(range(2, company - failed + 2))
+        assert answers[failed:] == list(range(2, appends - failed + 2))
         assert await log.append(place.subject("next"), [happened()], expected_position=0) > 0
     await client.close()
 
@@ -131,7 +131,7 @@ async def test_a_refused_append_of_many_is_found_by_halves(nats_server: Broker, 
         assert log.stats.batches < 40
 
 
-async def test_appends_that_have_been_overtaken_spoil_no_batch(nats_server: Broker) -> None:
+async def test_appends_that_have_been_superseded_spoil_no_batch(nats_server: Broker) -> None:
     """Of many that wait for the same position one lands; the others need not be tried."""
     place = await new_place(nats_server)
     async with place.log() as log:

@@ -22,8 +22,8 @@ from servers import Broker
 SEED = 20260102
 RANDOM_CUTS = 200
 LANES = 4
-CROWDED = 400
-CROWD_CUTS = 8
+CALLERS = 400
+CUTS_OF_MANY = 8
 
 
 @dataclass
@@ -94,7 +94,7 @@ class Callers:
             )
         )
 
-    async def crowd(self, cut: str, log: EventLog, rival: EventLog) -> None:
+    async def many(self, cut: str, log: EventLog, rival: EventLog) -> None:
         """So many that they go by halves, twice each, the next half made ready before the answer to the last."""
 
         async def caller(stream: str) -> None:
@@ -102,7 +102,7 @@ class Callers:
             if position:
                 await self.append(cut, log, stream, [happened()], position)
 
-        await asyncio.gather(*(caller(stream) for stream in [*self.streams(CROWDED), self.taken]))
+        await asyncio.gather(*(caller(stream) for stream in [*self.streams(CALLERS), self.taken]))
 
     async def agree_with_the_log(self) -> None:
         """Every claim against the raw log, and the raw log against the claims."""
@@ -223,17 +223,17 @@ async def test_cuts_at_random_bytes_leave_every_caller_with_the_truth(callers: C
     await callers.agree_with_the_log()
 
 
-async def test_cuts_while_a_crowd_is_on_its_way_leave_every_caller_with_the_truth(callers: Callers) -> None:
+async def test_cuts_while_many_are_in_flight_leave_every_caller_with_the_truth(callers: Callers) -> None:
     """Anywhere in what goes up, and at each frame that comes down."""
     dice = random.Random(SEED)
     async with AsyncExitStack() as stack:
         lane = await Lane.open(callers, stack)
-        await lane.run(Callers.crowd)
+        await lane.run(Callers.many)
         size = lane.relay.counted[True]
-        for _ in range(CROWD_CUTS):
-            assert await lane.run(Callers.crowd, Cut(True, bytes=dice.randrange(size // 2)))
+        for _ in range(CUTS_OF_MANY):
+            assert await lane.run(Callers.many, Cut(True, bytes=dice.randrange(size // 2)))
         frames = 0
-        while await lane.run(Callers.crowd, Cut(False, frames=frames)):
+        while await lane.run(Callers.many, Cut(False, frames=frames)):
             frames += 1
         assert frames >= 4
     await callers.agree_with_the_log()

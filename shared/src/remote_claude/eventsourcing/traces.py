@@ -84,7 +84,7 @@ def about(recorded: RecordedEvent) -> Iterator[None]:
         correlation.reset(correlated)
 
 
-def tell_passed_over(log: Any, recorded: RecordedEvent, error: Exception) -> None:
+def log_skipped(log: Any, recorded: RecordedEvent, error: Exception) -> None:
     """Say in `log`, a structlog logger, that a reader goes on without an event."""
     with about(recorded):
         log.error("an event can't be read, and is passed over", recorded=repr(recorded), detail=str(error))

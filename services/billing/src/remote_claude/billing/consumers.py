@@ -81,7 +81,7 @@ class AccountOpener:
                 elif recorded.type == PlanChanged.type:
                     self._orgs.add(recorded.event.org)
             except UndecodableEvent as error:
-                traces.tell_passed_over(log, recorded, error)
+                traces.log_skipped(log, recorded, error)
         return created
 
     async def _open(self, orgs: set[str]) -> None:

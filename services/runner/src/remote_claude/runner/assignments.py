@@ -162,7 +162,7 @@ class Executor:
                 elif self._running and recorded.type in INTERRUPTING:
                     self._interrupt(recorded.event)
             except UndecodableEvent as error:
-                traces.tell_passed_over(log, recorded, error)
+                traces.log_skipped(log, recorded, error)
 
     def _begin(self, recorded: RecordedEvent) -> None:
         assigned: TaskAssigned = recorded.event

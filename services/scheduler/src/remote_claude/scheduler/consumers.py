@@ -143,7 +143,7 @@ class LogFold:
             try:
                 evolve(self.state, recorded)
             except UndecodableEvent as error:
-                traces.tell_passed_over(log, recorded, error)
+                traces.log_skipped(log, recorded, error)
                 self.unreadable += 1
                 pass_over(self.state, recorded)
             else:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from remote_claude.eventsourcing.log import MAX_BATCH_BYTES, MAX_BATCH_EVENTS
 from remote_claude.eventsourcing.message_frames import publish_frame
 
-CROWD = 256
+BATCH_THRESHOLD = 256
 """From so many appends on, two groups in turn are quicker than one of all of them."""
 
 
@@ -26,7 +26,7 @@ class Message(NamedTuple):
 class Append:
     """One caller's append, of `size` bytes. `deadline` is the loop's time.
 
-    It shares a group with `company - 1` others at most. `overtaken` is where its stream is known to be,
+    It shares a group with `batch_size - 1` others at most. `superseded` is where its stream is known to be,
     past what it expects.
     """
 
@@ -37,20 +37,20 @@ class Append:
     size: int
     deadline: float
     done: asyncio.Future[int]
-    company: int = MAX_BATCH_EVENTS
-    overtaken: int = 0
+    batch_size: int = MAX_BATCH_EVENTS
+    superseded: int = 0
     reason: str = "it was waiting for its turn"
 
 
 class Group(NamedTuple):
-    """What is dealt with at once: to be sent `together`, only to be looked up (`overtaken`), or too late."""
+    """What is dealt with at once: to be sent `together`, only to be looked up (`superseded`), or too late."""
 
     together: list[Append]
-    overtaken: list[Append]
+    superseded: list[Append]
     expired: list[Append]
 
     def __bool__(self) -> bool:
-        return bool(self.together or self.overtaken or self.expired)
+        return bool(self.together or self.superseded or self.expired)
 
 
 class AppendQueue:
@@ -79,34 +79,34 @@ class AppendQueue:
         """What expects an earlier position of the stream need not be sent any more."""
         for append in self._queues.get(stream, ()):
             if append.expected < position:
-                append.overtaken = position
+                append.superseded = position
 
     def fill_half(self, sent: int) -> bool:
-        """Whether they are a crowd with those that have been `sent`, and not the smaller half of it."""
-        return len(self._queues) >= max(min(sent, MAX_BATCH_EVENTS), CROWD - sent)
+        """Whether they reach the threshold with those that have been `sent`, and are not the smaller half."""
+        return len(self._queues) >= max(min(sent, MAX_BATCH_EVENTS), BATCH_THRESHOLD - sent)
 
     def take(self, now: float, others: int = 0, apart: Container[str] = ()) -> Group:
         """The next group: the first append of each stream, as many as fit into one batch, `apart` from some streams.
 
-        Of a crowd it takes half, `others` included that are on their way or have been answered just now: while the
+        From the threshold on it takes half, `others` included that are on their way or have been answered just now: while the
         broker works on one half, the callers of the other come back. All of them at once would find it idle, and
         leave it so.
         """
         group = Group([], [], [])
         events = size = 0
-        crowd = len(self._queues) + others
-        company = min(MAX_BATCH_EVENTS, crowd if crowd < CROWD else (crowd + 1) // 2)
-        for stream, queue in list(islice(self._queues.items(), company)):
+        waiting = len(self._queues) + others
+        batch_size = min(MAX_BATCH_EVENTS, waiting if waiting < BATCH_THRESHOLD else (waiting + 1) // 2)
+        for stream, queue in list(islice(self._queues.items(), batch_size)):
             if stream in apart:
                 continue
             append = self._settled_first(queue, group, now)
             if append is None:
                 del self._queues[stream]
                 continue
-            company = min(company, append.company)
+            batch_size = min(batch_size, append.batch_size)
             events, size = events + len(append.messages), size + append.size
             if group.together and (
-                len(group.together) >= company or events > MAX_BATCH_EVENTS or size > MAX_BATCH_BYTES
+                len(group.together) >= batch_size or events > MAX_BATCH_EVENTS or size > MAX_BATCH_BYTES
             ):
                 break
             group.together.append(self._pop(queue))
@@ -119,8 +119,8 @@ class AppendQueue:
         """Take off what needs no sending; the first that does."""
         while queue:
             append = queue[0]
-            if append.overtaken:
-                group.overtaken.append(append)
+            if append.superseded:
+                group.superseded.append(append)
             elif append.deadline <= now:
                 group.expired.append(append)
             elif not append.done.done():

@@ -153,7 +153,7 @@ class Committer:
     async def _next(self, sent: Exchange | None) -> Group:
         """The next group, or an empty one when closing and nothing is left.
 
-        While one is `sent`: half of a crowd, as soon as it is there, to be ready for the answer; or an empty one when
+        While one is `sent`: half of what waits, as soon as the threshold is reached, to be ready for the answer; or an empty one when
         the answer is there first. After the answer, what waits goes with what the callers come back with in the same turn.
         """
         loop = asyncio.get_running_loop()
@@ -181,7 +181,7 @@ class Committer:
 
     def _exchange(self, group: Group) -> Exchange | None:
         """A group's, ready to be written; None where nothing is left of it to be sent."""
-        if not (group.together or group.overtaken):
+        if not (group.together or group.superseded):
             return None
         try:
             exchange = Exchange(self._wire, group, f"{self._id}-{next(self._batches)}".encode())
@@ -212,7 +212,7 @@ class Committer:
         except Exception as error:
             self._fail_all(group, error)
             return
-        if len(undecided) < len(group.together) + len(group.overtaken):
+        if len(undecided) < len(group.together) + len(group.superseded):
             self._failures, self._stalled = 0, None
         elif undecided:
             self._failures = min(self._failures + 1, MOST_FAILURES)
@@ -224,7 +224,7 @@ class Committer:
     async def _settle_all(self, group: Group, answers: list[Answer], batched: bool) -> list[Append]:
         """Settle what is decided by the answers. Returns the others."""
         together = group.together
-        moved = [(append, append.overtaken) for append in group.overtaken]
+        moved = [(append, append.superseded) for append in group.superseded]
         undecided: list[Append] = []
         for append, answer in zip(together, answers, strict=True):
             match answer:
@@ -235,10 +235,10 @@ class Committer:
                 case Undecided(reason, apart):
                     append.reason = reason
                     if apart:
-                        append.company = max(1, len(together) // 2)
+                        append.batch_size = max(1, len(together) // 2)
                     undecided.append(append)
                 case Refused(reason) if batched and len(together) > 1:  # perhaps because of one of them only
-                    append.company, append.reason = len(together) // 2, reason
+                    append.batch_size, append.reason = len(together) // 2, reason
                     undecided.append(append)
                 case Denied(stream) if stream != append.stream:
                     append.reason = f"it was sent together with one to {stream}, which isn't permitted"
@@ -311,7 +311,7 @@ class Committer:
             append.done.set_exception(error)
 
     def _fail_all(self, group: Group, error: Exception) -> None:
-        for append in chain(group.together, group.overtaken):
+        for append in chain(group.together, group.superseded):
             self._fail(append, error)
 
     def _again(self, undecided: list[Append]) -> None:
