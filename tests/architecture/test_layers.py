@@ -208,6 +208,20 @@ def test_connections_of_the_pool_are_borrowed(package: str) -> None:
         assert path.name == "schemas.py" or "pool.connection(" not in ast.unparse(tree), path
 
 
+@pytest.mark.parametrize("package", PACKAGES)
+def test_private_members_of_nats_py_are_used_in_one_module(package: str) -> None:
+    """A release of nats-py may move them; `jetstream/connection.py` is the place to look then."""
+    used = {
+        (path.name, node.attr)
+        for path, tree in modules(PACKAGES[package])
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute)
+        and node.attr.startswith("_")
+        and getattr(node.value, "attr", getattr(node.value, "id", None)) in {"client", "nats", "nc"}
+    }
+    assert {name for name, _ in used} == ({"connection.py"} if package == "eventsourcing" else set())
+
+
 # From the bottom up. A room imports what is below it and itself, and nothing of the rooms beside it.
 ROOMS: dict[str, list[set[str]]] = {
     "eventsourcing": [{"core"}, {"jetstream", "postgres"}],

@@ -283,6 +283,11 @@ class Listener:
 _denied = re.compile(r"""permissions violation for publish to "([^"]+)\"""").search
 
 
+def encrypts(client: Client) -> bool:
+    """Whether the broker of a connected client asks for TLS."""
+    return bool(client._server_info.get("tls_required"))
+
+
 def _key(subscription: Subscription) -> bytes:
     """Its id, as the broker names it in a frame."""
     return b"%d" % subscription._id

@@ -10,6 +10,7 @@ import structlog
 from nats.aio.client import Client
 
 from remote_claude.concurrency.tasks import end
+from remote_claude.eventsourcing.jetstream.connection import encrypts
 from remote_claude.runtime.settings import BrokerSettings
 
 log = structlog.get_logger(__name__)
@@ -131,7 +132,7 @@ def _tls(settings: BrokerSettings) -> dict[str, Any]:
 
 def _in_the_clear(settings: BrokerSettings, client: Client) -> bool:
     """nats-py goes on in the clear when the broker does not offer to encrypt, whatever the URL says."""
-    return _encrypted(settings) and not client._server_info.get("tls_required")
+    return _encrypted(settings) and not encrypts(client)
 
 
 def _refused(settings: BrokerSettings, error: Exception) -> BrokerError | None:
