@@ -96,7 +96,7 @@ def ended_once(seen: list[SchedulerEvent], terminal: Any) -> bool:
 
 
 async def ask(log: EventLog, request: LeaseRequest) -> LeaseAnswer | None:
-    """What a request on the leases' subject comes to: all schedulers hear it, the leader answers."""
+    """What a request on the leases' subject comes to: all schedulers receive it, the leader answers."""
     answers = [await scheduler.requests.renew(request) for scheduler in list(_schedulers.get(log, []))]
     return next((answer for answer in answers if answer is not None), None)
 

@@ -53,7 +53,7 @@ def test_a_matrix_is_every_combination() -> None:
     assert {item.body["agent"] for item in found.items} == {"shell"}
 
 
-def test_the_same_items_have_the_same_keys_in_any_order_and_equal_ones_are_told_apart() -> None:
+def test_the_same_items_have_the_same_keys_in_any_order_and_equal_ones_have_different_keys() -> None:
     here, there = (
         batch("[{prompt: a}, {prompt: b}, {prompt: a}]"),
         batch("[{prompt: a}, {prompt: a}, {prompt: b}]"),

@@ -70,7 +70,7 @@ def test_a_damaged_stack_file_is_no_stack(tmp_path: Path, content: str) -> None:
     assert (code, one_line(said)) == (4, True), said
 
 
-def test_a_home_that_cannot_be_made_is_said(tmp_path: Path) -> None:
+def test_a_home_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for command in (("up", "--detach"), ("config", "agent", "shell")):
         code, said = rclaude(tmp_path / "file" / "home", *command)

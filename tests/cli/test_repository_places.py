@@ -94,7 +94,7 @@ def test_a_sha256_repository_gets_the_commit(tmp_path: Path, sandbox: Sandbox) -
     assert repo.files() == {"a.txt": "b"}
 
 
-def test_files_that_git_was_told_to_overlook_are_not_overwritten(repo: Repo, sandbox: Sandbox) -> None:
+def test_files_that_git_overlooks_by_a_flag_are_not_overwritten(repo: Repo, sandbox: Sandbox) -> None:
     repo.git("update-index", "--skip-worktree", "a.txt")
     repo.git("update-index", "--assume-unchanged", "src/b.txt")
     mine = LINES.replace("line 2\n", "password\n")
@@ -220,7 +220,9 @@ def test_signed_commits_are_signed_by_the_user(repo: Repo, sandbox: Sandbox, tmp
     assert "-----BEGIN SSH SIGNATURE-----" in repo.git("cat-file", "commit", "HEAD")
 
 
-def test_a_user_without_a_name_is_told_how_to_give_one(repo: Repo, sandbox: Sandbox, tmp_path: Path) -> None:
+def test_without_a_user_name_the_error_names_the_setting(
+    repo: Repo, sandbox: Sandbox, tmp_path: Path
+) -> None:
     result = sandbox.result(repo, edits({"src/b.txt": "x\n"}))
     (tmp_path / "home/gitconfig").write_text("[user]\n\temail = a@example.com\n")
     assert "git config --global user.name" in str(refused(repo, result, "identity_missing"))

@@ -229,7 +229,7 @@ def test_a_partial_sparse_clone_is_sent_whole(repo: Repo, tmp_path: Path) -> Non
     assert (got["a.txt"], got["deep/er.txt"], got["src/b.txt"]) == ("mine", "deep", "b")
 
 
-def test_files_that_git_was_told_to_overlook_are_not_sent(repo: Repo, tmp_path: Path) -> None:
+def test_files_that_git_overlooks_by_a_flag_are_not_sent(repo: Repo, tmp_path: Path) -> None:
     repo.git("update-index", "--skip-worktree", "a.txt")
     repo.git("update-index", "--assume-unchanged", "src/b.txt")
     repo.write({"a.txt": "password\n", "src/b.txt": "password\n"})

@@ -70,7 +70,7 @@ def test_help_is_shown_without_reading_the_http_library(tmp_path: Path) -> None:
     assert "httpx2" not in verbose.err
 
 
-def test_a_damaged_configuration_says_which_file_to_mend(tmp_path: Path) -> None:
+def test_a_damaged_configuration_names_the_file(tmp_path: Path) -> None:
     one = Product(tmp_path / "home")
     one.home.mkdir()
     (one.home / "config.json").write_text("{not json")
@@ -90,7 +90,7 @@ def test_a_setting_goes_flag_environment_file(tmp_path: Path) -> None:
     assert one.run("config", "colour", "red").code == 2
 
 
-def test_a_month_that_is_none_is_refused_in_words(tmp_path: Path) -> None:
+def test_an_invalid_month_is_refused_with_a_sentence(tmp_path: Path) -> None:
     done = Product(tmp_path / "home").run("bill", "--period", "2026-00")
     assert (done.code, done.err) == (
         2,

@@ -65,7 +65,7 @@ def test_a_path_on_the_server_is_refused(stack: Product) -> None:
             assert answer.status_code == 422, url
 
 
-def test_an_agent_nobody_knows_is_refused_with_those_that_are(stack: Product) -> None:
+def test_an_unknown_agent_is_refused_and_the_known_ones_are_named(stack: Product) -> None:
     done = stack.run("run", "--agent", "gpt", "--no-repo", "hello")
     assert done.code == 2
     assert "shell" in done.err
@@ -126,7 +126,7 @@ def test_the_bill_of_another_organisations_task_is_told_from_nothing_by_nothing(
     ],
     ids=" ".join,
 )
-def test_what_names_nobody_is_refused(stack: Product, command: tuple[str, ...]) -> None:
+def test_an_unknown_name_is_refused(stack: Product, command: tuple[str, ...]) -> None:
     org = stack.status()["org"]
     done = stack.admin(*(word.format(org=org) for word in command))
     assert (done.code, done.out) == (2, ""), done.err

@@ -15,7 +15,7 @@ KEY = "sk-ant-made-up-for-this-test"
 def test_claude_code_edits_a_repository_and_is_billed_by_the_proxy(repo: Path) -> None:
     turns = (
         [
-            text("I'll mend the addition."),
+            text("I'll fix the addition."),
             tool("Write", file_path="/workspace/calc.py", content="def add(a, b):\n    return a + b\n"),
         ],
         [
@@ -31,7 +31,7 @@ def test_claude_code_edits_a_repository_and_is_billed_by_the_proxy(repo: Path) -
         serving_in_a_thread(*turns) as api,
         product({"ANTHROPIC_API_KEY": KEY, "ANTHROPIC_BASE_URL": api.base_url}) as one,
     ):
-        task = one.ok("run", "--json", "mend add()", cwd=repo).json
+        task = one.ok("run", "--json", "fix add()", cwd=repo).json
         assert task["state"] == "succeeded", task
         assert task["agent"] == "claude"
 
@@ -65,7 +65,7 @@ def test_a_task_that_the_model_refuses_says_so_in_the_models_words(repo: Path) -
         serving_in_a_thread(statuses=[400] * 20) as api,
         product({"ANTHROPIC_API_KEY": KEY, "ANTHROPIC_BASE_URL": api.base_url}) as one,
     ):
-        one.run("run", "mend add()", cwd=repo)
+        one.run("run", "fix add()", cwd=repo)
         task = one.ok("show", "--json").json
         assert (task["state"], task["reason"]) == ("failed", "model_call_refused")
         assert task["detail"] == "The model's service answered 400: as the script says."

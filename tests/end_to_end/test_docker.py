@@ -68,7 +68,7 @@ def events(one: Product, type: str, task: str) -> list[Any]:
 
 
 @pytest.mark.timeout(300)
-def test_a_task_in_a_container_is_told_more_and_continues_when_the_container_is_killed(
+def test_a_task_in_a_container_takes_messages_and_continues_when_it_is_killed(
     engine: dict[str, str], repo: Path
 ) -> None:
     with with_docker(engine) as one:

@@ -112,7 +112,9 @@ def test_a_leader_is_followed_by_its_standby_and_stands_down_when_it_comes_back(
     ],
 )
 @pytest.mark.parametrize("happens", [KILLED, FROZEN])
-def test_whoever_applies_a_view_is_followed(pairs: Pairs, service: str, view: str, happens: Fault) -> None:
+def test_the_process_that_applies_a_view_is_followed(
+    pairs: Pairs, service: str, view: str, happens: Fault
+) -> None:
     pair = pairs.gateways if service == "gateway" else pairs.billings
     applies = pairs.applies_view(view)
     applier, standby = pairs.split(pair, applies)

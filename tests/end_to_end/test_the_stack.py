@@ -19,7 +19,7 @@ from servers import until
 ROLES = {"nats", "postgres", "services", "workers", "stack"}
 
 
-def test_nothing_runs_is_said_with_its_own_exit_code() -> None:
+def test_a_stack_that_does_not_run_has_its_own_exit_code() -> None:
     with product(up=False) as one:
         for command in (("status",), ("status", "--json"), ("list",)):
             assert one.run(*command).code == 4
@@ -136,7 +136,7 @@ def test_a_run_that_waits_finds_the_stack_on_another_port() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_to_the_command_ends_a_stack_that_has_hardly_begun(number: signal.Signals) -> None:
+def test_a_signal_to_the_command_ends_a_stack_that_is_starting(number: signal.Signals) -> None:
     with product(up=False) as one, in_the_foreground(one) as running:
         command = psutil.Process(running.pid)
         until(lambda: bool(command.children()), "the stack's process")
@@ -146,7 +146,7 @@ def test_a_signal_to_the_command_ends_a_stack_that_has_hardly_begun(number: sign
         assert not stack.is_running()
 
 
-def test_while_a_command_works_in_a_home_that_is_down_another_is_told_to_wait_for_it() -> None:
+def test_while_a_command_works_in_a_home_that_is_down_another_says_to_wait_for_it() -> None:
     with product() as one:
         one.ok("down")
         tail = one.command("log", "tail", program="rclaude-admin")
@@ -168,7 +168,7 @@ def test_while_a_command_works_in_a_home_that_is_down_another_is_told_to_wait_fo
         one.ok("up", "--detach")
 
 
-def test_what_starts_the_stack_holds_nothing_of_its_caller() -> None:
+def test_the_stack_keeps_no_file_of_the_command_that_started_it() -> None:
     with product(up=False) as one:
         # A pipe that the stack held open would keep this from returning.
         done = subprocess.run(
@@ -207,7 +207,7 @@ def test_the_doctor_marks_what_is_not_there_and_is_no_fault(stack: Product) -> N
     assert line.startswith("note  agent claude: available: There is no model key")
 
 
-def test_whoever_reads_the_first_line_only_disturbs_nothing(stack: Product) -> None:
+def test_a_reader_of_the_first_line_only_causes_no_error(stack: Product) -> None:
     command = stack.command("run", "--agent", "shell", "--no-repo", "seq 1 3000; sleep 1; seq 1 3000")
     with subprocess.Popen(command, env=stack.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
         assert running.stdout is not None
@@ -236,10 +236,10 @@ def test_tables_keep_to_a_screen_of_60_columns(stack: Product) -> None:
         assert max(map(len, table)) <= 60, (command, table)
     assert task in narrow.ok("list").out
     assert narrow.ok("bill", task, "--json").json["events"][0]["event_id"] in narrow.ok("bill", task).out
-    assert "long words " * 4 in stack.ok("list").out, "whoever reads through a pipe gets the whole"
+    assert "long words " * 4 in stack.ok("list").out, "a pipe gets the whole"
 
 
-def test_views_can_be_told_apart_on_a_screen_of_40_columns(stack: Product) -> None:
+def test_names_of_views_stay_different_on_a_screen_of_40_columns(stack: Product) -> None:
     shown = Product(stack.home, {"COLUMNS": "40"}).admin("views").out.splitlines()
     assert [line.split()[0] for line in shown] == [*stack.views(), "archive"]
     assert max(map(len, shown)) <= 40, shown

@@ -83,10 +83,10 @@ async def test_the_end_that_was_sent_first_stands(log: SilentLog) -> None:
     assert [r.event.outcome for r in (await log.read_stream(STREAM))[1:]] == ["succeeded"]
 
 
-async def test_the_next_life_is_told_of_what_arrives_late() -> None:
+async def test_the_next_process_learns_of_an_append_that_lands_late() -> None:
     log = SilentLog(REGISTRY)
     before, after = attempt_log(log), attempt_log(log)
     await after.load()
-    await before.record(Start())  # sent by a life that is over, landed only now
+    await before.record(Start())  # sent by a process that has ended, stored only now
     with pytest.raises(Superseded):
         await after.record(Decline("runner_restarted"))

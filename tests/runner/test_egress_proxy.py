@@ -21,15 +21,15 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class Way:
-    """A proxy on its socket, and what it told of."""
+    """A proxy on its socket, and the connections that it reported."""
 
     def __init__(self, socket: Path, network: str, allowed: str) -> None:
-        self.told: list[Connected] = []
+        self.reported: list[Connected] = []
         self.socket = socket
         self.proxy = EgressProxy(NetworkPolicy.parse(network), AllowedHosts.parse(allowed), self._tell)
 
     async def _tell(self, connected: Connected) -> None:
-        self.told.append(connected)
+        self.reported.append(connected)
 
     async def ask(self, head: str, body: bytes = b"") -> bytes:
         reader, writer = await asyncio.open_unix_connection(str(self.socket))
@@ -82,9 +82,9 @@ async def test_plain_http_goes_to_an_allowed_host_in_its_own_form(socket: Path) 
     assert b"x-a: 1" in seen[0]
     assert b"proxy" not in seen[0].lower()
     assert b"other.example" not in seen[0]
-    [told] = one.told
-    assert (told.host, told.port, told.outcome) == ("127.0.0.1", port, "closed")
-    assert told.sent > 0 < told.received
+    [reported] = one.reported
+    assert (reported.host, reported.port, reported.outcome) == ("127.0.0.1", port, "closed")
+    assert reported.sent > 0 < reported.received
 
 
 async def test_a_tunnel_carries_bytes_both_ways_and_counts_them(socket: Path) -> None:
@@ -95,7 +95,7 @@ async def test_a_tunnel_carries_bytes_both_ways_and_counts_them(socket: Path) ->
             answer = await one.ask(f"CONNECT {host} HTTP/1.1\nHost: {host}", b"hello\r\n\r\n")
     assert answer.partition(b"\r\n\r\n")[2] == b"answer"
     assert seen == [b"hello\r\n\r\n"]
-    assert [(told.sent, told.received) for told in one.told] == [(9, 6)]
+    assert [(reported.sent, reported.received) for reported in one.reported] == [(9, 6)]
     assert one.proxy.bytes == 15
 
 
@@ -116,19 +116,19 @@ async def test_a_web_socket_goes_through_a_tunnel(socket: Path) -> None:
             async with await asyncio.start_server(carry, "127.0.0.1", 0) as near:
                 proxy = f"http://127.0.0.1:{near.sockets[0].getsockname()[1]}"
                 async with websocket_connect(f"ws://{host}", proxy=proxy) as ws:
-                    await ws.send("over the wall")
-                    assert await ws.recv() == "over the wall"
+                    await ws.send("a message")
+                    assert await ws.recv() == "a message"
 
 
 @pytest.mark.parametrize("method", ["CONNECT {host}", "GET http://{host}/"])
-async def test_a_host_that_is_not_on_the_list_is_refused_and_told_of_once(socket: Path, method: str) -> None:
+async def test_a_host_that_is_not_on_the_list_is_refused_and_reported_once(socket: Path, method: str) -> None:
     async with way(socket, "allowed.example") as one:
         for _ in range(3):
             answer = await one.ask(f"{method.format(host='evil.example:443')} HTTP/1.1\nHost: x")
             assert answer.startswith(b"HTTP/1.1 403 ")
             assert b"--network default,evil.example" in answer
-    [told] = one.told
-    assert (told.host, told.port, told.outcome) == ("evil.example", 443, "refused")
+    [reported] = one.reported
+    assert (reported.host, reported.port, reported.outcome) == ("evil.example", 443, "refused")
 
 
 @pytest.mark.parametrize(
@@ -198,7 +198,7 @@ async def test_the_end_of_the_attempt_cuts_what_is_open(socket: Path) -> None:
             await one.proxy.close()
             assert await reader.read() == b""
             writer.close()
-        assert [told.outcome for told in one.told] == ["closed"]
+        assert [reported.outcome for reported in one.reported] == ["closed"]
 
 
 def test_the_page_of_the_default_hosts_is_the_list() -> None:

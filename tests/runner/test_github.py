@@ -135,7 +135,7 @@ def test_a_push_makes_the_branch_and_again_changes_nothing(forge: GitHubDouble, 
     assert forge.unauthorized > 0
 
 
-def test_a_wrong_token_and_a_branch_that_has_moved_are_told_apart(
+def test_a_wrong_token_and_a_branch_that_has_moved_have_different_codes(
     forge: GitHubDouble, tmp_path: Path
 ) -> None:
     bundle, base, commit = result(tmp_path)

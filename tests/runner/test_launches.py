@@ -183,7 +183,7 @@ async def runner(
 
 
 @pytest.mark.parametrize("still_held", [True, False])
-async def test_an_assignment_is_launched_once_the_scheduler_has_said_that_it_is_still_held(
+async def test_an_assignment_is_launched_once_the_scheduler_has_confirmed_it(
     tmp_path: Path, still_held: bool
 ) -> None:
     """A runner may read its assignment late: no lease that it got for something else says that it still has it."""
@@ -250,7 +250,7 @@ async def test_an_attempt_that_can_not_be_read_does_not_keep_its_runner_from_joi
         await stage.request_with()
 
 
-async def test_a_slot_is_free_when_the_attempt_in_it_is_said_to_be_over(tmp_path: Path) -> None:
+async def test_a_slot_is_free_when_the_end_of_its_attempt_is_recorded(tmp_path: Path) -> None:
     """What is left of it is cleared away before, however much that is: its successor comes at once."""
     async with runner(tmp_path, lease_s=15) as stage:
         left = tmp_path / "task_1-1"
@@ -303,10 +303,10 @@ async def test_what_runs_is_ended_before_a_runner_that_starts_over_clears_away(
         await runtime.nats.subscribe(SUBJECT, cb=renew)
         await submit(runtime.log, runtime.keyring, "echo hello; exec sleep 600")
         await until(lambda: service.ready() is None)
-        async with aclosing(runtime.output.follow()) as heard:
-            await anext(heard)  # what is written from here on will come
+        async with aclosing(runtime.output.follow()) as followed:
+            await anext(followed)  # what is written from here on will come
             await say(runtime.log, assigned(runner=service.status()["runner"]))
-            ended, said = asyncio.create_task(end_in(runtime.log)), asyncio.ensure_future(anext(heard))
+            ended, said = asyncio.create_task(end_in(runtime.log)), asyncio.ensure_future(anext(followed))
             await asyncio.wait((ended, said), return_when=asyncio.FIRST_COMPLETED)
             assert not ended.done(), ended.result()
         async with JetStreamEventLog(runtime.nats, Newer(EVENTS.values())) as newer:

@@ -20,7 +20,7 @@ def test_a_runner_that_is_renewed_passes_on_a_whole_lease() -> None:
 
 
 def test_a_worker_never_goes_on_for_longer_than_the_scheduler_waits() -> None:
-    """However late its runner passes on a lease, and falls asleep then."""
+    """However late its runner passes on a lease, and is suspended then."""
 
     async def main() -> list[float]:
         lease, ends = Lease(15), []

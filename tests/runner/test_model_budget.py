@@ -46,13 +46,13 @@ def test_a_customers_own_key_spends_the_budget_too() -> None:
 async def test_earlier_attempts_have_spent_what_is_on_record() -> None:
     log = InMemoryEventLog(REGISTRY)
     for attempt, end in ((1, True), (2, False)):
-        journal = AttemptLog(
+        attempt_log = AttemptLog(
             log, lambda: NOW, AttemptId("org_a", "task_1", attempt, "run_1"), f"cause{attempt}"
         )
         measured = Measured(cumulative=Cumulative(model_nano_usd=100), open_calls=(OPEN,), **WINDOW)
-        await journal.record(Start(), Sample(measured))
+        await attempt_log.record(Start(), Sample(measured))
         if end:
-            await journal.record(Finish(outcome="lost", reason="worker_lost"))
+            await attempt_log.record(Finish(outcome="lost", reason="worker_lost"))
     assert await of_task(log, "org_a", "task_1", 3, 1_000) == Budget(1_000, spent=260)
 
 

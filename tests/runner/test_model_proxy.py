@@ -206,7 +206,7 @@ async def test_the_models_own_sentence_is_kept_until_a_call_succeeds(socket: Pat
         (529, "model_overloaded"),
     ],
 )
-async def test_errors_of_the_model_are_told_apart(socket: Path, status: int, reason: str) -> None:
+async def test_errors_of_the_model_have_different_codes(socket: Path, status: int, reason: str) -> None:
     async with messages_api(statuses=[status]) as api, proxied(socket, api) as (proxy, client):
         answer = await client.post("/v1/messages", json=ASK)
         assert answer.headers.get("x-should-retry") == ("false" if status == 401 else None)

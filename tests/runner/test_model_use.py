@@ -71,7 +71,7 @@ def test_a_stream_that_is_cut_counts_the_searches_and_their_results() -> None:
     assert use.quantities["output"] == 10
 
 
-def test_the_last_word_of_a_stream_is_exact() -> None:
+def test_the_usage_at_the_end_of_a_stream_is_exact() -> None:
     last = {"output_tokens": 30, "input_tokens": 150, "server_tool_use": {"web_search_requests": 2}}
     reader = streamed(started(input_tokens=100, output_tokens=1), {"type": "message_delta", "usage": last})
     [use] = reader.uses() or []

@@ -39,13 +39,13 @@ async def client(fresh_nats: Broker) -> AsyncIterator[Client]:
     await client.close()
 
 
-def kept(stream: OutputStream, place: Path, told: list[str], max_bytes: int = 1000) -> AttemptOutput:
-    """The output of an attempt, and what its attempt is told of it."""
+def kept(stream: OutputStream, place: Path, called: list[str], max_bytes: int = 1000) -> AttemptOutput:
+    """The output of an attempt, and the callbacks that it makes."""
     return AttemptOutput(
         stream.writer(ORG, TASK, 1),
         place,
-        on_fenced=lambda: told.append("fenced"),
-        on_full=lambda: told.append("full"),
+        on_fenced=lambda: called.append("fenced"),
+        on_full=lambda: called.append("full"),
         max_bytes=max_bytes,
     )
 
@@ -101,8 +101,8 @@ def tries_once(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_what_was_given_up_while_the_broker_was_away_and_landed_after_all_is_there_once(
     fresh_nats: Broker, client: Client, tmp_path: Path
 ) -> None:
-    stream, told = OutputStream(client), list[str]()
-    output = kept(stream, tmp_path / "output.jsonl", told)
+    stream, called = OutputStream(client), list[str]()
+    output = kept(stream, tmp_path / "output.jsonl", called)
     await output.store(1, [A])
     fresh_nats.kill()
     await until(lambda: client.is_reconnecting)
@@ -117,7 +117,7 @@ async def test_what_was_given_up_while_the_broker_was_away_and_landed_after_all_
     await output.store(2, [B, C])
     await output.store(4, [A])
     assert await frames(stream) == [A, B, C, A]
-    assert told == []
+    assert called == []
     sealed = await output.seal(Objects(str(tmp_path / "objects")), ORG)
     assert sealed is not None
     assert sealed.frames == 4
@@ -213,8 +213,8 @@ async def test_a_stale_writer_is_fenced_off(client: Client) -> None:
 
 async def test_frames_that_the_disk_refused_are_not_written_twice(client: Client, tmp_path: Path) -> None:
     stream, place = OutputStream(client), tmp_path / "output.jsonl"
-    told: list[str] = []
-    output = kept(stream, place, told)
+    called: list[str] = []
+    output = kept(stream, place, called)
     place.mkdir()
     with pytest.raises(IsADirectoryError):
         await output.store(1, [A])
@@ -222,19 +222,19 @@ async def test_frames_that_the_disk_refused_are_not_written_twice(client: Client
     await output.store(1, [A])
     assert await frames(stream) == [A]
     assert place.read_text() == '{"kind": "text", "text": "a"}\n'
-    assert told == []
+    assert called == []
 
 
 async def test_what_the_broker_refused_is_not_sealed(client: Client, tmp_path: Path) -> None:
     stream, place = OutputStream(client), tmp_path / "output.jsonl"
-    told: list[str] = []
-    output = kept(stream, place, told)
+    called: list[str] = []
+    output = kept(stream, place, called)
     await output.store(1, [A])
     await client.jetstream().publish(f"out.{ORG}.{TASK}-1", b'{"first": 2, "frames": []}')
     for _ in range(2):
         with pytest.raises(OutputConflict):
             await output.store(2, [B, C])
-    assert told == ["fenced", "fenced"]
+    assert called == ["fenced", "fenced"]
     objects = Objects(str(tmp_path / "objects"))
     sealed = await output.seal(objects, ORG)
     assert sealed is not None
@@ -242,13 +242,11 @@ async def test_what_the_broker_refused_is_not_sealed(client: Client, tmp_path: P
     assert await objects.get(ORG, sealed.sha256) == b'{"kind": "text", "text": "a"}\n'
 
 
-async def test_what_comes_after_too_much_is_dropped_and_the_attempt_told(
-    client: Client, tmp_path: Path
-) -> None:
-    stream, place, told = OutputStream(client), tmp_path / "output.jsonl", list[str]()
-    output = kept(stream, place, told, max_bytes=100)
+async def test_output_over_the_limit_is_dropped_and_reported(client: Client, tmp_path: Path) -> None:
+    stream, place, called = OutputStream(client), tmp_path / "output.jsonl", list[str]()
+    output = kept(stream, place, called, max_bytes=100)
     await output.store(1, [A])
     await output.store(2, [text("x" * 100)])
     await output.store(3, [B])
     assert await frames(stream) == [A]
-    assert told == ["full", "full"]
+    assert called == ["full", "full"]

@@ -230,7 +230,7 @@ async def test_missing_capacity_is_its_own_code(runner: str) -> None:
         ),
     ],
 )
-async def test_why_a_task_stopped_is_told_apart(
+async def test_each_reason_of_a_stopped_task_has_a_code(
     stopped: dict[str, str], worker: dict[str, Any], expected: str, runner: str
 ) -> None:
     client = Stubbed()

@@ -33,7 +33,7 @@ async def test_a_memory_hog_is_out_of_memory(provider: LocalProvider) -> None:
     assert 32 <= peak <= 64
 
 
-async def test_a_hog_among_the_children_leaves_the_command_alive(provider: LocalProvider) -> None:
+async def test_a_child_that_takes_all_memory_does_not_end_the_command(provider: LocalProvider) -> None:
     needs_memory_limit(provider)
     script = "python3 -c 'x = bytearray(1 << 30)'; echo child ended with $?; exit 0"
     end = await outcome(provider, spec(script, memory_mib=64))

@@ -1,4 +1,4 @@
-"""The local provider: what a launch promises, with walls and without."""
+"""The local provider: the promises of a launch, isolated and unisolated."""
 
 from __future__ import annotations
 

@@ -212,26 +212,26 @@ REFS = [
 
 
 @pytest.mark.parametrize("ref", REFS)
-async def test_a_reference_that_is_not_there_is_said(daemon: str, tmp_path: Path, ref: str) -> None:
+async def test_a_missing_reference_is_named(daemon: str, tmp_path: Path, ref: str) -> None:
     with failing("ref_not_found"):
         await fetch(f"{daemon}/project.git", ref, tmp_path / "b", limits=LIMITS, allowed=LOOPBACK)
     assert not (tmp_path / "b").exists()
 
 
-async def test_a_repository_without_a_commit_is_said(daemon: str, tmp_path: Path) -> None:
+async def test_a_repository_without_a_commit_is_named(daemon: str, tmp_path: Path) -> None:
     Repo.init(tmp_path / "served/empty.git")
     with failing("ref_not_found") as said:
         await fetch(f"{daemon}/empty.git", None, tmp_path / "b", limits=LIMITS, allowed=LOOPBACK)
     assert "no commit yet" in said[0]
 
 
-async def test_a_repository_that_is_not_there_is_said(daemon: str, web: str, tmp_path: Path) -> None:
+async def test_a_missing_repository_is_named(daemon: str, web: str, tmp_path: Path) -> None:
     for url in (f"{daemon}/nowhere.git", f"{web}/nowhere.git"):
         with failing("repository_not_found"):
             await fetch(url, None, tmp_path / "b", limits=LIMITS, allowed=LOOPBACK)
 
 
-async def test_a_private_repository_asks_nobody_for_a_password(
+async def test_a_private_repository_prompts_for_no_password(
     web: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "home/.netrc").write_text("machine 127.0.0.1 login operator password secret\n")

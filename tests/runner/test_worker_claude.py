@@ -85,7 +85,7 @@ async def test_real_binary_edits_a_file_in_a_real_repository(
     stored = Stored()
     edit = {"old_string": "a - b", "new_string": "a + b"}
     async with claude(
-        "mend add\nit subtracts",
+        "fix add\nit subtracts",
         stored,
         [thinking("It subtracts."), text("I will read it."), tool("Read", file_path="add.py")],
         [tool("Edit", file_path="add.py", **edit)],
@@ -118,7 +118,7 @@ async def test_real_binary_edits_a_file_in_a_real_repository(
     git("fetch", "-q", str(fetched), "refs/heads/rclaude/task_1:refs/heads/rclaude/task_1", cwd=repository)
     assert git("rev-parse", "rclaude/task_1", cwd=repository) == result.commit
     assert git("show", "rclaude/task_1:add.py", cwd=repository) == "def add(a, b):\n    return a + b"
-    assert git("log", "-1", "--format=%s %an", "rclaude/task_1", cwd=repository) == "mend add Remote Claude"
+    assert git("log", "-1", "--format=%s %an", "rclaude/task_1", cwd=repository) == "fix add Remote Claude"
 
     # The frames.
     assert [f["phase"] for f in stored.of("status")] == ["preparing", "running", "committing"]
@@ -196,7 +196,7 @@ async def test_settings_of_the_repository_do_not_lead_away_from_the_model(
     assert "the MCP server lint of .mcp.json did not start" in said
 
 
-async def test_overloaded_model_is_said_and_tried_again() -> None:
+async def test_an_overloaded_model_is_reported_and_tried_again() -> None:
     stored = Stored()
     async with claude("hello", stored, [text("Hello.")], statuses=[529]) as (one, _, api):
         result = await one.result()

@@ -174,7 +174,7 @@ def test_a_broken_git_folder_costs_nothing(sandbox: Sandbox, repo: Repo, breakag
     }
 
 
-def test_what_is_destroyed_beyond_help_is_said(sandbox: Sandbox) -> None:
+def test_a_destroyed_repository_is_reported(sandbox: Sandbox) -> None:
     with pytest.raises(RepositoryFailed) as caught:
         sandbox.work(in_workspace("rm -rf .git ../sent.bundle"))
     assert caught.value.code == "repository_destroyed"

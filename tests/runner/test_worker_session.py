@@ -41,10 +41,10 @@ class Client:
         data = message if isinstance(message, str | bytes) else json.dumps(message)
         await self.ws.send(data)
 
-    async def hear(self) -> dict[str, Any]:
+    async def receive(self) -> dict[str, Any]:
         async with asyncio.timeout(20):
-            heard: dict[str, Any] = json.loads(await self.ws.recv())
-            return heard
+            received: dict[str, Any] = json.loads(await self.ws.recv())
+            return received
 
     async def closed(self) -> tuple[int, str]:
         """Why the runner hung up."""
@@ -87,7 +87,7 @@ async def admitted(one: Line) -> AsyncIterator[Client]:
     """A client that has exchanged the token."""
     async with client(one) as it:
         await it.say({"type": "hello", "token": one.session.token, "version": protocol.VERSION})
-        assert (await it.hear())["type"] == "task"
+        assert (await it.receive())["type"] == "task"
         yield it
 
 
@@ -180,11 +180,11 @@ async def test_gap_is_refused_and_duplicates_are_dropped() -> None:
     async with line(stored) as one, admitted(one) as it:
         numbered = [TEXT | {"text": str(n)} for n in range(1, 8)]
         await it.say({"type": "frames", "seq": 1, "frames": numbered[:3]})
-        assert await it.hear() == {"type": "ack", "seq": 3}
+        assert await it.receive() == {"type": "ack", "seq": 3}
         await it.say({"type": "frames", "seq": 2, "frames": numbered[1:5]})
-        assert (await it.hear())["seq"] == 5
+        assert (await it.receive())["seq"] == 5
         await it.say({"type": "frames", "seq": 1, "frames": numbered[:2]})
-        assert (await it.hear())["seq"] == 5
+        assert (await it.receive())["seq"] == 5
         await it.say({"type": "frames", "seq": 7, "frames": numbered[6:]})
         assert (await it.closed())[0] == Close.GAP
     assert [f["text"] for f in stored.frames] == ["1", "2", "3", "4", "5"]
@@ -206,15 +206,15 @@ async def test_blob_arrives_checked_or_not_at_all() -> None:
         assert not list(one.session._inbox.glob("*bundle*"))
         async with client(one) as it:
             await it.say({"type": "hello", "session_key": one.session.session_key, "prepared": True})
-            assert await it.hear() == {"type": "resume", "acked": 0}
+            assert await it.receive() == {"type": "resume", "acked": 0}
             await it.say(header)
             await it.say(good[:100])
             await it.say({"type": "alive"})  # its lease was renewed meanwhile
             await it.say(good[100:])
             await it.say(RESULT | {"summary": "a\0b", "commit": "0" * 40})
-            assert (await it.hear())["result"] is True
+            assert (await it.receive())["result"] is True
             await it.say(RESULT | {"outcome": "failed"})  # said again: the first counts
-            assert (await it.hear())["result"] is True
+            assert (await it.receive())["result"] is True
             await it.say({"type": "frames", "seq": 1, "frames": [TEXT]})
             assert (await it.closed())[0] == Close.OVER
         result = await one.session.result
@@ -246,8 +246,8 @@ async def test_bundle_is_delivered_again_to_a_worker_that_did_not_get_it_whole(t
             pass  # gone in the middle of it
         async with client(one) as it:
             await it.say({"type": "hello", "session_key": one.session.session_key})
-            assert (await it.hear())["repository"] is True
-            header = await it.hear()
+            assert (await it.receive())["repository"] is True
+            header = await it.receive()
             assert header["size"] == 700_000
             received = b""
             while len(received) < 700_000:
@@ -262,7 +262,7 @@ async def test_renewal_that_has_to_wait_for_the_bundle_does_not_break_it_off(tmp
     source = tmp_path / "source"
     source.write_bytes(b"x" * 10_000_000)  # more than fits on the way
     async with line(Stored(), bundle=source) as one, admitted(one) as it:
-        assert (await it.hear())["size"] == 10_000_000
+        assert (await it.receive())["size"] == 10_000_000
         it.ws.transport.pause_reading()
 
         def held_up() -> bool:
@@ -287,7 +287,7 @@ async def test_newer_connection_of_a_session_ends_the_older() -> None:
     async with line(Stored()) as one, admitted(one) as old, client(one) as new:
         await new.say({"type": "hello", "session_key": one.session.session_key, "prepared": True})
         assert (await old.closed())[0] == Close.SUPERSEDED
-        assert (await new.hear())["type"] == "resume"
+        assert (await new.receive())["type"] == "resume"
 
 
 async def test_silent_worker_is_hung_up_on_and_then_lost() -> None:
@@ -328,7 +328,7 @@ async def test_one_stranger_too_many_ends_the_oldest_and_harms_no_session() -> N
         async with asyncio.timeout(5):
             assert await several[0][0].read() == b""
         await it.say({"type": "frames", "seq": 1, "frames": [TEXT]})
-        assert (await it.hear())["seq"] == 1
+        assert (await it.receive())["seq"] == 1
         for _, other in several:
             other.close()
 
@@ -367,7 +367,7 @@ ECHOES: set[asyncio.Task[None]] = set()
 async def test_a_stream_carries_bytes_both_ways() -> None:
     async with line(Stored(), streams={"echo": echo}) as one, admitted(one), client(one) as it:
         await it.say({"type": "hello", "session_key": one.session.session_key, "stream": "echo"})
-        assert await it.hear() == {"type": "opened"}
+        assert await it.receive() == {"type": "opened"}
         await it.say(b"one, ")
         await it.say(b"two")
         await it.say(b"")  # the end of this direction
@@ -392,13 +392,13 @@ async def test_messages_arrive_once_and_again_after_a_drop() -> None:
     async with line(Stored()) as one:
         async with admitted(one) as it:
             await one.session.send_message(Message(number=1, text="also this"))
-            assert await it.hear() == {"type": "message", "number": 1, "text": "also this"}
+            assert await it.receive() == {"type": "message", "number": 1, "text": "also this"}
         await one.session.send_message(Message(number=2, text="and that"))
         key = one.session.session_key
         async with client(one) as it:
             await it.say({"type": "hello", "session_key": key, "prepared": True, "messages": 1})
-            assert (await it.hear())["type"] == "resume"
-            assert (await it.hear())["number"] == 2
+            assert (await it.receive())["type"] == "resume"
+            assert (await it.receive())["number"] == 2
 
 
 async def test_a_checkpoint_is_acknowledged_once_it_is_stored() -> None:
@@ -412,7 +412,7 @@ async def test_a_checkpoint_is_acknowledged_once_it_is_stored() -> None:
         await it.say({"type": "blob", "name": protocol.CHECKPOINT, "size": 5, "sha256": digest})
         await it.say(b"state")
         await it.say({"type": "checkpoint", "turn": 3, "messages": 0})
-        assert await it.hear() == {"type": "saved", "turn": 3}
+        assert await it.receive() == {"type": "saved", "turn": 3}
         assert kept == [(3, b"state")]
         await it.say({"type": "checkpoint", "turn": 4, "messages": 0})
         assert (await it.closed())[0] == Close.MALFORMED

@@ -50,14 +50,14 @@ async def test_death_by_signal_has_a_shells_exit_code() -> None:
         assert (await one.result()).exit_code == 128 + signal.SIGSEGV
 
 
-async def test_command_with_a_nul_is_refused_in_words() -> None:
+async def test_a_command_with_a_nul_is_refused_with_a_sentence() -> None:
     async with worker(task("echo a\0b"), Stored()) as one:
         result = await one.result()
     assert result.reason == "agent_failed"
     assert "NUL" in result.summary
 
 
-async def test_unknown_agent_is_refused_in_words() -> None:
+async def test_an_unknown_agent_is_refused_with_a_sentence() -> None:
     async with worker(task("hello", agent="copilot"), Stored()) as one:
         result = await one.result()
     assert result.reason == "agent_unavailable"
@@ -175,7 +175,7 @@ async def test_a_worker_that_can_not_reach_its_runner_any_more_says_why() -> Non
         assert b"worker: not renewed for 1 s: [Errno 2] No such file or directory" in await one.stderr
 
 
-async def test_a_worker_goes_on_for_as_long_as_it_was_last_told() -> None:
+async def test_a_worker_goes_on_for_as_long_as_its_last_lease() -> None:
     stored = Stored()
     async with worker(task("echo started; sleep 1237", lease_s=60.0), stored) as one:
         await stored.until_text("started")
@@ -268,7 +268,7 @@ async def test_store_that_fails_gets_the_frames_again() -> None:
     assert stored.text().splitlines() == [str(n) for n in range(1, 1001)]
 
 
-async def test_stop_said_while_disconnected_is_obeyed_after_the_reconnect() -> None:
+async def test_a_stop_sent_while_disconnected_is_followed_after_the_reconnect() -> None:
     stored = Stored()
     async with worker(task("echo started; sleep 1238"), stored, through_relay=True) as one:
         await stored.until_text("started")
@@ -278,7 +278,7 @@ async def test_stop_said_while_disconnected_is_obeyed_after_the_reconnect() -> N
         assert (await one.result()).reason == "stopped"
 
 
-async def test_a_fault_of_the_worker_is_a_failure_in_words_and_no_lost_sandbox(tmp_path: Path) -> None:
+async def test_a_fault_of_the_worker_is_a_failure_with_a_sentence_and_no_lost_sandbox(tmp_path: Path) -> None:
     bundle = tmp_path / "source.bundle"
     bundle.write_bytes(b"no bundle")
     stored = Stored()

@@ -154,7 +154,7 @@ class TestAssignment:
         world = given(on_plan(), joined(), able, submitted(image="python:3.12"))
         world.when().then(assigned(runner="run_2", image="python:3.12", admission=admission()))
 
-    def test_a_task_waits_for_the_provider_that_it_asks_for_and_holds_up_nobody(self) -> None:
+    def test_a_task_waits_for_the_provider_that_it_asks_for_and_delays_no_other(self) -> None:
         world = given(on_plan(), joined(), submitted("task_0", provider="docker"), submitted())
         world.when().then(TaskAdmitted(task="task_0", org=ORG, admission=admission()), AT_ONCE)
 
@@ -215,7 +215,7 @@ class TestAssignment:
         order = [e.task for e in world.record(joined(slots=3)).when().events]
         assert order == ["task_b", "task_a", "task_c"]
 
-    def test_a_task_that_no_runner_can_run_holds_up_nobody(self) -> None:
+    def test_a_task_that_no_runner_can_run_delays_no_other(self) -> None:
         world = given(on_plan(), joined(), submitted("task_0", agent="claude", priority=9), submitted())
         assert world.when().events[-1] == AT_ONCE
 
@@ -312,7 +312,7 @@ class TestCancellation:
             TaskCancelled(**ID, attempt=1, settlements=USED),
         )
 
-    def test_a_second_wish_changes_nothing(self) -> None:
+    def test_a_second_request_to_cancel_changes_nothing(self) -> None:
         world = settled(on_plan(), submitted()).record(cancelled(), cancelled())
         world.when().then(TaskCancelled(**ID, settlements=UNUSED))
         world.record(cancelled()).when().then()
@@ -382,7 +382,7 @@ class TestLoss:
 
     @pytest.mark.parametrize("order", [(LOST, joined()), (joined(), LOST)])
     @pytest.mark.parametrize("at_once", [True, False])
-    def test_a_restart_that_is_said_twice_costs_one_retry(self, order: Any, at_once: bool) -> None:
+    def test_a_restart_that_is_recorded_twice_costs_one_retry(self, order: Any, at_once: bool) -> None:
         world = settled(on_plan(), joined(), submitted(), started())
         for event in order:
             world.record(event)
@@ -418,7 +418,7 @@ class TestGivingBack:
         )
 
     @pytest.mark.parametrize("word", [(LOST, joined()), (joined(), LOST)])
-    def test_what_a_drained_runner_had_no_time_to_give_back_is_given_back_by_its_next_life(
+    def test_what_a_drained_runner_had_no_time_to_give_back_is_given_back_by_its_next_process(
         self, word: Any
     ) -> None:
         world = settled(on_plan(), joined(), submitted(max_attempts=1), started(), drained())
@@ -479,7 +479,7 @@ class TestLateness:
         assert world.state.organisations[ORG].tasks == {}
 
     @pytest.mark.parametrize("late", [finished(), finished("lost"), declined()])
-    def test_what_is_said_of_an_older_attempt_changes_nothing(self, late: Any) -> None:
+    def test_events_of_an_older_attempt_change_nothing(self, late: Any) -> None:
         world = settled(on_plan(), joined(), submitted(), finished("lost"))
         before = world.state.task(ORG, "task_1")
         world.record(late).when().then()
@@ -498,11 +498,11 @@ class TestLateness:
         world.record(started(), *end)
         assert world.state.organisations[ORG].reserved == {"2026-11": 1}
 
-    def test_nobody_but_the_assigned_runner_is_believed(self) -> None:
+    def test_only_events_of_the_assigned_runner_count(self) -> None:
         world = settled(on_plan(), joined(), submitted())
         world.record(started(runner="run_9"), finished(runner="run_9")).when().then()
 
-    def test_a_submission_told_twice_is_one_task(self) -> None:
+    def test_a_submission_read_twice_is_one_task(self) -> None:
         world = settled(on_plan(), joined(), submitted(), started())
         world.record(submitted()).when().then()
         assert isinstance(world.state.task(ORG, "task_1"), Running)

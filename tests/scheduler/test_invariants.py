@@ -265,6 +265,6 @@ def test_everything_is_decided_once_work_is_possible(world: World) -> None:
 
 
 def again(recorded: RecordedEvent) -> RecordedEvent:
-    """The same event, read anew."""
+    """The same event, read again."""
     names = [name for name in RecordedEvent.__slots__ if name not in ("_event", "_headers")]
     return RecordedEvent(**{name.lstrip("_"): getattr(recorded, name) for name in names})

@@ -40,7 +40,7 @@ def test_a_runner_is_there_for_a_lease_after_it_was_seen() -> None:
     assert not known.available(RUNNER, 25.1)
 
 
-def test_an_older_sign_of_life_takes_nothing_back() -> None:
+def test_an_older_renewal_takes_nothing_back() -> None:
     known = leases()
     known.mark_seen(RUNNER, 10)
     known.mark_seen(RUNNER, 5)
@@ -106,12 +106,12 @@ def test_a_silent_runner_is_forgotten_once_it_holds_nothing() -> None:
 
 def test_a_leader_that_no_runner_renews_at_notices_it_after_a_lease() -> None:
     known, world = leases(), World().record(joined())
-    assert not known.unheard(world.state, 15)
-    assert known.unheard(world.state, 15.1)
+    assert not known.without_renewals(world.state, 15)
+    assert known.without_renewals(world.state, 15.1)
     known.renew(renewal(), 16)
-    assert not known.unheard(world.state, 31)
+    assert not known.without_renewals(world.state, 31)
 
 
-def test_a_leader_without_runners_hears_none() -> None:
-    assert not leases().unheard(World().record(on_plan()).state, 100)
-    assert not leases().unheard(World().record(joined(), drained()).state, 100)
+def test_a_leader_without_runners_expects_no_renewal() -> None:
+    assert not leases().without_renewals(World().record(on_plan()).state, 100)
+    assert not leases().without_renewals(World().record(joined(), drained()).state, 100)

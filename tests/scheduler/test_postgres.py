@@ -111,7 +111,7 @@ class TestElection:
         async with election.term():
             pass
 
-    async def test_without_postgres_it_says_why_nobody_leads(self) -> None:
+    async def test_without_postgres_the_reason_for_no_leader_is_shown(self) -> None:
         election = PostgresElection("postgresql://nobody@127.0.0.1:1/none")
         waiting = asyncio.create_task(election.term().__aenter__())
         await asyncio.to_thread(until, lambda: election.problem is not None, "a problem is known")
@@ -147,7 +147,7 @@ async def _somebody_waits(dsn: str, still: LiteralString = "") -> None:
     )
     with psycopg.connect(dsn, autocommit=True) as connection:
         await asyncio.to_thread(
-            until, lambda: connection.execute(waiting).fetchone() is not None, "somebody waits for the lock"
+            until, lambda: connection.execute(waiting).fetchone() is not None, "a process waits for the lock"
         )
 
 
@@ -177,7 +177,7 @@ class TestSnapshots:
         assert len(code_version()) == 16
 
     @pytest.mark.parametrize("ticks", range(12))
-    async def test_who_is_cancelled_while_the_pool_hands_over_keeps_nothing(
+    async def test_a_task_cancelled_while_the_pool_hands_over_keeps_no_connection(
         self, postgres_dsn: str, ticks: int
     ) -> None:
         """On Python 3.11 the pool loses a cancellation at one of these ticks, and a group waits for its task for ever."""
@@ -250,7 +250,7 @@ class TestSnapshots:
                 await scheduler.fold.reached(1)
             assert scheduler.state.organisations["org_acme"].plan == "free"
 
-    async def test_a_snapshot_that_can_not_be_kept_harms_nothing(
+    async def test_a_snapshot_that_cannot_be_stored_harms_nothing(
         self, log: InMemoryEventLog, pool: Pool
     ) -> None:
         async with Process(log, snapshots=PostgresSnapshots(pool)).running() as scheduler:

@@ -116,7 +116,7 @@ async def test_what_waits_for_an_organisation_is_decided_in_one_append(log: Even
     assert log.stats.appends == before + 1  # type: ignore[attr-defined]
 
 
-async def test_two_that_both_believe_to_lead_decide_each_thing_once(log: EventLog, tail: Tail) -> None:
+async def test_two_schedulers_that_both_lead_decide_everything_once(log: EventLog, tail: Tail) -> None:
     orgs = ["org_a", "org_b"]
     await say_at_once(log, (on_plan("free", FREE, org) for org in orgs))
     async with Process(log).running(), Process(log).running(), SimulatedRunner(log, slots=8).running():
@@ -170,14 +170,14 @@ class Terms(Uncontested):
             yield watch
 
 
-async def test_a_leader_that_hears_no_runner_which_the_log_has_gives_others_the_lead() -> None:
+async def test_a_leader_without_renewals_of_known_runners_stands_down() -> None:
     log, election = InMemoryEventLog(REGISTRY), Terms()
     await say(log, joined())
     async with Process(log, QUICK, election).running():
         await eventually(lambda: election.count > 1)
 
 
-async def test_a_leader_that_hears_one_runner_of_several_keeps_the_lead(log: EventLog, tail: Tail) -> None:
+async def test_a_leader_with_renewals_of_one_runner_keeps_the_lead(log: EventLog, tail: Tail) -> None:
     election = Terms()
     await say(log, on_plan())
     async with Process(log, QUICK, election).running(), SimulatedRunner(log, outcome=None, slots=1).running():
@@ -273,12 +273,12 @@ async def test_what_is_no_longer_a_runners_is_revoked(log: EventLog, tail: Tail)
         await say(log, submitted())
         await happened(tail, log, count(TaskAssigned, 1))
         current, older = (HeldAttempt(org=ORG, task="task_1", attempt=n) for n in (1, 0))
-        unheard_of = HeldAttempt(org=ORG, task="task_9", attempt=1)
-        request = LeaseRequest(runner="run_1", attempts=(current, older, unheard_of))
+        unknown = HeldAttempt(org=ORG, task="task_9", attempt=1)
+        request = LeaseRequest(runner="run_1", attempts=(current, older, unknown))
         answer = await scheduler.requests.renew(request)
         assert answer is not None
         assert answer.known
-        assert answer.revoked == (older, unheard_of)
+        assert answer.revoked == (older, unknown)
         another = await scheduler.requests.renew(LeaseRequest(runner="run_9", attempts=(current,)))
         assert another is not None
         assert not another.known
@@ -355,7 +355,7 @@ async def test_decisions_are_not_made_before_the_log_is_read_to_its_end(log: Eve
     assert await decisions(log) == decided
 
 
-async def test_an_event_that_can_not_be_read_holds_up_nobody() -> None:
+async def test_an_unreadable_event_delays_no_other() -> None:
     log = InMemoryEventLog(Damaged(EVENTS.values()))
     await say(log, on_plan())
     await say(log, submitted(agent="damaged"))

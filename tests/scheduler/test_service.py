@@ -90,7 +90,7 @@ async def test_a_runner_is_answered_on_core_nats(settings: RuntimeSettings) -> N
         assert await renew(host, mine, gone) == LeaseAnswer(known=True, revoked=(gone,))
 
 
-async def test_a_renewal_that_can_not_be_read_holds_up_nobody(settings: RuntimeSettings) -> None:
+async def test_an_unreadable_renewal_delays_no_other(settings: RuntimeSettings) -> None:
     async with scheduler(settings) as host:
         await leading(host)
         assert await renew(host) == LeaseAnswer(known=False)
@@ -99,7 +99,7 @@ async def test_a_renewal_that_can_not_be_read_holds_up_nobody(settings: RuntimeS
         assert await renew(host) == LeaseAnswer(known=False)
 
 
-async def test_a_runner_that_has_read_further_than_the_scheduler_holds_up_nobody(
+async def test_a_runner_that_has_read_further_than_the_scheduler_delays_no_other(
     settings: RuntimeSettings,
 ) -> None:
     async with scheduler(settings) as host:
@@ -118,7 +118,7 @@ async def test_a_runner_that_has_read_further_than_the_scheduler_holds_up_nobody
         assert await ahead == LeaseAnswer(known=True)
 
 
-async def test_a_gateway_is_told_on_core_nats_why_a_task_waits(settings: RuntimeSettings) -> None:
+async def test_a_gateway_asks_on_core_nats_why_a_task_waits(settings: RuntimeSettings) -> None:
     async with scheduler(settings) as host:
         await leading(host)
         await renew(host)

@@ -1,4 +1,4 @@
-"""Two schedulers over one real log, each told that it leads: what keeps decisions right is the guard of each append."""
+"""Two schedulers over one real log, each elected: what keeps decisions right is the guard of each append."""
 
 import asyncio
 import random
@@ -32,7 +32,7 @@ TERMINAL = TerminalEvent | TaskRejected
 SETTINGS = SchedulerSettings(tick_s=0.05)
 QUOTA, TASKS = 15, 60
 SPREAD_S = 2.0  # one that has stood down believes to lead again after a fraction of this
-LAG_S = 0.02  # how late each of the two hears and is heard, at most: so they decide on different things
+LAG_S = 0.02  # how late each of the two reads and is read, at most: so they decide on different things
 ORGS = ("org_a", "org_b")
 
 

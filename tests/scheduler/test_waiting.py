@@ -17,8 +17,8 @@ def waiting(
     """Why tasks wait once everything that can be decided of these events is decided."""
     world: World = given(*events).when().recorded()
     runners = world.state.runners
-    heard = frozenset(runners) if seen is None else seen
-    return list(explain(world.state.organisations[ORG], tasks, runners, heard))
+    renewing = frozenset(runners) if seen is None else seen
+    return list(explain(world.state.organisations[ORG], tasks, runners, renewing))
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_a_task_behind_others_says_how_many_go_before_it() -> None:
     assert third.detail.startswith("2 of the organisation's tasks")
 
 
-def test_nothing_is_said_of_a_task_that_runs_or_is_unknown() -> None:
+def test_a_task_that_runs_or_is_unknown_has_no_reason_to_wait() -> None:
     world = given(on_plan(), joined(), submitted()).when().recorded().record(started())
     assert (
         list(explain(world.state.organisations[ORG], (TASK, "task_9"), world.state.runners, frozenset()))

@@ -131,7 +131,7 @@ def prompt_in_its_place(arguments: list[str]) -> list[str]:
 
 
 def _leave() -> NoReturn:
-    """Nobody reads on, as with `| head`: end without a word, and with what a shell makes of SIGPIPE."""
+    """The output is closed, as with `| head`: end without a message, with the exit code that a shell gives for SIGPIPE."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (sys.stdout, sys.stderr):
         os.dup2(nowhere, stream.fileno())

@@ -19,13 +19,13 @@ from remote_claude.cli.errors import CliError, Exit, from_problem
 from remote_claude.cli.render import TERMINAL_STATES
 
 PATIENCE_S = 20.0
-"""How long a server that has answered before, or is being restarted, is waited for."""
+"""How long to wait for a server that has answered before, or is being restarted."""
 FIRST_PATIENCE_S = 2.0
 """The same for one that has never answered: its address may be wrong."""
 STARTING_PATIENCE_S = 120.0
 """The same for the embedded stack of this home while it starts."""
 LIVE_SILENCE_S = 30.0
-"""A live stream without even a heartbeat for so long is dialled again."""
+"""A live stream without a heartbeat for so long is opened again."""
 
 
 def _authorities() -> ssl.SSLContext | bool:
@@ -131,7 +131,7 @@ class Client:
     def live(self, task: str, min_position: int = 0) -> Iterator[dict[str, Any]]:
         """Everything that happens to a task up to its end; a lost connection is resumed.
 
-        It is told by who has read the log up to `min_position`: another may not know the task yet.
+        The server first reads the log up to `min_position`: before that it may not know the task yet.
         """
         after: str | None = None
         lost_at: float | None = None

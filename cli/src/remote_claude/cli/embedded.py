@@ -1,4 +1,4 @@
-"""Starts and ends the embedded stack. It runs on its own, whatever becomes of the command that started it."""
+"""Starts and ends the embedded stack. It runs on when the command that started it ends."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from remote_claude.cli.self_hosted import deployment
 MODULE = "remote_claude.runtime.embedded.stack"
 ALREADY_RUNNING = 75
 START_S, STOP_S = 120.0, 60.0
-"""So long a stack may say nothing on its way up; so long it may take on its way down."""
+"""How long a stack that starts may print nothing, and how long it may take to stop."""
 SHOWN = 8000
 """Bytes of what a stack has said that are shown where it did not start: the end of a child's log, and more."""
 ENDS = (signal.SIGTERM, signal.SIGINT)
@@ -134,23 +134,23 @@ def foreground(
     `on_ready` is called once in a thread of its own when the stack answers.
     """
     process: subprocess.Popen[bytes] | None = None
-    told = False
+    asked = False
 
     def end(*_: object) -> None:
-        nonlocal told
-        told = True
+        nonlocal asked
+        asked = True
         if process is not None:
             process.terminate()
 
     for number in ENDS:
         signal.signal(number, end)
     process = subprocess.Popen(command(port), env=environment(isolation), cwd="/")
-    if told:
+    if asked:
         process.terminate()
     threading.Thread(target=_when_ready, args=(process, on_ready), daemon=True).start()
     code = process.wait()
     # before it listens for signals, and after, it ends of one: nothing of it runs then
-    return 0 if told and -code in ENDS else code
+    return 0 if asked and -code in ENDS else code
 
 
 def _when_ready(process: subprocess.Popen[bytes], on_ready: Callable[[], None]) -> None:
@@ -173,4 +173,4 @@ def stop() -> bool:
         if not Path(f"/proc/{pid}").exists():
             return True
         time.sleep(0.02)
-    raise CliError(f"the stack (process {pid}) is still on its way down after {STOP_S:.0f} s")
+    raise CliError(f"the stack (process {pid}) has not stopped after {STOP_S:.0f} s")

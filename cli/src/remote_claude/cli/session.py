@@ -11,7 +11,7 @@ from remote_claude.cli.errors import CliError, Exit
 
 if (
     TYPE_CHECKING
-):  # the HTTP library is read when there is somebody to talk to: help and completion stay quick
+):  # the HTTP library is read when there is a server to talk to: help and completion stay quick
     from remote_claude.cli.client import Client
 
 TASK_ID = re.compile(r"task_[0-9a-z]{26}")

@@ -41,7 +41,7 @@ class Entry:
 
 
 class Run:
-    """One run of a batch. `repo_of` makes the repository of a request; `changed` hears of every change of state."""
+    """One run of a batch. `repo_of` makes the repository of a request; `changed` is called at every change of state."""
 
     def __init__(
         self,

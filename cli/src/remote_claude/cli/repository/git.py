@@ -12,7 +12,7 @@ from remote_claude.cli.errors import CliError, Exit
 OLDEST_GIT = (2, 38)  # `git merge-tree --write-tree`
 
 # What of the caller's environment git may see. The rest of GIT_* (an index, an object folder, a trace)
-# belongs to whoever called us, a hook for instance, and would point git somewhere else.
+# belongs to our caller, a hook for instance, and would point git somewhere else.
 _KEPT = re.compile(
     r"GIT_(?:(?:AUTHOR|COMMITTER)_(?:NAME|EMAIL)|CONFIG_(?:GLOBAL|SYSTEM|NOSYSTEM|COUNT|KEY_\d+|VALUE_\d+)"
     r"|EXEC_PATH|CEILING_DIRECTORIES|DISCOVERY_ACROSS_FILESYSTEM|SSH|SSH_COMMAND|SSL_CAINFO)"

@@ -84,7 +84,7 @@ class Landing:
             raise RepositoryError(
                 "apply_interrupted",
                 f"{os.fsdecode(path)} couldn't be written: {error.strerror}. Nothing of yours is lost, but some "
-                "of the agent's changes are in the working tree already: mend this and apply again.",
+                "of the agent's changes are in the working tree already: correct this and apply again.",
                 [os.fsdecode(path)],
             ) from error
 

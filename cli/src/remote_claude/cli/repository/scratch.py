@@ -50,7 +50,7 @@ class Scratch:
         env: Mapping[str, str] | None = None,
         expect: Collection[int] = (0,),
     ) -> Answer:
-        """Git in this repository, with nobody's configuration."""
+        """Git in this repository, with no user's configuration."""
         return run(
             *args, cwd=self.folder, env={**self._environment(), **(env or {})}, stdin=stdin, expect=expect
         )

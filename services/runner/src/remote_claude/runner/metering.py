@@ -1,4 +1,4 @@
-"""From a wall clock and an allocation to what is billed. Nothing that a sandbox says goes in here."""
+"""From a wall clock and an allocation to what is billed. Nothing that a sandbox reports counts here."""
 
 from __future__ import annotations
 

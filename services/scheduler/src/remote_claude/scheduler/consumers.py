@@ -35,7 +35,7 @@ USES: frozenset[Use] = frozenset({Use.ANSWER_LEASES, Use.ANSWER_WHY_TASKS_WAIT})
 ABOUT_RUNNERS = frozenset((RunnerJoined.type, AssignmentDeclined.type))
 
 SILENCE_S = 10.0
-"""A log that has given no sign of life for so long can't be decided on."""
+"""A log that has shown nothing, not even a heartbeat, for so long can't be decided on."""
 SNAPSHOT_S = 10.0
 """How long PostgreSQL has to store a snapshot."""
 
@@ -93,7 +93,7 @@ class LogFold:
         if self.state.position < self._head:
             return f"the scheduler has read the log to {self.state.position} of {self._head}"
         if self._tail.age > SILENCE_S:
-            return f"the log has given no sign of life for {self._tail.age:.0f} s"
+            return f"the log has shown nothing, not even a heartbeat, for {self._tail.age:.0f} s"
         return None
 
     async def save_regularly(self, leads: Callable[[], bool]) -> None:

@@ -1,4 +1,4 @@
-"""Who decides: one process at a time. A convenience; what keeps decisions safe is the guard of every append."""
+"""The election of one process that decides. It saves work only: the guard of every append keeps decisions safe."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Uncontested:
 
 
 class PostgresElection:
-    """Whoever holds an advisory lock leads; the others wait for it, and have it as soon as its holder's connection ends.
+    """The process that holds an advisory lock leads; the others wait for it, and get it as soon as its holder's connection ends.
 
     `check_s`: how often, in seconds, the connection is tried; it has as long to answer. PostgreSQL ends one that was
     not tried for three times as long: its process is frozen, or its machine gone.

@@ -52,8 +52,8 @@ class Requests:
         if organisation is None:
             return WaitingAnswer()
         now = self._monotonic()
-        heard = {id for id in state.runners if self._leases.seen(id, now)}
-        return WaitingAnswer(waiting=tuple(explain(organisation, request.tasks, state.runners, heard)))
+        renewing = {id for id in state.runners if self._leases.seen(id, now)}
+        return WaitingAnswer(waiting=tuple(explain(organisation, request.tasks, state.runners, renewing)))
 
     def _renewal(self, request: LeaseRequest) -> LeaseAnswer:
         runner = self._fold.state.runners.get(request.runner)

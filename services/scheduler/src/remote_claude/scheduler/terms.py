@@ -29,7 +29,7 @@ LEADS_AGAIN_S = 2.0
 """A process that leads again so soon after it stood down was not replaced in between."""
 
 
-class NoRunnerHeard(LeadershipLost):
+class NoRenewals(LeadershipLost):
     """No runner renews its lease at this process, though the log says that there are runners."""
 
     code = "no_runner_seen"
@@ -51,7 +51,7 @@ class Terms:
         self._log, self._fold, self._leases, self._clock = event_log, fold, leases, clock
         self._settings, self._election, self._monotonic = settings, election, monotonic
         self._yielded = float("-inf")
-        """When this process last stood down because it heard no runner."""
+        """When this process last stood down because no runner renewed."""
         self.leader: Leader | None = None
         self.decided: Counter[str] = Counter()
 
@@ -106,11 +106,11 @@ class Terms:
             await asyncio.sleep(min(settings.tick_s, settings.lease_s / 4))
             now = self._monotonic()
             leases.look(now)
-            if leases.unheard(state, now) and now - self._yielded > settings.lease_s:
+            if leases.without_renewals(state, now) and now - self._yielded > settings.lease_s:
                 self._yielded = now
-                raise NoRunnerHeard(
+                raise NoRenewals(
                     f"no runner has renewed its lease here for {settings.lease_s} s, though the log has "
-                    "runners: another scheduler may hear them, or this one uses another broker account than they do"
+                    "runners: another scheduler may receive the renewals, or this one uses another broker account than they do"
                 )
             leader.expire(
                 end(attempt, "lost", attempt.assigned, reason=reason)

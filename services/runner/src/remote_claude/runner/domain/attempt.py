@@ -1,4 +1,4 @@
-"""An attempt: started once, sampled while it runs, finished once. What its stream says is what happened."""
+"""An attempt: started once, sampled while it runs, finished once. Its stream is the record of what happened."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ Command = Start | Sample | SaveCheckpoint | Decline | Finish
 
 @dataclass(frozen=True, slots=True)
 class NotStarted:
-    """Assigned, and nothing has been said yet."""
+    """Assigned, and nothing is recorded yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,7 @@ class Running:
 
 @dataclass(frozen=True, slots=True)
 class Over:
-    """Declined or finished: nothing more is said."""
+    """Declined or finished: nothing more is recorded."""
 
 
 State = NotStarted | Running | Over
@@ -174,7 +174,7 @@ def _sampled(used: Measured, last: UsageSample | None) -> dict[str, Any]:
 
 
 def _closing(used: Measured | None, last: UsageSample | None) -> UsageSample | None:
-    """The closing total: a call that nobody will hear of any more counts as far as it was sent."""
+    """The closing total: a call whose end will not be recorded counts as far as it was sent."""
     if used is not None:
         sample = UsageSample(**_sampled(used, last))
     elif last is not None:

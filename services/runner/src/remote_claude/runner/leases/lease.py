@@ -32,7 +32,7 @@ class Lease:
         self._wanted.set()
 
     async def due(self, at: float) -> None:
-        """Wait for that time of the loop, or until somebody wants a renewal."""
+        """Wait for that time of the loop, or until a renewal is wanted."""
         try:
             async with asyncio.timeout_at(at):
                 await self._wanted.wait()
@@ -69,6 +69,6 @@ class Lease:
 
     @property
     def to_pass_on(self) -> float:
-        """How long a worker may go on from now, whatever becomes of this runner: not longer than the runner itself,
+        """How long a worker may go on from now, even if this runner dies: not longer than the runner itself,
         which needs an interval to notice that its lease is over. The scheduler waits longer than both."""
         return min(self.seconds, self.left + self.interval)

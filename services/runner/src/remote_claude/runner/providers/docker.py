@@ -284,7 +284,7 @@ class DockerProvider:
                 state = (await container.show())["State"]
                 lines = await container.log(stdout=True, stderr=True, tail=_OUTPUT_LINES)
             except DockerError as error:
-                if error.status == 404:  # somebody has removed it
+                if error.status == 404:  # it was removed from outside
                     return Exit(137, one.why_killed or "killed")
                 await asyncio.sleep(_ASK_AGAIN_S)
             except (ClientError, OSError, TimeoutError):  # the engine is away, or starts again

@@ -25,7 +25,7 @@ class Channel(Protocol):
     async def close(self, code: int, reason: str) -> None: ...
 
     def abort(self) -> None:
-        """Cut it, without a word."""
+        """Cut it, without a closing message."""
         ...
 
 

@@ -169,7 +169,7 @@ class WorkerSession:
         return good
 
     async def renew(self, seconds: float) -> None:
-        """The worker may go on for so long from when it hears this. It ends by itself when it hears no more."""
+        """The worker may go on for so long after it receives this. Without another one it ends by itself."""
         await self._control(Lease(seconds=seconds))
 
     async def stop(self, reason: str) -> None:

@@ -1,4 +1,4 @@
-"""How the log becomes the state: every event in log order, whoever wrote it. Refuses nothing."""
+"""How the log becomes the state: every event in log order, of every writer. Refuses nothing."""
 
 from __future__ import annotations
 
@@ -180,7 +180,7 @@ def _declined(state: State, event: AssignmentDeclined, by: Cause) -> None:
 
 
 def _starting(state: State, event: AttemptFinished | AssignmentDeclined) -> None:
-    """A runner that gives back what an earlier life of it held has yet to join: what it got now would be lost then."""
+    """A runner that gives back what its earlier process held has yet to join: what it got now would be lost then."""
     if event.reason == RUNNER_RESTARTED:
         state.runner(event.runner).joined = False
 

@@ -1,4 +1,4 @@
-"""What is known of runners besides the log: when they were heard, and what they say they keep."""
+"""What is known of runners besides the log: when they renewed, and for which attempts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Leases:
         self._held: dict[tuple[str, int], float] = {}
 
     def begin(self, now: float) -> None:
-        """From now on it counts: whatever is held has a whole limit to be heard of."""
+        """Begin to count: every held attempt has a whole limit for its next renewal."""
         self._since = self._looked = now
         self._held.clear()
 
@@ -40,7 +40,7 @@ class Leases:
         for held in request.attempts:
             self._held[held.task, held.attempt] = now
 
-    def unheard(self, state: State, now: float) -> bool:
+    def without_renewals(self, state: State, now: float) -> bool:
         """Whether no runner has renewed for a lease, though the log says that some are there."""
         if now - max(self._renewed, self._since) <= self._lease:
             return False
@@ -51,16 +51,16 @@ class Leases:
         self._paused_until[runner] = until
 
     def seen(self, runner: str, now: float) -> bool:
-        """Whether the runner was heard within a lease."""
-        heard = self._seen.get(runner)
-        return heard is not None and now - heard <= self._lease
+        """Whether the runner has renewed within a lease."""
+        seen = self._seen.get(runner)
+        return seen is not None and now - seen <= self._lease
 
     def available(self, runner: str, now: float) -> bool:
         """Whether the runner can be given work."""
         return self.seen(runner, now) and self._paused_until.get(runner, now) <= now
 
     def look(self, now: float) -> None:
-        """To be called regularly. After half a lease without a call, this process was asleep and heard nothing: begin again."""
+        """To be called regularly. After half a lease without a call this process was suspended and received nothing: begin again."""
         if now - self._looked > self._lease / 2:
             self.begin(now)
         self._looked = now
@@ -79,9 +79,9 @@ class Leases:
         self._held = kept
 
     def silent(self, state: State, now: float, limit: float) -> list[str]:
-        """Runners that hold nothing and were not heard of for `limit` seconds."""
+        """Runners that hold nothing and have not renewed for `limit` seconds."""
         self._paused_until = {id: until for id, until in self._paused_until.items() if until > now}
-        self._seen = {id: heard for id, heard in self._seen.items() if now - heard <= limit}
+        self._seen = {id: seen for id, seen in self._seen.items() if now - seen <= limit}
         if now - self._created <= limit:
             return []
         return [id for id, runner in state.runners.items() if not runner.held and id not in self._seen]

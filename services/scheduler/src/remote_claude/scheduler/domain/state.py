@@ -1,4 +1,4 @@
-"""Everything the scheduler knows: a fold of the log, kept to what is alive."""
+"""The state of the scheduler: a fold of the log, without what has ended."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Runner:
     capabilities: frozenset[str] = frozenset()
     joined: bool = False
     drained: bool = False
-    """It has said that it ends: what it ends from then on it gives back, and loses nothing."""
+    """It has recorded that it stops: what it ends from then on is given back, not lost."""
     held: dict[str, str] = field(default_factory=dict)
     """LiveTask to organisation."""
 
@@ -66,7 +66,7 @@ class Organisation:
     anchor: str = CALENDAR
     entitlements: Entitlements | None = None
     upgrade: str | None = None
-    """What to tell those who reach a limit of the plan."""
+    """The advice at a limit of the plan."""
     reserved: dict[str, int] = field(default_factory=dict)
     """Period to executions: those that ran and those that still may."""
     tasks: dict[str, LiveTask] = field(default_factory=dict)
@@ -117,7 +117,7 @@ class State:
     due: dict[str, None] = field(default_factory=dict)
     """Organisations with something to decide."""
     rotation: OrderedDict[str, None] = field(default_factory=OrderedDict)
-    """Organisations that are wants_slot; the first one's turn is next."""
+    """Organisations that want a slot; the first one's turn is next."""
 
     def organisation(self, id: str) -> Organisation:
         if (organisation := self.organisations.get(id)) is None:
@@ -171,7 +171,7 @@ class State:
         self.reindex(organisation)
 
     def reindex(self, organisation: Organisation) -> None:
-        """Keep the organisation's place in the line of those to decide for, and in the rotation."""
+        """Keep the organisation's place among those to decide for, and in the rotation."""
         if organisation.due:
             self.due[organisation.id] = None
         else:

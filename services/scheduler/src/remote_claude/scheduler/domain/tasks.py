@@ -1,4 +1,4 @@
-"""The life of a task, as a union of state types; a task that has ended is forgotten."""
+"""The lifecycle of a task, as a union of state types; a task that has ended is dropped."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Submission:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Live:
-    """What all states share. `cancellation` is the user's wish, whether or not it has been fulfilled."""
+    """What all states share. `cancellation` is the user's request, also while it is not carried out."""
 
     submission: Submission
     cancellation: Cause | None = None
@@ -110,7 +110,7 @@ class Attempted(Admitted):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assigned(Attempted):
-    """The runner has not said yet that it started."""
+    """The runner has not recorded the start yet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,7 +139,7 @@ def due(task: LiveTask) -> bool:
             return True
         case Queued():
             return task.cancellation is not None
-        case Assigned():  # the runner obeys only what is said after its assignment
+        case Assigned():  # the runner follows only requests after its assignment
             return task.cancellation is not None and task.cancellation.position < task.assigned.position
         case Running():
             return False
@@ -151,7 +151,7 @@ def end(task: Assigned | Running, outcome: Outcome, cause: Cause, **details: Any
 
 
 def cancel(task: LiveTask, cause: Cause) -> LiveTask:
-    """The user wants the task to stop; the first wish counts."""
+    """The user wants the task to stop; the first request counts."""
     return task if task.cancellation else replace(task, cancellation=cause)
 
 

@@ -19,9 +19,9 @@ def explain(
     organisation: Organisation,
     tasks: Sequence[str],
     runners: Mapping[str, Runner],
-    heard: AbstractSet[str],
+    renewing: AbstractSet[str],
 ) -> Iterator[Waiting]:
-    """Why each of these tasks waits; nothing of one that does not. `heard` are the runners that renew their leases."""
+    """Why each of these tasks waits; nothing of one that does not. `renewing` are the runners that renew their leases."""
     reasons: dict[Needs, tuple[str, str]] = {}
     queued = [task for name in tasks if isinstance(task := organisation.tasks.get(name), Queued)]
     places = place_in(organisation.waiting, {task.submission.task for task in queued})
@@ -34,7 +34,7 @@ def explain(
             case Queued(submission=submission):
                 needs = submission.needs
                 if needs not in reasons:
-                    reasons[needs] = _reason(organisation, needs, runners, heard)
+                    reasons[needs] = _reason(organisation, needs, runners, renewing)
                 code, detail = reasons[needs]
                 place = places.get(name)
                 if code == "next" and place != 1:
@@ -56,7 +56,7 @@ def place_in(queue: Queue, wanted: AbstractSet[str]) -> dict[str, int]:
 
 
 def _reason(
-    organisation: Organisation, needs: Needs, runners: Mapping[str, Runner], heard: AbstractSet[str]
+    organisation: Organisation, needs: Needs, runners: Mapping[str, Runner], renewing: AbstractSet[str]
 ) -> tuple[str, str]:
     plan = organisation.entitlements
     if plan is None:
@@ -73,7 +73,7 @@ def _reason(
     fitting = [runner for runner in joined if runner.fits(needs, plan)]
     if not fitting:
         return "no_fitting_runner", _unfit(needs, plan, joined)
-    present = [runner for runner in fitting if runner.id in heard]
+    present = [runner for runner in fitting if runner.id in renewing]
     if not present:
         return (
             "runner_silent",

@@ -1,4 +1,4 @@
-"""The state as a document, so that a start needs only what has happened since. Never needed: the log tells it all."""
+"""The state as a document, so that a start needs only what has happened since. The log alone is enough."""
 
 from __future__ import annotations
 
@@ -244,7 +244,7 @@ class PostgresSnapshots:
         try:
             snapshot = await asyncio.to_thread(SNAPSHOT.validate_json, row[0])
         except ValidationError as error:
-            log.warning("the snapshot can't be read: reading the log anew", detail=str(error))
+            log.warning("the snapshot can't be read: reading the log from the beginning", detail=str(error))
             await self.discard()
             return None
         return snapshot.state()

@@ -171,7 +171,7 @@ class LocalProvider:
         return sandbox
 
     async def _run(self, sandbox: Sandbox) -> None:
-        """All of one sandbox's life; whatever happens, nothing of it is left."""
+        """One sandbox from start to end; nothing of it is left, also after a failure."""
         name = sandbox.spec.name
         try:
             self._prepare(sandbox)

@@ -1,4 +1,4 @@
-"""One local sandbox's life, from its first process to its last trace."""
+"""One local sandbox, from its first process to the removal of its last file."""
 
 from __future__ import annotations
 

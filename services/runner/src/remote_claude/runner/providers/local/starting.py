@@ -35,7 +35,7 @@ shift; exec "$@" """
 
 async def isolated(sandbox: Sandbox, folder: Path, view: bubblewrap.View, drop: Command) -> Started:
     """The command in bubblewrap. As root, `drop` gives up that privilege after the limits are set: the user to come
-    runs nothing else. For anybody else bubblewrap waits at a gate, and `Sandbox.follow` sets them inside."""
+    runs nothing else. For any other user bubblewrap waits at a gate, and `Sandbox.follow` sets them inside."""
     spec = sandbox.spec
     with ExitStack() as ours, ExitStack() as theirs:
         status, status_write = _pipe(ours, theirs)
@@ -51,7 +51,7 @@ async def isolated(sandbox: Sandbox, folder: Path, view: bubblewrap.View, drop: 
             (folder / "fstab").write_bytes(fstab)
             before = [which("unshare"), "--mount", "--"]
         if sandbox.uid is not None:
-            os.fchown(output_write, sandbox.uid, -1)  # so that it can be opened anew, as /dev/stderr
+            os.fchown(output_write, sandbox.uid, -1)  # so that it can be opened again, as /dev/stderr
             drop = [*_limited(spec.limits, spec.limits.processes), *drop]
         process = await _spawn(
             sandbox,
