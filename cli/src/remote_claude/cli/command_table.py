@@ -68,6 +68,7 @@ COMMANDS = {
         "identity", "logout", "Sign out: end the session on the server, and forget its tokens here."
     ),
     "whoami": Entry("identity", "whoami", "Show who you are, where, and for which organisation you act."),
+    "account": Entry("account", "app", "What is kept about you: export it, or delete your account."),
     "audit": Entry("audit", "audit", "Show who did what in the organisation, from where, and when."),
     "org": Entry("organisations", "org_app", "Organisations: list, switch, create, members."),
     "repo": Entry("organisations", "repo_app", "Repositories on a forge: connect."),

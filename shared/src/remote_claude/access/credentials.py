@@ -32,6 +32,7 @@ from remote_claude.contracts.users import (
     Role,
     ServiceAccountCreated,
     ServiceAccountRemoved,
+    UserErased,
 )
 from remote_claude.eventsourcing.events import Clock, RecordedEvent, parse_timestamp
 
@@ -59,6 +60,7 @@ class Memberships:
             OrgRestored,
             ServiceAccountCreated,
             ServiceAccountRemoved,
+            UserErased,
         )
     )
 
@@ -67,6 +69,7 @@ class Memberships:
         self._removed: set[tuple[str, str]] = set()
         self._deleted: set[str] = set()
         self._service_accounts: set[tuple[str, str]] = set()
+        self._erased: set[str] = set()
 
     def fold(self, recorded: RecordedEvent) -> None:
         """Apply one event."""
@@ -83,6 +86,8 @@ class Memberships:
                 self._deleted.add(org)
             case OrgRestored(org=org):
                 self._deleted.discard(org)
+            case UserErased(user=user):
+                self._erased.add(user)
             case ServiceAccountCreated(org=org, service_account=account):
                 self._service_accounts.add((org, account))
             case ServiceAccountRemoved(org=org, service_account=account):
@@ -91,10 +96,15 @@ class Memberships:
 
     def discard(self, recorded: RecordedEvent) -> None:
         """Nobody of an organisation of which an event can't be read may act for it."""
+        if recorded.type == UserErased.type:
+            self._erased.add(recorded.aggregate_id)
+            return
         self._deleted.add(recorded.organisation or recorded.aggregate_id)
 
     def of(self, user: str) -> Mapping[str, Role]:
         """Organisation to role, in the order of joining."""
+        if user in self._erased:
+            return {}
         known = self._of.get(user, {})
         if self._deleted.isdisjoint(known):
             return known
@@ -105,8 +115,17 @@ class Memberships:
         return (org, account) in self._service_accounts
 
     def excludes(self, org: str, user: str) -> bool:
-        """Whether the organisation is gone, or the person was removed from it."""
-        return org in self._deleted or (org, user) in self._removed
+        """Whether the organisation is gone, or the person was erased or removed from it."""
+        return org in self._deleted or user in self._erased or (org, user) in self._removed
+
+    def joined(self, user: str) -> list[str]:
+        """The organisations that the person joined and did not leave, deleted ones too, and after the erasure."""
+        return list(self._of.get(user, {}))
+
+    def check_exists(self, user: str) -> None:
+        """Raises `Unauthenticated` for a person who was erased."""
+        if user in self._erased:
+            raise Unauthenticated("This account has been deleted.")
 
 
 class ApiKeys:
@@ -214,6 +233,7 @@ class BrowserSessions:
         live = self.get(session) if session is not None else None
         if live is None:
             raise Unauthenticated("Your session has ended. Sign in again.")
+        memberships.check_exists(live.user)
         return Identity(
             user=live.user,
             credential=BrowserSession(live.session),
@@ -273,6 +293,7 @@ class AccessTokens:
             raise Unauthenticated(
                 "The session of this access token has ended. Sign in again: `rclaude login`."
             )
+        memberships.check_exists(live.user)
         return Identity(
             user=live.user,
             credential=AccessToken(live.session),

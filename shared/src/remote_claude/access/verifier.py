@@ -27,6 +27,9 @@ from remote_claude.eventsourcing.tail import Tail
 
 log = structlog.get_logger(__name__)
 
+WHO = ("ev.users._.user.>", "ev.users.*.org.>", "ev.users.*.service_account.>", "ev.auth.>")
+"""The streams that say who there is, in the order in which they are loaded."""
+
 
 class Verifier:
     """Asks each kind of credential in turn. `run` follows the log, so that a revocation applies at once."""
@@ -43,7 +46,7 @@ class Verifier:
     async def load(self) -> None:
         """Fold what auth and users have recorded so far."""
         self._position = await self._log.last_position()
-        for subjects in ("ev.users.*.org.>", "ev.users.*.service_account.>", "ev.auth.>"):
+        for subjects in WHO:
             async for batch in self._log.read(until=self._position, subjects=subjects):
                 self.fold(batch)
         self._reached.tell(self._position)

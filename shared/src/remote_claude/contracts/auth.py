@@ -73,6 +73,18 @@ class IdentityLinked(AuthEvent):
     email_hash: str | None = None
 
 
+class IdentityUnlinked(AuthEvent):
+    """The account at a provider is nobody's from here on: its person took it away, or was erased."""
+
+    type: ClassVar[str] = "IdentityUnlinked"
+    version: ClassVar[int] = 1
+    aggregate: ClassVar[str] = "identity"
+    in_organisation: ClassVar[bool] = False
+
+    identity: str
+    user: str
+
+
 class SessionOpened(SessionEvent):
     """A person has signed in. `hash` is the HMAC-SHA256 of the cookie's secret, or of the first refresh token.
 

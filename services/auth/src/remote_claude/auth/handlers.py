@@ -10,7 +10,7 @@ from remote_claude.access import secrets
 from remote_claude.access.keyring import Keyring
 from remote_claude.access.scopes import ORG_SCOPES
 from remote_claude.auth.domain import identities, keys, sessions
-from remote_claude.auth.domain.identities import Linked, LinkIdentity
+from remote_claude.auth.domain.identities import Linked, LinkIdentity, UnlinkIdentity
 from remote_claude.auth.domain.keys import IssueKey, RevokeKey
 from remote_claude.auth.domain.sessions import OpenSession, RefreshSession, RevokeSession, SessionEnded
 from remote_claude.auth.providers import Profile
@@ -161,6 +161,12 @@ class Identities:
                 raise IdentityTaken
             await self._keyring.erase(linked)  # it sealed nothing that is kept
         return state.user
+
+    async def unlink(self, identity: str, user: str) -> int:
+        """Take an account away from its person. Returns the position. Raises `IdentityNotFound`."""
+        command = UnlinkIdentity(identity=identity, user=user)
+        stream = stream_id("auth", None, "identity", identity)
+        return (await self._handler.handle(IDENTITY, stream, command)).position
 
 
 class Devices:

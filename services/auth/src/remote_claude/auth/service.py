@@ -7,6 +7,7 @@ from remote_claude.auth.api import keys as key_routes
 from remote_claude.auth.api import sessions as session_routes
 from remote_claude.auth.api.oauth import OAuth
 from remote_claude.auth.api.sign_in import SignIn
+from remote_claude.auth.consumers import Erasures
 from remote_claude.auth.handlers import ApiKeys, Devices, Identities, Sessions
 from remote_claude.auth.projections.credentials import CredentialsView
 from remote_claude.auth.providers import configured
@@ -39,7 +40,7 @@ def build(runtime: Runtime) -> Service:
 
     api = APIRouter()
     session_routes.add_routes(api, runtime, sessions, tickets)
-    key_routes.add_routes(api, runtime, keys, sessions)
+    key_routes.add_routes(api, runtime, keys, sessions, identities)
     providers = configured(settings, runtime.clock)
     devices = Devices(runtime.log, runtime.clock)
     SignIn(runtime, providers, identities, sessions, tickets).add_routes(api)
@@ -49,5 +50,8 @@ def build(runtime: Runtime) -> Service:
         router=api,
         views=(CredentialsView(),),
         on_start=start,
-        background={"signing keys": signing.run},
+        background={
+            "signing keys": signing.run,
+            "erasures": Erasures(runtime.log, runtime.tail, identities).run,
+        },
     )

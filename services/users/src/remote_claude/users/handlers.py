@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from uuid import UUID
 
 from remote_claude.access.keyring import Keyring
 from remote_claude.contracts.auth import IdentityLinked
 from remote_claude.contracts.contexts import name_context
-from remote_claude.contracts.users import MemberInvited, UserRegistered
+from remote_claude.contracts.users import MemberInvited, UserErased, UserRegistered
 from remote_claude.eventsourcing import (
     Clock,
     CommandHandler,
@@ -19,14 +20,19 @@ from remote_claude.eventsourcing import (
 )
 from remote_claude.runtime.ids import derived_id
 from remote_claude.users.domain import service_accounts
-from remote_claude.users.domain.commands import Command, CreateOrg, EraseOrg, SendInvitationAgain
-from remote_claude.users.domain.organisation import decide, evolve, initial_state
+from remote_claude.users.domain.commands import Command, CreateOrg, EraseMember, EraseOrg, SendInvitationAgain
+from remote_claude.users.domain.organisation import OwnsOrganisations, decide, evolve, initial_state
 from remote_claude.users.domain.service_accounts import ServiceAccountEvent
 
 PERSONAL_ORGS = UUID("5a1f5b0c-6f0e-5a53-9d35-0c6f4b5e7d21")
 """The id of a personal organisation derives from its person's."""
 
 ORGANISATION = Decider(initial_state, decide, evolve)
+ERASURE = Decider[UserErased, bool](
+    False,
+    lambda event, erased: [] if erased else [event],
+    lambda erased, event: erased or isinstance(event, UserErased),
+)
 PERSON = Decider[UserRegistered, bool](
     False, lambda event, registered: [] if registered else [event], lambda *_: True
 )
@@ -76,6 +82,32 @@ class Directory:
         """Create or remove a service account. Returns the position. Raises `ServiceAccountNotFound`."""
         stream = stream_id("users", event.org, "service_account", event.service_account)
         return (await self._handler.handle(SERVICE_ACCOUNT, stream, event)).position
+
+    async def erase_person(self, user: str, orgs: Sequence[str], now: str) -> int:
+        """Erase a person: from here on nothing that their data key sealed can be read. Returns the position.
+
+        `orgs` are the organisations that they are in. Raises `OwnsOrganisations`.
+        """
+        alone = []
+        for org in orgs:
+            state, _ = await self._handler.load(ORGANISATION, stream_id("users", org, "org", org))
+            if state.owned_alone_by(user):
+                alone.append(org)
+        if alone:
+            raise OwnsOrganisations(alone)
+        handled = await self._handler.handle(ERASURE, _person(user), UserErased(user=user))
+        await self.finish_erasure(user, orgs, now)
+        return handled.position
+
+    async def finish_erasure(self, user: str, orgs: Sequence[str], now: str) -> None:
+        """Do what follows from `UserErased`. Doing it again changes nothing; the data key of the person goes last."""
+        for org in orgs:
+            stream = stream_id("users", org, "org", org)
+            await self._handler.handle(ORGANISATION, stream, EraseMember(org=org, user=user, now=now))
+            state, _ = await self._handler.load(ORGANISATION, stream)
+            if state.erased:
+                await self._keyring.erase(org)
+        await self._keyring.erase(user)
 
     async def erase_org(self, org: str, now: str) -> None:
         """Record that an organisation is erased, where its time has come, and delete its data key."""

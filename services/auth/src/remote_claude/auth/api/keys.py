@@ -14,6 +14,8 @@ from remote_claude.access.keyring import KeyErased, Keyring
 from remote_claude.access.refusals import RoleMissing, ScopeMissing
 from remote_claude.access.scopes import ORG_SCOPES, allows
 from remote_claude.auth.api.models import (
+    IdentityAnswer,
+    IdentityList,
     KeyAnswer,
     KeyCreated,
     KeyList,
@@ -22,12 +24,17 @@ from remote_claude.auth.api.models import (
     SessionList,
 )
 from remote_claude.auth.api.sessions import KNOWN_WITHIN_S
+from remote_claude.auth.domain.identities import IdentityNotFound, LastIdentity
 from remote_claude.auth.domain.keys import KeyNotFound
 from remote_claude.auth.domain.sessions import SessionNotFound
-from remote_claude.auth.handlers import ApiKeys, Sessions
-from remote_claude.auth.projections.credentials import CredentialsView, keys_of, sessions_of
+from remote_claude.auth.handlers import ApiKeys, Identities, Sessions
+from remote_claude.auth.projections.credentials import CredentialsView, identities_of, keys_of, sessions_of
 from remote_claude.contracts import Sealed
-from remote_claude.contracts.contexts import key_name_context, session_client_context
+from remote_claude.contracts.contexts import (
+    identity_subject_context,
+    key_name_context,
+    session_client_context,
+)
 from remote_claude.edge.freshness import Freshness
 from remote_claude.edge.identity import Caller, Person
 from remote_claude.edge.models import problems
@@ -42,7 +49,9 @@ KEYS: list[str | Enum] = ["keys"]
 SESSIONS: list[str | Enum] = ["sessions"]
 
 
-def add_routes(api: APIRouter, runtime: Runtime, keys: ApiKeys, sessions: Sessions) -> None:
+def add_routes(
+    api: APIRouter, runtime: Runtime, keys: ApiKeys, sessions: Sessions, identities: Identities
+) -> None:
     """The routes below `/v1/keys` and `/v1/sessions`."""
     fresh = Freshness(runtime.tail, lambda: runtime.projectors[CredentialsView.name])
     reads = [Depends(fresh)]
@@ -110,6 +119,37 @@ def add_routes(api: APIRouter, runtime: Runtime, keys: ApiKeys, sessions: Sessio
         by = None if principal.role in ADMINS else principal.user
         position = await keys.revoke(key=key, org=principal.org, reason="revoked", owner=by)
         await runtime.verifier.wait_for(position, KNOWN_WITHIN_S)
+        return Response(status_code=HTTPStatus.NO_CONTENT)
+
+    @api.get("/v1/identities", tags=SESSIONS, dependencies=reads, responses=problems(403, 503))
+    async def list_identities(identity: Person) -> IdentityList:
+        """The accounts at sign-in providers that sign the person who asks in."""
+        found = [
+            IdentityAnswer(
+                id=row.id,
+                provider=row.provider,
+                subject=await _open(runtime.keyring, row.subject, identity_subject_context(row.id)),
+                linked_at=row.linked_at,
+            )
+            for row in await identities_of(runtime.pool, identity.user)
+        ]
+        return IdentityList(identities=found, as_of=fresh.as_of)
+
+    @api.delete(
+        "/v1/identities/{account}",
+        tags=SESSIONS,
+        status_code=HTTPStatus.NO_CONTENT,
+        dependencies=reads,
+        responses=problems(403, 404, 409, 503),
+    )
+    async def unlink_identity(identity: Person, account: str) -> Response:
+        """Take an account away: it signs the person who asks in no more."""
+        own = {row.id for row in await identities_of(runtime.pool, identity.user)}
+        if account not in own:
+            raise IdentityNotFound
+        if len(own) == 1:
+            raise LastIdentity
+        await identities.unlink(account, identity.user)
         return Response(status_code=HTTPStatus.NO_CONTENT)
 
     @api.get("/v1/sessions", tags=SESSIONS, dependencies=reads, responses=problems(403, 503))

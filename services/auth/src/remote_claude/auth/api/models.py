@@ -116,6 +116,20 @@ class NewKey(BaseModel):
     """Of whom the key is; left out: of the person who asks."""
 
 
+class IdentityAnswer(BaseModel):
+    """An account at a provider that signs the person in. `subject` is what the provider knows them by."""
+
+    id: str
+    provider: str
+    subject: str | None
+    linked_at: str
+
+
+class IdentityList(BaseModel):
+    identities: list[IdentityAnswer]
+    as_of: int
+
+
 class KeyCreated(BaseModel):
     """`secret` is the key itself: it is shown this once."""
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from remote_claude.contracts.auth import IdentityLinked
+from remote_claude.contracts.auth import IdentityLinked, IdentityUnlinked
 from remote_claude.contracts.base import Sealed
+from remote_claude.contracts.refusals import Refusal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,6 +18,12 @@ class LinkIdentity:
     name: Sealed
     email: Sealed | None
     email_hash: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnlinkIdentity:
+    identity: str
+    user: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +39,36 @@ class Linked:
 
 
 State = Unlinked | Linked
+IdentityEvent = IdentityLinked | IdentityUnlinked
+
+
+class IdentityNotFound(Refusal):
+    code = "identity_not_found"
+    status = 404
+
+    def __init__(self) -> None:
+        super().__init__("No such account signs you in. `GET /v1/identities` lists yours.")
+
+
+class LastIdentity(Refusal):
+    """Without it the person could not sign in again."""
+
+    code = "last_identity"
+    status = 409
+
+    def __init__(self) -> None:
+        super().__init__("This is the only account that signs you in. Link another one first.")
+
 
 initial_state: State = Unlinked()
 
 
-def decide(command: LinkIdentity, state: State) -> list[IdentityLinked]:
-    """An account that is linked stays with its person."""
+def decide(command: LinkIdentity | UnlinkIdentity, state: State) -> list[IdentityEvent]:
+    """An account that is linked stays with its person until they unlink it. Raises `IdentityNotFound`."""
+    if isinstance(command, UnlinkIdentity):
+        if not isinstance(state, Linked) or state.user != command.user:
+            raise IdentityNotFound
+        return [IdentityUnlinked(identity=command.identity, user=command.user)]
     if isinstance(state, Linked):
         return []
     return [
@@ -53,6 +84,6 @@ def decide(command: LinkIdentity, state: State) -> list[IdentityLinked]:
     ]
 
 
-def evolve(_: State, event: IdentityLinked) -> State:
+def evolve(_: State, event: IdentityEvent) -> State:
     """The state after an event."""
-    return Linked(event.user)
+    return Linked(event.user) if isinstance(event, IdentityLinked) else Unlinked()

@@ -14,11 +14,13 @@ from remote_claude.contracts import Sealed
 from remote_claude.contracts.auth import (
     ApiKeyIssued,
     ApiKeyRevoked,
+    IdentityLinked,
+    IdentityUnlinked,
     SessionOpened,
     SessionRefreshed,
     SessionRevoked,
 )
-from remote_claude.contracts.users import MemberRemoved, ServiceAccountRemoved
+from remote_claude.contracts.users import MemberRemoved, ServiceAccountRemoved, UserErased
 from remote_claude.eventsourcing.events import RecordedEvent
 from remote_claude.eventsourcing.postgres.schemas import Pool
 from remote_claude.eventsourcing.postgres.tables import reading
@@ -55,11 +57,21 @@ class SessionTable(Tables, table=True):
     expires_at: str
 
 
+class IdentityTable(Tables, table=True):
+    __tablename__ = "identity"
+    id: str = Field(primary_key=True)
+    person: str = Field(index=True)
+    provider: str
+    subject_key: str
+    subject_box: str
+    linked_at: str
+
+
 class CredentialsView(View):
     """Folds keys and sessions."""
 
     name: ClassVar[str] = "auth_credentials"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     tables = Tables.metadata
     handles = frozenset(
         e.type
@@ -69,13 +81,23 @@ class CredentialsView(View):
             SessionOpened,
             SessionRefreshed,
             SessionRevoked,
+            IdentityLinked,
+            IdentityUnlinked,
             MemberRemoved,
             ServiceAccountRemoved,
+            UserErased,
         )
     )
 
     async def apply(self, connection: AsyncConnection[Any], events: Sequence[RecordedEvent]) -> None:
         for recorded in events:
+            if recorded.type == UserErased.type:
+                for table in ("api_key", "session", "identity"):
+                    await connection.execute(
+                        f"DELETE FROM {table} WHERE person = %s",  # noqa: S608 - a name of ours
+                        (recorded.aggregate_id,),
+                    )
+                continue
             statement, parameters = _statement(recorded)
             await connection.execute(statement, parameters)
 
@@ -103,6 +125,15 @@ def _statement(recorded: RecordedEvent) -> tuple[str, tuple[Any, ...]]:
             return "UPDATE session SET used_at = %s, expires_at = %s WHERE id = %s", (at, expires, session)
         case SessionRevoked(session=session):
             return "DELETE FROM session WHERE id = %s", (session,)
+        case IdentityLinked() as e:
+            return (
+                "INSERT INTO identity VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT (id) DO UPDATE"
+                " SET person = excluded.person, subject_key = excluded.subject_key,"
+                " subject_box = excluded.subject_box, linked_at = excluded.linked_at",
+                (e.identity, e.user, e.provider, e.subject.key, e.subject.box, at),
+            )
+        case IdentityUnlinked(identity=identity):
+            return "DELETE FROM identity WHERE id = %s", (identity,)
     raise AssertionError(recorded.type)
 
 
@@ -167,6 +198,33 @@ async def sessions_of(pool: Pool, user: str) -> list[SessionRow]:
                 opened_at=row["opened_at"],
                 used_at=row["used_at"],
                 expires_at=row["expires_at"],
+            )
+            for row in await found.fetchall()
+        ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdentityRow:
+    """An account at a provider that signs a person in."""
+
+    id: str
+    provider: str
+    subject: Sealed
+    linked_at: str
+
+
+async def identities_of(pool: Pool, user: str) -> list[IdentityRow]:
+    """The accounts that sign a person in, in the order of linking."""
+    async with reading(pool, CredentialsView) as connection:
+        found = await connection.execute(
+            "SELECT * FROM identity WHERE person = %s ORDER BY linked_at, id", [user]
+        )
+        return [
+            IdentityRow(
+                id=row["id"],
+                provider=row["provider"],
+                subject=Sealed(key=row["subject_key"], box=row["subject_box"]),
+                linked_at=row["linked_at"],
             )
             for row in await found.fetchall()
         ]

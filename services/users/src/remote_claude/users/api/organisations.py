@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from http import HTTPStatus
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Response
 
 from remote_claude.access.refusals import OrgNotFound
 from remote_claude.contracts.contexts import email_context, name_context
@@ -15,7 +15,7 @@ from remote_claude.eventsourcing.events import timestamp
 from remote_claude.runtime.ids import is_id
 from remote_claude.runtime.service import Runtime
 from remote_claude.users.api.models import NewOrg, OrgAnswer, OrgChanged, OrgList, PersonAnswer
-from remote_claude.users.api.support import TAGS, Support
+from remote_claude.users.api.support import KNOWN_WITHIN_S, TAGS, Support
 from remote_claude.users.domain.commands import DeleteOrg, RenameOrg, RestoreOrg
 from remote_claude.users.handlers import Directory
 from remote_claude.users.projections import directory as view
@@ -42,6 +42,14 @@ def add_routes(api: APIRouter, runtime: Runtime, directory: Directory, support: 
             email=await support.open(email, email_context(identity.user)),
             as_of=fresh.as_of,
         )
+
+    @api.delete("/v1/me", tags=TAGS, status_code=HTTPStatus.NO_CONTENT, responses=problems(403, 409, 503))
+    async def delete_account(identity: Person) -> Response:
+        """Erase the person who asks, with their personal organisation. Nobody can bring them back."""
+        orgs = runtime.verifier.memberships.joined(identity.user)
+        position = await directory.erase_person(identity.user, orgs, timestamp(runtime.clock()))
+        await runtime.verifier.wait_for(position, KNOWN_WITHIN_S)
+        return Response(status_code=HTTPStatus.NO_CONTENT)
 
     @api.get("/v1/orgs", tags=TAGS, dependencies=reads, responses=problems(503))
     async def list_orgs(identity: Person) -> OrgList:

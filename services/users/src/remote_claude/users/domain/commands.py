@@ -114,6 +114,15 @@ class EraseOrg:
     now: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EraseMember:
+    """The person is erased. Their personal organisation goes with them."""
+
+    org: str
+    user: str
+    now: str
+
+
 Command = (
     CreateOrg
     | RenameOrg
@@ -127,4 +136,5 @@ Command = (
     | DeleteOrg
     | RestoreOrg
     | EraseOrg
+    | EraseMember
 )

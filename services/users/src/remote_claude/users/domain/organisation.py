@@ -27,6 +27,7 @@ from remote_claude.users.domain.commands import (
     Command,
     CreateOrg,
     DeleteOrg,
+    EraseMember,
     EraseOrg,
     Invite,
     RemoveMember,
@@ -103,6 +104,20 @@ class MemberLimitReached(Refusal):
         )
 
 
+class OwnsOrganisations(Refusal):
+    """A person who is to be erased is the only owner of organisations."""
+
+    code = "owns_organisations"
+    status = 409
+
+    def __init__(self, orgs: Sequence[str]) -> None:
+        super().__init__(
+            f"You are the only owner of {', '.join(orgs)}. Transfer each with `rclaude org transfer`, or delete it with "
+            "`rclaude org delete`. Then delete your account.",
+            orgs=list(orgs),
+        )
+
+
 class OwnersDecide(Refusal):
     code = "owners_decide"
     status = 403
@@ -140,6 +155,12 @@ class Organisation:
     erased_at: str | None = None
     erased: bool = False
 
+    def owned_alone_by(self, user: str) -> bool:
+        """Whether the person is the only owner of an organisation that is not their own, and not deleted."""
+        if self.personal or self.erased_at is not None or self.members.get(user) != "owner":
+            return False
+        return [*self.members.values()].count("owner") == 1
+
     def taken(self, now: str) -> int:
         """How many seats are: members, and invitations that are open."""
         return len(self.members) + sum(1 for i in self.invitations.values() if i.expires_at > now)
@@ -152,7 +173,7 @@ def decide(command: Command, state: Organisation) -> list[OrgEvent]:
     """What is recorded. Raises the refusals of this module."""
     if isinstance(command, CreateOrg):
         return [] if state.created else _created(command)
-    deleted = state.erased_at is not None and not isinstance(command, RestoreOrg | EraseOrg)
+    deleted = state.erased_at is not None and not isinstance(command, RestoreOrg | EraseOrg | EraseMember)
     if not state.created or deleted:
         raise OrgUnknown(command.org)
     match command:
@@ -174,6 +195,8 @@ def decide(command: Command, state: Organisation) -> list[OrgEvent]:
             if state.erased or state.erased_at <= command.now or state.members.get(command.by) != "owner":
                 raise OrgUnknown(command.org)
             return [OrgRestored(org=command.org, by=command.by)]
+        case EraseMember():
+            return _member_erased(command, state)
         case EraseOrg():
             due = state.erased_at is not None and state.erased_at <= command.now
             return [OrgErased(org=command.org)] if due and not state.erased else []
@@ -259,6 +282,16 @@ def _member(command: ChangeRole | RemoveMember, state: Organisation) -> list[Org
     if command.role == role:
         return []
     return [MemberRoleChanged(org=command.org, user=command.user, role=command.role, by=command.by)]
+
+
+def _member_erased(command: EraseMember, state: Organisation) -> list[OrgEvent]:
+    gone: list[OrgEvent] = []
+    if command.user in state.members:
+        gone.append(MemberRemoved(org=command.org, user=command.user, by=command.user))
+    if state.personal and not state.erased:
+        gone.append(OrgDeleted(org=command.org, by=command.user, erased_at=command.now))
+        gone.append(OrgErased(org=command.org))
+    return gone
 
 
 def _transferred(command: TransferOwnership, state: Organisation) -> list[OrgEvent]:

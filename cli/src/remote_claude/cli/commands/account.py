@@ -1,0 +1,88 @@
+"""`rclaude account`: what is kept about you, and its end."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from remote_claude.cli import render
+from remote_claude.cli.config import Target
+from remote_claude.cli.errors import CliError, Exit
+from remote_claude.cli.session import client_of, connect
+
+if TYPE_CHECKING:
+    from remote_claude.cli.client import Client
+
+PAGE = 200
+
+app = typer.Typer(no_args_is_help=True, help="What is kept about you: export it, or delete your account.")
+
+
+@app.command()
+def export(
+    file: Annotated[Path, typer.Argument(help="The archive to write, such as account.zip.")] = Path(
+        "account.zip"
+    ),
+) -> None:
+    """Write everything that is kept about you into one archive."""
+    client = connect()
+    me = client.get("/v1/me")
+    orgs = client.get("/v1/orgs")["orgs"]
+    parts: dict[str, Any] = {
+        "profile": me,
+        "organisations": orgs,
+        "identities": client.get("/v1/identities")["identities"],
+        "sessions": client.get("/v1/sessions")["sessions"],
+    }
+    if file.exists():
+        raise CliError(f"{file} exists: name another file", Exit.USAGE)
+    try:
+        with zipfile.ZipFile(file, "x", zipfile.ZIP_DEFLATED) as archive:
+            for name, content in parts.items():
+                archive.writestr(f"{name}.json", json.dumps(content, indent=1, ensure_ascii=False))
+            for org in orgs:
+                acting = _acting_for(client.target, org["id"])
+                keys = [k for k in acting.get("/v1/keys")["keys"] if k["user"] == me["user"]]
+                archive.writestr(f"{org['id']}/keys.json", json.dumps(keys, indent=1, ensure_ascii=False))
+                with archive.open(f"{org['id']}/tasks.jsonl", "w", force_zip64=True) as lines:
+                    for task in _tasks(acting, me["user"]):
+                        lines.write(json.dumps(task, ensure_ascii=False).encode() + b"\n")
+    except OSError as error:
+        raise CliError(f"{file} can't be written: {error.strerror}", Exit.USAGE) from error
+    render.say(f"{file} holds what is kept about you")
+
+
+def _acting_for(target: Target, org: str) -> Client:
+    """The same server, for another organisation. A key of the embedded stack has one."""
+    return client_of(replace(target, profile=target.profile and replace(target.profile, org=org)))
+
+
+def _tasks(client: Client, user: str) -> Iterator[dict[str, Any]]:
+    """Every task of the person in an organisation, whole."""
+    cursor: dict[str, str] = {}
+    while True:
+        page = client.get("/v1/tasks", submitted_by=user, limit=PAGE, **cursor)
+        for task in page["tasks"]:
+            yield client.get(f"/v1/tasks/{task['id']}")
+        if page.get("next") is None:
+            return
+        cursor = {"cursor": page["next"]}
+
+
+@app.command()
+def delete(
+    user: Annotated[str, typer.Argument(help="Your id, user_..., to be sure. `rclaude whoami` shows it.")],
+) -> None:
+    """Delete your account: what your data key seals can't be read again, by nobody. There is no way back."""
+    client = connect()
+    me = client.get("/v1/session")["user"]
+    if user != me:
+        raise CliError(f"you are {me}, not {user}: nothing is deleted", Exit.USAGE)
+    client.delete("/v1/me")
+    render.say(f"{user} is deleted. `rclaude logout` forgets the tokens on this machine")

@@ -1,0 +1,100 @@
+"""`rclaude account`: everything about a person in one archive, then none of it anywhere."""
+
+import json
+import zipfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import psycopg
+import pytest
+import pytest_asyncio
+
+from identity_stack import Installation, installed
+from rclaude_process import rclaude, rclaude_admin, signed_in
+from remote_claude.access.keyring import KeyErased
+from servers import Broker, Database, running_nats
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+NAME, PROMPT = "Carol Canary", "a prompt of the canary"
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def installation(
+    postgres_server: Database, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Installation]:
+    with running_nats() as broker, postgres_server.fresh() as dsn:
+        assert isinstance(broker, Broker)
+        async with installed(broker, dsn, tmp_path_factory.mktemp("account")) as running:
+            yield running
+
+
+async def rows_with(dsn: str, text: str) -> list[str]:
+    """The tables in which a row has a text."""
+    async with await psycopg.AsyncConnection.connect(dsn) as connection:
+        tables = await connection.execute(
+            "SELECT format('%I.%I', table_schema, table_name) FROM information_schema.tables"
+            " WHERE table_type = 'BASE TABLE' AND table_schema NOT IN ('pg_catalog', 'information_schema')"
+        )
+        found = []
+        for (table,) in await tables.fetchall():
+            query = f"SELECT 1 FROM {table} t WHERE t::text LIKE %s LIMIT 1"
+            if await (await connection.execute(query.encode(), [f"%{text}%"])).fetchone():
+                found.append(table)
+    return found
+
+
+async def test_a_person_takes_everything_along_and_is_forgotten(
+    installation: Installation, tmp_path: Path
+) -> None:
+    runtime = installation.host.runtime
+    home = tmp_path / "carol"
+    user, browser = await installation.another(NAME)
+    await signed_in(installation, home, browser=browser)
+    submitted = await browser.post("/v1/tasks", json={"prompt": PROMPT, "agent": "shell"})
+    assert submitted.status_code in (201, 202), submitted.text
+    owner = await installation.browser()
+    acme = (await owner.post("/v1/orgs", json={"name": "Acme"})).json()["id"]
+    owner.headers["RClaude-Org"] = acme
+    link = (await owner.post("/v1/org/invitations", json={"role": "owner"})).json()["url"]
+    assert (await rclaude(home, "org", "join", link))[0] == 0
+
+    archive = tmp_path / "carol.zip"
+    code, _, err = await rclaude(home, "account", "export", str(archive))
+    assert code == 0, err
+    with zipfile.ZipFile(archive) as content:
+        assert json.loads(content.read("profile.json"))["name"] == NAME
+        assert len(json.loads(content.read("organisations.json"))) == 2
+        assert json.loads(content.read("sessions.json"))
+        tasks = [json.loads(line) for n in content.namelist() if "tasks" in n for line in content.open(n)]
+    assert [task["prompt"] for task in tasks] == [PROMPT]
+
+    # the only owner of an organisation settles that first
+    await owner.post("/v1/org/leave")
+    code, _, err = await rclaude(home, "account", "delete", user)
+    assert (code, acme in err) == (2, True), err
+    owner_back = (await browser.post("/v1/orgs", json={"name": "unused"})).json()["id"]
+    for org in (acme, owner_back):
+        gone = await browser.delete("/v1/org", headers={"RClaude-Org": org})
+        assert gone.status_code == 200, gone.text
+
+    code, _, err = await rclaude(home, "account", "delete", user)
+    assert code == 0, err
+    assert (await browser.get("/v1/me")).status_code == 401
+    code, _, err = await rclaude(home, "whoami")
+    assert code != 0
+    with pytest.raises(KeyErased):
+        await runtime.keyring.get(user)
+
+    # the log still verifies, every view can be built from it, and no plaintext is anywhere
+    await rclaude_admin(installation, "log", "verify")
+    for view in ("users_directory", "users_audit", "auth_credentials", "gateway_tasks"):
+        await rclaude_admin(installation, "rebuild", view)
+    for text in (NAME, PROMPT):
+        assert await rows_with(runtime.settings.postgres_dsn, text) == []
+        async for batch in runtime.log.read(until=await runtime.log.last_position()):
+            assert not [event for event in batch if text.encode() in event.data + event.headers]
+    async for batch in runtime.log.read(until=await runtime.log.last_position()):
+        for event in batch:
+            if event.type == "UserRegistered" and event.aggregate_id == user:
+                with pytest.raises(KeyErased):
+                    await runtime.keyring.open(event.event.name, f"{user}/name")
