@@ -98,7 +98,7 @@ def requeued_while_it_lives() -> None:
     Leases.expired = expired  # type: ignore[method-assign]
 
 
-@breaks(2, "run_shells", "after append runner.execution:SandboxedExecution._sandboxed #1", patience_s=12)
+@breaks(2, "run_shells", "after append runner.execution.sandbox_run:SandboxRun.run #1", patience_s=12)
 def attempt_number_stays() -> None:
     """The next attempt has the number of the lost one."""
     decide.TaskRequeued = lambda **said: TaskRequeued(**{**said, "attempt": said["attempt"] - 1})  # type: ignore[attr-defined,assignment]
