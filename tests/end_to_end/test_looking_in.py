@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
-import pty
-import re
-import select
-import struct
 import subprocess
-import termios
-import time
 
 import httpx2
 
 from product import Product
+from screens import Screen
 from servers import until
 
 SERVES = """
@@ -24,40 +17,6 @@ until curl -s -o /dev/null http://127.0.0.1:3000/; do sleep 0.1; done
 echo serving
 until [ -e /tmp/over ]; do sleep 0.1; done
 """
-
-
-class Screen:
-    """A command in a terminal."""
-
-    def __init__(self, one: Product, *args: str) -> None:
-        self.mine, its = pty.openpty()
-        fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
-        self.process = subprocess.Popen(
-            one.command(*args),
-            env={**one.env, "TERM": "xterm"},
-            stdin=its,
-            stdout=its,
-            stderr=its,
-            start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
-        )
-        os.close(its)
-        self.shown = ""
-
-    def type(self, text: str) -> None:
-        os.write(self.mine, text.encode())
-
-    def shows(self, pattern: str) -> None:
-        """Wait until it does; what was there before does not count again."""
-        late = time.monotonic() + 30
-        while (found := re.search(pattern, self.shown)) is None:
-            assert time.monotonic() < late, (pattern, self.shown)
-            if select.select([self.mine], [], [], 0.2)[0]:
-                self.shown += os.read(self.mine, 65536).decode(errors="replace")
-        self.shown = self.shown[found.end() :]
-
-    def resize(self, columns: int, rows: int) -> None:
-        fcntl.ioctl(self.mine, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
 
 def test_a_terminal_and_a_port_of_a_task_that_runs(stack: Product) -> None:

@@ -104,9 +104,9 @@ class ProgressLine:
 class Live:
     """What an agent does, line by line; on a terminal with a quiet line below that says how long it has taken."""
 
-    def __init__(self, since: str | None = None) -> None:
+    def __init__(self, since: str | None = None, *, progress: bool = True) -> None:
         """`since` is when the task was handed over or started (RFC 3339); now if left out."""
-        self._terminal = sys.stdout.isatty()
+        self._terminal = progress and sys.stdout.isatty()
         age = (datetime.now(UTC) - datetime.fromisoformat(since)).total_seconds() if since else 0.0
         self._started = time.monotonic() - max(0.0, age)
         self._state = "submitted"

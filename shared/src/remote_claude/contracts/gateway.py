@@ -85,7 +85,10 @@ class TaskSubmitted(GatewayEvent):
 
 
 class TaskMessageSent(GatewayEvent):
-    """A person's message to a task that has not ended. Numbered from 1; the agent takes them in this order."""
+    """A person's message to a task that has not ended. Numbered from 1; the agent takes them in this order.
+
+    With `interrupt`, what the agent does at the moment is ended first.
+    """
 
     type: ClassVar[str] = "TaskMessageSent"
     version: ClassVar[int] = 1
@@ -95,6 +98,7 @@ class TaskMessageSent(GatewayEvent):
     user: str
     number: int
     text: Sealed
+    interrupt: bool = False
 
 
 class TaskCancellationRequested(GatewayEvent):

@@ -80,6 +80,9 @@ def run(
     detach: Annotated[
         bool, typer.Option("--detach", "-d", help="Return as soon as the task is admitted.")
     ] = False,
+    interactive: Annotated[
+        bool, typer.Option("--interactive", "-i", help="Talk with the agent while it works.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
     timeout: Annotated[
         int | None, typer.Option(min=1, max=86400, help="Seconds an attempt may take.")
@@ -138,6 +141,8 @@ def run(
     ] = False,
 ) -> None:
     """Hand a task to an agent, watch it, and get a commit and its bill."""
+    if interactive and (detach or as_json):
+        raise CliError("--interactive goes with neither --detach nor --json", Exit.USAGE)
     if no_repo and repo:
         raise CliError("--repo and --no-repo contradict each other", Exit.USAGE)
     if best_of is None and (agents or judge or until):
@@ -209,11 +214,35 @@ def run(
                 client, body, tries, best_of, judge=judge, until=until, detach=detach, as_json=as_json
             )
         )
-    _hand_over(client, body, detach=detach, as_json=as_json)
+    if interactive:
+        from remote_claude.cli.commands.conversation import converse
+
+        raise typer.Exit(converse(client, hand_over(client, body)["id"]))
+    _conduct(client, body, detach=detach, as_json=as_json)
 
 
-def _hand_over(client: Client, body: dict[str, Any], *, detach: bool, as_json: bool) -> None:
-    submitted = client.post("/v1/tasks", body, idempotency_key=str(uuid.uuid4()))
+def hand_over(client: Client, body: dict[str, Any]) -> dict[str, Any]:
+    """Submit a task, once."""
+    submitted: dict[str, Any] = client.post("/v1/tasks", body, idempotency_key=str(uuid.uuid4()))
+    return submitted
+
+
+def continuation(client: Client, task: str, prompt: str | None) -> dict[str, Any]:
+    """The submission that goes on with a task that has ended; without a prompt, where it stopped."""
+    events = client.get(f"/v1/tasks/{task}/events", limit=200)["events"]
+    before = next(event["data"] for event in events if event["type"] == "TaskSubmitted")
+    saved = any(event["type"] == "CheckpointSaved" for event in events)
+    if prompt is None:
+        restores = saved and before["agent"] != "shell"
+        prompt = GO_ON if restores else client.get(f"/v1/tasks/{task}")["prompt"]
+    body = {name: before[name] for name in CONTINUED if before.get(name)}
+    if before.get("pull_request"):
+        body["pull_request"] = {}  # the one that is open is found again
+    return body | {"prompt": checked_prompt(str(prompt)), "continues": task}
+
+
+def _conduct(client: Client, body: dict[str, Any], *, detach: bool, as_json: bool) -> None:
+    submitted = hand_over(client, body)
     if detach:
         if as_json:
             render.emit({key: submitted[key] for key in ("id", "state", "position")})
@@ -368,18 +397,9 @@ def resume(
     """Go on with a task that has ended, as a new task: the same files, the same conversation."""
     client = connect()
     id = task_id(task, client)
-    events = client.get(f"/v1/tasks/{id}/events", limit=200)["events"]
-    before = next(event["data"] for event in events if event["type"] == "TaskSubmitted")
-    saved = any(event["type"] == "CheckpointSaved" for event in events)
-    if prompt is None:
-        restores = saved and before["agent"] != "shell"
-        prompt = GO_ON if restores else client.get(f"/v1/tasks/{id}")["prompt"]
-    body = {name: before[name] for name in CONTINUED if before.get(name)}
+    body = continuation(client, id, prompt)
     asked = {"timeout_s": timeout, "model": model, "provider": provider}
     body |= {name: value for name, value in asked.items() if value is not None}
-    body |= {"prompt": checked_prompt(prompt), "continues": id}
-    if before.get("pull_request"):
-        body["pull_request"] = {}  # the one that is open is found again
     if budget is not None:
         body["budget_nano_usd"] = _nano_usd(budget)
-    _hand_over(client, body, detach=detach, as_json=as_json)
+    _conduct(client, body, detach=detach, as_json=as_json)

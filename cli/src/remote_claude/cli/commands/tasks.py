@@ -129,7 +129,7 @@ def _print_output(client: Client, id: str, *, as_json: bool) -> None:
     after: str | None = None
     while True:
         page = client.get(f"/v1/tasks/{id}/output", after=after, limit=200)
-        _show(page["frames"], live, as_json=as_json)
+        show_frames(page["frames"], live, as_json=as_json)
         after = page.get("next") or after
         if not page.get("more"):
             break
@@ -153,6 +153,9 @@ def cancel(task: TaskArgument = None, as_json: Json = False) -> None:
 def send(
     task: Annotated[str, typer.Argument(help="The task, or the start of its id.")],
     text: Annotated[str, typer.Argument(help="What to tell its agent; `-` reads it from standard input.")],
+    interrupt: Annotated[
+        bool, typer.Option("--interrupt", help="End what the agent does at the moment first.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Send a message to a task that runs. Its agent takes it after the current turn."""
@@ -160,7 +163,7 @@ def send(
     message = sys.stdin.read() if text == "-" else text
     id = task_id(task, client)
     try:
-        answer = client.post(f"/v1/tasks/{id}/messages", {"text": message})
+        answer = client.post(f"/v1/tasks/{id}/messages", {"text": message, "interrupt": interrupt})
     except CliError as error:
         if error.code != "task_already_finished":
             raise
@@ -344,13 +347,14 @@ def follow(
                 case "state" if not quiet and not as_json:
                     live.state(message["state"])
                 case "output" if not quiet:
-                    _show(message["frames"], live, as_json=as_json)
+                    show_frames(message["frames"], live, as_json=as_json)
     finally:
         live.finish()
     return position
 
 
-def _show(frames: list[dict[str, Any]], live: render.Live, *, as_json: bool) -> None:
+def show_frames(frames: list[dict[str, Any]], live: render.Live, *, as_json: bool) -> None:
+    """Print frames, for people or as JSON lines."""
     if as_json:
         for frame in frames:
             render.emit(frame)

@@ -166,6 +166,9 @@ class MessageRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     text: Annotated[str, Field(min_length=1, max_length=100_000)]
+    interrupt: bool = Field(
+        default=False, description="End what the agent does at the moment, and take this at once."
+    )
 
 
 class MessageAnswer(BaseModel):

@@ -175,6 +175,7 @@ def add_routes(
                 org=principal.org,
                 user=principal.user,
                 text=key.seal(message.text, message_context(task)),
+                interrupt=message.interrupt,
             )
         )
         await delivery.check(message.text, number)

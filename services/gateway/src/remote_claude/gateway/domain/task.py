@@ -45,6 +45,7 @@ class SendMessage:
     org: str
     user: str
     text: Sealed
+    interrupt: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,6 +158,7 @@ def _send_message(command: SendMessage, state: State) -> list[Event]:
                     user=command.user,
                     number=before + 1,
                     text=command.text,
+                    interrupt=command.interrupt,
                 )
             ]
         case _:

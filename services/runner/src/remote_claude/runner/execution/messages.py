@@ -53,4 +53,4 @@ class Messages:
             except (KeyErased, KeyUnusable) as error:
                 log.warning("a message can't be opened", task=event.task, code=error.code)
                 continue
-            await session.send_message(Message(number=event.number, text=text))
+            await session.send_message(Message(number=event.number, text=text, interrupt=event.interrupt))

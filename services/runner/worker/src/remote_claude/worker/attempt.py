@@ -116,6 +116,7 @@ class Attempt:
                 messages=self._connection.messages,
                 ended=saver.turn_ended,
                 restored=restored.agent if restored else None,
+                interrupted=self._connection.interrupted,
             )
             ended = await self._set_up(setup, job)
             if ended is None:

@@ -76,6 +76,8 @@ class RunnerConnection:
         self.window = FrameWindow()
         self.received: asyncio.Future[Received] = asyncio.Future()
         self.messages: asyncio.Queue[Message] = asyncio.Queue()
+        self.interrupted = asyncio.Event()
+        """A message is to be taken at once; whoever does so clears it."""
         self.openings: asyncio.Queue[Open] = asyncio.Queue()
         """What people want to connect to."""
         self.stop = asyncio.Event()
@@ -175,6 +177,8 @@ class RunnerConnection:
                     if message.number > self._received_messages:
                         self._received_messages = message.number
                         self.messages.put_nowait(message)
+                        if message.interrupt:
+                            self.interrupted.set()
                 case Open() as opening:
                     self.openings.put_nowait(opening)
                 case Saved(turn=turn):

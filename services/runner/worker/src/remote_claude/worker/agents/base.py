@@ -45,6 +45,8 @@ class Turns:
     ended: OnTurn
     """After a turn, the last one too: the state to continue from. Returns once it is noted; it is saved in the background."""
     restored: Mapping[str, Any] | None = None
+    interrupted: asyncio.Event = field(default_factory=asyncio.Event)
+    """A message is to be taken at once: the agent ends its turn, and clears this."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

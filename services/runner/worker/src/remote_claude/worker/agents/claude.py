@@ -119,6 +119,7 @@ async def _converse(job: Job, model_url: str, turns: Turns, emit: Emit) -> Agent
     try:
         async with ClaudeSDKClient(_options(job, environment, restored.get("session"), errors)) as client:
             await client.query(prompt)
+            interrupting = asyncio.create_task(_interrupt(client, turns.interrupted))
             async for message in client.receive_messages():
                 async for frame in _frames(message):
                     await emit(frame)
@@ -129,14 +130,17 @@ async def _converse(job: Job, model_url: str, turns: Turns, emit: Emit) -> Agent
                         await turns.ended({"session": session})  # the model has answered, its tools have run
                     case ResultMessage():
                         result = message
-                        if message.is_error:
+                        interrupting.cancel()
+                        if message.is_error and not turns.interrupted.is_set():
                             break
+                        turns.interrupted.clear()
                         await turns.ended(
                             {"session": message.session_id, "done": True, "text": message.result}
                         )
                         if waiting.empty():
                             break
                         await client.query(await _next(waiting, emit))
+                        interrupting = asyncio.create_task(_interrupt(client, turns.interrupted))
     except ProcessError as error:
         # It also ends with an error after its result has explained it: then the result says more.
         if result is None:
@@ -150,6 +154,12 @@ async def _converse(job: Job, model_url: str, turns: Turns, emit: Emit) -> Agent
     if result.is_error:  # `subtype` says success even when the model could not be reached
         return AgentResult(outcome="failed", reason="agent_failed", text=text)
     return AgentResult(outcome="succeeded", text=text)
+
+
+async def _interrupt(client: ClaudeSDKClient, interrupted: asyncio.Event) -> None:
+    """End the current turn once a message is to be taken at once."""
+    await interrupted.wait()
+    await client.interrupt()
 
 
 async def _next(waiting: asyncio.Queue[Message], emit: Emit) -> str:

@@ -21,6 +21,8 @@ from remote_claude.worker.protocol.frames import MAX_TEXT, Output, UserMessage
 LINE_S = 0.1
 """How long an unfinished line waits for its end."""
 IDLE_S = 1.0
+INTERRUPTED = 130
+"""Exit code of a command that a person has interrupted, as a shell has it."""
 
 
 class ShellAgent:
@@ -29,16 +31,36 @@ class ShellAgent:
     async def run(self, job: Job, turns: Turns, emit: Emit, stop: asyncio.Event) -> AgentResult:
         """The commands in turn; the last one decides the outcome."""
         if turns.restored is None or job.continues:
-            ended = await run_command(job.prompt, job, emit, stop)
+            ended = await self._turn(job.prompt, job, turns, emit, stop)
         else:
             ended = _of_exit(turns.restored["exit_code"])
         while ended is not STOPPED and not turns.messages.empty():
             await turns.ended({"exit_code": ended.exit_code})
             message = turns.messages.get_nowait()
             await emit(UserMessage(text=message.text))
-            ended = await run_command(message.text, job, emit, stop)
+            ended = await self._turn(message.text, job, turns, emit, stop)
         if ended is not STOPPED:
             await turns.ended({"exit_code": ended.exit_code})
+        return ended
+
+    async def _turn(
+        self, command: str, job: Job, turns: Turns, emit: Emit, stop: asyncio.Event
+    ) -> AgentResult:
+        """One command, until it ends or is interrupted."""
+        over = asyncio.Event()
+        turns.interrupted.clear()
+        watched = [asyncio.create_task(event.wait()) for event in (stop, turns.interrupted)]
+        for task in watched:
+            task.add_done_callback(lambda done: None if done.cancelled() else over.set())
+        try:
+            ended = await run_command(command, job, emit, over)
+        finally:
+            for task in watched:
+                task.cancel()
+        if ended is STOPPED and not stop.is_set():
+            return AgentResult(
+                outcome="failed", reason="agent_exited", text="interrupted", exit_code=INTERRUPTED
+            )
         return ended
 
 

@@ -161,6 +161,8 @@ class Message(_Message, frozen=True, kw_only=True, tag="message"):
 
     number: Count
     text: str
+    interrupt: bool = False
+    """The agent's current turn is ended first."""
 
 
 class Open(_Message, frozen=True, kw_only=True, tag="open"):

@@ -1,0 +1,57 @@
+"""A conversation with an agent in the terminal: history first, live after, interrupted, and on after the end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from messages_api import serving_in_a_thread, text, tool
+from product import Product, product
+from screens import Screen
+from servers import until
+
+
+def test_a_message_interrupts_and_one_after_the_end_goes_on(stack: Product) -> None:
+    task = stack.submit("echo the first; sleep 100")
+    until(lambda: "the first" in stack.output(task), "the first command", 60, pause=0.2)
+    stack.ok("send", "--interrupt", task, "echo the second > made.txt; cat made.txt")
+    assert stack.ended(task)["state"] == "succeeded"
+    attached = stack.run("attach", task, stdin=b"cat made.txt; echo the third\n")
+    assert attached.code == 0, attached.err
+    assert attached.out.count("the second\n") == 2, "as it was, and from the file that is still there"
+    assert attached.out.index("the first") < attached.out.index("the third")
+
+
+def test_a_conversation_in_a_terminal(stack: Product) -> None:
+    screen = Screen(stack, "run", "-i", "--agent", "shell", "--no-repo", "echo hello there; sleep 100")
+    screen.shows("hello there")
+    screen.type("\x03")
+    screen.shows("instead>")
+    screen.type("echo as you wish\r")
+    screen.shows("as you wish\r?\n")
+    screen.shows("succeeded")
+    screen.type("echo and more\r")
+    screen.shows("and more\r?\n")
+    screen.shows("succeeded")
+    screen.type("\x04")
+    assert screen.process.wait(20) == 0
+
+
+@pytest.mark.timeout(300)
+def test_claude_is_interrupted_and_takes_what_it_is_told(repo: Path) -> None:
+    turns = (
+        [text("I wait."), tool("Bash", command="tail -f /dev/null", description="wait")],
+        [text("As you wish.")],
+    )
+    with (
+        serving_in_a_thread(*turns) as api,
+        product({"ANTHROPIC_API_KEY": "sk-ant-made-up", "ANTHROPIC_BASE_URL": api.base_url}) as one,
+    ):
+        task = one.ok("run", "--detach", "--json", "wait", cwd=repo).json["id"]
+        until(lambda: "I wait." in one.output(task), "the first turn", 150, pause=0.5)
+        one.ok("send", "--interrupt", task, "do something else")
+        ended = one.ended(task)
+        assert ended["state"] == "succeeded", ended
+        assert "do something else" in str(api.requests[1]["body"])
+        assert "As you wish." in one.output(task)
