@@ -33,12 +33,18 @@ COMMANDS = {
     "logs": Entry("tasks", "logs", "Print what the agent did."),
     "wait": Entry("tasks", "wait", "Wait until a task has ended; ends with the exit code of its state."),
     "send": Entry("tasks", "send", "Send a message to a task that runs."),
+    "attach": Entry(
+        "conversation", "attach", "Talk with the agent of a task: what it did, then what it does."
+    ),
     "shell": Entry("looking_in", "shell", "Open a terminal in the sandbox of a task; Ctrl-] leaves it."),
     "port": Entry(
         "looking_in", "port", "Bring a port of the sandbox to this machine's loopback, until Ctrl-C."
     ),
     "cancel": Entry("tasks", "cancel", "Ask for the end of a task."),
     "diff": Entry("tasks", "diff", "Print the agent's change as a patch."),
+    "artifacts": Entry(
+        "artifacts", "artifacts", "List or download what a task left in its folder $RCLAUDE_ARTIFACTS."
+    ),
     "apply": Entry("tasks", "apply", "Bring the agent's commit over to the current branch."),
     "pr": Entry(
         "tasks", "pr", "Open the pull request of a task that has succeeded, or try again; prints its URL."

@@ -35,6 +35,7 @@ PERMISSIONS: dict[str, Permission] = {
     "get_task_output": Permission("tasks:read", MEMBERS),
     "get_task_bundle": Permission("tasks:read", MEMBERS),
     "get_task_diff": Permission("tasks:read", MEMBERS),
+    "get_task_artifacts": Permission("tasks:read", MEMBERS),
     "cancel_task": Permission("tasks", MEMBERS),
     "request_pull_request": Permission("tasks", MEMBERS),
     "send_message": Permission("tasks", MEMBERS),

@@ -287,13 +287,17 @@ class PullRequestFailed(PullRequestEvent):
 
 
 class Result(Value):
-    """What an attempt leaves: objects by SHA-256, commits by Git's id. `commit` is None when nothing was changed."""
+    """What an attempt leaves: objects by SHA-256, commits by Git's id. `commit` is None when nothing was changed.
+
+    `artifacts` is a tar archive of the files that the agent left for people.
+    """
 
     base: str | None = None
     sent: str | None = None
     commit: str | None = None
     bundle: str | None = None
     patch: str | None = None
+    artifacts: str | None = None
 
 
 class SealedOutput(Value):

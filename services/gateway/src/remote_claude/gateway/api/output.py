@@ -24,7 +24,7 @@ from remote_claude.runtime.objects import ObjectNotFound, Objects
 MAX_FRAMES = 1000
 MAX_PAGE_BYTES = 4 * 1024 * 1024
 TAGS: list[str | Enum] = ["tasks"]
-Kind = Literal["bundle", "patch"]
+Kind = Literal["bundle", "patch", "artifacts"]
 
 
 def add_routes(
@@ -78,14 +78,25 @@ def add_routes(
         """The result as a patch."""
         return await _result(principal.org, task, "patch", "text/x-diff; charset=utf-8", f"{task}.patch")
 
+    @api.get(
+        "/v1/tasks/{task}/artifacts",
+        tags=TAGS,
+        dependencies=reads,
+        response_class=Response,
+        responses=_file("application/x-tar"),
+    )
+    async def get_task_artifacts(principal: Caller, task: TaskId) -> Response:
+        """The files that the agent left in `$RCLAUDE_ARTIFACTS`, as a tar archive."""
+        return await _result(principal.org, task, "artifacts", "application/x-tar", f"{task}.tar")
+
     async def _result(org: str, task: str, kind: Kind, media_type: str, name: str) -> Response:
         found, _ = await queries.get(org, task)
         progress = found.progress
         attempt = progress.get(progress.attempt)
         result = attempt.result if attempt else None
-        sha256 = None if result is None else result.bundle if kind == "bundle" else result.patch
+        sha256: str | None = getattr(result, kind) if result is not None else None
         if sha256 is None:
-            raise NoResult(_why(progress.state, progress.terminal, result is not None))
+            raise NoResult(_why(progress.state, progress.terminal, kind, result is not None))
         pieces = objects.stream(org, sha256)
         try:
             first = await anext(pieces, b"")
@@ -112,9 +123,11 @@ async def _page(
     return page, cursor, False
 
 
-def _why(state: str, terminal: bool, has_result: bool) -> str:
+def _why(state: str, terminal: bool, kind: Kind, has_result: bool) -> str:
     if not terminal:
         return f"The task is {state}: its result comes with its end."
+    if kind == "artifacts":
+        return "The task has left no artifacts."
     if has_result:
         return "The task has changed nothing in its repository."
     return f"The task is {state} and has left no result."

@@ -15,4 +15,5 @@ async def keep(objects: Objects, org: str, result: WorkerResult) -> Result:
         commit=result.commit,
         bundle=await objects.put_file(org, result.bundle) if result.bundle else None,
         patch=await objects.put_file(org, result.patch) if result.patch else None,
+        artifacts=await objects.put_file(org, result.artifacts) if result.artifacts else None,
     )

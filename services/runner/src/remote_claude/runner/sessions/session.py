@@ -60,7 +60,7 @@ MAX_SUMMARY = frames.MAX_TEXT
 STREAM_CHUNK = 64 * 1024
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _REASON = re.compile(r"[a-z][a-z0-9_]{0,63}")
-_WORKERS_FILES = (protocol.RESULT_BUNDLE, protocol.CHANGES_PATCH, protocol.CHECKPOINT)
+_WORKERS_FILES = (protocol.RESULT_BUNDLE, protocol.CHANGES_PATCH, protocol.CHECKPOINT, protocol.ARTIFACTS)
 
 
 class WorkerLost(Exception):
@@ -83,6 +83,7 @@ class WorkerResult:
     detail: str | None = None
     bundle: Path | None = None
     patch: Path | None = None
+    artifacts: Path | None = None
 
 
 class Violation(Exception):
@@ -356,6 +357,7 @@ class WorkerSession:
                     detail=said.detail.replace("\0", "\ufffd") if said.detail else None,
                     bundle=self._files.get(protocol.RESULT_BUNDLE),
                     patch=self._files.get(protocol.CHANGES_PATCH),
+                    artifacts=self._files.get(protocol.ARTIFACTS),
                 )
             )
 

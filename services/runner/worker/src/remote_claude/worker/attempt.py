@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from remote_claude.worker import agents, checkpoints, repository
+from remote_claude.worker import agents, artifacts, checkpoints, repository
 from remote_claude.worker import setup as setup_of_repository
 from remote_claude.worker.agents.base import STOPPED, AgentResult, Job, Turns
 from remote_claude.worker.agents.shell import run_command
@@ -82,6 +82,8 @@ class Attempt:
         )
         places = Places(workspace=self._workspace, home=self._home, prepared=prepared)
         restored = await self._unless_stopped(self._restore(places, assignment, received.checkpoint))
+        artifacts_folder = self._home / artifacts.FOLDER
+        artifacts_folder.mkdir(exist_ok=True)
         setup = setup_of_repository.read(self._workspace)
         saver = _Saver(self._connection, places, self._scratch / protocol.CHECKPOINT, restored)
         async with AsyncExitStack() as stack:
@@ -104,6 +106,7 @@ class Attempt:
                 environment={
                     **setup.environment,
                     **assignment.environment,
+                    artifacts.VARIABLE: str(artifacts_folder),
                     **_proxy_environment(ports.get(EGRESS)),
                     **_trust_environment(assignment.authority, self._scratch / "authorities.pem"),
                 },
@@ -129,6 +132,7 @@ class Attempt:
             saving.cancel()
             with suppress(asyncio.CancelledError):
                 await saving
+        await self._keep_artifacts(artifacts_folder)
         if prepared:
             await self._emit(Status(phase="committing"))
             await self._unless_stopped(self._conclude(assignment, prepared))
@@ -208,6 +212,19 @@ class Attempt:
         await self._emit(Output(stream="stderr", text=text))
         return state
 
+    async def _keep_artifacts(self, folder: Path) -> None:
+        out = self._scratch / protocol.ARTIFACTS
+        try:
+            archive, left_out = await asyncio.to_thread(artifacts.pack, folder, out)
+        except OSError as error:
+            await self._emit(Output(stream="stderr", text=f"the artifacts can't be kept: {error}\n"))
+            return
+        if left_out:
+            text = f"too much for artifacts, left out: {', '.join(left_out[:20])}\n"
+            await self._emit(Output(stream="stderr", text=text))
+        if archive is not None:
+            self.files[protocol.ARTIFACTS] = archive
+
     async def _conclude(self, assignment: Assignment, prepared: Prepared) -> None:
         concluded = await repository.conclude(
             self._workspace,
@@ -226,7 +243,7 @@ class Attempt:
             await self._emit(Output(stream="stderr", text=self.remark + "\n"))
         self.commit = concluded.commit
         if concluded.bundle and concluded.patch:
-            self.files = {protocol.RESULT_BUNDLE: concluded.bundle, protocol.CHANGES_PATCH: concluded.patch}
+            self.files |= {protocol.RESULT_BUNDLE: concluded.bundle, protocol.CHANGES_PATCH: concluded.patch}
 
     async def _unless_stopped(self, doing: Awaitable[T]) -> T:
         work = asyncio.ensure_future(doing)

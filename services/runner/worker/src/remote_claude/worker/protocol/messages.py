@@ -39,6 +39,7 @@ SOURCE_BUNDLE = "source.bundle"
 RESULT_BUNDLE = "result.bundle"
 CHANGES_PATCH = "changes.patch"
 CHECKPOINT = "checkpoint.tar"
+ARTIFACTS = "artifacts.tar"
 
 
 Dimension = Annotated[int, Meta(ge=1, le=1000)]
