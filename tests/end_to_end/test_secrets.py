@@ -74,7 +74,7 @@ def test_a_secret_goes_to_its_host_and_the_sandbox_has_a_placeholder(tmp_path: P
 
 @pytest.mark.timeout(300)
 def test_a_model_key_of_ones_own_is_used_and_not_charged(tmp_path: Path) -> None:
-    key = "sk-ant-made-up-and-mine"
+    key = "sk-ant-made-up-for-this-test"
     with (
         serving_in_a_thread([text("Done.")]) as api,
         product({"RCLAUDE_OUTBOUND_ALLOW": "127.0.0.0/8"}) as one,
