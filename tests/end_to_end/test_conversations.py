@@ -46,7 +46,9 @@ def test_claude_is_interrupted_and_takes_what_it_is_told(repo: Path) -> None:
     )
     with (
         serving_in_a_thread(*turns) as api,
-        product({"ANTHROPIC_API_KEY": "sk-ant-made-up-for-this-test", "ANTHROPIC_BASE_URL": api.base_url}) as one,
+        product(
+            {"ANTHROPIC_API_KEY": "sk-ant-made-up-for-this-test", "ANTHROPIC_BASE_URL": api.base_url}
+        ) as one,
     ):
         task = one.ok("run", "--detach", "--json", "wait", cwd=repo).json["id"]
         until(lambda: "I wait." in one.output(task), "the first turn", 150, pause=0.5)

@@ -86,7 +86,7 @@ async def exchange(
 
 async def _pass_request(request: h11.Request, sandbox: _Side, host: _Side, swapper: Swapper) -> None:
     headers = [
-        (name, swapper.header(name, value))
+        (name, swapper.header(name.lower(), value))
         for name, value in request.headers.raw_items()
         if name.lower() not in (b"expect", b"proxy-connection", b"proxy-authorization")
     ]
