@@ -12,48 +12,54 @@ import socket
 import struct
 import subprocess
 import sys
+from typing import Any
 
 WHAT = json.load(sys.stdin)
 MARKER = WHAT["rekram"][::-1]
 LIBC = ctypes.CDLL(None, use_errno=True)
-PROBES = {}
+PROBES: dict[str, tuple[Any, tuple[Any, ...]]] = {}
 
 
-def probe(name, function, *arguments):
+def probe(name: str, function: Any, *arguments: Any) -> None:
     PROBES[name] = (function, arguments)
 
 
-def contains(path):
+def contains(path: str) -> bool:
     """A file that must not be readable, or must not hold the marker."""
     with open(path, "rb") as file:
         return MARKER.encode() in file.read(4 << 20)
 
 
-def exists(path):
+def content(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def exists(path: str) -> bool:
     return os.path.exists(path)
 
 
-def writable(path):
+def writable(path: str) -> bool:
     with open(path, "wb") as file:
         file.write(b"1")
     return True
 
 
-def readable(path):
+def readable(path: str) -> bool:
     with open(path, "rb") as file:
         return len(file.read(16)) > 0
 
 
-def done(function, *arguments):
+def done(function: str, *arguments: Any) -> bool:
     """A call of the C library that must fail."""
-    return getattr(LIBC, function)(*arguments) != -1
+    return bool(getattr(LIBC, function)(*arguments) != -1)
 
 
-def syscall(number, *arguments):
-    return LIBC.syscall(number, *arguments) != -1
+def syscall(number: int, *arguments: Any) -> bool:
+    return bool(LIBC.syscall(number, *arguments) != -1)
 
 
-def reached(family, kind, address):
+def reached(family: int, kind: int, address: Any) -> bool:
     """A connection that must not come about."""
     with socket.socket(family, kind) as client:
         client.settimeout(2)
@@ -61,16 +67,16 @@ def reached(family, kind, address):
         return True
 
 
-def made(family, kind, protocol=0):
+def made(family: int, kind: int, protocol: int = 0) -> bool:
     with socket.socket(family, kind, protocol):
         return True
 
 
-def resolved(name):
+def resolved(name: str) -> bool:
     return bool(socket.getaddrinfo(name, 80))
 
 
-def answered(server):
+def answered(server: str) -> bool:
     """A DNS server that answers."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
         client.settimeout(2)
@@ -78,7 +84,7 @@ def answered(server):
         return bool(client.recv(512))
 
 
-def asked(head, follow=b""):
+def asked(head: str, follow: bytes = b"") -> bool:
     """The proxy's answer to a request: it must be a refusal, or none."""
     host, _, port = WHAT["proxy"].removeprefix("http://").partition(":")
     with socket.create_connection((host, int(port)), 15) as client:
@@ -91,17 +97,17 @@ def asked(head, follow=b""):
     return MARKER.encode() in answer or answer.startswith((b"HTTP/1.1 2", b"HTTP/1.1 3"))
 
 
-def interfaces():
+def interfaces() -> list[str]:
     return [name for _, name in socket.if_nameindex() if name != "lo"]
 
 
-def said(*command):
+def said(*command: str) -> bool:
     """The marker in what a command prints."""
     ran = subprocess.run(command, capture_output=True, timeout=20)
     return MARKER.encode() in ran.stdout + ran.stderr
 
 
-def runner_socket(hello):
+def runner_socket(hello: dict[str, Any]) -> bool:
     """The runner's socket, to somebody who does not know the session."""
     path = "/run/rclaude/runner.sock"
     with socket.socket(socket.AF_UNIX) as client:
@@ -129,20 +135,19 @@ for which in ("environ", "cmdline"):
         f"{which} of all processes",
         lambda which=which: any(_contains_or_not(path) for path in glob.glob(f"/proc/[0-9]*/{which}")),
     )
-probe("environment of process 1", lambda: b"TOKEN=" in open("/proc/1/environ", "rb").read())
+probe("environment of process 1", lambda: b"TOKEN=" in content("/proc/1/environ"))
 probe("memory of process 1", readable, "/proc/1/mem")
 probe("files of process 1", lambda: bool(os.listdir("/proc/1/fd")) and os.getuid() == 0)
 probe("ptrace of process 1", done, "ptrace", 16, 1, 0, 0)
 probe(
     "processes of the host",
     lambda: any(
-        b"nats-server" in open(p, "rb").read() or b"postgres" in open(p, "rb").read()
-        for p in glob.glob("/proc/[0-9]*/cmdline")
+        b"nats-server" in content(p) or b"postgres" in content(p) for p in glob.glob("/proc/[0-9]*/cmdline")
     ),
 )
 
 
-def _contains_or_not(path):
+def _contains_or_not(path: str) -> bool:
     try:
         return contains(path)
     except OSError:
@@ -195,9 +200,9 @@ probe(
         + glob.glob("/home/*/*")
     ),
 )
-probe("set-uid programs gain nothing", lambda: "NoNewPrivs:\t1" not in open("/proc/self/status").read())
-probe("capabilities", lambda: "CapBnd:\t0000000000000000" not in open("/proc/self/status").read())
-probe("seccomp is on", lambda: "Seccomp:\t2" not in open("/proc/self/status").read())
+probe("set-uid programs gain nothing", lambda: "NoNewPrivs:\t1" not in content("/proc/self/status").decode())
+probe("capabilities", lambda: "CapBnd:\t0000000000000000" not in content("/proc/self/status").decode())
+probe("seccomp is on", lambda: "Seccomp:\t2" not in content("/proc/self/status").decode())
 
 # System calls
 probe("setuid", done, "setuid", 0)
@@ -224,7 +229,7 @@ for address in (
     "192.168.0.1",
     "169.254.169.254",
     "8.8.8.8",
-    "0.0.0.0",
+    "0.0.0.0",  # noqa: S104 - to connect to, not to listen on
 ):
     probe(f"tcp {address}", reached, socket.AF_INET, socket.SOCK_STREAM, (address, WHAT["port"]))
 for address in ("::1", "fe80::1", "fd00:ec2::254", "2001:4860:4860::8888", "::ffff:127.0.0.1"):
@@ -293,11 +298,11 @@ probe("the runner with a token made up", runner_socket, {"type": "hello", "token
 probe("a stream without a session", runner_socket, {"type": "hello", "stream": "egress"})
 probe("a session made up", runner_socket, {"type": "hello", "session_key": "made-up", "prepared": True})
 
-through = {}
+through: dict[str, str] = {}
 for name, (function, arguments) in PROBES.items():
     try:
         found = function(*arguments)
-    except Exception:  # refused, which is what it should be
+    except Exception:  # noqa: S112 - refused, which is what it should be
         continue
     if found:
         through[name] = repr(found)[:200]

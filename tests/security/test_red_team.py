@@ -41,7 +41,7 @@ def host_server() -> Iterator[int]:
     """A server of the host that says the marker."""
 
     class Says(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:  # noqa: N802 - the name that the base class looks for
+        def do_GET(self) -> None:
             self.send_response(200)
             self.end_headers()
             self.wfile.write(MARKER.encode())
