@@ -141,9 +141,11 @@ probe("files of process 1", lambda: bool(os.listdir("/proc/1/fd")) and os.getuid
 probe("ptrace of process 1", done, "ptrace", 16, 1, 0, 0)
 probe(
     "processes of the host",
-    lambda: any(
-        b"nats-server" in content(p) or b"postgres" in content(p) for p in glob.glob("/proc/[0-9]*/cmdline")
-    ),
+    lambda: [
+        program
+        for path in glob.glob("/proc/[0-9]*/cmdline")
+        if (program := content(path).split(b"\0")[0]).endswith((b"nats-server", b"postgres", b"dockerd"))
+    ],
 )
 
 
