@@ -145,6 +145,7 @@ def test_a_deleted_organisation_comes_back_until_its_time_is_over() -> None:
     restore = RestoreOrg(org="org_1", by="user_1", now=NOW)
     ORG.given(*FOUNDED, deleted).when(restore).then(OrgRestored(org="org_1", by="user_1"))
     ORG.given(*FOUNDED, deleted, BOB).when(replace(restore, by="user_bob")).then_refused(OrgUnknown)
+    ORG.given(*FOUNDED).when(replace(restore, by="user_bob")).then_refused(OrgUnknown)
     ORG.given(*FOUNDED, deleted).when(replace(restore, now=LATER)).then_refused(OrgUnknown)
     erase = EraseOrg(org="org_1", now=LATER)
     ORG.given(*FOUNDED, deleted).when(replace(erase, now=NOW)).then()

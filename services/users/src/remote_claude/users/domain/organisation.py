@@ -190,10 +190,11 @@ def decide(command: Command, state: Organisation) -> list[OrgEvent]:
                 raise PersonalOrg
             return [OrgDeleted(org=command.org, by=command.by, erased_at=command.erased_at)]
         case RestoreOrg():
+            over = state.erased or (state.erased_at is not None and state.erased_at <= command.now)
+            if over or state.members.get(command.by) != "owner":
+                raise OrgUnknown(command.org)
             if state.erased_at is None:
                 return []
-            if state.erased or state.erased_at <= command.now or state.members.get(command.by) != "owner":
-                raise OrgUnknown(command.org)
             return [OrgRestored(org=command.org, by=command.by)]
         case EraseMember():
             return _member_erased(command, state)
