@@ -75,3 +75,24 @@ async def test_organisations_are_created_and_switched(installation: Installation
     assert "/join?token=" in out
     code, out, err = await rclaude(tmp_path, "org", "switch", "Nothing")
     assert code == 2
+
+
+async def test_tokens_are_in_the_systems_keyring_where_one_works(
+    installation: Installation, tmp_path: Path
+) -> None:
+    home, kept = tmp_path / "home", tmp_path / "keyring"
+    works = {
+        "PYTHON_KEYRING_BACKEND": "keyring_in_a_file.FileKeyring",
+        "PYTHONPATH": str(Path(__file__).parents[1] / "keyrings"),
+        "KEYRING_FILE": str(kept),
+    }
+    key = installation.owner.api_key
+    code, _, err = await rclaude(home, "login", installation.url, "--with-key", given=key, **works)
+    assert code == 0, err
+    assert key in kept.read_text()
+    assert not [file for file in home.rglob("*") if file.is_file() and key in file.read_text()]
+    code, out, err = await rclaude(home, "whoami", **works)
+    assert code == 0, err
+    assert installation.owner.user in out
+    assert (await rclaude(home, "logout", **works))[0] == 0
+    assert key not in kept.read_text()
