@@ -56,6 +56,7 @@ def test_the_views_are_found() -> None:
         "billing_usage",
         "runner_held",
         "runner_pull_requests",
+        "users_audit",
         "users_directory",
     } == {view.name for view in VIEWS}
 
