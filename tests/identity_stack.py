@@ -80,6 +80,7 @@ async def installed(
     environment: Mapping[str, str] | None = None,
     *,
     public_url: str = "",
+    rate_limits: str = "",
     port: int | None = None,
     more: Sequence[Build] = (),
 ) -> AsyncIterator[Installation]:
@@ -89,6 +90,7 @@ async def installed(
         update={
             "owner_file": folder / "owner.json",
             "public_url": public_url,
+            "rate_limits": rate_limits,
             "http_port": port or free_port(),
         }
     )

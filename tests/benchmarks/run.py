@@ -38,7 +38,7 @@ class Figure:
     within: float
 
 
-LIMITS = Figure("limits", 120)
+LIMITS = Figure("machine_limits", 120)
 FIGURES = {
     "3": Figure("fsyncs", 300),
     "5": Figure("replay", 600),

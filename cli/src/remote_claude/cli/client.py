@@ -24,6 +24,9 @@ FIRST_PATIENCE_S = 2.0
 """The same for one that has never answered: its address may be wrong."""
 STARTING_PATIENCE_S = 120.0
 """The same for the embedded stack of this home while it starts."""
+AGAIN = (429, 503)
+"""Answers after which the same is asked again, when `Retry-After` says or `AGAIN_S` later."""
+AGAIN_S = 0.3
 LIVE_SILENCE_S = 30.0
 """A live stream without a heartbeat for so long is opened again."""
 
@@ -210,9 +213,12 @@ class Client:
                 self._find_again()
             else:
                 self._patience = PATIENCE_S
-                if response.status_code != httpx.codes.SERVICE_UNAVAILABLE or not self._waits(begun):
+                if response.status_code not in AGAIN or not self._waits(begun):
                     return _checked(response)
-            time.sleep(0.3)
+                pause = response.headers.get("retry-after", "")
+                time.sleep(min(int(pause), PATIENCE_S) if pause.isdigit() else AGAIN_S)
+                continue
+            time.sleep(AGAIN_S)
 
     def _document(self, response: httpx.Response) -> Any:
         try:

@@ -22,6 +22,7 @@ from remote_claude.access.principal import Credential, Identity, Presented, Prin
 from remote_claude.access.refusals import CsrfRefused
 from remote_claude.access.verifier import Verifier
 from remote_claude.contracts.contexts import origin_context
+from remote_claude.edge.rate_limits import RateLimits
 from remote_claude.eventsourcing import actors
 from remote_claude.eventsourcing.actors import Actor
 
@@ -83,18 +84,28 @@ def _check_origin(connection: HTTPConnection, cookie: str, form: bool) -> None:
 
 
 async def identity(request: Request) -> Identity:
-    """Who asks, for operations that belong to a person and no organisation. Raises `NotAdmitted`."""
+    """Who asks, for operations that belong to a person and no organisation. Raises `NotAdmitted`, `RateLimited`."""
     verifier: Verifier = request.app.state.verifier
+    limits: RateLimits = request.app.state.rate_limits
     found = verifier.admit_person(presented(request), request.scope["route"].name)
+    limits.identity(request, found)
     await _remember(request, found.credential, found.user)
     return found
 
 
 async def caller(request: Request) -> Principal:
-    """Who asks and may do what the route does. Raises `NotAdmitted`."""
-    verifier: Verifier = request.app.state.verifier
-    found = verifier.admit(presented(request), request.scope["route"].name)
+    """Who asks and may do what the route does. Raises `NotAdmitted`, `RateLimited`."""
+    found = admitted(request, request.scope["route"].name)
     await _remember(request, found.credential, found.user if found.role is not None else found.org)
+    return found
+
+
+def admitted(request: Request, operation: str) -> Principal:
+    """Who asks and may do this. Raises `NotAdmitted`, `RateLimited`."""
+    verifier: Verifier = request.app.state.verifier
+    limits: RateLimits = request.app.state.rate_limits
+    found = verifier.admit(presented(request), operation)
+    limits.identity(request, found)
     return found
 
 

@@ -81,8 +81,8 @@ def respond(refusal: Refusal) -> JSONResponse:
     headers = {}
     if refusal.status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = "Bearer"
-    if refusal.status == HTTPStatus.SERVICE_UNAVAILABLE:
-        headers["Retry-After"] = RETRY_AFTER_S
+    if refusal.status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
+        headers["Retry-After"] = str(getattr(refusal, "retry_after", RETRY_AFTER_S))
     return JSONResponse(document(refusal), refusal.status, headers, media_type="application/problem+json")
 
 

@@ -85,7 +85,10 @@ async def resolve(host: str, port: int, allowed: AllowedHosts) -> list[str]:
 
     Raises `AddressRefused`, and `OSError` when the host has no address.
     """
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except UnicodeError as error:  # a part of the name is longer than 63 characters, or empty
+        raise socket.gaierror(socket.EAI_NONAME, f"{host[:80]} is no name of a host") from error
     addresses = dict.fromkeys(str(entry[4][0]) for entry in found)
     fitting = [text for text in addresses if allowed.allows(host, port, ip_address(text.partition("%")[0]))]
     if not fitting:

@@ -187,7 +187,10 @@ async def hosting(
             await stack.enter_async_context(_cancelled_at_exit(keep_running(job, run)))
 
         server = web.server(
-            web.application(runtime, services, metrics), settings.http_host, settings.http_port
+            web.application(runtime, services, metrics),
+            settings.http_host,
+            settings.http_port,
+            trusted_proxies=settings.trusted_proxies,
         )
         serving = asyncio.create_task(server.serve())
         stack.push_async_callback(_stop_serving, server, serving)

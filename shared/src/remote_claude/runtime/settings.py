@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -68,6 +68,13 @@ class RuntimeSettings(BrokerSettings):
     http_port: int = 0
     public_url: str = ""
     """Where browsers reach the installation, such as https://rclaude.example.com; empty: the address that a request names."""
+    trusted_proxies: str = "127.0.0.1"
+    """Addresses and networks whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed, with commas between them."""
+    rate_limits: str = ""
+    """How often may be asked, such as `key=1200/minute,person=1800/minute,org=6000/minute,address=3000/minute`; empty: as
+    often as one likes."""
+    gateways: int = Field(default=1, ge=1)
+    """How many processes answer the API side by side: each grants its share of the rate limits."""
     outbound_allow: str = ""
     """Hosts and networks beyond the public internet that users' URLs and sandboxes may lead to, with commas between them:
     `HOST`, `*.DOMAIN` or `ADDRESS/BITS`, each with `:PORT` for one port only."""
@@ -81,3 +88,12 @@ class RuntimeSettings(BrokerSettings):
     """File with the Ed25519 key that signs them, `<home>/head_key` unless set."""
     owner_file: Path | None = None
     """Where an embedded stack keeps its owner; None everywhere else."""
+
+    @field_validator("rate_limits")
+    @classmethod
+    def _are_limits(cls, text: str) -> str:
+        if text:  # imported here: few commands need it
+            from remote_claude.edge.rate_limits import RateLimits
+
+            RateLimits.of(text)
+        return text

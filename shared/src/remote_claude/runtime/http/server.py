@@ -16,8 +16,10 @@ from remote_claude.edge import connections, openapi, problems
 from remote_claude.edge.bodies import BodyLimit
 from remote_claude.edge.connections import Connections
 from remote_claude.edge.freshness import STALE_AFTER_S
+from remote_claude.edge.headers import Outermost, hosts_of
 from remote_claude.edge.identity import Caller
 from remote_claude.edge.methods import HeadAsGet, Methods
+from remote_claude.edge.rate_limits import RateLimits
 from remote_claude.runtime.http.measured_requests import MeasuredRequests
 from remote_claude.runtime.http.traced_requests import TracedRequests
 from remote_claude.runtime.service import Runtime, Service
@@ -37,6 +39,7 @@ STALLED_S = 5.0
 
 def application(runtime: Runtime, services: Sequence[Service], metrics: Metrics) -> FastAPI:
     """The app of one process."""
+    settings = runtime.settings
     app = FastAPI(
         title="Remote Claude",
         version=VERSION,
@@ -46,7 +49,8 @@ def application(runtime: Runtime, services: Sequence[Service], metrics: Metrics)
     )
     app.state.verifier = runtime.verifier
     app.state.keyring = runtime.keyring
-    app.state.public_url = runtime.settings.public_url
+    app.state.public_url = settings.public_url
+    app.state.rate_limits = RateLimits.of(settings.rate_limits, settings.gateways)
 
     def unready() -> dict[str, str]:
         reasons = {s.name: reason for s in services if (reason := s.ready() or _views_unready(runtime, s))}
@@ -88,6 +92,12 @@ def application(runtime: Runtime, services: Sequence[Service], metrics: Metrics)
     app.add_middleware(HeadAsGet, methods=methods)
     app.add_middleware(TracedRequests, tracing=runtime.tracing)
     app.add_middleware(MeasuredRequests, meter=metrics.meter)
+    app.add_middleware(
+        Outermost,
+        hosts=hosts_of(settings.http_host, settings.public_url),
+        limits=app.state.rate_limits,
+        https=settings.public_url.startswith("https:"),
+    )
     problems.install(app, methods.of)
     openapi.complete(app)
     for service in services:
@@ -155,7 +165,13 @@ class Server(uvicorn.Server):
         yield
 
 
-def server(app: FastAPI, host: str, port: int, limits: connections.Limits | None = None) -> Server:
+def server(
+    app: FastAPI,
+    host: str,
+    port: int,
+    limits: connections.Limits | None = None,
+    trusted_proxies: str = "127.0.0.1",
+) -> Server:
     """A server for one process; it keeps what is in flight for at most five seconds when it stops."""
     limits = limits or connections.Limits(connections.most_connections(connections.raise_file_limit()))
     counted = Connections(limits)
@@ -166,6 +182,7 @@ def server(app: FastAPI, host: str, port: int, limits: connections.Limits | None
             port=port,
             http=connections.protocol(counted),
             backlog=connections.BACKLOG,
+            forwarded_allow_ips=trusted_proxies,
             timeout_keep_alive=KEEP_ALIVE_S,
             log_config=None,
             access_log=False,

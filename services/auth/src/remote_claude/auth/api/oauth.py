@@ -34,6 +34,7 @@ from remote_claude.contracts.auth import SignInMethod
 from remote_claude.contracts.refusals import Refusal
 from remote_claude.edge.identity import client_of, cookie_name, own_origin, presented
 from remote_claude.edge.models import problems
+from remote_claude.edge.rate_limits import guess
 from remote_claude.runtime.service import Runtime
 
 CLIENT_ID = "rclaude-cli"
@@ -169,6 +170,7 @@ class OAuth:
 
     async def begin_device(self, request: Request, client_id: Field) -> Response:
         """Begin the sign-in of a machine without a browser."""
+        guess(request, "begin_device")
         if client_id != CLIENT_ID:
             return _error(OAuthError("invalid_client", f"The client is {CLIENT_ID}."))
         user_code = "".join(random.choice(CODE_ALPHABET) for _ in range(CODE_LENGTH))
@@ -203,6 +205,7 @@ class OAuth:
     async def confirm_device(self, request: Request, code: Field, csrf_token: Field) -> Response:
         """The person confirms the code."""
         identity = self._confirmed(request, csrf_token)
+        guess(request, "confirm_device", identity.user)
         user_code = _normal(code)
         if not user_code:
             raise TicketRefused
@@ -228,6 +231,7 @@ class OAuth:
         github_token: Field = "",
     ) -> Response:
         """Exchange a code, a device code, a refresh token or a GitHub token for an access token."""
+        guess(request, "issue_token")
         try:
             if client_id != CLIENT_ID:
                 raise OAuthError("invalid_client", f"The client is {CLIENT_ID}.")

@@ -26,6 +26,7 @@ from remote_claude.edge.identity import (
 )
 from remote_claude.edge.models import problems
 from remote_claude.edge.problems import Problem
+from remote_claude.edge.rate_limits import guess
 from remote_claude.runtime.service import Runtime
 
 LINK_LASTS = timedelta(minutes=10)
@@ -68,6 +69,7 @@ def add_routes(api: APIRouter, runtime: Runtime, sessions: Sessions, tickets: Ti
         request: Request, token: Annotated[str, Query(max_length=2000)], next: Next = "/"
     ) -> Response:
         """Open a session in this browser, and go to the dashboard."""
+        guess(request, "follow_sign_in_link")
         link = await tickets.open("link", token)
         opened = await sessions.open(
             session=link["session"],

@@ -70,7 +70,7 @@ def router(routes: Mapping[str, str], client: httpx2.AsyncClient) -> APIRouter:
         outgoing = client.build_request(
             request.method,
             url,
-            headers=_traced(_end_to_end(request.headers.items(), {"host"})),
+            headers=_traced(_for_client(request, _end_to_end(request.headers.items(), {"host"}))),
             content=request.stream() if has_body else None,
         )
         try:
@@ -136,6 +136,12 @@ async def _carry(peer: WebSocket, owner: ClientConnection) -> None:
         for outcome in await asyncio.gather(*both, return_exceptions=True):
             if isinstance(outcome, Exception) and not isinstance(outcome, ConnectionClosed | RuntimeError):
                 raise outcome
+
+
+def _for_client(request: Request, headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """With the client's address, as it is known here, in place of what it says itself."""
+    kept = [(n, v) for n, v in headers if n.lower() != "x-forwarded-for"]
+    return [*kept, ("x-forwarded-for", request.client.host)] if request.client else kept
 
 
 def _traced(headers: list[tuple[str, str]]) -> list[tuple[str, str]]:

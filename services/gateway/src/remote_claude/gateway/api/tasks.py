@@ -12,7 +12,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 
 from remote_claude.contracts.contexts import message_context
 from remote_claude.edge.freshness import MAX_POSITION, Freshness
-from remote_claude.edge.identity import Caller, presented
+from remote_claude.edge.identity import Caller, admitted
 from remote_claude.edge.models import json_body, problems
 from remote_claude.edge.paging import CursorText, Limit
 from remote_claude.edge.problems import Problem
@@ -69,7 +69,7 @@ def add_routes(
 
     async def submit_task(request: Request) -> Response:
         """Submit a task. The same `Idempotency-Key` with the same body gets the same answer, whenever it is sent."""
-        principal = runtime.verifier.admit(presented(request), "submit_task")
+        principal = admitted(request, "submit_task")
         key = _idempotency_key(request)
         body = parse(await request.body())
         return _submitted(await submissions.submit(principal, body, key))

@@ -1,0 +1,105 @@
+"""Who asks too often is told when to ask again; the server goes by its own names only, and every answer is guarded."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from identity_stack import Installation, installed
+from remote_claude.edge.rate_limits import RateLimits
+from servers import Database, running_nats
+
+OUTSIDE = {"X-Forwarded-For": "203.0.113.7"}
+ANOTHER = {"X-Forwarded-For": "203.0.113.8"}
+
+
+@asynccontextmanager
+async def limited(postgres_server: Database, folder: Path, limits: str) -> AsyncIterator[Installation]:
+    with running_nats() as broker, postgres_server.fresh() as dsn:
+        async with installed(broker, dsn, folder, rate_limits=limits) as installation:
+            yield installation
+
+
+async def test_requests_are_limited_by_credential_organisation_and_address(
+    postgres_server: Database, tmp_path: Path
+) -> None:
+    async with limited(postgres_server, tmp_path, "key=5/hour,address=20/hour") as installation:
+        owner = installation.by_key
+        first = await owner.get("/v1/tasks")
+        assert first.headers["RateLimit-Policy"] == '"key";q=5;w=3600'
+        assert first.headers["RateLimit"].startswith('"key";r=4;t=')
+        for _ in range(4):
+            await owner.get("/v1/tasks")
+        refused = await owner.post("/v1/tasks", json={"prompt": "x", "agent": "shell"})
+        assert (refused.status_code, refused.json()["code"]) == (429, "rate_limited")
+        assert 0 < int(refused.headers["Retry-After"]) <= 3600
+
+        anonymous = installation.client()
+        answers = [(await anonymous.get("/v1/tasks", headers=OUTSIDE)).status_code for _ in range(21)]
+        assert answers == [401] * 20 + [429]
+        assert (await anonymous.get("/v1/tasks", headers=ANOTHER)).status_code == 401
+
+        # What could be guessed is limited whatever the setting says.
+        tries = [
+            (await anonymous.post("/oauth/token", data={"grant_type": "x"}, headers=ANOTHER)).status_code
+            for _ in range(19)
+        ]
+        assert set(tries) == {400}
+
+
+async def test_what_could_be_guessed_is_limited_per_address_and_account(
+    postgres_server: Database, tmp_path: Path
+) -> None:
+    async with limited(postgres_server, tmp_path, "") as installation:
+        anonymous = installation.client()
+        for path, data in (
+            ("/oauth/device_authorization", {"client_id": "rclaude-cli"}),
+            ("/oauth/token", {"grant_type": "x"}),
+        ):
+            answers = [await anonymous.post(path, data=data, headers=OUTSIDE) for _ in range(61)]
+            assert answers[-1].status_code == 429
+            assert all(answer.status_code != 429 for answer in answers[:-1])
+            assert (await anonymous.post(path, data=data, headers=ANOTHER)).status_code != 429
+        links = [await anonymous.get("/auth/link?token=x", headers=OUTSIDE) for _ in range(61)]
+        assert [a.status_code for a in links] == [400] * 60 + [429]
+
+        browser = await installation.browser()
+        token = (await browser.get("/v1/session")).json()["csrf_token"]
+        form = {"code": "BCDF-GHJK", "csrf_token": token}
+        codes = [(await browser.post("/auth/device", data=form)).status_code for _ in range(11)]
+        assert codes[-1] == 429
+        assert 429 not in codes[:-1]
+
+
+async def test_the_loopback_api_goes_by_its_own_names(postgres_server: Database, tmp_path: Path) -> None:
+    async with limited(postgres_server, tmp_path, "") as installation:
+        http = installation.by_key
+        port = httpx2.URL(installation.url).port
+        for host in (f"127.0.0.1:{port}", f"localhost:{port}", "LOCALHOST", f"[::1]:{port}"):
+            assert (await http.get("/v1/tasks", headers={"Host": host})).status_code == 200
+        for host in (f"rebound.example:{port}", "127.0.0.1.example", "[::2]:80"):
+            refused = await http.get("/v1/tasks", headers={"Host": host})
+            assert (refused.status_code, refused.json()["code"]) == (421, "host_not_allowed")
+
+        answer = await http.get("/v1/tasks")
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        assert answer.headers["Cache-Control"] == "no-store"
+        assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+        assert "script-src 'self'" in (await http.get("/")).headers["Content-Security-Policy"]
+
+        # No page of another site is let in: a browser asks first, and hears nothing of it.
+        asked = await http.request(
+            "OPTIONS",
+            "/v1/tasks",
+            headers={"Origin": "https://other.example", "Access-Control-Request-Method": "POST"},
+        )
+        assert not [name for name in asked.headers if name.lower().startswith("access-control")]
+
+
+def test_each_of_several_processes_grants_its_share() -> None:
+    alone, one_of_four = RateLimits.of("key=100/minute"), RateLimits.of("key=100/minute", 4)
+    assert (alone.amount("key"), one_of_four.amount("key")) == (100, 25)
+    with pytest.raises(ValueError, match="nobody"):
+        RateLimits.of("nobody=1/minute")
