@@ -102,7 +102,7 @@ class ModelKeyMissing(Refusal):
     def __init__(self, agent: str) -> None:
         super().__init__(
             f"There is no key for the model of the agent {agent!r}. Store yours with `rclaude model add anthropic`, or ask the "
-            "operator to set ANTHROPIC_API_KEY for the runner.",
+            "operator to set ANTHROPIC_API_KEY for the runner. The agent `shell` needs none.",
         )
 
 
