@@ -93,11 +93,24 @@ class StripeDouble:
                 answer = dict(invoice)
                 self._collect(invoice)
                 return answer
+            case "POST", ["v1", "credit_notes"]:
+                return self._credit(given)
             case "GET", ["v1", _, id]:
                 pass
             case _:
                 raise KeyError("/".join(path))
         return self.objects[path[-1]]
+
+    def _credit(self, given: dict[str, Any]) -> dict[str, Any]:
+        """Before the payment it lowers what is due; afterwards all of it has to be paid back."""
+        invoice, amount = self.objects[given["invoice"]], int(given["amount"])
+        refund = int(given.get("refund_amount", 0))
+        kind = "post_payment" if invoice["status"] == "paid" else "pre_payment"
+        if refund != (amount if kind == "post_payment" else 0):
+            raise KeyError("refund_amount")
+        name = f"{kind}_credit_notes_amount"
+        invoice[name] = invoice.get(name, 0) + amount
+        return self._new("cn", "credit_note", given | {"amount": amount, "status": "issued", "type": kind})
 
     def _new(self, prefix: str, kind: str, values: dict[str, Any]) -> dict[str, Any]:
         id = f"{prefix}_Test{next(self._ids):04}"

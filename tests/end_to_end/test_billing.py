@@ -60,6 +60,9 @@ def _buy_use_and_pay(one: Product, stripe: StripeDouble, plans: Path) -> None:
     assert refused.code == 3
     assert "rclaude billing upgrade pro" in refused.json["error"]["detail"]
 
+    lines = ("--line", "1 Some Street", "--line", "Some Town")
+    one.ok("billing", "address", "set", "--name", "Example GmbH", *lines, "--country", "de")
+    assert one.admin("prices", "tax", "DE", "19").code == 0
     page = one.ok("billing", "upgrade", "pro", "--json").json["url"]
     assert one.ok("usage", "--json").json["plan"] == "free"
     stripe.complete(page)
@@ -85,6 +88,8 @@ def _buy_use_and_pay(one: Product, stripe: StripeDouble, plans: Path) -> None:
     assert [(found["status"], found["total"]) for found in mirrored] == [("paid", invoice["total"])]
     assert len(one.events("--type", "InvoicePaid")) == 1
     assert len(one.events("--type", "WebhookReceived")) == 2
+    assert document["customer"]["name"] == "Example GmbH"
+    assert document["tax"] == round(document["subtotal"] * 0.19) > 0
 
     explained = one.ok("billing", "explain", invoice["number"], "--json").json
     executions = [part for part in explained["lines"] if part["line"].get("meter") == "executions"]
@@ -96,6 +101,7 @@ def _buy_use_and_pay(one: Product, stripe: StripeDouble, plans: Path) -> None:
     assert again.code == 0, again.err
     assert again.out.count("equal") == 2
     _check_without_us(one, invoice["number"], explained)
+    _refund(one, stripe, invoice)
     _simulate(one, plans, org)
 
     assert one.admin("billing", "close", "--now").code == 0
@@ -133,6 +139,20 @@ def _check_without_us(one: Product, number: str, explained: Any) -> None:
         wrong = one.run("billing", "verify", str(changed), "--json")
         assert wrong.code == 1
         assert len(wrong.json["problems"]) >= 2, change.__name__  # the signature, and what was changed
+
+
+def _refund(one: Product, stripe: StripeDouble, invoice: Any) -> None:
+    """A credit note on a paid invoice is paid back by Stripe, once."""
+    done = one.admin("billing", "credit-note", invoice["number"], "--amount", "0.11", "--reason", "goodwill")
+    assert "Stripe pays it back" in done.out, done.err
+
+    def notes() -> list[Any]:
+        return [found for found in stripe.objects.values() if found["object"] == "credit_note"]
+
+    until(lambda: bool(notes()), "the refund", pause=0.1)
+    assert [(note["amount"], note["type"]) for note in notes()] == [(11, "post_payment")]
+    refused = one.admin("billing", "credit-note", invoice["number"], "--amount", "1000")
+    assert "left to correct" in refused.err
 
 
 def _simulate(one: Product, plans: Path, org: str) -> None:

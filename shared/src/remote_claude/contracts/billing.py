@@ -192,13 +192,17 @@ class CreditGranted(BillingEvent):
 
 
 class CustomerDetailsChanged(BillingEvent):
-    """Who invoices are made out to: sealed JSON of name, address, tax id and e-mail. The country decides the tax."""
+    """Who invoices are made out to: sealed JSON of name, address lines, VAT id and e-mail. The country decides the tax.
+
+    The data key is that of the organisation's invoices. `mailed`: there is an e-mail address to send them to.
+    """
 
     type: ClassVar[str] = "CustomerDetailsChanged"
     version: ClassVar[int] = 1
 
     details: Sealed
     country: Annotated[str, Field(pattern="^[A-Z]{2}$")] | None = None
+    mailed: bool = False
     actor: str | None = None
 
 
@@ -258,12 +262,17 @@ class InvoiceIssued(InvoiceDocument):
 
 
 class CreditNoteIssued(InvoiceDocument):
-    """Takes back `total` of the invoice `corrects`. It is paid back, or a credit where the invoice was not paid."""
+    """Takes back `total` of the invoice `corrects`, `tax` of it tax.
+
+    One that is not paid has so much less due. One that is paid is paid back: `refund` says by whom.
+    """
 
     type: ClassVar[str] = "CreditNoteIssued"
     version: ClassVar[int] = 1
 
     corrects: str
+    tax: int = 0
+    refund: Literal["stripe", "manual"] | None = None
     reason: str
     actor: str | None = None
 
@@ -367,13 +376,58 @@ class InvoiceMirrored(BillingEvent):
     page: str | None = None
 
 
+class CreditNoteMirrored(BillingEvent):
+    """Stripe has the credit note `invoice` as `object`, and has paid back what is to be paid back."""
+
+    type: ClassVar[str] = "CreditNoteMirrored"
+    version: ClassVar[int] = 1
+
+    invoice: str
+    object: str
+    status: str
+
+
 class MirroringFailed(BillingEvent):
-    """Stripe has not taken the invoice, for a stable `reason`. It can be paid by hand."""
+    """Stripe has not taken the invoice or credit note, for a stable `reason`. It can be paid, or paid back, by hand."""
 
     type: ClassVar[str] = "MirroringFailed"
     version: ClassVar[int] = 1
 
     invoice: str
+    reason: str
+
+
+class QuotaThresholdReached(BillingEvent):
+    """`percent` of what the plan allows of a meter in a period is used: `used` of `limit`, in its smallest unit."""
+
+    type: ClassVar[str] = "QuotaThresholdReached"
+    version: ClassVar[int] = 1
+
+    period: str
+    meter: str
+    percent: Literal[50, 80, 100]
+    used: Quantity
+    limit: Quantity
+
+
+class MailSent(BillingEvent):
+    """The mail server has taken a mail about `reference`: an invoice, a credit note, or a period."""
+
+    type: ClassVar[str] = "MailSent"
+    version: ClassVar[int] = 1
+
+    about: Literal["invoice", "credit_note", "payment_failed", "quota"]
+    reference: str
+
+
+class MailFailed(BillingEvent):
+    """A mail was given up, for a stable `reason`."""
+
+    type: ClassVar[str] = "MailFailed"
+    version: ClassVar[int] = 1
+
+    about: Literal["invoice", "credit_note", "payment_failed", "quota"]
+    reference: str
     reason: str
 
 

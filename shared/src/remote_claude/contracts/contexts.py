@@ -90,3 +90,8 @@ def key_name_context(key: str) -> str:
 def signing_key_context(kid: str) -> str:
     """The private key that signs access tokens."""
     return f"{kid}/private"
+
+
+def customer_details_context(org: str) -> str:
+    """Who an organisation's invoices are made out to."""
+    return f"{org}/customer-details"

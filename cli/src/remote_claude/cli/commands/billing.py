@@ -167,6 +167,63 @@ def verify(
         render.say(f"{document['invoice']['number']} is right: every amount follows from events and prices.")
 
 
+@app.command("draft")
+def draft(
+    period: Annotated[str | None, typer.Argument(help="YYYY-MM; the running one if left out.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Show what the invoice of a period would say now."""
+    found = connect().get("/v1/billing/draft", period=period)
+    if as_json:
+        render.emit(found)
+        return
+    render.say(f"period {found['period']['id']}: {found['state']}")
+    shown = [(one["description"], _shown(one["amount"], found)) for one in found["lines"]]
+    render.table(("line", "amount"), [*shown, ("total", _shown(found["total"], found))])
+
+
+def _shown(minor: int, document: dict[str, Any]) -> str:
+    return amount(minor, document["currency"], document["minor_digits"])
+
+
+address = typer.Typer(no_args_is_help=True, help="Who your invoices are made out to.")
+app.add_typer(address, name="address")
+
+
+@address.command("set")
+def set_address(
+    name: Annotated[str, typer.Option(help="The person or company.")],
+    line: Annotated[list[str], typer.Option(help="A line of the address; may be given again.")],
+    country: Annotated[str, typer.Option(help="Two letters, as DE: it decides the tax.")],
+    vat_id: Annotated[str | None, typer.Option(help="As DE123456789.")] = None,
+    email: Annotated[str | None, typer.Option(help="Where invoices are sent.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Make invoices out to this name and address. They are stored sealed."""
+    body = {"name": name, "address": line, "country": country.upper(), "vat_id": vat_id, "email": email}
+    found = connect().put("/v1/billing/address", body)
+    if as_json:
+        render.emit(found)
+        return
+    render.say(f"invoices are made out to {name} from the next one on")
+
+
+@address.command("show")
+def show_address(as_json: Json = False) -> None:
+    """Show who your invoices are made out to."""
+    found = connect().get("/v1/billing/address")["address"]
+    if as_json:
+        render.emit(found)
+        return
+    if found is None:
+        render.say("no address is set: rclaude billing address set")
+        return
+    rows = [
+        (name, ", ".join(value) if isinstance(value, list) else value or "-") for name, value in found.items()
+    ]
+    render.table(("field", "value"), rows)
+
+
 @app.command("plans")
 def plans(as_json: Json = False) -> None:
     """List the plans that you can choose."""

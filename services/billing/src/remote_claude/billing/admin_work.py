@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import typer
+from pydantic import ValidationError
 
 from remote_claude.billing import rederive as rederiving
 from remote_claude.billing import simulation
-from remote_claude.billing.domain.invoicing import NANO, BillingRefusal, GrantCredit
+from remote_claude.billing.documents import renderer
+from remote_claude.billing.domain.invoicing import NANO, BillingRefusal, GrantCredit, minor_digits
 from remote_claude.billing.domain.plans import Catalog, InvalidPlans, parse
 from remote_claude.billing.handlers import Accounts
 from remote_claude.billing.invoices import Invoices, caught_up
 from remote_claude.billing.projections.issued import InvoicesView, find_invoices, state_of
 from remote_claude.billing.projections.usage import UsageView
-from remote_claude.contracts.billing import CreditGranted
+from remote_claude.contracts.billing import CreditGranted, Seller
 from remote_claude.eventsourcing import new_event_id
 from remote_claude.runtime.admin.command_support import Refused, require
 from remote_claude.runtime.service import Runtime
@@ -27,7 +28,7 @@ OPERATOR = "operator"
 
 
 def _invoices(runtime: Runtime) -> Invoices:
-    return Invoices(runtime.log, runtime.pool, runtime.objects, runtime.clock)
+    return Invoices(runtime.log, runtime.pool, runtime.objects, runtime.clock, runtime.keyring)
 
 
 async def _org_of(runtime: Runtime, invoice: str) -> str:
@@ -91,6 +92,22 @@ async def paid(runtime: Runtime, invoice: str, reference: str | None) -> None:
     typer.echo(f"{known.issued.number} of {org} is {known.state}")
 
 
+async def credit_note(runtime: Runtime, invoice: str, amount: str | None, reason: str) -> None:
+    """Correct an invoice."""
+    org = await _org_of(runtime, invoice)
+    invoices = _invoices(runtime)
+    currency = (await invoices.invoice(org, invoice)).issued.currency
+    minor = None if amount is None else _nano(amount) // (NANO // 10 ** minor_digits(currency))
+    try:
+        note = await invoices.correct(org, invoice, minor, reason, OPERATOR)
+    except BillingRefusal as error:
+        raise Refused(str(error)) from error
+    back = {"stripe": "Stripe pays it back", "manual": "pay it back by hand", None: "so much less is due"}
+    typer.echo(
+        f"{note.number} ({note.invoice}) over {note.total} {note.currency} minor units: {back[note.refund]}"
+    )
+
+
 async def credit(runtime: Runtime, org: str, amount: str, reason: str) -> None:
     """Grant a credit."""
     await require(runtime, "organisation", org)
@@ -124,26 +141,32 @@ def _change(before: int, after: int) -> str:
     return f"{before / NANO:.2f} -> {after / NANO:.2f} ({(after - before) / NANO:+.2f})"
 
 
-async def rederive(runtime: Runtime, invoice: str) -> None:
-    """Make an invoice again, and compare. Raises `Refused` where it differs."""
-    org = await _org_of(runtime, invoice)
-    issued = (await _invoices(runtime).invoice(org, invoice)).issued
-    derived, read = await rederiving.rederive(runtime, org, issued)
-    wrong = []
-    for name, made, recorded in (
-        ("JSON", derived.json, issued.json_sha256),
-        ("PDF", derived.pdf, issued.pdf_sha256),
-    ):
-        same = hashlib.sha256(made).hexdigest() == recorded
-        stored = await runtime.objects.get(org, recorded)
-        if not same or stored != made:
-            wrong.append(name)
-        typer.echo(
-            f"{name} {len(made):,} bytes, sha256 {recorded}: {'equal' if name not in wrong else 'DIFFERS'}"
-        )
-    if wrong:
-        raise Refused(f"{issued.number} can't be derived again: {' and '.join(wrong)} differ")
-    typer.echo(f"{issued.number} follows from {read:,} events up to position {issued.closed_at:,}")
+async def rederive(runtime: Runtime, invoice: str | None) -> None:
+    """Make an invoice again, or all of them, and compare. Raises `Refused` where one differs."""
+    await caught_up(runtime.log, runtime.pool, InvoicesView.name)
+    invoices = _invoices(runtime)
+    if invoice is not None:
+        await _org_of(runtime, invoice)
+    found = await find_invoices(runtime.pool, named=invoice)
+    wanted = [(await invoices.invoice(row["org"], row["invoice"])).issued for row in found]
+    different = 0
+    async for issued, derived, read in rederiving.rederive(runtime.log, runtime.pool, invoices, wanted):
+        wrong = await rederiving.differences(invoices, issued, derived)
+        for name, made, recorded in (
+            ("JSON", derived.json, issued.json_sha256),
+            ("PDF", derived.pdf, issued.pdf_sha256),
+        ):
+            verdict = "DIFFERS" if name in wrong else "equal"
+            typer.echo(f"{name} {len(made):,} bytes, sha256 {recorded}: {verdict}")
+        if "PDF" in wrong and issued.renderer != renderer():
+            typer.echo(f"the PDF was made by {issued.renderer}, this is {renderer()}: compare it there")
+        if wrong:
+            different += 1
+            typer.echo(f"{issued.number} can't be derived again: {' and '.join(wrong)} differ", err=True)
+        else:
+            typer.echo(f"{issued.number} follows from {read:,} events up to position {issued.closed_at:,}")
+    if different:
+        raise Refused(f"{different} of {len(wanted)} invoices differ; see above")
 
 
 async def publish(runtime: Runtime, file: Path) -> None:
@@ -151,6 +174,23 @@ async def publish(runtime: Runtime, file: Path) -> None:
     catalog = _catalog(file)
     position = await Accounts(runtime.log, runtime.clock).publish(catalog, OPERATOR)
     typer.echo(f"{catalog.version} is published (position {position}): {', '.join(catalog.plans)}")
+
+
+async def tax(runtime: Runtime, country: str, percent: str) -> None:
+    """Set, or with `none` take away, the tax of a country."""
+    accounts = Accounts(runtime.log, runtime.clock)
+    catalog = await accounts.catalog()
+    rates = {known: rate for known, rate in catalog.seller.tax_percent.items() if known != country}
+    if percent != "none":
+        rates[country] = percent
+    try:
+        seller = Seller.model_validate(catalog.seller.model_dump() | {"tax_percent": rates})
+    except ValidationError as error:
+        raise Refused(f"{percent!r} is no rate; write it as 19 or 8.875, or none") from error
+    position = await accounts.publish(replace(catalog, seller=seller), OPERATOR)
+    typer.echo(
+        f"tax in {country}: {percent} (position {position}); it holds for periods that are closed from now on"
+    )
 
 
 async def show(runtime: Runtime) -> None:

@@ -31,7 +31,7 @@ CLOSE_CHECK_S = 60.0
 READS = UsageView.handles | InvoicesView.handles | PaymentsView.handles | {OrgCreated.type, PlanChanged.type}
 """The events that billing reads."""
 
-USES: frozenset[Use] = frozenset({Use.READ_KEYS})
+USES: frozenset[Use] = frozenset({Use.READ_KEYS, Use.KEEP_INVOICE_KEYS})
 """What billing uses of the broker besides the log."""
 
 

@@ -1,4 +1,4 @@
-"""The PDF of an invoice: `typst` on a template of ours, with the invoice as data, so that no text of it is run."""
+"""The PDF of an invoice or a credit note: `typst` on a template of ours, with the invoice as data, so that no text of it is run."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from functools import lru_cache
 from importlib.metadata import version
 from importlib.resources import files
 
-TEMPLATE = 1
+TEMPLATE = 2
 """Rises with every change of `invoice.typ`: an invoice names the template that it was made with."""
 
 

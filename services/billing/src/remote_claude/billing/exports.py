@@ -22,7 +22,6 @@ from remote_claude.contracts.billing import InvoiceIssued, PeriodClosed, PeriodO
 from remote_claude.eventsourcing import Clock, EventLog, timestamp
 from remote_claude.eventsourcing.postgres.schemas import Pool, asking
 from remote_claude.runtime.archive import store
-from remote_claude.runtime.objects import Objects
 
 PURPOSE = b"remote-claude invoice export 1\n"
 """What is signed begins with this, so that the signature is good for nothing else."""
@@ -47,10 +46,8 @@ class Link:
 class Exports:
     """Exports of invoices. Raises `UnknownInvoice`, `NotArchived`."""
 
-    def __init__(
-        self, log: EventLog, pool: Pool, objects: Objects, clock: Clock, invoices: Invoices, key: SigningKey
-    ) -> None:
-        self._log, self._pool, self._objects, self._clock = log, pool, objects, clock
+    def __init__(self, log: EventLog, pool: Pool, clock: Clock, invoices: Invoices, key: SigningKey) -> None:
+        self._log, self._pool, self._clock = log, pool, clock
         self._invoices, self._key = invoices, key
 
     async def links(self, positions: Iterable[int]) -> list[Link]:
@@ -62,7 +59,7 @@ class Exports:
     async def export(self, org: str, invoice: str) -> dict[str, Any]:
         """The signed document of an invoice."""
         issued = (await self._invoices.invoice(org, invoice)).issued
-        document = json.loads(await self._objects.get(org, issued.json_sha256))
+        document = json.loads(await self._invoices.stored(org, issued.json_sha256))
         async with asking(self._pool) as connection:
             bill = await bills.period_bill(connection, org, issued.period, until=1)
             evidence = await bills.evidence(connection, org, period=issued.period, until=1)

@@ -54,6 +54,18 @@ def paid(
     _run("paid", invoice, reference)
 
 
+@app.command("credit-note")
+def credit_note(
+    invoice: Invoice,
+    amount: Annotated[
+        str | None, typer.Option(help="In the currency's unit, as 12.50; the whole invoice if left out.")
+    ] = None,
+    reason: Annotated[str, typer.Option(help="Why; it stands on the credit note.")] = "correction",
+) -> None:
+    """Take an invoice back, or a part of it: less is due, or it is paid back."""
+    _run("credit_note", invoice, amount, reason)
+
+
 @app.command("credit")
 def credit(
     org: OrgArgument,
@@ -83,8 +95,17 @@ def simulate(
 
 
 @app.command("rederive")
-def rederive(invoice: Invoice) -> None:
-    """Make an invoice again from the log in an empty database, and compare it with what was issued, byte for byte."""
+def rederive(
+    invoice: Annotated[
+        str | None, typer.Argument(help="An invoice's number, or its id, inv_...; with --all none.")
+    ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Every invoice, in one reading of the log.")
+    ] = False,
+) -> None:
+    """Make invoices again from the log in an empty database, and compare them with what was issued, byte for byte."""
+    if (invoice is None) != everything:
+        raise typer.BadParameter("name an invoice, or give --all")
     _run("rederive", invoice)
 
 
@@ -102,3 +123,12 @@ def publish(
 def show() -> None:
     """Show the plans that are offered."""
     _run("show")
+
+
+@prices.command("tax")
+def tax(
+    country: Annotated[str, typer.Argument(help="Two letters, as DE.")],
+    percent: Annotated[str, typer.Argument(help="The rate, as 19 or 8.875; none takes it away.")],
+) -> None:
+    """Set the tax on invoices to a country. Periods that are closed from then on have it as a line."""
+    _run("tax", country.upper(), percent)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,13 +14,17 @@ from uuid import UUID
 
 from psycopg import AsyncConnection, sql
 
+from remote_claude.access.keyring import Keyring
 from remote_claude.billing import documents
 from remote_claude.billing.domain import account, invoicing
 from remote_claude.billing.domain.account import BILLING, Account, Invoiced
 from remote_claude.billing.domain.bill import Bill
 from remote_claude.billing.domain.invoicing import (
     BillingRefusal,
+    ChangeCustomer,
     ClosePeriod,
+    CreditTooLarge,
+    IssueCreditNote,
     IssueInvoice,
     Late,
     PayInvoice,
@@ -31,7 +36,10 @@ from remote_claude.billing.handlers import CATALOG, account_stream
 from remote_claude.billing.projections import bills
 from remote_claude.billing.projections.conservation import conservation
 from remote_claude.billing.projections.usage import UsageView
+from remote_claude.contracts.base import canonical_json
 from remote_claude.contracts.billing import (
+    CreditNoteIssued,
+    CustomerDetailsChanged,
     InvoiceIssued,
     InvoiceNumberAssigned,
     MeteredQuantity,
@@ -39,9 +47,12 @@ from remote_claude.contracts.billing import (
     PeriodClosed,
     Seller,
 )
+from remote_claude.contracts.contexts import customer_details_context
+from remote_claude.contracts.periods import period_at
 from remote_claude.eventsourcing import Clock, CommandHandler, Decider, EventLog, stream_id, timestamp
 from remote_claude.eventsourcing.events import RecordedEvent
 from remote_claude.eventsourcing.postgres.schemas import Pool, asking
+from remote_claude.runtime.broker.uses import INVOICE_KEYS
 from remote_claude.runtime.ids import derived_id
 from remote_claude.runtime.objects import Objects
 
@@ -66,14 +77,24 @@ class ViewBehind(BillingRefusal):
     code = "not_caught_up"
 
 
+class UnknownPeriod(BillingRefusal):
+    """The organisation has no such period."""
+
+    status = 404
+    code = "period_not_found"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Derived:
-    """An invoice as the log gives it: its two documents, and what the event about it says."""
+    """The two documents of an invoice or a credit note."""
 
     json: bytes
     pdf: bytes
-    invoice: invoicing.Invoice
-    seller: Seller
+
+
+def invoice_key(org: str) -> str:
+    """The data key of an organisation's invoices: kept for the legal term when its own is erased."""
+    return f"{INVOICE_KEYS}.{org}"
 
 
 def _assign(command: InvoiceNumberAssigned, state: tuple[int, dict[str, int]]) -> list[InvoiceNumberAssigned]:
@@ -94,8 +115,9 @@ NUMBERS = Decider[Any, Any]((0, {}), _assign, _numbered)
 class Invoices:
     """Commands and queries on invoices. Works beside a running service as well as in it: it reads its view."""
 
-    def __init__(self, log: EventLog, pool: Pool, objects: Objects, clock: Clock) -> None:
+    def __init__(self, log: EventLog, pool: Pool, objects: Objects, clock: Clock, keyring: Keyring) -> None:
         self._log, self._pool, self._objects, self._clock = log, pool, objects, clock
+        self._keyring = keyring
         self._handler = CommandHandler(log, clock)
 
     async def account(self, org: str) -> Account:
@@ -164,16 +186,15 @@ class Invoices:
             bill = await bills.period_bill(connection, org, period, until=1)
         assert bill is not None
         state = _account_at(history, closed.position)
-        made = await self._derive(bill, state, seller, invoice, number, issued_at, closed.position)
-        await self._objects.put(org, made.json)
-        await self._objects.put(org, made.pdf)
+        drafted, made = await self._derive(bill, state, seller, invoice, number, issued_at, closed.position)
+        await self._keep(org, made)
         event = InvoiceIssued(
             org=org,
             invoice=invoice,
             number=number,
             seller=seller.id,
             currency=bill.currency,
-            total=made.invoice.total,
+            total=drafted.total,
             issued_at=issued_at,
             json_sha256=hashlib.sha256(made.json).hexdigest(),
             pdf_sha256=hashlib.sha256(made.pdf).hexdigest(),
@@ -181,11 +202,11 @@ class Invoices:
             period=period,
             closed_at=closed.position,
             due_at=invoicing.due_at(seller, issued_at),
-            subtotal=made.invoice.subtotal,
-            tax=made.invoice.tax,
-            credits_used=dict(made.invoice.credits_used),
+            subtotal=drafted.subtotal,
+            tax=drafted.tax,
+            credits_used=dict(drafted.credits_used),
             adjustments=tuple(state.adjustments),
-            carried_nano=made.invoice.carried_nano,
+            carried_nano=drafted.carried_nano,
             customer=state.customer.details if state.customer is not None else None,
         )
         await self._handler.handle(INVOICING, account_stream(org), IssueInvoice(issued=event))
@@ -219,6 +240,99 @@ class Invoices:
         await self._handler.handle(INVOICING, account_stream(org), command)
         return await self.invoice(org, invoice)
 
+    async def draft(self, org: str, period: str | None = None) -> dict[str, Any]:
+        """What the invoice of a period would say now, the running one unless named. Raises `UnknownPeriod`.
+
+        `state` is `draft` while the period runs, `grace` until it is closed, `final` once it is invoiced.
+        """
+        state = await self.account(org)
+        name = period or period_at(state.anchor, self._clock()).id
+        async with asking(self._pool) as connection:
+            bill = await bills.period_bill(connection, org, name)
+        if bill is None:
+            raise UnknownPeriod(f"No billing period {name} has been opened for this organisation.")
+        invoiced = {known.issued.period for known in state.invoices.values()}
+        now = timestamp(self._clock())
+        stage = "final" if name in invoiced else "grace" if bill.ends_at <= now else "draft"
+        seller = await self._seller(await self._log.last_position())
+        drafted = invoicing.draft(bill, state, seller, now)
+        made = invoicing.document(
+            drafted, bill, state, seller, customer=await self.customer(state), id="", number="", issued_at=now,
+            closed_at=0,
+        )  # fmt: skip
+        return made | {"state": stage}
+
+    async def correct(
+        self, org: str, invoice: str, amount: int | None, reason: str, actor: str
+    ) -> CreditNoteIssued:
+        """Issue a credit note over a part of an invoice, the rest of it without an amount.
+
+        Raises `UnknownInvoice`, `CreditTooLarge`.
+        """
+        state = await self.account(org)
+        known = await self.invoice(org, invoice)
+        before = sum(note.corrects == known.issued.invoice for note in state.credit_notes.values())
+        total = known.issued.total - known.corrected if amount is None else amount
+        if not 0 < total <= known.issued.total - known.corrected:
+            raise CreditTooLarge(
+                f"{known.issued.number} has {known.issued.total - known.corrected} left to correct."
+            )
+        id = derived_id("inv", NAMESPACE, org, known.issued.invoice, str(before))
+        seller = await self._seller(await self._log.last_position())
+        number = await self._number(seller, org, id)
+        issued_at = timestamp(self._clock())
+        original = json.loads(await self.stored(org, known.issued.json_sha256))
+        document = invoicing.credit_note(
+            original, id=id, number=number, amount=total, reason=reason, issued_at=issued_at
+        )
+        contents = invoicing.as_bytes(document)
+        made = Derived(json=contents, pdf=await asyncio.to_thread(documents.pdf, contents))
+        await self._keep(org, made)
+        note = CreditNoteIssued(
+            org=org,
+            invoice=id,
+            number=number,
+            seller=seller.id,
+            currency=known.issued.currency,
+            total=total,
+            tax=document["tax"],
+            issued_at=issued_at,
+            json_sha256=hashlib.sha256(made.json).hexdigest(),
+            pdf_sha256=hashlib.sha256(made.pdf).hexdigest(),
+            renderer=documents.renderer(),
+            corrects=known.issued.invoice,
+            reason=reason,
+            actor=actor,
+        )
+        await self.handle(org, IssueCreditNote(issued=note))
+        return (await self.account(org)).credit_notes[id]
+
+    async def customer(self, state: Account) -> dict[str, Any] | None:
+        """Name, address, VAT id and e-mail of who invoices are made out to."""
+        if state.customer is None:
+            return None
+        context = customer_details_context(state.customer.org)
+        found: dict[str, Any] = json.loads(await self._keyring.open(state.customer.details, context))
+        return found
+
+    async def change_customer(self, org: str, details: Mapping[str, Any], country: str, actor: str) -> None:
+        """Make invoices out to somebody else, from the next closing on."""
+        key = await self._keyring.create(invoice_key(org))
+        sealed = key.seal(canonical_json(dict(details)).decode(), customer_details_context(org))
+        changed = CustomerDetailsChanged(
+            org=org, details=sealed, country=country, mailed=bool(details.get("email")), actor=actor
+        )
+        await self.handle(org, ChangeCustomer(changed=changed))
+
+    async def stored(self, org: str, sha256: str) -> bytes:
+        """A document of an organisation's invoices, by its hash."""
+        return await self._objects.get(invoice_key(org), sha256)
+
+    async def _keep(self, org: str, made: Derived) -> None:
+        await self._keyring.create(invoice_key(org))
+        await self._objects.put(invoice_key(org), made.json)
+        await self._objects.put(invoice_key(org), made.pdf)
+
     async def derive(self, connection: AsyncConnection[Any], org: str, issued: InvoiceIssued) -> Derived:
         """An invoice again, from a view that has read the log and from the events of its account."""
         history = await self._log.read_stream(account_stream(org))
@@ -227,21 +341,23 @@ class Invoices:
         assert bill is not None
         seller = await self._seller(closed.position)
         state = _account_at(history, closed.position)
-        return await self._derive(
+        _, made = await self._derive(
             bill, state, seller, issued.invoice, issued.number, issued.issued_at, closed.position
         )
+        return made
 
     async def _derive(
         self, bill: Bill, state: Account, seller: Seller, id: str, number: str, issued_at: str, closed_at: int
-    ) -> Derived:
+    ) -> tuple[invoicing.Invoice, Derived]:
         drafted = invoicing.draft(bill, state, seller, issued_at)
         contents = invoicing.as_bytes(
             invoicing.document(
-                drafted, bill, state, seller, id=id, number=number, issued_at=issued_at, closed_at=closed_at
+                drafted, bill, state, seller, customer=await self.customer(state), id=id, number=number,
+                issued_at=issued_at, closed_at=closed_at,
             )
-        )
+        )  # fmt: skip
         made = await asyncio.to_thread(documents.pdf, contents)
-        return Derived(json=contents, pdf=made, invoice=drafted, seller=seller)
+        return drafted, Derived(json=contents, pdf=made)
 
     async def _number(self, seller: Seller, org: str, document: str) -> str:
         stream = stream_id("billing", None, "seller", seller.id)

@@ -13,6 +13,7 @@ from remote_claude.billing.invoices import Invoices
 from remote_claude.billing.projections.payments import PaymentRow, PaymentsView
 from remote_claude.billing.stripe_adapter import Observed, Stripe, StripeRefused, StripeUnavailable
 from remote_claude.contracts.billing import (
+    CreditNoteMirrored,
     InvoiceMirrored,
     MirroringFailed,
     StripeObjectObserved,
@@ -21,7 +22,6 @@ from remote_claude.contracts.billing import (
 from remote_claude.eventsourcing import Clock, timestamp
 from remote_claude.eventsourcing.postgres.effects import Done, Outbox, Park, Retry, Verdict
 from remote_claude.eventsourcing.postgres.outbox_table import OutboxRow
-from remote_claude.runtime.objects import Objects
 
 GIVE_UP_S = 3 * 24 * 3600.0
 
@@ -29,19 +29,23 @@ GIVE_UP_S = 3 * 24 * 3600.0
 class Payments:
     """The handle to Stripe. What it does twice is done once: by idempotency keys there, by deciders here."""
 
-    def __init__(
-        self, client: Stripe, accounts: Accounts, invoices: Invoices, objects: Objects, clock: Clock
-    ) -> None:
-        self._stripe, self._accounts, self._invoices = client, accounts, invoices
-        self._objects, self._clock = objects, clock
+    def __init__(self, client: Stripe, accounts: Accounts, invoices: Invoices, clock: Clock) -> None:
+        self._stripe, self._accounts, self._invoices, self._clock = client, accounts, invoices, clock
 
     async def perform(self, row: OutboxRow) -> Verdict:
-        """Mirror an invoice, or fetch the object that a webhook names and follow what it says."""
+        """Mirror an invoice or a credit note, or fetch the object that a webhook names and follow what it says."""
+        about = row.payload
         try:
-            if row.payload["do"] == "mirror":
-                contents = json.loads(await self._objects.get(row.payload["org"], row.payload["sha256"]))
-                return Done(await self._stripe.mirror(contents, row.payload["customer"], row.key))
-            found = await self._stripe.fetch(row.payload["object"])
+            if about["do"] == "mirror":
+                contents = json.loads(await self._invoices.stored(about["org"], about["sha256"]))
+                return Done(await self._stripe.mirror(contents, about["customer"], row.key))
+            if about["do"] == "credit_note":
+                return Done(
+                    await self._stripe.credit_note(
+                        about["object"], about["amount"], about["number"], refund=about["refund"], key=row.key
+                    )
+                )
+            found = await self._stripe.fetch(about["object"])
         except StripeRefused as error:
             return Park(str(error))
         except StripeUnavailable:
@@ -81,6 +85,11 @@ class Payments:
     def outcome(self, row: OutboxRow, verdict: Done | Park) -> Any:
         """The event that settles it."""
         match verdict:
+            case Done(Observed(kind="credit_note") as made):
+                return CreditNoteMirrored(
+                    org=row.payload["org"], invoice=row.payload["invoice"], object=made.object,
+                    status=made.status,
+                )  # fmt: skip
             case Done(Observed() as made):
                 return InvoiceMirrored(
                     org=row.payload["org"], invoice=row.payload["invoice"], object=made.object,
@@ -88,7 +97,7 @@ class Payments:
                 )  # fmt: skip
             case Done(outcome):
                 return WebhookHandled(webhook=row.payload["webhook"], outcome=outcome)
-            case Park(reason) if row.payload["do"] == "mirror":
+            case Park(reason) if row.payload["do"] in ("mirror", "credit_note"):
                 return MirroringFailed(org=row.payload["org"], invoice=row.payload["invoice"], reason=reason)
             case Park(reason):
                 return WebhookHandled(webhook=row.payload["webhook"], outcome=reason)

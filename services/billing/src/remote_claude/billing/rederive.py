@@ -1,8 +1,11 @@
-"""Makes an invoice again: the log is folded into an empty database, and the documents are made from that."""
+"""Makes invoices again: the log is folded into an empty database, and the documents are made from that."""
 
 from __future__ import annotations
 
+import hashlib
 import secrets
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, cast
 
 from psycopg import AsyncConnection, sql
@@ -14,8 +17,8 @@ from remote_claude.billing.domain.invoicing import BillingRefusal
 from remote_claude.billing.invoices import Derived, Invoices
 from remote_claude.billing.projections.usage import UsageView
 from remote_claude.contracts.billing import InvoiceIssued
-from remote_claude.eventsourcing.postgres.schemas import borrow, create_schema
-from remote_claude.runtime.service import Runtime
+from remote_claude.eventsourcing import EventLog
+from remote_claude.eventsourcing.postgres.schemas import Pool, borrow, create_schema
 
 
 class NoDatabase(BillingRefusal):
@@ -24,9 +27,51 @@ class NoDatabase(BillingRefusal):
     code = "no_database"
 
 
-async def rederive(runtime: Runtime, org: str, issued: InvoiceIssued) -> tuple[Derived, int]:
-    """The invoice as the log gives it, and how many events were read. The database is dropped again."""
-    conninfo = cast(str, runtime.pool.conninfo)
+async def rederive(
+    log: EventLog, pool: Pool, invoices: Invoices, wanted: Sequence[InvoiceIssued]
+) -> AsyncIterator[tuple[InvoiceIssued, Derived, int]]:
+    """Each invoice as the log gives it, and how many events were read until then. The database is dropped again.
+
+    The log is read once, however many invoices there are. Raises `NoDatabase`.
+    """
+    waiting = sorted(wanted, key=lambda issued: issued.closed_at)
+    orgs = {issued.org for issued in waiting}
+    view, read, batch = UsageView(), 0, list[Any]()
+    async with _empty_database(cast(str, pool.conninfo)) as empty, borrow(empty) as connection:
+        await create_schema(connection, view.name, view)
+        await connection.execute(f"SET search_path = {view.name}")
+        async for found in log.read(until=waiting[-1].closed_at if waiting else 0):
+            for recorded in found:
+                read += 1
+                if recorded.type in view.handles and recorded.organisation in orgs:
+                    batch.append(recorded)
+                while waiting and recorded.position >= waiting[0].closed_at:
+                    await view.apply(connection, batch)
+                    batch.clear()
+                    issued = waiting.pop(0)
+                    yield issued, await invoices.derive(connection, issued.org, issued), read
+            if batch:
+                await view.apply(connection, batch)
+                batch.clear()
+
+
+async def differences(invoices: Invoices, issued: InvoiceIssued, derived: Derived) -> list[str]:
+    """Which documents of an invoice are not the same, byte for byte, as issued, as stored and as derived."""
+    wrong = []
+    for name, made, recorded in (
+        ("JSON", derived.json, issued.json_sha256),
+        ("PDF", derived.pdf, issued.pdf_sha256),
+    ):
+        if (
+            hashlib.sha256(made).hexdigest() != recorded
+            or await invoices.stored(issued.org, recorded) != made
+        ):
+            wrong.append(name)
+    return wrong
+
+
+@asynccontextmanager
+async def _empty_database(conninfo: str) -> AsyncIterator[Pool]:
     name = f"rclaude_rederive_{secrets.token_hex(6)}"
     async with await AsyncConnection.connect(conninfo, autocommit=True) as server:
         try:
@@ -34,23 +79,8 @@ async def rederive(runtime: Runtime, org: str, issued: InvoiceIssued) -> tuple[D
         except InsufficientPrivilege as error:
             raise NoDatabase("The PostgreSQL role may not create a database: grant it CREATEDB.") from error
         try:
-            return await _derived(runtime, make_conninfo(conninfo, dbname=name), org, issued)
+            empty = make_conninfo(conninfo, dbname=name)
+            async with AsyncConnectionPool[AsyncConnection[Any]](empty, min_size=1, max_size=1) as pool:
+                yield pool
         finally:
             await server.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
-
-
-async def _derived(runtime: Runtime, conninfo: str, org: str, issued: InvoiceIssued) -> tuple[Derived, int]:
-    view, read = UsageView(), 0
-    async with AsyncConnectionPool[AsyncConnection[Any]](conninfo, min_size=1, max_size=2) as pool:
-        async with borrow(pool) as connection:
-            await create_schema(connection, view.name, view)
-        async with borrow(pool) as connection:
-            await connection.execute(f"SET search_path = {view.name}")
-            async for batch in runtime.log.read(until=issued.closed_at):
-                mine = [r for r in batch if r.type in view.handles and r.organisation == org]
-                read += len(batch)
-                if mine:
-                    await view.apply(connection, mine)
-            await connection.commit()
-            invoices = Invoices(runtime.log, pool, runtime.objects, runtime.clock)
-            return await invoices.derive(connection, org, issued), read

@@ -25,9 +25,9 @@ def build(runtime: Runtime) -> Service:
     """Wire billing to what its process shares."""
     settings = BillingSettings.from_environment()
     accounts = Accounts(runtime.log, runtime.clock, upgrade_url=settings.upgrade_url)
-    invoices = Invoices(runtime.log, runtime.pool, runtime.objects, runtime.clock)
+    invoices = Invoices(runtime.log, runtime.pool, runtime.objects, runtime.clock, runtime.keyring)
     key = SigningKey((settings.signing_key or runtime.settings.home / "billing_key").expanduser())
-    exports = Exports(runtime.log, runtime.pool, runtime.objects, runtime.clock, invoices, key)
+    exports = Exports(runtime.log, runtime.pool, runtime.clock, invoices, key)
     stripe: Stripe | None = None
     outboxes: tuple[Outbox, ...] = ()
     if settings.stripe_key is not None:
@@ -37,7 +37,7 @@ def build(runtime: Runtime) -> Service:
             secret.get_secret_value() if secret is not None else None,
             settings.stripe_url,
         )
-        outboxes = (outbox(Payments(stripe, accounts, invoices, runtime.objects, runtime.clock)),)
+        outboxes = (outbox(Payments(stripe, accounts, invoices, runtime.clock)),)
     opener = AccountOpener(runtime.log, runtime.tail, runtime.clock, accounts, settings.default_plan)
 
     async def open_owners_account() -> None:

@@ -188,6 +188,18 @@ class Stripe:
             )
         return _invoice(made)
 
+    async def credit_note(
+        self, invoice: str, amount: int, number: str, *, refund: bool, key: str
+    ) -> Observed:
+        """Take a part of an invoice back, in the currency's smallest unit; `refund` pays it back."""
+        asked: dict[str, Any] = {"invoice": invoice, "amount": amount, "memo": number}
+        if refund:
+            asked["refund_amount"] = amount
+        made = await self._call(
+            self._client.v1.credit_notes.create, asked, {"idempotency_key": f"{key}-credit-note"}
+        )
+        return Observed(kind="credit_note", object=made.id, status=made.status, org=None, amount=made.amount)
+
 
 def _metadata(found: Any) -> dict[str, str]:
     return dict(found.metadata.to_dict()) if found.metadata is not None else {}

@@ -8,6 +8,9 @@ from enum import Enum
 from remote_claude.contracts import requests
 from remote_claude.eventsourcing.jetstream.streams import EVENTS, KEYS, OUTPUT
 
+INVOICE_KEYS = "invoices"
+"""The data keys of invoices are named `invoices.<org>`: kept for the legal term when the organisation's own is erased."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grant:
@@ -61,6 +64,9 @@ class Use(Enum):
     WRITE_OUTPUT = Grant(one=frozenset({"out.*.*", f"$JS.API.STREAM.MSG.GET.{OUTPUT}"}))
     READ_KEYS = Grant(one=frozenset({f"$JS.API.STREAM.MSG.GET.KV_{KEYS}"}))
     WRITE_KEYS = Grant(one=frozenset({f"$JS.API.STREAM.MSG.GET.KV_{KEYS}", f"$KV.{KEYS}.*"}))
+    KEEP_INVOICE_KEYS = Grant(
+        one=frozenset({f"$JS.API.STREAM.MSG.GET.KV_{KEYS}", f"$KV.{KEYS}.{INVOICE_KEYS}.*"})
+    )
     RENEW_LEASES = Grant(within=frozenset({requests.RENEW_LEASES.subject}))
     ANSWER_LEASES = Grant(answers=frozenset({requests.RENEW_LEASES.subject}))
     ASK_WHY_TASKS_WAIT = Grant(within=frozenset({requests.EXPLAIN_WAITING.subject}))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from remote_claude.billing.api import breakdown, invoices, payments, usage
+from remote_claude.billing.api import breakdown, customers, invoices, payments, usage
 from remote_claude.billing.exports import Exports
 from remote_claude.billing.handlers import Accounts
 from remote_claude.billing.invoices import Invoices
@@ -27,6 +27,7 @@ def router(
     fresh = Freshness(runtime.tail, lambda: runtime.projectors[UsageView.name])
     usage.add_routes(api, runtime, fresh)
     breakdown.add_routes(api, runtime, fresh)
-    invoices.add_routes(api, runtime, fresh, issued, runtime.objects, exports)
+    invoices.add_routes(api, runtime, fresh, issued, exports)
+    customers.add_routes(api, fresh, issued)
     payments.add_routes(api, runtime, accounts, issued, stripe, return_url)
     return api

@@ -16,7 +16,6 @@ from remote_claude.edge.freshness import MAX_POSITION, Freshness
 from remote_claude.edge.identity import Caller
 from remote_claude.edge.models import binary, problems
 from remote_claude.eventsourcing.postgres.schemas import asking
-from remote_claude.runtime.objects import Objects
 from remote_claude.runtime.service import Runtime
 
 
@@ -82,7 +81,7 @@ class Explanation(BaseModel):
 
 
 def add_routes(
-    api: APIRouter, runtime: Runtime, fresh: Freshness, invoices: Invoices, objects: Objects, exports: Exports
+    api: APIRouter, runtime: Runtime, fresh: Freshness, invoices: Invoices, exports: Exports
 ) -> None:
     """The routes under `/v1/invoices`."""
     reads: dict[str, Any] = {"dependencies": [Depends(fresh)], "responses": problems(401, 403, 404, 503)}
@@ -94,7 +93,7 @@ def add_routes(
         return InvoiceList(invoices=[InvoiceSummary.of(known) for known in account.invoices.values()])
 
     async def contents(org: str, known: Invoiced) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(await objects.get(org, known.issued.json_sha256))
+        found: dict[str, Any] = json.loads(await invoices.stored(org, known.issued.json_sha256))
         return found
 
     @api.get("/invoices/{invoice}", operation_id="get_invoice", **reads)
@@ -112,7 +111,7 @@ def add_routes(
     async def get_invoice_pdf(invoice: str, principal: Caller) -> Response:
         """The PDF of an invoice."""
         known = await invoices.invoice(principal.org, invoice)
-        data = await objects.get(principal.org, known.issued.pdf_sha256)
+        data = await invoices.stored(principal.org, known.issued.pdf_sha256)
         name = f'inline; filename="{known.issued.number}.pdf"'
         return Response(data, media_type="application/pdf", headers={"Content-Disposition": name})
 

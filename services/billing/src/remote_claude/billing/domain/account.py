@@ -25,6 +25,7 @@ from remote_claude.contracts.billing import (
     PlanChanged,
     PlanChangeScheduled,
     Proration,
+    QuotaThresholdReached,
     StripeObjectObserved,
 )
 from remote_claude.contracts.periods import CALENDAR, period_after, period_at
@@ -110,6 +111,11 @@ class Invoiced:
     corrected: int = 0
 
     @property
+    def due(self) -> int:
+        """What is still to be paid, in the currency's smallest unit."""
+        return 0 if self.paid is not None else self.issued.total - self.corrected
+
+    @property
     def state(self) -> Literal["open", "paid", "past_due", "corrected"]:
         if self.paid is not None:
             return "paid"
@@ -141,6 +147,9 @@ class Account:
     """What the payment provider said last, by object."""
     posted: tuple[AdjustmentPosted, ...] = ()
     """Every adjustment, whether it is on an invoice or not."""
+    credit_notes: Mapping[str, CreditNoteIssued] = field(default_factory=dict)
+    alerted: frozenset[tuple[str, str, int]] = frozenset()
+    """(period, meter, percent) of the thresholds that were reached."""
 
     @property
     def last_period(self) -> PeriodOpened | None:
@@ -298,7 +307,10 @@ def evolve(state: Account, event: BillingEvent) -> Account:
             return _invoice(state, event.invoice, stripe=event.object)
         case CreditNoteIssued():
             known = state.invoices.get(event.corrects)
+            state = replace(state, credit_notes={**state.credit_notes, event.invoice: event})
             return _invoice(state, event.corrects, corrected=(known.corrected if known else 0) + event.total)
+        case QuotaThresholdReached():
+            return replace(state, alerted=state.alerted | {(event.period, event.meter, event.percent)})
         case _:
             return state
 

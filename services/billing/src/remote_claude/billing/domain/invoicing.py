@@ -16,12 +16,15 @@ from remote_claude.contracts.billing import (
     AdjustmentPosted,
     BillingEvent,
     CreditGranted,
+    CreditNoteIssued,
+    CustomerDetailsChanged,
     InvoiceIssued,
     InvoicePaid,
     MeteredQuantity,
     PaymentFailed,
     PaymentMethod,
     PeriodClosed,
+    QuotaThresholdReached,
     Seller,
     StripeObjectObserved,
 )
@@ -67,6 +70,12 @@ class UnknownInvoice(BillingRefusal):
 
     status = 404
     code = "invoice_not_found"
+
+
+class CreditTooLarge(BillingRefusal):
+    """The credit notes of an invoice would come to more than it does."""
+
+    code = "credit_too_large"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,12 +145,50 @@ class GrantCredit:
     granted: CreditGranted
 
 
-InvoicingCommand = ClosePeriod | IssueInvoice | PayInvoice | FailPayment | Observe | GrantCredit
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IssueCreditNote:
+    """Record a credit note whose documents are stored. The same id again changes nothing."""
+
+    issued: CreditNoteIssued
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangeCustomer:
+    """Make invoices out to somebody else from the next closing on."""
+
+    changed: CustomerDetailsChanged
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReachThreshold:
+    """Record that a share of a quota is used; each share once a period."""
+
+    reached: QuotaThresholdReached
+
+
+InvoicingCommand = (
+    ClosePeriod
+    | IssueInvoice
+    | PayInvoice
+    | FailPayment
+    | Observe
+    | GrantCredit
+    | IssueCreditNote
+    | ChangeCustomer
+    | ReachThreshold
+)
 
 
 def decide(command: InvoicingCommand, account: Account) -> list[BillingEvent]:
-    """What follows from a command. Raises `PeriodNotOver`, `PeriodNotInvoiced`, `UnknownInvoice`."""
+    """What follows from a command. Raises `PeriodNotOver`, `PeriodNotInvoiced`, `UnknownInvoice`, `CreditTooLarge`."""
     match command:
+        case IssueCreditNote(issued=note):
+            return _correct(note, account)
+        case ChangeCustomer(changed=changed):
+            return [changed]
+        case ReachThreshold(reached=reached):
+            known_threshold = (reached.period, reached.meter, reached.percent) in account.alerted
+            return [] if known_threshold else [reached]
         case ClosePeriod():
             return _close(command, account)
         case IssueInvoice(issued=issued):
@@ -181,7 +228,7 @@ def decide(command: InvoicingCommand, account: Account) -> list[BillingEvent]:
                 InvoicePaid(
                     org=command.org,
                     invoice=command.invoice,
-                    amount=known.issued.total,
+                    amount=known.due,
                     currency=known.issued.currency,
                     method=command.method,
                     reference=command.reference,
@@ -189,6 +236,22 @@ def decide(command: InvoicingCommand, account: Account) -> list[BillingEvent]:
                     actor=command.actor,
                 )
             ]
+
+
+def _correct(note: CreditNoteIssued, account: Account) -> list[BillingEvent]:
+    if note.invoice in account.credit_notes:
+        return []
+    known = account.invoices.get(note.corrects)
+    if known is None:
+        raise UnknownInvoice(f"There is no invoice {note.corrects} of {note.org}.")
+    if known.corrected + note.total > known.issued.total:
+        left = known.issued.total - known.corrected
+        raise CreditTooLarge(
+            f"{known.issued.number} can be corrected by {left} {note.currency} minor units at most."
+        )
+    if known.paid is None or not known.paid.amount:
+        return [note]
+    return [note.model_copy(update={"refund": "stripe" if known.paid.method == "stripe" else "manual"})]
 
 
 def _close(command: ClosePeriod, account: Account) -> list[BillingEvent]:
@@ -312,18 +375,24 @@ def document(
     account: Account,
     seller: Seller,
     *,
+    customer: Mapping[str, Any] | None = None,
     id: str,
     number: str,
     issued_at: str,
     closed_at: int,
 ) -> dict[str, Any]:
-    """The invoice as it is stored: what `canonical_json` makes bytes of."""
+    """The invoice as it is stored: what `canonical_json` makes bytes of. `customer` has name, address and VAT id."""
+    shown = {name: (customer or {}).get(name) for name in ("name", "address", "vat_id")}
     return {
         "document": "invoice",
         "invoice": id,
         "number": number,
         "seller": seller.model_dump(mode="json", include={"id", "legal_name", "address", "tax_id"}),
-        "customer": {"org": bill.org, "country": account.customer.country if account.customer else None},
+        "customer": {
+            "org": bill.org,
+            "country": account.customer.country if account.customer else None,
+            **shown,
+        },
         "currency": bill.currency,
         "minor_digits": minor_digits(bill.currency),
         "period": {"id": bill.period, "starts_at": bill.starts_at, "ends_at": bill.ends_at},
@@ -334,6 +403,32 @@ def document(
         "subtotal": invoice.subtotal,
         "tax": invoice.tax,
         "total": invoice.total,
+    }
+
+
+def credit_note(
+    invoice: Mapping[str, Any], *, id: str, number: str, amount: int, reason: str, issued_at: str
+) -> dict[str, Any]:
+    """The document of a credit note that takes `amount` of an invoice's document back, its part of the tax included."""
+    tax = round(Fraction(amount * invoice["tax"], invoice["total"]))
+    text = f"Correction of {invoice['number']}: {reason}"
+    lines = [_plain("correction", text, amount - tax)]
+    if invoice["tax"]:
+        lines.append(
+            _plain("tax", next(i["description"] for i in invoice["lines"] if i["kind"] == "tax"), tax)
+        )
+    kept = ("seller", "customer", "currency", "minor_digits", "period", "closed_at")
+    return {name: invoice[name] for name in kept} | {
+        "document": "credit_note",
+        "invoice": id,
+        "number": number,
+        "corrects": {"invoice": invoice["invoice"], "number": invoice["number"]},
+        "issued_at": issued_at,
+        "due_at": issued_at,
+        "lines": [{"line": n, **line} for n, line in enumerate(lines, 1)],
+        "subtotal": amount - tax,
+        "tax": tax,
+        "total": amount,
     }
 
 

@@ -11,6 +11,8 @@ from sqlalchemy.orm import registry
 from sqlmodel import Field, SQLModel
 
 from remote_claude.contracts.billing import (
+    CreditNoteIssued,
+    CreditNoteMirrored,
     InvoiceIssued,
     InvoiceMirrored,
     MirroringFailed,
@@ -37,8 +39,16 @@ class StripeCustomer(Tables, table=True):
     customer: str
 
 
+class MirroredInvoice(Tables, table=True):
+    """The object that Stripe has for an invoice."""
+
+    __tablename__ = "mirrored"
+    invoice: str = Field(primary_key=True)
+    object: str
+
+
 class PaymentRow(OutboxRow, Tables, table=True):
-    """An invoice to mirror (its lane is the organisation), or an object to fetch (its lane is the object)."""
+    """An invoice or a credit note to mirror (its lane is the organisation), or an object to fetch (its lane is the object)."""
 
     __tablename__ = "payment"
     __table_args__ = (Index("payment_by_lane", "lane", "position"),)
@@ -46,11 +56,13 @@ class PaymentRow(OutboxRow, Tables, table=True):
 
 class PaymentsView(View):
     name: ClassVar[str] = "billing_payments"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     tables: ClassVar[MetaData] = Tables.metadata
     handles: ClassVar[frozenset[str]] = frozenset(
         e.type
         for e in (
+            CreditNoteIssued,
+            CreditNoteMirrored,
             InvoiceIssued,
             InvoiceMirrored,
             MirroringFailed,
@@ -64,6 +76,9 @@ class PaymentsView(View):
     async def apply(self, connection: AsyncConnection[Any], events: Sequence[RecordedEvent]) -> None:
         orgs = {r.event.org for r in events if r.type == InvoiceIssued.type}
         customers = await load(connection, StripeCustomer, orgs)
+        corrected = {r.event.corrects for r in events if r.type == CreditNoteIssued.type}
+        mirrored = await load(connection, MirroredInvoice, corrected)
+        made: dict[str, dict[str, Any]] = {}
         changed: dict[str, dict[str, Any]] = {}
         new: dict[str, dict[str, Any]] = {}
         settled: list[str] = []
@@ -73,17 +88,33 @@ class PaymentsView(View):
                     changed[e.org] = customers[e.org] = {"org": e.org, "customer": e.object}
                 case InvoiceIssued() as e if e.total and e.org in customers:
                     stream = stream_id("billing", e.org, "account", e.org)
-                    payload = {"do": "mirror", "org": e.org, "invoice": e.invoice, "sha256": e.json_sha256}
+                    payload: dict[str, Any] = {
+                        "do": "mirror",
+                        "org": e.org,
+                        "invoice": e.invoice,
+                        "sha256": e.json_sha256,
+                    }
                     payload["customer"] = customers[e.org]["customer"]
                     row = effect(recorded, "mirror", lane=e.org, stream=stream, payload=payload)
+                    new[row["key"]] = row
+                case CreditNoteIssued() as e if e.corrects in mirrored:
+                    payload = {"do": "credit_note", "org": e.org, "invoice": e.invoice, "number": e.number}
+                    payload |= {"object": mirrored[e.corrects]["object"], "amount": e.total}
+                    payload["refund"] = e.refund == "stripe"
+                    stream = stream_id("billing", e.org, "account", e.org)
+                    row = effect(recorded, "credit note", lane=e.org, stream=stream, payload=payload)
                     new[row["key"]] = row
                 case WebhookReceived() as e:
                     payload = {"do": "fetch", "webhook": e.webhook, "object": e.object, "kind": e.kind}
                     row = effect(recorded, "fetch", lane=e.object, stream=recorded.stream, payload=payload)
                     new[row["key"]] = row
-                case InvoiceMirrored() | MirroringFailed() | WebhookHandled():
+                case InvoiceMirrored() | CreditNoteMirrored() | MirroringFailed() | WebhookHandled() as e:
+                    if isinstance(e, InvoiceMirrored):
+                        row = {"invoice": e.invoice, "object": e.object}
+                        made[e.invoice] = mirrored[e.invoice] = row
                     if new.pop(recorded.event_id, None) is None:
                         settled.append(recorded.event_id)
         await upsert(connection, StripeCustomer, changed.values())
+        await upsert(connection, MirroredInvoice, made.values())
         await append(connection, PaymentRow, new.values())
         await delete(connection, PaymentRow, settled)

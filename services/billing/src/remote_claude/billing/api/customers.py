@@ -1,0 +1,56 @@
+"""Who invoices are made out to, and what the next one will say."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends
+from pydantic import BaseModel, Field
+
+from remote_claude.billing.api.usage import PeriodId
+from remote_claude.billing.invoices import Invoices
+from remote_claude.edge.freshness import Freshness
+from remote_claude.edge.identity import Caller
+from remote_claude.edge.models import problems
+
+Text = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class BillingAddress(BaseModel):
+    """Who invoices are made out to. `country` (ISO 3166, two letters) decides the tax; `email` gets the invoices."""
+
+    name: Text
+    address: Annotated[list[Text], Field(min_length=1, max_length=6)]
+    country: Annotated[str, Field(pattern="^[A-Z]{2}$")]
+    vat_id: Annotated[str | None, Field(pattern="^[A-Z]{2}[A-Z0-9]{2,14}$")] = None
+    email: Annotated[str | None, Field(pattern=r"^[^@\s]+@[^@\s]+$", max_length=254)] = None
+
+
+class BillingAddressAnswer(BaseModel):
+    """Null where none was set."""
+
+    address: BillingAddress | None
+
+
+def add_routes(api: APIRouter, fresh: Freshness, invoices: Invoices) -> None:
+    """The routes `/v1/billing/address` and `/v1/billing/draft`."""
+
+    @api.put("/billing/address", operation_id="set_billing_address", responses=problems(401, 403, 422, 503))
+    async def set_billing_address(body: BillingAddress, principal: Caller) -> BillingAddressAnswer:
+        """Make invoices out to this name and address from the next closing on. It is stored sealed."""
+        await invoices.change_customer(principal.org, body.model_dump(), body.country, principal.user)
+        return BillingAddressAnswer(address=body)
+
+    @api.get("/billing/address", operation_id="get_billing_address", responses=problems(401, 403, 503))
+    async def get_billing_address(principal: Caller) -> BillingAddressAnswer:
+        """Who invoices are made out to."""
+        found = await invoices.customer(await invoices.account(principal.org))
+        return BillingAddressAnswer(address=BillingAddress(**found) if found else None)
+
+    @api.get(
+        "/billing/draft", operation_id="get_invoice_draft", dependencies=[Depends(fresh)],
+        responses=problems(401, 403, 404, 503),
+    )  # fmt: skip
+    async def get_invoice_draft(principal: Caller, period: PeriodId = None) -> dict[str, Any]:
+        """What the invoice of a period would say now. `state`: `draft`, `grace` until it is closed, `final`."""
+        return await invoices.draft(principal.org, period)

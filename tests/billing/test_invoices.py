@@ -1,0 +1,195 @@
+"""Invoices from their events: tax, addresses, credit notes, late usage, numbers; and the faults that others had."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from books import Books, books
+from remote_claude.billing.domain.invoicing import CreditTooLarge, GrantCredit
+from remote_claude.billing.domain.plans import builtin
+from remote_claude.billing.invoices import NotConserved
+from remote_claude.billing.rederive import differences, rederive
+from remote_claude.contracts.billing import AdjustmentPosted, CreditGranted, InvoiceNumberAssigned
+
+ORG, OTHER = "org_01", "org_02"
+DECEMBER = datetime(2026, 12, 2, tzinfo=UTC)
+ADDRESS = {
+    "name": "Example GmbH", "address": ["1 Some Street", "Some Town"], "country": "DE", "vat_id": "DE123456789",
+    "email": "billing@example.com",
+}  # fmt: skip
+
+
+@pytest.fixture
+async def company(postgres_dsn: str, tmp_path: Path) -> AsyncIterator[Books]:
+    async with books(postgres_dsn, tmp_path / "objects") as made:
+        yield made
+
+
+async def tax(company: Books, **percent: str) -> None:
+    catalog = await company.accounts.catalog()
+    seller = catalog.seller.model_copy(update={"tax_percent": percent})
+    await company.accounts.publish(replace(catalog, seller=seller), "operator")
+
+
+async def test_an_invoice_has_the_address_and_the_tax_of_its_closing_and_both_are_sealed(
+    company: Books,
+) -> None:
+    await company.accounts.open_account(ORG, "pro")
+    await tax(company, DE="19")
+    await company.invoices.change_customer(ORG, ADDRESS, "DE", "user_01")
+    company.now = DECEMBER
+    [issued] = await company.close(ORG)
+    document = await company.document(ORG, issued.json_sha256)
+    assert document["customer"]["name"] == "Example GmbH"
+    assert (issued.subtotal, issued.tax, issued.total) == (2900, 551, 3451)
+    assert [line["amount"] for line in document["lines"] if line["kind"] == "tax"] == [551]
+    recorded = [event async for batch in company.log.read() for event in batch]
+    assert not [event for event in recorded if b"Example" in event.data]
+    customer = (await company.account(ORG)).customer
+    assert customer is not None
+    assert customer.details.key == f"invoices.{ORG}"  # erasing the organisation's own key leaves it
+
+
+async def test_a_credit_note_takes_back_no_more_than_the_invoice_and_its_part_of_the_tax(
+    company: Books,
+) -> None:
+    await company.accounts.open_account(ORG, "pro")
+    await tax(company, DE="19")
+    await company.invoices.change_customer(ORG, ADDRESS, "DE", "user_01")
+    company.now = DECEMBER
+    [issued] = await company.close(ORG)
+    note = await company.invoices.correct(ORG, issued.number, 1190, "charged twice", "operator")
+    document = await company.document(ORG, note.json_sha256)
+    assert (document["document"], document["subtotal"], document["tax"]) == ("credit_note", 1000, 190)
+    assert (note.number, note.refund) == ("INV-000002", None)
+    assert (await company.invoices.invoice(ORG, issued.number)).due == 3451 - 1190
+    paid = await company.invoices.pay(ORG, issued.number, "manual", "bank-1")
+    assert paid.paid is not None
+    assert paid.paid.amount == 3451 - 1190
+    with pytest.raises(CreditTooLarge):
+        await company.invoices.correct(ORG, issued.number, 2262, "too much", "operator")
+    rest = await company.invoices.correct(ORG, issued.number, None, "goodwill", "operator")
+    assert (rest.total, rest.refund) == (2261, "manual")
+
+
+async def test_usage_that_comes_late_is_an_adjustment_of_its_own_period_on_the_next_invoice(
+    company: Books,
+) -> None:
+    await company.accounts.open_account(ORG, "enterprise")
+    task = await company.run_task(ORG, vcpu_ms=10**9)
+    company.now = DECEMBER
+    await company.accounts.open_account(ORG, "enterprise")
+    [first] = await company.close(ORG)
+    assert first.total == 1100
+    await company.use(ORG, task, 2, 3 * 10**9, at=DECEMBER - timedelta(days=3))
+    company.now = DECEMBER + timedelta(days=31)
+    await company.accounts.open_account(ORG, "enterprise")
+    [second] = await company.close(ORG)
+    lines = (await company.document(ORG, second.json_sha256))["lines"]
+    assert [(line["kind"], line["period"], line["amount"]) for line in lines] == [
+        ("adjustment", "2026-11", 2200)
+    ]
+    assert (await company.close(ORG)) == []
+
+
+async def test_a_draft_is_what_the_invoice_says_once_the_period_is_over(company: Books) -> None:
+    await company.accounts.open_account(ORG, "pro")
+    await company.run_task(ORG, nano_usd=5 * 10**9)
+    await company.read()
+    draft = await company.invoices.draft(ORG)
+    assert (draft["state"], draft["total"]) == ("draft", 3400)
+    company.now = DECEMBER
+    assert (await company.invoices.draft(ORG, "2026-11"))["state"] == "grace"
+    [issued] = await company.close(ORG)
+    document = await company.document(ORG, issued.json_sha256)
+    assert document["lines"] == draft["lines"]
+    assert (await company.invoices.draft(ORG, "2026-11"))["state"] == "final"
+
+
+async def test_numbers_of_a_seller_have_no_gaps_however_many_are_issued_at_once(company: Books) -> None:
+    orgs = [f"org_{n:02}" for n in range(1, 9)]
+    for org in orgs:
+        await company.accounts.open_account(org, "free")
+    await asyncio.gather(*(company.close(org, early=True) for org in orgs))
+    await asyncio.gather(*(company.close(org, early=True) for org in orgs))
+    recorded = [event async for batch in company.log.read() for event in batch]
+    numbers = [r.event.number for r in recorded if r.type == InvoiceNumberAssigned.type]
+    assert numbers == list(range(1, 9))
+
+
+async def test_a_price_that_is_edited_is_not_used_for_a_past_period(company: Books) -> None:
+    await company.accounts.open_account(ORG, "enterprise")
+    await company.run_task(ORG, vcpu_ms=10**9)
+    catalog = builtin()
+    plan = catalog.plans["enterprise"]
+    dear = plan.price_book.components[0].model_copy(update={"price": "99"})
+    book = plan.price_book.model_copy(update={"version": "enterprise-2", "components": (dear,)})
+    plans = {
+        **catalog.plans,
+        "enterprise": plan.model_copy(update={"version": "enterprise-2", "price_book": book}),
+    }
+    await company.accounts.publish(replace(catalog, version="2", plans=plans), "operator")
+    company.now = DECEMBER
+    [issued] = await company.close(ORG)
+    assert issued.total == 1100
+
+
+async def test_a_negative_total_blocks_no_closing_and_is_carried_over(company: Books) -> None:
+    await company.accounts.open_account(ORG, "enterprise")
+    taken_back = AdjustmentPosted(
+        org=ORG,
+        adjustment="adj_1",
+        period="2026-10",
+        position=1,
+        amount_nano=-25 * 10**9,
+        reason="correction",
+    )
+    await company.record(taken_back)
+    await company.run_task(ORG, nano_usd=10 * 10**9)
+    company.now = DECEMBER
+    [first] = await company.close(ORG)
+    assert (first.total, first.carried_nano) == (0, 15 * 10**9)
+    await company.accounts.open_account(ORG, "enterprise")
+    await company.run_task(ORG, nano_usd=20 * 10**9)
+    [second] = await company.close(ORG, early=True)
+    assert second.total == 500
+
+
+async def test_a_credit_is_spent_once_and_not_after_it_expires(company: Books) -> None:
+    await company.accounts.open_account(ORG, "pro")
+    for name, expires in (("credit_1", None), ("credit_2", "2026-11-15T00:00:00.000000Z")):
+        granted = CreditGranted(
+            org=ORG, credit=name, amount_nano=40 * 10**9, expires_at=expires, reason="goodwill"
+        )
+        await company.invoices.handle(ORG, GrantCredit(granted=granted))
+    company.now = DECEMBER
+    await company.accounts.open_account(ORG, "pro")
+    totals = [issued.total for issued in await company.close(ORG, early=True)]
+    assert totals == [0, 2900 - 1100]
+
+
+async def test_usage_that_was_accepted_and_never_counted_blocks_closing(company: Books) -> None:
+    await company.accounts.open_account(ORG, "enterprise")
+    await company.run_task(ORG, vcpu_ms=100)
+    await company.read()
+    async with company.pool.connection() as connection:
+        await connection.execute("UPDATE billing_usage.total SET metered = metered - 1 WHERE key = 'vcpu_ms'")
+    with pytest.raises(NotConserved):
+        await company.close(ORG, early=True)
+
+
+async def test_every_invoice_is_rederived_in_one_reading_of_the_log(company: Books) -> None:
+    await company.accounts.open_account(ORG, "enterprise")
+    await company.accounts.open_account(OTHER, "pro")
+    await company.run_task(ORG, vcpu_ms=10**9)
+    await company.run_task(OTHER, nano_usd=10**9)
+    issued = [*await company.close(ORG, early=True), *await company.close(OTHER, early=True)]
+    again = [
+        (one.number, await differences(company.invoices, one, derived))
+        async for one, derived, _ in rederive(company.log, company.pool, company.invoices, issued)
+    ]
+    assert again == [("INV-000001", []), ("INV-000002", [])]
