@@ -22,6 +22,7 @@ from remote_claude.billing.domain.account import Account
 from remote_claude.billing.handlers import Accounts
 from remote_claude.billing.invoices import Invoices, caught_up
 from remote_claude.billing.projections.issued import InvoicesView
+from remote_claude.billing.projections.mail import MailView
 from remote_claude.billing.projections.usage import UsageView
 from remote_claude.contracts import EVENTS, REGISTRY, Event
 from remote_claude.contracts.billing import InvoiceIssued
@@ -100,8 +101,8 @@ class Books:
         return found
 
     async def read(self) -> None:
-        """Wait until both views hold what the log holds."""
-        for view in (UsageView.name, InvoicesView.name):
+        """Wait until the views hold what the log holds."""
+        for view in (UsageView.name, InvoicesView.name, MailView.name):
             await caught_up(self.log, self.pool, view)
 
 
@@ -118,7 +119,9 @@ async def books(dsn: str, folder: Path) -> AsyncIterator[Books]:
     async with AsyncConnectionPool(dsn, min_size=1, max_size=6, open=False) as pool:
         made = Books(pool, folder)
         async with Tail(made.log) as tail:
-            projectors = [Projector(view, pool, made.log, tail) for view in (UsageView(), InvoicesView())]
+            projectors = [
+                Projector(view, pool, made.log, tail) for view in (UsageView(), InvoicesView(), MailView())
+            ]
             work = [asyncio.create_task(one.run()) for one in projectors]
             try:
                 for one in projectors:

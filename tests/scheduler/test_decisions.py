@@ -31,6 +31,7 @@ from scheduling import (
     NOW,
     ORG,
     RUNNER,
+    UNLIMITED,
     cancelled,
     declined,
     drained,
@@ -240,7 +241,8 @@ class TestFairness:
         assert served == [ORG, "org_b"] * 3
 
     def test_a_heavier_plan_gets_more_in_a_turn(self) -> None:
-        world = given(on_plan(), on_plan("pro", org="org_b"))
+        heavier = UNLIMITED.model_copy(update={"weight": 2})
+        world = given(on_plan(), on_plan("pro", heavier, "org_b"))
         world.record(*(submitted(f"task_a{n}") for n in range(9)))
         world.record(*(submitted(f"task_b{n}", "org_b") for n in range(9))).when().recorded()
         world.record(joined(slots=6))

@@ -96,14 +96,16 @@ async def test_a_task_goes_from_submission_to_its_end(log: EventLog, tail: Tail)
     assert [type(event) for event in decided] == [TaskAssigned, TaskSucceeded]
 
 
-async def test_110_submissions_at_once_on_the_free_plan_admit_exactly_100(log: EventLog, tail: Tail) -> None:
+async def test_1000_submissions_at_once_against_ten_left_admit_exactly_ten(log: EventLog, tail: Tail) -> None:
     await say(log, on_plan("free", FREE))
     async with Process(log).running(), SimulatedRunner(log).running() as runner:
-        await say_at_once(log, (submitted(f"task_{n}") for n in range(110)))
-        decided = await happened(tail, log, count(TERMINAL, 110))
+        await say_at_once(log, (submitted(f"before_{n}") for n in range(90)))
+        await happened(tail, log, count(TERMINAL, 90))
+        await say_at_once(log, (submitted(f"task_{n}") for n in range(1000)))
+        decided = await happened(tail, log, count(TERMINAL, 1090))
     kinds = Counter(type(event) for event in decided)
     assert len(admitted(decided)) == kinds[TaskAssigned] == kinds[TaskSucceeded] == 100
-    assert kinds[TaskRejected] == 10
+    assert kinds[TaskRejected] == 990
     assert runner.most <= runner.slots
 
 

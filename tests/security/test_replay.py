@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DEAF = ROOT / "tests" / "deaf_rebuild.py"
 OUTSIDE = (
     "httpx2", "httpcore2", "httpx", "aiohttp", "requests", "urllib3", "urllib.request", "http.client", "websockets",
-    "smtplib", "ftplib", "nats", "obstore", "stripe", "boto3", "botocore", "google.cloud", "azure", "paramiko",
+    "smtplib", "aiosmtplib", "ftplib", "nats", "obstore", "stripe", "boto3", "botocore", "google.cloud", "azure", "paramiko",
     "remote_claude.eventsourcing.postgres.effects",
 )  # fmt: skip
 """What could reach it. `psycopg` is not among them: a fold is given a connection, and to its own database only."""
@@ -52,6 +52,7 @@ def test_the_views_are_found() -> None:
         "gateway_tasks",
         "gateway_webhooks",
         "billing_invoices",
+        "billing_mail",
         "billing_payments",
         "billing_usage",
         "runner_held",

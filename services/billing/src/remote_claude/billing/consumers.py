@@ -11,6 +11,7 @@ from remote_claude.billing.domain.invoicing import BillingRefusal
 from remote_claude.billing.handlers import Accounts
 from remote_claude.billing.invoices import Invoices
 from remote_claude.billing.projections.issued import InvoicesView
+from remote_claude.billing.projections.mail import MailView
 from remote_claude.billing.projections.payments import PaymentsView
 from remote_claude.billing.projections.usage import UsageView
 from remote_claude.contracts import UndecodableEvent
@@ -28,7 +29,13 @@ log = structlog.get_logger(__name__)
 ROLL_CHECK_S = 1.0
 CLOSE_CHECK_S = 60.0
 
-READS = UsageView.handles | InvoicesView.handles | PaymentsView.handles | {OrgCreated.type, PlanChanged.type}
+READS = (
+    UsageView.handles
+    | InvoicesView.handles
+    | PaymentsView.handles
+    | MailView.handles
+    | {OrgCreated.type, PlanChanged.type}
+)
 """The events that billing reads."""
 
 USES: frozenset[Use] = frozenset({Use.READ_KEYS, Use.KEEP_INVOICE_KEYS})

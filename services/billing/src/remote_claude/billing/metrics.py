@@ -1,18 +1,23 @@
-"""What billing shows on the metrics page: whether everything metered is accounted for."""
+"""What billing shows on the metrics page: whether everything metered is accounted for, and whether Stripe agrees."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
 
+import structlog
 from opentelemetry.metrics import CallbackOptions, Observation
 
 from remote_claude.billing.projections.conservation import Conservation, conservation
 from remote_claude.billing.projections.usage import UsageView
+from remote_claude.billing.watch import Watch
 from remote_claude.contracts.periods import CALENDAR, period_at
 from remote_claude.runtime.service import Runtime
 
 EVERY_S = 300.0
+
+log = structlog.get_logger(__name__)
+
 GAUGES = {
     "metered": "Use of all organisations in the current period, by meter.",
     "charged": "Metered use that lines of bills charge for.",
@@ -26,13 +31,28 @@ GAUGES = {
 class Audit:
     """Adds up the current period every few minutes, in the process that applies the view."""
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Runtime, watch: Watch) -> None:
         self._runtime = runtime
         self._sums = Conservation()
+        runtime.meter.create_observable_gauge(
+            "rclaude_billing_breach",
+            [lambda _: [Observation(int(self.breached))]],
+            description="1 while metered use is unaccounted for: alert on it, no such period can be closed.",
+        )
+        runtime.meter.create_observable_gauge(
+            "rclaude_billing_drifting_invoices",
+            [lambda _: [Observation(watch.drifting)]],
+            description="Invoices that differ from Stripe's, by the last comparison: alert above 0.",
+        )
         for field, help in GAUGES.items():
             runtime.meter.create_observable_gauge(
                 f"rclaude_billing_{field}", [self._gauge(field)], description=help
             )
+
+    @property
+    def breached(self) -> bool:
+        """Whether anything was unaccounted for at the last look."""
+        return any(self._sums.unaccounted.values())
 
     async def run(self) -> None:
         """Never ends by itself."""
@@ -40,6 +60,8 @@ class Audit:
             if self._runtime.projectors[UsageView.name].state == "live":
                 period = period_at(CALENDAR, self._runtime.clock()).id
                 self._sums = await conservation(self._runtime.pool, period)
+                if self.breached:
+                    log.error("metered use is unaccounted for", period=period, meters=self._sums.unaccounted)
             await asyncio.sleep(EVERY_S)
 
     def _gauge(self, field: str) -> Callable[[CallbackOptions], list[Observation]]:

@@ -52,10 +52,11 @@ class Payments:
             return Retry("stripe_unavailable")
         if found is None or found.org is None:
             return Done("unrelated")
-        await self._follow(found)
+        await self.follow(found)
         return Done("observed")
 
-    async def _follow(self, found: Observed) -> None:
+    async def follow(self, found: Observed) -> None:
+        """Record what an object of an organisation of ours says now. A second time changes nothing."""
         org = found.org or ""
         if found.kind == "checkout.session" and found.status == "complete" and found.customer and found.plan:
             await self._observe(found, kind="customer", object=found.customer, status="active")

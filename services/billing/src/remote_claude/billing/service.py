@@ -1,8 +1,10 @@
 """The composition root of billing."""
 
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from functools import partial
 
-from remote_claude.billing import api
+from remote_claude.billing import api, mails
 from remote_claude.billing.consumers import AccountOpener, PeriodCloser
 from remote_claude.billing.exports import Exports
 from remote_claude.billing.handlers import Accounts
@@ -10,13 +12,14 @@ from remote_claude.billing.invoices import Invoices
 from remote_claude.billing.metrics import Audit
 from remote_claude.billing.payments import Payments, outbox
 from remote_claude.billing.projections.issued import InvoicesView
+from remote_claude.billing.projections.mail import MailView
 from remote_claude.billing.projections.payments import PaymentsView
 from remote_claude.billing.projections.usage import UsageView
 from remote_claude.billing.settings import BillingSettings
 from remote_claude.billing.signing import SigningKey
 from remote_claude.billing.stripe_adapter import Stripe
+from remote_claude.billing.watch import DUNNING_EVERY_S, QUOTAS_EVERY_S, RECONCILE_EVERY_S, Watch, every
 from remote_claude.contracts.billing import Entitlements
-from remote_claude.eventsourcing.postgres.effects import Outbox
 from remote_claude.runtime import owner
 from remote_claude.runtime.service import Runtime, Service
 
@@ -28,8 +31,25 @@ def build(runtime: Runtime) -> Service:
     invoices = Invoices(runtime.log, runtime.pool, runtime.objects, runtime.clock, runtime.keyring)
     key = SigningKey((settings.signing_key or runtime.settings.home / "billing_key").expanduser())
     exports = Exports(runtime.log, runtime.pool, runtime.clock, invoices, key)
+    mail_server = settings.smtp_url.get_secret_value() if settings.smtp_url is not None else ""
+    outboxes = [mails.outbox(mails.Mails(invoices, mail_server, settings.mail_from))]
+    watch = Watch(
+        runtime.pool,
+        runtime.clock,
+        accounts,
+        invoices,
+        settings.default_plan,
+        timedelta(seconds=settings.unpaid_grace_s),
+    )
+
+    def live() -> bool:
+        return all(runtime.projectors[v.name].state == "live" for v in (UsageView, InvoicesView))
+
+    background: dict[str, Callable[[], Awaitable[None]]] = {
+        "watch quotas": lambda: every(QUOTAS_EVERY_S, watch.quotas, live),
+        "watch unpaid invoices": lambda: every(DUNNING_EVERY_S, watch.unpaid, live),
+    }
     stripe: Stripe | None = None
-    outboxes: tuple[Outbox, ...] = ()
     if settings.stripe_key is not None:
         secret = settings.stripe_webhook_secret
         stripe = Stripe(
@@ -37,7 +57,10 @@ def build(runtime: Runtime) -> Service:
             secret.get_secret_value() if secret is not None else None,
             settings.stripe_url,
         )
-        outboxes = (outbox(Payments(stripe, accounts, invoices, runtime.clock)),)
+        payments = Payments(stripe, accounts, invoices, runtime.clock)
+        outboxes.append(outbox(payments))
+        reconcile = partial(watch.reconcile, stripe, payments)
+        background["reconcile with Stripe"] = lambda: every(RECONCILE_EVERY_S, reconcile, live)
     opener = AccountOpener(runtime.log, runtime.tail, runtime.clock, accounts, settings.default_plan)
 
     async def open_owners_account() -> None:
@@ -50,21 +73,19 @@ def build(runtime: Runtime) -> Service:
             )
             await accounts.open_account(owner.load(runtime.settings.owner_file).org, "self-hosted", allowed)
 
-    closing = {}
     if settings.close_after_s is not None:
-        closer = PeriodCloser(invoices, timedelta(seconds=settings.close_after_s))
-        closing["close periods"] = closer.run
+        background["close periods"] = PeriodCloser(invoices, timedelta(seconds=settings.close_after_s)).run
 
     return Service(
         name="billing",
         router=api.router(runtime, accounts, invoices, exports, stripe, settings.return_url),
-        views=(UsageView(), InvoicesView(), PaymentsView()),
+        views=(UsageView(), InvoicesView(), PaymentsView(), MailView()),
         outboxes=outboxes,
         on_start=open_owners_account,
         background={
             "open accounts": opener.open_accounts,
             "roll periods": opener.roll_periods,
-            "add up": Audit(runtime).run,
+            "add up": Audit(runtime, watch).run,
         }
-        | closing,
+        | background,
     )

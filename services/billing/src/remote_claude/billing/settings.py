@@ -3,9 +3,10 @@
 import os
 from pathlib import Path
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import SettingsConfigDict
 
+from remote_claude.runtime.mail import checked_smtp_url
 from remote_claude.runtime.settings import Settings
 
 
@@ -32,8 +33,22 @@ class BillingSettings(Settings):
     """Another address than Stripe's own, for tests."""
     signing_key: Path | None = None
     """File with the Ed25519 key that signs exported invoices, `<home>/billing_key` unless set; made at its first use."""
+    smtp_url: SecretStr | None = None
+    """The mail server that sends invoices and alerts: `smtp://USER:PASSWORD@HOST:PORT` for STARTTLS, `smtps://` for TLS
+    from the start, `smtp+plain://` for no TLS. Without it nothing is mailed."""
+    mail_from: str = "Remote Claude <no-reply@localhost>"
+    """The sender of mail."""
+    unpaid_grace_s: int = 14 * 24 * 3600
+    """Seconds from the first payment that failed until the organisation goes to the default plan."""
     close_after_s: int | None = None
     """Seconds after the end of a period until it is closed and invoiced. Without it: by `rclaude-admin billing close`."""
+
+    @field_validator("smtp_url")
+    @classmethod
+    def _is_a_mail_server(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            checked_smtp_url(value.get_secret_value())
+        return value
 
 
 def _memory_mib() -> int:

@@ -26,6 +26,7 @@ from remote_claude.contracts.billing import (
     PlanChangeScheduled,
     Proration,
     QuotaThresholdReached,
+    ReconciliationDrift,
     StripeObjectObserved,
 )
 from remote_claude.contracts.periods import CALENDAR, period_after, period_at
@@ -150,6 +151,8 @@ class Account:
     credit_notes: Mapping[str, CreditNoteIssued] = field(default_factory=dict)
     alerted: frozenset[tuple[str, str, int]] = frozenset()
     """(period, meter, percent) of the thresholds that were reached."""
+    drifts: frozenset[tuple[str, str, str]] = frozenset()
+    """(object, field, what Stripe says) of the differences that were found."""
 
     @property
     def last_period(self) -> PeriodOpened | None:
@@ -309,6 +312,8 @@ def evolve(state: Account, event: BillingEvent) -> Account:
             known = state.invoices.get(event.corrects)
             state = replace(state, credit_notes={**state.credit_notes, event.invoice: event})
             return _invoice(state, event.corrects, corrected=(known.corrected if known else 0) + event.total)
+        case ReconciliationDrift():
+            return replace(state, drifts=state.drifts | {(event.object, event.field, event.theirs)})
         case QuotaThresholdReached():
             return replace(state, alerted=state.alerted | {(event.period, event.meter, event.percent)})
         case _:

@@ -25,6 +25,7 @@ from remote_claude.contracts.billing import (
     PaymentMethod,
     PeriodClosed,
     QuotaThresholdReached,
+    ReconciliationDrift,
     Seller,
     StripeObjectObserved,
 )
@@ -166,6 +167,13 @@ class ReachThreshold:
     reached: QuotaThresholdReached
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordDrift:
+    """Record that Stripe differs from us; the same difference again changes nothing."""
+
+    drift: ReconciliationDrift
+
+
 InvoicingCommand = (
     ClosePeriod
     | IssueInvoice
@@ -176,6 +184,7 @@ InvoicingCommand = (
     | IssueCreditNote
     | ChangeCustomer
     | ReachThreshold
+    | RecordDrift
 )
 
 
@@ -186,6 +195,8 @@ def decide(command: InvoicingCommand, account: Account) -> list[BillingEvent]:
             return _correct(note, account)
         case ChangeCustomer(changed=changed):
             return [changed]
+        case RecordDrift(drift=drift):
+            return [] if (drift.object, drift.field, drift.theirs) in account.drifts else [drift]
         case ReachThreshold(reached=reached):
             known_threshold = (reached.period, reached.meter, reached.percent) in account.alerted
             return [] if known_threshold else [reached]

@@ -12,9 +12,6 @@ from remote_claude.contracts.scheduler import EXECUTIONS, Admission
 from remote_claude.scheduler.domain.queue import Queue
 from remote_claude.scheduler.domain.tasks import Assigned, LiveTask, Needs, Queued, Running, due
 
-WEIGHTS = {"pro": 2, "enterprise": 4}
-"""How many assignments in a row an organisation on a plan gets when it is its turn; 1 on any other."""
-
 PERIODS_KEPT = 3
 
 
@@ -80,7 +77,8 @@ class Organisation:
 
     @property
     def weight(self) -> int:
-        return WEIGHTS.get(self.plan or "", 1)
+        """How many assignments in a row it gets when it is its turn."""
+        return self.entitlements.weight if self.entitlements is not None else 1
 
     @property
     def wants_slot(self) -> bool:

@@ -1,0 +1,103 @@
+"""The view `billing_mail`: mails that are to be sent and have no outcome yet. Reads no ciphertext."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from psycopg import AsyncConnection
+from sqlalchemy import Index, MetaData
+from sqlalchemy.orm import registry
+from sqlmodel import Field, SQLModel
+
+from remote_claude.contracts.billing import (
+    CreditNoteIssued,
+    CustomerDetailsChanged,
+    InvoiceIssued,
+    MailFailed,
+    MailSent,
+    PaymentFailed,
+    QuotaThresholdReached,
+)
+from remote_claude.eventsourcing import stream_id
+from remote_claude.eventsourcing.events import RecordedEvent
+from remote_claude.eventsourcing.postgres.outbox_table import OutboxRow, effect
+from remote_claude.eventsourcing.postgres.tables import append, delete, load, upsert
+from remote_claude.eventsourcing.views import View
+
+
+class Tables(SQLModel, registry=registry()):
+    """The tables of this view, apart from every other view's."""
+
+
+class Recipient(Tables, table=True):
+    """An organisation that has an e-mail address for its invoices."""
+
+    __tablename__ = "recipient"
+    org: str = Field(primary_key=True)
+
+
+class MailRow(OutboxRow, Tables, table=True):
+    """A mail to send. Its lane is the organisation."""
+
+    __tablename__ = "mail"
+    __table_args__ = (Index("mail_by_lane", "lane", "position"),)
+
+
+class MailView(View):
+    """Folds what organisations are told by mail."""
+
+    name: ClassVar[str] = "billing_mail"
+    version: ClassVar[int] = 1
+    tables: ClassVar[MetaData] = Tables.metadata
+    handles: ClassVar[frozenset[str]] = frozenset(
+        e.type
+        for e in (
+            CustomerDetailsChanged,
+            InvoiceIssued,
+            CreditNoteIssued,
+            PaymentFailed,
+            QuotaThresholdReached,
+            MailSent,
+            MailFailed,
+        )
+    )
+    pace: ClassVar[float] = 0.1  # as often as the outbox looks
+
+    async def apply(self, connection: AsyncConnection[Any], events: Sequence[RecordedEvent]) -> None:
+        recipients = set(await load(connection, Recipient, {r.event.org for r in events}))
+        before = set(recipients)
+        new: dict[str, dict[str, Any]] = {}
+        settled: list[str] = []
+        for recorded in events:
+            match recorded.event:
+                case CustomerDetailsChanged() as e:
+                    (recipients.add if e.mailed else recipients.discard)(e.org)
+                case MailSent() | MailFailed():
+                    if new.pop(recorded.event_id, None) is None:
+                        settled.append(recorded.event_id)
+                case e if e.org in recipients:
+                    row = effect(
+                        recorded, "mail", lane=e.org, stream=stream_id("billing", e.org, "account", e.org),
+                        payload={"org": e.org} | _about(e),
+                    )  # fmt: skip
+                    new[row["key"]] = row
+        await upsert(connection, Recipient, [{"org": org} for org in sorted(recipients - before)])
+        await delete(connection, Recipient, sorted(before - recipients))
+        await append(connection, MailRow, new.values())
+        await delete(connection, MailRow, settled)
+
+
+def _about(event: Any) -> dict[str, Any]:
+    """What a mail is about; `reference` is an invoice's or credit note's id, or a period."""
+    match event:
+        case CreditNoteIssued() | InvoiceIssued():
+            about = "credit_note" if isinstance(event, CreditNoteIssued) else "invoice"
+            of_document = ("number", "currency", "total", "json_sha256", "pdf_sha256")
+            return {"about": about, "reference": event.invoice} | {n: getattr(event, n) for n in of_document}
+        case PaymentFailed():
+            return {"about": "payment_failed", "reference": event.invoice, "attempt": event.attempt}
+        case QuotaThresholdReached():
+            of_quota = ("meter", "percent", "used", "limit")
+            return {"about": "quota", "reference": event.period} | {n: getattr(event, n) for n in of_quota}
+    raise AssertionError(event)

@@ -1,0 +1,151 @@
+"""What billing watches: quotas that run out, invoices that stay unpaid, and Stripe; and the mails about it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
+from email import message_from_bytes, policy
+from email.message import Message
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiosmtpd.controller import Controller
+
+from books import Books, books
+from remote_claude.billing.domain.invoicing import FailPayment
+from remote_claude.billing.mails import Mails
+from remote_claude.billing.payments import Payments
+from remote_claude.billing.projections.mail import MailRow, MailView
+from remote_claude.billing.stripe_adapter import Stripe
+from remote_claude.billing.watch import Watch
+from remote_claude.contracts.billing import (
+    InvoiceMirrored,
+    MailFailed,
+    MailSent,
+    PlanChanged,
+    QuotaThresholdReached,
+    ReconciliationDrift,
+)
+from remote_claude.eventsourcing.postgres.effects import Done, Park
+from remote_claude.eventsourcing.postgres.tables import reading
+from remote_claude.runtime.embedded.home import free_port
+from stripe_double import KEY, SECRET, stripe_double
+
+ORG = "org_01"
+GRACE = timedelta(days=14)
+ADDRESS = {
+    "name": "Example GmbH", "address": ["1 Some Street"], "country": "DE", "vat_id": None, "email": "ada@example.com",
+}  # fmt: skip
+
+
+class Inbox(list[Message]):
+    """What a mail server has taken."""
+
+    async def handle_DATA(self, _server: Any, _session: Any, envelope: Any) -> str:  # noqa: N802 - aiosmtpd's name
+        self.append(message_from_bytes(envelope.content, policy=policy.default))
+        return "250 OK"
+
+
+@pytest.fixture
+def mail() -> Iterator[tuple[Inbox, str]]:
+    inbox = Inbox()
+    server = Controller(inbox, hostname="127.0.0.1", port=free_port())
+    server.start()
+    yield inbox, f"smtp+plain://127.0.0.1:{server.port}"
+    server.stop()
+
+
+@pytest.fixture
+async def company(postgres_dsn: str, tmp_path: Path) -> AsyncIterator[Books]:
+    async with books(postgres_dsn, tmp_path / "objects") as made:
+        yield made
+
+
+def watch(company: Books) -> Watch:
+    return Watch(company.pool, lambda: company.now, company.accounts, company.invoices, "free", GRACE)
+
+
+async def events(company: Books, type: str) -> list[Any]:
+    return [r.event async for batch in company.log.read() for r in batch if r.type == type]
+
+
+async def test_each_threshold_of_a_quota_is_recorded_once_a_period(company: Books) -> None:
+    await company.accounts.open_account(ORG, "free")
+    for _ in range(80):
+        await company.run_task(ORG)
+    await company.read()
+    for _ in range(2):
+        await watch(company).quotas()  # another process looks as well
+    assert [(e.percent, e.used, e.limit) for e in await events(company, QuotaThresholdReached.type)] == [
+        (50, 80, 100), (80, 80, 100),
+    ]  # fmt: skip
+
+
+async def test_an_invoice_that_can_not_be_collected_ends_the_plan_after_the_grace(company: Books) -> None:
+    await company.accounts.open_account(ORG, "pro")
+    company.now = datetime(2026, 12, 2, tzinfo=UTC)
+    [issued] = await company.close(ORG)
+    failed = FailPayment(org=ORG, invoice=issued.invoice, attempt=1, reason="card_declined")
+    await company.invoices.handle(ORG, failed)
+    await company.read()
+    company.now += GRACE - timedelta(hours=1)
+    await watch(company).unpaid()
+    assert (await company.account(ORG)).plan == "pro"
+    company.now += timedelta(hours=2)
+    await watch(company).unpaid()
+    await watch(company).unpaid()
+    last = (await events(company, PlanChanged.type))[-1]
+    assert (last.plan, last.reason) == ("free", "unpaid")
+    assert len(await events(company, PlanChanged.type)) == 2
+
+
+async def test_an_invoice_is_mailed_once_with_its_documents(company: Books, mail: tuple[Inbox, str]) -> None:
+    await company.accounts.open_account(ORG, "pro")
+    await company.invoices.change_customer(ORG, ADDRESS, "DE", "user_01")
+    [issued] = await company.close(ORG, early=True)
+    await company.read()
+    async with reading(company.pool, MailView) as connection:
+        [row] = [MailRow(**r) for r in await (await connection.execute("SELECT * FROM mail")).fetchall()]
+    inbox, url = mail
+    unset = Mails(company.invoices, "", "")
+    assert unset.outcome(row, Park("no_mail_server")) == MailFailed(
+        org=ORG, about="invoice", reference=issued.invoice, reason="no_mail_server"
+    )
+    assert await unset.perform(row) == Park("no_mail_server")
+    mails = Mails(company.invoices, url, "billing@example.com")
+    assert await mails.perform(row) == Done(None)
+    [message] = inbox
+    assert (message["To"], message["Subject"]) == ("ada@example.com", "Invoice INV-000001")
+    names = [part.get_filename() for part in message.walk() if part.get_filename()]
+    assert names == ["INV-000001.pdf", "INV-000001.json"]
+    assert mails.outcome(row, Done(None)) == MailSent(org=ORG, about="invoice", reference=issued.invoice)
+
+
+async def test_a_payment_whose_webhook_was_lost_is_found_and_the_drift_is_recorded_once(
+    company: Books,
+) -> None:
+    await company.accounts.open_account(ORG, "pro")
+    [issued] = await company.close(ORG, early=True)
+    document = await company.document(ORG, issued.json_sha256)
+    with stripe_double() as double:
+        double.delivery = "drop"
+        client = Stripe(KEY, SECRET, double.url)
+        session = await client.checkout(
+            ORG, "pro", "user_01", customer=None, back="http://x/", text="Pro", key="k1"
+        )
+        double.complete(session.page or "")
+        await client.fetch(session.object)
+        made = await client.mirror(document, session.customer or "", "key-1")
+        await company.record(
+            InvoiceMirrored(org=ORG, invoice=issued.invoice, object=made.object, status=made.status)
+        )
+        await company.read()
+        payments = Payments(client, company.accounts, company.invoices, lambda: company.now)
+        watching = watch(company)
+        assert await watching.reconcile(client, payments) == 1
+        assert (await company.invoices.invoice(ORG, issued.number)).state == "paid"
+        await company.read()
+        assert await watching.reconcile(client, payments) == 0
+    [drift] = await events(company, ReconciliationDrift.type)
+    assert (drift.field, drift.ours, drift.theirs) == ("status", "open", "paid")
