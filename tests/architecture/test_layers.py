@@ -27,7 +27,7 @@ OWN_ROOMS: dict[str, dict[str, int]] = {
     "gateway": {"settings": 0, "delivery": 2, "dashboard": 3, "waiting": 2, "watchers": 2, "webhooks": 2, "sockets": 3},
     "scheduler": {"settings": 0, "leadership": 2, "terms": 3, "requests": 4, "process": 4, "metrics": 4},
     "billing": {
-        "settings": 0, "documents": 0, "signing": 0, "stripe_adapter": 0, "plan_sizes": 1, "simulation": 2,
+        "settings": 0, "documents": 0, "signing": 0, "stripe_adapter": 0, "plan_sizes": 1, "simulation": 2, "margin": 2,
         "invoices": 3, "exports": 3, "payments": 3, "mails": 3, "rederive": 3, "watch": 4, "metrics": 4, "admin_work": 4, "invoice_admin": 4,
     },
     "runner": {
@@ -233,7 +233,7 @@ ROOMS: dict[str, list[set[str]]] = {
         {"http", "instruments"},
         {"host"},
         {"embedded"},
-        {"admin", "reference"},
+        {"admin", "reference", "schema_page"},
     ],
 }
 PARTS = {"eventsourcing": {"jetstream", "postgres"}}

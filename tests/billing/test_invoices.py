@@ -9,13 +9,17 @@ from pathlib import Path
 import pytest
 
 from books import Books, books
+from event_examples import EXAMPLES
+from remote_claude.billing import margin
 from remote_claude.billing.domain.invoicing import CreditTooLarge, GrantCredit
 from remote_claude.billing.domain.plans import builtin
 from remote_claude.billing.invoices import NotConserved
 from remote_claude.billing.rederive import differences, rederive
 from remote_claude.contracts.billing import AdjustmentPosted, CreditGranted, InvoiceNumberAssigned
+from remote_claude.contracts.scheduler import TaskAssigned
 
 ORG, OTHER = "org_01", "org_02"
+ASSIGNED = next(event for event in EXAMPLES if isinstance(event, TaskAssigned))
 DECEMBER = datetime(2026, 12, 2, tzinfo=UTC)
 ADDRESS = {
     "name": "Example GmbH", "address": ["1 Some Street", "Some Town"], "country": "DE", "vat_id": "DE123456789",
@@ -193,3 +197,21 @@ async def test_every_invoice_is_rederived_in_one_reading_of_the_log(company: Boo
         async for one, derived, _ in rederive(company.log, company.pool, company.invoices, issued)
     ]
     assert again == [("INV-000001", []), ("INV-000002", [])]
+
+
+async def test_the_margin_is_the_bill_less_what_its_use_costs_where_it_ran(company: Books) -> None:
+    costs = margin.parse(
+        '[providers.default]\nvcpu_ms = "4"\nmodel_percent = "80"\n[providers.ecs]\nvcpu_ms = "9"\n'
+    )
+    await company.accounts.open_account(ORG, "enterprise")
+    here = await company.run_task(ORG, vcpu_ms=10**9, nano_usd=10**9)
+    there = await company.run_task(ORG, vcpu_ms=10**9)
+    for task, provider in ((here, "local"), (there, "ecs")):
+        assigned = {"task": task, "org": ORG, "provider": provider, "admission": None}
+        await company.record(ASSIGNED.model_copy(update=assigned))
+    await company.read()
+    [found] = await margin.margins(company.pool, costs, 1)
+    assert (found.plan, found.revenue) == ("enterprise", 2 * 11 * 10**9 + 10**9)
+    assert found.cost == (4 + 9) * 10**9 + 8 * 10**8
+    with pytest.raises(margin.InvalidCosts):
+        margin.parse('[providers.ecs]\nvcpu_ms = "9"\n')

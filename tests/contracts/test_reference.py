@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from remote_claude.cli.app import app as rclaude
 from remote_claude.eventsourcing.views import View
-from remote_claude.runtime import reference
+from remote_claude.runtime import reference, schema_page
 from remote_claude.runtime.admin.app import ENTRY_POINTS
 from remote_claude.runtime.admin.app import app as rclaude_admin
 from remote_claude.runtime.broker.permissions import services
@@ -42,6 +42,10 @@ def page(path: str) -> str:
 
 def test_the_asyncapi_document_is_fresh() -> None:
     assert (ROOT / reference.ASYNCAPI).read_text() == reference.asyncapi(), "run `make docs`"
+
+
+def test_the_page_of_the_database_schema_is_fresh() -> None:
+    assert (ROOT / reference.SCHEMA).read_text() == schema_page.page(services()), "run `make docs`"
 
 
 def test_the_brokers_accounts_are_fresh() -> None:

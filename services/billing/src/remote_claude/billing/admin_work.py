@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, replace
+from datetime import timedelta
 from pathlib import Path
 
 import typer
 from pydantic import ValidationError
 
+from remote_claude.billing import margin as margins
 from remote_claude.billing import rederive as rederiving
 from remote_claude.billing import simulation
 from remote_claude.billing.documents import renderer
@@ -16,8 +18,12 @@ from remote_claude.billing.domain.invoicing import NANO, BillingRefusal, GrantCr
 from remote_claude.billing.domain.plans import Catalog, InvalidPlans, parse
 from remote_claude.billing.handlers import Accounts
 from remote_claude.billing.invoices import Invoices, caught_up
+from remote_claude.billing.payments import Payments
 from remote_claude.billing.projections.issued import InvoicesView, find_invoices, state_of
 from remote_claude.billing.projections.usage import UsageView
+from remote_claude.billing.settings import BillingSettings
+from remote_claude.billing.stripe_adapter import Stripe
+from remote_claude.billing.watch import Watch
 from remote_claude.contracts.billing import CreditGranted, Seller
 from remote_claude.eventsourcing import new_event_id
 from remote_claude.runtime.admin.command_support import Refused, require
@@ -45,6 +51,14 @@ def _catalog(file: Path) -> Catalog:
     try:
         return parse(file.read_text(encoding="utf-8"))
     except InvalidPlans as error:
+        raise Refused(f"{file}: {error}") from error
+
+
+def _costs(file: Path) -> dict[str, margins.Costs]:
+    """What providers cost, by the file. Raises `Refused`."""
+    try:
+        return margins.parse(file.read_text(encoding="utf-8"))
+    except margins.InvalidCosts as error:
         raise Refused(f"{file}: {error}") from error
 
 
@@ -139,6 +153,42 @@ async def simulate(runtime: Runtime, file: Path, last: int, as_json: bool) -> No
 def _change(before: int, after: int) -> str:
     """Two amounts in billionths, and their difference."""
     return f"{before / NANO:.2f} -> {after / NANO:.2f} ({(after - before) / NANO:+.2f})"
+
+
+async def margin(runtime: Runtime, file: Path, last: int, as_json: bool) -> None:
+    """Show revenue and cost by organisation and by plan."""
+    costs = _costs(file)
+    await caught_up(runtime.log, runtime.pool, UsageView.name)
+    found = await margins.margins(runtime.pool, costs, last)
+    if as_json:
+        typer.echo(json.dumps([asdict(m) | {"margin": m.revenue - m.cost} for m in found]))
+        return
+    by_plan: dict[str, list[margins.Margin]] = {}
+    for m in found:
+        by_plan.setdefault(m.plan, []).append(m)
+        typer.echo(f"{m.org}\t{m.period}\t{m.plan}\t{_margin([m])}")
+    for plan, parts in sorted(by_plan.items()):
+        typer.echo(f"plan {plan}\tall\t\t{_margin(parts)}")
+    typer.echo(f"all\tall\t\t{_margin(found)}")
+
+
+def _margin(parts: list[margins.Margin]) -> str:
+    revenue, cost = sum(m.revenue for m in parts), sum(m.cost for m in parts)
+    return f"revenue {revenue / NANO:.2f}, cost {cost / NANO:.2f}, margin {(revenue - cost) / NANO:+.2f}"
+
+
+async def reconcile(runtime: Runtime) -> None:
+    """Compare invoices with Stripe's now."""
+    settings = BillingSettings.from_environment()
+    if settings.stripe_key is None:
+        raise Refused("there is no Stripe key: set RCLAUDE_BILLING_STRIPE_KEY")
+    await caught_up(runtime.log, runtime.pool, InvoicesView.name)
+    stripe = Stripe(settings.stripe_key.get_secret_value(), None, settings.stripe_url)
+    accounts, invoices = Accounts(runtime.log, runtime.clock), _invoices(runtime)
+    grace = timedelta(seconds=settings.unpaid_grace_s)
+    watch = Watch(runtime.pool, runtime.clock, accounts, invoices, settings.default_plan, grace)
+    differing = await watch.reconcile(stripe, Payments(stripe, accounts, invoices, runtime.clock))
+    typer.echo(f"{differing} invoices differ from Stripe's" if differing else "Stripe agrees")
 
 
 async def rederive(runtime: Runtime, invoice: str | None) -> None:

@@ -94,6 +94,24 @@ def simulate(
     _run("simulate", file, last, as_json)
 
 
+@app.command("margin")
+def margin(
+    file: Annotated[
+        Path, typer.Option("--costs", help="A TOML file of what providers cost.", dir_okay=False, exists=True)
+    ],
+    last: Annotated[int, typer.Option(min=1, help="How many periods of each organisation.")] = 1,
+    as_json: Json = False,
+) -> None:
+    """Show what is charged beside what it costs you, by organisation and by plan."""
+    _run("margin", file, last, as_json)
+
+
+@app.command("reconcile")
+def reconcile() -> None:
+    """Compare invoices with Stripe's now, as is done each night. Each difference is recorded once."""
+    _run("reconcile")
+
+
 @app.command("rederive")
 def rederive(
     invoice: Annotated[

@@ -226,8 +226,12 @@ def fold(state: State, recorded: RecordedEvent) -> None:
             _submit(state, e)
         case TaskAdmitted() as e:
             _admit(state, recorded, e.org, e.task, e.admission)
-        case TaskAssigned(admission=Admission() as admission) as e:
-            _admit(state, recorded, e.org, e.task, admission)
+        case TaskAssigned() as e:
+            if e.admission is not None:
+                _admit(state, recorded, e.org, e.task, e.admission)
+            if (row := state.tasks.get((e.org, e.task))) is not None:
+                row["provider"] = e.provider
+                state.changed_tasks.add((e.org, e.task))
         case PlanChanged() as e:
             _change_plan(state, recorded, e)
         case PeriodOpened() as e:
@@ -239,7 +243,7 @@ def fold(state: State, recorded: RecordedEvent) -> None:
 def _submit(state: State, e: TaskSubmitted) -> None:
     state.tasks[e.org, e.task] = {
         "org": e.org, "task": e.task, "person": e.user, "agent": e.agent, "repository": e.repository_hash,
-        "labels": dict(e.label_hashes), "period": None, "admitted_at": None,
+        "labels": dict(e.label_hashes), "provider": None, "period": None, "admitted_at": None,
     }  # fmt: skip
     state.changed_tasks.add((e.org, e.task))
 
@@ -247,7 +251,15 @@ def _submit(state: State, e: TaskSubmitted) -> None:
 def _admit(state: State, recorded: RecordedEvent, org: str, task: str, admission: Admission) -> None:
     row = state.tasks.get((org, task))
     if row is None:  # its submission can't be read
-        row = {"org": org, "task": task, "person": None, "agent": None, "repository": None, "labels": {}}
+        row = {
+            "org": org,
+            "task": task,
+            "person": None,
+            "agent": None,
+            "repository": None,
+            "labels": {},
+            "provider": None,
+        }
         state.tasks[org, task] = row
     row |= {"period": admission.period, "admitted_at": recorded.occurred_at}
     state.changed_tasks.add((org, task))

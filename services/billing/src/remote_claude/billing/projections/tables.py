@@ -53,7 +53,10 @@ class PeriodSegment(Tables, table=True):
 
 
 class KnownTask(Tables, table=True):
-    """A task, and what its cost can be allocated by. `period` and `admitted_at` are set by its admission."""
+    """A task, and what its cost can be allocated by. `period` and `admitted_at` are set by its admission.
+
+    `provider` is where its last attempt was assigned to.
+    """
 
     __tablename__ = "task"
 
@@ -63,6 +66,7 @@ class KnownTask(Tables, table=True):
     agent: str | None
     repository: str | None
     labels: dict[str, str] = Field(sa_type=JSONB)
+    provider: str | None
     period: str | None
     admitted_at: str | None
 

@@ -33,7 +33,7 @@ class UsageView(View):
     """Folds plans, periods, tasks, their first starts and samples."""
 
     name: ClassVar[str] = "billing_usage"
-    version: ClassVar[int] = 7
+    version: ClassVar[int] = 8
     tables = Tables.metadata
     handles = frozenset(
         e.type
@@ -89,9 +89,7 @@ async def _load(connection: AsyncConnection[Any], events: Sequence[RecordedEvent
                 attempts.add((event.org, event.task, event.attempt))
                 if event.started_at is not None:
                     tasks.add((event.org, event.task))
-            case TaskSubmitted() | TaskAdmitted() | TaskStarted():
-                tasks.add((event.org, event.task))
-            case TaskAssigned() if event.admission is not None:
+            case TaskSubmitted() | TaskAdmitted() | TaskStarted() | TaskAssigned():
                 tasks.add((event.org, event.task))
     usage: list[Row] = []
     if attempts:
