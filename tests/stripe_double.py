@@ -26,6 +26,10 @@ API_VERSION = "2026-10-28.endive"
 SECRET = "whsec_made_up_for_tests"
 KEY = "sk_test_made_up"
 CREATED = 1_795_000_000
+ASKED_ONLY = ("pending_invoice_items_behavior", "refund_amount")
+"""Parameters that no object shows."""
+LACKS = {"billing_portal.session": ("metadata",), "invoiceitem": ("created",)}
+"""What these objects do not have, and the others have."""
 
 
 class StripeDouble:
@@ -115,6 +119,8 @@ class StripeDouble:
     def _new(self, prefix: str, kind: str, values: dict[str, Any]) -> dict[str, Any]:
         id = f"{prefix}_Test{next(self._ids):04}"
         found = {"id": id, "object": kind, "created": CREATED, "livemode": False, "metadata": {}} | values
+        for name in (*ASKED_ONLY, *LACKS.get(kind, ())):
+            found.pop(name, None)
         self.objects[id] = found
         return found
 
