@@ -230,10 +230,10 @@ ROOMS: dict[str, list[set[str]]] = {
         {"objects", "agent_output", "owner", "broker", "telemetry"},
         {"archive", "settings_sources"},
         {"service"},
-        {"http", "instruments"},
+        {"http", "instruments", "schema_page"},
         {"host"},
         {"embedded"},
-        {"admin", "reference", "schema_page"},
+        {"admin", "reference"},
     ],
 }
 PARTS = {"eventsourcing": {"jetstream", "postgres"}}
