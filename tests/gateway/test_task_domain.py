@@ -8,7 +8,7 @@ from event_examples import runner_joined
 from remote_claude.contracts import Event, Sealed
 from remote_claude.contracts.gateway import TaskCancellationRequested, TaskMessageSent, TaskSubmitted
 from remote_claude.contracts.refusals import InvalidCursor
-from remote_claude.contracts.runner import RunnerDrained, RunnerJoined
+from remote_claude.contracts.runner import OPERATOR_MODEL, RunnerDrained, RunnerJoined
 from remote_claude.gateway.domain.cursor import Cursor
 from remote_claude.gateway.domain.offers import Offers
 from remote_claude.gateway.domain.refusals import (
@@ -123,6 +123,14 @@ def test_what_one_of_several_runners_offers_is_available_until_it_leaves() -> No
     both.evolve(RunnerDrained(runner="runner_2"))
     with pytest.raises(AgentUnavailable):
         both.check("claude", None, {})
+
+
+def test_the_operators_key_serves_the_organisation_that_its_runner_names() -> None:
+    base = runner_joined(agents=("claude",), capabilities=(OPERATOR_MODEL,))
+    owners = offers(base.model_copy(update={"operator_model_for": "org_1"}))
+    assert not owners.without_model("claude", "org_1")
+    assert owners.without_model("claude", "org_2")
+    assert not offers(base).without_model("claude", "org_2")
 
 
 @pytest.mark.parametrize(

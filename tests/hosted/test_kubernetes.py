@@ -292,7 +292,7 @@ async def test_the_gateway_knows_the_owner_of_every_path(tmp_path: Path) -> None
         metrics = Metrics("kubernetes")
         async with connected(settings_for(broker, dsn, tmp_path), {}, metrics, Purpose.MAINTAIN) as runtime:
             services = {s.name: s for s in (build(runtime) for build in installed())}
-    for name in ("auth", "users", "billing"):
+    for name in ("auth", "users", "billing", "runner"):
         router = services[name].router
         assert router is not None
         paths = [getattr(route, "path", "") for route in router.routes]

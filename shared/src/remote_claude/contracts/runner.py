@@ -17,7 +17,9 @@ CAPABILITIES = ("model", "image", "network", "secrets", "budget")
 """Fields of a submission that only some runners can fulfil. A runner names those that it can in `RunnerJoined`."""
 
 OPERATOR_MODEL = "operator_model"
-"""Capability of a runner whose operator's credential for a model serves tasks that have none of their own."""
+"""Capability of a runner whose operator's credential for a model serves tasks that have none of their own.
+
+`RunnerJoined.operator_model_for` names the one organisation that it serves, if it does not serve all."""
 
 WORKER_LOST = "worker_lost"
 """Reason of an attempt whose worker connected, and then ended or fell silent before its sandbox was told to stop. A process
@@ -46,7 +48,7 @@ class RunnerJoined(RunnerEvent):
     It runs `slots` attempts at one time, each of at most `per_attempt`. `total` is what it has for attempts, `free` what was
     left of that when it joined. `pool` groups runners of one kind; `region` is where they are, as their provider names it.
     `capabilities` are the features beyond the basic ones that a submission may ask for (`CAPABILITIES`),
-    and `OPERATOR_MODEL`.
+    and `OPERATOR_MODEL`: that serves the organisation `operator_model_for` only, or all if that is None.
     `release` is the version of its software.
     """
 
@@ -64,6 +66,7 @@ class RunnerJoined(RunnerEvent):
     free: Resources
     agents: tuple[str, ...]
     capabilities: tuple[str, ...] = ()
+    operator_model_for: str | None = None
 
 
 class RunnerDrained(RunnerEvent):

@@ -24,6 +24,9 @@ from remote_claude.worker.protocol.messages import Close
 WORKERS = "/v1/workers"
 NOT_RUNNING = 4404
 NOT_OPENED = 4503
+NOT_RUNNING_HERE = (
+    "The task does not run now, or another runner process has it. Look with `rclaude show`, then try again."
+)
 Dimension = Annotated[int, Query(ge=1, le=1000)]
 
 
@@ -74,7 +77,7 @@ def router(
             return None
         session = session_of(principal.org, task)
         if session is None:
-            await peer.close(NOT_RUNNING, "the task does not run now")
+            await peer.close(NOT_RUNNING, NOT_RUNNING_HERE)
         return session
 
     return api

@@ -29,6 +29,7 @@ from remote_claude.runner.projections.held import AssignedAttempt, HeldView, hel
 from remote_claude.runner.providers import ProviderSettings, SandboxUnavailable, UnixSocket, create
 from remote_claude.runner.sessions import WorkerListener, WorkerSession
 from remote_claude.runner.settings import RunnerSettings
+from remote_claude.runtime import owner
 from remote_claude.runtime.durable_files import write_private
 from remote_claude.runtime.service import Runtime
 from remote_claude.worker import agents
@@ -57,11 +58,12 @@ class RunnerLifecycle:
             runtime,
             settings,
             self._provider,
-            Upstream.from_environment(runtime.environment),
+            _operators_model(runtime, settings),
             self.listener,
             f"{settings.gateway_url.rstrip('/')}{WORKERS}/{id_}" if settings.gateway_url else None,
             folder / "attempts",
             AllowedHosts.parse(runtime.settings.outbound_allow),
+            _owner(runtime) if settings.model_key_for == "owner" else None,
         )
         self._agents = _agents(runtime.environment, settings)
         self._executions: set[SandboxedExecution] = set()
@@ -152,6 +154,7 @@ class RunnerLifecycle:
                 *(("network",) if settings.network != NONE else ()),
                 *((OPERATOR_MODEL,) if self._dependencies.upstream is not None else ()),
             ),
+            operator_model_for=self._dependencies.upstream_for,
         )
 
     async def _held(self, position: int) -> Sequence[AssignedAttempt]:
@@ -172,6 +175,19 @@ def _agents(environment: Mapping[str, str], settings: RunnerSettings) -> list[Ag
         "noop", settings.allow_noop, "" if settings.allow_noop else "The operator does not allow it."
     )
     return [*agents.available(environment), noop]
+
+
+def _owner(runtime: Runtime) -> str | None:
+    """The organisation that owns an embedded stack."""
+    file = runtime.settings.owner_file
+    return owner.load(file).org if file is not None else None
+
+
+def _operators_model(runtime: Runtime, settings: RunnerSettings) -> Upstream | None:
+    """The model by the operator's key; None where there is no key, or nobody that it may serve."""
+    if settings.model_key_for == "owner" and runtime.settings.owner_file is None:
+        return None
+    return Upstream.from_environment(runtime.environment)
 
 
 def _remove_attempts(folder: Path) -> None:

@@ -54,6 +54,9 @@ class RunnerSettings(Settings):
     """The API of the GitHub that pull requests are opened on; of an Enterprise Server `https://HOST/api/v3`."""
     pull_request_give_up_s: float = 900.0
     """A pull request that could not be opened for so long, for a passing reason, waits for `rclaude pr`."""
+    model_key_for: Literal["owner", "all"] = "owner"
+    """Whose tasks may use the key in the operator's environment: those of the organisation that owns an embedded stack, or
+    all. With `all`, the terms of the model's vendor are the operator's matter."""
     model_allow: Annotated[tuple[str, ...], NoDecode] = ()
     """Rules, separated by commas, for what else a sandbox may ask of the model's service, such as `tool:web_search_*`."""
 

@@ -35,7 +35,7 @@ from remote_claude.gateway.api.models import SubmitRequest
 from remote_claude.gateway.domain.offers import Offers
 from remote_claude.gateway.domain.refusals import (
     BundleNotFound,
-    ModelKeyMissing,
+    ModelKeyNeeded,
     PullRequestNeedsUrl,
     TaskNotFinished,
     TaskNotFound,
@@ -114,13 +114,13 @@ class Submissions:
                 check_url(repo.origin)
             if not await self._runtime.objects.exists(org, repo.bundle):
                 raise BundleNotFound(repo.bundle)
-        own_model = self._offers.without_model(request.agent)
+        own_model = self._offers.without_model(request.agent, org)
         if request.secrets or own_model:
             vault = await read_vault(self._runtime.log, org)
             for name in request.secrets:
                 vault.secret(name, who.user)
             if own_model and vault.model(who.user) is None:
-                raise ModelKeyMissing(request.agent)
+                raise ModelKeyNeeded(request.agent)
         if request.continues is not None:
             await self._check_continued(org, request.continues)
 

@@ -22,6 +22,11 @@ class Offer:
     provider: str
     agents: frozenset[str]
     capabilities: frozenset[str]
+    operator_model_for: str | None = None
+
+    def has_model_for(self, org: str) -> bool:
+        """Whether the operator's credential for a model serves the organisation."""
+        return OPERATOR_MODEL in self.capabilities and self.operator_model_for in (None, org)
 
 
 class Offers:
@@ -35,7 +40,9 @@ class Offers:
         match event:
             case RunnerJoined():
                 agents, capabilities = frozenset(event.agents), frozenset(event.capabilities)
-                self._by_runner[event.runner] = Offer(event.provider, agents, capabilities)
+                self._by_runner[event.runner] = Offer(
+                    event.provider, agents, capabilities, event.operator_model_for
+                )
             case RunnerDrained():
                 self._by_runner.pop(event.runner, None)
 
@@ -44,12 +51,10 @@ class Offers:
         """Every agent that is offered, in alphabetical order."""
         return sorted(frozenset().union(*(offer.agents for offer in self._by_runner.values())))
 
-    def without_model(self, agent: str) -> bool:
-        """Whether a task for this agent needs a model credential of its own: no runner has one of the operator's."""
+    def without_model(self, agent: str, org: str) -> bool:
+        """Whether a task for this agent needs a model credential of its own: no operator's serves its organisation."""
         offers = self._by_runner.values()
-        return (
-            agent in NEED_MODEL and bool(offers) and not any(OPERATOR_MODEL in o.capabilities for o in offers)
-        )
+        return agent in NEED_MODEL and bool(offers) and not any(o.has_model_for(org) for o in offers)
 
     def check(self, agent: str, provider: str | None, asked: Mapping[str, object]) -> None:
         """Refuse what no runner offers. `asked` maps names of `CAPABILITIES` to what the submission asks of them, if anything.

@@ -96,13 +96,14 @@ HOW_TO_OFFER = {
 }
 
 
-class ModelKeyMissing(Refusal):
-    code = "model_key_missing"
+class ModelKeyNeeded(Refusal):
+    code = "model_key_needed"
 
     def __init__(self, agent: str) -> None:
         super().__init__(
-            f"There is no key for the model of the agent {agent!r}. Store yours with `rclaude model add anthropic`, or ask the "
-            "operator to set ANTHROPIC_API_KEY for the runner. The agent `shell` needs none.",
+            f"There is no key for the model of the agent {agent!r} that your organisation may use. Store yours with `rclaude "
+            "model add anthropic`. The operator's ANTHROPIC_API_KEY serves you only with RCLAUDE_RUNNER_MODEL_KEY_FOR=all. "
+            "The agent `shell` needs none.",
         )
 
 

@@ -28,6 +28,12 @@ class ExecutionDependencies:
     folder: Path
     outbound: AllowedHosts
     """What sandboxes may reach beyond the public internet."""
+    upstream_for: str | None = None
+    """The one organisation that `upstream` serves; None: every one."""
+
+    def upstream_of(self, org: str) -> Upstream | None:
+        """The model by the operator's key, if that serves this organisation."""
+        return self.upstream if self.upstream_for in (None, org) else None
 
     @property
     def transport(self) -> Transport:

@@ -135,7 +135,10 @@ class SandboxedExecution:
             vault = await read_vault(self._dependencies.runtime.log, self._assigned.org)
             self._sandbox.secrets = await release(self._dependencies.runtime, vault, submission.submitted)
             self._sandbox.upstream = await upstream(
-                self._dependencies.runtime, vault, submission.submitted, self._dependencies.upstream
+                self._dependencies.runtime,
+                vault,
+                submission.submitted,
+                self._dependencies.upstream_of(self._assigned.org),
             )
             limits = remote_source.Limits(
                 size=self._dependencies.settings.max_source_mib * 1024 * 1024, seconds=self._sandbox.time_left

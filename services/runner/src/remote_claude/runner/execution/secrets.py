@@ -58,6 +58,7 @@ async def upstream(
             raise Unstartable(error.code, str(error)) from error
     if operators is None and submitted.agent == "claude":
         raise Unstartable(
-            "model_key_missing", "There is no key for a model. Store one: `rclaude model add anthropic`."
+            "model_key_needed",
+            "There is no key for a model that this task may use. Store one: `rclaude model add anthropic`.",
         )
     return operators
