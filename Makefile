@@ -63,6 +63,7 @@ types: install  ## Type-check every package and the tests
 docs: install  ## Generate what is generated: the AsyncAPI document, the event tables
 	@$(BIN)/python -m remote_claude.runtime.reference
 	@$(BIN)/python -m remote_claude.runner.egress > docs/reference/network.md
+	@$(BIN)/python -m remote_claude.runner.providers
 
 $(WEB)/openapi.json: install
 	@PYTHONPATH=tests $(BIN)/python tests/openapi_document.py $@

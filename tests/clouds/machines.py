@@ -1,0 +1,51 @@
+"""What a double of a vendor runs: a command in a sandbox of this machine, with a state that the double shows as its own."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from remote_claude.runner.providers import Exit, LaunchSpec, Limits, ProviderError
+from remote_claude.runner.providers.clouds.provider import WORKER
+from remote_claude.runner.providers.local import LocalProvider
+
+OF_THE_IMAGE = {"HOME", "USER", "TZ", "LANG"}
+"""Here the sandbox has its own."""
+
+
+class Machines:
+    """Sandboxes by the id that the double gives them."""
+
+    def __init__(self, home: Path) -> None:
+        self._local = LocalProvider(home)
+        self._waiting: dict[str, asyncio.Task[Exit]] = {}
+
+    async def start(self, id: str, command: Sequence[str], env: Mapping[str, str], memory_mib: int) -> None:
+        """`command` starts in the workspace. Memory is held to by the size of the address space."""
+        own = [sys.executable if word == WORKER[0] else word for word in command]
+        spec = LaunchSpec(
+            name=id,
+            argv=("prlimit", f"--as={memory_mib << 20}", *own),
+            env={key: value for key, value in env.items() if key not in OF_THE_IMAGE},
+            limits=Limits(vcpu_millis=1000, memory_mib=4096, duration_s=300, processes=1000, disk_mib=64),
+        )
+        await self._local.launch(spec)
+        self._waiting[id] = asyncio.create_task(self._local.wait(id))
+
+    def end(self, id: str) -> Exit | None:
+        """None while it runs."""
+        waiting = self._waiting[id]
+        if not waiting.done():
+            return None
+        error = waiting.exception()
+        assert error is None or isinstance(error, ProviderError)
+        return waiting.result() if error is None else Exit(127, "exited", str(error))
+
+    async def kill(self, id: str) -> None:
+        await self._local.terminate(id)
+        await asyncio.wait({self._waiting[id]})
+
+    async def close(self) -> None:
+        await self._local.close()
