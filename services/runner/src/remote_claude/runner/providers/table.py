@@ -20,7 +20,7 @@ _FLAGS = {
     "pause": "pause",
     "gpu": "GPU",
 }
-_EXTRAS = {"ecs": "aws", "ec2": "aws"}
+_EXTRAS = {"ecs": "aws", "cloud_run": "gcp"}
 """Of providers whose extra has another name."""
 
 

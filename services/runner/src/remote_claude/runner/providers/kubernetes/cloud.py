@@ -184,7 +184,8 @@ class KubernetesCloud:
 
     def _pod_end(self, name: str, pod: Any) -> Exit | ProviderError | None:
         status = pod.get("status", {})
-        state = next(iter(status.get("containerStatuses", ())), {}).get("state", {})
+        containers = status.get("containerStatuses") or [{}]
+        state = containers[0].get("state", {})
         if (done := state.get("terminated")) is not None:
             code, reason, message = int(done["exitCode"]), done.get("reason", ""), done.get("message", "")
             if reason in _NEVER_RAN:
@@ -202,7 +203,7 @@ class KubernetesCloud:
             )
         if waiting.get("reason") == "CreateContainerConfigError":
             return SandboxFailed(f"the pod of {name} can't be created: {waiting.get('message', '')}")
-        placed = next((c for c in status.get("conditions", ()) if c["type"] == "PodScheduled"), {})
+        placed: Any = next((c for c in status.get("conditions", ()) if c["type"] == "PodScheduled"), {})
         if placed.get("reason") == "Unschedulable" and self._waited_s(pod) > self._settings.schedule_s:
             return CapacityMissing(
                 f"no node takes the pod of {name}: {placed.get('message', '')}. Add nodes, or ask for less"
