@@ -9,7 +9,7 @@ export UV_NATIVE_TLS := 1
 WEB := services/gateway/web
 MEMBERS := shared services/auth services/users services/gateway services/scheduler services/billing services/runner/worker services/runner cli
 
-.PHONY: help install demo test lint format types lock docs golden bench nightly simulate browser dashboard $(WEB)/openapi.json test-containers images compose-up compose-down clean
+.PHONY: help install demo test lint format types lock docs golden bench nightly simulate browser dashboard $(WEB)/openapi.json test-containers images compose-up compose-development compose-down clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
@@ -90,6 +90,11 @@ images:  ## Build the image of each service
 compose-up: images  ## Bring the hosted product up with Docker Compose
 	@docker compose --project-directory deploy/compose up --detach --wait
 	@echo "ready: https://$${RCLAUDE_DOMAIN:-localhost}:$${RCLAUDE_HTTPS_PORT:-8443}  (docs/guides/compose.md says what next)"
+
+compose-development:  ## The same with sign-in, mail and payment for development: nothing to set up
+	@bash deploy/images/build.sh auth users gateway scheduler billing runner admin worker development
+	@docker compose -f deploy/compose/compose.yaml -f deploy/compose/compose.development.yaml up --detach --wait
+	@echo "ready: https://localhost:$${RCLAUDE_HTTPS_PORT:-8443}  (sign in as ada; docs/guides/compose.md says what next)"
 
 compose-down:  ## Stop it; data stays in its volumes
 	@docker compose --project-directory deploy/compose down

@@ -4,7 +4,7 @@
 set -eu
 umask 077
 cd /secrets
-mkdir -p shared seeds
+mkdir -p shared seeds settings billing
 services="auth users gateway scheduler billing runner"
 
 if [ ! -f ca.key ]; then
@@ -22,13 +22,28 @@ done
 [ -f postgres_password ] || openssl rand -hex 24 | tr -d '\n' > postgres_password
 printf 'postgres:5432:*:rclaude:%s\n' "$(cat postgres_password)" > shared/pgpass
 
+# What signs exported invoices.
+if [ ! -f billing/key ]; then
+    openssl genpkey -algorithm ed25519 -out billing/key
+    openssl pkey -in billing/key -pubout -out billing/key.pub
+fi
+[ -f grafana_password ] || openssl rand -hex 16 | tr -d '\n' > grafana_password
+
+# Filled in by the operator: settings and secrets of each service, and the model's key.
+touch anthropic_api_key
+for name in $services; do touch "settings/$name.toml"; done
+
 rclaude-admin broker accounts seeds > accounts.new
 mv accounts.new accounts.conf
 
 # The services run as user 10001 and read their own files only; broker and database start as root.
 cp ca.pem shared/ca.pem
-chown -R 10001:10001 shared
+chown -R 10001:10001 shared billing
+chown 10001:10001 anthropic_api_key /sandboxes
+chown 472 grafana_password # Grafana's own user
+chmod 711 /sandboxes
 for name in $services admin; do chown 10001:10001 "seeds/$name.nk"; done
-chmod 711 . seeds
+for name in $services; do chown 10001:10001 "settings/$name.toml"; done
+chmod 711 . seeds settings
 chmod 644 shared/ca.pem nats.pem postgres.pem
 echo "prepare: secrets and certificates are there"

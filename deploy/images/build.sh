@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Build the product's images: `deploy/images/build.sh [TARGET...]`, by default all services, admin and worker.
+# `development` is the image of compose.development.yaml.
 # BASE names the base image; without one, deploy/images/base.sh makes it. PREFIX is put before each image's name.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -10,7 +11,7 @@ docker buildx version > /dev/null 2>&1 || export DOCKER_BUILDKIT=0 # the classic
 [ $# -gt 0 ] || set -- auth users gateway scheduler billing runner admin worker
 for name in "$@"; do
     case $name in
-        admin | worker) target=$name ;;
+        admin | worker | development) target=$name ;;
         *) target=service ;;
     esac
     docker build --quiet --network "${BUILD_NETWORK:-host}" --file deploy/images/Dockerfile --target "$target" \

@@ -20,6 +20,7 @@ certificate nats DNS:nats,DNS:nats-0.nats-nodes,DNS:nats-1.nats-nodes,DNS:nats-2
 certificate postgres DNS:postgres,DNS:localhost
 certificate gateway DNS:localhost
 [ -f kek ] || python3 -c 'from pathlib import Path; from remote_claude.access.kek import create_kek; create_kek(Path("kek"))'
+[ -f billing_key ] || { openssl genpkey -algorithm ed25519 -out billing_key && openssl pkey -in billing_key -pubout -out billing_key.pub; }
 [ -f password ] || openssl rand -hex 24 | tr -d '\n' > password
 [ -f dsn ] || printf 'postgresql://rclaude:%s@postgres/rclaude?sslmode=verify-full&sslrootcert=/run/secrets/ca.pem' "$(cat password)" > dsn
 rclaude-admin broker accounts seeds > accounts.new && mv accounts.new accounts.conf
@@ -33,6 +34,7 @@ pair() { # NAME FILES
 }
 secret authority --from-file=ca.pem
 secret kek --from-file=kek
+secret billing-key --from-file=key=billing_key --from-file=key.pub=billing_key.pub
 secret broker-accounts --from-file=accounts.conf
 for name in auth users gateway scheduler billing runner admin; do secret "seed-$name" --from-file=seed="seeds/$name.nk"; done
 pair nats-tls nats
