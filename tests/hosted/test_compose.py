@@ -45,6 +45,21 @@ class Compose:
         """The words that `rclaude-admin` prints."""
         return self("run", "--rm", "--no-TTY", "admin", *arguments).split()
 
+    def trust_edge(self, file: Path) -> None:
+        """Write the edge's own authority into the file, once the edge has its certificate and answers."""
+
+        def answers() -> bool:
+            try:
+                file.write_text(
+                    self("exec", "-T", "edge", "cat", "/data/caddy/pki/authorities/local/root.crt")
+                )
+                context = ssl.create_default_context(cafile=str(file))
+                return httpx2.get(f"{self.url}/healthz", verify=context, timeout=10).is_success
+            except (AssertionError, ssl.SSLError, httpx2.HTTPError):
+                return False
+
+        until(answers, "the edge answers", 60, pause=0.5)
+
 
 @pytest.fixture(scope="module")
 def compose(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Compose]:
@@ -105,7 +120,7 @@ def _images(engine: dict[str, str]) -> dict[str, str]:
 def browser(compose: Compose, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx2.Client]:
     """What a browser does, for a person who has signed in as `ada` with the issuer of the development profile."""
     authority = tmp_path_factory.mktemp("edge") / "edge.pem"
-    authority.write_text(compose("exec", "-T", "edge", "cat", "/data/caddy/pki/authorities/local/root.crt"))
+    compose.trust_edge(authority)
     context = ssl.create_default_context(cafile=str(authority))
     with httpx2.Client(base_url=compose.url, verify=context, timeout=60) as client:
         begun = client.get("/auth/sign-in/oidc")
@@ -131,7 +146,7 @@ def client(compose: Compose, browser: httpx2.Client, tmp_path_factory: pytest.Te
     """The command line of the same person, with a key made in the browser, who trusts the edge's own authority."""
     folder = tmp_path_factory.mktemp("client")
     authority = folder / "edge.pem"
-    authority.write_text(compose("exec", "-T", "edge", "cat", "/data/caddy/pki/authorities/local/root.crt"))
+    compose.trust_edge(authority)
     made = browser.post("/v1/keys", json={"name": "laptop"})
     assert made.status_code == httpx2.codes.CREATED, made.text
     key = made.json()["secret"]
@@ -250,9 +265,7 @@ def test_an_upgrade_keeps_what_was_done_and_a_backup_brings_it_back_into_an_empt
     compose.environment["COMPOSE_FILE"] = str(compose.folder / "compose.yaml")
     docker(compose.environment, str(compose.folder / "restore.sh"), str(tmp_path / "backup"))
 
-    (Path(client.environment["SSL_CERT_FILE"])).write_text(
-        compose("exec", "-T", "edge", "cat", "/data/caddy/pki/authorities/local/root.crt")
-    )
+    compose.trust_edge(Path(client.environment["SSL_CERT_FILE"]))
     assert client.ok("show", task, "--json").json["state"] == "succeeded"
     done = client.run("run", "--agent", "shell", "--no-repo", "--json", "echo again")
     assert done.json["state"] == "succeeded", done.err
