@@ -27,6 +27,7 @@ from remote_claude.contracts.runner import (
     TaskStarted,
 )
 from remote_claude.contracts.scheduler import SchedulerEvent
+from remote_claude.contracts.users import OrgResumed, OrgSuspended
 from remote_claude.eventsourcing.events import Context, NewEvent, RecordedEvent, stream_id, timestamp
 from remote_claude.scheduler.domain.decide import Moment
 from remote_claude.scheduler.domain.dispatch import decide_round
@@ -117,6 +118,8 @@ def stream_of(event: Event) -> str:
             return stream_id("runner", event.org, "attempt", f"{event.task}-{event.attempt}")
         case RunnerJoined() | RunnerDrained():
             return stream_id("runner", None, "runner", event.runner)
+        case OrgSuspended() | OrgResumed():
+            return stream_id("users", event.org, "org", event.org)
         case PlanChanged():
             return stream_id("billing", event.org, "account", event.org)
         case WebhookEvent():

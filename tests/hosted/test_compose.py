@@ -136,7 +136,9 @@ def browser(compose: Compose, tmp_path_factory: pytest.TempPathFactory) -> Itera
         back = urlsplit(agreed.headers["location"])
         signed_in = client.get(f"{back.path}?{back.query}")
         assert signed_in.status_code == httpx2.codes.SEE_OTHER, signed_in.text
-        client.headers["X-CSRF-Token"] = client.get("/v1/session").json()["csrf_token"]
+        session = client.get("/v1/session")
+        assert session.is_success, (session.text, signed_in.headers, [*client.cookies.jar])
+        client.headers["X-CSRF-Token"] = session.json()["csrf_token"]
         client.headers["Origin"] = compose.url
         yield client
 
@@ -174,6 +176,19 @@ def test_a_person_signs_in_and_a_task_runs_in_a_container_and_is_billed(
     assert "1000" in client.ok("logs", task).out
     assert "+1000" in client.ok("diff", task).out
     assert client.ok("usage", "--json").json["executions"]["used"] == 1
+
+
+@pytest.mark.timeout(900)
+def test_an_operator_suspends_an_organisation_and_lets_it_go_on(compose: Compose, client: Product) -> None:
+    org = str(client.ok("whoami", "--json").json["org"])
+    run = ("run", "--agent", "noop", "--no-repo", "--json", "hello")
+
+    compose.admin("org", "suspend", org, "--reason", "unpaid for 60 days")
+    refused = client.run(*run)
+    assert refused.code != 0
+    assert "unpaid for 60 days" in refused.out + refused.err
+    compose.admin("org", "resume", org)
+    assert client.run(*run).code == 0
 
 
 @pytest.mark.timeout(900)

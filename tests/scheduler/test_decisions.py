@@ -22,6 +22,7 @@ from remote_claude.contracts.scheduler import (
     TaskSucceeded,
     TaskTimedOut,
 )
+from remote_claude.contracts.users import OrgResumed, OrgSuspended
 from remote_claude.eventsourcing.events import caused_id, timestamp
 from remote_claude.scheduler.domain.tasks import Assigned, Queued, Running
 from remote_claude.scheduler.projections.snapshots import Snapshot
@@ -74,6 +75,15 @@ class TestAdmission:
         assert isinstance(event, TaskRejected)
         assert event.code == "no_plan"
         assert "rclaude-admin plan set" in event.detail
+
+    def test_a_suspended_organisation_gets_no_task_admitted_until_it_resumes(self) -> None:
+        world = given(on_plan("free", FREE), OrgSuspended(org=ORG, reason="unpaid for 60 days"), submitted())
+        [event] = world.when().events
+        assert isinstance(event, TaskRejected)
+        assert event.code == "org_suspended"
+        assert "unpaid for 60 days" in event.detail
+        resumed = world.when().recorded().record(OrgResumed(org=ORG), submitted("task_2"))
+        assert [type(e) for e in resumed.when().events] == [TaskAdmitted]
 
     def test_the_last_execution_of_the_month_is_given_once(self) -> None:
         two = FREE.model_copy(update={"executions_per_month": 2})

@@ -13,6 +13,8 @@ from remote_claude.contracts.users import (
     OrgDeleted,
     OrgErased,
     OrgRestored,
+    OrgResumed,
+    OrgSuspended,
     ServiceAccountCreated,
     ServiceAccountRemoved,
 )
@@ -26,7 +28,9 @@ from remote_claude.users.domain.commands import (
     Invite,
     RemoveMember,
     RestoreOrg,
+    ResumeOrg,
     SendInvitationAgain,
+    SuspendOrg,
     TransferOwnership,
 )
 from remote_claude.users.domain.organisation import (
@@ -152,6 +156,15 @@ def test_a_deleted_organisation_comes_back_until_its_time_is_over() -> None:
     ORG.given(*FOUNDED, deleted).when(erase).then(OrgErased(org="org_1"))
     ORG.given(*FOUNDED, deleted, OrgErased(org="org_1")).when(erase).then()
     ORG.given(*FOUNDED, deleted, OrgRestored(org="org_1", by="user_1")).when(erase).then()
+
+
+def test_the_operator_suspends_an_organisation_once_and_it_resumes() -> None:
+    suspend = SuspendOrg(org="org_1", reason="unpaid")
+    suspended = OrgSuspended(org="org_1", reason="unpaid")
+    ORG.given(*FOUNDED).when(suspend).then(suspended)
+    ORG.given(*FOUNDED, suspended).when(suspend).then()
+    ORG.given(*FOUNDED, suspended).when(ResumeOrg(org="org_1")).then(OrgResumed(org="org_1"))
+    ORG.given(*FOUNDED).when(ResumeOrg(org="org_1")).then()
 
 
 def test_a_personal_organisation_stays_and_has_one_member() -> None:

@@ -90,6 +90,25 @@ class OrgErased(UsersEvent):
     org: str
 
 
+class OrgSuspended(UsersEvent):
+    """The operator admits no task of it from here on; what is queued or runs goes on. `reason` is shown to its members."""
+
+    type: ClassVar[str] = "OrgSuspended"
+    version: ClassVar[int] = 1
+
+    org: str
+    reason: str
+
+
+class OrgResumed(UsersEvent):
+    """It was suspended; its tasks are admitted again."""
+
+    type: ClassVar[str] = "OrgResumed"
+    version: ClassVar[int] = 1
+
+    org: str
+
+
 class MemberInvited(UsersEvent):
     """The holder of the invitation's secret can join in this role. `email` is sealed by the organisation's key.
 

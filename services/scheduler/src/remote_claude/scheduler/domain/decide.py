@@ -75,6 +75,11 @@ def admit(
 ) -> TaskAdmitted | TaskRejected:
     """Reserve an execution of the current period, or refuse with the reason."""
     id = {"task": task.submission.task, "org": task.submission.org}
+    if organisation.suspended is not None:
+        detail = (
+            f"The operator has suspended the organisation: {organisation.suspended}. Contact the operator."
+        )
+        return TaskRejected(**id, code="org_suspended", detail=detail)
     if organisation.entitlements is None:
         detail = (
             "The organisation has no plan yet. An administrator sets one: rclaude-admin plan set ORG PLAN"

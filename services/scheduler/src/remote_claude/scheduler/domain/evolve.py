@@ -31,6 +31,7 @@ from remote_claude.contracts.scheduler import (
     TaskTimedOut,
     TerminalEvent,
 )
+from remote_claude.contracts.users import OrgResumed, OrgSuspended
 from remote_claude.eventsourcing.events import RecordedEvent, parse_timestamp
 from remote_claude.scheduler.domain.state import State
 from remote_claude.scheduler.domain.tasks import (
@@ -138,6 +139,14 @@ def _plan_changed(state: State, event: PlanChanged, by: Cause) -> None:
     state.reindex(organisation)
 
 
+def _suspended(state: State, event: OrgSuspended, by: Cause) -> None:
+    state.organisation(event.org).suspended = event.reason
+
+
+def _resumed(state: State, event: OrgResumed, by: Cause) -> None:
+    state.organisation(event.org).suspended = None
+
+
 def _current(state: State, event: AttemptEvent) -> Assigned | Running | None:
     """The attempt that a runner speaks of, if it is still that runner's to speak of."""
     task = state.task(event.org, event.task)
@@ -215,6 +224,8 @@ FOLDS: dict[str, Fold] = {
     TaskSubmitted.type: _submitted,
     TaskCancellationRequested.type: _cancellation_requested,
     PlanChanged.type: _plan_changed,
+    OrgSuspended.type: _suspended,
+    OrgResumed.type: _resumed,
     RunnerJoined.type: _joined,
     RunnerDrained.type: _drained,
     TaskStarted.type: _started,

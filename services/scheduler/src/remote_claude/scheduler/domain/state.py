@@ -64,6 +64,8 @@ class Organisation:
     entitlements: Entitlements | None = None
     upgrade: str | None = None
     """The advice at a limit of the plan."""
+    suspended: str | None = None
+    """Why the operator admits no task of it."""
     reserved: dict[str, int] = field(default_factory=dict)
     """Period to executions: those that ran and those that still may."""
     tasks: dict[str, LiveTask] = field(default_factory=dict)

@@ -62,6 +62,7 @@ class StoredOrganisation:
     anchor: str
     entitlements: Entitlements | None
     upgrade: str | None = None
+    suspended: str | None = None
     reserved: dict[str, int]
     credit: int
     due: list[str]
@@ -109,6 +110,7 @@ class Snapshot:
                     anchor=o.anchor,
                     entitlements=o.entitlements,
                     upgrade=o.upgrade,
+                    suspended=o.suspended,
                     reserved=dict(o.reserved),
                     credit=o.credit,
                     due=list(o.due),
@@ -160,6 +162,7 @@ class Snapshot:
                 anchor=q.anchor,
                 entitlements=q.entitlements,
                 upgrade=q.upgrade,
+                suspended=q.suspended,
                 reserved=dict(q.reserved),
                 credit=q.credit,
             )

@@ -123,6 +123,21 @@ class EraseMember:
     now: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SuspendOrg:
+    """The operator admits no task of the organisation until it resumes."""
+
+    org: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResumeOrg:
+    """The operator ends a suspension."""
+
+    org: str
+
+
 Command = (
     CreateOrg
     | RenameOrg
@@ -137,4 +152,6 @@ Command = (
     | RestoreOrg
     | EraseOrg
     | EraseMember
+    | SuspendOrg
+    | ResumeOrg
 )

@@ -18,7 +18,9 @@ from remote_claude.contracts.users import (
     OrgDeleted,
     OrgErased,
     OrgRestored,
+    OrgResumed,
     OrgSettingsChanged,
+    OrgSuspended,
     Role,
 )
 from remote_claude.users.domain.commands import (
@@ -33,8 +35,10 @@ from remote_claude.users.domain.commands import (
     RemoveMember,
     RenameOrg,
     RestoreOrg,
+    ResumeOrg,
     RevokeInvitation,
     SendInvitationAgain,
+    SuspendOrg,
     TransferOwnership,
 )
 
@@ -44,6 +48,8 @@ OrgEvent = (
     | OrgDeleted
     | OrgRestored
     | OrgErased
+    | OrgSuspended
+    | OrgResumed
     | MemberInvited
     | InvitationRevoked
     | MemberJoined
@@ -154,6 +160,8 @@ class Organisation:
     invitations: Mapping[str, Invitation] = field(default_factory=dict)
     erased_at: str | None = None
     erased: bool = False
+    suspended: str | None = None
+    """Why the operator has suspended it."""
 
     def owned_alone_by(self, user: str) -> bool:
         """Whether the person is the only owner of an organisation that is not their own, and not deleted."""
@@ -196,6 +204,12 @@ def decide(command: Command, state: Organisation) -> list[OrgEvent]:
             if state.erased_at is None:
                 return []
             return [OrgRestored(org=command.org, by=command.by)]
+        case SuspendOrg():
+            if state.suspended == command.reason:
+                return []
+            return [OrgSuspended(org=command.org, reason=command.reason)]
+        case ResumeOrg():
+            return [] if state.suspended is None else [OrgResumed(org=command.org)]
         case EraseMember():
             return _member_erased(command, state)
         case EraseOrg():
@@ -334,6 +348,10 @@ def evolve(state: Organisation, event: OrgEvent) -> Organisation:
             return replace(state, erased_at=None)
         case OrgErased():
             return replace(state, erased=True)
+        case OrgSuspended():
+            return replace(state, suspended=event.reason)
+        case OrgResumed():
+            return replace(state, suspended=None)
         case OrgSettingsChanged():
             return state
         case _:

@@ -33,7 +33,9 @@ from remote_claude.contracts.users import (
     OrgDeleted,
     OrgErased,
     OrgRestored,
+    OrgResumed,
     OrgSettingsChanged,
+    OrgSuspended,
     SecretRemoved,
     SecretStored,
     ServiceAccountCreated,
@@ -70,7 +72,7 @@ class AuditView(View):
     """Folds what people, keys and operators change in an organisation. Tasks have lists of their own."""
 
     name: ClassVar[str] = "users_audit"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     tables = Tables.metadata
     pace: ClassVar[float] = 0.1
     handles = frozenset(
@@ -90,6 +92,8 @@ class AuditView(View):
             OrgDeleted,
             OrgRestored,
             OrgErased,
+            OrgSuspended,
+            OrgResumed,
             MemberInvited,
             InvitationRevoked,
             MemberJoined,
