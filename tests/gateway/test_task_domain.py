@@ -133,6 +133,14 @@ def test_the_operators_key_serves_the_organisation_that_its_runner_names() -> No
     assert not offers(base).without_model("claude", "org_2")
 
 
+def test_providers_and_capabilities_are_those_of_the_runners_that_are_there() -> None:
+    one = runner_joined("runner_1", capabilities=("model", "operator_model"))
+    both = offers(one, runner_joined("runner_2", provider="docker", capabilities=("image", "model")))
+    assert (both.providers, both.capabilities) == (["docker", "local"], ["image", "model"])
+    both.evolve(RunnerDrained(runner="runner_2"))
+    assert (both.providers, both.capabilities) == (["local"], ["model"])
+
+
 @pytest.mark.parametrize(
     "url",
     [

@@ -305,7 +305,11 @@ class AgentAnswer(BaseModel):
 
 
 class AgentList(BaseModel):
+    """`providers` and `capabilities` (fields of a submission that not every runner fulfils) are those of the runners now."""
+
     agents: list[AgentAnswer]
+    providers: list[str]
+    capabilities: list[str]
 
 
 class EventAnswer(BaseModel):

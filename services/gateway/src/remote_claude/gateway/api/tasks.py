@@ -116,10 +116,12 @@ def add_routes(
 
     @api.get("/v1/agents", tags=TAGS)
     async def list_agents(_: Caller) -> AgentList:
-        """The agents that a task may name, and whether a runner offers them now."""
+        """What a task may ask for: agents, and what the runners that are there now offer."""
         offered = offers.agents
         return AgentList(
-            agents=[AgentAnswer(name=name, offered=name in offered) for name in sorted(KNOWN.union(offered))]
+            agents=[AgentAnswer(name=name, offered=name in offered) for name in sorted(KNOWN.union(offered))],
+            providers=offers.providers,
+            capabilities=offers.capabilities,
         )
 
     @api.get("/v1/tasks/{task}", tags=TAGS, dependencies=reads, responses=problems(404, 503))

@@ -51,6 +51,17 @@ class Offers:
         """Every agent that is offered, in alphabetical order."""
         return sorted(frozenset().union(*(offer.agents for offer in self._by_runner.values())))
 
+    @property
+    def providers(self) -> list[str]:
+        """Where tasks can run now, in alphabetical order."""
+        return sorted({offer.provider for offer in self._by_runner.values()})
+
+    @property
+    def capabilities(self) -> list[str]:
+        """Fields of a submission that some runner fulfils, in alphabetical order."""
+        offered = frozenset().union(*(offer.capabilities for offer in self._by_runner.values()))
+        return sorted(offered.intersection(CAPABILITIES))
+
     def without_model(self, agent: str, org: str) -> bool:
         """Whether a task for this agent needs a model credential of its own: no operator's serves its organisation."""
         offers = self._by_runner.values()
