@@ -14,6 +14,8 @@ from product import Product, product
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Page
 
+PATIENCE_MS = 20_000
+"""How long a page is waited for: a bound for a busy machine, no expectation."""
 KEY = "sk-ant-made-up-for-this-test"
 TURNS = (
     [
@@ -43,6 +45,9 @@ def stack() -> Iterator[Product]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    from playwright.sync_api import expect
+
+    expect.set_options(timeout=PATIENCE_MS)
     with browsers.running_chromium() as one:
         yield one
 
@@ -52,18 +57,22 @@ Opens = Callable[..., "Page"]
 
 @pytest.fixture
 def opened(stack: Product, browser: Browser) -> Iterator[Opens]:
-    """Opens a page as the owner; at the end no page may have complained. Options are those of a browser context."""
+    """Opens a page as the owner, or as whom the API key `key` is of; at the end no page may have complained.
+
+    Options are those of a browser context.
+    """
     contexts: list[BrowserContext] = []
     complaints = browsers.Complaints()
 
-    def open_page(path: str = "/", **options: object) -> Page:
+    def open_page(path: str = "/", key: str | None = None, **options: object) -> Page:
         context = browser.new_context(base_url=str(stack.stack_file()["url"]), **options)
         contexts.append(context)
-        context.set_default_timeout(15_000)
+        context.set_default_timeout(PATIENCE_MS)
         page = context.new_page()
         complaints.listen(page)
         with stack.client() as client:
-            link = client.post("/v1/session/links").json()["url"]
+            headers = {"Authorization": f"Bearer {key}"} if key else {}
+            link = client.post("/v1/session/links", headers=headers).json()["url"]
         page.goto(link)
         if path != "/":
             page.goto(path)

@@ -84,7 +84,7 @@ def test_a_session_is_ended_from_another_and_a_refusal_is_shown(stack: Product, 
         expect(page.get_by_text("The session is ended.").last).to_be_visible()
     expect(first.get_by_role("heading", name="Sign in to Remote Claude")).to_be_visible()
     page.get_by_role("link", name="Members").click()
-    page.get_by_role("button", name="Make a link").click()
+    page.get_by_role("button", name="Invite").click()
     expect(page.get_by_role("alert")).to_contain_text("A personal organisation has one member")
 
 
@@ -117,8 +117,51 @@ def test_a_conversation_with_folded_tools_and_its_diff(stack: Product, opened: O
     expect(log.get_by_text("result", exact=True)).to_be_visible()
     page.get_by_role("navigation", name="Task").get_by_role("link", name="Changes").click()
     changes = page.get_by_role("region", name="Changes")
-    expect(changes.get_by_role("button", name=re.compile("calc.py"))).to_be_visible()
+    expect(changes.get_by_role("button", name=re.compile("^calc.py"))).to_be_visible()
     expect(changes.get_by_text("return a + b")).to_be_visible()
+    expect(page.get_by_text(f"rclaude apply {task}")).to_be_visible()
+    changes.get_by_role("button", name="Comment on line 2 of calc.py").last.click()
+    changes.get_by_role("textbox", name="Comment on line 2 of calc.py").fill("Name it `plus`.")
+    page.get_by_role("button", name="Send as a follow-up").click()
+    expect(page).not_to_have_url(re.compile(task))
+    asked = page.get_by_role("log").get_by_text("Change this about your result:")
+    expect(asked).to_contain_text("calc.py, line 2:\n>     return a + b\nName it `plus`.")
+    follow_up = stack.task(page.url.rsplit("/", 1)[-1])
+    assert follow_up["prompt"].endswith("Name it `plus`.")
+
+
+def test_a_task_that_has_ended_goes_on_with_its_files(stack: Product, opened: Opens, repo: Path) -> None:
+    task = stack.ok("run", "--detach", "--json", "--agent", "shell", "echo kept > f.txt", cwd=repo).json["id"]
+    stack.ended(task)
+    page = opened(f"/tasks/{task}")
+    page.get_by_role("textbox", name="Follow-up").fill("cat f.txt calc.py")
+    page.get_by_role("button", name="Go on with the task").click()
+    expect(page.get_by_role("log").get_by_text("kept", exact=True)).to_be_visible(timeout=SECONDS_30)
+    expect(page.get_by_role("status", name="State")).to_have_text("Succeeded", timeout=SECONDS_30)
+
+
+def test_a_link_fills_in_a_task_that_names_a_secret(stack: Product, opened: Opens) -> None:
+    page = opened("/settings/secrets")
+    page.get_by_role("textbox", name="Name").fill("npm_token")
+    page.get_by_label("Value").fill("made-up-value")
+    page.get_by_role("textbox", name="Hosts").fill("registry.example.com")
+    page.get_by_role("button", name="Store the secret").click()
+    expect(page.get_by_role("list", name="Secrets").get_by_text("NPM_TOKEN")).to_be_visible()
+    assert "made-up-value" not in page.content()
+    page.goto("/new?agent=shell&prompt=env&secrets=NPM_TOKEN,OTHER&provider=local&labels=team=core&minutes=5")
+    expect(page.get_by_role("checkbox", name="NPM_TOKEN")).to_be_checked()
+    expect(page.get_by_text("not stored")).to_be_visible()
+    command = "rclaude run --agent shell --no-repo --secret NPM_TOKEN --secret OTHER --label team=core --provider local --timeout 300 env"
+    expect(page.get_by_text(command)).to_be_visible()
+    page.get_by_role("checkbox", name="OTHER").click()
+    page.get_by_role("button", name="Run it").click()
+    expect(page.get_by_role("status", name="State")).to_have_text("Succeeded", timeout=SECONDS_30)
+    submitted = stack.api(f"/v1/tasks/{page.url.rsplit('/', 1)[-1]}/events").json()["events"][0]["data"]
+    assert (submitted["secrets"], submitted["provider"], submitted["timeout_s"]) == (
+        ["NPM_TOKEN"],
+        "local",
+        300,
+    )
 
 
 def test_hostile_output_is_text(stack: Product, opened: Opens) -> None:
@@ -226,7 +269,10 @@ def test_services_that_are_killed_are_said_and_caught_up_with(stack: Product, op
 
 
 PAGES = (
-    "/", "/new", "/usage", "/settings", "/settings/keys", "/settings/sessions", "/settings/members", "/installation",
+    "/", "/new", "/new?model=m&budget=2.50&labels=a=b", "/usage", "/usage/charts", "/usage/charts?by=label&of=executions",
+    "/usage/invoices", "/usage/plan", "/usage/analytics", "/settings", "/settings/sessions", "/settings/organisation",
+    "/settings/members", "/settings/keys", "/settings/service-accounts", "/settings/secrets", "/settings/models",
+    "/settings/audit", "/installation",
 )  # fmt: skip
 
 

@@ -2,12 +2,14 @@ import { QueryClientProvider } from "@tanstack/react-query";
 import { RouterProvider } from "@tanstack/react-router";
 import { StrictMode } from "react";
 import { createRoot } from "react-dom/client";
+import { readOrg } from "./api/org";
 import { client } from "./api/queries";
 import { router } from "./router";
 import { applyTheme } from "./shell/theme";
 import "./styles.css";
 
 applyTheme();
+readOrg();
 const root = document.getElementById("root");
 if (root) {
   createRoot(root).render(

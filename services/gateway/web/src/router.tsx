@@ -1,13 +1,20 @@
 import { createRootRoute, createRoute, createRouter, lazyRouteComponent, Link, redirect } from "@tanstack/react-router";
+import type { Dimension } from "./api/client";
+import type { AnalyticsSearch } from "./pages/billing/Analytics";
+import type { ChartSearch } from "./pages/billing/Charts";
 import type { UsageSearch } from "./pages/billing/Usage";
 import type { JoinSearch } from "./pages/Join";
-import type { Prefill } from "./pages/New";
+import type { KeySearch } from "./pages/settings/Keys";
+import { PREFILLS, type Prefill } from "./pages/new/draft";
 import { filterOf, Tasks, type TaskSearch } from "./pages/Tasks";
 import { Shell } from "./shell/Shell";
 import { buttonClass } from "./ui/controls";
 import { Empty, Failed, Skeleton } from "./ui/states";
 
 const text = (value: unknown): string | undefined => (typeof value === "string" && value !== "" ? value : typeof value === "number" ? String(value) : undefined);
+
+const DIMENSIONS: Dimension[] = ["day", "person", "repository", "label", "model", "agent", "task"];
+const days = (value: unknown): number | undefined => (Number.isInteger(value) && Number(value) > 0 && Number(value) <= 3660 ? Number(value) : undefined);
 
 const root = createRootRoute({ component: Shell });
 const parent = () => root;
@@ -22,7 +29,7 @@ const create = createRoute({
   getParentRoute: parent,
   path: "/new",
   component: lazyRouteComponent(() => import("./pages/New"), "New"),
-  validateSearch: (search): Prefill => ({ prompt: text(search["prompt"]), agent: text(search["agent"]), repo: text(search["repo"]), ref: text(search["ref"]) }),
+  validateSearch: (search): Prefill => Object.fromEntries(PREFILLS.map((name) => [name, text(search[name])]).filter(([, value]) => value !== undefined)),
 });
 
 const page = () => import("./pages/task");
@@ -33,11 +40,31 @@ const changes = createRoute({ getParentRoute: below, path: "/changes", component
 const timeline = createRoute({ getParentRoute: below, path: "/timeline", component: lazyRouteComponent(page, "Timeline") });
 const cost = createRoute({ getParentRoute: below, path: "/cost", component: lazyRouteComponent(page, "TaskCost") });
 
+const billingPages = () => import("./pages/billing");
+const billing = createRoute({ getParentRoute: parent, path: "/usage", component: lazyRouteComponent(billingPages, "Billing") });
+const inBilling = () => billing;
 const usage = createRoute({
-  getParentRoute: parent,
-  path: "/usage",
-  component: lazyRouteComponent(() => import("./pages/billing/Usage"), "Usage"),
+  getParentRoute: inBilling,
+  path: "/",
+  component: lazyRouteComponent(billingPages, "Usage"),
   validateSearch: (search): UsageSearch => ({ period: text(search["period"]) }),
+});
+const charts = createRoute({
+  getParentRoute: inBilling,
+  path: "/charts",
+  component: lazyRouteComponent(billingPages, "Charts"),
+  validateSearch: (search): ChartSearch => ({
+    by: DIMENSIONS.find((one) => one === search["by"]), last: days(search["last"]), of: text(search["of"]), pick: typeof search["pick"] === "string" ? search["pick"] : undefined,
+  }),
+});
+const invoices = createRoute({ getParentRoute: inBilling, path: "/invoices", component: lazyRouteComponent(billingPages, "Invoices") });
+const invoice = createRoute({ getParentRoute: inBilling, path: "/invoices/$invoice", component: lazyRouteComponent(billingPages, "InvoicePage") });
+const plan = createRoute({ getParentRoute: inBilling, path: "/plan", component: lazyRouteComponent(billingPages, "PlanPage") });
+const analytics = createRoute({
+  getParentRoute: inBilling,
+  path: "/analytics",
+  component: lazyRouteComponent(billingPages, "Analytics"),
+  validateSearch: (search): AnalyticsSearch => ({ last: days(search["last"]) }),
 });
 const installation = createRoute({
   getParentRoute: parent,
@@ -55,9 +82,19 @@ const settingsPages = () => import("./pages/settings");
 const settings = createRoute({ getParentRoute: parent, path: "/settings", component: lazyRouteComponent(settingsPages, "Settings") });
 const inSettings = () => settings;
 const general = createRoute({ getParentRoute: inSettings, path: "/", component: lazyRouteComponent(settingsPages, "General") });
-const keys = createRoute({ getParentRoute: inSettings, path: "/keys", component: lazyRouteComponent(settingsPages, "Keys") });
 const sessions = createRoute({ getParentRoute: inSettings, path: "/sessions", component: lazyRouteComponent(settingsPages, "Sessions") });
+const organisation = createRoute({ getParentRoute: inSettings, path: "/organisation", component: lazyRouteComponent(settingsPages, "Organisation") });
 const members = createRoute({ getParentRoute: inSettings, path: "/members", component: lazyRouteComponent(settingsPages, "Members") });
+const keys = createRoute({
+  getParentRoute: inSettings,
+  path: "/keys",
+  component: lazyRouteComponent(settingsPages, "Keys"),
+  validateSearch: (search): KeySearch => ({ of: text(search["of"]) }),
+});
+const serviceAccounts = createRoute({ getParentRoute: inSettings, path: "/service-accounts", component: lazyRouteComponent(settingsPages, "ServiceAccounts") });
+const secrets = createRoute({ getParentRoute: inSettings, path: "/secrets", component: lazyRouteComponent(settingsPages, "Secrets") });
+const models = createRoute({ getParentRoute: inSettings, path: "/models", component: lazyRouteComponent(settingsPages, "Models") });
+const audit = createRoute({ getParentRoute: inSettings, path: "/audit", component: lazyRouteComponent(settingsPages, "Audit") });
 const allTasks = createRoute({
   getParentRoute: parent,
   path: "/tasks",
@@ -68,9 +105,10 @@ const allTasks = createRoute({
 
 export const router = createRouter({
   routeTree: root.addChildren([
-    tasks, allTasks, create, usage, installation, join,
+    tasks, allTasks, create, installation, join,
+    billing.addChildren([usage, charts, invoices, invoice, plan, analytics]),
     task.addChildren([activity, changes, timeline, cost]),
-    settings.addChildren([general, keys, sessions, members]),
+    settings.addChildren([general, sessions, organisation, members, keys, serviceAccounts, secrets, models, audit]),
   ]),
   defaultPreload: "intent",
   defaultPendingComponent: () => <Skeleton />,

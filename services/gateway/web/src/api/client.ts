@@ -1,4 +1,5 @@
 import createClient, { type Middleware } from "openapi-fetch";
+import { currentOrg } from "./org";
 import type { components, paths } from "./schema";
 
 type Schemas = components["schemas"];
@@ -9,6 +10,12 @@ export type TaskBill = Schemas["TaskBillAnswer"];
 export type BillLine = Schemas["BillLine"];
 export type BillEvent = Schemas["Evidence"];
 export type State = TaskSummary["state"];
+export type Invoice = Schemas["InvoiceSummary"];
+export type Plan = Schemas["Plan"];
+export type AuditEntry = Schemas["AuditEntry"];
+export type Secret = Schemas["SecretAnswer"];
+export type ModelCredential = Schemas["ModelAnswer"];
+export type Dimension = Schemas["UsageBreakdown"]["by"];
 
 /** A refusal: RFC 9457 as the server answers it, or what the browser could not do. */
 export class Problem extends Error {
@@ -38,6 +45,8 @@ export function setCsrf(token: string): void {
 
 const protect: Middleware = {
   onRequest({ request }) {
+    const org = currentOrg();
+    if (org) request.headers.set("Rclaude-Org", org);
     if (csrf && request.method !== "GET" && request.method !== "HEAD") request.headers.set("X-CSRF-Token", csrf);
     return request;
   },

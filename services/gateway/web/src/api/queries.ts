@@ -1,5 +1,5 @@
 import { infiniteQueryOptions, QueryClient, queryOptions } from "@tanstack/react-query";
-import { api, data, Problem, type State } from "./client";
+import { api, data, type Dimension, Problem, type State, type TaskSummary } from "./client";
 
 export const client = new QueryClient({
   defaultOptions: {
@@ -107,4 +107,77 @@ export const members = queryOptions({
 export const providers = queryOptions({
   queryKey: ["providers"],
   queryFn: ({ signal }) => data(api.GET("/v1/sign-in/providers", { signal })),
+});
+
+export const me = queryOptions({
+  queryKey: ["me"],
+  queryFn: ({ signal }) => data(api.GET("/v1/me", { signal })),
+});
+
+export const orgs = queryOptions({
+  queryKey: ["orgs"],
+  queryFn: ({ signal }) => data(api.GET("/v1/orgs", { signal })),
+});
+
+export const plans = queryOptions({
+  queryKey: ["plans"],
+  staleTime: 60_000,
+  queryFn: ({ signal }) => data(api.GET("/v1/plans", { signal })),
+});
+
+export const invoices = queryOptions({
+  queryKey: ["invoices"],
+  queryFn: ({ signal }) => data(api.GET("/v1/invoices", { signal })),
+});
+
+export const invoice = (id: string) =>
+  queryOptions({
+    queryKey: ["invoices", id],
+    queryFn: ({ signal }) => data(api.GET("/v1/invoices/{invoice}", { params: { path: { invoice: id } }, signal })),
+  });
+
+export const usageBy = (dimension: Dimension, last: number) =>
+  queryOptions({
+    queryKey: ["usage", "by", dimension, last],
+    queryFn: ({ signal }) =>
+      data(api.GET("/v1/usage/by/{dimension}", { params: { path: { dimension }, query: { last, limit: 1000 } }, signal })),
+  });
+
+const MOST_PAGES = 10;
+
+/** The tasks that were submitted in the last days, newest first, `complete` unless there are more than are worth a page's while. */
+export const tasksOf = (last: number) =>
+  queryOptions({
+    queryKey: [...LISTS, "of", last],
+    staleTime: 30_000,
+    queryFn: async ({ signal }) => {
+      const since = new Date(Date.now() - last * 86_400_000).toISOString();
+      const found: TaskSummary[] = [];
+      let cursor: string | undefined;
+      for (let at = 0; at < MOST_PAGES; at++) {
+        const page: Awaited<ReturnType<typeof taskPage>> = await taskPage(cursor, signal);
+        found.push(...page.tasks.filter(({ submitted_at }) => submitted_at >= since));
+        cursor = page.next ?? undefined;
+        if (cursor === undefined || (page.tasks.at(-1)?.submitted_at ?? "") < since) return { tasks: found, complete: true };
+      }
+      return { tasks: found, complete: false };
+    },
+  });
+
+const taskPage = (cursor: string | undefined, signal: AbortSignal) =>
+  data(api.GET("/v1/tasks", { params: { query: { limit: 200, cursor } }, signal }));
+
+export const secrets = queryOptions({
+  queryKey: ["secrets"],
+  queryFn: ({ signal }) => data(api.GET("/v1/org/secrets", { signal })),
+});
+
+export const models = queryOptions({
+  queryKey: ["models"],
+  queryFn: ({ signal }) => data(api.GET("/v1/org/models", { signal })),
+});
+
+export const serviceAccounts = queryOptions({
+  queryKey: ["service-accounts"],
+  queryFn: ({ signal }) => data(api.GET("/v1/org/service-accounts", { signal })),
 });

@@ -1,6 +1,7 @@
 /** The one WebSocket of the page. It comes back by itself; every watch resumes after the last frame that it has. */
 
 import type { State } from "@/api/client";
+import { withOrg } from "@/api/org";
 
 export interface Frame {
   kind: string;
@@ -117,7 +118,7 @@ class Stream {
 
   private open(): void {
     if (!this.wanted || this.socket !== null) return;
-    const url = new URL("/v1/stream", window.location.href);
+    const url = new URL(withOrg("/v1/stream"), window.location.href);
     url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
     const socket = new WebSocket(url);
     this.socket = socket;

@@ -25,7 +25,7 @@ export interface Snapshot {
   ended: boolean;
   loading: boolean;
   dropped: number;
-  error: string | null;
+  error: { code: string; detail: string } | null;
 }
 
 const MOST_ROWS = 120_000;
@@ -36,6 +36,7 @@ export class Transcript {
   private readonly tools = new Map<string, Tool>();
   private openLine: Line | null = null;
   private attempt = 0;
+  private said = "";
   private nextKey = 0;
   private frame = 0;
   private readonly listeners = new Set<() => void>();
@@ -81,7 +82,7 @@ export class Transcript {
         this.tell({ loading: false });
       },
       onEnd: ({ state }) => this.tell({ state, ended: true, loading: false }),
-      onError: (code, detail) => this.tell({ error: code === "not_caught_up" ? null : detail, loading: false }),
+      onError: (code, detail) => this.tell({ error: code === "not_caught_up" ? null : { code, detail }, loading: false }),
     });
   }
 
@@ -96,6 +97,7 @@ export class Transcript {
       case "text":
       case "thinking":
         this.push({ kind: frame.kind, key, text });
+        if (frame.kind === "text") this.said = text.trim();
         break;
       case "tool_call": {
         const tool: Tool = {
@@ -123,7 +125,7 @@ export class Transcript {
         this.snapshot = { ...this.snapshot, cost: frame["cost_nano_usd"] as string | number };
         break;
       case "result":
-        this.push({ kind: "result", key, outcome: String(frame["outcome"]), text, reason: frame["reason"] ? String(frame["reason"]) : null });
+        this.push({ kind: "result", key, outcome: String(frame["outcome"]), text: text.trim() === this.said ? "" : text, reason: frame["reason"] ? String(frame["reason"]) : null });
         break;
     }
   }

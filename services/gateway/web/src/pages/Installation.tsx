@@ -1,6 +1,10 @@
 import { useQuery } from "@tanstack/react-query";
 import { api, data, Problem } from "@/api/client";
+import { visible } from "@/text/ansi";
 import { count } from "@/text/format";
+import { Meter } from "@/ui/charts";
+import { Command } from "@/ui/controls";
+import { Fact, Facts, Rows, Section, Table } from "@/ui/page";
 import { Empty, Failed, Skeleton } from "@/ui/states";
 
 interface View {
@@ -14,6 +18,22 @@ interface Service {
   views: Record<string, View>;
   [more: string]: unknown;
 }
+interface Runner {
+  runner: string;
+  provider: string;
+  slots: number;
+  isolation: string;
+  attempts: { task: string; attempt: number }[];
+  agents: { name: string; available: boolean; reason: string }[];
+}
+interface Scheduler {
+  leader: boolean;
+  queued: number;
+  running: number;
+  runners: number;
+  unreadable_events: number;
+  plans_without_runner: { plan: string; detail: string }[];
+}
 interface Status {
   version: string;
   position: number;
@@ -22,7 +42,7 @@ interface Status {
   services: Record<string, Service>;
 }
 
-/** What runs this installation, for whoever runs it. */
+/** What runs this installation, for its operator. */
 export function Installation() {
   const found = useQuery({
     queryKey: ["status"],
@@ -31,58 +51,76 @@ export function Installation() {
   });
   if (found.isPending) return <Skeleton />;
   if (!found.data) {
-    if (found.error instanceof Problem && found.error.status === 403) return <Empty title="For operators">This page is for whoever runs the installation.</Empty>;
+    if (found.error instanceof Problem && found.error.status === 403) return <Empty title="For operators">This page shows what runs for all organisations. Ask the operator of the installation.</Empty>;
     return <Failed error={found.error} retry={() => void found.refetch()} />;
   }
   const { version, position, log, archive, services } = found.data;
+  const scheduler = services["scheduler"] as (Service & Partial<Scheduler>) | undefined;
+  const runners = (services["runner"]?.["runners"] ?? []) as Runner[];
+  const troubles = [
+    ...(log.reason ? [`The log: ${log.reason}.`] : []),
+    ...(archive?.reason ? [`The archive: ${archive.reason}.`] : []),
+    ...Object.entries(services).flatMap(([name, { reason }]) => (reason ? [`${name}: ${reason}.`] : [])),
+    ...(scheduler?.plans_without_runner ?? []).map(({ plan, detail }) => `Tasks of the plan ${plan} wait: ${detail}`),
+    ...(scheduler?.unreadable_events ? [`The scheduler could not read ${count(scheduler.unreadable_events)} events.`] : []),
+  ];
   return (
     <div className="h-full overflow-y-auto">
-      <div className="mx-auto max-w-4xl px-4 py-6 md:px-6 md:py-8">
+      <div className="mx-auto max-w-4xl space-y-8 px-4 py-6 md:px-6 md:py-8">
         <h1 className="text-lg font-semibold tracking-tight">Installation</h1>
-        <dl className="mt-6 grid gap-px overflow-hidden rounded-xl border border-line bg-line sm:grid-cols-4">
+        {found.error && <p role="status" className="rounded-xl border border-warn/40 bg-warn/5 px-4 py-2 text-sm">The server does not answer. This is how it was.</p>}
+        {troubles.length > 0 && (
+          <ul aria-label="Needs attention" className="list-disc space-y-1 rounded-xl border border-bad/40 bg-bad/5 py-3 pl-8 pr-4 text-sm">
+            {troubles.map((text) => <li key={text} className="hostile">{visible(text)}</li>)}
+          </ul>
+        )}
+        <Facts label="Installation">
           <Fact name="Version" value={version} />
-          <Fact name="Log position" value={count(position)} />
-          <Fact name="Log" value={log.reason ?? log.state} bad={log.reason !== null} />
-          <Fact name="Archive" value={archive ? (archive.reason ?? `${archive.state}, ${count(archive.lag)} behind`) : "off"} bad={Boolean(archive?.reason)} />
-        </dl>
-        <h2 className="mb-3 mt-8 font-semibold">Services</h2>
-        <div className="overflow-hidden rounded-xl border border-line bg-surface">
-          {Object.entries(services).map(([name, service]) => {
-            const { state, reason, views, ...more } = service;
-            return (
-              <div key={name} className="border-b border-line px-4 py-3 last:border-0">
-                <div className="flex flex-wrap items-center gap-x-3">
-                  <span className={`size-2 rounded-full ${state === "ready" ? "bg-ok" : "bg-bad"}`} aria-hidden />
-                  <h3 className="font-medium">{name}</h3>
-                  <span className={`text-sm ${reason ? "text-bad" : "text-muted"}`}>{reason ?? state}</span>
-                </div>
-                {Object.keys(views).length > 0 && (
-                  <ul className="mt-1.5 space-y-0.5 pl-5 text-sm text-muted">
-                    {Object.entries(views).map(([view, { lag, state }]) => (
-                      <li key={view} className="tabular flex justify-between gap-4"><code>{view}</code><span>{state}, {count(lag)} behind</span></li>
-                    ))}
-                  </ul>
-                )}
-                {Object.keys(more).length > 0 && (
-                  <details className="mt-1 pl-5 text-sm text-muted">
-                    <summary>More</summary>
-                    <pre className="terminal mt-1 overflow-x-auto rounded-lg bg-sunken p-3" tabIndex={0}>{JSON.stringify(more, null, 2)}</pre>
-                  </details>
-                )}
-              </div>
-            );
-          })}
-        </div>
+          <Fact name="Log" value={`${log.reason ? "stalled" : log.state}, at ${count(position)}`} bad={log.reason !== null} />
+          <Fact name="Archive" value={archive ? `${archive.state}, ${count(archive.lag)} behind` : "off"} bad={Boolean(archive?.reason)} />
+          <Fact name="Tasks" value={scheduler?.queued === undefined ? "no scheduler here" : `${count(scheduler.running ?? 0)} running, ${count(scheduler.queued)} queued`} />
+        </Facts>
+        <Section title="Runners" aside={<span className="text-sm text-muted">{count(scheduler?.runners ?? runners.length)} in all, {count(runners.length)} in this process</span>}>
+          {runners.length === 0 ? <Empty title="No runner in this process">Those of other processes are counted above.</Empty> : (
+            <Rows label="Runners">{runners.map((runner) => <RunnerRow key={runner.runner} runner={runner} />)}</Rows>
+          )}
+        </Section>
+        <Section title="Services">
+          <Table label="Services and their views" head={[{ name: "Service" }, { name: "State" }, { name: "Views" }, { name: "Behind", right: true }]}>
+            {Object.entries(services).map(([name, { state, reason, views }]) => (
+              <tr key={name} className="align-top">
+                <td className="font-medium">{name}</td>
+                <td><span className="inline-flex items-center gap-2"><span className={`size-2 shrink-0 rounded-full ${state === "ready" ? "bg-ok" : "bg-bad"}`} aria-hidden />{reason ? "not ready" : state}</span></td>
+                <td className="text-muted">{Object.entries(views).map(([view, { state }]) => <div key={view} className="whitespace-nowrap"><code>{view}</code> {state}</div>)}</td>
+                <td className="text-right">{Object.entries(views).map(([view, { lag }]) => <div key={view} className={lag > 1000 ? "text-warn" : ""}>{count(lag)}</div>)}</td>
+              </tr>
+            ))}
+          </Table>
+        </Section>
+        <Section title="From a terminal">
+          <div className="space-y-2">
+            <Command>rclaude-admin parked list</Command>
+            <Command>rclaude-admin verify</Command>
+            <Command>rclaude-admin views</Command>
+          </div>
+        </Section>
       </div>
     </div>
   );
 }
 
-function Fact({ name, value, bad = false }: { name: string; value: string; bad?: boolean }) {
+function RunnerRow({ runner: { runner, provider, slots, isolation, attempts, agents } }: { runner: Runner }) {
   return (
-    <div className="bg-surface px-4 py-3">
-      <dt className="text-sm text-muted">{name}</dt>
-      <dd className={`tabular font-medium ${bad ? "text-bad" : ""}`}>{value}</dd>
-    </div>
+    <li className="px-4 py-3">
+      <div className="flex flex-wrap items-baseline gap-x-3">
+        <span className="font-medium">{visible(provider)}</span>
+        <code className="hostile min-w-0 truncate text-xs text-muted">{runner}</code>
+        <span className="tabular ml-auto text-sm">{count(attempts.length)} of {count(slots)} slots</span>
+      </div>
+      <Meter label={`Slots of ${runner}`} used={attempts.length} limit={slots} />
+      <p className="mt-2 text-xs text-muted">
+        {visible(isolation)} · {agents.map(({ name, available, reason }) => (available ? visible(name) : `${visible(name)} (not set up${reason ? `: ${visible(reason)}` : ""})`)).join(", ")}
+      </p>
+    </li>
   );
 }

@@ -1,5 +1,10 @@
+export { Audit } from "./settings/Audit";
 export { General } from "./settings/General";
 export { Keys } from "./settings/Keys";
 export { Members } from "./settings/Members";
+export { Models } from "./settings/Models";
+export { Organisation } from "./settings/Organisation";
+export { Secrets } from "./settings/Secrets";
+export { ServiceAccounts } from "./settings/ServiceAccounts";
 export { Sessions } from "./settings/Sessions";
 export { Settings } from "./settings/Settings";

@@ -1,13 +1,15 @@
-import { useQueryClient } from "@tanstack/react-query";
-import { Link, Outlet, useRouterState } from "@tanstack/react-router";
-import { CircleGauge, Command as CommandIcon, ListTodo, Plus, Server, Settings, WifiOff } from "lucide-react";
+import { useQuery, useQueryClient } from "@tanstack/react-query";
+import { Link, Outlet, useNavigate, useRouterState } from "@tanstack/react-router";
+import { Building2, CircleGauge, Command as CommandIcon, ListTodo, Plus, Server, Settings, WifiOff } from "lucide-react";
 import { type ComponentType, useCallback, useEffect, useState, useSyncExternalStore } from "react";
 import { api, data } from "@/api/client";
-import { LISTS } from "@/api/queries";
-import { useSession } from "@/api/session";
+import { LISTS, orgs, task as taskQuery } from "@/api/queries";
+import { useRights, useSession } from "@/api/session";
+import { Endings } from "@/live/notify";
 import { stream } from "@/live/stream";
 import { buttonClass, Kbd } from "@/ui/controls";
 import { Failed, Skeleton } from "@/ui/states";
+import { visible } from "@/text/ansi";
 import { toast, Toasts } from "@/ui/toast";
 import { Problem } from "@/api/client";
 import { useCommands, useShortcuts } from "./commands";
@@ -15,12 +17,17 @@ import { Help } from "./Help";
 import { Palette } from "./Palette";
 import { SignedOut } from "./SignedOut";
 
-const PLACES: { to: "/" | "/usage" | "/settings" | "/installation"; name: string; icon: ComponentType<{ className?: string }>; exact?: boolean }[] = [
+interface Place {
+  to: "/" | "/usage" | "/settings" | "/installation";
+  name: string;
+  icon: ComponentType<{ className?: string }>;
+}
+const PLACES: Place[] = [
   { to: "/", name: "Tasks", icon: ListTodo },
   { to: "/usage", name: "Usage", icon: CircleGauge },
   { to: "/settings", name: "Settings", icon: Settings },
-  { to: "/installation", name: "Installation", icon: Server },
 ];
+const OPERATORS: Place = { to: "/installation", name: "Installation", icon: Server };
 
 export function Shell() {
   const session = useSession();
@@ -47,6 +54,8 @@ function SignedIn() {
     cache.clear();
     window.location.assign("/");
   }, [cache]);
+  const { operates } = useRights();
+  const places = operates ? [...PLACES, OPERATORS] : PLACES;
   const commands = useCommands({ palette: openPalette, help: () => showHelp(true), signOut: () => void signOut() });
   useShortcuts(commands, openPalette);
   useLive();
@@ -64,7 +73,7 @@ function SignedIn() {
         <Link to="/new" className={`${buttonClass("primary")} mb-3`}>
           <Plus className="size-4" aria-hidden /> New task
         </Link>
-        {PLACES.map(({ to, name, icon: Icon }) => (
+        {places.map(({ to, name, icon: Icon }) => (
           <Link
             key={to}
             to={to}
@@ -75,6 +84,7 @@ function SignedIn() {
           </Link>
         ))}
         <div className="mt-auto space-y-1">
+          <Organisation />
           <Connection />
           <button type="button" onClick={openPalette} className="flex min-h-9 w-full items-center gap-2.5 rounded-lg px-2.5 text-sm text-muted hover:bg-surface hover:text-text">
             <CommandIcon className="size-4" aria-hidden /> Commands <span className="ml-auto"><Kbd>Ctrl K</Kbd></span>
@@ -88,11 +98,11 @@ function SignedIn() {
         </main>
       </div>
       <nav aria-label="Main" className="flex shrink-0 justify-around border-t border-line bg-sunken pb-[env(safe-area-inset-bottom)] md:hidden">
-        {[PLACES[0]!, PLACES[1]!].map((place) => <Tab key={place.to} {...place} here={isAt(place.to)} />)}
+        {places.slice(0, 2).map((place) => <Tab key={place.to} {...place} here={isAt(place.to)} />)}
         <Link to="/new" aria-label="New task" className="my-1.5 grid size-11 place-items-center rounded-full bg-accent text-on-accent">
           <Plus className="size-5" aria-hidden />
         </Link>
-        {[PLACES[2]!, PLACES[3]!].map((place) => <Tab key={place.to} {...place} here={isAt(place.to)} />)}
+        {places.slice(2).map((place) => <Tab key={place.to} {...place} here={isAt(place.to)} />)}
       </nav>
       <Palette open={palette} onClose={() => showPalette(false)} commands={commands} />
       <Help open={help} onClose={() => showHelp(false)} commands={commands} />
@@ -101,7 +111,7 @@ function SignedIn() {
   );
 }
 
-function Tab({ to, name, icon: Icon, here }: (typeof PLACES)[number] & { here: boolean }) {
+function Tab({ to, name, icon: Icon, here }: Place & { here: boolean }) {
   return (
     <Link to={to} aria-current={here ? "page" : undefined} className={`flex min-h-14 min-w-16 flex-col items-center justify-center gap-0.5 text-xs ${here ? "font-medium text-accent" : "text-muted"}`}>
       <Icon className="size-5" aria-hidden /> {name}
@@ -112,11 +122,17 @@ function Tab({ to, name, icon: Icon, here }: (typeof PLACES)[number] & { here: b
 /** Keeps lists and opened tasks true while something changes on the server. */
 function useLive(): void {
   const cache = useQueryClient();
+  const navigate = useNavigate();
+  const user = useSession().data?.user ?? "";
   useEffect(() => {
+    const endings = new Endings((task) => void navigate({ to: "/tasks/$task", params: { task } }));
     stream.onSignedOut = () => void cache.resetQueries({ queryKey: ["session"] });
     stream.start();
     let timer: number | undefined;
     const unfollow = stream.follow((tasks) => {
+      if (tasks && endings.wanted()) {
+        for (const id of tasks.slice(0, 20)) void cache.fetchQuery({ ...taskQuery(id), staleTime: 0 }).then((task) => endings.read(task, user), () => undefined);
+      }
       if (timer !== undefined) return;
       timer = window.setTimeout(() => {
         timer = undefined;
@@ -128,7 +144,21 @@ function useLive(): void {
       unfollow();
       stream.stop();
     };
-  }, [cache]);
+  }, [cache, navigate, user]);
+}
+
+/** Which organisation the page acts for, where there are several. */
+function Organisation() {
+  const session = useSession();
+  const several = (session.data?.memberships.length ?? 0) > 1;
+  const found = useQuery({ ...orgs, enabled: several });
+  if (!several) return null;
+  const here = found.data?.orgs.find(({ id }) => id === session.data?.org);
+  return (
+    <Link to="/settings/organisation" aria-label={`Organisation ${visible(here?.name ?? "")}: switch`} className="flex min-h-9 items-center gap-2.5 rounded-lg px-2.5 text-sm text-muted hover:bg-surface hover:text-text">
+      <Building2 className="size-4 shrink-0" aria-hidden /> <span className="hostile min-w-0 truncate">{visible(here?.name ?? "Organisation")}</span>
+    </Link>
+  );
 }
 
 export function useConnection() {

@@ -1,5 +1,6 @@
 import { useNavigate } from "@tanstack/react-router";
 import { useEffect, useMemo, useRef } from "react";
+import { useRights } from "@/api/session";
 import { setTheme } from "./theme";
 
 export interface Command {
@@ -11,6 +12,7 @@ export interface Command {
 
 /** What can be done from anywhere, by its shortcut or out of the palette. */
 export function useCommands(open: { palette: () => void; help: () => void; signOut: () => void }): Command[] {
+  const { manages, pays, operates } = useRights();
   const navigate = useNavigate();
   const latest = useRef(open);
   latest.current = open;
@@ -19,17 +21,29 @@ export function useCommands(open: { palette: () => void; help: () => void; signO
       { name: "New task", keys: "c", run: () => void navigate({ to: "/new" }) },
       { name: "Tasks", keys: "g t", run: () => void navigate({ to: "/" }) },
       { name: "Usage and bill", keys: "g u", run: () => void navigate({ to: "/usage" }) },
+      { name: "Charts of use", keys: "g c", run: () => void navigate({ to: "/usage/charts" }) },
+      ...(pays ? [
+        { name: "Invoices", keys: "g b", run: () => void navigate({ to: "/usage/invoices" }) },
+        { name: "Plan and upgrade", keys: "g p", run: () => void navigate({ to: "/usage/plan" }) },
+      ] : []),
+      { name: "Analytics", keys: "g n", run: () => void navigate({ to: "/usage/analytics" }) },
       { name: "API keys", keys: "g k", run: () => void navigate({ to: "/settings/keys" }) },
       { name: "Sessions", keys: "g s", run: () => void navigate({ to: "/settings/sessions" }) },
       { name: "Members", keys: "g m", run: () => void navigate({ to: "/settings/members" }) },
-      { name: "Installation", keys: "g i", run: () => void navigate({ to: "/installation" }) },
+      { name: "Switch organisation", keys: "g o", run: () => void navigate({ to: "/settings/organisation" }) },
+      { name: "Service accounts", run: () => void navigate({ to: "/settings/service-accounts" }) },
+      { name: "Secrets", keys: "g x", run: () => void navigate({ to: "/settings/secrets" }) },
+      { name: "Model keys", run: () => void navigate({ to: "/settings/models" }) },
+      ...(manages ? [{ name: "Audit", keys: "g a", run: () => void navigate({ to: "/settings/audit" }) }] : []),
+      { name: "You, theme and notifications", keys: "g y", run: () => void navigate({ to: "/settings" }) },
+      ...(operates ? [{ name: "Installation", keys: "g i", run: () => void navigate({ to: "/installation" }) }] : []),
       { name: "Keyboard shortcuts", keys: "?", run: () => latest.current.help() },
       { name: "Theme: light", run: () => setTheme("light") },
       { name: "Theme: dark", run: () => setTheme("dark") },
       { name: "Theme: as the system", run: () => setTheme("system") },
       { name: "Sign out", run: () => latest.current.signOut() },
     ],
-    [navigate],
+    [navigate, manages, pays, operates],
   );
 }
 

@@ -26,16 +26,17 @@ const UNITS: [number, string][] = [
   [60, "min"],
 ];
 
-/** `4.2 s`, `3 min 20 s`, `2 h 5 min`. */
+/** `4.2 s`, `3 min 20 s`, `2 h 5 min`, `2 h`. */
 export function duration(ms: number): string {
   const seconds = Math.max(0, ms / 1000);
   if (seconds < 10) return `${seconds.toFixed(1)} s`;
   if (seconds < 60) return `${Math.floor(seconds)} s`;
   const minutes = Math.floor(seconds / 60);
-  if (minutes < 60) return `${minutes} min ${Math.floor(seconds % 60)} s`;
+  const rest = (value: number, unit: string) => (value > 0 ? ` ${value} ${unit}` : "");
+  if (minutes < 60) return `${minutes} min${rest(Math.floor(seconds % 60), "s")}`;
   const hours = Math.floor(minutes / 60);
-  if (hours < 48) return `${hours} h ${minutes % 60} min`;
-  return `${Math.floor(hours / 24)} d ${hours % 24} h`;
+  if (hours < 48) return `${hours} h${rest(minutes % 60, "min")}`;
+  return `${Math.floor(hours / 24)} d${rest(hours % 24, "h")}`;
 }
 
 /** `now`, `3 min ago`, `2 d ago`, then the date. */
@@ -111,4 +112,15 @@ export function shellWord(text: string): string {
 export function repositoryName(url: string): string {
   const path = url.replace(/^[a-z+]+:\/\/[^/]*\//i, "").replace(/^[^/@]*@[^:/]*:/, "").replace(/\.git\/?$/, "");
   return path || url;
+}
+
+/** An amount in the smallest unit of a currency: `$12.30`, `EUR 12.30`. */
+export function minor(amount: number, currency: string, digits = 2): string {
+  const text = (Math.abs(amount) / 10 ** digits).toLocaleString("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits });
+  return `${amount < 0 ? "-" : ""}${currency === "usd" ? "$" : `${currency.toUpperCase()} `}${text}`;
+}
+
+/** `TaskSubmitted` as a sentence begins: `Task submitted`. */
+export function words(type: string): string {
+  return type.replace(/^Api/, "API").replace(/^Org(?=[A-Z])/, "Organisation").replace(/([a-z]|API)([A-Z])/g, (_, before: string, after: string) => `${before} ${after.toLowerCase()}`);
 }

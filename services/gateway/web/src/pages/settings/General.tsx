@@ -1,29 +1,37 @@
+import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
+import { me } from "@/api/queries";
 import { useSession } from "@/api/session";
+import { notifies, setNotifies } from "@/live/notify";
 import { setTheme, type Theme, theme } from "@/shell/theme";
+import { visible } from "@/text/ansi";
 import { Copy } from "@/ui/controls";
+import { Rows, Section } from "@/ui/page";
 
 const THEMES: [Theme, string][] = [["system", "As the system"], ["light", "Light"], ["dark", "Dark"]];
 
 export function General() {
   const session = useSession();
+  const person = useQuery(me);
   const [chosen, choose] = useState(theme);
   const facts: [string, string | null | undefined][] = [
-    ["You", session.data?.user],
+    ["Name", person.data?.name],
+    ["E-mail", person.data?.email],
+    ["Your id", session.data?.user],
     ["Organisation", session.data?.org],
-    ["Role", session.data?.role],
+    ["Role in it", session.data?.role],
   ];
   return (
     <div className="space-y-8">
-      <ul className="divide-y divide-line overflow-hidden rounded-xl border border-line bg-surface">
+      <Rows label="You">
         {facts.map(([name, value]) => value && (
           <li key={name} className="flex items-center gap-4 px-4 py-2">
-            <span className="w-32 shrink-0 text-sm text-muted">{name}</span>
-            <span className="hostile min-w-0 flex-1 truncate font-mono text-sm">{value}</span>
+            <span className="w-28 shrink-0 text-sm text-muted">{name}</span>
+            <span className="hostile min-w-0 flex-1 truncate text-sm">{visible(value)}</span>
             <Copy text={value} label={`Copy: ${name}`} />
           </li>
         ))}
-      </ul>
+      </Rows>
       <fieldset>
         <legend className="mb-2 font-semibold">Theme</legend>
         <div className="flex flex-wrap gap-2">
@@ -44,6 +52,31 @@ export function General() {
           ))}
         </div>
       </fieldset>
+      <Notifications />
     </div>
+  );
+}
+
+function Notifications() {
+  const [on, turn] = useState(notifies);
+  const [refused, refuse] = useState(false);
+  return (
+    <Section title="Notifications">
+      <label className="flex min-h-9 items-center gap-2 text-sm">
+        <input
+          type="checkbox"
+          className="size-4 accent-(--accent)"
+          checked={on}
+          onChange={async (event) => {
+            const now = await setNotifies(event.target.checked);
+            refuse(event.target.checked && !now);
+            turn(now);
+          }}
+        />
+        Tell me on the desktop when a task of mine ends
+      </label>
+      {refused && <p role="alert" className="text-sm text-bad">The browser does not allow it. Allow notifications for this page in its settings, then try again.</p>}
+      <p className="text-sm text-muted">While this page is open in a tab that is not in front.</p>
+    </Section>
   );
 }

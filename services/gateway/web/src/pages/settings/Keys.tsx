@@ -1,7 +1,9 @@
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { useSearch } from "@tanstack/react-router";
 import { useState } from "react";
 import { api, data } from "@/api/client";
-import { keys } from "@/api/queries";
+import { keys, serviceAccounts } from "@/api/queries";
+import { useRights } from "@/api/session";
 import { visible } from "@/text/ansi";
 import { Button, Copy, Field } from "@/ui/controls";
 import { Confirm } from "@/ui/dialog";
@@ -15,7 +17,15 @@ const SCOPES: [string, string][] = [
   ["org", "change the organisation"],
 ];
 
+export interface KeySearch {
+  of?: string;
+}
+
 export function Keys() {
+  const { of } = useSearch({ strict: false }) as KeySearch;
+  const { manages } = useRights();
+  const accounts = useQuery({ ...serviceAccounts, enabled: manages });
+  const [account, setAccount] = useState(of ?? "");
   const cache = useQueryClient();
   const found = useQuery(keys);
   const [name, setName] = useState("");
@@ -23,7 +33,7 @@ export function Keys() {
   const [days, setDays] = useState("90");
   const [revoking, askToRevoke] = useState<{ id: string; name: string } | null>(null);
   const create = useMutation({
-    mutationFn: () => data(api.POST("/v1/keys", { body: { name: name.trim(), scopes, expires_in_days: days ? Number(days) : null } })),
+    mutationFn: () => data(api.POST("/v1/keys", { body: { name: name.trim(), scopes, expires_in_days: days ? Number(days) : null, service_account: account || null } })),
     onSuccess: async ({ position }) => {
       setName("");
       cache.setQueryData(keys.queryKey, await data(api.GET("/v1/keys", { params: { query: { min_position: position } } })));
@@ -37,6 +47,10 @@ export function Keys() {
       cache.setQueryData(keys.queryKey, (before) => before && { ...before, keys: before.keys.filter(({ id }) => id !== revoked) });
     },
   });
+  const accountOf = (user: string): string => {
+    const found = accounts.data?.service_accounts.find(({ id }) => id === user);
+    return found ? `${visible(found.name ?? found.id)} · ` : "";
+  };
   const toggle = (scope: string) => setScopes((before) => (before.includes(scope) ? before.filter((one) => one !== scope) : [...before, scope]));
   return (
     <div className="space-y-8">
@@ -62,6 +76,14 @@ export function Keys() {
             </select>
           </Field>
         </div>
+        {(accounts.data?.service_accounts.length ?? 0) > 0 && (
+          <Field label="Of">
+            <select className="field sm:!w-auto" value={account} onChange={(event) => setAccount(event.target.value)}>
+              <option value="">you</option>
+              {accounts.data?.service_accounts.map(({ id, name }) => <option key={id} value={id}>{visible(name ?? id)}</option>)}
+            </select>
+          </Field>
+        )}
         <fieldset>
           <legend className="mb-1 text-sm font-medium">It may</legend>
           <div className="grid gap-x-6 gap-y-1 sm:grid-cols-2">
@@ -96,7 +118,7 @@ export function Keys() {
                 <div className="min-w-0 flex-1">
                   <p className="hostile truncate font-medium">{visible(key.name ?? "Without a name")}</p>
                   <p className="truncate text-xs text-muted">
-                    <code>{key.prefix}…</code> · {key.scopes.join(", ")} · made <Ago time={key.created_at} />
+                    <code>{key.prefix}…</code> · {accountOf(key.user)}{key.scopes.join(", ")} · made <Ago time={key.created_at} />
                     {key.expires_at && <> · until {new Date(key.expires_at).toLocaleDateString(undefined, { dateStyle: "medium" })}</>}
                   </p>
                 </div>

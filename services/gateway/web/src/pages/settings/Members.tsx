@@ -3,7 +3,7 @@ import { useState } from "react";
 import { api, data } from "@/api/client";
 import type { components } from "@/api/schema";
 import { members } from "@/api/queries";
-import { useSession } from "@/api/session";
+import { useRights, useSession } from "@/api/session";
 import { visible } from "@/text/ansi";
 import { Button, Copy, Field } from "@/ui/controls";
 import { Confirm } from "@/ui/dialog";
@@ -17,6 +17,7 @@ const ROLES: [Role, string][] = [["owner", "Owner"], ["admin", "Admin"], ["membe
 export function Members() {
   const cache = useQueryClient();
   const session = useSession();
+  const { manages: mayManage } = useRights();
   const found = useQuery(members);
   const [email, setEmail] = useState("");
   const [role, setRole] = useState<Role>("member");
@@ -43,14 +44,23 @@ export function Members() {
       update((before) => ({ ...before, members: before.members.filter(({ user }) => user !== removed) }));
     },
   });
-  const withdraw = useMutation({
+  const send = useMutation({
+    mutationFn: (invitation: string) => data(api.POST("/v1/org/invitations/{invitation}/send", { params: { path: { invitation } } })),
+    onError: failed,
+    onSuccess: ({ expires_at, mailed }, invitation) => {
+      toast(mailed ? "The invitation is sent again. The link before it is good no more." : "There is a new link. The one before it is good no more.");
+      update((before) => ({ ...before, invitations: before.invitations.map((one) => (one.id === invitation ? { ...one, expires_at } : one)) }));
+    },
+  });
+  const revoke = useMutation({
     mutationFn: (invitation: string) => data(api.DELETE("/v1/org/invitations/{invitation}", { params: { path: { invitation } } })),
     onError: failed,
-    onSuccess: (_, withdrawn) => update((before) => ({ ...before, invitations: before.invitations.filter(({ id }) => id !== withdrawn) })),
+    onSuccess: (_, revoked) => update((before) => ({ ...before, invitations: before.invitations.filter(({ id }) => id !== revoked) })),
   });
+  const link = send.data && send.submittedAt > invite.submittedAt ? send.data : invite.data;
   if (found.isPending) return <Skeleton rows={3} />;
   if (!found.data) return <Failed error={found.error} retry={() => void found.refetch()} />;
-  const mayManage = session.data?.role === "owner" || session.data?.role === "admin";
+  
   return (
     <div className="space-y-8">
       <ul aria-label="Members" className="divide-y divide-line overflow-hidden rounded-xl border border-line bg-surface">
@@ -95,15 +105,15 @@ export function Members() {
                 {ROLES.map(([value, title]) => <option key={value} value={value}>{title}</option>)}
               </select>
             </Field>
-            <Button type="submit" look="primary" busy={invite.isPending} className="min-h-[38px]">Make a link</Button>
+            <Button type="submit" look="primary" busy={invite.isPending} className="min-h-[38px]">Invite</Button>
           </div>
           {invite.error && <p role="alert" className="text-sm text-bad">{invite.error.message}</p>}
-          {invite.data && (
+          {link && (
             <div role="status" className="rounded-lg border border-ok/40 bg-ok/5 p-3">
-              <p className="text-sm font-medium">Send this link. It is good once, and shown this once.</p>
+              <p className="text-sm font-medium">{link.mailed ? "It has been sent. The same as a link:" : "Send this link. It is good once, and shown this once."}</p>
               <div className="mt-2 flex items-center gap-2">
-                <code className="hostile min-w-0 flex-1 select-all text-xs">{invite.data.url}</code>
-                <Copy text={invite.data.url} label="Copy the link">Copy</Copy>
+                <code className="hostile min-w-0 flex-1 select-all text-xs">{link.url}</code>
+                <Copy text={link.url} label="Copy the link">Copy</Copy>
               </div>
             </div>
           )}
@@ -116,10 +126,15 @@ export function Members() {
             {found.data.invitations.map((invitation) => (
               <li key={invitation.id} className="flex items-center gap-4 px-4 py-3">
                 <div className="min-w-0 flex-1">
-                  <p className="hostile truncate">{visible(invitation.email ?? "Whoever has the link")}</p>
+                  <p className="hostile truncate">{visible(invitation.email ?? "By link")}</p>
                   <p className="text-xs text-muted"><span className="capitalize">{invitation.role}</span>, until {new Date(invitation.expires_at).toLocaleDateString(undefined, { dateStyle: "medium" })}</p>
                 </div>
-                {mayManage && <Button look="danger" onClick={() => withdraw.mutate(invitation.id)}>Withdraw</Button>}
+                {mayManage && (
+                  <>
+                    <Button busy={send.isPending && send.variables === invitation.id} aria-label={`Send again: ${visible(invitation.email ?? "the link")}`} onClick={() => send.mutate(invitation.id)}>Send again</Button>
+                    <Button look="danger" aria-label={`Revoke: ${visible(invitation.email ?? "the link")}`} onClick={() => revoke.mutate(invitation.id)}>Revoke</Button>
+                  </>
+                )}
               </li>
             ))}
           </ul>

@@ -1,30 +1,25 @@
-import { Link, Outlet, useRouterState } from "@tanstack/react-router";
-
-const PARTS = [
-  { to: "/settings", name: "General" },
-  { to: "/settings/keys", name: "API keys" },
-  { to: "/settings/sessions", name: "Sessions" },
-  { to: "/settings/members", name: "Members" },
-] as const;
+import { Outlet } from "@tanstack/react-router";
+import { useRights } from "@/api/session";
+import { type Part, Tabs } from "@/ui/page";
 
 export function Settings() {
-  const path = useRouterState({ select: (state) => state.location.pathname });
+  const { manages } = useRights();
+  const parts: Part[] = [
+    { to: "/settings", name: "You" },
+    { to: "/settings/sessions", name: "Sessions" },
+    { to: "/settings/organisation", name: "Organisation" },
+    { to: "/settings/members", name: "Members" },
+    { to: "/settings/keys", name: "API keys" },
+    { to: "/settings/service-accounts", name: "Service accounts" },
+    { to: "/settings/secrets", name: "Secrets" },
+    { to: "/settings/models", name: "Models" },
+    ...(manages ? ([{ to: "/settings/audit", name: "Audit" }] as const) : []),
+  ];
   return (
     <div className="h-full overflow-y-auto">
-      <div className="mx-auto max-w-3xl px-4 py-6 md:px-6 md:py-8">
+      <div className="mx-auto max-w-4xl px-4 py-6 md:px-6 md:py-8">
         <h1 className="text-lg font-semibold tracking-tight">Settings</h1>
-        <nav aria-label="Settings" className="mt-3 flex gap-1 overflow-x-auto border-b border-line">
-          {PARTS.map(({ to, name }) => (
-            <Link
-              key={to}
-              to={to}
-              aria-current={path === to ? "page" : undefined}
-              className={`-mb-px min-h-9 whitespace-nowrap border-b-2 px-3 py-1.5 text-sm ${path === to ? "border-accent font-medium" : "border-transparent text-muted hover:text-text"}`}
-            >
-              {name}
-            </Link>
-          ))}
-        </nav>
+        <Tabs label="Settings" parts={parts} />
         <div className="pt-6"><Outlet /></div>
       </div>
     </div>

@@ -1,10 +1,12 @@
 import { useVirtualizer } from "@tanstack/react-virtual";
 import { ArrowDown, ChevronRight, CircleAlert, CircleCheck, Lightbulb, Wrench } from "lucide-react";
 import { lazy, memo, Suspense, useCallback, useEffect, useRef, useState } from "react";
+import { Problem } from "@/api/client";
 import type { Row as TranscriptRow } from "@/live/transcript";
 import { spans, visible } from "@/text/ansi";
 import { Button } from "@/ui/controls";
 import { Empty, Failed, isActive, Skeleton } from "@/ui/states";
+import { FollowUp } from "./FollowUp";
 import { useOpened } from "./Task";
 
 type Row = TranscriptRow | { kind: "prompt"; key: number; text: string };
@@ -15,12 +17,21 @@ const PROMPT = -1;
 const PHASES: Record<string, string> = { preparing: "Preparing the sandbox", running: "The agent works", committing: "Committing what has changed" };
 
 export function Activity() {
+  return (
+    <div className="flex h-full flex-col">
+      <div className="min-h-0 flex-1"><Output /></div>
+      <FollowUp />
+    </div>
+  );
+}
+
+function Output() {
   const { task, live } = useOpened();
-  if (live.error) return <Failed error={new Error(live.error)} />;
+  if (live.error) return <Failed error={new Problem(0, live.error.code, live.error.detail)} />;
   if (live.loading) return <Skeleton rows={5} height={20} />;
   if (live.rows.length === 0) {
-    if (isActive(task.state)) return <Empty title={task.state === "running" ? "No output yet" : "Waiting to start"}>It appears here as it comes.</Empty>;
-    return <Empty title="No output">{task.state === "rejected" ? "The task was not admitted, so it never ran." : "The task ended without a word."}</Empty>;
+    if (isActive(task.state)) return <Empty title={task.state === "running" ? "No output yet" : "Waiting to start"}>{task.waiting ? visible(task.waiting.detail) : "It appears here as it comes."}{task.waiting?.place && <span className="mt-1 block">Place {task.waiting.place} in the queue of the organisation.</span>}</Empty>;
+    return <Empty title="No output">{task.state === "rejected" ? "The task was not admitted, so it never ran." : "The task ended without output."}</Empty>;
   }
   return <Rows />;
 }

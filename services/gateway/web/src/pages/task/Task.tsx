@@ -43,7 +43,7 @@ function Loaded({ id }: { id: string }) {
   const found = useQuery(taskQuery(id));
   const transcript = useMemo(() => new Transcript(id), [id]);
   const live = useSyncExternalStore(transcript.subscribe, transcript.read);
-  // Whatever has changed on the stream is read again, once for each change.
+  // What has changed on the stream is read again, once for each change.
   useEffect(() => {
     if (live.changed > 0) void cache.invalidateQueries({ queryKey: ["task", id] });
   }, [cache, id, live.changed, live.ended]);
@@ -131,6 +131,9 @@ function Facts() {
       <Took from={task.started_at} until={task.finished_at} />
       <Cost />
       <Ago time={task.submitted_at} />
+      {task.pull_request?.state === "opened" && task.pull_request.url?.startsWith("https://") && (
+        <a href={task.pull_request.url} target="_blank" rel="noreferrer noopener" className="text-ok underline underline-offset-4">Pull request {task.pull_request.number && `#${task.pull_request.number}`}</a>
+      )}
       {task.attempt > 1 && <span>attempt {task.attempt} of {task.max_attempts}</span>}
       {labels.map(([name, value]) => (
         <span key={name} className="hostile max-w-52 truncate rounded border border-line bg-sunken px-1.5 text-xs leading-5">{visible(value ? `${name}: ${value}` : name)}</span>
@@ -142,12 +145,15 @@ function Facts() {
 
 /** What the task has come to so far. While it runs it is asked for every few seconds. */
 function Cost() {
-  const { task } = useOpened();
-  const bill = useQuery({ ...taskBill(task.id), refetchInterval: isActive(task.state) ? 3_000 : false });
+  const { task, live } = useOpened();
+  const active = isActive(task.state);
+  const bill = useQuery({ ...taskBill(task.id), refetchInterval: active ? 3_000 : false });
   if (!bill.data) return null;
+  // The stream says what the model has cost before the meter has it.
+  const total = Math.max(bill.data.total_nano_usd, active ? Number(live.cost ?? 0) : 0);
   return (
-    <Link to="/tasks/$task/cost" params={{ task: task.id }} replace className="tabular underline decoration-line underline-offset-4 hover:decoration-current" aria-label={`Cost ${money(bill.data.total_nano_usd)}`}>
-      {money(bill.data.total_nano_usd)}
+    <Link to="/tasks/$task/cost" params={{ task: task.id }} replace className="tabular underline decoration-line underline-offset-4 hover:decoration-current" aria-label={`Cost ${money(total)}`}>
+      {money(total)}
     </Link>
   );
 }

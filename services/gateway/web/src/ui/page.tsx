@@ -1,0 +1,77 @@
+import { Link, type LinkProps, useRouterState } from "@tanstack/react-router";
+import type { ReactNode } from "react";
+
+export interface Part {
+  to: NonNullable<LinkProps["to"]>;
+  name: string;
+}
+
+/** Links between the parts of a page. The one that is open scrolls into sight where there is no room for all. */
+export function Tabs({ label, parts }: { label: string; parts: readonly Part[] }) {
+  const path = useRouterState({ select: (state) => state.location.pathname });
+  return (
+    <nav aria-label={label} className="mt-3 flex gap-1 overflow-x-auto border-b border-line">
+      {parts.map(({ to, name }) => {
+        const here = path === to;
+        return (
+          <Link
+            key={to}
+            to={to}
+            aria-current={here ? "page" : undefined}
+            ref={(element) => {
+              if (here) element?.scrollIntoView({ block: "nearest", inline: "center" });
+            }}
+            className={`min-h-9 whitespace-nowrap border-b-2 px-3 py-1.5 text-sm ${here ? "border-accent font-medium" : "border-transparent text-muted hover:text-text"}`}
+          >
+            {name}
+          </Link>
+        );
+      })}
+    </nav>
+  );
+}
+
+export function Section({ title, aside, children }: { title: string; aside?: ReactNode; children: ReactNode }) {
+  const id = title.toLowerCase().replace(/\W+/g, "-");
+  return (
+    <section aria-labelledby={id}>
+      <div className="mb-3 flex flex-wrap items-baseline justify-between gap-x-4 gap-y-1">
+        <h2 id={id} className="font-semibold">{title}</h2>
+        {aside}
+      </div>
+      {children}
+    </section>
+  );
+}
+
+/** Rows in a box. */
+export function Rows({ label, children }: { label?: string; children: ReactNode }) {
+  return <ul aria-label={label} className="divide-y divide-line overflow-hidden rounded-xl border border-line bg-surface">{children}</ul>;
+}
+
+export function Fact({ name, value, bad = false, children }: { name: string; value: ReactNode; bad?: boolean; children?: ReactNode }) {
+  return (
+    <div className="bg-surface px-4 py-3">
+      <dt className="text-sm text-muted">{name}</dt>
+      <dd className={`tabular break-words font-medium ${bad ? "text-bad" : ""}`}>{value}{children}</dd>
+    </div>
+  );
+}
+
+export function Facts({ children, label }: { children: ReactNode; label?: string }) {
+  return <dl aria-label={label} className="grid grid-cols-2 gap-px overflow-hidden rounded-xl border border-line bg-line lg:grid-cols-4">{children}</dl>;
+}
+
+/** A table that scrolls sideways where it is too wide. */
+export function Table({ label, head, children }: { label: string; head: readonly { name: string; right?: boolean }[]; children: ReactNode }) {
+  return (
+    <div className="overflow-x-auto rounded-xl border border-line bg-surface" tabIndex={0} role="region" aria-label={label}>
+      <table className="tabular w-full text-sm">
+        <thead className="text-muted">
+          <tr>{head.map(({ name, right }) => <th key={name} scope="col" className={`whitespace-nowrap px-4 py-2 font-medium ${right ? "text-right" : "text-left"}`}>{name}</th>)}</tr>
+        </thead>
+        <tbody className="[&>tr]:border-t [&>tr]:border-line [&_td]:px-4 [&_td]:py-2">{children}</tbody>
+      </table>
+    </div>
+  );
+}
