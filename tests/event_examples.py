@@ -21,9 +21,15 @@ from remote_claude.contracts.gateway import (
     PullRequestOptions,
     PullRequestRequested,
     RemoteRepository,
+    ScheduleCreated,
+    ScheduleDue,
+    ScheduleRefused,
+    ScheduleRemoved,
     TaskCancellationRequested,
     TaskMessageSent,
     TaskSubmitted,
+    TriggerCreated,
+    TriggerRemoved,
     WebhookAdded,
     WebhookDelivered,
     WebhookFailed,
@@ -231,6 +237,7 @@ EXAMPLES: tuple[Event, ...] = (
         max_attempts=2,
         timeout_s=600,
         priority=5,
+        started_by="schedule_01",
         labels=SEALED,
         label_hashes={SHA256: SHA256},
         body_hash=SHA256,
@@ -317,6 +324,22 @@ EXAMPLES: tuple[Event, ...] = (
     WebhookRemoved(hook="hook_01", org=ORG),
     WebhookDelivered(**DECISION, hook="hook_01", status=204),
     WebhookFailed(**DECISION, hook="hook_01", reason="refused", status=500),
+    ScheduleCreated(
+        schedule="schedule_01",
+        org=ORG,
+        user=USER,
+        cron="0 7 * * 1",
+        zone="Europe/Berlin",
+        since=LATER,
+        request=SEALED,
+    ),
+    ScheduleDue(schedule="schedule_01", org=ORG, due=LATER, missed=2),
+    ScheduleRefused(schedule="schedule_01", org=ORG, due=LATER, reason="secret_not_found"),
+    ScheduleRemoved(schedule="schedule_01", org=ORG, user=USER),
+    TriggerCreated(
+        trigger="trigger_01", org=ORG, user=USER, forge="github", secret=SEALED, rules=SEALED, request=SEALED
+    ),
+    TriggerRemoved(trigger="trigger_01", org=ORG, user=USER),
 )
 
 OTHER_SHAPES: tuple[Event, ...] = (

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import re
-import subprocess
 from pathlib import Path
 
 import pytest
 
+from guides import follow
 from messages_api import serving_in_a_thread, text, tool
-from product import BIN, Product, product
+from product import Product, product
 
-GUIDE = Path(__file__).parents[2] / "docs" / "guides" / "best-of.md"
 KEY = "sk-ant-made-up-for-this-test"
 
 
@@ -65,16 +62,5 @@ def test_the_first_that_passes_stops_the_others(repo: Path) -> None:
 
 
 def test_the_commands_of_the_guide_work(stack: Product, repo: Path) -> None:
-    blocks = re.findall(r"^```sh\n(.*?)^```$", GUIDE.read_text(), re.MULTILINE | re.DOTALL)
-    done = subprocess.run(
-        ["bash", "-euo", "pipefail"],
-        cwd=repo,
-        env={**stack.env, "PATH": f"{BIN}:{os.environ['PATH']}"},
-        input="\n".join(blocks),
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    follow(stack, "best-of.md", repo)
     assert (repo / "notes.txt").read_text() == "notes\n"

@@ -49,6 +49,8 @@ COMMANDS = {
     "pr": Entry(
         "tasks", "pr", "Open the pull request of a task that has succeeded, or try again; prints its URL."
     ),
+    "schedule": Entry("starters", "schedule_app", "Schedules: tasks that are submitted at set times."),
+    "trigger": Entry("starters", "trigger_app", "Triggers: comments and labels on GitHub that start tasks."),
     "compare": Entry("best_of", "compare", "Show the candidates of a group side by side, the best first."),
     "usage": Entry(
         "money", "usage", "What has been used this month, against what the plan allows; or by what."

@@ -41,6 +41,12 @@ PERMISSIONS: dict[str, Permission] = {
     "send_message": Permission("tasks", MEMBERS),
     "open_shell": Permission("tasks", MEMBERS),
     "open_port": Permission("tasks", MEMBERS),
+    "list_schedules": Permission("tasks:read", MEMBERS),
+    "create_schedule": Permission("tasks", MEMBERS),
+    "remove_schedule": Permission("tasks", MEMBERS),
+    "list_triggers": Permission("tasks:read", MEMBERS),
+    "create_trigger": Permission("tasks", MEMBERS),
+    "remove_trigger": Permission("tasks", MEMBERS),
     "head_blob": Permission("tasks:read", MEMBERS),
     "put_blob": Permission("tasks", MEMBERS),
     "stream_tasks": Permission("tasks:read", MEMBERS),
@@ -132,6 +138,7 @@ PUBLIC: frozenset[str] = frozenset(
         "issue_token",
         "list_plans",
         "receive_stripe_webhook",  # by its signature
+        "receive_github_event",  # by its signature
         "connect_worker",  # by the single-use token of its sandbox
     }
 )

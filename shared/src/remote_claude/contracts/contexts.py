@@ -62,6 +62,11 @@ def webhook_secret_context(hook: str) -> str:
     return f"{hook}/secret"
 
 
+def starter_context(starter: str, what: str) -> str:
+    """What a schedule or a trigger is made of: its `request`, a trigger's `rules` and `secret`."""
+    return f"{starter}/{what}"
+
+
 def email_context(owner: str) -> str:
     """The e-mail address of a person, or of an invitation."""
     return f"{owner}/email"

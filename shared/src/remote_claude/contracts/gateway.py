@@ -53,6 +53,8 @@ class TaskSubmitted(GatewayEvent):
     attempts together, in billionths of a dollar. `continues` is the finished task whose branch and conversation this one
     takes up. `network` names a network policy. `secrets` are names of secrets, never values.
 
+    `started_by` is the schedule or the trigger that submitted it for its user.
+
     `repository_hash` and `label_hashes` (name to value) are keyed hashes, HMAC-SHA256 in hex under the organisation's data
     key: costs can be grouped by them without opening a text. `body_hash` tells a repeated idempotency key from a reused one.
     """
@@ -79,6 +81,7 @@ class TaskSubmitted(GatewayEvent):
     max_attempts: int = 3
     timeout_s: int | None = None
     priority: int = 0
+    started_by: str | None = None
     labels: Sealed | None = None
     label_hashes: dict[str, str] = Field(default_factory=dict)
     body_hash: str
@@ -174,3 +177,87 @@ class WebhookFailed(WebhookOutcome):
 
     reason: str
     status: int | None = None
+
+
+class ScheduleEvent(Event):
+    """About a schedule: a task that is submitted again and again, for the user who made it."""
+
+    producer: ClassVar[str] = "gateway"
+    aggregate: ClassVar[str] = "schedule"
+
+    schedule: str
+    org: str
+
+
+class ScheduleCreated(ScheduleEvent):
+    """`cron` has five fields, read in the time zone `zone` (IANA), and counts from `since`. `request` is a submission's JSON."""
+
+    type: ClassVar[str] = "ScheduleCreated"
+    version: ClassVar[int] = 1
+
+    user: str
+    cron: str
+    zone: str
+    since: str
+    request: Sealed
+
+
+class ScheduleRemoved(ScheduleEvent):
+    """It starts nothing more."""
+
+    type: ClassVar[str] = "ScheduleRemoved"
+    version: ClassVar[int] = 1
+
+    user: str
+
+
+class ScheduleDue(ScheduleEvent):
+    """The run of `due` (RFC 3339, UTC) starts now. `missed` earlier runs do not: nothing ran that could start them."""
+
+    type: ClassVar[str] = "ScheduleDue"
+    version: ClassVar[int] = 1
+
+    due: str
+    missed: int = 0
+
+
+class ScheduleRefused(ScheduleEvent):
+    """The run of `due` has no task: its submission was refused with the code `reason`."""
+
+    type: ClassVar[str] = "ScheduleRefused"
+    version: ClassVar[int] = 1
+
+    due: str
+    reason: str
+
+
+class TriggerEvent(Event):
+    """About a trigger: an address at which a forge says what has happened, which may start a task."""
+
+    producer: ClassVar[str] = "gateway"
+    aggregate: ClassVar[str] = "trigger"
+
+    trigger: str
+    org: str
+
+
+class TriggerCreated(TriggerEvent):
+    """Tasks start for `user`. `forge` signs with `secret`; `rules` and `request` are JSON: who may start what, and how."""
+
+    type: ClassVar[str] = "TriggerCreated"
+    version: ClassVar[int] = 1
+
+    user: str
+    forge: str
+    secret: Sealed
+    rules: Sealed
+    request: Sealed
+
+
+class TriggerRemoved(TriggerEvent):
+    """It starts nothing more."""
+
+    type: ClassVar[str] = "TriggerRemoved"
+    version: ClassVar[int] = 1
+
+    user: str

@@ -176,7 +176,7 @@ def run(
     if network is not None:
         body["network"] = network
     if budget is not None:
-        body["budget_nano_usd"] = _nano_usd(budget)
+        body["budget_nano_usd"] = nano_usd(budget)
     if secret:
         body["secrets"] = secret
     if label:
@@ -301,7 +301,8 @@ def _conclude(task: dict[str, Any]) -> None:
         render.note(f"\nsee it with `rclaude diff {task['id']}`, take it with `rclaude apply {task['id']}`")
 
 
-def _nano_usd(dollars: str) -> int:
+def nano_usd(dollars: str) -> int:
+    """An amount of dollars above 0. Raises `CliError`."""
     try:
         amount = Decimal(dollars.removeprefix("$"))
     except InvalidOperation:
@@ -401,5 +402,5 @@ def resume(
     asked = {"timeout_s": timeout, "model": model, "provider": provider}
     body |= {name: value for name, value in asked.items() if value is not None}
     if budget is not None:
-        body["budget_nano_usd"] = _nano_usd(budget)
+        body["budget_nano_usd"] = nano_usd(budget)
     _conduct(client, body, detach=detach, as_json=as_json)

@@ -17,6 +17,7 @@ from remote_claude.eventsourcing.log import EventLog
 from remote_claude.eventsourcing.tail import Tail
 from remote_claude.gateway.domain.offers import Offers
 from remote_claude.gateway.handlers import Decision, Decisions
+from remote_claude.gateway.projections.starters import StartersView
 from remote_claude.gateway.projections.tasks import TasksView
 from remote_claude.gateway.projections.webhooks import WebhooksView
 from remote_claude.gateway.sockets import Sockets
@@ -29,6 +30,7 @@ log = structlog.get_logger(__name__)
 READS = (
     TasksView.handles
     | WebhooksView.handles
+    | StartersView.handles
     | {event.type for event in (RunnerJoined, RunnerDrained, SecretStored, SecretRemoved, ModelChosen)}
     | {event.type for event in (ApiKeyIssued, ApiKeyRevoked, SessionOpened, SessionRevoked, MemberRemoved)}
 )

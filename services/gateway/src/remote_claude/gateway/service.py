@@ -7,7 +7,7 @@ from fastapi import APIRouter
 
 from remote_claude.edge.freshness import Freshness
 from remote_claude.gateway import dashboard
-from remote_claude.gateway.api import blobs, output, proxy, stream, tasks
+from remote_claude.gateway.api import blobs, output, proxy, starters, stream, tasks
 from remote_claude.gateway.api.stream import Stream
 from remote_claude.gateway.api.submissions import Submissions
 from remote_claude.gateway.consumers import LogConsumer, OutputConsumer
@@ -15,9 +15,11 @@ from remote_claude.gateway.domain.offers import Offers
 from remote_claude.gateway.handlers import Decisions, TaskHandlers
 from remote_claude.gateway.projections.output import OutputHistory
 from remote_claude.gateway.projections.queries import TaskQueries
+from remote_claude.gateway.projections.starters import StartersView
 from remote_claude.gateway.projections.tasks import TasksView
 from remote_claude.gateway.settings import GatewaySettings
 from remote_claude.gateway.sockets import Sockets
+from remote_claude.gateway.starting import Starters
 from remote_claude.gateway.waiting import WaitingReasons
 from remote_claude.gateway.watchers import Watchers
 from remote_claude.gateway.webhooks import outbox
@@ -65,6 +67,8 @@ def build(runtime: Runtime) -> Service:
     output.add_routes(api, fresh, queries, history, runtime.objects)
     blobs.add_routes(api, settings, runtime.objects)
     dashboard.add_routes(api)
+    starting = Starters(runtime, submissions)
+    starters.add_routes(api, runtime, starting)
     stream.add_routes(api, Stream(settings, runtime.verifier, runtime.tail, watchers, sockets))
 
     webhooks = outbox(runtime, settings)
@@ -77,7 +81,7 @@ def build(runtime: Runtime) -> Service:
     return Service(
         name="gateway",
         router=api,
-        views=(TasksView(), webhooks.view),
+        views=(TasksView(), webhooks.view, StartersView()),
         outboxes=(webhooks,),
         on_start=consumer.load,
         on_stop=stop,
@@ -85,6 +89,7 @@ def build(runtime: Runtime) -> Service:
             "log": consumer.run,
             "output": OutputConsumer(runtime.output, watchers).run,
             "sockets": sockets.watch_over,
+            "schedules": starting.run,
         },
         status=lambda: {"agents": offers.agents, "sockets": len(sockets), "watches": len(watchers)},
         bounds_bodies=("/v1/blobs/",),

@@ -139,7 +139,7 @@ class Checker:
         match recorded.stream.split(".")[1]:
             case "gateway" if "hook" in data:
                 self._check_webhook(recorded, data)
-            case "gateway":
+            case "gateway" if "task" in data:
                 self._check_gateway(recorded.type, data)
             case "scheduler":
                 self._check_scheduler(recorded, data)

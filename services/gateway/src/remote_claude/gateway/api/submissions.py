@@ -81,8 +81,17 @@ class Submissions:
     ) -> None:
         self._runtime, self._offers, self._handlers, self._queries = runtime, offers, handlers, queries
 
-    async def submit(self, who: Principal, request: SubmitRequest, idempotency_key: str | None) -> Submission:
-        """Raises what `TaskHandlers.submit` raises, and refusals of what the request names."""
+    async def submit(
+        self,
+        who: Principal,
+        request: SubmitRequest,
+        idempotency_key: str | None,
+        started_by: str | None = None,
+    ) -> Submission:
+        """`started_by` is the schedule or the trigger that submits it.
+
+        Raises what `TaskHandlers.submit` raises, and refusals of what the request names.
+        """
         key = await self._runtime.keyring.get(who.org)
         if idempotency_key is None:
             task = self._runtime.new_id("task")
@@ -93,7 +102,7 @@ class Submissions:
         except Refusal:  # a task that was accepted once is not refused for what has changed since
             if idempotency_key is None or not await self._handlers.is_submitted(who.org, task):
                 raise
-        return await self._handlers.submit(SubmitTask(_submission(who, request, key, task)))
+        return await self._handlers.submit(SubmitTask(_submission(who, request, key, task, started_by)))
 
     async def _check(self, who: Principal, request: SubmitRequest) -> None:
         org = who.org
@@ -137,7 +146,9 @@ ASKED_AS = {"budget": "budget_nano_usd"}
 """The field of a submission that asks for a capability, where it has another name."""
 
 
-def _submission(who: Principal, request: SubmitRequest, key: DataKey, task: str) -> TaskSubmitted:
+def _submission(
+    who: Principal, request: SubmitRequest, key: DataKey, task: str, started_by: str | None
+) -> TaskSubmitted:
     labels = request.labels
     return TaskSubmitted(
         task=task,
@@ -159,6 +170,7 @@ def _submission(who: Principal, request: SubmitRequest, key: DataKey, task: str)
         max_attempts=request.max_attempts,
         timeout_s=request.timeout_s,
         priority=request.priority,
+        started_by=started_by,
         labels=key.seal(orjson.dumps(labels).decode(), labels_context(task)) if labels else None,
         label_hashes={_hash(key, "label", name): _hash(key, "label", name, labels[name]) for name in labels},
         body_hash=key.fingerprint(canonical_json(request.model_dump(mode="json", exclude_defaults=True))),

@@ -156,3 +156,35 @@ class NotKnownToBeRecorded(Refusal):
             "stay so, `rclaude status` says why.",
             id=task,
         )
+
+
+class ScheduleInvalid(Refusal):
+    code = "schedule_invalid"
+
+
+class ScheduleNotFound(Refusal):
+    code = "schedule_not_found"
+    status = 404
+
+    def __init__(self, schedule: str) -> None:
+        super().__init__(f"There is no schedule {schedule[:64]!r}. `rclaude schedule list` shows all.")
+
+
+class TriggerNotFound(Refusal):
+    code = "trigger_not_found"
+    status = 404
+
+    def __init__(self, trigger: str) -> None:
+        super().__init__(f"There is no trigger {trigger[:64]!r}. `rclaude trigger list` shows all.")
+
+
+class MembersOnly(Refusal):
+    """Schedules and triggers act for a person, and end with the person's membership."""
+
+    code = "members_only"
+    status = 403
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Schedules and triggers belong to a member of the organisation. Use a member's own credential."
+        )
