@@ -230,6 +230,7 @@ EXAMPLES: tuple[Event, ...] = (
         secrets=("NPM_TOKEN",),
         budget_nano_usd=2**53 + 1,
         continues="task_00",
+        checkpoint=SHA256,
         best_of=BestOf(group="group_01", index=1, size=4),
         repository=RemoteRepository(url=SEALED, ref=SEALED),
         repository_hash=SHA256,

@@ -49,6 +49,7 @@ VIEWS = sorted(views(), key=lambda view: view.name)
 def test_the_views_are_found() -> None:
     assert {
         "auth_credentials",
+        "gateway_starters",
         "gateway_tasks",
         "gateway_webhooks",
         "billing_invoices",

@@ -49,6 +49,10 @@ COMMANDS = {
     "pr": Entry(
         "tasks", "pr", "Open the pull request of a task that has succeeded, or try again; prints its URL."
     ),
+    "push": Entry(
+        "hand_off", "push", "Hand the Claude Code session of this folder to a task, with the working tree."
+    ),
+    "pull": Entry("hand_off", "pull", "Bring the change and the conversation of a task to this folder."),
     "schedule": Entry("starters", "schedule_app", "Schedules: tasks that are submitted at set times."),
     "trigger": Entry("starters", "trigger_app", "Triggers: comments and labels on GitHub that start tasks."),
     "compare": Entry("best_of", "compare", "Show the candidates of a group side by side, the best first."),

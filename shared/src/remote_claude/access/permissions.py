@@ -34,6 +34,7 @@ PERMISSIONS: dict[str, Permission] = {
     "list_task_events": Permission("tasks:read", MEMBERS),
     "get_task_output": Permission("tasks:read", MEMBERS),
     "get_task_bundle": Permission("tasks:read", MEMBERS),
+    "get_task_checkpoint": Permission("tasks:read", MEMBERS),
     "get_task_diff": Permission("tasks:read", MEMBERS),
     "get_task_artifacts": Permission("tasks:read", MEMBERS),
     "cancel_task": Permission("tasks", MEMBERS),

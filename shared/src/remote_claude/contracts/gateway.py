@@ -53,6 +53,8 @@ class TaskSubmitted(GatewayEvent):
     attempts together, in billionths of a dollar. `continues` is the finished task whose branch and conversation this one
     takes up. `network` names a network policy. `secrets` are names of secrets, never values.
 
+    `checkpoint` is the SHA-256 of an uploaded archive in the format of a checkpoint, whose conversation this task takes up.
+
     `started_by` is the schedule or the trigger that submitted it for its user.
 
     `repository_hash` and `label_hashes` (name to value) are keyed hashes, HMAC-SHA256 in hex under the organisation's data
@@ -74,6 +76,7 @@ class TaskSubmitted(GatewayEvent):
     secrets: tuple[str, ...] = ()
     budget_nano_usd: Quantity | None = None
     continues: str | None = None
+    checkpoint: str | None = None
     best_of: BestOf | None = None
     repository: Repository | None = None
     repository_hash: str | None = None

@@ -218,7 +218,7 @@ def run(
         from remote_claude.cli.commands.conversation import converse
 
         raise typer.Exit(converse(client, hand_over(client, body)["id"]))
-    _conduct(client, body, detach=detach, as_json=as_json)
+    conduct(client, body, detach=detach, as_json=as_json)
 
 
 def hand_over(client: Client, body: dict[str, Any]) -> dict[str, Any]:
@@ -241,7 +241,8 @@ def continuation(client: Client, task: str, prompt: str | None) -> dict[str, Any
     return body | {"prompt": checked_prompt(str(prompt)), "continues": task}
 
 
-def _conduct(client: Client, body: dict[str, Any], *, detach: bool, as_json: bool) -> None:
+def conduct(client: Client, body: dict[str, Any], *, detach: bool, as_json: bool) -> None:
+    """Hand over a task, and watch it to its end unless `detach`."""
     submitted = hand_over(client, body)
     if detach:
         if as_json:
@@ -403,4 +404,4 @@ def resume(
     body |= {name: value for name, value in asked.items() if value is not None}
     if budget is not None:
         body["budget_nano_usd"] = nano_usd(budget)
-    _conduct(client, body, detach=detach, as_json=as_json)
+    conduct(client, body, detach=detach, as_json=as_json)

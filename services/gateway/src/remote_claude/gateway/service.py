@@ -64,7 +64,7 @@ def build(runtime: Runtime) -> Service:
     tasks.add_routes(
         api, runtime, fresh, submissions, handlers, queries, offers, WaitingReasons(runtime.nats)
     )
-    output.add_routes(api, fresh, queries, history, runtime.objects)
+    output.add_routes(api, fresh, queries, history, runtime.objects, runtime.log)
     blobs.add_routes(api, settings, runtime.objects)
     dashboard.add_routes(api)
     starting = Starters(runtime, submissions)

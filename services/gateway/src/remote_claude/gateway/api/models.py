@@ -143,6 +143,10 @@ class SubmitRequest(Request):
     continues: str | None = Field(
         default=None, description="The finished task whose branch and conversation this one takes up."
     )
+    checkpoint: Annotated[str, StringConstraints(pattern=SHA256)] | None = Field(
+        default=None,
+        description="The SHA-256 of an uploaded archive with a conversation that the task takes up (`rclaude push`).",
+    )
     best_of: BestOfRequest | None = None
     repo: RepositoryRequest | None = None
     pull_request: PullRequestRequest | None = None

@@ -10,15 +10,19 @@ import orjson
 from fastapi import APIRouter, Depends, Query, Response
 from fastapi.responses import StreamingResponse
 
+from remote_claude.contracts.runner import CheckpointSaved
 from remote_claude.edge.freshness import Freshness
 from remote_claude.edge.identity import Caller
 from remote_claude.edge.models import binary, problems
+from remote_claude.eventsourcing.events import stream_id
+from remote_claude.eventsourcing.log import EventLog
 from remote_claude.gateway.api.edge import TaskId
 from remote_claude.gateway.api.models import OutputPage
 from remote_claude.gateway.domain.cursor import Cursor
 from remote_claude.gateway.domain.refusals import NoResult
 from remote_claude.gateway.projections.output import OutputHistory
 from remote_claude.gateway.projections.queries import TaskQueries
+from remote_claude.runtime.manifests import Manifest
 from remote_claude.runtime.objects import ObjectNotFound, Objects
 
 MAX_FRAMES = 1000
@@ -28,7 +32,12 @@ Kind = Literal["bundle", "patch", "artifacts"]
 
 
 def add_routes(
-    api: APIRouter, fresh: Freshness, queries: TaskQueries, history: OutputHistory, objects: Objects
+    api: APIRouter,
+    fresh: Freshness,
+    queries: TaskQueries,
+    history: OutputHistory,
+    objects: Objects,
+    log: EventLog,
 ) -> None:
     """The routes `output`, `bundle` and `diff` of a task."""
     reads = [Depends(fresh)]
@@ -89,6 +98,27 @@ def add_routes(
         """The files that the agent left in `$RCLAUDE_ARTIFACTS`, as a tar archive."""
         return await _result(principal.org, task, "artifacts", "application/x-tar", f"{task}.tar")
 
+    @api.get(
+        "/v1/tasks/{task}/checkpoint",
+        tags=TAGS,
+        dependencies=reads,
+        response_class=Response,
+        responses=_file("application/x-tar"),
+    )
+    async def get_task_checkpoint(principal: Caller, task: TaskId) -> Response:
+        """The last checkpoint of a task, as a tar archive: the agent's conversation, and what it had changed."""
+        found, _ = await queries.get(principal.org, task)
+        saved = await _last_checkpoint(log, principal.org, task, found.progress.attempt)
+        try:
+            if saved is None:
+                raise NoResult("The task has saved no checkpoint.")
+            manifest = Manifest.model_validate_json(await objects.get(principal.org, saved))
+            pieces = _chunks(objects, principal.org, manifest)
+            first = await anext(pieces, b"")
+        except ObjectNotFound:
+            raise NoResult("The checkpoint is no longer in the store.") from None
+        return StreamingResponse(_all(first, pieces), media_type="application/x-tar")
+
     async def _result(org: str, task: str, kind: Kind, media_type: str, name: str) -> Response:
         found, _ = await queries.get(org, task)
         progress = found.progress
@@ -135,6 +165,21 @@ def _why(state: str, terminal: bool, kind: Kind, has_result: bool) -> str:
 
 def _file(media_type: str) -> dict[int | str, dict[str, Any]]:
     return {200: {"description": "The file.", "content": binary(media_type)}, **problems(404, 503)}
+
+
+async def _last_checkpoint(log: EventLog, org: str, task: str, attempts: int) -> str | None:
+    """The manifest of the last checkpoint of all attempts."""
+    for attempt in range(attempts, 0, -1):
+        history = await log.read_stream(stream_id("runner", org, "attempt", f"{task}-{attempt}"))
+        saved = [recorded.event for recorded in history if recorded.type == CheckpointSaved.type]
+        if saved:
+            return str(saved[-1].manifest)
+    return None
+
+
+async def _chunks(objects: Objects, org: str, manifest: Manifest) -> AsyncIterator[bytes]:
+    for chunk in manifest.chunks:
+        yield await objects.get(org, chunk)
 
 
 async def _all(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

@@ -130,6 +130,8 @@ class Submissions:
                 vault.secret(name, who.user)
             if own_model and vault.model(who.user) is None:
                 raise ModelKeyNeeded(request.agent)
+        if request.checkpoint is not None and not await self._runtime.objects.exists(org, request.checkpoint):
+            raise BundleNotFound(request.checkpoint)
         if request.continues is not None:
             await self._check_continued(org, request.continues)
 
@@ -163,6 +165,7 @@ def _submission(
         secrets=tuple(request.secrets),
         budget_nano_usd=request.budget_nano_usd,
         continues=request.continues,
+        checkpoint=request.checkpoint,
         best_of=BestOf(**request.best_of.model_dump()) if request.best_of else None,
         repository=_sealed_repository(request, key, task),
         repository_hash=_repository_hash(request, key),

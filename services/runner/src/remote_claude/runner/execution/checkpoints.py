@@ -4,29 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
-
 from remote_claude.contracts.runner import CheckpointSaved
 from remote_claude.eventsourcing.events import stream_id
 from remote_claude.eventsourcing.log import EventLog
 from remote_claude.runner.domain.attempt import SaveCheckpoint
+from remote_claude.runtime.manifests import Manifest
 from remote_claude.runtime.objects import Objects
 from remote_claude.worker.protocol.messages import Checkpoint
 
 CHUNK = 4 * 1024 * 1024
 """Bytes; chunks that did not change between two checkpoints are stored once."""
-
-
-class Manifest(BaseModel):
-    """What a checkpoint consists of: its archive in chunks, by SHA-256."""
-
-    model_config = ConfigDict(frozen=True)
-
-    version: int = 1
-    turn: int
-    messages: int
-    size: int
-    chunks: tuple[str, ...]
 
 
 async def keep(objects: Objects, org: str, checkpoint: Checkpoint, archive: Path) -> SaveCheckpoint:
@@ -59,3 +46,10 @@ async def fetch(objects: Objects, org: str, saved: CheckpointSaved, target: Path
         for chunk in manifest.chunks:
             file.write(await objects.get(org, chunk))
     return manifest
+
+
+async def fetch_uploaded(objects: Objects, org: str, sha256: str, target: Path) -> None:
+    """Write an archive that was uploaded with the task to a file. Raises `ObjectNotFound`."""
+    with target.open("wb") as file:
+        async for piece in objects.stream(org, sha256):
+            file.write(piece)

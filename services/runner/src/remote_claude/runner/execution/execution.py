@@ -213,10 +213,18 @@ class SandboxedExecution:
             except (ObjectNotFound, OSError, ValueError) as error:
                 log.error("a checkpoint can't be read", attempt=self._name, detail=repr(error))
                 target = None
+        uploaded = line[0].checkpoint if saved is None else None
+        if uploaded is not None:
+            target = self._folder / "checkpoint.tar"
+            try:
+                await checkpoints.fetch_uploaded(runtime.objects, org, uploaded, target)
+            except (ObjectNotFound, OSError) as error:
+                log.error("an uploaded checkpoint can't be read", attempt=self._name, detail=repr(error))
+                target = None
         for event in (*submission.messages, *self._early):
             self._messages.add(event)
         self._reading_done = True
-        return target, saved is not None and saved.of_earlier_task
+        return target, uploaded is not None or (saved is not None and saved.of_earlier_task)
 
     def _network(self, submitted: TaskSubmitted) -> NetworkPolicy:
         """What the task asks for and the hosts of its secrets, unless there is no network."""
