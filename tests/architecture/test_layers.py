@@ -227,7 +227,7 @@ ROOMS: dict[str, list[set[str]]] = {
     "eventsourcing": [{"core"}, {"jetstream", "postgres"}],
     "runtime": [
         {"ids", "durable_files", "purpose", "settings", "sealed_objects", "mail"},
-        {"objects", "agent_output", "owner", "broker", "telemetry"},
+        {"objects", "manifests", "agent_output", "owner", "broker", "telemetry"},
         {"archive", "settings_sources"},
         {"service"},
         {"http", "instruments", "schema_page"},

@@ -8,6 +8,7 @@ from fastapi import APIRouter
 from remote_claude.edge.freshness import Freshness
 from remote_claude.gateway import dashboard
 from remote_claude.gateway.api import blobs, output, proxy, starters, stream, tasks
+from remote_claude.gateway.api.starting import Starters
 from remote_claude.gateway.api.stream import Stream
 from remote_claude.gateway.api.submissions import Submissions
 from remote_claude.gateway.consumers import LogConsumer, OutputConsumer
@@ -19,7 +20,6 @@ from remote_claude.gateway.projections.starters import StartersView
 from remote_claude.gateway.projections.tasks import TasksView
 from remote_claude.gateway.settings import GatewaySettings
 from remote_claude.gateway.sockets import Sockets
-from remote_claude.gateway.starting import Starters
 from remote_claude.gateway.waiting import WaitingReasons
 from remote_claude.gateway.watchers import Watchers
 from remote_claude.gateway.webhooks import outbox

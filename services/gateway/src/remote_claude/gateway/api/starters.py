@@ -19,11 +19,11 @@ from remote_claude.edge.models import problems
 from remote_claude.edge.problems import Problem
 from remote_claude.gateway.api import models
 from remote_claude.gateway.api.answers import data_key
+from remote_claude.gateway.api.starting import Starters
 from remote_claude.gateway.domain import triggers as domain
 from remote_claude.gateway.domain.refusals import TriggerNotFound
 from remote_claude.gateway.projections import starters as view
 from remote_claude.gateway.projections.starters import StartersView
-from remote_claude.gateway.starting import Starters
 from remote_claude.runtime.service import Runtime
 
 MAX_EVENT = 1024 * 1024
