@@ -1,4 +1,4 @@
-"""Tells webhooks that a task has ended: the gateway's one handle to the world outside. Only its outbox's worker opens it."""
+"""Posts the end of a task to webhooks. Only the outbox's worker sends these requests."""
 
 from __future__ import annotations
 

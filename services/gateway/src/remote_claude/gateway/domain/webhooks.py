@@ -1,14 +1,15 @@
-"""Webhooks: who hears that a task has ended, what they are told, and how it is signed (standardwebhooks.com, `v1`)."""
+"""Webhooks: the addresses that get the end of each task, the message, and its signature (standardwebhooks.com, `v1`)."""
 
 from __future__ import annotations
 
-import hmac
-from base64 import b64decode, b64encode
+from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
-from hashlib import sha256
+from datetime import UTC, datetime
 from typing import Any, assert_never
 from urllib.parse import urlsplit
+
+from standardwebhooks import Webhook
 
 from remote_claude.contracts import Event, Sealed, canonical_json
 from remote_claude.contracts.gateway import WebhookAdded, WebhookRemoved
@@ -34,7 +35,7 @@ ENDS: Mapping[str, str] = {
 
 
 class WebhookRefused(Exception):
-    """Not as asked; nothing was recorded."""
+    """Refused; nothing was recorded."""
 
 
 class WebhookNotFound(WebhookRefused):
@@ -69,17 +70,17 @@ Command = AddWebhook | RemoveWebhook
 
 @dataclass(frozen=True, slots=True)
 class NotAdded:
-    """Nothing is known of it."""
+    """It does not exist."""
 
 
 @dataclass(frozen=True, slots=True)
 class Added:
-    """It hears of what ends."""
+    """It gets the end of each task."""
 
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """It hears no more."""
+    """It gets nothing more."""
 
 
 State = NotAdded | Added | Removed
@@ -88,7 +89,7 @@ initial_state: State = NotAdded()
 
 
 def decide(command: Command, state: State) -> list[Event]:
-    """What is to be recorded; nothing when it has been said before. Raises `WebhookNotFound`."""
+    """The events to record; none when it is recorded already. Raises `WebhookNotFound`."""
     match command:
         case AddWebhook(hook=hook, org=org, url=url, secret=secret):
             if isinstance(state, NotAdded):
@@ -104,7 +105,7 @@ def decide(command: Command, state: State) -> list[Event]:
 
 
 def evolve(state: State, event: Event) -> State:
-    """The state after an event; one that says nothing here changes nothing."""
+    """The state after an event. Other events change nothing."""
     match event:
         case WebhookAdded():
             return Added()
@@ -133,7 +134,7 @@ def secret_of(random: bytes) -> str:
 
 
 def body(payload: Mapping[str, Any], occurred_at: str) -> bytes:
-    """What a hook is told: the same bytes at every attempt."""
+    """The message: the same bytes at every attempt."""
     return canonical_json(
         {"type": f"task.{payload['state']}", "timestamp": occurred_at, "data": dict(payload)}
     )
@@ -141,10 +142,5 @@ def body(payload: Mapping[str, Any], occurred_at: str) -> bytes:
 
 def headers(secret: str, key: str, sent_at: int, content: bytes) -> dict[str, str]:
     """The signature of a message. `sent_at` is in seconds since the epoch. Raises `ValueError` for what is no secret."""
-    signed = f"{key}.{sent_at}.".encode() + content
-    digest = hmac.digest(b64decode(secret.removeprefix(SECRET), validate=True), signed, sha256)
-    return {
-        "webhook-id": key,
-        "webhook-timestamp": str(sent_at),
-        "webhook-signature": f"v1,{b64encode(digest).decode()}",
-    }
+    signature = Webhook(secret).sign(key, datetime.fromtimestamp(sent_at, UTC), content.decode())
+    return {"webhook-id": key, "webhook-timestamp": str(sent_at), "webhook-signature": signature}
