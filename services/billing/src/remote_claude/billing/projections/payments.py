@@ -22,8 +22,8 @@ from remote_claude.contracts.billing import (
 )
 from remote_claude.eventsourcing import stream_id
 from remote_claude.eventsourcing.events import RecordedEvent
-from remote_claude.eventsourcing.postgres.outbox_table import OutboxRow, effect
-from remote_claude.eventsourcing.postgres.tables import append, delete, load, upsert
+from remote_claude.eventsourcing.postgres.outbox_table import EffectChanges, OutboxRow, effect
+from remote_claude.eventsourcing.postgres.tables import load, upsert
 from remote_claude.eventsourcing.views import View
 
 
@@ -80,8 +80,7 @@ class PaymentsView(View):
         mirrored = await load(connection, MirroredInvoice, corrected)
         made: dict[str, dict[str, Any]] = {}
         changed: dict[str, dict[str, Any]] = {}
-        new: dict[str, dict[str, Any]] = {}
-        settled: list[str] = []
+        payments = EffectChanges(PaymentRow)
         for recorded in events:
             match recorded.event:
                 case StripeObjectObserved(kind="customer") as e:
@@ -95,26 +94,23 @@ class PaymentsView(View):
                         "sha256": e.json_sha256,
                     }
                     payload["customer"] = customers[e.org]["customer"]
-                    row = effect(recorded, "mirror", lane=e.org, stream=stream, payload=payload)
-                    new[row["key"]] = row
+                    payments.add(effect(recorded, "mirror", lane=e.org, stream=stream, payload=payload))
                 case CreditNoteIssued() as e if e.corrects in mirrored:
                     payload = {"do": "credit_note", "org": e.org, "invoice": e.invoice, "number": e.number}
                     payload |= {"object": mirrored[e.corrects]["object"], "amount": e.total}
                     payload["refund"] = e.refund == "stripe"
                     stream = stream_id("billing", e.org, "account", e.org)
-                    row = effect(recorded, "credit note", lane=e.org, stream=stream, payload=payload)
-                    new[row["key"]] = row
+                    payments.add(effect(recorded, "credit note", lane=e.org, stream=stream, payload=payload))
                 case WebhookReceived() as e:
                     payload = {"do": "fetch", "webhook": e.webhook, "object": e.object, "kind": e.kind}
-                    row = effect(recorded, "fetch", lane=e.object, stream=recorded.stream, payload=payload)
-                    new[row["key"]] = row
+                    payments.add(
+                        effect(recorded, "fetch", lane=e.object, stream=recorded.stream, payload=payload)
+                    )
                 case InvoiceMirrored() | CreditNoteMirrored() | MirroringFailed() | WebhookHandled() as e:
                     if isinstance(e, InvoiceMirrored):
                         row = {"invoice": e.invoice, "object": e.object}
                         made[e.invoice] = mirrored[e.invoice] = row
-                    if new.pop(recorded.event_id, None) is None:
-                        settled.append(recorded.event_id)
+                    payments.settle(recorded)
         await upsert(connection, StripeCustomer, changed.values())
         await upsert(connection, MirroredInvoice, made.values())
-        await append(connection, PaymentRow, new.values())
-        await delete(connection, PaymentRow, settled)
+        await payments.write(connection)

@@ -1,4 +1,4 @@
-"""The view `gateway_webhooks`: who hears that a task has ended, and what they have not been told yet. Reads no ciphertext."""
+"""The view `gateway_webhooks`: the hooks, and the deliveries that have no outcome yet. Reads no ciphertext."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from remote_claude.contracts.gateway import (
     WebhookRemoved,
 )
 from remote_claude.eventsourcing.events import RecordedEvent, stream_id
-from remote_claude.eventsourcing.postgres.outbox_table import OutboxRow, effect
+from remote_claude.eventsourcing.postgres.outbox_table import EffectChanges, OutboxRow, effect
 from remote_claude.eventsourcing.postgres.schemas import Pool
-from remote_claude.eventsourcing.postgres.tables import append, delete, reading, upsert
+from remote_claude.eventsourcing.postgres.tables import delete, reading, upsert
 from remote_claude.eventsourcing.views import View
 from remote_claude.gateway.domain.webhooks import ENDS
 
@@ -33,7 +33,7 @@ class Tables(SQLModel, registry=registry()):
 
 
 class WebhookRow(Tables, table=True):
-    """A hook, until it is removed. `last` is what came of the last delivery that was settled."""
+    """A hook, until it is removed. `last` is the outcome of the last settled delivery."""
 
     __tablename__ = "webhook"
     hook: str = Field(primary_key=True)
@@ -49,7 +49,7 @@ class WebhookRow(Tables, table=True):
 
 
 class DeliveryRow(OutboxRow, Tables, table=True):
-    """A hook that has to be told of a task. Its lane is the hook."""
+    """The end of a task that has to be delivered to a hook. Its lane is the hook."""
 
     __tablename__ = "delivery"
     __table_args__ = (Index("delivery_by_lane", "lane", "position"),)
@@ -70,8 +70,7 @@ class WebhooksView(View):
         names = [column.name for column in found.description or ()]
         hooks = {row[0]: dict(zip(names, row, strict=True)) for row in await found.fetchall()}
         touched: set[str] = set()
-        new: dict[str, dict[str, Any]] = {}
-        settled: list[str] = []
+        deliveries = EffectChanges(DeliveryRow)
         for recorded in events:
             match recorded.event:
                 case WebhookAdded() as added:
@@ -80,20 +79,18 @@ class WebhooksView(View):
                 case WebhookRemoved(hook=hook):
                     hooks.pop(hook, None)
                     touched.add(hook)
-                    new = {key: row for key, row in new.items() if row["lane"] != hook}
+                    deliveries.drop_lane(hook)
                 case WebhookOutcome() as outcome:
-                    if new.pop(recorded.event_id, None) is None:
-                        settled.append(recorded.event_id)
+                    deliveries.settle(recorded)
                     if (row := hooks.get(outcome.hook)) is not None:
                         _settle(row, outcome, recorded.occurred_at)
                         touched.add(outcome.hook)
                 case _:
                     for row in _deliveries(hooks.values(), recorded):
-                        new[row["key"]] = row
+                        deliveries.add(row)
         gone = touched - hooks.keys()
         await upsert(connection, WebhookRow, [hooks[hook] for hook in sorted(touched - gone)])
-        await append(connection, DeliveryRow, new.values())
-        await delete(connection, DeliveryRow, settled)
+        await deliveries.write(connection)
         if gone:
             await delete(connection, WebhookRow, sorted(gone))
             await connection.execute("DELETE FROM delivery WHERE lane = ANY (%s)", [sorted(gone)])
@@ -125,8 +122,10 @@ def _settle(hook: dict[str, Any], outcome: WebhookOutcome, at: str) -> None:
 def _deliveries(hooks: Iterable[dict[str, Any]], recorded: RecordedEvent) -> list[dict[str, Any]]:
     """One for each hook that its organisation had when the task ended, however late that is folded."""
     event = recorded.event
-    told = [row["hook"] for row in hooks if row["org"] == event.org and row["position"] < recorded.position]
-    if not told:  # as a rule: most organisations have none
+    receivers = [
+        row["hook"] for row in hooks if row["org"] == event.org and row["position"] < recorded.position
+    ]
+    if not receivers:  # as a rule: most organisations have none
         return []
     payload = {
         "task": event.task,
@@ -136,12 +135,14 @@ def _deliveries(hooks: Iterable[dict[str, Any]], recorded: RecordedEvent) -> lis
         "position": recorded.position,
     }
     stream = stream_id("gateway", event.org, "task", event.task)
-    return [effect(recorded, f"webhook {hook}", lane=hook, stream=stream, payload=payload) for hook in told]
+    return [
+        effect(recorded, f"webhook {hook}", lane=hook, stream=stream, payload=payload) for hook in receivers
+    ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Webhook:
-    """A hook as the view has it. `pending` is how many ends it has not been told."""
+    """A hook as the view has it. `pending` is the number of deliveries without an outcome."""
 
     hook: str
     org: str

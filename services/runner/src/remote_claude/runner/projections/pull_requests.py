@@ -20,7 +20,7 @@ from remote_claude.contracts.scheduler import (
     TaskTimedOut,
 )
 from remote_claude.eventsourcing.events import RecordedEvent, stream_id
-from remote_claude.eventsourcing.postgres.outbox_table import OutboxRow, effect
+from remote_claude.eventsourcing.postgres.outbox_table import EffectChanges, OutboxRow, effect
 from remote_claude.eventsourcing.postgres.tables import append, delete
 from remote_claude.eventsourcing.views import View
 
@@ -71,26 +71,23 @@ class PullRequestsView(View):
         ]
         wanted = await _wanted(connection, ended)
         new_wanted: set[str] = set()
-        openings: dict[str, dict[str, Any]] = {}
-        settled: list[str] = []
+        openings = EffectChanges(OpeningRow)
         for recorded in events:
             match recorded.event:
                 case TaskSubmitted() as submitted:
                     if submitted.pull_request is not None:
                         new_wanted.add(submitted.task)
                 case PullRequestRequested():
-                    openings |= _opening(recorded)
+                    openings.add(_opening(recorded))
                 case PullRequestEvent():
-                    if openings.pop(recorded.event_id, None) is None:
-                        settled.append(recorded.event_id)
+                    openings.settle(recorded)
                 case end:
                     if end.task in wanted | new_wanted and recorded.type == TaskSucceeded.type:
-                        openings |= _opening(recorded)
+                        openings.add(_opening(recorded))
                     new_wanted.discard(end.task)
         await delete(connection, WantedRow, sorted(wanted))
         await append(connection, WantedRow, [{"task": task} for task in sorted(new_wanted)])
-        await append(connection, OpeningRow, openings.values())
-        await delete(connection, OpeningRow, settled)
+        await openings.write(connection)
 
 
 async def _wanted(connection: AsyncConnection[Any], tasks: Sequence[str]) -> set[str]:
@@ -101,9 +98,8 @@ async def _wanted(connection: AsyncConnection[Any], tasks: Sequence[str]) -> set
     return {row[0] for row in await found.fetchall()}
 
 
-def _opening(recorded: RecordedEvent) -> dict[str, dict[str, Any]]:
+def _opening(recorded: RecordedEvent) -> dict[str, Any]:
     event = recorded.event
     stream = stream_id("runner", event.org, "pull_request", event.task)
     payload = {"task": event.task, "org": event.org, "attempt": event.attempt}
-    row = effect(recorded, "open a pull request", lane=event.task, stream=stream, payload=payload)
-    return {row["key"]: row}
+    return effect(recorded, "open a pull request", lane=event.task, stream=stream, payload=payload)
