@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-import unicodedata
 from collections.abc import Sequence
 
 GAP = 2
@@ -22,22 +21,16 @@ def screen_width() -> int | None:
 
 def width(text: str) -> int:
     """Columns that a text takes: two for an East Asian wide character, none for a combining one."""
-    return sum(
-        0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text
-    )
+    from rich.cells import cell_len
+
+    return cell_len(text)
 
 
 def elided(text: str, limit: int) -> str:
     """The text, or its beginning and `…`, within `limit` columns."""
-    if width(text) <= limit:
-        return text
-    kept, used = "", 0
-    for c in text:
-        used += width(c)
-        if used > limit - 1:
-            break
-        kept += c
-    return kept.rstrip() + "…"
+    from rich.cells import set_cell_size
+
+    return text if width(text) <= limit else set_cell_size(text, limit - 1).rstrip() + "…"
 
 
 def padded(text: str, to: int) -> str:

@@ -13,7 +13,7 @@ import typer
 from remote_claude.runtime.admin import broker_commands, parked_commands
 from remote_claude.runtime.admin import log_commands as archive_commands
 from remote_claude.runtime.admin.command_support import Refused, administer, check_range, registered
-from remote_claude.runtime.admin.lines import event_line, screen_width, view_lines
+from remote_claude.runtime.admin.lines import event_line, print_views, screen_width
 from remote_claude.runtime.admin.progress import Progress
 from remote_claude.runtime.purpose import Purpose
 
@@ -171,8 +171,7 @@ def views(as_json: Json = False) -> None:
         if as_json:
             typer.echo(json.dumps(rows))
             return
-        for line in view_lines(rows, screen_width()):
-            typer.echo(line)
+        print_views(rows, screen_width())
 
     administer(work, Purpose.LOOK)
 

@@ -8,10 +8,11 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-NAME = 28
 NARROWEST = 8
 """A stream is not cut below this."""
-DIGITS = {"position": 10, "lag": 6, "parked": 1}
+COUNTS = ("position", "lag", "parked")
+UNLIMITED = 1000
+"""Columns of what is no terminal."""
 
 
 def screen_width() -> int | None:
@@ -29,19 +30,18 @@ def event_line(position: int, at: str, type: str, stream: str, width: int | None
     return _cut(line + stream, width)
 
 
-def view_lines(rows: Sequence[Mapping[str, Any]], width: int | None) -> list[str]:
-    """How far views are. Names stay whole; where they leave no room, the positions are left out, then the lags."""
-    name = max(len(row["name"]) for row in rows)
-    columns = [[f" {column} {row[column]:>{digits}}" for row in rows] for column, digits in DIGITS.items()]
-    while columns and width is not None and name + _widths(columns) > width:
-        del columns[0]
-    room = NAME if width is None else min(NAME, width - _widths(columns))
-    names = [f"{row['name']:<{max(name, room)}}" for row in rows]
-    return ["".join(cells).rstrip() for cells in zip(names, *columns, strict=True)]
+def print_views(rows: Sequence[Mapping[str, Any]], width: int | None) -> None:
+    """A table of views with their positions. A name that has no room goes on in the next line."""
+    from rich.console import Console
+    from rich.table import Table
 
-
-def _widths(columns: Sequence[Sequence[str]]) -> int:
-    return sum(max(map(len, cells)) for cells in columns)
+    table = Table(box=None, pad_edge=False)
+    table.add_column("view", overflow="fold")
+    for column in COUNTS:
+        table.add_column(column, justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(row["name"], *(str(row[column]) for column in COUNTS))
+    Console(width=width or UNLIMITED, markup=False, highlight=False).print(table)
 
 
 def _cut(text: str, width: int | None) -> str:
