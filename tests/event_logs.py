@@ -15,6 +15,7 @@ from nats.aio.client import Client
 
 from remote_claude.eventsourcing.events import Codec, NewEvent, RecordedEvent
 from remote_claude.eventsourcing.jetstream import JetStreamEventLog
+from remote_claude.eventsourcing.jetstream.connection import Wire
 from remote_claude.eventsourcing.jetstream.streams import ensure_stream, events_config
 from remote_claude.eventsourcing.log import EventLog
 from servers import Broker
@@ -87,9 +88,13 @@ class Place:
         return f"{self.prefix}.{producer}.org_1.task.{aggregate}"
 
     @asynccontextmanager
-    async def log(self, *, url: str | None = None, **options: Any) -> AsyncIterator[JetStreamEventLog]:
-        """A log with a connection of its own, as another process has."""
+    async def log(
+        self, *, url: str | None = None, plain: bool = False, **options: Any
+    ) -> AsyncIterator[JetStreamEventLog]:
+        """A log with a connection of its own, as another process has; a `plain` one uses nats-py's public API only."""
         client = await connect(self.broker, url)
+        if plain:
+            Wire(client)
         try:
             async with JetStreamEventLog(
                 client, self.codec, stream=self.stream, prefix=self.prefix, **options

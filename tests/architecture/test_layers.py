@@ -210,7 +210,7 @@ def test_connections_of_the_pool_are_borrowed(package: str) -> None:
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_private_members_of_nats_py_are_used_in_one_module(package: str) -> None:
-    """A release of nats-py may move them; `jetstream/connection.py` is the place to look then."""
+    """A release of nats-py may move them; `jetstream/fast_connection.py` is the place to look then."""
     used = {
         (path.name, node.attr)
         for path, tree in modules(PACKAGES[package])
@@ -219,7 +219,7 @@ def test_private_members_of_nats_py_are_used_in_one_module(package: str) -> None
         and node.attr.startswith("_")
         and getattr(node.value, "attr", getattr(node.value, "id", None)) in {"client", "nats", "nc"}
     }
-    assert {name for name, _ in used} == ({"connection.py"} if package == "eventsourcing" else set())
+    assert {name for name, _ in used} == ({"fast_connection.py"} if package == "eventsourcing" else set())
 
 
 # From the bottom up. A room imports what is below it and itself, and nothing of the rooms beside it.

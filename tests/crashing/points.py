@@ -44,7 +44,7 @@ from websockets.asyncio.server import ServerConnection
 
 from remote_claude.contracts.leases import SUBJECT
 from remote_claude.eventsourcing.jetstream import JetStreamEventLog
-from remote_claude.eventsourcing.jetstream.connection import Wire
+from remote_claude.eventsourcing.jetstream.fast_connection import FastWire
 from remote_claude.gateway.webhooks import Deliveries
 from remote_claude.runtime.agent_output import OutputStream
 from remote_claude.runtime.archive.heads import Heads
@@ -158,9 +158,9 @@ class Probes:
         return probed
 
     def _events(self) -> None:
-        send, reply, expected = Wire.send, Wire._reply, dict[bytes, str]()
+        send, reply, expected = FastWire.send, FastWire._reply, dict[bytes, str]()
 
-        async def sending(wire: Wire, frames: bytes) -> None:
+        async def sending(wire: FastWire, frames: bytes) -> None:
             named = EVENT.search(frames)
             if named is None:
                 await send(wire, frames)
@@ -172,7 +172,7 @@ class Probes:
             await wire.client.flush()
             self.reach("publish", "after", here)
 
-        def replied(wire: Wire, subject: bytes, to: bytes, headers: bytes, data: bytes) -> None:
+        def replied(wire: FastWire, subject: bytes, to: bytes, headers: bytes, data: bytes) -> None:
             here = expected.pop(subject, None) if headers or data else None
             if here is not None:
                 self.reach("acknowledged", "before", here)
@@ -180,7 +180,7 @@ class Probes:
             if here is not None:
                 self.reach("acknowledged", "after", here)
 
-        Wire.send, Wire._reply = sending, replied  # type: ignore[method-assign,assignment]
+        FastWire.send, FastWire._reply = sending, replied  # type: ignore[method-assign,assignment]
 
     def _output(self) -> None:
         publish, write = nats.aio.client.Client.publish, OutputStream.publish

@@ -23,3 +23,12 @@ class TestJetStreamEventLog(EventLogContract):
     async def log(self, place: Place, request: pytest.FixtureRequest) -> AsyncIterator[JetStreamEventLog]:
         async with place.log(heartbeat=HEARTBEAT, leader_reads=request.param, attempt_timeout=1.0) as log:
             yield log
+
+
+class TestPlainConnection(TestJetStreamEventLog):
+    """Over the public API of nats-py."""
+
+    @pytest.fixture
+    async def log(self, place: Place) -> AsyncIterator[JetStreamEventLog]:
+        async with place.log(plain=True, heartbeat=HEARTBEAT, attempt_timeout=1.0) as log:
+            yield log

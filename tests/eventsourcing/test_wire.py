@@ -12,7 +12,7 @@ from nats.aio.client import Client
 from event_logs import JsonCodec, Proxy, connect, everything, happened, new_place, until
 from remote_claude.eventsourcing.cloudevents import decode_event, encode_headers
 from remote_claude.eventsourcing.events import NewEvent
-from remote_claude.eventsourcing.jetstream import JetStreamEventLog
+from remote_claude.eventsourcing.jetstream import JetStreamEventLog, fast_connection
 from remote_claude.eventsourcing.jetstream.connection import Wire
 from remote_claude.eventsourcing.jetstream.direct_get import BATCH
 from remote_claude.eventsourcing.log import LogUnavailable
@@ -110,6 +110,15 @@ async def test_a_message_that_is_no_event_is_read_without_a_type(nats_server: Br
     await client.close()
 
 
+async def test_a_client_library_of_another_shape_is_used_by_its_public_api(
+    nats_server: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = await connect(nats_server)
+    monkeypatch.setattr(fast_connection, "PRIVATE", ("_ps", "_gone"))
+    assert type(Wire.over(client)) is Wire
+    await client.close()
+
+
 async def test_others_use_the_connection_as_before(nats_server: Broker) -> None:
     place = await new_place(nats_server)
     client = await connect(nats_server)
@@ -117,6 +126,7 @@ async def test_others_use_the_connection_as_before(nats_server: Broker) -> None:
         JetStreamEventLog(client, place.codec, stream=place.stream, prefix=place.prefix) for _ in range(2)
     ]
     assert Wire.over(client) is Wire.over(client)
+    assert type(Wire.over(client)) is fast_connection.FastWire
     for n, log in enumerate(logs):
         await log.append(place.subject(f"t{n}"), [happened()], expected_position=0)
     subscription = await client.subscribe("ordinary")

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+
+STATUS = ("Status", "Description")
+"""nats-py's names for the parts of a status line."""
+
 
 def publish_frame(subject: str, reply: str, headers: bytes, data: bytes) -> bytes:
     """The protocol's HPUB. `headers` are lines that each end in CRLF."""
@@ -9,6 +14,26 @@ def publish_frame(subject: str, reply: str, headers: bytes, data: bytes) -> byte
     return b"HPUB %b %b %d %d\r\nNATS/1.0\r\n%b\r\n%b\r\n" % (
         subject.encode(), reply.encode(), size, size + len(data), headers, data,
     )  # fmt: skip
+
+
+def published(frames: bytes) -> Iterator[tuple[str, str, dict[str, str], bytes]]:
+    """What frames of `publish_frame` publish: subject, reply subject, headers, payload."""
+    start = 0
+    while start < len(frames):
+        body = frames.index(b"\r\n", start) + 2
+        _, subject, *reply, block, size = frames[start : body - 2].decode().split(" ")
+        data, end = body + int(block), body + int(size)
+        yield subject, "".join(reply), parse_headers(frames[body:data]), frames[data:end]
+        start = end + 2
+
+
+def header_block(headers: Mapping[str, str] | None) -> bytes:
+    """The block of a message's headers, as the broker sends it, from those that nats-py gives."""
+    if headers is None:
+        return b""
+    about = " ".join(["NATS/1.0", *(headers[name] for name in STATUS if name in headers)])
+    lines = [about, *(f"{name}: {value}" for name, value in headers.items() if name not in STATUS), "", ""]
+    return "\r\n".join(lines).encode()
 
 
 def status(headers: bytes) -> int:

@@ -52,6 +52,8 @@ class BrokerSettings(Settings):
     """File with the NKey seed of this process's broker user."""
     nats_ca: Path | None = None
     """File with the certificates of the authority that has signed the broker's."""
+    nats_plain: bool = False
+    """Use nothing but the public API of the broker's client library. Slower; for a version of it that was not tried."""
     replicas: int = 1
 
 

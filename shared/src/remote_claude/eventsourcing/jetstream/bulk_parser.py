@@ -2,18 +2,17 @@
 
 That one matches two regular expressions to a message and cuts it off the front of its buffer twice, which is most of what
 a reader of the log spends; a message takes a third of that here. Messages of a subscription with a handler go straight
-to it. All else goes to nats-py's own parser, a whole frame at a time.
+to it. Everything else goes to nats-py's own parser, a whole frame at a time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from nats.errors import ProtocolError
 from nats.protocol.parser import AWAITING_MSG_PAYLOAD, CRLF_SIZE, Parser
 
-Handler = Callable[[bytes, bytes, bytes, bytes], None]
-"""Called with subject, reply subject, header block and payload, in the reading task: quick, and never raising."""
+from remote_claude.eventsourcing.jetstream.connection import Handler
 
 
 class BulkParser:
@@ -30,7 +29,7 @@ class BulkParser:
         self._ordinary.reset()
 
     async def parse(self, data: bytes = b"") -> None:
-        """Heed what has arrived. Raises `nats.errors.ProtocolError`."""
+        """Handle what has arrived. Raises `nats.errors.ProtocolError`."""
         ordinary = self._ordinary
         if ordinary.state == AWAITING_MSG_PAYLOAD:  # it was at a message when this one came before it
             missing = ordinary.needed + CRLF_SIZE - len(ordinary.buf)

@@ -1,10 +1,8 @@
-"""Frames over a connection of nats-py, without what nats-py does to each message.
+"""What the event log needs of a connection to the broker, over nats-py's public API.
 
-nats-py spends about 20 microseconds on a message's headers, its queue and its task, and 12 on the headers
-of one that it sends; an event costs 3 each way here. Some of its private members are used for that
-(`_ps`, `_send_command`, `_flush_pending`, `_pending`, `_transport`, a subscription's `_id`), and to hear at once of a lost connection and of what is not permitted
-(`_disconnected_cb`, `_reconnected_cb`, `_process_err`), nowhere but in this module. Connecting, reconnecting,
-authentication and subscriptions stay with nats-py.
+`Wire.over(client)` gives the one of a connection. As a rule that is `FastWire` (`fast_connection.py`), which uses
+private members of nats-py to spend less on each message. Where these are missing, or `RCLAUDE_NATS_PLAIN` is set, it
+is this one: slower, with the same results. A lost connection is then noticed within `POLL` seconds.
 """
 
 from __future__ import annotations
@@ -19,15 +17,19 @@ import orjson
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
-from nats.aio.transport import TcpTransport
 from nats.errors import Error as NatsError
 
 from remote_claude.concurrency.tasks import end
-from remote_claude.eventsourcing.jetstream.bulk_parser import BulkParser, Handler
 from remote_claude.eventsourcing.log import LogUnavailable, NotPermitted
-from remote_claude.eventsourcing.message_frames import status
+from remote_claude.eventsourcing.message_frames import header_block, published, status
 
 T = TypeVar("T")
+
+POLL = 0.05
+"""Seconds between two looks at whether the connection is there."""
+
+Handler = Callable[[bytes, bytes, bytes, bytes], None]
+"""Called with subject, reply subject, header block and payload, in the reading task: quick, and never raising."""
 
 ReplyHandler = Callable[[bytes, bytes], None]
 """Called with the header block and payload of a reply."""
@@ -38,52 +40,26 @@ class Wire:
 
     def __init__(self, client: Client) -> None:
         self.client = client
-        self._handlers: dict[bytes, Handler] = {}
         self._replies: dict[bytes, ReplyHandler] = {}
         self._inbox = client.new_inbox()
         self._inbox_length = len(self._inbox) + 1
         self._opening: asyncio.Task[None] | None = None
         self._token = 0
-        self._awaited: set[asyncio.Future[bool]] = set()
-        self._back = asyncio.Event()
         self.deniers: list[Callable[[str], None]] = []
         """Get the subjects to which this connection tries to publish and may not, in lower case."""
-        self._divert()
+        client.wire = self  # type: ignore[attr-defined]  # one for each connection
 
     @classmethod
     def over(cls, client: Client) -> Wire:
+        """The one of this connection, made at the first call."""
         wire: Wire | None = getattr(client, "wire", None)
-        return wire or cls(client)
-
-    def _divert(self) -> None:
-        lost, back, failed = (
-            self.client._disconnected_cb,
-            self.client._reconnected_cb,
-            self.client._process_err,
-        )
-
-        async def disconnected() -> None:
-            for future in self._awaited:
-                _resolve(future, False)
-            if lost is not None:
-                await lost()
-
-        async def reconnected() -> None:
-            self._back.set()
-            if back is not None:
-                await back()
-
-        async def error(err_msg: str) -> None:
-            if denied := _denied(err_msg):
-                for denier in list(self.deniers):
-                    denier(denied[1])
-            await failed(err_msg)
-
-        self.client.wire = self  # type: ignore[attr-defined]
-        self.client._ps = BulkParser(self.client._ps, self._handlers)  # type: ignore[assignment]
-        self.client._disconnected_cb = disconnected
-        self.client._reconnected_cb = reconnected
-        self.client._process_err = error  # type: ignore[method-assign]
+        if wire is not None:
+            return wire
+        try:
+            from remote_claude.eventsourcing.jetstream.fast_connection import FastWire
+        except ImportError:  # another nats-py
+            return Wire(client)
+        return FastWire(client) if FastWire.fits(client) else Wire(client)
 
     @property
     def connected(self) -> bool:
@@ -91,31 +67,38 @@ class Wire:
 
     @property
     def epoch(self) -> int:
-        """Another number after each reconnection. What was asked before it gets no answer any more."""
+        """Another number after each reconnection. Requests from before it get no answer."""
         return int(self.client.stats["reconnects"])
 
     async def send(self, frames: bytes) -> None:
-        """Write ready-made frames, at once where nothing waits before them."""
-        transport = self.client._transport
-        with _named():
-            # a web socket's transport writes nothing by itself
-            if isinstance(transport, TcpTransport) and self.connected and not self.client._pending:
-                transport.write(frames)  # type: ignore[no-untyped-call]
-            else:
-                await self.client._send_command(frames)
-                await self.client._flush_pending()
+        """Write frames of `publish_frame`, in order."""
+        with named():
+            for subject, reply, headers, data in published(frames):
+                await self.client.publish(subject, data, reply=reply, headers=headers)
 
     async def publish(self, subject: str, payload: bytes, reply: str = "") -> None:
-        with _named():
+        with named():
             await self.client.publish(subject, payload, reply=reply)
 
     async def listen(self, handler: Handler) -> Listener:
         """Receive on a new inbox, raw."""
         inbox = self.client.new_inbox()
-        with _named():
-            subscription = await self.client.subscribe(inbox, cb=_ignore)
-        self._handlers[_key(subscription)] = handler
-        return Listener(self, inbox, subscription)
+        return Listener(self, inbox, await self.subscribe(inbox, handler))
+
+    async def subscribe(self, subject: str, handler: Handler) -> Subscription:
+        """Call `handler` with each message: subject, reply subject, header block, payload."""
+
+        async def receive(message: Msg) -> None:
+            block = header_block(message.headers)
+            handler(message.subject.encode(), message.reply.encode(), block, message.data)
+
+        with named():
+            return await self.client.subscribe(subject, cb=receive)
+
+    async def unsubscribe(self, subscription: Subscription) -> None:
+        if not (self.client.is_closed or self.client.is_draining):
+            with named():
+                await subscription.unsubscribe()
 
     async def open(self) -> None:
         """Subscribe to replies, once."""
@@ -128,12 +111,10 @@ class Wire:
 
     async def _open(self) -> None:
         try:
-            with _named():
-                subscription = await self.client.subscribe(self._inbox + ".*", cb=_ignore)
+            await self.subscribe(self._inbox + ".*", self._reply)
         except BaseException:
             self._opening = None
             raise
-        self._handlers[_key(subscription)] = self._reply
 
     def _reply(self, subject: bytes, reply: bytes, headers: bytes, data: bytes) -> None:
         handler = self._replies.get(subject[self._inbox_length :])
@@ -164,7 +145,7 @@ class Wire:
         refusal: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         task = asyncio.ensure_future(work)
         try:
-            with self.denials(lambda to: _resolve(refusal, True) if to == subject.lower() else None):
+            with self.denials(lambda to: resolve(refusal, True) if to == subject.lower() else None):
                 await asyncio.wait((task, refusal), return_when=asyncio.FIRST_COMPLETED)
             if refusal.done():
                 raise NotPermitted(subject)
@@ -180,14 +161,14 @@ class Wire:
         Raises `LogUnavailable` when it hasn't come in time or the connection was lost, `NotPermitted`.
         """
         if not self.connected:
-            await asyncio.sleep(0)  # whoever asks again and again lets the connection come back
+            await asyncio.sleep(0)  # a caller that tries again at once lets the connection come back
             raise LogUnavailable("not connected to the broker")
         await self.open()
         replies: list[tuple[bytes, bytes]] = []
         done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
 
         def collect(headers: bytes, data: bytes) -> None:
-            if not done.done():  # else it came twice
+            if not done.done():  # otherwise it came twice
                 replies.append((headers, data))
                 if last(headers, data):
                     done.set_result(True)
@@ -198,7 +179,7 @@ class Wire:
             nonlocal refused
             if to == subject.lower():
                 refused = True
-                _resolve(done, False)
+                resolve(done, False)
 
         reply = self.expect(collect)
         try:
@@ -220,34 +201,38 @@ class Wire:
         return await done
 
     def watch(self, done: asyncio.Future[bool], epoch: int, timeout: float) -> None:
-        """See that `done` is False after `timeout` seconds, or at once when the connection isn't the same any more.
+        """Set `done` to False after `timeout` seconds, or when the connection is lost or another one.
 
-        Whoever else sets it has to see first whether it is done.
+        Other code that sets `done` has to check first that it is not done.
         """
-        if not self.connected or self.epoch != epoch:
-            _resolve(done, False)
-            return
-        timer = asyncio.get_running_loop().call_later(timeout, _resolve, done, False)
-        self._awaited.add(done)
+        loop = asyncio.get_running_loop()
+        end = loop.time() + timeout
 
-        def unwatch(_: object) -> None:
-            self._awaited.discard(done)
-            timer.cancel()
+        def check() -> None:
+            if done.done():
+                return
+            if loop.time() >= end or not self.connected or self.epoch != epoch:
+                done.set_result(False)
+            else:
+                loop.call_later(min(POLL, max(0.0, end - loop.time())), check)
 
-        done.add_done_callback(unwatch)
+        check()
 
     async def pause(self, seconds: float) -> bool:
         """Sleep, but not while disconnected and longer than until the connection is back: then True."""
-        if self.connected or self.client.is_closed:
-            await asyncio.sleep(seconds)
-            return False
-        self._back.clear()
-        try:
-            async with asyncio.timeout(seconds):
-                await self._back.wait()
-        except TimeoutError:
-            return False
-        return True
+        loop = asyncio.get_running_loop()
+        end, lost = loop.time() + seconds, not self.connected and not self.client.is_closed
+        while (left := end - loop.time()) > 0:
+            if lost and self.connected:
+                return True
+            await asyncio.sleep(min(POLL, left) if lost else left)
+        return False
+
+    def failed(self, message: str) -> None:
+        """The broker sent this error. Where it denies a publish, the `deniers` get the subject."""
+        if denied := _denied(message):
+            for denier in list(self.deniers):
+                denier(denied[1].lower())
 
     async def api(
         self, subject: str, request: dict[str, Any] | None = None, *, timeout: float = 5.0
@@ -274,38 +259,29 @@ class Listener:
         self._subscription = subscription
 
     async def close(self) -> None:
-        self._wire._handlers.pop(_key(self._subscription), None)
-        if not (self._wire.client.is_closed or self._wire.client.is_draining):
-            with _named():
-                await self._subscription.unsubscribe()
+        await self._wire.unsubscribe(self._subscription)
 
 
-_denied = re.compile(r"""permissions violation for publish to "([^"]+)\"""").search
+_denied = re.compile(r"""permissions violation for publish to "([^"]+)\"""", re.IGNORECASE).search
 
 
-def encrypts(client: Client) -> bool:
-    """Whether the broker of a connected client asks for TLS."""
-    return bool(client._server_info.get("tls_required"))
+def note_error(client: Client, error: Exception) -> None:
+    """Pass on what nats-py reports to its `error_cb`; only the plain connection needs it."""
+    wire = getattr(client, "wire", None)
+    if wire is not None:
+        wire.failed(str(error))
 
 
-def _key(subscription: Subscription) -> bytes:
-    """Its id, as the broker names it in a frame."""
-    return b"%d" % subscription._id
-
-
-def _resolve(future: asyncio.Future[bool], result: bool) -> None:
+def resolve(future: asyncio.Future[bool], result: bool) -> None:
+    """Set the result, unless there is one."""
     if not future.done():
         future.set_result(result)
 
 
 @contextmanager
-def _named() -> Iterator[None]:
+def named() -> Iterator[None]:
     """nats-py's errors by the log's name for them."""
     try:
         yield
     except (NatsError, OSError, RuntimeError) as error:  # uvloop writes to no closed transport
         raise LogUnavailable(f"the connection to the broker: {error!r}") from error
-
-
-async def _ignore(message: Msg) -> None:
-    """nats-py wants a callback; the frames never get that far."""

@@ -10,7 +10,8 @@ import structlog
 from nats.aio.client import Client
 
 from remote_claude.concurrency.tasks import end
-from remote_claude.eventsourcing.jetstream.connection import encrypts
+from remote_claude.eventsourcing.jetstream.connection import Wire, note_error
+from remote_claude.eventsourcing.jetstream.fast_connection import encrypts
 from remote_claude.runtime.settings import BrokerSettings
 
 log = structlog.get_logger(__name__)
@@ -53,6 +54,7 @@ async def connect_nats(settings: BrokerSettings, *, patience: float | None = Non
 
     async def on_error(error: Exception) -> None:
         nonlocal reason
+        note_error(client, error)
         reason = str(error) or repr(error)
         if (patience is None or connecting.done()) and (client.is_connected or repr(error) not in said):
             said.add(repr(error))
@@ -68,6 +70,8 @@ async def connect_nats(settings: BrokerSettings, *, patience: float | None = Non
             await client.close()
 
     client = Client()
+    if settings.nats_plain:
+        Wire(client)
     options: dict[str, Any] = {
         "nkeys_seed": str(settings.nats_credentials) if settings.nats_credentials else None,
         "max_reconnect_attempts": -1,
