@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import OrderedDict
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -33,11 +32,11 @@ from remote_claude.runner.providers.base import (
     SandboxExists,
     SandboxFailed,
     SandboxUnavailable,
-    SandboxUnknown,
     Transport,
     UnixSocket,
     WebSocketAddress,
 )
+from remote_claude.runner.providers.launches import Launches, finish_start
 from remote_claude.runner.providers.settings import DockerSettings, ProviderSettings
 
 log = structlog.get_logger(__name__)
@@ -54,7 +53,6 @@ PULL_S = 600.0
 """How long the pull of an image may take."""
 _OUTPUT_KEPT = 8 * 1024
 _OUTPUT_LINES = 200
-_REMEMBERED = 1000
 _ASK_AGAIN_S = 0.5
 
 
@@ -96,8 +94,7 @@ class DockerProvider:
         self._runner, self._settings = runner, settings
         self._client: Docker | None = None
         self._memory_limit = True
-        self._live: dict[str, _Container] = {}
-        self._ended: OrderedDict[str, _Container] = OrderedDict()
+        self._launches = Launches[_Container]()
 
     @property
     def capabilities(self) -> Capabilities:
@@ -142,28 +139,20 @@ class DockerProvider:
             )
 
     async def recover(self) -> list[str]:
-        left = [c for c in await self._containers(all_states=True) if c[1] not in self._live]
+        left = [c for c in await self._containers(all_states=True) if c[1] not in self._launches.live]
         for container, name in left:
             await _remove(container)
             log.info("removed a container that an earlier runner left", sandbox=name)
         return [name for _, name in left]
 
     async def launch(self, spec: LaunchSpec) -> Instance:
-        if spec.name in self._live:
-            raise SandboxExists(f"a sandbox {spec.name} still exists: end it first")
-        one = self._live[spec.name] = _Container(spec, time.monotonic())
-        self._ended.pop(spec.name, None)
+        self._launches.claim(spec.name)
+        one = self._launches.live[spec.name] = _Container(spec, time.monotonic())
         starting = asyncio.create_task(self._start(one), name=f"container {spec.name}")
-        try:
-            return await asyncio.shield(starting)
-        except asyncio.CancelledError:
-            with suppress(ProviderError):
-                await starting
-            await self.terminate(spec.name)
-            raise
+        return await finish_start(starting, lambda: self.terminate(spec.name))
 
     async def wait(self, name: str) -> Exit:
-        one = self._find(name)
+        one = self._launches.find(name)
         if one.following is not None:
             await asyncio.shield(one.following)
         if isinstance(one.outcome, Exit):
@@ -171,7 +160,7 @@ class DockerProvider:
         raise one.outcome or SandboxFailed(f"{name} was never started")
 
     async def measure(self, name: str) -> Measured:
-        one = self._find(name)
+        one = self._launches.find(name)
         if one.outcome is None and one.handle:
             with suppress(DockerError, ClientError, OSError, TimeoutError):  # what was measured last stands
                 async with asyncio.timeout(MEASURE_S):
@@ -179,7 +168,7 @@ class DockerProvider:
         return one.measured
 
     async def terminate(self, name: str) -> None:
-        if (one := self._live.get(name)) is not None and one.following is not None:
+        if (one := self._launches.live.get(name)) is not None and one.following is not None:
             one.why_killed = one.why_killed or "killed"
             await self._kill(one)
             await asyncio.wait({one.following})
@@ -188,7 +177,7 @@ class DockerProvider:
         return [Instance(name, container.id) for container, name in await self._containers(all_states=False)]
 
     async def close(self) -> None:
-        await asyncio.gather(*(self.terminate(name) for name in [*self._live]))
+        await asyncio.gather(*(self.terminate(name) for name in [*self._launches.live]))
         if self._client is not None:
             await self._client.close()
             self._client = None
@@ -198,12 +187,6 @@ class DockerProvider:
         if self._client is None:
             self._client = Docker()
         return self._client
-
-    def _find(self, name: str) -> _Container:
-        one = self._live.get(name) or self._ended.get(name)
-        if one is None:
-            raise SandboxUnknown(f"no sandbox {name} was launched here")
-        return one
 
     async def _containers(self, *, all_states: bool) -> Sequence[tuple[DockerContainer, str]]:
         """Those of this runner, with the names of their launches."""
@@ -236,11 +219,11 @@ class DockerProvider:
                 if no_worker
                 else SandboxFailed(f"the container of {name} could not be started: {message}")
             )
-            self._forget(one)
+            self._launches.end(one.spec.name)
             raise one.outcome from error
         except ImageUnusable as error:
             one.outcome = error
-            self._forget(one)
+            self._launches.end(one.spec.name)
             raise
         one.following = asyncio.create_task(self._follow(one, container), name=f"container {name}")
         return Instance(name, container.id)
@@ -275,7 +258,7 @@ class DockerProvider:
             one.wall_ms = one.measured.wall_ms
             await asyncio.gather(*tasks, return_exceptions=True)
             await _remove(container)
-            self._forget(one)
+            self._launches.end(one.spec.name)
 
     async def _ended_as(self, one: _Container, container: DockerContainer) -> Exit:
         while True:
@@ -303,13 +286,6 @@ class DockerProvider:
     async def _kill(self, one: _Container) -> None:
         with suppress(DockerError, ClientError, OSError):  # it has ended meanwhile, or will be asked again
             await self._docker.containers.container(one.handle).kill()
-
-    def _forget(self, one: _Container) -> None:
-        name = one.spec.name
-        self._live.pop(name, None)
-        self._ended[name] = one
-        while len(self._ended) > _REMEMBERED:
-            self._ended.popitem(last=False)
 
     def _config(self, spec: LaunchSpec) -> dict[str, Any]:
         size, binds = spec.limits.disk_mib << 20, []

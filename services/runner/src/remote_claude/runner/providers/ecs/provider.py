@@ -12,7 +12,6 @@ import hashlib
 import math
 import secrets
 import time
-from collections import OrderedDict
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
@@ -27,10 +26,8 @@ from remote_claude.runner.providers.base import (
     Limits,
     Measured,
     ProviderError,
-    SandboxExists,
     SandboxFailed,
     SandboxUnavailable,
-    SandboxUnknown,
     Transport,
     WebSocketAddress,
 )
@@ -39,13 +36,13 @@ from remote_claude.runner.providers.ecs.client import EcsClient
 from remote_claude.runner.providers.ecs.output import last_output
 from remote_claude.runner.providers.ecs.settings import EcsSettings
 from remote_claude.runner.providers.ecs.sizes import fargate_size
+from remote_claude.runner.providers.launches import Launches, finish_start
 
 log = structlog.get_logger(__name__)
 
 WORKER = ("/opt/worker/bin/python", "-I", "-m", "remote_claude.worker")
 """In the worker's image."""
 NAME_TAG = "remote-claude:name"
-_REMEMBERED = 1000
 _VENDOR_DEADLINE_S = 60
 """How much later than the runner the task itself ends what runs too long."""
 _UNSEEN_S = 60.0
@@ -86,8 +83,7 @@ class EcsProvider:
         self._runner, self._settings = runner, settings
         self._client = client or EcsClient(settings)
         self._check_name, self._process = f"check-{runner}", secrets.token_hex(8)
-        self._live: dict[str, _Task] = {}
-        self._ended: OrderedDict[str, _Task] = OrderedDict()
+        self._launches = Launches[_Task]()
         self._definition: Any = None
         self._following: asyncio.Task[None] | None = None
         self._ending: set[asyncio.Task[None]] = set()
@@ -116,39 +112,31 @@ class EcsProvider:
         ) as error:  # `check` says the same, where it keeps nothing but the agents from being offered
             log.error("tasks that an earlier runner left can't be looked for", detail=str(error))
             return []
-        names = {arn: _name(task) for arn, task in left.items() if _name(task) not in self._live}
+        names = {arn: _name(task) for arn, task in left.items() if _name(task) not in self._launches.live}
         for arn, name in names.items():
             await self._stop(arn, "an earlier runner left it")
             log.info("stopped a task that an earlier runner left", sandbox=name)
         return [*names.values()]
 
     async def launch(self, spec: LaunchSpec) -> Instance:
-        if spec.name in self._live:
-            raise SandboxExists(f"a sandbox {spec.name} still exists: end it first")
-        before = self._ended.pop(spec.name, None)
+        before = self._launches.claim(spec.name)
         one = _Task(spec, before.launch + 1 if before is not None else 0, time.monotonic())
-        self._live[spec.name] = one
+        self._launches.live[spec.name] = one
         starting = asyncio.create_task(self._start(one), name=f"task {spec.name}")
-        try:
-            return await asyncio.shield(starting)
-        except asyncio.CancelledError:
-            with suppress(ProviderError):
-                await starting
-            await self.terminate(spec.name)
-            raise
+        return await finish_start(starting, lambda: self.terminate(spec.name))
 
     async def wait(self, name: str) -> Exit:
-        one = self._find(name)
+        one = self._launches.find(name)
         await one.ended.wait()
         if isinstance(one.outcome, Exit):
             return one.outcome
         raise one.outcome or SandboxFailed(f"{name} was never started")
 
     async def measure(self, name: str) -> Measured:
-        return self._find(name).measured
+        return self._launches.find(name).measured
 
     async def terminate(self, name: str) -> None:
-        if (one := self._live.get(name)) is not None:
+        if (one := self._launches.live.get(name)) is not None:
             await self._kill(one, "killed")
             await one.ended.wait()
 
@@ -157,16 +145,10 @@ class EcsProvider:
         return [Instance(_name(task), arn) for arn, task in found.items() if task["lastStatus"] != "STOPPED"]
 
     async def close(self) -> None:
-        await asyncio.gather(*(self.terminate(name) for name in [*self._live]))
+        await asyncio.gather(*(self.terminate(name) for name in [*self._launches.live]))
         if self._following is not None:
             self._following.cancel()
             await asyncio.wait({self._following})
-
-    def _find(self, name: str) -> _Task:
-        one = self._live.get(name) or self._ended.get(name)
-        if one is None:
-            raise SandboxUnknown(f"no sandbox {name} was launched here")
-        return one
 
     async def _start(self, one: _Task) -> Instance:
         what = f"the task of {one.spec.name} could not be started"
@@ -180,7 +162,7 @@ class EcsProvider:
                 )
         except ProviderError as error:
             one.outcome = error
-            self._forget(one)
+            self._end(one)
             raise
         one.arn = answer["tasks"][0]["taskArn"]
         loop = asyncio.get_running_loop()
@@ -214,7 +196,7 @@ class EcsProvider:
 
     async def _follow(self) -> None:
         """Look at all that run, again and again, while there are any."""
-        while following := [one for one in self._live.values() if one.arn]:
+        while following := [one for one in self._launches.live.values() if one.arn]:
             try:
                 found = await self._client.describe([one.arn for one in following])
             except ProviderError as error:
@@ -236,7 +218,7 @@ class EcsProvider:
         else:
             one.outcome = await self._outcome(one, task)
         one.wall_ms = one.measured.wall_ms
-        self._forget(one)
+        self._end(one)
 
     async def _outcome(self, one: _Task, task: Any) -> Exit | ProviderError:
         worker = task["containers"][0]
@@ -255,11 +237,8 @@ class EcsProvider:
             return Exit(code or _KILLED, "killed", output or str(task.get("stoppedReason", "")))
         return Exit(code, "exited", output)
 
-    def _forget(self, one: _Task) -> None:
-        self._live.pop(one.spec.name, None)
-        self._ended[one.spec.name] = one
-        while len(self._ended) > _REMEMBERED:
-            self._ended.popitem(last=False)
+    def _end(self, one: _Task) -> None:
+        self._launches.end(one.spec.name)
         one.ended.set()
 
     def _token(self, one: _Task) -> str:

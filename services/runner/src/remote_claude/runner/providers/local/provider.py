@@ -10,7 +10,6 @@ import shutil
 import sys
 import time
 import zlib
-from collections import OrderedDict
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -26,14 +25,13 @@ from remote_claude.runner.providers.base import (
     Limits,
     Measured,
     ProviderError,
-    SandboxExists,
     SandboxFailed,
     SandboxUnavailable,
-    SandboxUnknown,
     Transport,
     UnixSocket,
     WebSocketAddress,
 )
+from remote_claude.runner.providers.launches import Launches
 from remote_claude.runner.providers.local import bubblewrap, processes, starting
 from remote_claude.runner.providers.local.cgroups import Cgroup, Hierarchy, this_machine
 from remote_claude.runner.providers.local.sandbox import Sandbox, Started
@@ -43,8 +41,6 @@ from remote_claude.runner.providers.settings import ProviderSettings
 log = structlog.get_logger(__name__)
 
 Isolation = Literal["bubblewrap", "none"]
-
-_REMEMBERED = 1000
 
 
 class HomeBusy(ProviderError):
@@ -76,8 +72,7 @@ class LocalProvider:
         self._isolated, self._readable = isolation == "bubblewrap", readable
         self._groups = tuple(this_machine() if groups is None else groups)
         self._key = f"{zlib.crc32(str(self._home).encode()):08x}"
-        self._live: dict[str, Sandbox] = {}
-        self._ended: OrderedDict[str, Sandbox] = OrderedDict()
+        self._launches = Launches[Sandbox]()
         self._uids: set[int] = set()
         self._bwrap: Path | None = None
         self._lock: int | None = None
@@ -117,19 +112,17 @@ class LocalProvider:
                 raise HomeBusy(f"another runner uses {self._home}: stop it, or set another home") from None
             self._lock = lock
         left = [path for path in self._home.iterdir() if path.is_dir() and path.name[0] != "."]
-        dead = [path for path in left if path.name not in self._live]
+        dead = [path for path in left if path.name not in self._launches.live]
         for folder in dead:
             await self._reap(folder)
         return [folder.name for folder in dead]
 
     async def launch(self, spec: LaunchSpec) -> Instance:
-        if spec.name in self._live:
-            raise SandboxExists(f"a sandbox {spec.name} is still there: end it first")
+        self._launches.claim(spec.name)
         started: asyncio.Future[Instance] = asyncio.get_running_loop().create_future()
         started.add_done_callback(lambda done: done.cancelled() or done.exception())
         sandbox = Sandbox(spec, f"{self._key}/{spec.name}", self._isolated, started, time.monotonic())
-        self._ended.pop(spec.name, None)
-        self._live[spec.name] = sandbox
+        self._launches.live[spec.name] = sandbox
         sandbox.run = asyncio.create_task(self._run(sandbox), name=f"sandbox {spec.name}")
         try:
             return await asyncio.shield(started)
@@ -138,7 +131,7 @@ class LocalProvider:
             raise
 
     async def wait(self, name: str) -> Exit:
-        sandbox = self._find(name)
+        sandbox = self._launches.find(name)
         if sandbox.run is not None:
             await asyncio.shield(sandbox.run)
         if isinstance(sandbox.outcome, Exit):
@@ -146,29 +139,25 @@ class LocalProvider:
         raise sandbox.outcome or SandboxFailed(f"nobody watched {name} to its end")
 
     async def measure(self, name: str) -> Measured:
-        return self._find(name).measure()
+        return self._launches.find(name).measure()
 
     async def terminate(self, name: str) -> None:
-        if (sandbox := self._live.get(name)) is not None:
+        if (sandbox := self._launches.live.get(name)) is not None:
             sandbox.kill("killed")
             if sandbox.run is not None:
                 await asyncio.wait({sandbox.run})
 
     async def list(self) -> list[Instance]:
-        return [sandbox.started.result() for sandbox in self._live.values() if sandbox.started.done()]
+        return [
+            sandbox.started.result() for sandbox in self._launches.live.values() if sandbox.started.done()
+        ]
 
     async def close(self) -> None:
         """End everything, and let go of the home."""
-        await asyncio.gather(*(self.terminate(name) for name in [*self._live]))
+        await asyncio.gather(*(self.terminate(name) for name in [*self._launches.live]))
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
-
-    def _find(self, name: str) -> Sandbox:
-        sandbox = self._live.get(name) or self._ended.get(name)
-        if sandbox is None:
-            raise SandboxUnknown(f"no sandbox {name} was launched here")
-        return sandbox
 
     async def _run(self, sandbox: Sandbox) -> None:
         """One sandbox from start to end; nothing of it is left, also after a failure."""
@@ -184,9 +173,7 @@ class LocalProvider:
             sandbox.kill("killed")
             await sandbox.clear()
             _remove(self._home / name)
-            self._ended[name] = self._live.pop(name)
-            while len(self._ended) > _REMEMBERED:
-                self._ended.popitem(last=False)
+            self._launches.end(name)
             if not sandbox.started.done():
                 failure = sandbox.outcome if isinstance(sandbox.outcome, ProviderError) else None
                 sandbox.started.set_exception(failure or SandboxFailed(f"{name} was ended as it began"))
@@ -230,7 +217,7 @@ class LocalProvider:
         """As root: to a user of the sandbox's own, so that no two share one. Otherwise nothing to drop."""
         if not processes.can_change_user():
             return []
-        in_use = {other.uid for other in self._live.values()}
+        in_use = {other.uid for other in self._launches.live.values()}
         known = next((uid for uid in self._uids if uid not in in_use), None)
         sandbox.uid = known or processes.free_user(self._uids, start=int(self._key, 16))
         self._uids.add(sandbox.uid)
