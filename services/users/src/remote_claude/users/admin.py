@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from remote_claude.contracts.names import ONE_LINE, is_name
 from remote_claude.runtime.admin.command_support import administer, require
 
 if TYPE_CHECKING:
@@ -17,6 +16,8 @@ app = typer.Typer(no_args_is_help=True, help="Organisations.")
 
 
 def _one_line(name: str) -> str:
+    from remote_claude.contracts.names import ONE_LINE, is_name  # its package reads every event
+
     if not is_name(name):
         raise typer.BadParameter(f"a name {ONE_LINE}, not {name!a}")
     return name
