@@ -27,6 +27,7 @@ from remote_claude.gateway.api.submissions import Submissions
 from remote_claude.gateway.consumers import LogConsumer
 from remote_claude.gateway.domain.lifecycle import Progress, evolve
 from remote_claude.gateway.domain.offers import Offers
+from remote_claude.gateway.domain.policies import Policies
 from remote_claude.gateway.domain.refusals import TaskNotFound
 from remote_claude.gateway.domain.task import RequestCancellation
 from remote_claude.gateway.handlers import Decisions, Submission, TaskHandlers
@@ -56,7 +57,7 @@ class Gateway:
         log = machine.log()
         self.tail = Tail(log)
         self.verifier = Verifier(log, self.tail, machine.clock)
-        self.decisions, offers = Decisions(), Offers()
+        self.decisions, offers, policies = Decisions(), Offers(), Policies()
         self.view = TasksInMemory(self.tail)
         queries: Any = self.view
         self.handlers = TaskHandlers(
@@ -68,10 +69,11 @@ class Gateway:
             log_wait_s=5.0,
             event_id=machine.event_id,
         )
+        months: Any = None  # no organisation here has a budget
         runtime: Any = SimpleNamespace(keyring=machine.keyring(), new_id=machine.new_id)
-        self.submissions = Submissions(runtime, offers, self.handlers, queries)
+        self.submissions = Submissions(runtime, offers, policies, months, self.handlers, queries)
         nobody: Any = SimpleNamespace(tell=lambda _: None, revoke=lambda _: None)
-        self.consumer = LogConsumer(log, self.tail, self.decisions, offers, nobody, nobody)
+        self.consumer = LogConsumer(log, self.tail, self.decisions, offers, policies, nobody, nobody)
 
     async def run(self, ready: Callable[[], None]) -> None:
         async with self.tail:

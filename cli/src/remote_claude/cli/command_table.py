@@ -60,6 +60,7 @@ COMMANDS = {
         "money", "usage", "What has been used this month, against what the plan allows; or by what."
     ),
     "bill": Entry("money", "bill", "The bill as it stands, each line the sum of events in the log."),
+    "budget": Entry("policy", "budget_app", "What models may cost in a month: show, set."),
     "billing": Entry("billing", "app", "Plans, invoices, and what stands behind them."),
     "mcp": Entry(
         "mcp",

@@ -5,7 +5,7 @@ One process answers each request. A request that no process answers has timed ou
 
 from dataclasses import dataclass
 
-from remote_claude.contracts import leases, waiting
+from remote_claude.contracts import budgets, leases, waiting
 from remote_claude.contracts.base import Value
 
 
@@ -20,5 +20,6 @@ class Request:
 
 RENEW_LEASES = Request(leases.SUBJECT, leases.LeaseRequest, leases.LeaseAnswer)
 EXPLAIN_WAITING = Request(waiting.SUBJECT, waiting.WaitingRequest, waiting.WaitingAnswer)
+ASK_MONTH = Request(budgets.SUBJECT, budgets.MonthRequest, budgets.MonthAnswer)
 
-REQUESTS = (RENEW_LEASES, EXPLAIN_WAITING)
+REQUESTS = (RENEW_LEASES, EXPLAIN_WAITING, ASK_MONTH)

@@ -2,7 +2,7 @@
 
 from typing import ClassVar, Literal
 
-from remote_claude.contracts.base import Event, Sealed, Value
+from remote_claude.contracts.base import Event, Quantity, Sealed, Value
 
 Role = Literal["owner", "admin", "member", "billing"]
 
@@ -247,3 +247,47 @@ class ModelChosen(VaultEvent):
     version: ClassVar[int] = 1
 
     secret_name: str | None
+
+
+class PolicyEvent(UsersEvent):
+    """About what an organisation allows its members, and what they may spend."""
+
+    aggregate: ClassVar[str] = "policy"
+
+    org: str
+    by: str
+
+
+class OrgPolicySet(PolicyEvent):
+    """What tasks of the organisation may use from here on. It replaces the policy before it.
+
+    An empty list allows everything. `models` and `images` are patterns with `*`. `hosts` are what a task may connect to
+    (`HOST[:PORT]`, `*.` in front for every host below, `default` for the product's list). `network` is what the
+    organisation adds to the default list. A task that names no provider gets `default_provider`.
+    `max_budget_nano_usd` bounds the budget of a task, and is the budget of one that names none.
+    """
+
+    type: ClassVar[str] = "OrgPolicySet"
+    version: ClassVar[int] = 1
+
+    agents: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+    providers: tuple[str, ...] = ()
+    images: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
+    network: tuple[str, ...] = ()
+    default_provider: str | None = None
+    max_budget_nano_usd: Quantity | None = None
+
+
+class MonthlyBudgetSet(PolicyEvent):
+    """What the models of tasks may cost in a month: those of `user`, or of the whole organisation if that is None.
+
+    None as `nano_usd` lifts the limit.
+    """
+
+    type: ClassVar[str] = "MonthlyBudgetSet"
+    version: ClassVar[int] = 1
+
+    user: str | None = None
+    nano_usd: Quantity | None = None

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from remote_claude.cli import render
+from remote_claude.cli.commands.policy import policy_app
 from remote_claude.cli.commands.tasks import Json
 from remote_claude.cli.errors import CliError, Exit
 from remote_claude.cli.identity import profiles
@@ -21,6 +22,7 @@ account_app = typer.Typer(no_args_is_help=True, help="Service accounts: API keys
 key_app = typer.Typer(no_args_is_help=True, help="API keys of the organisation.")
 repo_app = typer.Typer(no_args_is_help=True, help="Repositories on a forge: connect.")
 org_app.add_typer(member_app, name="member")
+org_app.add_typer(policy_app, name="policy")
 
 
 class Role(StrEnum):

@@ -17,7 +17,7 @@ from remote_claude.billing.projections.usage import UsageView
 from remote_claude.contracts import UndecodableEvent
 from remote_claude.contracts.billing import PlanChanged
 from remote_claude.contracts.periods import CALENDAR, period_at
-from remote_claude.contracts.users import OrgCreated
+from remote_claude.contracts.users import MonthlyBudgetSet, OrgCreated, OrgPolicySet
 from remote_claude.eventsourcing import traces
 from remote_claude.eventsourcing.events import Clock, RecordedEvent
 from remote_claude.eventsourcing.log import EventLog
@@ -34,11 +34,11 @@ READS = (
     | InvoicesView.handles
     | PaymentsView.handles
     | MailView.handles
-    | {OrgCreated.type, PlanChanged.type}
+    | {OrgCreated.type, PlanChanged.type, MonthlyBudgetSet.type, OrgPolicySet.type}
 )
 """The events that billing reads."""
 
-USES: frozenset[Use] = frozenset({Use.READ_KEYS, Use.KEEP_INVOICE_KEYS})
+USES: frozenset[Use] = frozenset({Use.READ_KEYS, Use.KEEP_INVOICE_KEYS, Use.ANSWER_MONTH})
 """What billing uses of the broker besides the log."""
 
 

@@ -10,6 +10,7 @@ from remote_claude.billing.exports import Exports
 from remote_claude.billing.handlers import Accounts
 from remote_claude.billing.invoices import Invoices
 from remote_claude.billing.metrics import Audit
+from remote_claude.billing.months import Months
 from remote_claude.billing.payments import Payments, outbox
 from remote_claude.billing.projections.issued import InvoicesView
 from remote_claude.billing.projections.mail import MailView
@@ -20,7 +21,9 @@ from remote_claude.billing.signing import SigningKey
 from remote_claude.billing.stripe_adapter import Stripe
 from remote_claude.billing.watch import DUNNING_EVERY_S, QUOTAS_EVERY_S, RECONCILE_EVERY_S, Watch, every
 from remote_claude.contracts.billing import Entitlements
+from remote_claude.contracts.requests import ASK_MONTH
 from remote_claude.runtime import owner
+from remote_claude.runtime.broker.request_handlers import answer_requests
 from remote_claude.runtime.service import Runtime, Service
 
 
@@ -61,6 +64,7 @@ def build(runtime: Runtime) -> Service:
         outboxes.append(outbox(payments))
         reconcile = partial(watch.reconcile, stripe, payments)
         background["reconcile with Stripe"] = lambda: every(RECONCILE_EVERY_S, reconcile, live)
+    months = Months(runtime)
     opener = AccountOpener(runtime.log, runtime.tail, runtime.clock, accounts, settings.default_plan)
 
     async def open_owners_account() -> None:
@@ -78,7 +82,7 @@ def build(runtime: Runtime) -> Service:
 
     return Service(
         name="billing",
-        router=api.router(runtime, accounts, invoices, exports, stripe, settings.return_url),
+        router=api.router(runtime, accounts, invoices, exports, stripe, settings.return_url, months),
         views=(UsageView(), InvoicesView(), PaymentsView(), MailView()),
         outboxes=outboxes,
         on_start=open_owners_account,
@@ -86,6 +90,7 @@ def build(runtime: Runtime) -> Service:
             "open accounts": opener.open_accounts,
             "roll periods": opener.roll_periods,
             "add up": Audit(runtime, watch).run,
+            "answer requests": lambda: answer_requests(runtime.nats, {ASK_MONTH: months.of}),
         }
         | background,
     )

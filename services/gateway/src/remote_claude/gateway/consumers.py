@@ -11,11 +11,19 @@ from remote_claude.contracts import UndecodableEvent, UnknownVersion
 from remote_claude.contracts.auth import ApiKeyIssued, ApiKeyRevoked, SessionOpened, SessionRevoked
 from remote_claude.contracts.runner import RunnerDrained, RunnerJoined
 from remote_claude.contracts.scheduler import TaskAdmitted, TaskAssigned, TaskRejected
-from remote_claude.contracts.users import MemberRemoved, ModelChosen, SecretRemoved, SecretStored
+from remote_claude.contracts.users import (
+    MemberRemoved,
+    ModelChosen,
+    MonthlyBudgetSet,
+    OrgPolicySet,
+    SecretRemoved,
+    SecretStored,
+)
 from remote_claude.eventsourcing.events import RecordedEvent
 from remote_claude.eventsourcing.log import EventLog
 from remote_claude.eventsourcing.tail import Tail
 from remote_claude.gateway.domain.offers import Offers
+from remote_claude.gateway.domain.policies import Policies
 from remote_claude.gateway.handlers import Decision, Decisions
 from remote_claude.gateway.projections.starters import StartersView
 from remote_claude.gateway.projections.tasks import TasksView
@@ -32,12 +40,14 @@ READS = (
     | WebhooksView.handles
     | StartersView.handles
     | {event.type for event in (RunnerJoined, RunnerDrained, SecretStored, SecretRemoved, ModelChosen)}
+    | {OrgPolicySet.type, MonthlyBudgetSet.type}
     | {event.type for event in (ApiKeyIssued, ApiKeyRevoked, SessionOpened, SessionRevoked, MemberRemoved)}
 )
 
-USES: frozenset[Use] = frozenset({Use.READ_KEYS, Use.READ_OUTPUT, Use.ASK_WHY_TASKS_WAIT})
+USES: frozenset[Use] = frozenset({Use.READ_KEYS, Use.READ_OUTPUT, Use.ASK_WHY_TASKS_WAIT, Use.ASK_MONTH})
 """What the gateway uses of the broker besides the log."""
 RUNNERS = "ev.runner._.runner.>"
+POLICIES = "ev.users.*.policy.>"
 
 
 class LogConsumer:
@@ -49,19 +59,22 @@ class LogConsumer:
         tail: Tail,
         decisions: Decisions,
         offers: Offers,
+        policies: Policies,
         watchers: Watchers,
         sockets: Sockets,
     ) -> None:
         self._log, self._tail = log, tail
-        self._decisions, self._offers, self._watchers, self._sockets = decisions, offers, watchers, sockets
+        self._decisions, self._offers, self._policies = decisions, offers, policies
+        self._watchers, self._sockets = watchers, sockets
         self._position = 0
 
     async def load(self) -> None:
-        """Learn which runners have joined so far. Nobody here waits for a decision of before: the view has those."""
+        """Learn which runners have joined so far, and what organisations allow. Nobody here waits for a decision of before: the view has those."""
         self._position = self._decisions.position = await self._log.last_position()
-        async for batch in self._log.read(until=self._position, subjects=RUNNERS):
-            for recorded in batch:
-                self._pass_on(recorded, self._handle_runner)
+        for subjects, handle in ((RUNNERS, self._handle_runner), (POLICIES, self._handle_policy)):
+            async for batch in self._log.read(until=self._position, subjects=subjects):
+                for recorded in batch:
+                    self._pass_on(recorded, handle)
 
     async def run(self) -> None:
         """Pass on what comes; never ends by itself."""
@@ -90,6 +103,8 @@ class LogConsumer:
                 self._decisions.tell(event.task, decision)
             case RunnerJoined.type | RunnerDrained.type:
                 self._handle_runner(recorded)
+            case OrgPolicySet.type | MonthlyBudgetSet.type:
+                self._handle_policy(recorded)
             case ApiKeyRevoked.type | SessionRevoked.type:
                 self._sockets.revoke(recorded.aggregate_id)
             case MemberRemoved.type:
@@ -100,6 +115,9 @@ class LogConsumer:
     def _handle_runner(self, recorded: RecordedEvent) -> None:
         if recorded.type in (RunnerJoined.type, RunnerDrained.type):
             self._offers.evolve(recorded.event)
+
+    def _handle_policy(self, recorded: RecordedEvent) -> None:
+        self._policies.evolve(recorded.event)
 
 
 class OutputConsumer:

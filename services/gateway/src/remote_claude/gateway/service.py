@@ -13,7 +13,9 @@ from remote_claude.gateway.api.stream import Stream
 from remote_claude.gateway.api.submissions import Submissions
 from remote_claude.gateway.consumers import LogConsumer, OutputConsumer
 from remote_claude.gateway.domain.offers import Offers
+from remote_claude.gateway.domain.policies import Policies
 from remote_claude.gateway.handlers import Decisions, TaskHandlers
+from remote_claude.gateway.months import Months
 from remote_claude.gateway.projections.output import OutputHistory
 from remote_claude.gateway.projections.queries import TaskQueries
 from remote_claude.gateway.projections.starters import StartersView
@@ -33,7 +35,7 @@ def build(runtime: Runtime) -> Service:
         runtime.pool, runtime.tail, lambda: runtime.projectors[TasksView.name], settings.position_wait_s
     )
     history = OutputHistory(runtime.objects, runtime.output)
-    offers, decisions = Offers(), Decisions()
+    offers, policies, decisions = Offers(), Policies(), Decisions()
     handlers = TaskHandlers(
         runtime.log,
         decisions,
@@ -42,7 +44,7 @@ def build(runtime: Runtime) -> Service:
         admission_wait_s=settings.admission_wait_s,
         log_wait_s=settings.log_wait_s,
     )
-    submissions = Submissions(runtime, offers, handlers, queries)
+    submissions = Submissions(runtime, offers, policies, Months(runtime.nats), handlers, queries)
     watchers = Watchers(
         queries,
         history,
@@ -51,7 +53,7 @@ def build(runtime: Runtime) -> Service:
         ring_bytes=settings.ring_kib * 1024,
     )
     sockets = Sockets(settings, runtime.verifier, runtime.tail, watchers)
-    consumer = LogConsumer(runtime.log, runtime.tail, decisions, offers, watchers, sockets)
+    consumer = LogConsumer(runtime.log, runtime.tail, decisions, offers, policies, watchers, sockets)
     fresh = Freshness(
         runtime.tail,
         lambda: runtime.projectors[TasksView.name],

@@ -8,7 +8,13 @@ from remote_claude.contracts.scheduler import (
     TaskSucceeded,
     TaskTimedOut,
 )
-from remote_claude.contracts.users import ModelChosen, SecretRemoved, SecretStored
+from remote_claude.contracts.users import (
+    ModelChosen,
+    MonthlyBudgetSet,
+    OrgPolicySet,
+    SecretRemoved,
+    SecretStored,
+)
 from remote_claude.runner.projections.held import HeldView
 from remote_claude.runner.projections.pull_requests import PullRequestsView
 from remote_claude.runtime.broker.uses import Use
@@ -28,8 +34,9 @@ INTERRUPTING = frozenset(
 """The events that concern an attempt while it runs."""
 
 VAULT = frozenset({SecretStored.type, SecretRemoved.type, ModelChosen.type})
-READS = HeldView.handles | PullRequestsView.handles | INTERRUPTING | VAULT | {TaskSubmitted.type}
-"""The events that the runner reads: assignments, what ends them, the task itself, and the secrets that it asks for."""
+POLICY = frozenset({OrgPolicySet.type, MonthlyBudgetSet.type})
+READS = HeldView.handles | PullRequestsView.handles | INTERRUPTING | VAULT | POLICY | {TaskSubmitted.type}
+"""The events that the runner reads: assignments, what ends them, the task itself, its secrets, and its organisation's policy."""
 
-USES: frozenset[Use] = frozenset({Use.READ_KEYS, Use.RENEW_LEASES, Use.WRITE_OUTPUT})
+USES: frozenset[Use] = frozenset({Use.READ_KEYS, Use.RENEW_LEASES, Use.WRITE_OUTPUT, Use.ASK_MONTH})
 """What the runner uses of the broker besides the log."""

@@ -8,7 +8,13 @@ from remote_claude.access.keyring import KeyErased
 from remote_claude.access.verifier import Verifier
 from remote_claude.contracts import UndecodableEvent, UnknownVersion
 from remote_claude.contracts.auth import IdentityLinked
-from remote_claude.contracts.users import ModelChosen, SecretRemoved, SecretStored
+from remote_claude.contracts.users import (
+    ModelChosen,
+    MonthlyBudgetSet,
+    OrgPolicySet,
+    SecretRemoved,
+    SecretStored,
+)
 from remote_claude.eventsourcing.events import RecordedEvent
 from remote_claude.eventsourcing.log import EventLog
 from remote_claude.eventsourcing.tail import Tail
@@ -27,6 +33,8 @@ READS = (
         SecretStored.type,
         SecretRemoved.type,
         ModelChosen.type,
+        OrgPolicySet.type,
+        MonthlyBudgetSet.type,
     }
 )
 """The events that users reads."""

@@ -71,3 +71,5 @@ class Use(Enum):
     ANSWER_LEASES = Grant(answers=frozenset({requests.RENEW_LEASES.subject}))
     ASK_WHY_TASKS_WAIT = Grant(within=frozenset({requests.EXPLAIN_WAITING.subject}))
     ANSWER_WHY_TASKS_WAIT = Grant(answers=frozenset({requests.EXPLAIN_WAITING.subject}))
+    ASK_MONTH = Grant(within=frozenset({requests.ASK_MONTH.subject}))
+    ANSWER_MONTH = Grant(answers=frozenset({requests.ASK_MONTH.subject}))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from remote_claude.billing.api import breakdown, customers, invoices, payments, usage
+from remote_claude.billing.api import breakdown, customers, invoices, months, payments, usage
 from remote_claude.billing.exports import Exports
 from remote_claude.billing.handlers import Accounts
 from remote_claude.billing.invoices import Invoices
+from remote_claude.billing.months import Months
 from remote_claude.billing.projections.usage import UsageView
 from remote_claude.billing.stripe_adapter import Stripe
 from remote_claude.edge.freshness import Freshness
@@ -21,11 +22,13 @@ def router(
     exports: Exports,
     stripe: Stripe | None,
     return_url: str,
+    month: Months,
 ) -> APIRouter:
     """The routes of billing."""
     api = APIRouter(prefix="/v1", tags=["billing"])
     fresh = Freshness(runtime.tail, lambda: runtime.projectors[UsageView.name])
     usage.add_routes(api, runtime, fresh)
+    months.add_routes(api, month, fresh)
     breakdown.add_routes(api, runtime, fresh)
     invoices.add_routes(api, runtime, fresh, issued, exports)
     customers.add_routes(api, fresh, issued)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, fields
 from uuid import UUID
 
 import orjson
@@ -33,6 +34,7 @@ from remote_claude.contracts.runner import CAPABILITIES
 from remote_claude.edge.problems import Problem
 from remote_claude.gateway.api.models import SubmitRequest
 from remote_claude.gateway.domain.offers import Offers
+from remote_claude.gateway.domain.policies import Asked, Policies, apply
 from remote_claude.gateway.domain.refusals import (
     BundleNotFound,
     ModelKeyNeeded,
@@ -43,6 +45,7 @@ from remote_claude.gateway.domain.refusals import (
 from remote_claude.gateway.domain.repositories import check_url, identity
 from remote_claude.gateway.domain.task import SubmitTask
 from remote_claude.gateway.handlers import Submission, TaskHandlers
+from remote_claude.gateway.months import Months
 from remote_claude.gateway.projections.queries import TaskQueries
 from remote_claude.runtime.ids import derived_id, is_id
 from remote_claude.runtime.service import Runtime
@@ -77,9 +80,16 @@ class Submissions:
     """Turns a request into a command: checks what it names, seals what it says."""
 
     def __init__(
-        self, runtime: Runtime, offers: Offers, handlers: TaskHandlers, queries: TaskQueries
+        self,
+        runtime: Runtime,
+        offers: Offers,
+        policies: Policies,
+        months: Months,
+        handlers: TaskHandlers,
+        queries: TaskQueries,
     ) -> None:
         self._runtime, self._offers, self._handlers, self._queries = runtime, offers, handlers, queries
+        self._policies, self._months = policies, months
 
     async def submit(
         self,
@@ -97,12 +107,25 @@ class Submissions:
             task = self._runtime.new_id("task")
         else:
             task = derived_id("task", NAMESPACE, who.org, who.user, idempotency_key)
+        allowed = request
         try:
-            await self._check(who, request)
+            allowed = await self._allowed(who, request)
+            await self._check(who, allowed)
         except Refusal:  # a task that was accepted once is not refused for what has changed since
             if idempotency_key is None or not await self._handlers.is_submitted(who.org, task):
                 raise
-        return await self._handlers.submit(SubmitTask(_submission(who, request, key, task, started_by)))
+        body_hash = key.fingerprint(canonical_json(request.model_dump(mode="json", exclude_defaults=True)))
+        return await self._handlers.submit(SubmitTask(_submission(who, allowed, key, task, body_hash, started_by)))
+
+    async def _allowed(self, who: Principal, request: SubmitRequest) -> SubmitRequest:
+        """The request with the defaults of its organisation. Raises `PolicyForbids`, `BudgetExhausted`, `BudgetUnknown`."""
+        policy = self._policies.of(who.org)
+        if policy.rules is not None:
+            asked = Asked(**{field.name: getattr(request, field.name) for field in fields(Asked)})
+            request = request.model_copy(update=asdict(apply(policy.rules, asked)))
+        if policy.has_budget(who.user):
+            await self._months.check(who.org, who.user)
+        return request
 
     async def _check(self, who: Principal, request: SubmitRequest) -> None:
         org = who.org
@@ -149,7 +172,12 @@ ASKED_AS = {"budget": "budget_nano_usd"}
 
 
 def _submission(
-    who: Principal, request: SubmitRequest, key: DataKey, task: str, started_by: str | None
+    who: Principal,
+    request: SubmitRequest,
+    key: DataKey,
+    task: str,
+    body_hash: str,
+    started_by: str | None,
 ) -> TaskSubmitted:
     labels = request.labels
     return TaskSubmitted(
@@ -176,7 +204,7 @@ def _submission(
         started_by=started_by,
         labels=key.seal(orjson.dumps(labels).decode(), labels_context(task)) if labels else None,
         label_hashes={_hash(key, "label", name): _hash(key, "label", name, labels[name]) for name in labels},
-        body_hash=key.fingerprint(canonical_json(request.model_dump(mode="json", exclude_defaults=True))),
+        body_hash=body_hash,
     )
 
 

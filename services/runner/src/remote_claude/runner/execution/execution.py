@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from remote_claude.access.kek import KeyUnusable
 from remote_claude.access.keyring import KeyErased
+from remote_claude.access.policy import read_policy
 from remote_claude.access.vault import read_vault
 from remote_claude.contracts.base import Sealed
 from remote_claude.contracts.contexts import attempt_detail_context
@@ -34,6 +35,7 @@ from remote_claude.runner.handlers import AttemptLog, Superseded
 from remote_claude.runner.leases.lease import Lease
 from remote_claude.runner.lineage import lineage, with_repository
 from remote_claude.runner.model_proxy.budget import Budget, of_task
+from remote_claude.runner.model_proxy.month import Month
 from remote_claude.runner.providers import ImageUnusable, ProviderError
 from remote_claude.runner.sessions import WorkerSession
 from remote_claude.runner.stopping import OUTCOME_OF_STOP, Stopping, StopReason
@@ -164,6 +166,12 @@ class SandboxedExecution:
         self._sandbox.image = submission.submitted.image
         self._sandbox.network = self._network(submission.submitted)
         self._sandbox.budget = await self._budget(submission.submitted)
+        policy = await read_policy(self._dependencies.runtime.log, self._assigned.org)
+        self._sandbox.models = policy.rules.models if policy.rules is not None else ()
+        if policy.has_budget(submission.submitted.user):
+            self._sandbox.month = Month(
+                self._dependencies.runtime.nats, self._assigned.org, submission.submitted.user
+            )
         await self._lease.cover(self._held, unless=self._stopping.event)
         if (reason := self._stopping.reason) is not None:
             return self._stopped(reason)

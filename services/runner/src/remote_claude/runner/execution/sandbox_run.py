@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from remote_claude.runner.leases.lease import Lease
 from remote_claude.runner.metering import UsageRecorder, Window
 from remote_claude.runner.model_proxy import ModelProxy, ModelUsage, Upstream
 from remote_claude.runner.model_proxy.budget import Budget
+from remote_claude.runner.model_proxy.month import Month
 from remote_claude.runner.model_proxy.policy import Policy
 from remote_claude.runner.providers import LaunchSpec, Limits
 from remote_claude.runner.sessions import OpenStream, WorkerSession
@@ -71,6 +72,10 @@ class SandboxRun:
         """The model, with the credential that the attempt uses."""
         self.budget: Budget | None = None
         """What the attempt may spend on the model."""
+        self.month: Month | None = None
+        """What its person and organisation may spend in a month, where that is bounded."""
+        self.models: Sequence[str] = ()
+        """Patterns of the models that its organisation allows; any if there are none."""
         self.handle: str | None = None
         """The provider's name of the sandbox, while there is one."""
         self.session: WorkerSession | None = None
@@ -98,9 +103,10 @@ class SandboxRun:
                         socket,
                         self.upstream,
                         self._recorder.record,
-                        Policy(dependencies.settings.model_allow),
+                        Policy(dependencies.settings.model_allow, self.models),
                         self.budget,
                         dependencies.outbound if self.upstream is not dependencies.upstream else None,
+                        self.month,
                     )
                 )
                 streams["model"] = lambda: asyncio.open_unix_connection(str(socket))

@@ -6,7 +6,7 @@ that the service runs or knows), `source` (where an image or a document comes fr
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -50,10 +50,25 @@ class NotAllowed(Exception):
         )
 
 
-class Policy:
-    """Judges calls by a list of rules: the default ones, and those that the operator adds."""
+class ModelNotAllowed(NotAllowed):
+    """The call names a model that the organisation's policy does not allow."""
 
-    def __init__(self, added: Iterable[str] = ()) -> None:
+    code = "not_allowed_by_policy"
+
+    def __init__(self, model: str) -> None:
+        Exception.__init__(
+            self,
+            f"the policy of the organisation (models) does not allow the model {model[:80]!r}: an owner or admin can change"
+            " it with `rclaude org policy set --models`",
+        )
+
+
+class Policy:
+    """Judges calls by a list of rules: the default ones, those that the operator adds, and the organisation's models."""
+
+    def __init__(self, added: Iterable[str] = (), models: Sequence[str] = ()) -> None:
+        """`models` are patterns of those that an organisation allows; any if there are none."""
+        self._models = models
         self._rules: dict[str, list[str]] = {}
         for rule in (*DEFAULT, *added):
             kind, colon, pattern = rule.partition(":")
@@ -65,6 +80,9 @@ class Policy:
 
     def check(self, request: Mapping[str, Any]) -> None:
         """Raises `NotAllowed` for the first thing that no rule allows."""
+        model = str(request.get("model"))
+        if self._models and not any(fnmatchcase(model, pattern) for pattern in self._models):
+            raise ModelNotAllowed(model)
         for kind, name in _asked(request):
             if not self._allows(kind, name):
                 raise NotAllowed(kind, name)

@@ -29,6 +29,7 @@ from remote_claude.runner import unix_sockets
 from remote_claude.runner.model_proxy import failures
 from remote_claude.runner.model_proxy.budget import Budget
 from remote_claude.runner.model_proxy.failures import ModelFailure
+from remote_claude.runner.model_proxy.month import Month
 from remote_claude.runner.model_proxy.policy import NotAllowed, Policy
 from remote_claude.runner.model_proxy.usage import (
     AnswerReader,
@@ -130,10 +131,11 @@ class ModelProxy:
         policy: Policy | None = None,
         budget: Budget | None = None,
         outbound: AllowedHosts | None = None,
+        month: Month | None = None,
     ) -> None:
         """`outbound` bounds where the upstream may be: None where the operator has named it."""
         self._socket, self._upstream, self._put_on_record = socket, upstream, record
-        self._policy, self._budget = policy or Policy(), budget
+        self._policy, self._budget, self._month = policy or Policy(), budget, month
         self.failure: ModelFailure | None = None
         """Why the latest call had no whole answer; None if it had one."""
         self._meter = UsageMeter(upstream.terms)
@@ -241,6 +243,8 @@ class ModelProxy:
 
     async def _pass(self, scope: Scope, body: _Body, send: Send) -> None:
         sent = b"".join([piece async for piece in body])
+        if self._month is not None:
+            await self._month.refresh()
         call = self._begin(scope, sent)
         recorded = asyncio.ensure_future(self._record() if call else _nowhere())
         try:
@@ -288,6 +292,9 @@ class ModelProxy:
         if scope["raw_path"] != b"/v1/messages":
             return None
         if self._budget is not None and (spent := self._budget.exhausted_by(self._meter.usage())):
+            self.failure = spent
+            raise _Refusal(403, "permission_error", spent.detail)
+        if self._month is not None and (spent := self._month.exhausted()):
             self.failure = spent
             raise _Refusal(403, "permission_error", spent.detail)
         size, images = request_size(sent)

@@ -1,0 +1,60 @@
+"""What models have cost this month, an organisation and a person of it, against their budgets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from psycopg import AsyncConnection
+
+from remote_claude.access.policy import read_policy
+from remote_claude.billing.projections import bills
+from remote_claude.billing.projections.usage import UsageView
+from remote_claude.contracts.budgets import MonthAnswer, MonthRequest, MonthSpent
+from remote_claude.contracts.periods import CALENDAR, period_at
+from remote_claude.eventsourcing.postgres.schemas import asking
+from remote_claude.runtime.service import Runtime
+
+CAUGHT_UP_S = 1.0
+"""How long an answer waits for the view to have what the log has."""
+
+SPENT = """
+SELECT coalesce(sum(cost), 0), coalesce(sum(cost) FILTER (WHERE person = %(user)s), 0) FROM (
+    SELECT t.person, coalesce((u.metered ->> 'model_nano_usd')::numeric, 0)
+                   + coalesce((u.metered ->> 'customer_model_nano_usd')::numeric, 0)
+                   - coalesce((u.written_off ->> 'model_nano_usd')::numeric, 0)
+                   - coalesce((u.written_off ->> 'customer_model_nano_usd')::numeric, 0) AS cost
+    FROM billing_usage.usage u LEFT JOIN billing_usage.task t USING (org, task)
+    WHERE u.org = %(org)s AND u.period = %(period)s
+) used
+"""
+
+
+class Months:
+    """Answers from the usage view."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+
+    async def of(self, request: MonthRequest) -> MonthAnswer:
+        """The month as it stands."""
+        runtime, org, user = self._runtime, request.org, request.user
+        await runtime.projectors[UsageView.name].wait_for(runtime.tail.position, CAUGHT_UP_S)
+        budgets = (await read_policy(runtime.log, org)).budgets
+        async with asking(runtime.pool) as connection:
+            account = await bills.plan(connection, org)
+            period = period_at(account[1] if account else CALENDAR, runtime.clock())
+            whole, own = await _spent(connection, org, user, period.id)
+        return MonthAnswer(
+            period=period.id,
+            ends_at=period.ends_at,
+            organisation=MonthSpent(spent_nano_usd=whole, limit_nano_usd=budgets.get(None)),
+            person=MonthSpent(spent_nano_usd=own, limit_nano_usd=budgets.get(user)),
+        )
+
+
+async def _spent(connection: AsyncConnection[Any], org: str, user: str, period: str) -> tuple[int, int]:
+    """Nano-dollars of the organisation, and of the person, whoever's key it was."""
+    found = await connection.execute(SPENT, {"org": org, "user": user, "period": period})
+    row = await found.fetchone()
+    assert row is not None
+    return int(row[0]), int(row[1])

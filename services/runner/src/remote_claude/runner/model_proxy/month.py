@@ -1,0 +1,49 @@
+"""The month's money of a person and their organisation: asked of billing before calls."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import structlog
+from nats.aio.client import Client
+from nats.errors import Error as NatsError
+from pydantic import ValidationError
+
+from remote_claude.contracts.budgets import EXHAUSTED, MonthAnswer, MonthRequest
+from remote_claude.contracts.requests import ASK_MONTH
+from remote_claude.runner.model_proxy.failures import ModelFailure
+
+log = structlog.get_logger(__name__)
+
+ASKED_AGAIN_AFTER_S = 1.0
+TIMEOUT_S = 2.0
+
+
+class Month:
+    """While billing does not answer, its last answer holds."""
+
+    def __init__(
+        self, client: Client, org: str, user: str, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._client, self._request, self._monotonic = client, MonthRequest(org=org, user=user), monotonic
+        self._answer: MonthAnswer | None = None
+        self._asked = float("-inf")
+
+    async def refresh(self) -> None:
+        """Ask, unless that was a moment ago."""
+        if self._monotonic() - self._asked < ASKED_AGAIN_AFTER_S:
+            return
+        self._asked = self._monotonic()
+        try:
+            reply = await self._client.request(
+                ASK_MONTH.subject, self._request.model_dump_json().encode(), timeout=TIMEOUT_S
+            )
+            self._answer = MonthAnswer.model_validate_json(reply.data)
+        except (NatsError, OSError, ValidationError) as error:
+            log.warning("billing does not say what is left of a budget", error=repr(error))
+
+    def exhausted(self) -> ModelFailure | None:
+        """Why no further call may be made, if none may."""
+        why = self._answer.exhausted if self._answer is not None else None
+        return ModelFailure(EXHAUSTED, why) if why is not None else None

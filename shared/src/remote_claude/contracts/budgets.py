@@ -1,0 +1,49 @@
+"""What is left of a month's money: a request on core NATS to billing, which knows what was used.
+
+Not an event: the answer changes with every call to a model, and nothing follows from it.
+"""
+
+from remote_claude.contracts.base import Quantity, Value
+
+SUBJECT = "budget.month"
+EXHAUSTED = "budget_exhausted"
+
+
+class MonthRequest(Value):
+    """A person, and the organisation that they act for."""
+
+    org: str
+    user: str
+
+
+class MonthSpent(Value):
+    """What models have cost this month, whoever's key it was. `limit_nano_usd` is None where no budget is set."""
+
+    spent_nano_usd: Quantity = 0
+    limit_nano_usd: Quantity | None = None
+
+    @property
+    def exhausted(self) -> bool:
+        return self.limit_nano_usd is not None and self.spent_nano_usd >= self.limit_nano_usd
+
+
+class MonthAnswer(Value):
+    """The billing period, and what its organisation and the person have spent in it. `ends_at` is RFC 3339, UTC."""
+
+    period: str
+    ends_at: str
+    organisation: MonthSpent
+    person: MonthSpent
+
+    @property
+    def exhausted(self) -> str | None:
+        """A sentence that says which budget is spent, and what to do; None while there is money."""
+        for whose, spent in (("Your organisation has", self.organisation), ("You have", self.person)):
+            if spent.exhausted:
+                assert spent.limit_nano_usd is not None
+                return (
+                    f"{whose} spent ${spent.spent_nano_usd / 1e9:,.2f} of the budget of ${spent.limit_nano_usd / 1e9:,.2f} "
+                    f"for {self.period}. The next month begins on {self.ends_at[:10]} (UTC). An owner or admin of the "
+                    "organisation can raise it: `rclaude budget set`."
+                )
+        return None

@@ -1,0 +1,41 @@
+"""What an organisation allows and spends: rules at submission, and a month's money before each call."""
+
+from __future__ import annotations
+
+import pytest
+
+from messages_api import serving_in_a_thread, text, tool
+from product import product
+
+
+@pytest.mark.timeout(300)
+def test_the_policy_and_the_months_money_bound_every_task() -> None:
+    turns = (
+        [text("I write."), tool("Write", file_path="/workspace/one.txt", content="one\n")],
+        [text("Done.")],
+    )
+    with (
+        serving_in_a_thread(*turns) as api,
+        product(
+            {"ANTHROPIC_API_KEY": "sk-ant-made-up-for-this-test", "ANTHROPIC_BASE_URL": api.base_url}
+        ) as one,
+    ):
+        one.ok("org", "policy", "set", "--agents", "claude", "--max-budget", "5")
+        assert one.ok("org", "policy", "show", "--json").json["agents"] == ["claude"]
+        refused = one.run("run", "--agent", "shell", "--no-repo", "true")
+        assert refused.code != 0
+        assert "rclaude org policy set" in refused.err
+        assert "OrgPolicySet" in one.ok("audit").out
+
+        one.ok("budget", "set", "0.00001")
+        ended = one.run("run", "--no-repo", "--json", "write one")
+        assert ended.json["reason"] == "budget_exhausted", ended.out + ended.err
+        assert "rclaude budget set" in ended.json["detail"]
+        assert len(api.requests) == 1, "the first call had money, the next one has none"
+        month = one.ok("budget", "show", "--json").json
+        assert month["organisation"]["spent_nano_usd"] == month["person"]["spent_nano_usd"] > 10_000
+        spent = one.run("run", "--no-repo", "again")
+        assert "rclaude budget set" in spent.err
+        one.ok("budget", "set", "any")
+        assert one.run("run", "--no-repo", "again").code == 0
+        one.verified()
