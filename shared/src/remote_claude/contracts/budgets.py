@@ -3,6 +3,8 @@
 Not an event: the answer changes with every call to a model, and nothing follows from it.
 """
 
+from typing import Self
+
 from remote_claude.contracts.base import Quantity, Value
 
 SUBJECT = "budget.month"
@@ -24,7 +26,12 @@ class MonthSpent(Value):
 
     @property
     def exhausted(self) -> bool:
+        """Whether nothing is left."""
         return self.limit_nano_usd is not None and self.spent_nano_usd >= self.limit_nano_usd
+
+    def after(self, nano_usd: int) -> Self:
+        """With this much more spent."""
+        return self.model_copy(update={"spent_nano_usd": self.spent_nano_usd + nano_usd})
 
 
 class MonthAnswer(Value):
@@ -34,6 +41,12 @@ class MonthAnswer(Value):
     ends_at: str
     organisation: MonthSpent
     person: MonthSpent
+
+    def after(self, nano_usd: int) -> Self:
+        """With this much more spent by the person."""
+        return self.model_copy(
+            update={"organisation": self.organisation.after(nano_usd), "person": self.person.after(nano_usd)}
+        )
 
     @property
     def exhausted(self) -> str | None:

@@ -21,17 +21,17 @@ TIMEOUT_S = 2.0
 
 
 class Month:
-    """While billing does not answer, its last answer holds."""
+    """Between two answers the attempt's own use counts on top of the last one, also while billing does not answer."""
 
     def __init__(
         self, client: Client, org: str, user: str, monotonic: Callable[[], float] = time.monotonic
     ) -> None:
         self._client, self._request, self._monotonic = client, MonthRequest(org=org, user=user), monotonic
         self._answer: MonthAnswer | None = None
-        self._asked = float("-inf")
+        self._asked, self._counted = float("-inf"), 0
 
-    async def refresh(self) -> None:
-        """Ask, unless that was a moment ago."""
+    async def refresh(self, used: int) -> None:
+        """Ask, unless that was a moment ago. `used` is what the attempt has on record, in nano-dollars."""
         if self._monotonic() - self._asked < ASKED_AGAIN_AFTER_S:
             return
         self._asked = self._monotonic()
@@ -39,11 +39,11 @@ class Month:
             reply = await self._client.request(
                 ASK_MONTH.subject, self._request.model_dump_json().encode(), timeout=TIMEOUT_S
             )
-            self._answer = MonthAnswer.model_validate_json(reply.data)
+            self._answer, self._counted = MonthAnswer.model_validate_json(reply.data), used
         except (NatsError, OSError, ValidationError) as error:
             log.warning("billing does not say what is left of a budget", error=repr(error))
 
-    def exhausted(self) -> ModelFailure | None:
+    def exhausted_by(self, used: int) -> ModelFailure | None:
         """Why no further call may be made, if none may."""
-        why = self._answer.exhausted if self._answer is not None else None
+        why = self._answer.after(used - self._counted).exhausted if self._answer is not None else None
         return ModelFailure(EXHAUSTED, why) if why is not None else None

@@ -27,7 +27,7 @@ from remote_claude.contracts.users import ModelAccess
 from remote_claude.outbound import AllowedHosts, CheckedTransport
 from remote_claude.runner import unix_sockets
 from remote_claude.runner.model_proxy import failures
-from remote_claude.runner.model_proxy.budget import Budget
+from remote_claude.runner.model_proxy.budget import Budget, cost
 from remote_claude.runner.model_proxy.failures import ModelFailure
 from remote_claude.runner.model_proxy.month import Month
 from remote_claude.runner.model_proxy.policy import NotAllowed, Policy
@@ -244,7 +244,7 @@ class ModelProxy:
     async def _pass(self, scope: Scope, body: _Body, send: Send) -> None:
         sent = b"".join([piece async for piece in body])
         if self._month is not None:
-            await self._month.refresh()
+            await self._month.refresh(cost(self._meter.usage().cumulative))
         call = self._begin(scope, sent)
         recorded = asyncio.ensure_future(self._record() if call else _nowhere())
         try:
@@ -294,7 +294,9 @@ class ModelProxy:
         if self._budget is not None and (spent := self._budget.exhausted_by(self._meter.usage())):
             self.failure = spent
             raise _Refusal(403, "permission_error", spent.detail)
-        if self._month is not None and (spent := self._month.exhausted()):
+        if self._month is not None and (
+            spent := self._month.exhausted_by(cost(self._meter.usage().cumulative))
+        ):
             self.failure = spent
             raise _Refusal(403, "permission_error", spent.detail)
         size, images = request_size(sent)
