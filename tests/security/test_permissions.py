@@ -108,7 +108,7 @@ def may_publish(user: str, subject: str) -> bool:
 
 def may_answer(user: str, subject: str) -> bool:
     """Where its account has the answers to what it is asked: only the account itself can listen there."""
-    answers = {"scheduler": "_R_.>", TOGETHER: "_INBOX.>"}
+    answers = {"scheduler": "_R_.>", "billing": "_R_.>", TOGETHER: "_INBOX.>"}
     return user in answers and covers(answers[user], subject)
 
 

@@ -115,7 +115,9 @@ class Submissions:
             if idempotency_key is None or not await self._handlers.is_submitted(who.org, task):
                 raise
         body_hash = key.fingerprint(canonical_json(request.model_dump(mode="json", exclude_defaults=True)))
-        return await self._handlers.submit(SubmitTask(_submission(who, allowed, key, task, body_hash, started_by)))
+        return await self._handlers.submit(
+            SubmitTask(_submission(who, allowed, key, task, body_hash, started_by))
+        )
 
     async def _allowed(self, who: Principal, request: SubmitRequest) -> SubmitRequest:
         """The request with the defaults of its organisation. Raises `PolicyForbids`, `BudgetExhausted`, `BudgetUnknown`."""
