@@ -1,14 +1,18 @@
 """Who asks too often is told when to ask again; the server goes by its own names only, and every answer is guarded."""
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx2
 import pytest
+from websockets.asyncio.client import connect
 
 from identity_stack import Installation, installed
+from remote_claude.access import secrets
 from remote_claude.edge.rate_limits import RateLimits
+from remote_claude.runtime.ids import new_id
 from servers import Database, running_nats
 
 OUTSIDE = {"X-Forwarded-For": "203.0.113.7"}
@@ -71,6 +75,24 @@ async def test_what_could_be_guessed_is_limited_per_address_and_account(
         codes = [(await browser.post("/auth/device", data=form)).status_code for _ in range(11)]
         assert codes[-1] == 429
         assert 429 not in codes[:-1]
+        body = {"token": f"{new_id('org')}.{new_id('invitation')}.{secrets.generate(secrets.INVITATION)}"}
+        tries = [(await browser.post("/v1/invitations/accept", json=body)).status_code for _ in range(11)]
+        assert tries == [404] * 10 + [429]
+
+
+async def test_a_handshake_of_the_stream_counts_as_a_request(
+    postgres_server: Database, tmp_path: Path
+) -> None:
+    async with limited(postgres_server, tmp_path, "key=2/hour") as installation:
+        url = f"ws://127.0.0.1:{installation.host.port}/v1/stream"
+        headers = {"Authorization": f"Bearer {installation.owner.api_key}"}
+        for _ in range(2):
+            async with connect(url, additional_headers=headers, proxy=None) as socket:
+                assert await socket.ping()
+        async with connect(url, additional_headers=headers, proxy=None) as socket:
+            assert json.loads(await socket.recv())["code"] == "rate_limited"
+            await socket.wait_closed()
+            assert socket.close_code == 4429
 
 
 async def test_the_loopback_api_goes_by_its_own_names(postgres_server: Database, tmp_path: Path) -> None:

@@ -9,9 +9,16 @@ import pytest
 
 from event_examples import runner_joined
 from gateway_stack import Member, Stack
-from remote_claude.contracts.contexts import labels_context, prompt_context, repository_url_context
+from remote_claude.access.vault import stream_of
+from remote_claude.contracts.contexts import (
+    labels_context,
+    prompt_context,
+    repository_url_context,
+    secret_context,
+)
 from remote_claude.contracts.gateway import TaskSubmitted
 from remote_claude.contracts.runner import RunnerDrained
+from remote_claude.contracts.users import SecretStored
 from remote_claude.eventsourcing.events import stream_id
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -356,6 +363,15 @@ async def test_what_a_runner_is_capable_of_is_recorded(stack: Stack, member: Mem
     stream = stream_id("runner", None, "runner", "runner_c")
     able = runner_joined("runner_c", provider="docker", capabilities=("image", "secrets"))
     await stack.host.runtime.tail.wait_for(await stack.say(able, stream), 10)
+    key = await stack.host.runtime.keyring.get(member.org)
+    stored = SecretStored(
+        org=member.org,
+        secret_name="NPM_TOKEN",
+        value=key.seal("made-up", secret_context(member.org, None, "NPM_TOKEN")),
+        hosts=("registry.example",),
+        by=member.user,
+    )
+    await stack.say(stored, stream_of(member.org))
     try:
         task = await member.submit(image="python:3.12", secrets=["NPM_TOKEN"], provider="docker")
         problem = await refused(member, 422, "not_offered", {**TASK, "provider": "ecs"})

@@ -27,6 +27,8 @@ STARTING_PATIENCE_S = 120.0
 AGAIN = (429, 503)
 """Answers after which the same is asked again, when `Retry-After` says or `AGAIN_S` later."""
 AGAIN_S = 0.3
+PASSING = ("slow_consumer", "rate_limited")
+"""Errors of a live stream that end only the connection: it is opened again."""
 LIVE_SILENCE_S = 30.0
 """A live stream without a heartbeat for so long is opened again."""
 
@@ -187,7 +189,7 @@ class Client:
                 socket.send(json.dumps(subscribe))
                 while True:
                     message = json.loads(socket.recv(timeout=LIVE_SILENCE_S))
-                    if message["type"] == "error" and message.get("code") != "slow_consumer":
+                    if message["type"] == "error" and message.get("code") not in PASSING:
                         raise from_problem(message.get("status", 400), message)
                     yield message
         except (ImportError, InvalidProxy) as error:

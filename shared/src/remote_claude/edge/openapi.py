@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Any
 
-from fastapi import FastAPI
+import orjson
+from fastapi import FastAPI, Response
 
 from remote_claude.access.permissions import PUBLIC
 from remote_claude.edge.models import ProblemDocument, problem
@@ -54,6 +56,22 @@ def complete(app: FastAPI) -> None:
         return app.openapi_schema
 
     app.openapi = document  # type: ignore[method-assign]  # FastAPI's own way to extend the document
+
+
+def add_route(app: FastAPI) -> None:
+    """Serve the document, made once and in a thread: making it takes seconds, in which nothing else would be answered."""
+    making = asyncio.Lock()
+    made: list[bytes] = []
+
+    def make() -> bytes:
+        return orjson.dumps(app.openapi())
+
+    @app.get("/openapi.json", include_in_schema=False)
+    async def openapi_document() -> Response:
+        async with making:
+            if not made:
+                made.append(await asyncio.to_thread(make))
+        return Response(made[0], media_type="application/json")
 
 
 def _operations(document: dict[str, Any]) -> Iterator[dict[str, Any]]:

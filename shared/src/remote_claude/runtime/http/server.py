@@ -45,6 +45,7 @@ def application(runtime: Runtime, services: Sequence[Service], metrics: Metrics)
         version=VERSION,
         docs_url=None,
         redoc_url=None,
+        openapi_url=None,  # `openapi.add_route` serves it
         generate_unique_id_function=_operation,
     )
     app.state.verifier = runtime.verifier
@@ -100,6 +101,7 @@ def application(runtime: Runtime, services: Sequence[Service], metrics: Metrics)
     )
     problems.install(app, methods.of)
     openapi.complete(app)
+    openapi.add_route(app)
     for service in services:
         if service.fallback is not None:
             app.include_router(service.fallback)

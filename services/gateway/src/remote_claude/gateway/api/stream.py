@@ -17,6 +17,7 @@ from remote_claude.access.verifier import Verifier
 from remote_claude.contracts.refusals import NotCaughtUp, Refusal
 from remote_claude.edge.identity import presented
 from remote_claude.edge.problems import UNAVAILABLE, refusal_of
+from remote_claude.edge.rate_limits import RateLimited, RateLimits
 from remote_claude.eventsourcing.tail import Tail
 from remote_claude.gateway.domain.cursor import START, Cursor
 from remote_claude.gateway.domain.refusals import TaskNotFound
@@ -96,7 +97,7 @@ class Stream:
         await peer.accept()
         try:
             shown, principal = await self._authenticate(peer)
-        except NotAdmitted as error:
+        except (NotAdmitted, RateLimited) as error:
             await peer.send_text(error_frame(error.status, error.code, str(error)))
             await peer.close(4000 + error.status, error.code)
             return
@@ -126,7 +127,7 @@ class Stream:
                 raise result
 
     async def _authenticate(self, peer: WebSocket) -> tuple[Presented, Principal]:
-        """By the handshake's header or session cookie, or by the first message. Raises `NotAdmitted`."""
+        """By the handshake's header or session cookie, or by the first message. Raises `NotAdmitted`, `RateLimited`."""
         shown = presented(peer)
         if shown.authorization is None and shown.cookie is None:
             with contextlib.suppress(TimeoutError, ValidationError, KeyError):
@@ -134,7 +135,10 @@ class Stream:
                     message = MESSAGE.validate_json(await peer.receive_text())
                 if isinstance(message, Auth):
                     shown = Presented(authorization=f"Bearer {message.token}", org=shown.org)
-        return shown, self._verifier.admit(shown, "stream_tasks")
+        principal = self._verifier.admit(shown, "stream_tasks")
+        limits: RateLimits = peer.app.state.rate_limits
+        limits.identity(peer, principal)
+        return shown, principal
 
     async def _receive(self, peer: WebSocket, socket: Socket) -> None:
         """Do what the client says, one message after the other, until it leaves."""

@@ -14,6 +14,7 @@ from remote_claude.contracts.contexts import email_context, name_context
 from remote_claude.contracts.users import Role
 from remote_claude.edge.identity import Caller, Person, own_origin
 from remote_claude.edge.models import problems
+from remote_claude.edge.rate_limits import guess
 from remote_claude.eventsourcing.events import timestamp
 from remote_claude.runtime.ids import is_id
 from remote_claude.runtime.service import Runtime
@@ -129,8 +130,9 @@ def add_routes(
         return Response(status_code=HTTPStatus.NO_CONTENT)
 
     @api.post("/v1/invitations/accept", tags=TAGS, responses=problems(403, 404, 422, 503))
-    async def accept_invitation(identity: Person, body: AcceptedInvitation) -> OrgChanged:
+    async def accept_invitation(identity: Person, body: AcceptedInvitation, request: Request) -> OrgChanged:
         """Join the organisation of an invitation, as the person who asks."""
+        guess(request, "accept_invitation", identity.user)
         org, _, rest = body.token.partition(".")
         invitation, _, secret = rest.partition(".")
         if not is_id("org", org) or not secrets.is_well_formed(secret, secrets.INVITATION):
