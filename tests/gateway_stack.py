@@ -258,7 +258,7 @@ async def running_gateway(
     broker: Broker, dsn: str, folder: Path, environment: Mapping[str, str] | None = None
 ) -> AsyncIterator[Stack]:
     """A gateway alone in this process, and a scheduler that admits."""
-    settings = settings_for(broker, dsn, folder)
+    settings = settings_for(broker, dsn, folder).model_copy(update={"outbound_allow": "127.0.0.0/8"})
     async with hosting([service.build], settings, environment or {}, name="gateway") as host:
         stack = Stack(host)
         admissions = asyncio.create_task(stack.admissions())

@@ -36,6 +36,7 @@ IDS = {
     "key": "key",
     "session": "session",
     "org": "org",
+    "webhook": "hook",
 }
 IDS |= {"service_account": "sa"}
 
@@ -111,6 +112,7 @@ async def populated(installation: Installation) -> World:
         "invitation": (await made("/v1/org/invitations", {"role": "member"}, other))["id"],
         "service_account": (await made("/v1/org/service-accounts", {"name": "CI"}, other))["id"],
         "key": (await made("/v1/keys", {"name": "CI"}, other))["id"],
+        "webhook": (await made("/v1/webhooks", {"url": "https://ci.example/hook"}, other))["id"],
         "task": (await made("/v1/tasks", {"prompt": "x", "agent": "shell"}, other))["id"],
     }
     left = await owner.post("/v1/org/leave", headers={ORG: org})

@@ -39,7 +39,7 @@ OUTCOMES = (WebhookDelivered.type, WebhookFailed.type)
 async def add(host: Host, org: str, url: str) -> tuple[str, str]:
     """A hook that the view knows, and its secret."""
     runtime, hook = host.runtime, new_id("hook")
-    secret = await WebhookHandlers(runtime.log, runtime.keyring, runtime.clock).add(hook, org, url)
+    secret, _ = await WebhookHandlers(runtime.log, runtime.keyring, runtime.clock).add(hook, org, url)
     await seen(host)
     return hook, secret
 
@@ -346,7 +346,10 @@ def standing_by(projector: Projector) -> Callable[[], Awaitable[bool]]:
 def a_process(broker: Broker, dsn: str, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A gateway in a process of its own, which works the outbox."""
     port = free_port()
-    environment = environment_of(folder, broker, dsn) | {"RCLAUDE_HTTP_PORT": str(port)}
+    environment = environment_of(folder, broker, dsn) | {
+        "RCLAUDE_HTTP_PORT": str(port),
+        "RCLAUDE_OUTBOUND_ALLOW": "127.0.0.0/8",
+    }
 
     def works() -> bool:
         try:

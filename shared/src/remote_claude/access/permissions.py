@@ -51,6 +51,10 @@ PERMISSIONS: dict[str, Permission] = {
     "head_blob": Permission("tasks:read", MEMBERS),
     "put_blob": Permission("tasks", MEMBERS),
     "stream_tasks": Permission("tasks:read", MEMBERS),
+    "create_webhook": Permission("org", ADMINS),
+    "list_webhooks": Permission("org:read", ADMINS),
+    "remove_webhook": Permission("org", ADMINS),
+    "list_webhook_deliveries": Permission("org:read", ADMINS),
     # billing
     "get_usage": Permission("billing", EVERYBODY),
     "get_bill": Permission("billing", PAYERS),
@@ -69,6 +73,7 @@ PERMISSIONS: dict[str, Permission] = {
     "start_checkout": Permission("billing", PAYERS),
     "open_portal": Permission("billing", PAYERS),
     "change_plan": Permission("billing", PAYERS),
+    "set_org_plan": Permission("operations", EVERYBODY),
     # auth
     "create_key": Permission("org", MEMBERS),
     "list_keys": Permission("org:read", MEMBERS),

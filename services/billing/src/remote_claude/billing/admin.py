@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from remote_claude.runtime.admin.command_support import Refused, administer, require
+from remote_claude.runtime.admin.command_support import Refused, administer
 
 if TYPE_CHECKING:
     from remote_claude.runtime.service import Runtime
@@ -22,19 +22,16 @@ def set_plan(
     """Put an organisation on a plan, by an event. It holds from the next admission on."""
 
     async def change(runtime: Runtime) -> None:
-        from remote_claude.billing.domain.account import UnknownPlan
+        from remote_claude.billing.admin_work import OPERATOR
+        from remote_claude.billing.domain.account import UnknownOrganisation, UnknownPlan
         from remote_claude.billing.handlers import Accounts
-        from remote_claude.billing.plan_sizes import slots, too_large
 
-        await require(runtime, "organisation", org)
-        accounts = Accounts(runtime.log, runtime.clock)
         try:
-            position = await accounts.set_plan(org, plan)
-        except UnknownPlan as error:
+            assigned = await Accounts(runtime.log, runtime.clock).assign_plan(org, plan, OPERATOR)
+        except (UnknownOrganisation, UnknownPlan) as error:
             raise Refused(str(error)) from error
-        typer.echo(f"{org} is on {plan} (position {position})")
-        allowed = (await accounts.catalog()).plans[plan].entitlements
-        if (why := too_large(allowed, await slots(runtime.log))) is not None:
-            typer.echo(f"note: {why}", err=True)
+        typer.echo(f"{org} is on {plan} (position {assigned.position})")
+        if assigned.note is not None:
+            typer.echo(f"note: {assigned.note}", err=True)
 
     administer(change, user="billing")

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
 
-from remote_claude.billing.domain.account import Command, OpenAccount, SetPlan, decide, evolve, initial_state
+from remote_claude.billing.domain.account import (
+    Command,
+    OpenAccount,
+    SetPlan,
+    UnknownOrganisation,
+    decide,
+    evolve,
+    initial_state,
+)
 from remote_claude.billing.domain.plans import Catalog, builtin
+from remote_claude.billing.plan_sizes import slots, too_large
 from remote_claude.contracts import UndecodableEvent
 from remote_claude.contracts.billing import Entitlements
 from remote_claude.eventsourcing import (
@@ -19,6 +29,7 @@ from remote_claude.eventsourcing import (
     new_event_id,
     stream_id,
 )
+from remote_claude.runtime.ids import is_id
 
 CATALOG = stream_id("billing", None, "catalog", "plans")
 
@@ -29,6 +40,14 @@ OFFERED = Decider[Any, Any](
 """The plans that were published last."""
 
 log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Assigned:
+    """A plan was set. `note` says why no runner can take a task of the plan; None where one can."""
+
+    position: int
+    note: str | None
 
 
 class Accounts:
@@ -73,6 +92,14 @@ class Accounts:
             **how,
         )
         return await self._handle(command)
+
+    async def assign_plan(self, org: str, plan: str, actor: str) -> Assigned:
+        """Put an organisation on a plan, as the operator decides. Raises `UnknownOrganisation`, `UnknownPlan`."""
+        if not is_id("org", org) or not await self._log.read_stream(stream_id("users", org, "org", org)):
+            raise UnknownOrganisation(org)
+        position = await self.set_plan(org, plan, actor=actor)
+        allowed = (await self.catalog()).plans[plan].entitlements
+        return Assigned(position, too_large(allowed, await slots(self._log)))
 
     async def open_account(self, org: str, plan: str, entitlements: Entitlements | None = None) -> None:
         """Put an organisation on its first plan; one that has a plan keeps it. Opens the periods that are missing.

@@ -31,7 +31,7 @@ def add(org: Org, url: Annotated[str, typer.Argument(help="Where to post to, htt
         await require(runtime, "organisation", org)
         hook = runtime.new_id("hook")
         try:
-            secret = await WebhookHandlers(runtime.log, runtime.keyring, runtime.clock).add(hook, org, url)
+            secret, _ = await WebhookHandlers(runtime.log, runtime.keyring, runtime.clock).add(hook, org, url)
         except (WebhookRefused, KeyErased) as error:
             raise Refused(str(error)) from error
         typer.echo(f"{hook} {secret}")

@@ -232,15 +232,15 @@ class WebhookHandlers:
     ) -> None:
         self._keyring, self._handler = keyring, CommandHandler(log, clock, event_id)
 
-    async def add(self, hook: str, org: str, url: str) -> str:
-        """Record a webhook under a new id; its signing secret.
+    async def add(self, hook: str, org: str, url: str) -> tuple[str, int]:
+        """Record a webhook under a new id. Returns its signing secret, and the position of its event.
 
         Raises `WebhookUrlRefused`, and `KeyErased` without the organisation's key.
         """
         webhooks.check_url(url)
         key = await self._keyring.get(org)
         secret = webhooks.secret_of(secrets.token_bytes(32))
-        await self._handle(
+        position = await self._handle(
             webhooks.AddWebhook(
                 hook=hook,
                 org=org,
@@ -248,15 +248,15 @@ class WebhookHandlers:
                 secret=key.seal(secret, webhook_secret_context(hook)),
             )
         )
-        return secret
+        return secret, position
 
     async def remove(self, hook: str, org: str) -> None:
         """Record that it hears no more. Raises `WebhookNotFound`."""
         await self._handle(webhooks.RemoveWebhook(hook=hook, org=org))
 
-    async def _handle(self, command: webhooks.Command) -> None:
+    async def _handle(self, command: webhooks.Command) -> int:
         try:
             stream = stream_id("gateway", command.org, "webhook", command.hook)
         except ValueError:
             raise webhooks.WebhookNotFound(command.hook) from None
-        await self._handler.handle(WEBHOOK, stream, command, subject=command.hook)
+        return (await self._handler.handle(WEBHOOK, stream, command, subject=command.hook)).position

@@ -8,18 +8,20 @@ from fastapi import APIRouter
 from remote_claude.edge.freshness import Freshness
 from remote_claude.gateway import dashboard
 from remote_claude.gateway.api import blobs, output, proxy, starters, stream, tasks
+from remote_claude.gateway.api import webhooks as webhooks_api
 from remote_claude.gateway.api.starting import Starters
 from remote_claude.gateway.api.stream import Stream
 from remote_claude.gateway.api.submissions import Submissions
 from remote_claude.gateway.consumers import LogConsumer, OutputConsumer
 from remote_claude.gateway.domain.offers import Offers
 from remote_claude.gateway.domain.policies import Policies
-from remote_claude.gateway.handlers import Decisions, TaskHandlers
+from remote_claude.gateway.handlers import Decisions, TaskHandlers, WebhookHandlers
 from remote_claude.gateway.months import Months
 from remote_claude.gateway.projections.output import OutputHistory
 from remote_claude.gateway.projections.queries import TaskQueries
 from remote_claude.gateway.projections.starters import StartersView
 from remote_claude.gateway.projections.tasks import TasksView
+from remote_claude.gateway.projections.webhooks import WebhooksView
 from remote_claude.gateway.settings import GatewaySettings
 from remote_claude.gateway.sockets import Sockets
 from remote_claude.gateway.waiting import WaitingReasons
@@ -68,6 +70,12 @@ def build(runtime: Runtime) -> Service:
     )
     output.add_routes(api, fresh, queries, history, runtime.objects, runtime.log)
     blobs.add_routes(api, settings, runtime.objects)
+    webhooks_api.add_routes(
+        api,
+        runtime,
+        WebhookHandlers(runtime.log, runtime.keyring, runtime.clock),
+        Freshness(runtime.tail, lambda: runtime.projectors[WebhooksView.name]),
+    )
     dashboard.add_routes(api)
     starting = Starters(runtime, submissions)
     starters.add_routes(api, runtime, starting)

@@ -19,6 +19,7 @@ from remote_claude.eventsourcing.postgres.schemas import Pool
 from remote_claude.gateway.domain.webhooks import body, headers
 from remote_claude.gateway.projections.webhooks import DeliveryRow, WebhooksView, webhooks
 from remote_claude.gateway.settings import GatewaySettings
+from remote_claude.outbound import AddressRefused, AllowedHosts, CheckedTransport
 from remote_claude.runtime.service import Runtime
 
 
@@ -49,6 +50,8 @@ class Deliveries:
                 status = await self._post(url, content, signed)
         except TimeoutError:
             return Retry("timeout")
+        except AddressRefused:
+            return Park("address_refused")
         except (httpx2.HTTPError, httpx2.InvalidURL):
             return Retry("unreachable")
         if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
@@ -75,9 +78,13 @@ class Deliveries:
 def outbox(runtime: Runtime, settings: GatewaySettings) -> Outbox:
     """The gateway's outbox, for the host to work."""
 
+    allowed = AllowedHosts.parse(runtime.settings.outbound_allow)
+
     @asynccontextmanager
     async def deliveries() -> AsyncIterator[Deliveries]:
-        async with httpx2.AsyncClient(timeout=settings.webhook_timeout_s, follow_redirects=False) as client:
+        async with httpx2.AsyncClient(
+            transport=CheckedTransport(allowed), timeout=settings.webhook_timeout_s, follow_redirects=False
+        ) as client:
             yield Deliveries(
                 client, runtime.pool, runtime.keyring, runtime.clock, timeout_s=settings.webhook_timeout_s
             )

@@ -61,6 +61,15 @@ class PlanChange(BaseModel):
     effective_at: str
 
 
+class PlanAssigned(BaseModel):
+    """`note` says why no runner can take a task of the plan; null where one can."""
+
+    org: str
+    plan: str
+    position: int
+    note: str | None
+
+
 class Received(BaseModel):
     """The webhook is on record."""
 
@@ -81,7 +90,7 @@ def add_routes(
     async def chosen(name: str) -> Plan:
         catalog = await accounts.catalog()
         if name not in catalog.plans:
-            raise Problem(404, "unknown_plan", str(UnknownPlan(name, list(catalog.plans))))
+            raise UnknownPlan(name, list(catalog.plans))
         return catalog.plans[name]
 
     def by_contract(plan: Plan) -> None:
@@ -143,6 +152,16 @@ def add_routes(
         changed = (await invoices.account(principal.org)).scheduled
         at = changed.effective_at if changed is not None else timestamp(runtime.clock())
         return PlanChange(plan=plan.plan, effective_at=at)
+
+    @api.put(
+        "/orgs/{org}/plan",
+        operation_id="set_org_plan",
+        responses=problems(401, 403, 404, 422, 503),
+    )
+    async def set_org_plan(org: str, body: PlanRequest, principal: Caller) -> PlanAssigned:
+        """For the operator: put any organisation on a plan. It holds from the next admission on."""
+        assigned = await accounts.assign_plan(org, body.plan, principal.user)
+        return PlanAssigned(org=org, plan=body.plan, position=assigned.position, note=assigned.note)
 
     @api.post(
         "/billing/webhooks/stripe",

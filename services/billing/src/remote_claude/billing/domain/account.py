@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, Literal, assert_never
+from typing import Any, ClassVar, Literal, assert_never
 
 from remote_claude.billing.domain.plans import Catalog
 from remote_claude.contracts.billing import (
@@ -31,19 +31,31 @@ from remote_claude.contracts.billing import (
 )
 from remote_claude.contracts.periods import CALENDAR, period_after, period_at
 from remote_claude.contracts.prices import PriceBook
+from remote_claude.contracts.refusals import Refusal
 from remote_claude.eventsourcing.events import timestamp
 
 BILLING = "billing"
 """The actor of what billing decides by itself."""
 
 
-class UnknownPlan(Exception):
+class UnknownPlan(Refusal):
     """There is no plan of this name."""
 
-    code = "unknown_plan"
+    code: ClassVar[str] = "unknown_plan"
+    status: ClassVar[int] = 404
 
     def __init__(self, plan: str, offered: Sequence[str]) -> None:
         super().__init__(f"there is no plan {plan!r}; choose one of: {', '.join(offered)}")
+
+
+class UnknownOrganisation(Refusal):
+    """There is no organisation of this id."""
+
+    code: ClassVar[str] = "org_not_found"
+    status: ClassVar[int] = 404
+
+    def __init__(self, org: str) -> None:
+        super().__init__(f"There is no organisation {org[:64]!r}. Name it by its id, org_...")
 
 
 class NoAccount(Exception):

@@ -6,13 +6,14 @@ from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, assert_never
+from typing import Any, ClassVar, assert_never
 from urllib.parse import urlsplit
 
 from standardwebhooks import Webhook
 
 from remote_claude.contracts import Event, Sealed, canonical_json
 from remote_claude.contracts.gateway import WebhookAdded, WebhookRemoved
+from remote_claude.contracts.refusals import Refusal
 from remote_claude.contracts.scheduler import (
     TaskCancelled,
     TaskFailed,
@@ -34,21 +35,22 @@ ENDS: Mapping[str, str] = {
 """What ends a task, and the state that it is in from then on."""
 
 
-class WebhookRefused(Exception):
-    """Refused; nothing was recorded."""
+class WebhookRefused(Refusal):
+    """A command on a webhook is refused; nothing was recorded."""
 
 
 class WebhookNotFound(WebhookRefused):
-    code = "webhook_not_found"
+    code: ClassVar[str] = "webhook_not_found"
+    status: ClassVar[int] = 404
 
     def __init__(self, hook: str) -> None:
         super().__init__(
-            f"There is no webhook {hook[:64]!r} of this organisation. `rclaude-admin webhook list` shows all."
+            f"There is no webhook {hook[:64]!r} of this organisation. `rclaude webhook list` shows those that there are."
         )
 
 
 class WebhookUrlRefused(WebhookRefused):
-    code = "webhook_url_refused"
+    code: ClassVar[str] = "webhook_url_refused"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,7 +23,7 @@ from remote_claude.contracts.gateway import (
 from remote_claude.eventsourcing.events import RecordedEvent, stream_id
 from remote_claude.eventsourcing.postgres.outbox_table import EffectChanges, OutboxRow, effect
 from remote_claude.eventsourcing.postgres.schemas import Pool
-from remote_claude.eventsourcing.postgres.tables import delete, reading, upsert
+from remote_claude.eventsourcing.postgres.tables import append, delete, reading, upsert
 from remote_claude.eventsourcing.views import View
 from remote_claude.gateway.domain.webhooks import ENDS
 
@@ -55,9 +55,25 @@ class DeliveryRow(OutboxRow, Tables, table=True):
     __table_args__ = (Index("delivery_by_lane", "lane", "position"),)
 
 
+class OutcomeRow(Tables, table=True):
+    """What came of a delivery to a hook that is not removed. `event` is the delivery's key."""
+
+    __tablename__ = "outcome"
+    __table_args__ = (Index("outcome_by_hook", "hook", "position"),)
+
+    event: str = Field(primary_key=True)
+    hook: str
+    task: str
+    outcome: str
+    status: int | None
+    reason: str | None
+    at: str
+    position: int = Field(sa_type=BigInteger)
+
+
 class WebhooksView(View):
     name: ClassVar[str] = "gateway_webhooks"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     tables: ClassVar[MetaData] = Tables.metadata
     handles: ClassVar[frozenset[str]] = frozenset(
         {WebhookAdded.type, WebhookRemoved.type, WebhookDelivered.type, WebhookFailed.type, *ENDS}
@@ -71,6 +87,7 @@ class WebhooksView(View):
         hooks = {row[0]: dict(zip(names, row, strict=True)) for row in await found.fetchall()}
         touched: set[str] = set()
         deliveries = EffectChanges(DeliveryRow)
+        outcomes: list[dict[str, Any]] = []
         for recorded in events:
             match recorded.event:
                 case WebhookAdded() as added:
@@ -80,10 +97,12 @@ class WebhooksView(View):
                     hooks.pop(hook, None)
                     touched.add(hook)
                     deliveries.drop_lane(hook)
+                    outcomes = [row for row in outcomes if row["hook"] != hook]
                 case WebhookOutcome() as outcome:
                     deliveries.settle(recorded)
                     if (row := hooks.get(outcome.hook)) is not None:
                         _settle(row, outcome, recorded.occurred_at)
+                        outcomes.append(_outcome(outcome, recorded))
                         touched.add(outcome.hook)
                 case _:
                     for row in _deliveries(hooks.values(), recorded):
@@ -91,9 +110,11 @@ class WebhooksView(View):
         gone = touched - hooks.keys()
         await upsert(connection, WebhookRow, [hooks[hook] for hook in sorted(touched - gone)])
         await deliveries.write(connection)
+        await append(connection, OutcomeRow, outcomes)
         if gone:
             await delete(connection, WebhookRow, sorted(gone))
             await connection.execute("DELETE FROM delivery WHERE lane = ANY (%s)", [sorted(gone)])
+            await connection.execute("DELETE FROM outcome WHERE hook = ANY (%s)", [sorted(gone)])
 
 
 def _hook(added: WebhookAdded, recorded: RecordedEvent) -> dict[str, Any]:
@@ -117,6 +138,20 @@ def _settle(hook: dict[str, Any], outcome: WebhookOutcome, at: str) -> None:
             hook |= {"delivered": hook["delivered"] + 1, "last": f"delivered ({status})", "last_at": at}
         case WebhookFailed(reason=reason):
             hook |= {"failed": hook["failed"] + 1, "last": reason, "last_at": at}
+
+
+def _outcome(outcome: WebhookOutcome, recorded: RecordedEvent) -> dict[str, Any]:
+    failed = isinstance(outcome, WebhookFailed)
+    return {
+        "event": recorded.event_id,
+        "hook": outcome.hook,
+        "task": outcome.task,
+        "outcome": "failed" if failed else "delivered",
+        "status": getattr(outcome, "status", None),
+        "reason": outcome.reason if isinstance(outcome, WebhookFailed) else None,
+        "at": recorded.occurred_at,
+        "position": recorded.position,
+    }
 
 
 def _deliveries(hooks: Iterable[dict[str, Any]], recorded: RecordedEvent) -> list[dict[str, Any]]:
@@ -169,3 +204,33 @@ async def webhooks(pool: Pool, *, org: str | None = None, hook: str | None = Non
             Webhook(**row | {"url": Sealed(**row["url"]), "secret": Sealed(**row["secret"])})
             for row in await found.fetchall()
         ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """A delivery to a hook: `outcome` is pending, delivered or failed. `at` and `position` are the outcome's, otherwise the end's."""
+
+    id: str
+    task: str
+    outcome: str
+    status: int | None
+    reason: str | None
+    at: str
+    position: int
+
+
+DELIVERIES = """
+(SELECT event AS id, task, outcome, status, reason, at, position
+ FROM outcome WHERE hook = %(hook)s AND position < %(before)s ORDER BY position DESC LIMIT %(limit)s)
+UNION ALL
+(SELECT key, payload ->> 'task', 'pending', NULL, NULL, occurred_at, position
+ FROM delivery WHERE lane = %(hook)s AND position < %(before)s ORDER BY position DESC LIMIT %(limit)s)
+ORDER BY position DESC LIMIT %(limit)s
+"""
+
+
+async def deliveries(pool: Pool, hook: str, *, before: int, limit: int) -> list[Delivery]:
+    """What was delivered to a hook, what failed and what is pending, newest first, before a position."""
+    async with reading(pool, WebhooksView) as connection:
+        found = await connection.execute(DELIVERIES, {"hook": hook, "before": before, "limit": limit})
+        return [Delivery(**row) for row in await found.fetchall()]

@@ -1,0 +1,165 @@
+"""Webhooks over HTTP: an organisation's admins add, list and remove them, and see what came of each delivery."""
+
+from __future__ import annotations
+
+from enum import Enum
+from http import HTTPStatus
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, Path, Query, Response
+from pydantic import BaseModel, ConfigDict
+
+from remote_claude.access.keyring import KeyErased
+from remote_claude.contracts.contexts import webhook_url_context
+from remote_claude.edge.freshness import MAX_POSITION, Freshness
+from remote_claude.edge.identity import Caller
+from remote_claude.edge.models import problems
+from remote_claude.edge.paging import Limit
+from remote_claude.gateway.domain.webhooks import WebhookNotFound
+from remote_claude.gateway.handlers import WebhookHandlers
+from remote_claude.gateway.projections import webhooks as view
+from remote_claude.runtime.ids import is_id
+from remote_claude.runtime.service import Runtime
+
+TAGS: list[str | Enum] = ["webhooks"]
+HookId = Annotated[str, Path(description="The id of a webhook.")]
+
+
+class NewWebhook(BaseModel):
+    """`url` is where to post to: http:// or https://, of at most 2,048 characters."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    url: str
+
+
+class WebhookCreated(BaseModel):
+    """`secret` signs every delivery. No other answer shows it. `position` is that of its event."""
+
+    id: str
+    url: str
+    secret: str
+    position: int
+
+
+class WebhookAnswer(BaseModel):
+    """`url` is null once the organisation's data key is erased. `last` is what came of the last settled delivery."""
+
+    id: str
+    url: str | None
+    added_at: str
+    pending: int
+    delivered: int
+    failed: int
+    last: str | None
+    last_at: str | None
+
+
+class WebhookList(BaseModel):
+    webhooks: list[WebhookAnswer]
+    as_of: int
+
+
+class DeliveryAnswer(BaseModel):
+    """One end of a task, and what came of its delivery. `id` is its `webhook-id`.
+
+    `at` and `position` are those of the outcome; of a pending delivery, those of the task's end. `status` is that of the
+    last answer, `reason` says why the delivery failed.
+    """
+
+    id: str
+    task: str
+    outcome: Literal["pending", "delivered", "failed"]
+    status: int | None
+    reason: str | None
+    at: str
+    position: int
+
+
+class DeliveryPage(BaseModel):
+    """Newest first. `next` is what to send as `before` to go on, null at the end."""
+
+    deliveries: list[DeliveryAnswer]
+    next: int | None
+    as_of: int
+
+
+def add_routes(api: APIRouter, runtime: Runtime, handlers: WebhookHandlers, fresh: Freshness) -> None:
+    """The routes below `/v1/webhooks`."""
+    reads: list[Any] = [Depends(fresh)]
+
+    async def known(org: str, hook: str) -> view.Webhook:
+        found = await view.webhooks(runtime.pool, org=org, hook=hook) if is_id("hook", hook) else []
+        if not found:
+            raise WebhookNotFound(hook)
+        return found[0]
+
+    @api.post(
+        "/v1/webhooks",
+        tags=TAGS,
+        status_code=HTTPStatus.CREATED,
+        responses=problems(403, 422, 503),
+    )
+    async def create_webhook(principal: Caller, body: NewWebhook) -> WebhookCreated:
+        """Add a webhook: it hears of every task of the organisation that ends from now on."""
+        hook = runtime.new_id("hook")
+        secret, position = await handlers.add(hook, principal.org, body.url)
+        return WebhookCreated(id=hook, url=body.url, secret=secret, position=position)
+
+    @api.get("/v1/webhooks", tags=TAGS, dependencies=reads, responses=problems(403, 503))
+    async def list_webhooks(principal: Caller) -> WebhookList:
+        """The webhooks of the organisation, in the order in which they were added."""
+        position = fresh.as_of
+        found = await view.webhooks(runtime.pool, org=principal.org)
+        return WebhookList(webhooks=[await _shown(runtime, hook) for hook in found], as_of=position)
+
+    @api.delete(
+        "/v1/webhooks/{webhook}",
+        tags=TAGS,
+        status_code=HTTPStatus.NO_CONTENT,
+        responses=problems(403, 404, 503),
+    )
+    async def remove_webhook(principal: Caller, webhook: HookId) -> Response:
+        """Remove a webhook. It hears nothing more, not even what it has missed."""
+        await handlers.remove(webhook, principal.org)
+        return Response(status_code=HTTPStatus.NO_CONTENT)
+
+    @api.get(
+        "/v1/webhooks/{webhook}/deliveries",
+        tags=TAGS,
+        dependencies=reads,
+        responses=problems(403, 404, 503),
+    )
+    async def list_webhook_deliveries(
+        principal: Caller,
+        webhook: HookId,
+        before: Annotated[
+            int, Query(ge=0, le=MAX_POSITION, description="Deliveries before this position")
+        ] = MAX_POSITION,
+        limit: Limit = 50,
+    ) -> DeliveryPage:
+        """What was delivered to a webhook, what failed, and what is pending, newest first."""
+        position = fresh.as_of
+        await known(principal.org, webhook)
+        found = await view.deliveries(runtime.pool, webhook, before=before, limit=limit + 1)
+        page = found[:limit]
+        following = page[-1].position if len(found) > limit else None
+        shown = [DeliveryAnswer.model_validate(one, from_attributes=True) for one in page]
+        return DeliveryPage(deliveries=shown, next=following, as_of=position)
+
+
+async def _shown(runtime: Runtime, hook: view.Webhook) -> WebhookAnswer:
+    try:
+        url = await runtime.keyring.open(hook.url, webhook_url_context(hook.hook))
+    except KeyErased:
+        url = None
+    return WebhookAnswer(
+        id=hook.hook,
+        url=url,
+        added_at=hook.added_at,
+        pending=hook.pending,
+        delivered=hook.delivered,
+        failed=hook.failed,
+        last=hook.last,
+        last_at=hook.last_at,
+    )
