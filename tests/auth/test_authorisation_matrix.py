@@ -163,6 +163,15 @@ async def test_a_role_may_what_the_table_says_and_nothing_else(world: World) -> 
     assert wrong == []
 
 
+async def test_an_operator_sets_the_plan_of_any_organisation(world: World) -> None:
+    operator, path = world.installation.by_key, f"/v1/orgs/{world.foreign['org']}/plan"
+    answer = await operator.put(path, json={"plan": "enterprise"})
+    assert (answer.status_code, answer.json()["plan"]) == (200, "enterprise"), answer.text
+    assert code(await operator.put(path, json={"plan": "none"})) == "unknown_plan"
+    unknown = await operator.put(f"/v1/orgs/{new_id('org')}/plan", json={"plan": "enterprise"})
+    assert code(unknown) == "org_not_found"
+
+
 async def test_a_foreign_id_answers_as_one_that_does_not_exist(world: World) -> None:
     """The texts are the same but for the id itself."""
     compared = 0

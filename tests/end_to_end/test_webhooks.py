@@ -34,6 +34,26 @@ def test_a_webhook_is_added_told_listed_and_removed(stack: Product) -> None:
     stack.verified()
 
 
+def test_an_admin_makes_lists_and_removes_a_webhook(stack: Product) -> None:
+    with receiving() as receiver:
+        made = stack.run("webhook", "create", receiver.url)
+        assert made.code == 0, made.err
+        hook, secret = made.out.split()
+        task = stack.submit("true")
+        [told] = asyncio.run(heard(receiver, 1))
+        assert Webhook(secret).verify(told.content, told.headers)
+
+        def deliveries() -> list[dict[str, object]]:
+            rows: list[dict[str, object]] = stack.run("webhook", "deliveries", hook, "--json").json
+            return rows
+
+        until(lambda: deliveries()[0]["outcome"] == "delivered", "the delivery to be seen", 60, pause=0.2)
+        assert [(row["task"], row["status"]) for row in deliveries()] == [(task, 204)]
+        assert receiver.url in stack.run("webhook", "list").out
+        assert stack.run("webhook", "remove", hook).code == 0
+        assert stack.run("webhook", "list", "--json").json == []
+
+
 def listed(stack: Product, org: str) -> list[dict[str, object]]:
     done = stack.admin("webhook", "list", org, "--json")
     assert done.code == 0, done.err

@@ -139,6 +139,33 @@ async def test_a_hook_hears_once_that_a_task_has_ended(
 
 
 @pytest.mark.asyncio(loop_scope="module")
+async def test_an_admin_manages_webhooks_over_http(stack: Stack, member: Member, receiver: Receiver) -> None:
+    api = member.http
+    made = (await api.post("/v1/webhooks", json={"url": receiver.url})).json()
+    path = f"/v1/webhooks/{made['id']}"
+    listed = (await api.get("/v1/webhooks", params={"min_position": made["position"]})).json()["webhooks"]
+    assert [(hook["id"], hook["url"]) for hook in listed] == [(made["id"], receiver.url)]
+    assert made["secret"] not in str(listed)
+    await api.post("/v1/webhooks", json={"url": "http://169.254.169.254/latest"})
+    task = await end(stack, member)
+    found = {outcome.event.hook: outcome for outcome in await outcomes(stack.host, member.org, 2)}
+    assert Webhook(made["secret"]).verify(receiver.heard[0].content, receiver.heard[0].headers)
+    delivered = found.pop(made["id"])
+    [failed] = found.values()
+    assert failed.event.reason == "address_refused"
+    await seen(stack.host)
+    page = (await api.get(f"{path}/deliveries")).json()
+    [one] = page["deliveries"]
+    assert (one["task"], one["outcome"], one["status"]) == (task, "delivered", 204)
+    assert (one["id"], one["position"], page["next"]) == (delivered.event_id, delivered.position, None)
+    assert (await api.delete(path)).status_code == 204
+    await seen(stack.host)
+    assert (await api.get(f"{path}/deliveries")).json()["code"] == "webhook_not_found"
+    refused = await api.post("/v1/webhooks", json={"url": "ftp://ci.example"})
+    assert (refused.status_code, refused.json()["code"]) == (422, "webhook_url_refused")
+
+
+@pytest.mark.asyncio(loop_scope="module")
 async def test_neither_another_organisation_nor_a_removed_hook_hears(stack: Stack, member: Member) -> None:
     other = await stack.member()
     with receiving() as gone, receiving() as others, receiving() as here:
