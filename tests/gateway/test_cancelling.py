@@ -31,7 +31,8 @@ async def test_a_cancelled_task_can_be_cancelled_again(stack: Stack, member: Mem
     task = await member.submit()
     await member.http.post(f"/v1/tasks/{task}/cancel")
     position = await stack.cancelled(member.org, task)
-    await member.http.get(f"/v1/tasks/{task}?min_position={position}")
+    shown = (await member.http.get(f"/v1/tasks/{task}?min_position={position}")).json()
+    assert shown["detail"] == "It was cancelled before it had started. `rclaude audit` shows by whom."
     answer = await member.http.post(f"/v1/tasks/{task}/cancel")
     assert (answer.status_code, answer.json()) == (
         202,

@@ -122,9 +122,11 @@ def add_routes(api: APIRouter, runtime: Runtime, fresh: Freshness) -> None:
         position = fresh.as_of
         async with asking(runtime.pool) as connection:
             bill = await opened(connection, principal.org, period)
-            events = await bills.evidence(
-                connection, principal.org, period=bill.period, meter=meter, after=after, limit=limit + 1
-            )
+            events: list[bills.Evidence] = []
+            if bill.has(meter):  # otherwise the query would look through every row of the period
+                events = await bills.evidence(
+                    connection, principal.org, period=bill.period, meter=meter, after=after, limit=limit + 1
+                )
         page = events[:limit]
         following = page[-1].position if len(events) > limit else None
         return BillEventPage(events=page, next=following, as_of=position)

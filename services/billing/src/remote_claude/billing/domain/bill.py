@@ -49,6 +49,10 @@ class Bill:
         """What a line is the sum of."""
         return list(dict.fromkeys(s.key for s in self._of(line)))
 
+    def has(self, meter: str) -> bool:
+        """Whether anything of a meter was recorded in the period, also what was written off again."""
+        return any(s.key.meter == meter and s.events for s in self.sums)
+
     def _of(self, line: Line) -> Iterable[Sum]:
         for s in self.sums:
             if s.segment == line.segment and line.key in (s.key, Key(s.key.meter)):

@@ -145,12 +145,21 @@ def pull_request(task: str, found: PullRequest, key: DataKey | None) -> PullRequ
     )
 
 
+ENDED_BY = {
+    ("cancelled", False): "It was cancelled before it had started. `rclaude audit` shows by whom.",
+    ("cancelled", True): "It was cancelled while it ran. `rclaude audit` shows by whom.",
+    ("timed_out", False): "Its time limit was over before it had started. Give it more with `--timeout`.",
+    ("timed_out", True): "It still ran when its time limit was over. Give it more with `--timeout`.",
+}
+"""The sentence for a state that a task ends in without a word of its attempt, by whether it had started."""
+
+
 def _detail(progress: Progress, details: list[str | None]) -> str | None:
     """Why it ended as it did, or what of a success did not come back: the sentence of its last attempt."""
-    if not progress.terminal or not details:
+    if not progress.terminal:
         return None
     if progress.reason != "attempts_exhausted":
-        return details[-1]
+        return (details[-1] if details else None) or ENDED_BY.get((progress.state, bool(progress.started_at)))
     last = details[-1] or progress.attempts[-1].reason
     return f"Its sandbox or its runner was lost in each of its {progress.attempt} attempts; the last time: {last}."
 
