@@ -5,7 +5,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
 
+from remote_claude.billing.api.usage import PeriodId
 from remote_claude.contracts.periods import CALENDAR, Period, period_after, period_at
 
 YEAR_2020 = datetime(2020, 1, 1, tzinfo=UTC)
@@ -81,3 +83,9 @@ def test_every_instant_is_in_its_period_and_periods_follow_without_a_gap(
     assert following.starts_at == period.ends_at
     assert following.id > period.id
     assert period_at(anchor, ends_at - timedelta(microseconds=1)) == period
+
+
+@pytest.mark.parametrize("wrong", ["2026-00", "2026-13", "november", "2026-11-41"])
+def test_a_wrong_period_of_a_request_is_refused_with_a_sentence(wrong: str) -> None:
+    with pytest.raises(ValidationError, match="A period is a month, such as 2026-11, or the date"):
+        TypeAdapter(PeriodId).validate_python(wrong)

@@ -1,11 +1,14 @@
-"""What has been used, what it comes to, and the events that both stand on."""
+"""Usage, bills, and the events that both are computed from."""
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query
 from psycopg import AsyncConnection
+from pydantic import AfterValidator
+from pydantic_core import PydanticCustomError
 
 from remote_claude.billing.api.models import (
     BillAnswer,
@@ -25,7 +28,7 @@ from remote_claude.edge.freshness import MAX_POSITION, Freshness
 from remote_claude.edge.identity import Caller
 from remote_claude.edge.models import problems
 from remote_claude.edge.problems import Problem
-from remote_claude.eventsourcing.postgres.schemas import asking
+from remote_claude.eventsourcing.postgres.schemas import query_connection
 from remote_claude.runtime.ids import is_id
 from remote_claude.runtime.service import Runtime
 
@@ -33,10 +36,23 @@ TASK_EVENTS = 1000
 NOT_SHARED = ("subscription", "minimum")
 """Lines of the organisation that no task has a part in."""
 
+PERIOD = r"^[0-9]{4}-(0[1-9]|1[0-2])(-[0-3][0-9])?$"
+
+
+def _period_id(text: str | None) -> str | None:
+    if text is not None and re.fullmatch(PERIOD, text) is None:
+        raise PydanticCustomError(
+            "period",
+            "A period is a month, such as 2026-11, or the date that it begins on, such as 2026-11-15.",
+        )
+    return text
+
+
 PeriodId = Annotated[
     str | None,
+    AfterValidator(_period_id),
     Query(
-        pattern=r"^[0-9]{4}-(0[1-9]|1[0-2])(-[0-3][0-9])?$",
+        json_schema_extra={"pattern": PERIOD},
         description="`YYYY-MM`, or the date that it begins on; the current one if left out",
     ),
 ]
@@ -58,14 +74,14 @@ def add_routes(api: APIRouter, runtime: Runtime, fresh: Freshness) -> None:
         return found
 
     async def known(org: str, task: str) -> bool:
-        async with asking(runtime.pool) as connection:
+        async with query_connection(runtime.pool) as connection:
             return await bills.is_task(connection, org, task)
 
     @api.get("/usage", operation_id="get_usage", **reads)
     async def get_usage(principal: Caller, period: PeriodId = None) -> UsageAnswer:
         """What the organisation has used in a period, against what its plan allows."""
         position = fresh.as_of
-        async with asking(runtime.pool) as connection:
+        async with query_connection(runtime.pool) as connection:
             bill = await opened(connection, principal.org, period)
             plan, _, entitlements = await bills.plan(connection, principal.org) or (None, None, None)
         used = bill.quantities()
@@ -94,7 +110,7 @@ def add_routes(api: APIRouter, runtime: Runtime, fresh: Freshness) -> None:
     async def get_bill(principal: Caller, period: PeriodId = None) -> BillAnswer:
         """The bill of a period as it stands: lines, and how many events each is the sum of."""
         position = fresh.as_of
-        async with asking(runtime.pool) as connection:
+        async with query_connection(runtime.pool) as connection:
             bill = await opened(connection, principal.org, period)
             plan, _, _ = await bills.plan(connection, principal.org) or (None, None, None)
         return BillAnswer(
@@ -120,7 +136,7 @@ def add_routes(api: APIRouter, runtime: Runtime, fresh: Freshness) -> None:
     ) -> BillEventPage:
         """The events that the lines of a meter are the sum of, in log order."""
         position = fresh.as_of
-        async with asking(runtime.pool) as connection:
+        async with query_connection(runtime.pool) as connection:
             bill = await opened(connection, principal.org, period)
             events: list[bills.Evidence] = []
             if bill.has(meter):  # otherwise the query would look through every row of the period
@@ -143,7 +159,7 @@ def add_routes(api: APIRouter, runtime: Runtime, fresh: Freshness) -> None:
                 raise _task_not_found(task)
         position = fresh.as_of
         lines: list[TaskBillLine] = []
-        async with asking(runtime.pool) as connection:
+        async with query_connection(runtime.pool) as connection:
             found = await bills.evidence(connection, principal.org, task=task, limit=TASK_EVENTS)
             currency = "usd"
             for period in sorted({item.period for item in found}):
