@@ -38,7 +38,7 @@ from remote_claude.runtime.archive.export import (
 from remote_claude.runtime.archive.history import ArchivedHistory
 from remote_claude.runtime.archive.restore import restore
 from remote_claude.runtime.archive.start import check
-from remote_claude.runtime.archive.trim import Trimmed, TrimRefused, limitless, trim
+from remote_claude.runtime.archive.trim import Trimmed, TrimRefused, remove_limits, trim
 
 INTACT: list[tuple[str, str, int, int]] = []
 Event = tuple[int, str, str, bytes, bytes]
@@ -276,7 +276,7 @@ async def test_the_log_keeps_its_limits_even_when_a_trim_is_interrupted(
     await Wire.over(archive.client).api(f"STREAM.UPDATE.{EVENTS}", left)
     with pytest.raises(TrimInterrupted, match="log restore"):
         await ensure_log(archive.client)
-    await limitless(archive.client)
+    await remove_limits(archive.client)
     await ensure_log_streams(archive.client)
 
 

@@ -41,7 +41,7 @@ async def fill(broker: Broker, subjects: int) -> None:
 async def cut(broker: Broker) -> None:
     client = await connect(broker)
     await trim.configure(client, {"max_msgs": KEPT, "discard": "old"})
-    await trim.limitless(client)
+    await trim.remove_limits(client)
     await client.close()
 
 

@@ -50,7 +50,7 @@ class DataKey:
         self._cipher = AESGCM(secret)
 
     def fingerprint(self, data: bytes) -> str:
-        """A hash that tells equal from different and nothing else to whoever lacks the key: HMAC-SHA256, hex."""
+        """A hash that shows, without the key, only whether two texts are equal: HMAC-SHA256, hex."""
         return hmac.digest(self._secret, b"fingerprint " + data, hashlib.sha256).hex()
 
     def seal(self, text: str, context: str) -> Sealed:

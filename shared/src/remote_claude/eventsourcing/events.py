@@ -69,7 +69,7 @@ def attributes(block: bytes) -> dict[str, str]:
 
 
 def number(text: str, *, digits: int = 20) -> int | None:
-    """A plain decimal number of so many digits at most; None for anything else, whoever wrote it."""
+    """A plain decimal number of so many digits at most; None for anything else."""
     return int(text) if text.isascii() and text.isdigit() and len(text) <= digits else None
 
 

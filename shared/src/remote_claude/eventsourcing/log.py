@@ -45,13 +45,13 @@ class LogUnavailable(EventLogError):
 
 
 class AppendRefused(EventLogError):
-    """The broker refuses the append for a reason that trying again won't mend; the message says which."""
+    """The broker refuses the append for a reason that no retry changes; the message says which."""
 
     code = "append_refused"
 
 
 class NotPermitted(AppendRefused):
-    """The broker refuses this process's credential what it asked for. Trying again won't mend it."""
+    """The broker refuses this process's credential what it asked for. A retry doesn't change that."""
 
     code = "not_permitted"
 

@@ -203,7 +203,7 @@ class _Frames:
 
 
 class _Places:
-    """Where in the stream some frames stand, so that who reads on need not begin anew. Bounded; forgets the oldest."""
+    """Where in the stream some frames stand, so that a reader that goes on need not start over. Bounded; forgets the oldest."""
 
     SUBJECTS, EACH = 1000, 64
 

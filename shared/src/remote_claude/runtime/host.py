@@ -38,7 +38,7 @@ from remote_claude.runtime.archive.copier import Copier
 from remote_claude.runtime.archive.errors import ArchiveError
 from remote_claude.runtime.archive.heads import Heads
 from remote_claude.runtime.archive.history import ArchivedHistory
-from remote_claude.runtime.archive.trim import limitless
+from remote_claude.runtime.archive.trim import remove_limits
 from remote_claude.runtime.broker import permissions
 from remote_claude.runtime.broker.connection import BrokerError, connect_nats
 from remote_claude.runtime.http import server as web
@@ -224,7 +224,7 @@ async def connected(
         client = await connect_nats(settings, patience=patience)
         stack.push_async_callback(_disconnect, client)
         if purpose is Purpose.MAINTAIN:
-            await limitless(client)
+            await remove_limits(client)
             await streams.ensure_log_streams(client, replicas=settings.replicas)
         else:
             await streams.ensure_log(client, replicas=settings.replicas)

@@ -76,7 +76,7 @@ async def _declared(asked: Any) -> Any:
 
 
 def broker_accounts() -> str:
-    """The broker's accounts and their permissions, for whoever has no time to work them out at a start."""
+    """The broker's accounts and their permissions, as a page, so that no start has to compute them."""
     return json.dumps(permissions.generate(), indent=1) + "\n"
 
 
@@ -104,7 +104,7 @@ def table(service: str) -> str:
 
 
 def with_table(readme: str, service: str) -> str:
-    """A README with its table made anew. Raises `ValueError` where it has no place for one."""
+    """A README with its table up to date. Raises `ValueError` where it has no place for one."""
     fresh, count = re.subn(
         f"{re.escape(BEGIN)}.*?{re.escape(END)}", lambda _: table(service), readme, flags=re.DOTALL
     )

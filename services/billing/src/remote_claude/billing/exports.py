@@ -20,7 +20,7 @@ from remote_claude.billing.signing import SigningKey
 from remote_claude.contracts.base import canonical_json
 from remote_claude.contracts.billing import InvoiceIssued, PeriodClosed, PeriodOpened, PlanChanged
 from remote_claude.eventsourcing import Clock, EventLog, timestamp
-from remote_claude.eventsourcing.postgres.schemas import Pool, asking
+from remote_claude.eventsourcing.postgres.schemas import Pool, query_connection
 from remote_claude.runtime.archive import store
 
 PURPOSE = b"remote-claude invoice export 1\n"
@@ -52,7 +52,7 @@ class Exports:
 
     async def links(self, positions: Iterable[int]) -> list[Link]:
         """The links of events in the chain, in log order; those that are not archived yet are left out."""
-        async with asking(self._pool) as connection:
+        async with query_connection(self._pool) as connection:
             found = await store.read_links(connection, sorted(set(positions)))
         return [_link(row, previous) for row, previous in found]
 
@@ -60,7 +60,7 @@ class Exports:
         """The signed document of an invoice."""
         issued = (await self._invoices.invoice(org, invoice)).issued
         document = json.loads(await self._invoices.stored(org, issued.json_sha256))
-        async with asking(self._pool) as connection:
+        async with query_connection(self._pool) as connection:
             bill = await bills.period_bill(connection, org, issued.period, until=1)
             evidence = await bills.evidence(connection, org, period=issued.period, until=1)
             assert bill is not None

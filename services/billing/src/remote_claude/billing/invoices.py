@@ -51,7 +51,7 @@ from remote_claude.contracts.contexts import customer_details_context
 from remote_claude.contracts.periods import period_at
 from remote_claude.eventsourcing import Clock, CommandHandler, Decider, EventLog, stream_id, timestamp
 from remote_claude.eventsourcing.events import RecordedEvent
-from remote_claude.eventsourcing.postgres.schemas import Pool, asking
+from remote_claude.eventsourcing.postgres.schemas import Pool, query_connection
 from remote_claude.runtime.broker.uses import INVOICE_KEYS
 from remote_claude.runtime.ids import derived_id
 from remote_claude.runtime.objects import Objects
@@ -135,7 +135,7 @@ class Invoices:
 
     async def organisations(self) -> list[str]:
         """Every organisation that has an account."""
-        async with asking(self._pool) as connection:
+        async with query_connection(self._pool) as connection:
             found = await connection.execute("SELECT org FROM billing_usage.account ORDER BY org")
             return [row[0] for row in await found.fetchall()]
 
@@ -164,7 +164,7 @@ class Invoices:
         if wrong := {meter: n for meter, n in found.items() if n}:
             raise NotConserved(f"{org} {period} is not closed: {wrong} is metered and on no line.")
         state = await self.account(org)
-        async with asking(self._pool) as connection:
+        async with query_connection(self._pool) as connection:
             found_late = [await _late(connection, state, org, p, position) for p in state.closed]
         late = [part for part in found_late if part is not None]
         command = ClosePeriod(
@@ -182,7 +182,7 @@ class Invoices:
         seller = await self._seller(closed.position)
         number = await self._number(seller, org, invoice)
         issued_at = timestamp(self._clock())
-        async with asking(self._pool) as connection:
+        async with query_connection(self._pool) as connection:
             bill = await bills.period_bill(connection, org, period, until=1)
         assert bill is not None
         state = _account_at(history, closed.position)
@@ -247,7 +247,7 @@ class Invoices:
         """
         state = await self.account(org)
         name = period or period_at(state.anchor, self._clock()).id
-        async with asking(self._pool) as connection:
+        async with query_connection(self._pool) as connection:
             bill = await bills.period_bill(connection, org, name)
         if bill is None:
             raise UnknownPeriod(f"No billing period {name} has been opened for this organisation.")
@@ -381,7 +381,7 @@ async def caught_up(log: EventLog, pool: Pool, view: str) -> int:
     deadline = asyncio.get_running_loop().time() + CATCH_UP_S
     query = sql.SQL("SELECT position FROM {}").format(sql.Identifier(view, "checkpoint"))
     while True:
-        async with asking(pool) as connection:
+        async with query_connection(pool) as connection:
             row = await (await connection.execute(query)).fetchone()
         if row is not None and row[0] >= position:
             return position

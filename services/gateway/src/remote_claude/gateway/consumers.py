@@ -51,7 +51,7 @@ POLICIES = "ev.users.*.policy.>"
 
 
 class LogConsumer:
-    """Passes the log's events on to whoever in this process waits for them."""
+    """Passes the log's events on to the requests of this process that wait for them."""
 
     def __init__(
         self,
@@ -121,7 +121,7 @@ class LogConsumer:
 
 
 class OutputConsumer:
-    """Passes output on to whoever watches it."""
+    """Passes output on to those who watch it."""
 
     def __init__(self, output: OutputStream, watchers: Watchers) -> None:
         self._output, self._watchers = output, watchers
@@ -132,8 +132,8 @@ class OutputConsumer:
             async with aclosing(self._output.follow()) as chunks:
                 async for chunk in chunks:
                     if chunk is None:
-                        self._watchers.listening()
+                        self._watchers.on_connect()
                     else:
-                        self._watchers.hear(chunk)
+                        self._watchers.on_output(chunk)
         finally:
-            self._watchers.deaf()
+            self._watchers.on_disconnect()

@@ -58,7 +58,7 @@ class Decisions:
     def __init__(self) -> None:
         self._waiting: dict[str, set[asyncio.Future[Decision]]] = {}
         self.position = 0
-        """Every decision up to here has been told to whoever waited for it."""
+        """Every decision up to here has reached the requests that waited for it."""
 
     @contextlib.contextmanager
     def expected(self, task: str) -> Iterator[asyncio.Future[Decision]]:

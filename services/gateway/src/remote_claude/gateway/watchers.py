@@ -87,8 +87,8 @@ class Channel:
         if self.progress.settled and not before.settled:
             self.look_again()
 
-    def hear(self, frames: Frames) -> None:
-        """Take live frames into the ring. Where they don't go on from its end, it begins anew."""
+    def on_output(self, frames: Frames) -> None:
+        """Take live frames into the ring. Where they don't go on from its end, it starts over."""
         if frames.end <= self.heard:
             return
         rest = frames.after(self.heard) or frames
@@ -161,7 +161,7 @@ class Watch:
                 return output_frame(channel, rest)
 
     async def _reach(self, base: Cursor) -> None:
-        """Let whoever was asked get what is before the ring; what is lost is left out."""
+        """Read what is before the ring, for one watch; what is lost is left out."""
         if await self._watchers.lags(self, base.attempt):
             await asyncio.sleep(LAGGING_S)
         else:
@@ -194,7 +194,7 @@ class Watchers:
         self._wait_s, self._ring_bytes = wait_s, ring_bytes
         self._channels: dict[tuple[str, str], Channel] = {}
         self._followers: defaultdict[str, set[Outlet]] = defaultdict(set)
-        self._listening = asyncio.Event()
+        self._connected = asyncio.Event()
         self._position = 0
 
     def __len__(self) -> int:
@@ -216,32 +216,32 @@ class Watchers:
         else:
             channel.fold(recorded)
 
-    def hear(self, chunk: OutputChunk) -> None:
+    def on_output(self, chunk: OutputChunk) -> None:
         """A chunk of output."""
         channel = self._channels.get((chunk.org, chunk.task))
         if channel is not None:
-            channel.hear(Frames(chunk.attempt, chunk.first, chunk.frames))
+            channel.on_output(Frames(chunk.attempt, chunk.first, chunk.frames))
 
-    def listening(self) -> None:
-        """Output is heard from here on; what came while nobody listened stands in the history."""
-        self._listening.set()
+    def on_connect(self) -> None:
+        """Output arrives from here on. The history has what came before."""
+        self._connected.set()
         for channel in self._channels.values():
             channel.look_again()
 
-    def deaf(self) -> None:
-        """Output is not heard from here on."""
-        self._listening.clear()
+    def on_disconnect(self) -> None:
+        """No output arrives from here on."""
+        self._connected.clear()
 
     async def history(self, watch: Watch) -> AsyncGenerator[Frames, None]:
-        """What stands in the history after a watch's cursor, once output is heard, so that nothing is missed between.
+        """The history after a watch's cursor. It waits until output arrives, so that nothing is missed between.
 
         Raises `OutputUnavailable`.
         """
         try:
             async with asyncio.timeout(self._wait_s):
-                await self._listening.wait()
+                await self._connected.wait()
         except TimeoutError as error:
-            raise OutputUnavailable(f"no output is heard within {self._wait_s} s") from error
+            raise OutputUnavailable(f"no output arrives within {self._wait_s} s") from error
         watch.due = False
         channel = watch.channel
         return self._history.read(

@@ -30,7 +30,7 @@ from remote_claude.eventsourcing.stats import LogStats
 class JetStreamEventLog:
     """An `EventLog` in one JetStream stream. One per process, since its committer gathers what goes there.
 
-    `client` is connected, reconnects for ever (`max_reconnect_attempts=-1`) and is closed by whoever made it,
+    `client` is connected, reconnects for ever (`max_reconnect_attempts=-1`) and is closed by its maker,
     after this log. `name` begins the names of its consumers. `leader_reads`: a decision asks the leader how far
     its stream goes, by default where several brokers keep it. `bound` is in seconds how long an append is tried
     (what is ready to be sent by then still is, and waits for its answer), `capacity` how many may wait before `append`

@@ -1,4 +1,4 @@
-"""A group of appends on its way: its frames, which are ready before they are sent, and the broker's answers."""
+"""A group of appends in flight: its frames, which are ready before they are sent, and the broker's answers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SINGLES = 16
 
 
 class Exchange:
-    """What a group sends and gets: guarded publishes side by side when they are few, else one atomic batch.
+    """What a group sends and gets: guarded publishes side by side when they are few, otherwise one atomic batch.
 
     All of a batch lands, or nothing. `batch_id` is one that has never been used, so halves of two attempts can't meet.
     """
@@ -70,7 +70,7 @@ class Exchange:
             else:
                 await self._wire.open()
                 self._wire.watch(self._done, self._wire.epoch, timeout)
-                if not self._done.done():  # else the connection went meanwhile
+                if not self._done.done():  # otherwise the connection was lost meanwhile
                     await self._wire.send(self._frames)
         except Exception as error:
             self._silence = str(error)
@@ -92,11 +92,11 @@ class Exchange:
         return [Landed(position := position + len(append.messages)) for append in self.group.together]
 
     def _receiver(self, n: int) -> ReplyHandler:
-        def heed(headers: bytes, data: bytes) -> None:
+        def receive(headers: bytes, data: bytes) -> None:
             if headers or data:  # the empty one says that a batch has begun
                 self._receive(n, read_answer(headers, data))
 
-        return heed
+        return receive
 
     def _receive(self, n: int, answer: Answer) -> None:
         self._answers.setdefault(n, answer)

@@ -221,7 +221,7 @@ class Consumer:
         events: list[RecordedEvent] = []
         for subject, reply, headers, data in frames:
             if status(headers):
-                self._heed(status(headers), headers)
+                self._handle_status(status(headers), headers)
                 continue
             # newer brokers name domain and account before these, and a token after them
             _, position, place, _, pending, *_ = reply.rsplit(b".", 4 if reply.count(b".") == 8 else 5)
@@ -234,7 +234,7 @@ class Consumer:
             events.append(decode_event(int(position), subject.decode(), headers, data, self._codec))
         return events
 
-    def _heed(self, code: int, headers: bytes) -> None:
+    def _handle_status(self, code: int, headers: bytes) -> None:
         """A status: a heartbeat, the end of one pull, or the end of the consumer."""
         if code == 100:
             return

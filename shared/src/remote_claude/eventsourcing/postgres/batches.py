@@ -93,7 +93,7 @@ class Applier:
         """
         letters: list[DeadLetter] = []
         async with AsyncExitStack() as transaction:
-            if self._parked:  # whoever takes an event out of there holds the same lock
+            if self._parked:  # taking an event out of there holds the same lock
                 await transaction.enter_async_context(self._connection.transaction())
                 await lock_checkpoint(self._connection, self.stored, self._view.version)
                 await self.look()

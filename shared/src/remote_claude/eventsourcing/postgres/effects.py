@@ -214,7 +214,7 @@ class OutboxWorker:
 
         `lost` is what became of the lane's last one: what is late as well shares its fate, and costs no attempt.
         """
-        if row.key in self.refused:  # the view was made anew
+        if row.key in self.refused:  # the view was rebuilt
             return Done()
         async with self._slots:
             position = await self._guard(row)

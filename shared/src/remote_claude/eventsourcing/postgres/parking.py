@@ -110,7 +110,7 @@ async def dropped_events(pool: Pool, view: View) -> list[DroppedEvent]:
 async def retry(view: View, pool: Pool, log: EventLog, *, position: int | None = None) -> Retried:
     """Fold what is parked, in log order, in one transaction: all of the view's, or one event's aggregate.
 
-    What still can't be folded stays parked, with its reason anew, and so does what waits behind it. Views that
+    What still can't be folded stays parked, with its new reason, and so does what waits behind it. Views that
     fold several aggregates into one row see these events later than their neighbours: a rebuild is what makes
     such a view as if nothing had ever been parked.
     Raises `NotParked`, `OtherVersion`, `RebuildInProgress`.
@@ -223,7 +223,7 @@ async def _read(log: EventLog, rows: Sequence[ParkedEvent]) -> dict[int, Recorde
 
 @asynccontextmanager
 async def _holding(connection: AsyncConnection[Any], view: View) -> AsyncIterator[Checkpoint]:
-    """One transaction in which nobody else moves the view, nor builds it anew from what is known before."""
+    """One transaction in which no other process moves the view, nor rebuilds it from what is known before."""
     if not await try_lock(connection, view_lock(f"{view.name}__next")):
         raise RebuildInProgress(view.name)
     async with connection.transaction():

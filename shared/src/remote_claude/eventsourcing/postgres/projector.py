@@ -112,7 +112,7 @@ class Projector:
     async def run(self) -> None:
         """Keep the view until cancelled. Tries again for ever when PostgreSQL or the log is gone.
 
-        Raises `LogLostTail` when the log ends before the view does: no retry mends that.
+        Raises `LogLostTail` when the log ends before the view does: no retry changes that.
         """
         retry = FIRST_RETRY
         self._change(ProjectorState.STARTING)
@@ -182,7 +182,7 @@ class Projector:
         return checkpoint
 
     async def _stand_by(self, connection: AsyncConnection[Any]) -> None:
-        """Follow the position of whoever applies the view, until it is time to try the lock again."""
+        """Follow the position of the process that applies the view, until it is time to try the lock again."""
         channel = sql.Identifier(self.view.name)
         await connection.execute(sql.SQL("LISTEN {}").format(channel))
         await self._open(connection)

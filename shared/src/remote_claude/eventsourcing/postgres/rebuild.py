@@ -1,4 +1,4 @@
-"""Builds a view anew beside the live one, holds the two against each other, and swaps."""
+"""Builds a new copy of a view beside the live one, compares the two, and swaps."""
 
 from __future__ import annotations
 
@@ -190,7 +190,7 @@ async def _paused(pool: Pool, schema: str) -> AsyncIterator[tuple[AsyncConnectio
 async def _swap(
     connection: AsyncConnection[Any], live: str, fresh: str, old: str, position: int, *, there: bool
 ) -> None:
-    """In one transaction; whoever waits for the old checkpoint finds it changed, and reads the new one.
+    """In one transaction. A reader that waits for the old checkpoint finds it changed, and reads the new one.
 
     Its position stays: a read that found the old tables just before sees where they were.
     """

@@ -114,11 +114,11 @@ _turns: WeakKeyDictionary[Pool, _Turns] = WeakKeyDictionary()
 
 
 @asynccontextmanager
-async def asking(pool: Pool, *, within: float = ANSWER_S) -> AsyncIterator[AsyncConnection[Any]]:
-    """A connection of the pool, for questions of somebody who waits; `OperationalError` after `within` seconds.
+async def query_connection(pool: Pool, *, within: float = ANSWER_S) -> AsyncIterator[AsyncConnection[Any]]:
+    """A connection of the pool for queries that a request waits for. Raises `OperationalError` after `within` seconds.
 
-    That counts from its turn: of many at once none is refused that would be answered a moment later.
-    A server that is frozen keeps its connections open and says nothing, and no setting of its own ends that.
+    The time counts from its turn: of many at once none is refused that would be answered a moment later.
+    A frozen server keeps its connections open without an answer, and no setting of its own ends that.
     """
     turns = _turns.setdefault(pool, _Turns(max(1, pool.max_size - NOT_FOR_QUESTIONS)))
     try:
@@ -214,7 +214,7 @@ async def read_dropped(connection: AsyncConnection[Any], view: str) -> set[str]:
 async def check_rights(pool: Pool) -> None:
     """Raises `RightsMissing` where the role may not create schemas: each view and the archive is one."""
     query = "SELECT current_user, current_database(), has_database_privilege(current_database(), 'CREATE')"
-    async with asking(pool) as connection:
+    async with query_connection(pool) as connection:
         row = await (await connection.execute(query)).fetchone()
     assert row is not None
     role, database, may_create = row

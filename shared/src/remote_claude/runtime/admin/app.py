@@ -181,7 +181,7 @@ def rebuild(
     view: Annotated[str, typer.Argument(help="The view's name, see `rclaude-admin views`.")],
     as_json: Json = False,
 ) -> None:
-    """Build a view anew from the log beside the live one, compare the two, swap the new one in."""
+    """Rebuild a view from the log beside the live one, compare the two, swap the new one in."""
 
     async def work(runtime: Runtime) -> None:
         from remote_claude.eventsourcing.postgres.rebuild import rebuild as rebuild_view

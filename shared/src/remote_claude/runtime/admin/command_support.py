@@ -143,9 +143,9 @@ class Failure(NamedTuple):
 
 def failure(error: Exception) -> Failure | None:
     """What becomes of an error of a command, in words that need no traceback; None for one that is a fault of ours."""
-    said = str(error) or repr(error)
+    message = str(error) or repr(error)
     if isinstance(error, Refused):
-        return Failure(Exit.REFUSED, error.code, said)
+        return Failure(Exit.REFUSED, error.code, message)
     from nats.errors import Error as NatsError
     from nats.js.errors import APIError, ServiceUnavailableError
     from psycopg import Error as PostgresError
@@ -163,25 +163,27 @@ def failure(error: Exception) -> Failure | None:
 
     match error:
         case NotRunning() | BrokerError() | LogUnavailable():
-            return Failure(Exit.AWAY, error.code, said)
+            return Failure(Exit.AWAY, error.code, message)
         case OperationalError() | InterfaceError():
-            return Failure(Exit.AWAY, "postgres_unavailable", f"PostgreSQL can't be used: {said}")
+            return Failure(Exit.AWAY, "postgres_unavailable", f"PostgreSQL can't be used: {message}")
         case TimeoutError():
-            return Failure(Exit.AWAY, "timeout", f"no answer in time: {said}")
+            return Failure(Exit.AWAY, "timeout", f"no answer in time: {message}")
         case PostgresError():
             return Failure(
-                Exit.REFUSED, "postgres_error", f"PostgreSQL refuses what was asked of it: {said.strip()}"
+                Exit.REFUSED, "postgres_error", f"PostgreSQL refuses what was asked of it: {message.strip()}"
             )
         case APIError() if not isinstance(error, ServiceUnavailableError):
-            return Failure(Exit.REFUSED, "broker_error", f"the broker refuses what was asked of it: {said}")
+            return Failure(
+                Exit.REFUSED, "broker_error", f"the broker refuses what was asked of it: {message}"
+            )
         case NatsError():
-            return Failure(Exit.AWAY, "broker_unavailable", f"the broker can't be used: {said}")
+            return Failure(Exit.AWAY, "broker_unavailable", f"the broker can't be used: {message}")
         case (
             ArchiveError() | BadSettings() | EmbeddedError() | ObjectsUnusable() | RightsMissing()
         ):  # the guides go by their codes
-            return Failure(Exit.REFUSED, error.code, said, f"{error.code}: {said}")
+            return Failure(Exit.REFUSED, error.code, message, f"{error.code}: {message}")
         case EventLogError() | RebuildInProgress() | ViewStopped() | LogLostTail() | KeyUnusable():
-            return Failure(Exit.REFUSED, error.code, said)
+            return Failure(Exit.REFUSED, error.code, message)
         case OSError():
-            return Failure(Exit.REFUSED, "system_error", said)
+            return Failure(Exit.REFUSED, "system_error", message)
     return None

@@ -1,6 +1,6 @@
 """Signed heads: where the chain stood on a day, kept apart from broker and database.
 
-Whoever can write to PostgreSQL can compute a chain anew; what it led to yesterday stands in a file and is signed.
+A user who can write to PostgreSQL can compute a whole new chain; what it led to yesterday stands in a file and is signed.
 Heads are numbered, each says which one it follows, and the last one is noted beside the key: none can be taken away.
 """
 
@@ -212,7 +212,7 @@ class Heads:
             raise OSError(f"{self.key_file} can't be read: {error}") from error
         if not isinstance(key, Ed25519PrivateKey):
             raise OSError(f"{self.key_file} holds no Ed25519 key")
-        if not self._public_file().exists():  # also when whoever made the key was killed before this
+        if not self._public_file().exists():  # also when the process that made the key was killed before this
             public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
             write_once(self._public_file(), public.decode(), 0o600)
         return key

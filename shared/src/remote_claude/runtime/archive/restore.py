@@ -46,7 +46,7 @@ class NotRestorable(ArchiveError):
 
 
 class LostForGood(ArchiveError):
-    """Neither broker nor archive has what the log goes on to: whoever wants to go on without it has to say so."""
+    """Neither broker nor archive has what the log goes on to: going on without it has to be asked for."""
 
     code = "log_lost_for_good"
 
@@ -110,7 +110,7 @@ async def restore(
 ) -> Restored:
     """Bring back what the broker's log lacks. Everything is verified before anything is written.
 
-    The stream is made anew, once the archive has it all: a broker whose files are damaged may acknowledge what is
+    The stream is deleted and created again, once the archive has it all: a broker whose files are damaged may acknowledge what is
     written on from there, and not keep it.
     `without_lost` makes the log end before what nobody has; what comes after that could not be read, and goes too.
     The caller sees to it that nobody else writes. Raises `ArchiveEmpty`, `NotRestorable`, `LostForGood`,

@@ -86,7 +86,7 @@ async def trim(
             [to, timestamp(clock()), str(backup)],
         )
     await configure(client, {"max_msgs": last - to, "discard": "old"})
-    await limitless(client)
+    await remove_limits(client)
     if (bounds := await log.bounds()) != (to + 1, last):
         raise TrimRefused(
             f"the broker's log now goes from {bounds[0]} to {bounds[1]}, not from {to + 1} to {last}"
@@ -94,8 +94,8 @@ async def trim(
     return Trimmed(to + 1 - first, to + 1)
 
 
-async def limitless(client: Client) -> None:
-    """See to it that no limit drops anything: a trim that was interrupted may have left one."""
+async def remove_limits(client: Client) -> None:
+    """Take every limit off the log's stream, so that nothing is dropped. A trim that was interrupted may have left one."""
     answer = await Wire.over(client).api(f"STREAM.INFO.{EVENTS}")
     config = answer.get("config", WHOLE)
     if {name: config[name] for name in WHOLE} != WHOLE:

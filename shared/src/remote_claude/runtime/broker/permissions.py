@@ -2,7 +2,7 @@
 
 The streams are in the account `log`, whose one user, `admin`, may do everything. Each service is an account of its own
 that imports from it exactly what the service needs, and has one user. An account and not a list of permissions, because
-the broker does not check the reply subject of a request: within one account whoever may ask JetStream anything could have
+the broker does not check the reply subject of a request: within one account a user that may ask JetStream anything could have
 the answer delivered to `$JS.API.STREAM.PURGE...`, to another's events or to a data key. Here an answer comes back
 into the asker's own account, where such a subject is nobody's. The user's permissions say the same again, so that what
 is refused is refused loudly.

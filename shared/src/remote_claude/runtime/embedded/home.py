@@ -123,7 +123,7 @@ class Home:
                 str(name): int(port)
                 for name, port in json.loads((self.run / "ports.json").read_text()).items()
             }
-        except (FileNotFoundError, ValueError):  # a spoilt file is no loss: ports are chosen anew
+        except (FileNotFoundError, ValueError):  # a damaged file is no loss: ports are chosen again
             return {}
 
 

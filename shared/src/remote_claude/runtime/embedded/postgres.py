@@ -36,7 +36,7 @@ _SETTINGS = {
     "synchronous_commit": "on",
     "wal_writer_delay": "1s",  # what commits without waiting (views, the archive), the log can tell again
     "wal_writer_flush_after": "8MB",
-    "wal_buffers": "16MB",  # else whoever commits writes what doesn't fit, and waits for it
+    "wal_buffers": "16MB",  # otherwise a commit writes what doesn't fit, and waits for it
     "max_wal_size": "512MB",
     "jit": "off",
     "timezone": "UTC",

@@ -28,7 +28,7 @@ class RunAs(enum.Enum):
 class Child:
     """A process to keep running.
 
-    `ready` returns when the process answers and is called anew after each start; it may wait for ever,
+    `ready` returns when the process answers and is called again after each start; it may wait for ever,
     the supervisor bounds it by `ready_timeout`, or, where that is None, it raises `TimeoutError` when it gives up.
     Times are seconds. `env` replaces the environment.
     `death_signal` is what the kernel sends when the thread that started the child ends (Linux only).

@@ -1,4 +1,4 @@
-"""The file in which an embedded stack says where it is: written by the stack, read by whoever works with it."""
+"""The file with the addresses of an embedded stack: written by the stack, read by its clients."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ class Supervisor:
             raise
 
     async def wait(self) -> None:
-        """Return when stopped; raise if watching itself has failed, which restarting cannot mend."""
+        """Return when stopped; raise if watching itself has failed, which no restart fixes."""
         done, _ = await asyncio.wait(self._watches.values(), return_when=asyncio.FIRST_COMPLETED)
         for watch in done:
             if not watch.cancelled():

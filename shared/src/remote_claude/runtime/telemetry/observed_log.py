@@ -21,7 +21,7 @@ class ObservedLog:
     """An `EventLog` around another one. At log level debug each event is a line.
 
     Events that follow from no other, which have no `traceparent` yet, get one, and a correlation id: what is
-    being worked on, else their aggregate's.
+    being worked on, otherwise their aggregate's.
     """
 
     def __init__(self, log: EventLog, tracing: Tracing) -> None:
@@ -37,7 +37,7 @@ class ObservedLog:
         self._tracing.appended(stream, headed, position, started)
         if self._verbose:
             for new in headed:
-                _say(stream, new)
+                _log_appended(stream, new)
         return position
 
     def _headed(self, stream: str, new: NewEvent) -> NewEvent:
@@ -59,7 +59,7 @@ class ObservedLog:
         return await self._log.last_position()
 
 
-def _say(stream: str, new: NewEvent) -> None:
+def _log_appended(stream: str, new: NewEvent) -> None:
     here, about = traces.current.set(new.traceparent), traces.correlation.set(new.correlation_id)
     try:
         _log.debug("event appended", type=new.event.type, stream=stream, id=new.event_id)

@@ -76,7 +76,7 @@ Command = IssueKey | RevokeKey
 
 
 def decide(command: Command, state: State) -> list[KeyEvent]:
-    """What follows from a command; what is so already follows in nothing. Raises `KeyNotFound`, `UnknownScope`."""
+    """The events of a command; none where nothing changes. Raises `KeyNotFound`, `UnknownScope`."""
     match command:
         case IssueKey():
             if not isinstance(state, Unknown):

@@ -12,7 +12,7 @@ from remote_claude.billing.projections.breakdown import breakdown
 from remote_claude.edge.freshness import Freshness
 from remote_claude.edge.identity import Caller
 from remote_claude.edge.models import problems
-from remote_claude.eventsourcing.postgres.schemas import asking
+from remote_claude.eventsourcing.postgres.schemas import query_connection
 from remote_claude.runtime.service import Runtime
 
 Dimension = Literal["day", "person", "repository", "label", "model", "agent", "task"]
@@ -49,7 +49,7 @@ def add_routes(api: APIRouter, runtime: Runtime, fresh: Freshness) -> None:
         """What the organisation has used in the last days, by one dimension, the largest model use first."""
         position, today = fresh.as_of, runtime.clock().date()
         since = today - timedelta(days=last - 1)
-        async with asking(runtime.pool) as connection:
+        async with query_connection(runtime.pool) as connection:
             found = await breakdown(connection, principal.org, dimension, since.isoformat(), limit)
         groups = [UsageGroup(group=group, quantities=quantities) for group, quantities in found]
         return UsageBreakdown(

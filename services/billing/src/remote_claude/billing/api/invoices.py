@@ -15,7 +15,7 @@ from remote_claude.billing.projections import bills
 from remote_claude.edge.freshness import MAX_POSITION, Freshness
 from remote_claude.edge.identity import Caller
 from remote_claude.edge.models import binary, problems
-from remote_claude.eventsourcing.postgres.schemas import asking
+from remote_claude.eventsourcing.postgres.schemas import query_connection
 from remote_claude.runtime.service import Runtime
 
 
@@ -129,7 +129,7 @@ def add_routes(
         found = invoices.line(known, document, line)
         events: list[bills.Evidence] = []
         if found.get("meter") and found["kind"] == "usage":
-            async with asking(runtime.pool) as connection:
+            async with query_connection(runtime.pool) as connection:
                 events = await bills.evidence(
                     connection, principal.org, period=known.issued.period, meter=found["meter"],
                     after=after, limit=limit + 1, until=1,

@@ -14,7 +14,7 @@ from remote_claude.contracts.gateway import Repository
 from remote_claude.contracts.refusals import NotCaughtUp
 from remote_claude.edge.paging import decode_cursor, encode_cursor
 from remote_claude.eventsourcing.postgres.projector import Projector
-from remote_claude.eventsourcing.postgres.schemas import Pool, asking
+from remote_claude.eventsourcing.postgres.schemas import Pool, query_connection
 from remote_claude.eventsourcing.tail import Tail
 from remote_claude.gateway.domain.lifecycle import Progress, State
 from remote_claude.gateway.domain.refusals import TaskNotFound
@@ -162,7 +162,7 @@ class TaskQueries:
         projector = self._projector()
         applied, stored = projector.position, projector.stored
         async with (
-            asking(self._pool) as connection,
+            query_connection(self._pool) as connection,
             connection.cursor(row_factory=dict_row) as cursor,
         ):
             # Not prepared: a rebuild may change the columns under a prepared statement.

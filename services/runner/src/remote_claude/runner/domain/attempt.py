@@ -118,7 +118,7 @@ initial_state: State = NotStarted()
 
 
 def decide(id: AttemptId, command: Command, state: State) -> list[AttemptEvent]:
-    """What follows from a command. An attempt that is over stays so; what is so already follows in nothing."""
+    """The events of a command; none where nothing changes. An attempt that is over stays so."""
     who = {"org": id.org, "task": id.task, "attempt": id.attempt, "runner": id.runner}
     match command, state:
         case _, Over():
