@@ -21,13 +21,7 @@ current: ContextVar[str | None] = ContextVar("traceparent", default=None)
 correlation: ContextVar[str | None] = ContextVar("correlation", default=None)
 """What log lines are about: as a rule a task."""
 
-_well_formed = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}").fullmatch
 _uuid = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}").fullmatch
-
-
-def parse(header: str | None) -> str | None:
-    """The `traceparent` of a request, if it is one."""
-    return header if header is not None and _well_formed(header) else None
 
 
 def trace_id(traceparent: str) -> str:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import time
 from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from remote_claude.eventsourcing import traces
-from remote_claude.runtime.telemetry.tracing import Tracing
+from remote_claude.runtime.telemetry.tracing import Tracing, new_span_id, received
 
 SERVER_ERROR = 500
 
@@ -25,8 +24,8 @@ class TracedRequests:
             await self._app(scope, receive, send)
             return
         header = next((value for name, value in scope["headers"] if name == b"traceparent"), None)
-        parent = traces.parse(header.decode("latin-1")) if header is not None else None
-        here = traces.child(parent, os.urandom(8).hex()) if parent is not None else self._tracing.begin()
+        parent = received(header.decode("latin-1") if header is not None else None)
+        here = traces.child(parent, new_span_id()) if parent is not None else self._tracing.begin()
         before, started, status = traces.current.set(here), time.time_ns(), SERVER_ERROR
 
         async def sent(message: Message) -> None:

@@ -1,17 +1,21 @@
 """Traces across services: spans of requests, events, folds and attempts, sent by OTLP where the environment asks for it.
 
 `OTEL_EXPORTER_OTLP_ENDPOINT` switches it on; the other variables of OpenTelemetry (sampler, headers, batches) count
-as its SDK reads them. Without it nothing of OpenTelemetry's is even imported, and headers go on through the log.
+as its SDK reads them. Without it nothing is exported, and headers go on through the log.
 """
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
+
+from opentelemetry.context import Context
+from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
+from opentelemetry.trace import format_span_id, format_trace_id, get_current_span
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from remote_claude.eventsourcing import traces
 from remote_claude.eventsourcing.events import NewEvent, RecordedEvent
@@ -21,6 +25,24 @@ from remote_claude.eventsourcing.views import View
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 Attributes = Mapping[str, str | int | bool]
 Kind = Literal["internal", "server", "producer", "consumer"]
+
+
+PROPAGATOR, IDS = TraceContextTextMapPropagator(), RandomIdGenerator()
+
+
+def new_span_id() -> str:
+    """A random one, in hex."""
+    return format_span_id(IDS.generate_span_id())
+
+
+def received(header: str | None) -> str | None:
+    """The `traceparent` that a request came with, of version 00; None where it is missing or malformed."""
+    if header is None:
+        return None
+    found = get_current_span(PROPAGATOR.extract({"traceparent": header}, Context())).get_span_context()
+    if not found.is_valid:
+        return None
+    return f"00-{format_trace_id(found.trace_id)}-{format_span_id(found.span_id)}-{found.trace_flags:02x}"
 
 
 @dataclass(slots=True)
@@ -60,9 +82,9 @@ class Tracing:
 
     def begin(self) -> str:
         """A new trace, and the id of its first span."""
-        both = os.urandom(24).hex()
-        sampled = self._exporter is not None and self._exporter.samples(both[:32])
-        return f"00-{both[:32]}-{both[32:]}-0{int(sampled)}"
+        trace = format_trace_id(IDS.generate_trace_id())
+        sampled = self._exporter is not None and self._exporter.samples(trace)
+        return f"00-{trace}-{new_span_id()}-0{int(sampled)}"
 
     @contextmanager
     def span(
