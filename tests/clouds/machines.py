@@ -18,13 +18,16 @@ OF_THE_IMAGE = {"HOME", "USER", "TZ", "LANG"}
 class Machines:
     """Sandboxes by the id that the double gives them."""
 
+    python = sys.executable
+    """In place of the worker's image's."""
+
     def __init__(self, home: Path) -> None:
         self._local = LocalProvider(home)
         self._waiting: dict[str, asyncio.Task[Exit]] = {}
 
     async def start(self, id: str, command: Sequence[str], env: Mapping[str, str], memory_mib: int) -> None:
         """`command` starts in the workspace. Memory is held to by the size of the address space."""
-        own = [sys.executable if word == WORKER[0] else word for word in command]
+        own = [self.python if word == WORKER[0] else word for word in command]
         spec = LaunchSpec(
             name=id,
             argv=("prlimit", f"--as={memory_mib << 20}", *own),

@@ -20,7 +20,7 @@ _FLAGS = {
     "pause": "pause",
     "gpu": "GPU",
 }
-_EXTRAS = {"ecs": "aws", "cloud_run": "gcp"}
+_EXTRAS = {"ecs": "aws", "ec2": "aws", "cloud_run": "gcp", "container_instances": "azure"}
 """Of providers whose extra has another name."""
 
 

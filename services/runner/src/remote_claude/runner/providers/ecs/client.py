@@ -1,44 +1,24 @@
-"""The calls of AWS that the provider makes, in threads: the vendor's client is a blocking one."""
+"""The calls of AWS that the provider makes."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
-from importlib.util import find_spec
 from typing import Any
 
-from remote_claude.runner.providers.base import CredentialsRefused, SandboxFailed, SandboxUnavailable
+from remote_claude.runner.providers.aws import AwsClient
 from remote_claude.runner.providers.ecs import errors
 from remote_claude.runner.providers.ecs.settings import EcsSettings
 
 _AT_ONCE = 100
 """DescribeTasks takes so many."""
-_TRIES = 5
 
 
-class EcsClient:
-    """One account, region and cluster. Errors of the vendor come out as `ProviderError`."""
+class EcsClient(AwsClient):
+    """One account, region and cluster."""
 
     def __init__(self, settings: EcsSettings) -> None:
+        super().__init__("ecs", settings.region, settings.profile, errors.of_client)
         self._settings = settings
-        self._clients: dict[str, Any] = {}
-        self._making = asyncio.Lock()
-
-    async def call(self, service: str, operation: str, what: str, **parameters: Any) -> Any:
-        """The vendor's answer. `what` begins the message where it refuses."""
-        client = await self._client(service)
-        from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
-
-        try:
-            return await asyncio.to_thread(getattr(client, operation), **parameters)
-        except ClientError as error:
-            raise errors.of_client(error.response, what) from error
-        except NoCredentialsError as error:
-            raise CredentialsRefused(
-                f"{what}: no AWS credentials were found: set RCLAUDE_RUNNER_ECS_PROFILE or AWS_ACCESS_KEY_ID"
-            ) from error
-        except BotoCoreError as error:
-            raise SandboxFailed(f"{what}: {error}") from error
 
     async def describe(self, tasks: Sequence[str]) -> dict[str, Any]:
         """Those of the tasks that AWS still knows, by their ARN."""
@@ -73,27 +53,3 @@ class EcsClient:
             if not answer.get("nextToken"):
                 return arns
             page = {"nextToken": answer["nextToken"]}
-
-    async def _client(self, service: str) -> Any:
-        async with self._making:
-            if service not in self._clients:
-                self._clients[service] = await asyncio.to_thread(self._make, service)
-        return self._clients[service]
-
-    def _make(self, service: str) -> Any:
-        if find_spec("boto3") is None:
-            raise SandboxUnavailable(
-                "the provider ecs needs the extra `aws`: pip install 'remote-claude-runner[aws]'"
-            )
-        import boto3
-        from botocore.config import Config
-        from botocore.exceptions import BotoCoreError
-
-        try:
-            session = boto3.Session(profile_name=self._settings.profile, region_name=self._settings.region)
-            config = Config(retries={"mode": "standard", "max_attempts": _TRIES})
-            return session.client(service, config=config)
-        except BotoCoreError as error:
-            raise SandboxUnavailable(
-                f"AWS can't be reached ({error}): set RCLAUDE_RUNNER_ECS_REGION and RCLAUDE_RUNNER_ECS_PROFILE"
-            ) from error
