@@ -94,7 +94,11 @@ class Ec2(AwsClient):
 
     async def _terminate_instances(self, **asked: Any) -> dict[str, Any]:
         for id in asked["InstanceIds"]:
-            if self.ended is None:
+            if self.ended is None and self._machines.end(id) is None:
+                self.instances[id]["StateReason"] = {
+                    "Code": "Client.UserInitiatedShutdown",
+                    "Message": "terminated",
+                }
                 await self._machines.kill(id)
         return {"TerminatingInstances": [{"InstanceId": id} for id in asked["InstanceIds"]]}
 

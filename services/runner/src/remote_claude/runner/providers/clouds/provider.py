@@ -219,6 +219,13 @@ class CloudProvider:
             one.outcome = error
             self._forget(one)
             raise
+        except Exception as error:
+            log.exception("a vendor's answer to a launch can't be read", provider=self.name)
+            one.outcome = SandboxFailed(
+                f"{self.name} gave no usable answer to the launch of {one.spec.name}: {error!r}"
+            )
+            self._forget(one)
+            raise one.outcome from error
         left = one.begun + one.spec.limits.duration_s - time.monotonic()
         asyncio.get_running_loop().call_later(max(left, 0), self._at_deadline, one)
         if self._following is None or self._following.done():
