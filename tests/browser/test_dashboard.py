@@ -32,6 +32,22 @@ def test_without_a_session_the_page_says_how_to_sign_in(stack: Product, opened: 
     expect(page.get_by_text("rclaude open")).to_be_visible()
 
 
+def test_a_link_that_has_been_used_says_what_to_do(stack: Product, opened: Opens) -> None:
+    page = opened()
+    with stack.client() as client:
+        link = client.post("/v1/session/links").json()["url"]
+    page.goto(link)
+    answer = page.goto(link)
+    assert answer is not None
+    assert answer.status == httpx2.codes.GONE
+    expect(page.get_by_role("heading", name="This link has been used")).to_be_visible()
+    expect(page.get_by_text("rclaude open")).to_be_visible()
+    page.goto("/nowhere")
+    expect(page.get_by_role("heading", name="There is no such page")).to_be_visible()
+    page.get_by_role("link", name="Open the dashboard").click()
+    expect(page.get_by_role("link", name="New task").first).to_be_visible()
+
+
 def test_a_task_is_submitted_watched_and_its_bill_explained(stack: Product, opened: Opens) -> None:
     page = opened("/new")
     page.get_by_role("combobox", name="Agent").select_option("shell")

@@ -1,12 +1,14 @@
 import { createRootRoute, createRoute, createRouter, lazyRouteComponent, Link, redirect } from "@tanstack/react-router";
 import type { Dimension } from "./api/client";
+import { currentOrg } from "./api/org";
+import { client, task as taskQuery } from "./api/queries";
 import type { AnalyticsSearch } from "./pages/billing/Analytics";
 import type { ChartSearch } from "./pages/billing/Charts";
 import type { UsageSearch } from "./pages/billing/Usage";
 import type { JoinSearch } from "./pages/Join";
 import type { KeySearch } from "./pages/settings/Keys";
-import { PREFILLS, type Prefill } from "./pages/new/draft";
-import { filterOf, Tasks, type TaskSearch } from "./pages/Tasks";
+import { PREFILLS, type Prefill } from "./pages/new/prefill";
+import { filterOf, type TaskSearch } from "./pages/filters";
 import { Shell } from "./shell/Shell";
 import { buttonClass } from "./ui/controls";
 import { Empty, Failed, Skeleton } from "./ui/states";
@@ -22,7 +24,7 @@ const parent = () => root;
 const tasks = createRoute({
   getParentRoute: parent,
   path: "/",
-  component: Tasks,
+  component: lazyRouteComponent(() => import("./pages/Tasks"), "Tasks"),
   validateSearch: (search): TaskSearch => ({ q: text(search["q"]), show: filterOf(search["show"]) }),
 });
 const create = createRoute({
@@ -33,12 +35,20 @@ const create = createRoute({
 });
 
 const page = () => import("./pages/task");
-const task = createRoute({ getParentRoute: parent, path: "/tasks/$task", component: lazyRouteComponent(page, "TaskPage") });
+const task = createRoute({
+  getParentRoute: parent,
+  path: "/tasks/$task",
+  component: lazyRouteComponent(page, "TaskPage"),
+  // Asked for while the page's script is loaded. A chosen organisation is checked first, with the session.
+  loader: ({ params }) => {
+    if (!currentOrg()) void client.prefetchQuery(taskQuery(params.task));
+  },
+});
 const below = () => task;
 const activity = createRoute({ getParentRoute: below, path: "/", component: lazyRouteComponent(page, "Activity") });
-const changes = createRoute({ getParentRoute: below, path: "/changes", component: lazyRouteComponent(page, "Changes") });
-const timeline = createRoute({ getParentRoute: below, path: "/timeline", component: lazyRouteComponent(page, "Timeline") });
-const cost = createRoute({ getParentRoute: below, path: "/cost", component: lazyRouteComponent(page, "TaskCost") });
+const changes = createRoute({ getParentRoute: below, path: "/changes", component: lazyRouteComponent(() => import("./pages/task/Changes"), "Changes") });
+const timeline = createRoute({ getParentRoute: below, path: "/timeline", component: lazyRouteComponent(() => import("./pages/task/Timeline"), "Timeline") });
+const cost = createRoute({ getParentRoute: below, path: "/cost", component: lazyRouteComponent(() => import("./pages/task/Cost"), "TaskCost") });
 
 const billingPages = () => import("./pages/billing");
 const billing = createRoute({ getParentRoute: parent, path: "/usage", component: lazyRouteComponent(billingPages, "Billing") });

@@ -21,6 +21,7 @@ from starlette.requests import ClientDisconnect
 from remote_claude.access.kek import KeyUnusable
 from remote_claude.access.keyring import KeyErased
 from remote_claude.contracts.refusals import Refusal
+from remote_claude.edge.html import refused
 from remote_claude.eventsourcing.log import LogUnavailable
 
 log = structlog.get_logger(__name__)
@@ -86,6 +87,11 @@ def respond(refusal: Refusal) -> JSONResponse:
     return JSONResponse(document(refusal), refusal.status, headers, media_type="application/problem+json")
 
 
+def is_page(request: Request) -> bool:
+    """Whether a browser asks for something to show in a tab, so that a person reads the answer."""
+    return request.headers.get("sec-fetch-dest") == "document"
+
+
 def unavailable(error: Exception) -> Problem:
     """What is answered for one of `UNAVAILABLE`."""
     if isinstance(error, LogUnavailable):
@@ -146,7 +152,7 @@ def install(app: FastAPI, allowed: Callable[[str], list[str]]) -> None:
             log.error("a request failed", path=request.url.path, exc_info=error)
             detail = "This is a fault of the server. It is in its log; nothing that was acknowledged is lost."
             refusal = Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", detail)
-        answer = respond(refusal)
+        answer = refused(refusal) if is_page(request) else respond(refusal)
         if refusal.status == HTTPStatus.METHOD_NOT_ALLOWED:
             answer.headers["Allow"] = ", ".join(allowed(request.url.path))
         return answer

@@ -7,7 +7,8 @@ import { withOrg } from "@/api/org";
 import { agents, LISTS, models, secrets, task as taskQuery } from "@/api/queries";
 import { visible } from "@/text/ansi";
 import { Button, Command, Copy, Field, Kbd } from "@/ui/controls";
-import { BLANK, body, commandOf, type Draft, fromLink, nano, type Prefill, toLink } from "./new/draft";
+import { BLANK, body, commandOf, type Draft, fromLink, nano, toLink } from "./new/draft";
+import type { Prefill } from "./new/prefill";
 
 const Markdown = lazy(() => import("./task/Markdown"));
 const NETWORKS: [string, string][] = [["", "as the runner's default"], ["none", "nowhere"], ["default", "registries and forges"], ["hosts", "these hosts"]];

@@ -11,21 +11,15 @@ import { Button } from "@/ui/controls";
 import { Confirm } from "@/ui/dialog";
 import { ACTIVE, Ago, Empty, Failed, isActive, Skeleton, StateMark, Took } from "@/ui/states";
 import { toast } from "@/ui/toast";
+import type { Filter, TaskSearch } from "./filters";
 import { FirstRun } from "./FirstRun";
 
-export type Filter = "all" | "active" | "succeeded" | "failed";
 const FILTERS: Record<Filter, { name: string; states?: TaskSummary["state"][] }> = {
   all: { name: "All" },
   active: { name: "Active", states: ACTIVE },
   succeeded: { name: "Succeeded", states: ["succeeded"] },
   failed: { name: "Not succeeded", states: ["failed", "timed_out", "cancelled", "rejected"] },
 };
-export interface TaskSearch {
-  q?: string;
-  show?: Filter;
-}
-export const filterOf = (text: unknown): Filter | undefined => (typeof text === "string" && text in FILTERS && text !== "all" ? (text as Filter) : undefined);
-
 const ROW = 64;
 
 export function Tasks() {

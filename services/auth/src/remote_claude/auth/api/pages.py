@@ -8,29 +8,7 @@ from urllib.parse import urlencode
 
 from fastapi.responses import HTMLResponse
 
-HEADERS = {
-    "Cache-Control": "no-store",
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; form-action 'self' http://127.0.0.1:*; frame-ancestors 'none'",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-}
-STYLE = """
-body { font: 1rem/1.5 system-ui, sans-serif; max-width: 26rem; margin: 15vh auto; padding: 0 1rem; color: #1c1c1c; background: #fff }
-a.button, button { display: block; width: 100%; box-sizing: border-box; margin: .5rem 0; padding: .7rem; border: 1px solid #767676;
-  border-radius: .4rem; background: #f4f4f4; color: inherit; font: inherit; text-align: center; text-decoration: none; cursor: pointer }
-input { font: inherit; padding: .6rem; width: 100%; box-sizing: border-box }
-@media (prefers-color-scheme: dark) { body { color: #eee; background: #161616 } a.button, button { background: #2a2a2a } }
-"""
-
-
-def page(title: str, body: str, status: int = 200) -> HTMLResponse:
-    """A page. `body` is HTML."""
-    document = (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)} - Remote Claude</title>'
-        f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style></head>'
-        f"<body><main><h1>{escape(title)}</h1>{body}</main></body></html>"
-    )
-    return HTMLResponse(document, status, HEADERS)
+from remote_claude.edge.html import page
 
 
 def sign_in(providers: Iterable[tuple[str, str]], next: str) -> HTMLResponse:

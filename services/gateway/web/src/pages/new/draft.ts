@@ -1,6 +1,7 @@
 /** A task that is being written: the form's texts, what is sent of them, and the same as a command line or a link. */
 
 import { shellWord } from "@/text/format";
+import type { Prefill } from "./prefill";
 
 export interface Draft {
   prompt: string;
@@ -25,25 +26,6 @@ export const BLANK: Draft = {
   prompt: "", agent: "", url: "", ref: "", model: "", provider: "", image: "", network: "", budget: "", secrets: [], pr: "",
   minutes: "", attempts: "", priority: "", labels: "", continues: "",
 };
-
-/** What a link may fill in, by the names of the address. */
-export interface Prefill {
-  prompt?: string;
-  agent?: string;
-  repo?: string;
-  ref?: string;
-  model?: string;
-  provider?: string;
-  image?: string;
-  network?: string;
-  budget?: string;
-  secrets?: string;
-  pr?: string;
-  minutes?: string;
-  labels?: string;
-  continues?: string;
-}
-export const PREFILLS = ["prompt", "agent", "repo", "ref", "model", "provider", "image", "network", "budget", "secrets", "pr", "minutes", "labels", "continues"] as const satisfies (keyof Prefill)[];
 
 export function fromLink({ repo, secrets, pr, ...same }: Prefill): Partial<Draft> {
   const given = Object.fromEntries(Object.entries(same).filter(([, value]) => value !== undefined)) as Partial<Draft>;

@@ -18,7 +18,12 @@ export function Changes() {
   const files = useMemo(() => (found.data ? parseDiff(found.data) : []), [found.data]);
   if (!hasPatch) {
     if (isActive(task.state)) return <Empty title="Not yet">What the agent has changed is here once it has ended.</Empty>;
-    return <Empty title="Nothing was changed">{task.repo ? "The task left its repository as it was." : "The task had no repository."}</Empty>;
+    return (
+      <>
+        <Result />
+        <Empty title="Nothing was changed">{task.repo ? "The task left its repository as it was." : "The task had no repository."}</Empty>
+      </>
+    );
   }
   if (found.isPending) return <Skeleton />;
   if (found.error) return <Failed error={found.error} retry={() => void found.refetch()} />;

@@ -1,8 +1,9 @@
 import { useMutation, useQueryClient } from "@tanstack/react-query";
-import { GitPullRequest } from "lucide-react";
+import { GitPullRequest, Package } from "lucide-react";
 import { api, data } from "@/api/client";
+import { withOrg } from "@/api/org";
 import { visible } from "@/text/ansi";
-import { Button, Command } from "@/ui/controls";
+import { Button, buttonClass, Command } from "@/ui/controls";
 import { toast } from "@/ui/toast";
 import { useOpened } from "./Task";
 
@@ -18,10 +19,13 @@ export function Result() {
   const { pull_request: pr } = task;
   const may = task.state === "succeeded" && Boolean(task.repo?.url) && Boolean(task.result?.commit);
   const url = pr?.url && /^https:\/\//.test(pr.url) ? pr.url : null;
-  if (!task.result?.bundle && !pr && !may) return null;
+  if (!task.result?.bundle && !task.result?.artifacts && !pr && !may) return null;
   return (
     <div className="flex flex-wrap items-center gap-x-4 gap-y-2 border-b border-line px-4 py-2.5 text-sm">
       {task.result?.bundle && <div className="min-w-64 max-w-xl flex-1 text-xs"><Command>{`rclaude apply ${task.id}`}</Command></div>}
+      {task.result?.artifacts && (
+        <a href={withOrg(`/v1/tasks/${task.id}/artifacts`)} download className={buttonClass()}><Package className="size-4" aria-hidden /> Artifacts</a>
+      )}
       {pr?.state === "opened" && (
         <span className="flex items-center gap-1.5 text-ok">
           <GitPullRequest className="size-4" aria-hidden />
