@@ -32,6 +32,7 @@ from remote_claude.auth.signing import TOKEN_LASTS, SigningKeys
 from remote_claude.auth.tickets import TicketRefused, Tickets
 from remote_claude.contracts.auth import SignInMethod
 from remote_claude.contracts.refusals import Refusal
+from remote_claude.edge import html
 from remote_claude.edge.identity import client_of, cookie_name, own_origin, presented
 from remote_claude.edge.models import problems
 from remote_claude.edge.rate_limits import guess
@@ -210,7 +211,7 @@ class OAuth:
         if not user_code:
             raise TicketRefused
         await self._devices.authorize(await self._device(user_code), identity.user, identity.credential.id)
-        return pages.page("Done", "<p>The machine is signed in within seconds. You can close this page.</p>")
+        return html.page("Done", "<p>The machine is signed in within seconds. You can close this page.</p>")
 
     async def _device(self, user_code: str) -> str:
         own = await self._tickets.key()
