@@ -48,6 +48,7 @@ from remote_claude.contracts.runner import (
     Result,
     RunnerDrained,
     RunnerJoined,
+    RunnerUndrained,
     SealedOutput,
     TaskStarted,
     UsageRecorded,
@@ -270,6 +271,7 @@ EXAMPLES: tuple[Event, ...] = (
     TaskTimedOut(**DECISION, attempt=1, settlements=USED),
     runner_joined(agents=("claude", "shell"), capabilities=("image",)),
     RunnerDrained(runner=RUNNER),
+    RunnerUndrained(runner=RUNNER),
     AssignmentDeclined(**ATTEMPT, reason="no_free_slot"),
     TaskStarted(**ATTEMPT, secrets=("API_TOKEN",)),
     UsageRecorded(

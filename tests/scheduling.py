@@ -24,6 +24,7 @@ from remote_claude.contracts.runner import (
     AttemptFinished,
     RunnerDrained,
     RunnerJoined,
+    RunnerUndrained,
     TaskStarted,
 )
 from remote_claude.contracts.scheduler import SchedulerEvent
@@ -116,7 +117,7 @@ def stream_of(event: Event) -> str:
             return scheduler_stream(event.org)
         case AttemptEvent():
             return stream_id("runner", event.org, "attempt", f"{event.task}-{event.attempt}")
-        case RunnerJoined() | RunnerDrained():
+        case RunnerJoined() | RunnerDrained() | RunnerUndrained():
             return stream_id("runner", None, "runner", event.runner)
         case OrgSuspended() | OrgResumed():
             return stream_id("users", event.org, "org", event.org)

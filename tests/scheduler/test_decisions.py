@@ -9,7 +9,7 @@ import pytest
 
 from event_examples import UNUSED, USED, admission
 from remote_claude.contracts.billing import Entitlements
-from remote_claude.contracts.runner import RUNNER_RESTARTED, WORKER_FAILED, WORKER_LOST
+from remote_claude.contracts.runner import RUNNER_RESTARTED, WORKER_FAILED, WORKER_LOST, RunnerUndrained
 from remote_claude.contracts.scheduler import (
     Limits,
     RunnerLost,
@@ -193,6 +193,10 @@ class TestAssignment:
 
     def test_a_drained_runner_gets_nothing_more(self) -> None:
         given(on_plan(), joined(), drained(), submitted()).when().then(ADMITTED)
+
+    def test_an_undrained_runner_gets_work_again(self) -> None:
+        world = given(on_plan(), joined(), drained(), submitted()).when().then(ADMITTED)
+        world.record(RunnerUndrained(runner=RUNNER)).when().then(assigned())
 
     def test_a_runner_that_is_not_there_gets_nothing(self) -> None:
         given(on_plan(), joined(), submitted()).when(gone={RUNNER}).then(ADMITTED)

@@ -243,6 +243,7 @@ REASONS = {
     "attempts_exhausted": "its sandbox or its runner was lost in every attempt that it may have",
     "out_of_memory": "the sandbox ran out of memory",
     "output_too_large": "it printed more than an attempt may",
+    "silent": "its output was silent for too long",
     "quota_exceeded": "the plan's executions of this month are used up",
     "stopped": "it was stopped",
     "timed_out": "its time was over",

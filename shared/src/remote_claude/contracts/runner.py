@@ -70,9 +70,18 @@ class RunnerJoined(RunnerEvent):
 
 
 class RunnerDrained(RunnerEvent):
-    """The runner takes no more work."""
+    """The runner takes no more work: it ends, or the operator has asked for that. What it has may come to its end."""
 
     type: ClassVar[str] = "RunnerDrained"
+    version: ClassVar[int] = 1
+
+    runner: str
+
+
+class RunnerUndrained(RunnerEvent):
+    """The operator lets a drained runner take work again. One that has ended does so when it joins."""
+
+    type: ClassVar[str] = "RunnerUndrained"
     version: ClassVar[int] = 1
 
     runner: str

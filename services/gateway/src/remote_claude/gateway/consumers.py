@@ -9,7 +9,7 @@ import structlog
 
 from remote_claude.contracts import UndecodableEvent, UnknownVersion
 from remote_claude.contracts.auth import ApiKeyIssued, ApiKeyRevoked, SessionOpened, SessionRevoked
-from remote_claude.contracts.runner import RunnerDrained, RunnerJoined
+from remote_claude.contracts.runner import RunnerDrained, RunnerJoined, RunnerUndrained
 from remote_claude.contracts.scheduler import TaskAdmitted, TaskAssigned, TaskRejected
 from remote_claude.contracts.users import (
     MemberRemoved,
@@ -39,7 +39,10 @@ READS = (
     TasksView.handles
     | WebhooksView.handles
     | StartersView.handles
-    | {event.type for event in (RunnerJoined, RunnerDrained, SecretStored, SecretRemoved, ModelChosen)}
+    | {
+        event.type
+        for event in (RunnerJoined, RunnerDrained, RunnerUndrained, SecretStored, SecretRemoved, ModelChosen)
+    }
     | {OrgPolicySet.type, MonthlyBudgetSet.type}
     | {event.type for event in (ApiKeyIssued, ApiKeyRevoked, SessionOpened, SessionRevoked, MemberRemoved)}
 )
@@ -101,7 +104,7 @@ class LogConsumer:
                 event: TaskRejected = recorded.event
                 decision = Decision(position=recorded.position, code=event.code, detail=event.detail)
                 self._decisions.tell(event.task, decision)
-            case RunnerJoined.type | RunnerDrained.type:
+            case RunnerJoined.type | RunnerDrained.type | RunnerUndrained.type:
                 self._handle_runner(recorded)
             case OrgPolicySet.type | MonthlyBudgetSet.type:
                 self._handle_policy(recorded)
@@ -113,7 +116,7 @@ class LogConsumer:
         self._watchers.tell(recorded)
 
     def _handle_runner(self, recorded: RecordedEvent) -> None:
-        if recorded.type in (RunnerJoined.type, RunnerDrained.type):
+        if recorded.type in (RunnerJoined.type, RunnerDrained.type, RunnerUndrained.type):
             self._offers.evolve(recorded.event)
 
     def _handle_policy(self, recorded: RecordedEvent) -> None:

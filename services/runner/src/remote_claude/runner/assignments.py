@@ -11,7 +11,7 @@ import structlog
 from remote_claude.contracts import UndecodableEvent
 from remote_claude.contracts.gateway import TaskCancellationRequested, TaskMessageSent
 from remote_claude.contracts.leases import HeldAttempt
-from remote_claude.contracts.runner import RUNNER_RESTARTED, RunnerDrained, RunnerJoined
+from remote_claude.contracts.runner import RUNNER_RESTARTED, RunnerDrained, RunnerJoined, RunnerUndrained
 from remote_claude.contracts.scheduler import (
     RunnerLost,
     TaskAssigned,
@@ -58,7 +58,10 @@ class Execution(Protocol):
         """From the assignment to the last event."""
 
 
-class Presence(Decider[RunnerJoined | RunnerDrained, None]):
+PresenceEvent = RunnerJoined | RunnerDrained | RunnerUndrained
+
+
+class Presence(Decider[PresenceEvent, None]):
     """A runner's coming and going. It depends on nothing that the runner recorded before, which may be unreadable."""
 
     def fold(self, history: Sequence[RecordedEvent]) -> None:

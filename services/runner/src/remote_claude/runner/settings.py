@@ -43,6 +43,8 @@ class RunnerSettings(Settings):
     """Seconds between two samples of what an attempt uses."""
     lease_s: float = 15.0
     """A runner that was not renewed for so long stops what it runs."""
+    silent_after_s: float = Field(default=0.0, ge=0)
+    """An attempt whose output is silent for so long, in seconds, is ended as failed (`silent`). 0: none is."""
     max_result_mib: int = 512
     max_source_mib: int = 2048
     max_output_mib: int = 256

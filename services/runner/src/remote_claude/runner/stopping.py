@@ -10,12 +10,13 @@ from remote_claude.contracts.runner import AttemptOutcome
 
 T = TypeVar("T")
 
-StopReason = Literal["cancelled", "timed_out", "output_too_large", "lost", "revoked"]
+StopReason = Literal["cancelled", "timed_out", "output_too_large", "silent", "lost", "revoked"]
 
 OUTCOME_OF_STOP: dict[StopReason, AttemptOutcome] = {
     "cancelled": "cancelled",
     "timed_out": "timed_out",
     "output_too_large": "failed",
+    "silent": "failed",
     "lost": "lost",
     "revoked": "lost",
 }

@@ -5,7 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from remote_claude.contracts.runner import CAPABILITIES, OPERATOR_MODEL, RunnerDrained, RunnerJoined
+from remote_claude.contracts.runner import (
+    CAPABILITIES,
+    OPERATOR_MODEL,
+    RunnerDrained,
+    RunnerJoined,
+    RunnerUndrained,
+)
 from remote_claude.gateway.domain.refusals import AgentUnavailable, NotOffered, UnknownAgent
 
 if TYPE_CHECKING:
@@ -34,8 +40,9 @@ class Offers:
 
     def __init__(self) -> None:
         self._by_runner: dict[str, Offer] = {}
+        self._drained: dict[str, Offer] = {}
 
-    def evolve(self, event: RunnerJoined | RunnerDrained) -> None:
+    def evolve(self, event: RunnerJoined | RunnerDrained | RunnerUndrained) -> None:
         """A runner that joins again replaces what it offered before."""
         match event:
             case RunnerJoined():
@@ -44,7 +51,11 @@ class Offers:
                     event.provider, agents, capabilities, event.operator_model_for
                 )
             case RunnerDrained():
-                self._by_runner.pop(event.runner, None)
+                if (offer := self._by_runner.pop(event.runner, None)) is not None:
+                    self._drained[event.runner] = offer
+            case RunnerUndrained():
+                if (offer := self._drained.pop(event.runner, None)) is not None:
+                    self._by_runner[event.runner] = offer
 
     @property
     def agents(self) -> list[str]:

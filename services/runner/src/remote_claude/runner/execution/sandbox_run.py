@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +64,8 @@ class SandboxRun:
         self._egress: EgressProxy | None = None
         self.network = NetworkPolicy()
         """Where the attempt may connect to."""
+        self._heard_at = 0.0
+        """When there was output, by the event loop's clock."""
         self.image: str | None = None
         """Of the sandbox; None is the provider's own."""
         self.secrets = Released()
@@ -124,7 +126,7 @@ class SandboxRun:
             session = WorkerSession(
                 assignment,
                 inbox=inbox,
-                on_frames=output.store,
+                on_frames=self._heard(output),
                 on_checkpoint=self._keep_checkpoint,
                 bundle=bundle,
                 checkpoint=checkpoint,
@@ -145,6 +147,15 @@ class SandboxRun:
                     if self._proxy is not None:
                         self._proxy.revoke()
                     await dependencies.provider.terminate(self._name)
+
+    def _heard(self, output: AttemptOutput) -> Callable[[int, list[dict[str, Any]]], Awaitable[None]]:
+        """Stores output, and notes when there was some."""
+
+        async def store(first: int, frames: list[dict[str, Any]]) -> None:
+            self._heard_at = asyncio.get_running_loop().time()
+            await output.store(first, frames)
+
+        return store
 
     async def _keep_checkpoint(self, checkpoint: Checkpoint, archive: Path) -> None:
         objects = self._dependencies.runtime.objects
@@ -209,7 +220,15 @@ class SandboxRun:
             while await every(self._dependencies.settings.sample_s):
                 await self._recorder.record()
 
+        async def watch(longest: float) -> None:
+            self._heard_at = loop.time()
+            while await every(longest / 4):
+                if loop.time() - self._heard_at > longest:
+                    self._stopping.stop("silent")
+
         attending = [asyncio.create_task(renew()), asyncio.create_task(sample())]
+        if (longest := self._dependencies.settings.silent_after_s) > 0:
+            attending.append(asyncio.create_task(watch(longest)))
         attending[1].add_done_callback(
             lambda done: self._stopping.stop("revoked") if done.exception() else None
         )

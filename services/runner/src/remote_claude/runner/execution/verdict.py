@@ -19,6 +19,7 @@ log = structlog.get_logger(__name__)
 DETAILS = {
     "out_of_memory": "the sandbox ran out of memory, and was ended",
     "timed_out": "the time that an attempt may take was over",
+    "silent": "its output was silent for longer than the operator allows, and it was ended: `rclaude resume` goes on",
     "output_too_large": "it printed more than an attempt may, and was ended",
 }
 """What is known of attempts that were ended before they could say anything."""

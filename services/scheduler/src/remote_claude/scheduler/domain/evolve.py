@@ -16,6 +16,7 @@ from remote_claude.contracts.runner import (
     AttemptFinished,
     RunnerDrained,
     RunnerJoined,
+    RunnerUndrained,
     TaskStarted,
 )
 from remote_claude.contracts.scheduler import (
@@ -215,7 +216,12 @@ def _joined(state: State, event: RunnerJoined, by: Cause) -> None:
 
 def _drained(state: State, event: RunnerDrained, by: Cause) -> None:
     if (runner := state.runners.get(event.runner)) is not None:
-        runner.slots, runner.drained = 0, True
+        runner.drained = True
+
+
+def _undrained(state: State, event: RunnerUndrained, by: Cause) -> None:
+    if (runner := state.runners.get(event.runner)) is not None:
+        runner.drained = False
 
 
 Fold = Callable[[State, Any, Cause], None]
@@ -228,6 +234,7 @@ FOLDS: dict[str, Fold] = {
     OrgResumed.type: _resumed,
     RunnerJoined.type: _joined,
     RunnerDrained.type: _drained,
+    RunnerUndrained.type: _undrained,
     TaskStarted.type: _started,
     AttemptFinished.type: _finished,
     AssignmentDeclined.type: _declined,

@@ -32,14 +32,14 @@ class Runner:
     capabilities: frozenset[str] = frozenset()
     joined: bool = False
     drained: bool = False
-    """It has recorded that it stops: what it ends from then on is given back, not lost."""
+    """It takes no more work. What it gives back from then on is not lost."""
     held: dict[str, str] = field(default_factory=dict)
     """LiveTask to organisation."""
 
     @property
     def free(self) -> int:
         """How many more attempts it takes; below zero when it came back with fewer slots."""
-        return self.slots - len(self.held) if self.joined else 0
+        return self.slots - len(self.held) if self.joined and not self.drained else 0
 
     def fits(self, needs: Needs, plan: Entitlements) -> bool:
         """Whether one of its slots could run such a task within the plan's bounds."""
