@@ -49,7 +49,7 @@ def list_runners() -> None:
                 for attempt in held:
                     typer.echo(f"  {attempt.task}-{attempt.attempt} of {attempt.org}")
 
-    administer(show, Purpose.MAINTAIN)
+    administer(show, Purpose.LOOK)
 
 
 @app.command()
