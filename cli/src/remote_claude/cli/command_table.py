@@ -99,6 +99,9 @@ COMMANDS = {
         "organisations", "account_app", "Service accounts: API keys that belong to no person."
     ),
     "profile": Entry("identity", "profile_app", "The servers that you are signed in at."),
+    "provider": Entry(
+        "providers", "provider_app", "Where tasks run: compute providers and their credentials."
+    ),
     "init": Entry(
         "self_hosted",
         "init",

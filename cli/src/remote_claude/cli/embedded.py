@@ -16,7 +16,7 @@ from typing import Any
 from remote_claude.cli import config
 from remote_claude.cli.errors import CliError, Exit
 from remote_claude.cli.render import ProgressLine
-from remote_claude.cli.self_hosted import deployment
+from remote_claude.cli.self_hosted import deployment, providers
 
 MODULE = "remote_claude.runtime.embedded.stack"
 ALREADY_RUNNING = 75
@@ -42,7 +42,7 @@ def command(port: int | None) -> list[str]:
 def environment(isolation: str | None) -> dict[str, str]:
     """What a stack is started in: this environment, so that its agents find the model key in it, and what was deployed."""
     return {
-        **deployment.runner_settings(),
+        **providers.runner_settings(deployment.runner_settings()),
         **os.environ,
         **({"RCLAUDE_RUNNER_ISOLATION": isolation} if isolation else {}),
     }
