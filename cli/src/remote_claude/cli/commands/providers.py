@@ -64,17 +64,13 @@ def list_providers(as_json: Json = False) -> None:
     if as_json:
         render.emit(rows)
         return
-    lines = [
-        (
-            str(row["name"]),
-            "yes" if row["used"] else "no",
-            ", ".join(
-                [f"{key}={value}" for key, value in dict(row["settings"]).items()]
-                + [f"{key}=***" for key in row["secrets"]]
-            ),  # type: ignore[call-overload, attr-defined]  # a row of mixed values
-        )
-        for row in rows
-    ]
+    lines = []
+    for name in sorted({*providers.installed(), *used}):
+        chosen = used.get(name, providers.Chosen({}, [], "file"))
+        shown = [f"{key}={value}" for key, value in chosen.settings.items()]
+        shown += [f"{key}=***" for key in chosen.secrets]
+        is_used = name in used or name == providers.LOCAL
+        lines.append((name, "yes" if is_used else "no", ", ".join(shown)))
     render.table(("provider", "used", "settings"), lines, elastic="settings")
 
 
