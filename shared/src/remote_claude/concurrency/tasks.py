@@ -1,8 +1,9 @@
-"""Ends tasks for certain."""
+"""Waits for the first of several things, and ends tasks for certain."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from typing import Any
 
 AGAIN_S = 1.0
@@ -19,4 +20,14 @@ async def end(*tasks: asyncio.Future[Any]) -> None:
         for task in left:
             task.cancel()
         await asyncio.wait(left, timeout=AGAIN_S)
-    await asyncio.gather(*tasks, return_exceptions=True)  # else asyncio complains of what they raise
+    await asyncio.gather(*tasks, return_exceptions=True)  # otherwise asyncio logs what they raise
+
+
+async def first_of(*work: asyncio.Future[Any] | Coroutine[Any, Any, Any]) -> None:
+    """Wait until one of them has finished. Coroutines run until then; futures and tasks go on."""
+    own = [asyncio.create_task(one) for one in work if isinstance(one, Coroutine)]
+    given = [one for one in work if isinstance(one, asyncio.Future)]
+    try:
+        await asyncio.wait((*own, *given), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        await end(*own)

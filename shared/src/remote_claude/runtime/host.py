@@ -129,12 +129,11 @@ async def _serve(builds: Sequence[Build], settings: RuntimeSettings, name: str) 
             up = True
             await stop.wait()
 
-    serving, stopped = asyncio.create_task(serve()), asyncio.create_task(stop.wait())
-    await asyncio.wait((serving, stopped), return_when=asyncio.FIRST_COMPLETED)
+    serving = asyncio.create_task(serve())
+    await tasks.first_of(serving, stop.wait())
     if stop.is_set() and not up:  # it may wait for a broker or a database, for ever
         await tasks.end(serving)
     else:
-        stopped.cancel()
         await serving
 
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, Literal, TypeVar
 
+from remote_claude.concurrency.tasks import end, first_of
 from remote_claude.contracts.runner import AttemptOutcome
 
 T = TypeVar("T")
@@ -44,11 +45,9 @@ class Stopping:
 
     async def unless_stopped(self, work: Coroutine[Any, Any, T]) -> T | None:
         """The result of the work; None when the attempt is stopped first, and the work with it."""
-        working, stopped = asyncio.ensure_future(work), asyncio.ensure_future(self.wait())
+        working = asyncio.create_task(work)
         try:
-            await asyncio.wait((working, stopped), return_when=asyncio.FIRST_COMPLETED)
+            await first_of(working, self.wait())
             return working.result() if working.done() else None
         finally:
-            working.cancel()
-            stopped.cancel()
-            await asyncio.wait((working, stopped))
+            await end(working)

@@ -6,11 +6,11 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import structlog
 from msgspec.structs import replace
 
+from remote_claude.concurrency.tasks import first_of
 from remote_claude.contracts.scheduler import TaskAssigned
 from remote_claude.eventsourcing.events import parse_timestamp
 from remote_claude.runner import metering
@@ -244,17 +244,16 @@ class SandboxRun:
     async def _end(self, session: WorkerSession) -> Ended:
         """Wait for the first of: the worker's result, the end of its sandbox, a reason to stop."""
         gone = asyncio.create_task(self._dependencies.provider.wait(self._name))
-        stopped = asyncio.create_task(self._stopping.wait())
         try:
-            first: list[asyncio.Future[Any]] = [session.result, gone, stopped]
-            await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
+            await first_of(session.result, gone, self._stopping.wait())
             if self._stopping.reason is not None and not session.result.done():
                 await session.stop(self._stopping.reason)
-                await asyncio.wait(first[:2], timeout=AFTER_STOP_S, return_when=asyncio.FIRST_COMPLETED)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(AFTER_STOP_S):
+                        await first_of(session.result, gone)
             if gone.done() and not session.result.done():
                 await asyncio.wait([session.result], timeout=AFTER_EXIT_S)
             failure = self._proxy.failure if self._proxy is not None else None
             return judge(self._name, session, gone, self._stopping.reason, failure)
         finally:
-            stopped.cancel()
             gone.cancel()

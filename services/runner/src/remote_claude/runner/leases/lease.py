@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 
+from remote_claude.concurrency.tasks import first_of
 from remote_claude.contracts.leases import HeldAttempt
 
 RENEWALS_PER_LEASE = 5
@@ -55,12 +56,7 @@ class Lease:
     async def cover(self, attempt: HeldAttempt, unless: asyncio.Event) -> None:
         """Wait until it covers the attempt, or for the event."""
         while not (unless.is_set() or self.covers(attempt)):
-            waiting = [asyncio.create_task(event.wait()) for event in (self._renewed, unless)]
-            try:
-                await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                for task in waiting:
-                    task.cancel()
+            await first_of(self._renewed.wait(), unless.wait())
 
     @property
     def left(self) -> float:
