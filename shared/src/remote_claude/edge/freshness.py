@@ -35,7 +35,7 @@ MinPosition = Annotated[
 
 
 class Freshness:
-    """A dependency of every read of one view. `recorded` is the last position that this process has told a client."""
+    """A dependency of every read of one view. `recorded` is the last position that this process has answered with."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""What auth has to be told, from the environment."""
+"""Settings of auth."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What billing has to be told."""
+"""Settings of billing."""
 
 import os
 from pathlib import Path

@@ -113,7 +113,7 @@ class LogConsumer:
             case MemberRemoved.type:
                 removed: MemberRemoved = recorded.event
                 self._sockets.remove_member(removed.org, removed.user)
-        self._watchers.tell(recorded)
+        self._watchers.on_event(recorded)
 
     def _handle_runner(self, recorded: RecordedEvent) -> None:
         if recorded.type in (RunnerJoined.type, RunnerDrained.type, RunnerUndrained.type):

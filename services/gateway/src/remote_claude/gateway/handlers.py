@@ -119,8 +119,8 @@ class TaskHandlers:
             async with self._answering(command.task):
                 handled = await self._handler.handle(TASK, stream, command, subject=command.task, new=True)
             position = handled.first_position
-            if not handled.events and (told := await self._decided_before(command, position)) is not None:
-                return Submission(task=command.task, position=position, decision=told)
+            if not handled.events and (decided := await self._decided_before(command, position)) is not None:
+                return Submission(task=command.task, position=position, decision=decided)
             left = max(0.0, deadline - asyncio.get_running_loop().time())
             await asyncio.wait([decision], timeout=left)
             return Submission(

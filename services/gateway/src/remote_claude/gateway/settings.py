@@ -1,4 +1,4 @@
-"""What the gateway has to be told, from the environment."""
+"""Settings of the gateway."""
 
 from __future__ import annotations
 

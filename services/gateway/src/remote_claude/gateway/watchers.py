@@ -75,7 +75,7 @@ class Channel:
     _size: int = 0
 
     def fold(self, recorded: RecordedEvent) -> None:
-        """Apply an event, and tell the watches what they have to know of it."""
+        """Apply an event, and pass on to the watches what concerns them."""
         before = self.progress
         self.progress = evolve(
             before, recorded.event, position=recorded.position, occurred_at=recorded.occurred_at
@@ -179,7 +179,7 @@ def _end(piece: Piece) -> Cursor:
 
 
 class Watchers:
-    """All watches of a process. `tell` and `hear` are fed by the consumers, and never wait for anybody."""
+    """All watches of a process. The consumers call `on_event` and `on_output`, which never wait."""
 
     def __init__(
         self,
@@ -200,7 +200,7 @@ class Watchers:
     def __len__(self) -> int:
         return sum(len(channel.watches) for channel in self._channels.values())
 
-    def tell(self, recorded: RecordedEvent) -> None:
+    def on_event(self, recorded: RecordedEvent) -> None:
         """An event of the log."""
         self._position = recorded.position
         if not (self._channels or self._followers) or recorded.type not in TasksView.handles:

@@ -1,4 +1,4 @@
-"""What users has to be told, from the environment."""
+"""Settings of users."""
 
 from __future__ import annotations
 

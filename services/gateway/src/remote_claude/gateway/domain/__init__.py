@@ -1,1 +1,1 @@
-"""What the gateway decides, and how a task's life is told from the events of three services. Pure."""
+"""What the gateway decides, and how a task's life follows from the events of three services. Pure."""

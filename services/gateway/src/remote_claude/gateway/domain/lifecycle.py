@@ -1,4 +1,4 @@
-"""A task's life, told from the events of gateway, scheduler and runner in log order."""
+"""A task's life, folded from the events of gateway, scheduler and runner in log order."""
 
 from __future__ import annotations
 
