@@ -43,7 +43,7 @@ async def owner() -> AsyncIterator[str]:
     @app.api_route("/{path:path}", methods=["GET", "POST", "DELETE"])
     async def echo(request: Request, path: str) -> JSONResponse:
         body = await request.body()
-        return JSONResponse(
+        answer = JSONResponse(
             {
                 "method": request.method,
                 "path": request.scope["raw_path"].decode(),
@@ -52,7 +52,10 @@ async def owner() -> AsyncIterator[str]:
                 "size": len(body),
             },
             status_code=418,
+            headers={"Set-Cookie": "one=1"},
         )
+        answer.headers.append("Set-Cookie", "two=2")
+        return answer
 
     server = Server(uvicorn.Config(app, port=0, log_config=None, lifespan="off"))
     serving = asyncio.create_task(server.serve())
@@ -104,6 +107,7 @@ async def test_what_the_gateway_does_not_own_goes_to_its_owner(
             )
             said: dict[str, Any] = answer.json()
             assert (answer.status_code, said["method"], said["size"]) == (418, "POST", 1_000_000)
+            assert answer.headers.get_list("set-cookie") == ["one=1", "two=2"]
             assert (said["path"], said["query"]) == ("/v1/usage/a%2Fb", "x=1&x=%C3%A9")
             assert said["headers"]["authorization"] == member.headers["Authorization"]
             assert said["headers"]["x-mine"] == "1"

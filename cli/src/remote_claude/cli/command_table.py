@@ -108,6 +108,7 @@ COMMANDS = {
         "Make what tasks need in your own cloud account, and let this machine's stack use it.",
     ),
     "destroy": Entry("self_hosted", "destroy", "Remove all that this home has made in a cloud account."),
+    "support": Entry("support", "app", "Help with a fault: what is needed to find it, without secrets."),
     "config": Entry("settings", "configure", "Show, set or forget a setting."),
 }
 

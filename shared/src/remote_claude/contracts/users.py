@@ -109,6 +109,36 @@ class OrgResumed(UsersEvent):
     org: str
 
 
+class StackConfigured(UsersEvent):
+    """An organisation has an installation of its own, set up like this. Said again, it was upgraded or changed."""
+
+    type: ClassVar[str] = "StackConfigured"
+    version: ClassVar[int] = 1
+    aggregate: ClassVar[str] = "stack"
+
+    stack: str
+    """Its name, which its namespace ends in."""
+    org: str
+    plan: str
+    domain: str
+    objects: str
+    """The URL of its bucket."""
+    registry: str
+    release: str
+    """The tag of its images."""
+
+
+class StackRemoved(UsersEvent):
+    """The installation is no longer kept in the inventory."""
+
+    type: ClassVar[str] = "StackRemoved"
+    version: ClassVar[int] = 1
+    aggregate: ClassVar[str] = "stack"
+
+    stack: str
+    org: str
+
+
 class MemberInvited(UsersEvent):
     """The holder of the invitation's secret can join in this role. `email` is sealed by the organisation's key.
 

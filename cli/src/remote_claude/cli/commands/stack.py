@@ -186,15 +186,15 @@ def _pids(of: int | list[int]) -> str:
 
 def doctor(as_json: Json = False) -> None:
     """Check what this machine needs, and say what to do about what is missing."""
-    checks = _checks()
+    found = checks()
     if as_json:
         render.emit(
-            [{"check": c.name, "ok": c.level == "ok", "level": c.level, "detail": c.detail} for c in checks]
+            [{"check": c.name, "ok": c.level == "ok", "level": c.level, "detail": c.detail} for c in found]
         )
     else:
-        for check in checks:
+        for check in found:
             print(f"{render.coloured(*MARKS[check.level])}  {check.name}: {safe_text(check.detail)}")
-    if any(check.level == "failed" for check in checks):
+    if any(check.level == "failed" for check in found):
         raise typer.Exit(Exit.FAILED)
 
 
@@ -207,7 +207,8 @@ WAITING_SHOWN = 5
 """So many of the tasks that wait are in a check."""
 
 
-def _checks() -> list[Check]:
+def checks() -> list[Check]:
+    """What `doctor` checks, in its order."""
     found = [Check("python", _level(sys.version_info >= (3, 11)), platform.python_version())]
     git = shutil.which("git")
     if git:

@@ -8,7 +8,13 @@ from uuid import UUID
 from remote_claude.access.keyring import Keyring
 from remote_claude.contracts.auth import IdentityLinked
 from remote_claude.contracts.contexts import name_context
-from remote_claude.contracts.users import MemberInvited, UserErased, UserRegistered
+from remote_claude.contracts.users import (
+    MemberInvited,
+    StackConfigured,
+    StackRemoved,
+    UserErased,
+    UserRegistered,
+)
 from remote_claude.eventsourcing import (
     Clock,
     CommandHandler,
@@ -24,6 +30,8 @@ from remote_claude.users.domain.commands import Command, CreateOrg, EraseMember,
 from remote_claude.users.domain.organisation import OwnsOrganisations, decide, evolve, initial_state
 from remote_claude.users.domain.service_accounts import ServiceAccountEvent
 
+StackEvent = StackConfigured | StackRemoved
+
 PERSONAL_ORGS = UUID("5a1f5b0c-6f0e-5a53-9d35-0c6f4b5e7d21")
 """The id of a personal organisation derives from its person's."""
 
@@ -37,6 +45,9 @@ PERSON = Decider[UserRegistered, bool](
     False, lambda event, registered: [] if registered else [event], lambda *_: True
 )
 
+STACK = Decider[StackEvent, StackEvent | None](
+    None, lambda event, last: [] if event == last else [event], lambda _, event: event
+)
 SERVICE_ACCOUNT = Decider(service_accounts.initial_state, service_accounts.decide, service_accounts.evolve)
 
 
@@ -82,6 +93,11 @@ class Directory:
         """Create or remove a service account. Returns the position. Raises `ServiceAccountNotFound`."""
         stream = stream_id("users", event.org, "service_account", event.service_account)
         return (await self._handler.handle(SERVICE_ACCOUNT, stream, event)).position
+
+    async def stack(self, event: StackEvent) -> int:
+        """Record how a dedicated stack is set up, or that it is gone. Returns the position."""
+        stream = stream_id("users", event.org, "stack", event.stack)
+        return (await self._handler.handle(STACK, stream, event)).position
 
     async def erase_person(self, user: str, orgs: Sequence[str], now: str) -> int:
         """Erase a person: from here on nothing that their data key sealed can be read. Returns the position.

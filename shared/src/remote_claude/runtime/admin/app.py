@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from remote_claude.runtime.admin import broker_commands, parked_commands
+from remote_claude.runtime.admin import broker_commands, evidence_commands, parked_commands
 from remote_claude.runtime.admin import log_commands as archive_commands
 from remote_claude.runtime.admin.command_support import Refused, administer, check_range, registered
 from remote_claude.runtime.admin.lines import event_line, print_views, screen_width
@@ -40,6 +40,7 @@ archive_commands.add_to(log_app)
 app.add_typer(log_app, name="log")
 app.add_typer(parked_commands.app, name="parked")
 app.add_typer(broker_commands.app, name="broker")
+app.add_typer(evidence_commands.app, name="evidence")
 
 Json = Annotated[bool, typer.Option("--json", help="JSON on standard output.")]
 

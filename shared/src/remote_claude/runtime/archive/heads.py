@@ -217,6 +217,15 @@ class Heads:
             write_once(self._public_file(), public.decode(), 0o600)
         return key
 
+    def public_pem(self) -> bytes:
+        """The key's public half as its file has it. Makes the key when it is missing. Raises `OSError`."""
+        self._key()
+        return self._public_file().read_bytes()
+
+    def signature(self, data: bytes) -> str:
+        """The key's signature of these bytes, in hexadecimal digits. Makes the key when it is missing. Raises `OSError`."""
+        return self._key().sign(data).hex()
+
     def _public_file(self) -> Path:
         return self.key_file.with_name(self.key_file.name + ".pub")
 

@@ -79,12 +79,12 @@ def router(routes: Mapping[str, str], client: httpx2.AsyncClient) -> APIRouter:
             log.warning("a service does not answer", owner=base, error=repr(error))
             detail = f"The service that owns /{path} does not answer. Ask again in a moment."
             return respond(Problem(HTTPStatus.BAD_GATEWAY, "owner_unreachable", detail))
-        return StreamingResponse(
-            _pieces(incoming),
-            incoming.status_code,
-            dict(_end_to_end(incoming.headers.multi_items(), set())),
-            background=BackgroundTask(incoming.aclose),
+        answer = StreamingResponse(
+            _pieces(incoming), incoming.status_code, background=BackgroundTask(incoming.aclose)
         )
+        for name, value in _end_to_end(incoming.headers.multi_items(), set()):
+            answer.headers.append(name, value)  # an answer may set several cookies
+        return answer
 
     @api.websocket("/{path:path}")
     async def forward_socket(peer: WebSocket, path: str) -> None:
