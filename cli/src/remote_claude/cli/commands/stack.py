@@ -160,14 +160,11 @@ def _document(stack: dict[str, Any] | None, url: str, server: dict[str, Any]) ->
 
 def _print(document: dict[str, Any]) -> None:
     render.say(f"{document['state']} at {document['url']}, version {document['version']}")
-    rows = [
-        (
-            name,
-            service["state"] + (f" ({service['reason']})" if service.get("reason") else ""),
-            ", ".join(f"{view} {v['lag']}" for view, v in service.get("views", {}).items()) or "-",
-        )
-        for name, service in document["services"].items()
-    ]
+    rows: list[tuple[str, str, str]] = []
+    for name, service in document["services"].items():
+        state = service["state"] + (f" ({service['reason']})" if service.get("reason") else "")
+        first, *others = [f"{view} {v['lag']}" for view, v in service.get("views", {}).items()] or ["-"]
+        rows += [(name, state, first), *(("", "", view) for view in others)]
     render.table(("service", "state", "views and their lag"), rows, elastic="state")
     if (stalled := document["log"]) and stalled["reason"]:
         render.say(f"log: {stalled['state']} ({stalled['reason']})")

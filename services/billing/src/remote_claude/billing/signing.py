@@ -31,7 +31,7 @@ class SigningKey:
         self._key = key
         public = path.with_name(path.name + ".pub")
         if not public.exists():
-            write_once(public, self.public, 0o644)
+            write_once(public, self.public, 0o600)
 
     @property
     def public(self) -> str:
