@@ -10,7 +10,7 @@ folder=$(cd "$1" && pwd)
 cd "$(dirname "$0")"
 docker compose run --rm --no-TTY --user 0:0 --volume "$folder:/backup" --volume "$PWD/secrets:/all-secrets:ro" --entrypoint sh admin -euc '
     n=0
-    until rclaude-admin views | grep -q "^archive .* lag  *0 "; do
+    until rclaude-admin views --json | grep -q "\"kind\": \"archive\", \"position\": [0-9]*, \"lag\": 0,"; do
         n=$((n + 1)); [ $n -lt 60 ] || { echo "backup: the archive is behind the log. See the log of scheduler" >&2; exit 1; }
         sleep 1
     done

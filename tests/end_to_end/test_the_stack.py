@@ -241,7 +241,13 @@ def test_tables_keep_to_a_screen_of_60_columns(stack: Product) -> None:
 
 def test_names_of_views_stay_different_on_a_screen_of_40_columns(stack: Product) -> None:
     shown = Product(stack.home, {"COLUMNS": "40"}).admin("views").out.splitlines()
-    assert [line.split()[0] for line in shown] == ["view", *stack.views(), "archive"]
+    names: list[str] = []
+    for first, *others in map(str.split, shown[1:]):
+        if others:
+            names.append(first)
+        else:  # a name that had no room goes on
+            names[-1] += first
+    assert names == [*stack.views(), "archive"]
     assert max(map(len, shown)) <= 40, shown
 
 
