@@ -12,6 +12,8 @@ from gateway_stack import Stack
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 NOBODY = "task_00000000000000000000000000"
+SIGNED = "/v1/triggers/{trigger}/github"
+"""GitHub has no key: the signature of what it sends says that it may."""
 
 
 async def test_a_key_that_may_read_submits_and_cancels_nothing(stack: Stack) -> None:
@@ -38,7 +40,7 @@ async def test_every_path_needs_a_scope(stack: Stack) -> None:
     paths = (await without.http.get("/openapi.json")).json()["paths"]
     assert "/v1/tasks" in paths
     for path, methods in paths.items():
-        for method in methods:
+        for method in methods if path != SIGNED else ():
             filled = re.sub(r"\{[^}]*\}", NOBODY, path)
             answer = await without.http.request(method, filled, json={"prompt": "x", "agent": "shell"})
             assert answer.status_code == 403, (method, path, answer.text)
