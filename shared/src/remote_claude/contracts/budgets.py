@@ -19,7 +19,7 @@ class MonthRequest(Value):
 
 
 class MonthSpent(Value):
-    """What models have cost this month, whoever's key it was. `limit_nano_usd` is None where no budget is set."""
+    """What models have cost this month, on any key. `limit_nano_usd` is None where no budget is set."""
 
     spent_nano_usd: Quantity = 0
     limit_nano_usd: Quantity | None = None

@@ -1,6 +1,6 @@
 """`rclaude support bundle`: what helps to find a fault, in one file, without secrets.
 
-Only what is listed here goes in, and every text goes through `redacted` on its way. Prompts, output, repositories and the values
+Only what is listed here goes in, and every text goes through `redacted` first. Prompts, output, repositories and the values
 of settings are never read.
 """
 

@@ -53,7 +53,7 @@ class Months:
 
 
 async def _spent(connection: AsyncConnection[Any], org: str, user: str, period: str) -> tuple[int, int]:
-    """Nano-dollars of the organisation, and of the person, whoever's key it was."""
+    """Nano-dollars of the organisation, and of the person, on any key."""
     found = await connection.execute(SPENT, {"org": org, "user": user, "period": period})
     row = await found.fetchone()
     assert row is not None
