@@ -17,7 +17,7 @@ from remote_claude.runtime.purpose import Purpose
 from remote_claude.runtime.settings import RuntimeSettings
 from remote_claude.runtime.telemetry.logs_and_metrics import Metrics
 
-OPEN_TO_MONITORING = {"healthz", "readyz", "scrape"}
+OPEN_TO_MONITORING = {"healthz", "readyz", "scrape", "openapi_document"}
 
 
 def routes(*routers: APIRouter) -> dict[str, Any]:

@@ -302,8 +302,7 @@ class Workload:
                 for service in status["services"].values():
                     behind += [view["position"] < last for view in service["views"].values()]
                     behind.append(bool(service.get("attempts")))
-                behind += [hook.pending > 0 for hook in await webhooks(self.runtime.pool)]
-                if not any(behind):
+                if not any(behind) and not any(hook.pending for hook in await webhooks(self.runtime.pool)):
                     return last
                 await asyncio.sleep(0.1)
 

@@ -13,7 +13,7 @@ from remote_claude.cli.errors import CliError, Exit
 from remote_claude.cli.session import connect
 
 policy_app = typer.Typer(no_args_is_help=True, help="What the organisation allows the tasks of its members.")
-budget_app = typer.Typer(no_args_is_help=True, help="What models may cost in a month.")
+budget_app = typer.Typer(no_args_is_help=True, help="What models may cost in a month: show, set.")
 
 LISTS = ("agents", "models", "providers", "images", "hosts", "network")
 ANY = "any"

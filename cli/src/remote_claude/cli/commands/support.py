@@ -24,7 +24,7 @@ from remote_claude.cli.commands import stack
 from remote_claude.cli.errors import CliError, Exit
 from remote_claude.cli.session import connect
 
-app = typer.Typer(no_args_is_help=True, help="Help with a fault.")
+app = typer.Typer(no_args_is_help=True, help="Help with a fault: what is needed to find it, without secrets.")
 
 LOG_LINES = 2000
 LOGS = ("services.log", "nats.log", "postgres.log")

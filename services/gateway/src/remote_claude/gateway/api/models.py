@@ -113,6 +113,10 @@ class PullRequestRequest(Request):
     ) = None
 
 
+Network = Annotated[str, StringConstraints(max_length=2048), AfterValidator(_network)]
+"""`none`, `default`, or hosts with a comma between them."""
+
+
 class SubmitRequest(Request):
     """A task. `timeout_s` bounds each attempt; without it the plan does.
 
@@ -129,7 +133,7 @@ class SubmitRequest(Request):
     image: (
         Annotated[str, StringConstraints(min_length=1, max_length=512), AfterValidator(_printable)] | None
     ) = None
-    network: Annotated[str, StringConstraints(max_length=2048), AfterValidator(_network)] | None = Field(
+    network: Network | None = Field(
         default=None,
         description="Where the task may connect to: `none`, `default` (package registries and forges), or hosts.",
     )

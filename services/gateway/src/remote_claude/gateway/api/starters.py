@@ -68,7 +68,7 @@ class TriggerTask(models.Request):
 
     agent: models.Name
     model: models.Name | None = None
-    network: str | None = None
+    network: models.Network | None = None
     budget_nano_usd: int | None = Field(default=None, ge=1, le=models.MAX_BUDGET)
     timeout_s: int | None = Field(default=None, ge=1, le=86400)
     pull_request: bool = True

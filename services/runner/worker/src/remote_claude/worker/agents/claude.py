@@ -11,6 +11,7 @@ import json
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from decimal import Decimal
+from pathlib import Path
 from typing import Any, ClassVar
 
 import claude_agent_sdk as sdk
@@ -31,6 +32,7 @@ from claude_agent_sdk import (
 
 from remote_claude.worker.agents.base import STOPPED, AgentResult, AgentUnavailable, Emit, Job, Turns
 from remote_claude.worker.agents.claude_settings import failed_servers, overridden_settings, own_settings
+from remote_claude.worker.agents.claude_transcript import Transcript
 from remote_claude.worker.agents.processes import end_descendants
 from remote_claude.worker.protocol.frames import (
     Frame,
@@ -116,6 +118,8 @@ async def _converse(job: Job, model_url: str, turns: Turns, emit: Emit) -> Agent
         await emit(Output(stream="stderr", text=text))
     session: str | None = None
     result: ResultMessage | None = None
+    last: str | None = None
+    transcript = Transcript(Path.home())
     try:
         async with ClaudeSDKClient(_options(job, environment, restored.get("session"), errors)) as client:
             await client.query(prompt)
@@ -124,9 +128,10 @@ async def _converse(job: Job, model_url: str, turns: Turns, emit: Emit) -> Agent
                 async for frame in _frames(message):
                     await emit(frame)
                 match message:
-                    case AssistantMessage(session_id=str(id_)):
-                        session = id_
-                    case sdk.UserMessage(parent_tool_use_id=None, content=list()) if session is not None:
+                    case AssistantMessage(parent_tool_use_id=None, session_id=str(session), uuid=last):
+                        pass
+                    case sdk.UserMessage(parent_tool_use_id=None, content=list(), uuid=id_) if session:
+                        await transcript.wait_for(session, id_)
                         await turns.ended({"session": session})  # the model has answered, its tools have run
                     case ResultMessage():
                         result = message
@@ -134,6 +139,7 @@ async def _converse(job: Job, model_url: str, turns: Turns, emit: Emit) -> Agent
                         if message.is_error and not turns.interrupted.is_set():
                             break
                         turns.interrupted.clear()
+                        await transcript.wait_for(message.session_id, last)
                         await turns.ended(
                             {"session": message.session_id, "done": True, "text": message.result}
                         )
