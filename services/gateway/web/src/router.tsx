@@ -105,6 +105,8 @@ const serviceAccounts = createRoute({ getParentRoute: inSettings, path: "/servic
 const secrets = createRoute({ getParentRoute: inSettings, path: "/secrets", component: lazyRouteComponent(settingsPages, "Secrets") });
 const models = createRoute({ getParentRoute: inSettings, path: "/models", component: lazyRouteComponent(settingsPages, "Models") });
 const audit = createRoute({ getParentRoute: inSettings, path: "/audit", component: lazyRouteComponent(settingsPages, "Audit") });
+const schedules = createRoute({ getParentRoute: inSettings, path: "/schedules", component: lazyRouteComponent(settingsPages, "Schedules") });
+const webhooks = createRoute({ getParentRoute: inSettings, path: "/webhooks", component: lazyRouteComponent(settingsPages, "Webhooks") });
 const allTasks = createRoute({
   getParentRoute: parent,
   path: "/tasks",
@@ -118,7 +120,7 @@ export const router = createRouter({
     tasks, allTasks, create, installation, join,
     billing.addChildren([usage, charts, invoices, invoice, plan, analytics]),
     task.addChildren([activity, changes, timeline, cost]),
-    settings.addChildren([general, sessions, organisation, members, keys, serviceAccounts, secrets, models, audit]),
+    settings.addChildren([general, sessions, organisation, members, keys, serviceAccounts, secrets, models, schedules, webhooks, audit]),
   ]),
   defaultPreload: "intent",
   defaultPendingComponent: () => <Skeleton />,

@@ -15,6 +15,8 @@ export type Plan = Schemas["Plan"];
 export type AuditEntry = Schemas["AuditEntry"];
 export type Secret = Schemas["SecretAnswer"];
 export type ModelCredential = Schemas["ModelAnswer"];
+export type Webhook = Schemas["WebhookAnswer"];
+export type Schedule = Schemas["ScheduleAnswer"];
 export type Dimension = Schemas["UsageBreakdown"]["by"];
 
 /** A refusal: RFC 9457 as the server answers it, or what the browser could not do. */

@@ -181,3 +181,13 @@ export const serviceAccounts = queryOptions({
   queryKey: ["service-accounts"],
   queryFn: ({ signal }) => data(api.GET("/v1/org/service-accounts", { signal })),
 });
+
+export const webhooks = queryOptions({
+  queryKey: ["webhooks"],
+  queryFn: ({ signal }) => data(api.GET("/v1/webhooks", { signal })),
+});
+
+export const schedules = queryOptions({
+  queryKey: ["schedules"],
+  queryFn: ({ signal }) => data(api.GET("/v1/schedules", { signal })),
+});

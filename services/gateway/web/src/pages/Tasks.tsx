@@ -9,6 +9,7 @@ import { repositoryName } from "@/text/format";
 import { visible } from "@/text/ansi";
 import { Button } from "@/ui/controls";
 import { Confirm } from "@/ui/dialog";
+import { useMedia } from "@/ui/media";
 import { ACTIVE, Ago, Empty, Failed, isActive, Skeleton, StateMark, Took } from "@/ui/states";
 import { toast } from "@/ui/toast";
 import type { Filter, TaskSearch } from "./filters";
@@ -20,7 +21,7 @@ const FILTERS: Record<Filter, { name: string; states?: TaskSummary["state"][] }>
   succeeded: { name: "Succeeded", states: ["succeeded"] },
   failed: { name: "Not succeeded", states: ["failed", "timed_out", "cancelled", "rejected"] },
 };
-const ROW = 64;
+const ROW = { narrow: 60, wide: 40 };
 
 export function Tasks() {
   const { q, show = "all" } = useSearch({ strict: false }) as TaskSearch;
@@ -98,7 +99,10 @@ function List({ rows, more, fetching, fetchMore, search }: {
   const navigate = useNavigate();
   const [current, setCurrent] = useState<string | null>(null);
   const [selected, select] = useState<ReadonlySet<string>>(new Set());
-  const list = useVirtualizer({ count: rows.length + (more ? 1 : 0), getScrollElement: () => box.current, estimateSize: () => ROW, overscan: 8 });
+  const wide = useMedia("(min-width: 64rem)");
+  const height = wide ? ROW.wide : ROW.narrow;
+  const list = useVirtualizer({ count: rows.length + (more ? 1 : 0), getScrollElement: () => box.current, estimateSize: () => height, overscan: 8 });
+  useEffect(() => list.measure(), [list, height]);
   const items = list.getVirtualItems();
   const last = items.at(-1)?.index ?? 0;
   useEffect(() => {
@@ -140,8 +144,8 @@ function List({ rows, more, fetching, fetchMore, search }: {
           {items.map((item) => {
             const row = rows[item.index];
             return (
-              <li key={item.key} aria-setsize={more ? -1 : rows.length} aria-posinset={item.index + 1} className="absolute inset-x-0 top-0" style={{ transform: `translateY(${item.start}px)`, height: ROW }}>
-                {row ? <Row task={row} current={row.id === current} selected={selected.has(row.id)} onToggle={() => toggle(row.id)} /> : <div className="skeleton mx-6 my-2 h-12" />}
+              <li key={item.key} aria-setsize={more ? -1 : rows.length} aria-posinset={item.index + 1} className="absolute inset-x-0 top-0" style={{ transform: `translateY(${item.start}px)`, height }}>
+                {row ? <Row task={row} wide={wide} current={row.id === current} selected={selected.has(row.id)} onToggle={() => toggle(row.id)} /> : <div className="skeleton mx-6 my-2 h-6" />}
               </li>
             );
           })}
@@ -152,8 +156,13 @@ function List({ rows, more, fetching, fetchMore, search }: {
   );
 }
 
-function Row({ task, current, selected, onToggle }: { task: TaskSummary; current: boolean; selected: boolean; onToggle: () => void }) {
-  const labels = Object.entries(task.labels);
+function Row({ task, wide, current, selected, onToggle }: { task: TaskSummary; wide: boolean; current: boolean; selected: boolean; onToggle: () => void }) {
+  const title = (
+    <Link to="/tasks/$task" params={{ task: task.id }} className="hostile block truncate font-medium after:absolute after:inset-0 after:left-12">
+      {visible(task.title ?? "Erased task")}
+    </Link>
+  );
+  const reason = task.reason && <span className="truncate">{task.reason.replaceAll("_", " ")}</span>;
   return (
     <div className={`group relative flex h-full items-center gap-3 border-b border-line px-4 md:px-6 ${selected ? "bg-accent/8" : current ? "bg-sunken" : "hover:bg-sunken/60"}`}>
       {current && <span className="absolute inset-y-0 left-0 w-0.5 bg-accent" aria-hidden />}
@@ -169,30 +178,54 @@ function Row({ task, current, selected, onToggle }: { task: TaskSummary; current
           onChange={onToggle}
         />
       </span>
-      <div className="min-w-0 flex-1">
-        <Link to="/tasks/$task" params={{ task: task.id }} className="hostile block truncate font-medium after:absolute after:inset-0 after:left-12">
-          {visible(task.title ?? "Erased task")}
-        </Link>
-        <p className="flex min-w-0 items-center gap-x-2 overflow-hidden whitespace-nowrap text-xs text-muted">
-          <span>{task.agent}</span>
-          {task.repo && (
-            <span className="hostile flex min-w-0 items-center gap-1">
-              <GitBranch className="size-3 shrink-0" aria-hidden />
-              <span className="truncate">{task.repo.url ? visible(repositoryName(task.repo.url)) : "uploaded"}</span>
-            </span>
-          )}
-          {labels.slice(0, 3).map(([name, value]) => (
-            <span key={name} className="hostile max-w-36 shrink-0 truncate rounded border border-line bg-sunken px-1.5">{visible(value ? `${name}: ${value}` : name)}</span>
-          ))}
-          {task.reason && <span className="hidden truncate sm:inline">{task.reason.replaceAll("_", " ")}</span>}
-        </p>
-      </div>
-      <div className="shrink-0 text-right text-xs text-muted">
-        <p><Ago time={task.submitted_at} /></p>
-        {task.started_at && <p><Took from={task.started_at} until={task.finished_at} /></p>}
-      </div>
+      {wide ? (
+        <>
+          <div className="flex min-w-0 flex-1 items-center gap-3 text-sm">
+            {title}
+            <span className="flex min-w-0 shrink-0 items-center gap-1.5 text-xs text-muted">{reason}<Labels task={task} /></span>
+          </div>
+          <div className="flex shrink-0 items-center gap-4 text-xs text-muted">
+            <span className="w-44 min-w-0"><Repository task={task} /></span>
+            <span className="w-14 truncate">{task.agent}</span>
+            <span className="tabular w-20 text-right">{task.started_at && <Took from={task.started_at} until={task.finished_at} />}</span>
+            <span className="tabular w-20 text-right"><Ago time={task.submitted_at} /></span>
+          </div>
+        </>
+      ) : (
+        <>
+          <div className="min-w-0 flex-1">
+            {title}
+            <p className="flex min-w-0 items-center gap-x-2 overflow-hidden whitespace-nowrap text-xs text-muted">
+              <span>{task.agent}</span>
+              <Repository task={task} />
+              <Labels task={task} />
+              <span className="hidden truncate sm:inline">{reason}</span>
+            </p>
+          </div>
+          <div className="tabular shrink-0 text-right text-xs text-muted">
+            <p><Ago time={task.submitted_at} /></p>
+            {task.started_at && <p><Took from={task.started_at} until={task.finished_at} /></p>}
+          </div>
+        </>
+      )}
     </div>
   );
+}
+
+function Repository({ task }: { task: TaskSummary }) {
+  if (!task.repo) return null;
+  return (
+    <span className="hostile flex min-w-0 items-center gap-1">
+      <GitBranch className="size-3 shrink-0" aria-hidden />
+      <span className="truncate">{task.repo.url ? visible(repositoryName(task.repo.url)) : "uploaded"}</span>
+    </span>
+  );
+}
+
+function Labels({ task }: { task: TaskSummary }) {
+  return Object.entries(task.labels).slice(0, 3).map(([name, value]) => (
+    <span key={name} className="hostile max-w-36 shrink-0 truncate rounded border border-line bg-sunken px-1.5">{visible(value ? `${name}: ${value}` : name)}</span>
+  ));
 }
 
 function Selection({ tasks, clear }: { tasks: TaskSummary[]; clear: () => void }) {

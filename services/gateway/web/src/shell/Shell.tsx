@@ -27,6 +27,8 @@ const PLACES: Place[] = [
   { to: "/usage", name: "Usage", icon: CircleGauge },
   { to: "/settings", name: "Settings", icon: Settings },
 ];
+/** Words beside an icon, where the navigation has room for them. */
+const WIDE = "hidden lg:inline";
 const OPERATORS: Place = { to: "/installation", name: "Installation", icon: Server };
 
 export function Shell() {
@@ -66,28 +68,30 @@ function SignedIn() {
       <a href="#main" className="sr-only focus:not-sr-only focus:absolute focus:z-50 focus:m-2 focus:rounded-lg focus:bg-surface focus:px-3 focus:py-2">
         Skip to the content
       </a>
-      <nav aria-label="Main" className="hidden w-52 shrink-0 flex-col gap-1 border-r border-line bg-sunken px-3 py-4 md:flex">
-        <Link to="/" className="mb-3 flex items-center gap-2.5 rounded-lg px-2 font-semibold tracking-tight">
-          <img src="/favicon.svg" alt="" width="22" height="22" /> Remote Claude
+      <nav aria-label="Main" className="hidden w-14 shrink-0 flex-col gap-1 border-r border-line bg-sunken px-2 py-3 md:flex lg:w-52 lg:px-3 lg:py-4">
+        <Link to="/" aria-label="Remote Claude" className="mb-3 flex min-h-8 items-center justify-center gap-2.5 rounded-lg font-semibold tracking-tight lg:justify-start lg:px-2">
+          <img src="/favicon.svg" alt="" width="22" height="22" /> <span className={WIDE}>Remote Claude</span>
         </Link>
-        <Link to="/new" className={`${buttonClass("primary")} mb-3`}>
-          <Plus className="size-4" aria-hidden /> New task
+        <Link to="/new" aria-label="New task" title="New task" className={`${buttonClass("primary")} mb-3 !px-0`}>
+          <Plus className="size-4" aria-hidden /> <span className={WIDE}>New task</span>
         </Link>
         {places.map(({ to, name, icon: Icon }) => (
           <Link
             key={to}
             to={to}
+            aria-label={name}
+            title={name}
             aria-current={isAt(to) ? "page" : undefined}
-            className={`flex min-h-9 items-center gap-2.5 rounded-lg px-2.5 text-sm ${isAt(to) ? "bg-surface font-medium shadow-xs ring-1 ring-line" : "text-muted hover:bg-surface hover:text-text"}`}
+            className={`flex min-h-9 items-center justify-center gap-2.5 rounded-lg text-sm lg:justify-start lg:px-2.5 ${isAt(to) ? "bg-surface font-medium shadow-xs ring-1 ring-line" : "text-muted hover:bg-surface hover:text-text"}`}
           >
-            <Icon className="size-4" aria-hidden /> {name}
+            <Icon className="size-4" aria-hidden /> <span className={WIDE}>{name}</span>
           </Link>
         ))}
         <div className="mt-auto space-y-1">
           <Organisation />
           <Connection />
-          <button type="button" onClick={openPalette} className="flex min-h-9 w-full items-center gap-2.5 rounded-lg px-2.5 text-sm text-muted hover:bg-surface hover:text-text">
-            <CommandIcon className="size-4" aria-hidden /> Commands <span className="ml-auto"><Kbd>Ctrl K</Kbd></span>
+          <button type="button" onClick={openPalette} aria-label="Commands" title="Commands, Ctrl K" className="flex min-h-9 w-full items-center justify-center gap-2.5 rounded-lg text-sm text-muted hover:bg-surface hover:text-text lg:justify-start lg:px-2.5">
+            <CommandIcon className="size-4" aria-hidden /> <span className={WIDE}>Commands</span> <span className={`ml-auto ${WIDE}`}><Kbd>Ctrl K</Kbd></span>
           </button>
         </div>
       </nav>
@@ -155,8 +159,8 @@ function Organisation() {
   if (!several) return null;
   const here = found.data?.orgs.find(({ id }) => id === session.data?.org);
   return (
-    <Link to="/settings/organisation" aria-label={`Organisation ${visible(here?.name ?? "")}: switch`} className="flex min-h-9 items-center gap-2.5 rounded-lg px-2.5 text-sm text-muted hover:bg-surface hover:text-text">
-      <Building2 className="size-4 shrink-0" aria-hidden /> <span className="hostile min-w-0 truncate">{visible(here?.name ?? "Organisation")}</span>
+    <Link to="/settings/organisation" aria-label={`Organisation ${visible(here?.name ?? "")}: switch`} className="flex min-h-9 items-center justify-center gap-2.5 rounded-lg text-sm text-muted hover:bg-surface hover:text-text lg:justify-start lg:px-2.5">
+      <Building2 className="size-4 shrink-0" aria-hidden /> <span className={`hostile min-w-0 truncate ${WIDE}`}>{visible(here?.name ?? "Organisation")}</span>
     </Link>
   );
 }
@@ -169,8 +173,8 @@ function Connection() {
   const connection = useConnection();
   const [tone, text] = connection === "live" ? ["bg-ok", "Live"] : connection === "lost" ? ["bg-warn", "Reconnecting"] : ["bg-line", "Connecting"];
   return (
-    <p className="flex items-center gap-2.5 px-2.5 py-1 text-xs text-muted">
-      <span className={`mx-1 size-2 rounded-full ${tone}`} aria-hidden /> {text}
+    <p title={text} className="flex items-center justify-center gap-2.5 py-1 text-xs text-muted lg:justify-start lg:px-2.5">
+      <span className={`mx-1 size-2 rounded-full ${tone}`} aria-hidden /> <span className={WIDE}>{text}</span>
     </p>
   );
 }

@@ -34,6 +34,8 @@ export function useCommands(open: { palette: () => void; help: () => void; signO
       { name: "Service accounts", run: () => void navigate({ to: "/settings/service-accounts" }) },
       { name: "Secrets", keys: "g x", run: () => void navigate({ to: "/settings/secrets" }) },
       { name: "Model keys", run: () => void navigate({ to: "/settings/models" }) },
+      { name: "Schedules", run: () => void navigate({ to: "/settings/schedules" }) },
+      ...(manages ? [{ name: "Webhooks and deliveries", run: () => void navigate({ to: "/settings/webhooks" }) }] : []),
       ...(manages ? [{ name: "Audit", keys: "g a", run: () => void navigate({ to: "/settings/audit" }) }] : []),
       { name: "You, theme and notifications", keys: "g y", run: () => void navigate({ to: "/settings" }) },
       ...(operates ? [{ name: "Installation", keys: "g i", run: () => void navigate({ to: "/installation" }) }] : []),

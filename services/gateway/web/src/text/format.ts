@@ -124,3 +124,8 @@ export function minor(amount: number, currency: string, digits = 2): string {
 export function words(type: string): string {
   return type.replace(/^Api/, "API").replace(/^Org(?=[A-Z])/, "Organisation").replace(/([a-z]|API)([A-Z])/g, (_, before: string, after: string) => `${before} ${after.toLowerCase()}`);
 }
+
+/** A plan's name as people read it: `self-hosted` is `Self-hosted`. */
+export function planName(plan: string): string {
+  return plan.charAt(0).toUpperCase() + plan.slice(1);
+}

@@ -31,12 +31,13 @@ export function Dialog({ open, onClose, label, children, className = "" }: Dialo
 }
 
 /** A question with a yes and a no. */
-export function Confirm({ open, title, detail, yes, busy, error, onYes, onClose }: {
+export function Confirm({ open, title, detail, yes, busy, ready = true, error, onYes, onClose }: {
   open: boolean;
   title: string;
   detail: ReactNode;
   yes: string;
   busy?: boolean;
+  ready?: boolean;
   error?: string;
   onYes: () => void;
   onClose: () => void;
@@ -47,7 +48,7 @@ export function Confirm({ open, title, detail, yes, busy, error, onYes, onClose 
         className="p-5"
         onSubmit={(event) => {
           event.preventDefault();
-          onYes();
+          if (ready) onYes();
         }}
       >
         <h2 className="text-base font-semibold">{title}</h2>
@@ -57,7 +58,7 @@ export function Confirm({ open, title, detail, yes, busy, error, onYes, onClose 
           <button type="button" className="min-h-9 rounded-lg px-3 text-sm font-medium text-muted hover:bg-sunken hover:text-text" onClick={onClose}>
             Keep it
           </button>
-          <button type="submit" disabled={busy} className="min-h-9 rounded-lg border border-bad/40 px-3 text-sm font-medium text-bad hover:bg-bad/10 disabled:opacity-55">
+          <button type="submit" disabled={busy || !ready} className="min-h-9 rounded-lg border border-bad/40 px-3 text-sm font-medium text-bad hover:bg-bad/10 disabled:opacity-55">
             {yes}
           </button>
         </div>

@@ -31,6 +31,42 @@ export function Tabs({ label, parts }: { label: string; parts: readonly Part[] }
   );
 }
 
+export interface PartGroup {
+  name: string;
+  parts: readonly Part[];
+}
+
+/** A page of many parts: a column of links beside what is open, or a row of them where there is no room for a column. */
+export function Sided({ title, groups, children }: { title: string; groups: readonly PartGroup[]; children: ReactNode }) {
+  const path = useRouterState({ select: (state) => state.location.pathname });
+  return (
+    <div className="flex h-full">
+      <nav aria-label={title} className="hidden w-52 shrink-0 overflow-y-auto border-r border-line px-3 py-5 lg:block">
+        {groups.map(({ name, parts }) => (
+          <div key={name} className="mb-5">
+            <h2 className="mb-1 px-2.5 text-xs text-muted">{name}</h2>
+            {parts.map(({ to, name }) => {
+              const here = path === to;
+              return (
+                <Link key={to} to={to} aria-current={here ? "page" : undefined} className={`flex min-h-8 items-center rounded-lg px-2.5 text-sm ${here ? "bg-sunken font-medium" : "text-muted hover:bg-sunken hover:text-text"}`}>
+                  {name}
+                </Link>
+              );
+            })}
+          </div>
+        ))}
+      </nav>
+      <div className="min-w-0 flex-1 overflow-y-auto">
+        <div className="mx-auto max-w-4xl px-4 py-5 md:px-6 lg:py-6">
+          <h1 className="text-lg font-semibold tracking-tight lg:sr-only">{title}</h1>
+          <div className="lg:hidden"><Tabs label={`Parts of ${title}`} parts={groups.flatMap(({ parts }) => parts)} /></div>
+          <div className="pt-5 lg:pt-0">{children}</div>
+        </div>
+      </div>
+    </div>
+  );
+}
+
 export function Section({ title, aside, children }: { title: string; aside?: ReactNode; children: ReactNode }) {
   const id = title.toLowerCase().replace(/\W+/g, "-");
   return (

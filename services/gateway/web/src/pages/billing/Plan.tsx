@@ -3,7 +3,7 @@ import { CreditCard } from "lucide-react";
 import { useState } from "react";
 import { api, data, type Plan, Problem } from "@/api/client";
 import { plans, usage } from "@/api/queries";
-import { bytes, count, duration, METERS, money } from "@/text/format";
+import { bytes, count, duration, METERS, money, planName } from "@/text/format";
 import { Button } from "@/ui/controls";
 import { Confirm } from "@/ui/dialog";
 import { Section } from "@/ui/page";
@@ -49,16 +49,16 @@ export function PlanPage() {
           return (
             <li key={plan.plan} aria-current={here ? "true" : undefined} className={`flex flex-col rounded-xl border bg-surface p-4 ${here ? "border-accent" : "border-line"}`}>
               <div className="flex items-baseline justify-between gap-3">
-                <h2 className="font-semibold capitalize">{plan.plan.replaceAll("-", " ")}</h2>
+                <h2 className="font-semibold">{planName(plan.plan)}</h2>
                 {here ? <span className="text-sm text-accent">Your plan</span> : <span className="tabular text-sm">{plan.self_service && monthly(plan)}</span>}
               </div>
               <ul className="mt-2 flex-1 space-y-0.5 text-sm text-muted">{allowances(plan).map((text) => <li key={text}>{text}</li>)}</ul>
               {!here && (
                 <div className="mt-4">
                   {!plan.self_service ? <p className="text-sm text-muted">By contract: ask your operator.</p> : isLarger(plan) ? (
-                    <Button look="primary" busy={checkout.isPending && checkout.variables === plan.plan} onClick={() => checkout.mutate(plan.plan)}>{rank(present) < 0 ? "Choose" : "Upgrade to"} <span className="capitalize">{plan.plan}</span></Button>
+                    <Button look="primary" busy={checkout.isPending && checkout.variables === plan.plan} onClick={() => checkout.mutate(plan.plan)}>{rank(present) < 0 ? "Choose" : "Upgrade to"} {planName(plan.plan)}</Button>
                   ) : (
-                    <Button onClick={() => askToChange(plan)}>Change to <span className="capitalize">{plan.plan}</span></Button>
+                    <Button onClick={() => askToChange(plan)}>Change to {planName(plan.plan)}</Button>
                   )}
                 </div>
               )}

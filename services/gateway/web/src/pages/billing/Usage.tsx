@@ -4,7 +4,7 @@ import { api, data, Problem } from "@/api/client";
 import type { components, paths } from "@/api/schema";
 import { bill, plans, usage } from "@/api/queries";
 import { useRights } from "@/api/session";
-import { count, exactMoney, money, quantity } from "@/text/format";
+import { count, exactMoney, money, planName, quantity } from "@/text/format";
 import { Button } from "@/ui/controls";
 import { Meter } from "@/ui/charts";
 import { Fact, Facts, Table } from "@/ui/page";
@@ -31,7 +31,7 @@ export function Usage() {
   return (
     <div className="space-y-8">
       <div className="flex flex-wrap items-center gap-3">
-        {used.data.plan && <span className="rounded-full border border-line bg-surface px-2.5 text-sm leading-6 capitalize">{used.data.plan}</span>}
+        {used.data.plan && <span className="rounded-full border border-line bg-surface px-2.5 text-sm leading-6">{planName(used.data.plan)}</span>}
         <Months shown={used.data.period} />
       </div>
       <Quotas used={used.data} />

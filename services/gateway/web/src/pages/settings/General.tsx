@@ -1,11 +1,14 @@
-import { useQuery } from "@tanstack/react-query";
+import { useMutation, useQuery } from "@tanstack/react-query";
 import { useState } from "react";
+import { api, data } from "@/api/client";
+import { collectExport } from "@/api/export";
 import { me } from "@/api/queries";
 import { useSession } from "@/api/session";
 import { notifies, setNotifies } from "@/live/notify";
 import { setTheme, type Theme, theme } from "@/shell/theme";
 import { visible } from "@/text/ansi";
-import { Copy } from "@/ui/controls";
+import { Button, Copy, Field } from "@/ui/controls";
+import { Confirm } from "@/ui/dialog";
 import { Rows, Section } from "@/ui/page";
 
 const THEMES: [Theme, string][] = [["system", "As the system"], ["light", "Light"], ["dark", "Dark"]];
@@ -53,6 +56,7 @@ export function General() {
         </div>
       </fieldset>
       <Notifications />
+      <Account name={visible(person.data?.name ?? "your account")} />
     </div>
   );
 }
@@ -78,5 +82,60 @@ function Notifications() {
       {refused && <p role="alert" className="text-sm text-bad">The browser does not allow it. Allow notifications for this page in its settings, then try again.</p>}
       <p className="text-sm text-muted">While this page is open in a tab that is not in front.</p>
     </Section>
+  );
+}
+
+/** Everything that is known of the person as a file; and its end. */
+function Account({ name }: { name: string }) {
+  const [asking, ask] = useState(false);
+  const [typed, type] = useState("");
+  const save = useMutation({
+    mutationFn: collectExport,
+    onSuccess: (text) => {
+      const link = document.createElement("a");
+      link.href = URL.createObjectURL(new Blob([text], { type: "application/json" }));
+      link.download = "remote-claude-export.json";
+      link.click();
+      URL.revokeObjectURL(link.href);
+    },
+  });
+  const erase = useMutation({
+    mutationFn: () => data(api.DELETE("/v1/me")),
+    onSuccess: () => window.location.assign("/"),
+  });
+  return (
+    <>
+      <Section title="Export">
+        <div className="flex flex-wrap items-center gap-3">
+          <Button busy={save.isPending} onClick={() => save.mutate()}>Download your data</Button>
+          <p className="min-w-56 flex-1 text-sm text-muted">One JSON file: you, your organisations, sessions, keys without their secrets, the tasks of this organisation, usage and invoices.</p>
+        </div>
+        {save.error && <p role="alert" className="mt-2 text-sm text-bad">{save.error.message}</p>}
+      </Section>
+      <Section title="Delete your account">
+        <div className="flex flex-wrap items-center gap-3 rounded-xl border border-bad/35 p-4">
+          <p className="min-w-56 flex-1 text-sm text-muted">Your name, your e-mail and your personal organisation are erased, its tasks too. Nobody can bring them back.</p>
+          <Button look="danger" onClick={() => ask(true)}>Delete the account</Button>
+        </div>
+      </Section>
+      <Confirm
+        open={asking}
+        title="Delete your account?"
+        detail={
+          <>
+            <p>You are signed out everywhere, your API keys are refused, and what is sealed with your key can never be read again.</p>
+            <Field label={`Write ${name} to confirm`} className="mt-3 text-text">
+              <input className="field" autoComplete="off" value={typed} onChange={(event) => type(event.target.value)} />
+            </Field>
+          </>
+        }
+        yes="Delete the account"
+        ready={typed.trim() === name}
+        busy={erase.isPending}
+        error={erase.error?.message}
+        onYes={() => erase.mutate()}
+        onClose={() => ask(false)}
+      />
+    </>
   );
 }

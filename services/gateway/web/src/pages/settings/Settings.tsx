@@ -1,27 +1,30 @@
 import { Outlet } from "@tanstack/react-router";
 import { useRights } from "@/api/session";
-import { type Part, Tabs } from "@/ui/page";
+import { type PartGroup, Sided } from "@/ui/page";
 
 export function Settings() {
   const { manages } = useRights();
-  const parts: Part[] = [
-    { to: "/settings", name: "You" },
-    { to: "/settings/sessions", name: "Sessions" },
-    { to: "/settings/organisation", name: "Organisation" },
-    { to: "/settings/members", name: "Members" },
-    { to: "/settings/keys", name: "API keys" },
-    { to: "/settings/service-accounts", name: "Service accounts" },
-    { to: "/settings/secrets", name: "Secrets" },
-    { to: "/settings/models", name: "Models" },
-    ...(manages ? ([{ to: "/settings/audit", name: "Audit" }] as const) : []),
+  const groups: PartGroup[] = [
+    { name: "You", parts: [{ to: "/settings", name: "You" }, { to: "/settings/sessions", name: "Sessions" }] },
+    {
+      name: "Organisation",
+      parts: [
+        { to: "/settings/organisation", name: "Organisation" },
+        { to: "/settings/members", name: "Members" },
+        { to: "/settings/keys", name: "API keys" },
+        { to: "/settings/service-accounts", name: "Service accounts" },
+        ...(manages ? ([{ to: "/settings/audit", name: "Audit" }] as const) : []),
+      ],
+    },
+    {
+      name: "Tasks",
+      parts: [
+        { to: "/settings/secrets", name: "Secrets" },
+        { to: "/settings/models", name: "Models" },
+        { to: "/settings/schedules", name: "Schedules" },
+        ...(manages ? ([{ to: "/settings/webhooks", name: "Webhooks" }] as const) : []),
+      ],
+    },
   ];
-  return (
-    <div className="h-full overflow-y-auto">
-      <div className="mx-auto max-w-4xl px-4 py-6 md:px-6 md:py-8">
-        <h1 className="text-lg font-semibold tracking-tight">Settings</h1>
-        <Tabs label="Settings" parts={parts} />
-        <div className="pt-6"><Outlet /></div>
-      </div>
-    </div>
-  );
+  return <Sided title="Settings" groups={groups}><Outlet /></Sided>;
 }

@@ -90,11 +90,11 @@ function Rows() {
         }}
       >
         {live.dropped > 0 && <p className="px-6 pt-3 text-center text-xs text-muted">The first {live.dropped.toLocaleString()} rows are not kept in the page. `rclaude logs {task.id}` has them.</p>}
-        <div className="relative w-full max-w-5xl md:pl-9" style={{ height: list.getTotalSize() }}>
+        <div className="relative w-full max-w-5xl" style={{ height: list.getTotalSize() }}>
           {list.getVirtualItems().map((item) => {
             const shown = row(item.index);
             return shown && (
-              <div key={item.key} data-index={item.index} ref={list.measureElement} className="absolute inset-x-0 top-0 px-4 md:px-6" style={{ transform: `translateY(${item.start}px)` }}>
+              <div key={item.key} data-index={item.index} ref={list.measureElement} className="absolute inset-x-0 top-0 px-4 md:pl-[3.75rem] md:pr-6" style={{ transform: `translateY(${item.start}px)` }}>
                 <OneRow row={shown} open={opened.has(shown.key)} toggle={toggle} />
               </div>
             );

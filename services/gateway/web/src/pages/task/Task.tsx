@@ -92,7 +92,7 @@ function Page() {
           <Actions />
         </div>
         <Facts />
-        <nav aria-label="Task" className="-mb-px mt-2 flex gap-1 overflow-x-auto">
+        <nav aria-label="Task" className="-mb-px mt-2 flex gap-1 overflow-x-auto md:pl-6">
           {TABS.map(({ to, name }) => {
             const here = path === place(to);
             return (

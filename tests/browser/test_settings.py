@@ -1,0 +1,63 @@
+"""Settings in a real browser: webhooks with their deliveries, schedules, the export of an account."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from product import Product
+
+pytestmark = pytest.mark.timeout(120)
+Opens = Callable[..., Page]
+
+
+def test_a_webhook_is_added_its_deliveries_seen_and_it_is_removed(stack: Product, opened: Opens) -> None:
+    page = opened("/settings/webhooks")
+    page.get_by_role("textbox", name="New webhook").fill("http://127.0.0.1:9/hook")
+    page.get_by_role("button", name="Add", exact=True).click()
+    expect(page.locator("[data-secret]")).to_have_text(re.compile("^whsec_"))
+    task = stack.submit("true")
+    stack.ended(task)
+    page.get_by_role("button", name=re.compile("^http:..127")).click()
+    delivery = page.get_by_role("list", name="Deliveries").get_by_role("listitem")
+    expect(delivery).to_contain_text("address refused")
+    delivery.get_by_role("link", name=task).click()
+    expect(page.get_by_role("status", name="State")).to_have_text("Succeeded")
+    page.go_back()
+    page.get_by_role("button", name="Remove http://127.0.0.1:9/hook").click()
+    page.get_by_role("button", name="Remove the webhook").click()
+    expect(page.get_by_text("No webhooks")).to_be_visible()
+
+
+def test_a_schedule_is_made_and_removed(opened: Opens) -> None:
+    page = opened("/settings/schedules")
+    page.get_by_role("combobox", name="Agent").select_option("shell")
+    page.get_by_role("textbox", name="Command").fill("echo <nightly>")
+    page.get_by_role("combobox", name=re.compile("^When")).fill("0 99 * * *")
+    page.get_by_role("button", name="Create the schedule").click()
+    expect(page.get_by_role("alert")).to_be_visible()
+    page.get_by_role("combobox", name=re.compile("^When")).fill("0 3 * * *")
+    page.get_by_role("textbox", name="Time zone").fill("Europe/Berlin")
+    page.get_by_role("button", name="Create the schedule").click()
+    expect(page.get_by_role("list", name="Schedules")).to_contain_text("0 3 * * * Europe/Berlin")
+    page.get_by_role("button", name="Remove the schedule echo <nightly>").click()
+    page.get_by_role("button", name="Remove the schedule", exact=True).click()
+    expect(page.get_by_text("No schedules")).to_be_visible()
+
+
+def test_what_is_known_of_a_person_is_downloaded(stack: Product, opened: Opens, tmp_path: Path) -> None:
+    task = stack.submit("true")
+    page = opened("/settings")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download your data").click()
+    download.value.save_as(tmp_path / "export.json")
+    found = json.loads((tmp_path / "export.json").read_text())
+    assert task in [one["id"] for one in found["tasks"]]
+    assert found["person"]["user"] == page.evaluate("fetch('/v1/me').then(answer => answer.json())")["user"]
+    page.get_by_role("button", name="Delete the account").click()
+    expect(page.get_by_role("button", name="Delete the account").last).to_be_disabled()
