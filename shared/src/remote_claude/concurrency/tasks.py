@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable
 from typing import Any
 
 AGAIN_S = 1.0
@@ -23,11 +23,15 @@ async def end(*tasks: asyncio.Future[Any]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)  # otherwise asyncio logs what they raise
 
 
-async def first_of(*work: asyncio.Future[Any] | Coroutine[Any, Any, Any]) -> None:
-    """Wait until one of them has finished. Coroutines run until then; futures and tasks go on."""
-    own = [asyncio.create_task(one) for one in work if isinstance(one, Coroutine)]
-    given = [one for one in work if isinstance(one, asyncio.Future)]
+async def first_of(*work: Awaitable[Any], timeout: float | None = None) -> list[asyncio.Future[Any] | None]:
+    """Wait until one of them has finished, or `timeout` seconds have passed. Coroutines run until then and are
+    cancelled; futures and tasks go on. Raises nothing that they raise.
+
+    Returns what has finished, in the order given, with `None` for what has not.
+    """
+    futures = [asyncio.ensure_future(one) for one in work]
     try:
-        await asyncio.wait((*own, *given), return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait(futures, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        await end(*own)
+        await end(*(future for future, one in zip(futures, work, strict=True) if future is not one))
+    return [future if future in done else None for future in futures]

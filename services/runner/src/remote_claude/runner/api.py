@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import Annotated
 
@@ -10,6 +9,7 @@ from fastapi import APIRouter, Path, Query, WebSocket
 
 from remote_claude.access.refusals import NotAdmitted
 from remote_claude.access.verifier import Verifier
+from remote_claude.concurrency.tasks import first_of
 from remote_claude.edge.identity import presented
 from remote_claude.runner.sessions import (
     Channel,
@@ -88,13 +88,7 @@ async def carry(peer: WebSocket, session: WorkerSession, **opening: int | str) -
     person = HttpChannel(peer)
     try:
         async with session.openings.opened(**opening) as sandbox:  # type: ignore[arg-type]  # as the routes have them
-            both = [asyncio.create_task(_pass(*ways)) for ways in ((person, sandbox), (sandbox, person))]
-            try:
-                await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                for task in both:
-                    task.cancel()
-                await asyncio.gather(*both, return_exceptions=True)
+            await first_of(_pass(person, sandbox), _pass(sandbox, person))
     except NotOpened as error:
         await person.close(NOT_OPENED, str(error)[:120])
     except ChannelClosed:

@@ -19,7 +19,7 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 
-from remote_claude.concurrency.tasks import end
+from remote_claude.concurrency.tasks import first_of
 from remote_claude.eventsourcing.log import LogUnavailable, NotPermitted
 from remote_claude.eventsourcing.message_frames import header_block, published, status
 
@@ -143,15 +143,12 @@ class Wire:
     async def permitted(self, subject: str, work: Coroutine[Any, Any, T]) -> T:
         """What comes of a call to nats-py that publishes to `subject`; `NotPermitted` as soon as the broker says so."""
         refusal: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        task = asyncio.ensure_future(work)
-        try:
-            with self.denials(lambda to: resolve(refusal, True) if to == subject.lower() else None):
-                await asyncio.wait((task, refusal), return_when=asyncio.FIRST_COMPLETED)
-            if refusal.done():
-                raise NotPermitted(subject)
-            return await task
-        finally:
-            await end(task)
+        with self.denials(lambda to: resolve(refusal, True) if to == subject.lower() else None):
+            done, _ = await first_of(work, refusal)
+        if done is None or refusal.done():
+            raise NotPermitted(subject)
+        result: T = done.result()
+        return result
 
     async def gather(
         self, subject: str, payload: bytes, *, last: Callable[[bytes, bytes], bool], timeout: float

@@ -9,7 +9,7 @@ from typing import Any
 import structlog
 from nats.aio.client import Client
 
-from remote_claude.concurrency.tasks import end
+from remote_claude.concurrency.tasks import end, first_of
 from remote_claude.eventsourcing.jetstream.connection import Wire, note_error
 from remote_claude.eventsourcing.jetstream.fast_connection import encrypts
 from remote_claude.runtime.settings import BrokerSettings
@@ -85,7 +85,7 @@ async def connect_nats(settings: BrokerSettings, *, patience: float | None = Non
     }
     connecting = asyncio.ensure_future(client.connect(settings.nats_url.split(","), **options))
     try:
-        await asyncio.wait((connecting, refusal), return_when=asyncio.FIRST_COMPLETED, timeout=patience)
+        await first_of(connecting, refusal, timeout=patience)
         if refusal.done():
             raise refusal.result()
         if not connecting.done():

@@ -19,6 +19,7 @@ from dataclasses import replace
 from importlib.metadata import version
 
 from remote_claude.access.kek import create_kek
+from remote_claude.concurrency.tasks import first_of
 from remote_claude.runtime import owner
 from remote_claude.runtime.broker.accounts import ADMIN, TOGETHER, accounts
 from remote_claude.runtime.embedded import (
@@ -121,22 +122,21 @@ async def run(home: Home, environment: Mapping[str, str], port: int | None) -> N
             on_change=processes_changed,
         )
         starting = asyncio.create_task(supervisor.start())
-        stopped = asyncio.create_task(stop.wait())
         watching: asyncio.Task[None] | None = None
         try:
-            await asyncio.wait([starting, stopped], return_when=asyncio.FIRST_COMPLETED)
+            await first_of(starting, stop.wait())
             if starting.done():
                 starting.result()
                 up = True
                 file.save()
                 print(f"ready at {file.url}", flush=True)
                 watching = asyncio.create_task(_watch(supervisor, file.url, home))
-                await asyncio.wait([watching, stopped], return_when=asyncio.FIRST_COMPLETED)
+                await first_of(watching, stop.wait())
                 if watching.done():  # nobody would be started again: better to end
                     watching.result()
         finally:
             up = False
-            for task in (starting, stopped, watching):
+            for task in (starting, watching):
                 if task is not None:
                     task.cancel()
             await supervisor.stop()

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from remote_claude.concurrency.tasks import end
+from remote_claude.concurrency.tasks import first_of
 from remote_claude.runtime.embedded.errors import ServerDidNotStart
 from remote_claude.runtime.embedded.process import Child, exited, open_log, spawn
 
@@ -90,9 +90,8 @@ class Supervisor:
 
     async def wait(self) -> None:
         """Return when stopped; raise if watching itself has failed, which no restart fixes."""
-        done, _ = await asyncio.wait(self._watches.values(), return_when=asyncio.FIRST_COMPLETED)
-        for watch in done:
-            if not watch.cancelled():
+        for watch in await first_of(*self._watches.values()):
+            if watch is not None and not watch.cancelled():
                 watch.result()
 
     async def stop(self) -> None:
@@ -135,24 +134,14 @@ class Supervisor:
         return await self._bring_up(child)
 
     async def _bring_up(self, child: Child) -> Process:
-        """Start the child and wait until it is ready; else it is ended again and `ServerDidNotStart` raised."""
+        """Start the child and wait until it is ready. Otherwise it is ended, and `ServerDidNotStart` raised."""
         with open_log(self._log_dir, child.name) as said:
             begin = said.tell()
         process = self._processes[child.name] = spawn(child, self._log_dir)
         self._on_change(self.pids)
-        ended, ready = asyncio.create_task(exited(process)), asyncio.ensure_future(child.ready())
-        try:
-            done, _ = await asyncio.wait(
-                (ended, ready), timeout=child.ready_timeout, return_when=asyncio.FIRST_COMPLETED
-            )
-        finally:
-            await end(ended, ready)
-        what = (
-            f"ended with {process.poll()}"
-            if ended in done
-            else f"did not answer within {child.ready_timeout} s"
-        )
-        if ready in done:
+        ended, ready = await first_of(exited(process), child.ready(), timeout=child.ready_timeout)
+        what = f"ended with {process.poll()}" if ended else f"did not answer within {child.ready_timeout} s"
+        if ready is not None:
             try:
                 ready.result()
                 return process

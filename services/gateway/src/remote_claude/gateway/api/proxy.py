@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import suppress
 from http import HTTPStatus
@@ -16,6 +15,7 @@ from starlette.exceptions import HTTPException
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
+from remote_claude.concurrency.tasks import first_of
 from remote_claude.edge.problems import Problem, respond
 from remote_claude.eventsourcing import traces
 
@@ -127,15 +127,10 @@ async def _carry(peer: WebSocket, owner: ClientConnection) -> None:
                 await (peer.send_bytes(data) if isinstance(data, bytes) else peer.send_text(data))
         await peer.close(owner.close_code or 1000, owner.close_reason or "")
 
-    both = [asyncio.create_task(from_peer()), asyncio.create_task(from_owner())]
-    try:
-        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in both:
-            task.cancel()
-        for outcome in await asyncio.gather(*both, return_exceptions=True):
-            if isinstance(outcome, Exception) and not isinstance(outcome, ConnectionClosed | RuntimeError):
-                raise outcome
+    for done in await first_of(from_peer(), from_owner()):
+        if done is not None:
+            with suppress(ConnectionClosed, RuntimeError):
+                done.result()
 
 
 def _for_client(request: Request, headers: list[tuple[str, str]]) -> list[tuple[str, str]]:

@@ -14,6 +14,7 @@ from starlette.websockets import WebSocketDisconnect
 from remote_claude.access.principal import Presented, Principal
 from remote_claude.access.refusals import NotAdmitted
 from remote_claude.access.verifier import Verifier
+from remote_claude.concurrency.tasks import first_of
 from remote_claude.contracts.refusals import NotCaughtUp, Refusal
 from remote_claude.edge.identity import presented
 from remote_claude.edge.problems import UNAVAILABLE, refusal_of
@@ -107,24 +108,18 @@ class Stream:
         async with self._sockets.opened(socket):
             if self._tail.age > self._settings.stale_after_s:
                 socket.close(TRY_AGAIN_LATER, "stale", "The event log shows no sign of life. Connect again.")
-            work = [
-                asyncio.create_task(job)
-                for job in (self._receive(peer, socket), socket.send_all(self._watchers), socket.closing())
-            ]
-            try:
-                await asyncio.wait(work, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                for task in work:
-                    task.cancel()
-                results = await asyncio.gather(*work, return_exceptions=True)
-        for result in results:
-            if isinstance(result, (*UNAVAILABLE, OutputUnavailable)) and (refusal := refusal_of(result)):
-                log.warning("a socket is closed", code=refusal.code, error=repr(result))
+            work = await first_of(
+                self._receive(peer, socket), socket.send_all(self._watchers), socket.closing()
+            )
+        failures = [done.exception() for done in work if done is not None and not done.cancelled()]
+        for failure in failures:
+            if isinstance(failure, (*UNAVAILABLE, OutputUnavailable)) and (refusal := refusal_of(failure)):
+                log.warning("a socket is closed", code=refusal.code, error=repr(failure))
                 socket.close(TRY_AGAIN_LATER, refusal.code, refusal.detail)
         await socket.send_close()
-        for result in results:
-            if isinstance(result, Exception) and not isinstance(result, EXPECTED):
-                raise result
+        for failure in failures:
+            if failure is not None and not isinstance(failure, EXPECTED):
+                raise failure
 
     async def _authenticate(self, peer: WebSocket) -> tuple[Presented, Principal]:
         """By the handshake's header or session cookie, or by the first message. Raises `NotAdmitted`, `RateLimited`."""

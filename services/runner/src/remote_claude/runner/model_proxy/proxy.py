@@ -23,6 +23,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
+from remote_claude.concurrency.tasks import first_of
 from remote_claude.contracts.users import ModelAccess
 from remote_claude.outbound import AllowedHosts, CheckedTransport
 from remote_claude.runner import unix_sockets
@@ -222,18 +223,10 @@ class ModelProxy:
 
     async def _forward(self, scope: Scope, body: _Body, send: Send) -> None:
         """Pass the call on and the answer back, until one side or the attempt has ended."""
-        passing = asyncio.create_task(self._pass(scope, body, send))
-        gone = asyncio.create_task(body.gone())
-        revoked = asyncio.create_task(self._revoked.wait())
-        try:
-            await asyncio.wait({passing, gone, revoked}, return_when=asyncio.FIRST_COMPLETED)
-            if not passing.done():
-                raise _Gone
-            await passing
-        finally:
-            for task in (passing, gone, revoked):
-                task.cancel()
-            await asyncio.wait({passing, gone, revoked})
+        passed, _, _ = await first_of(self._pass(scope, body, send), body.gone(), self._revoked.wait())
+        if passed is None:
+            raise _Gone
+        passed.result()
 
     async def _record(self) -> None:
         try:

@@ -21,6 +21,7 @@ from typing import Any, Literal, TypeAlias
 import structlog
 from msgspec.structs import replace
 
+from remote_claude.concurrency.tasks import end, first_of
 from remote_claude.runner.sessions.channel import Channel, ChannelClosed
 from remote_claude.runner.sessions.openings import Openings
 from remote_claude.worker.protocol import frames
@@ -271,14 +272,12 @@ class WorkerSession:
         inward = asyncio.create_task(_inward(reader, channel))
         try:
             await channel.send(protocol.encode(Opened()))
-            await asyncio.wait((inward, outward), return_when=asyncio.FIRST_COMPLETED)
+            await first_of(inward, outward)
             if not inward.done() and not outward.cancelled() and outward.exception() is None:
                 await inward  # the worker has sent all it wants to, and waits for the answer
         finally:
             self._opened.discard(channel)
-            for task in (outward, inward):
-                task.cancel()
-            await asyncio.gather(outward, inward, return_exceptions=True)
+            await end(outward, inward)
             writer.close()
             await channel.close(1000, "")
 

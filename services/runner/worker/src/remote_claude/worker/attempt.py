@@ -17,6 +17,7 @@ from remote_claude.worker.agents.base import STOPPED, AgentResult, Job, Turns
 from remote_claude.worker.agents.shell import run_command
 from remote_claude.worker.checkpoints import Places, State
 from remote_claude.worker.connection import Received, RunnerConnection
+from remote_claude.worker.first_of import first_of
 from remote_claude.worker.protocol import messages as protocol
 from remote_claude.worker.protocol.frames import Output, Status
 from remote_claude.worker.protocol.messages import Assignment, Checkpoint
@@ -246,18 +247,11 @@ class Attempt:
             self.files |= {protocol.RESULT_BUNDLE: concluded.bundle, protocol.CHANGES_PATCH: concluded.patch}
 
     async def _unless_stopped(self, doing: Awaitable[T]) -> T:
-        work = asyncio.ensure_future(doing)
-        stopped = asyncio.ensure_future(self._stop.wait())
-        try:
-            await asyncio.wait({work, stopped}, return_when=asyncio.FIRST_COMPLETED)
-            if not work.done():
-                raise Stopped
-            return work.result()
-        finally:
-            stopped.cancel()
-            if not work.done():
-                work.cancel()
-                await asyncio.wait({work})
+        done, _ = await first_of(doing, self._stop.wait())
+        if done is None:
+            raise Stopped
+        result: T = done.result()
+        return result
 
 
 class _Saver:

@@ -10,6 +10,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from remote_claude.worker.dialing import dial
+from remote_claude.worker.first_of import first_of
 from remote_claude.worker.frame_window import FrameWindow
 from remote_claude.worker.protocol import messages as protocol
 from remote_claude.worker.protocol.messages import (
@@ -220,12 +221,7 @@ class RunnerConnection:
         await ws.send(protocol.encode(result))
 
     async def _something_to_send(self, finishing: asyncio.Task[tuple[Finished, dict[str, Path]]]) -> None:
-        ready, woken = asyncio.create_task(self.window.ready()), asyncio.create_task(self._wake.wait())
-        try:
-            await asyncio.wait({ready, woken, finishing}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            ready.cancel()
-            woken.cancel()
+        await first_of(self.window.ready(), self._wake.wait(), finishing)
         self._wake.clear()
 
     async def _send_file(self, ws: ClientConnection, name: str, path: Path) -> None:

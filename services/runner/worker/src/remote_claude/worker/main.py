@@ -18,6 +18,7 @@ from remote_claude.worker.attempt import Attempt, Stopped
 from remote_claude.worker.checkpoints import SCRATCH
 from remote_claude.worker.connection import LeaseLost, Refused, RunnerConnection
 from remote_claude.worker.dialing import check
+from remote_claude.worker.first_of import first_of
 from remote_claude.worker.protocol import frames
 from remote_claude.worker.protocol import messages as protocol
 from remote_claude.worker.protocol.messages import MAX_DETAIL, WORKER_FAILED, Finished
@@ -77,10 +78,9 @@ async def run(settings: Settings) -> int:
         reaper = asyncio.create_task(reap_orphans())
         tasks = (both, connection.lease, reaper)
         try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in tasks:
-                if task.done():
-                    await task
+            for done in await first_of(*tasks):
+                if done is not None:
+                    done.result()
         except (LeaseLost, Refused) as lost:
             print(f"worker: {lost}", file=sys.stderr)
             talking.cancel()  # what comes of it now is not the result of this attempt

@@ -16,6 +16,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from remote_claude.worker.connection import RunnerConnection
 from remote_claude.worker.dialing import dial
+from remote_claude.worker.first_of import first_of
 from remote_claude.worker.pipes import CHUNK, reading
 from remote_claude.worker.protocol.codec import Malformed
 from remote_claude.worker.protocol.messages import Exited, Hello, Open, Opened, Size, decode, encode
@@ -79,7 +80,7 @@ async def _terminal(
         typed = asyncio.create_task(_type(ws, ours))
         ended = asyncio.create_task(shell.wait())
         try:
-            await asyncio.wait({ended, typed}, return_when=asyncio.FIRST_COMPLETED)
+            await first_of(ended, typed)
             if ended.done():
                 await asyncio.wait({shown}, timeout=HANGUP_S)
                 code = ended.result()

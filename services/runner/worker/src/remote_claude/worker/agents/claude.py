@@ -34,6 +34,7 @@ from remote_claude.worker.agents.base import STOPPED, AgentResult, AgentUnavaila
 from remote_claude.worker.agents.claude_settings import failed_servers, overridden_settings, own_settings
 from remote_claude.worker.agents.claude_transcript import Transcript
 from remote_claude.worker.agents.processes import end_descendants
+from remote_claude.worker.first_of import first_of
 from remote_claude.worker.protocol.frames import (
     Frame,
     Output,
@@ -62,10 +63,8 @@ class ClaudeAgent:
             raise AgentUnavailable("this runner has no way to the model")
         async with asyncio.TaskGroup() as group:
             conversation = group.create_task(_converse(job, job.model_url, turns, emit))
-            stopped = group.create_task(stop.wait())
-            await asyncio.wait({conversation, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            await first_of(conversation, stop.wait())
             await end_descendants()
-            stopped.cancel()
             if stop.is_set():
                 conversation.cancel()
         return STOPPED if stop.is_set() else conversation.result()

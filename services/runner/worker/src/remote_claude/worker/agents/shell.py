@@ -15,6 +15,7 @@ from typing import ClassVar, Literal
 
 from remote_claude.worker.agents.base import STOPPED, AgentResult, Emit, Job, Turns
 from remote_claude.worker.agents.processes import end_descendants
+from remote_claude.worker.first_of import first_of
 from remote_claude.worker.pipes import reading
 from remote_claude.worker.protocol.frames import MAX_TEXT, Output, UserMessage
 
@@ -92,13 +93,11 @@ async def run_command(command: str, job: Job, emit: Emit, stop: asyncio.Event) -
             group.create_task(_stream("stderr", err, emit, over)),
         }
         ended = group.create_task(process.wait())
-        stopped = group.create_task(stop.wait())
-        await asyncio.wait({ended, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        await first_of(ended, stop.wait())
         # What it left in the background holds the pipes open, and is over with it.
         await end_descendants()
         code = await ended
         over.set()
-        stopped.cancel()
         await asyncio.wait(streams)
     if stop.is_set():
         return STOPPED
