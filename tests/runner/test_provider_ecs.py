@@ -24,7 +24,8 @@ from remote_claude.runner.providers import (
     ProviderError,
     SandboxUnavailable,
 )
-from remote_claude.runner.providers.ecs import EcsProvider, EcsSettings
+from remote_claude.runner.providers.clouds import CloudProvider
+from remote_claude.runner.providers.ecs import EcsCloud, EcsSettings
 from remote_claude.runner.providers.ecs.client import EcsClient
 from remote_claude.runner.providers.ecs.sizes import Size, fargate_size
 
@@ -65,9 +66,9 @@ def runner() -> str:
     return f"runner_{uuid.uuid4().hex}"
 
 
-def made(runner: str, **settings: Any) -> EcsProvider:
-    given = EcsSettings(poll_s=0.1, **settings)
-    return EcsProvider(runner, given, TokenKeepingClient(given))
+def made(runner: str, client: EcsClient | None = None, poll_s: float = 0.1, **settings: Any) -> CloudProvider:
+    given = EcsSettings(poll_s=poll_s, **settings)
+    return CloudProvider(runner, EcsCloud(runner, given, client or TokenKeepingClient(given)))
 
 
 @pytest.mark.usefixtures("emulator")
@@ -75,8 +76,12 @@ class TestContract(ProviderContract):
     python: ClassVar[str] = "/opt/worker/bin/python"
 
     @pytest.fixture
-    async def provider(self, runner: str) -> AsyncIterator[ComputeProvider]:
-        ecs = made(runner)
+    def client(self) -> EcsClient:
+        return TokenKeepingClient(EcsSettings())
+
+    @pytest.fixture
+    async def provider(self, runner: str, client: EcsClient) -> AsyncIterator[ComputeProvider]:
+        ecs = made(runner, client)
         yield ecs
         await ecs.close()
 
@@ -102,14 +107,14 @@ class TestContract(ProviderContract):
         assert (await provider.wait(name)).reason == "killed"
 
     async def test_a_launch_whose_answer_was_lost_is_not_done_twice(
-        self, provider: ComputeProvider, name: str, runner: str
+        self, provider: ComputeProvider, name: str, runner: str, client: EcsClient
     ) -> None:
         spec = self.shell(name, "sleep 1000")
         first = await provider.launch(spec)
-        again = EcsProvider(runner, EcsSettings(poll_s=0.1), provider._client)  # type: ignore[attr-defined]  # its double
+        again = made(runner, client)
         assert (await again.launch(spec)).handle == first.handle
         assert len(await provider.list()) == 1
-        other = EcsProvider(runner, EcsSettings(poll_s=0.1), provider._client)  # type: ignore[attr-defined]  # its double
+        other = made(runner, client)
         with pytest.raises(ProviderError) as refusal:
             await other.launch(self.shell(name, "true"))
         assert refusal.value.code == "sandbox_exists"
@@ -189,7 +194,7 @@ async def test_what_aws_refuses_has_a_code_and_says_what_to_do(
     client = Stubbed()
     client.stub.add_client_error("run_task", vendor, message, 400)
     with pytest.raises(ProviderError, match=advice) as refusal:
-        await EcsProvider(runner, EcsSettings(), client).launch(spec())
+        await made(runner, client).launch(spec())
     assert refusal.value.code == code
 
 
@@ -200,7 +205,7 @@ async def test_missing_capacity_is_its_own_code(runner: str) -> None:
     )
     client.stub.add_response("run_task", {"tasks": [], "failures": [{"reason": reason}]})
     with pytest.raises(ProviderError, match="availability zones") as refusal:
-        await EcsProvider(runner, EcsSettings(), client).launch(spec())
+        await made(runner, client).launch(spec())
     assert refusal.value.code == "provider_capacity"
 
 
@@ -237,8 +242,9 @@ async def test_each_reason_of_a_stopped_task_has_a_code(
     task = {"taskArn": "arn:aws:ecs:eu-central-1:000000000000:task/remote-claude/1"}
     client.stub.add_response("run_task", {"tasks": [task], "failures": []})
     ended = {**task, **stopped, "lastStatus": "STOPPED", "desiredStatus": "STOPPED", "containers": [worker]}
+    client.stub.add_response("list_tasks", {"taskArns": []})
     client.stub.add_response("describe_tasks", {"tasks": [ended]})
-    provider = EcsProvider(runner, EcsSettings(poll_s=0.01), client)
+    provider = made(runner, client, poll_s=0.01)
     await provider.launch(spec())
     (end,) = await asyncio.gather(provider.wait("task_1-1"), return_exceptions=True)
     assert (end.code if isinstance(end, ProviderError) else getattr(end, "reason", end)) == expected

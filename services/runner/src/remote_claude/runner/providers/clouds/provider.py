@@ -13,7 +13,6 @@ import json
 import math
 import secrets
 import time
-from collections import OrderedDict
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -29,13 +28,12 @@ from remote_claude.runner.providers.base import (
     Limits,
     Measured,
     ProviderError,
-    SandboxExists,
     SandboxFailed,
     SandboxUnavailable,
-    SandboxUnknown,
     Transport,
     WebSocketAddress,
 )
+from remote_claude.runner.providers.launches import Launches, finish_start
 
 log = structlog.get_logger(__name__)
 
@@ -43,7 +41,6 @@ WORKER = ("/opt/worker/bin/python", "-I", "-m", "remote_claude.worker")
 """In the worker's image."""
 KILLED = 137
 _OUTPUT_KEPT = 8 * 1024
-_REMEMBERED = 1000
 _VENDOR_DEADLINE_S = 60
 """How much later than the runner the vendor ends what runs too long."""
 _UNSEEN_S = 60.0
@@ -133,8 +130,7 @@ class CloudProvider:
         self.name, self.capabilities = cloud.name, cloud.capabilities
         self._runner, self._cloud = runner, cloud
         self._check_name, self._process = f"check-{runner}", secrets.token_hex(8)
-        self._live: dict[str, _Sandbox] = {}
-        self._ended: OrderedDict[str, _Sandbox] = OrderedDict()
+        self._launches = Launches[_Sandbox]()
         self._following: asyncio.Task[None] | None = None
         self._ending: set[asyncio.Task[None]] = set()
 
@@ -156,7 +152,9 @@ class CloudProvider:
 
     async def recover(self) -> list[str]:
         try:
-            left = {h: s.name for h, s in (await self._cloud.seen()).items() if s.name not in self._live}
+            left = {
+                h: s.name for h, s in (await self._cloud.seen()).items() if s.name not in self._launches.live
+            }
         except ProviderError as error:  # `check` says the same, and keeps agents from being offered
             log.error("sandboxes that an earlier runner left can't be looked for", detail=str(error))
             return []
@@ -166,32 +164,24 @@ class CloudProvider:
         return [*left.values()]
 
     async def launch(self, spec: LaunchSpec) -> Instance:
-        if spec.name in self._live:
-            raise SandboxExists(f"a sandbox {spec.name} still exists: end it first")
-        before = self._ended.pop(spec.name, None)
+        before = self._launches.claim(spec.name)
         one = _Sandbox(spec, before.launch + 1 if before is not None else 0, time.monotonic())
-        self._live[spec.name] = one
+        self._launches.live[spec.name] = one
         starting = asyncio.create_task(self._start(one), name=f"sandbox {spec.name}")
-        try:
-            return await asyncio.shield(starting)
-        except asyncio.CancelledError:
-            with suppress(ProviderError):
-                await starting
-            await self.terminate(spec.name)
-            raise
+        return await finish_start(starting, lambda: self.terminate(spec.name))
 
     async def wait(self, name: str) -> Exit:
-        one = self._find(name)
+        one = self._launches.find(name)
         await one.ended.wait()
         if isinstance(one.outcome, Exit):
             return one.outcome
         raise one.outcome or SandboxFailed(f"{name} was never started")
 
     async def measure(self, name: str) -> Measured:
-        return self._find(name).measured
+        return self._launches.find(name).measured
 
     async def terminate(self, name: str) -> None:
-        if (one := self._live.get(name)) is not None:
+        if (one := self._launches.live.get(name)) is not None:
             await self._kill(one, "killed")
             await one.ended.wait()
 
@@ -200,17 +190,11 @@ class CloudProvider:
         return [Instance(one.name, handle) for handle, one in found.items() if one.end is None]
 
     async def close(self) -> None:
-        await asyncio.gather(*(self.terminate(name) for name in [*self._live]))
+        await asyncio.gather(*(self.terminate(name) for name in [*self._launches.live]))
         if self._following is not None:
             self._following.cancel()
             await asyncio.wait({self._following})
         await self._cloud.close()
-
-    def _find(self, name: str) -> _Sandbox:
-        one = self._live.get(name) or self._ended.get(name)
-        if one is None:
-            raise SandboxUnknown(f"no sandbox {name} was launched here")
-        return one
 
     async def _start(self, one: _Sandbox) -> Instance:
         try:
@@ -281,7 +265,7 @@ class CloudProvider:
 
     async def _follow(self) -> None:
         """Look at all that run, again and again, while there are any."""
-        while following := [one for one in self._live.values() if one.handle]:
+        while following := [one for one in self._launches.live.values() if one.handle]:
             try:
                 found = await self._cloud.seen()
                 await asyncio.gather(*(self._look_at(one, found.get(one.handle)) for one in following))
@@ -302,24 +286,21 @@ class CloudProvider:
                 await self._remove(one.handle)
             return
         else:
-            one.outcome = found.end
-            if isinstance(found.end, Exit):
-                output = one.output or await self._output(one.handle) or found.end.output
-                code, reason = found.end.code, found.end.reason
-                one.outcome = (
-                    Exit(code or KILLED, one.why_killed, output)
-                    if one.why_killed
-                    else Exit(code, reason, output)
-                )
+            one.outcome = await self._outcome(one, found.end)
             await self._remove(one.handle)
         one.wall_ms = one.measured.wall_ms
         self._forget(one)
 
+    async def _outcome(self, one: _Sandbox, end: Exit | ProviderError) -> Exit | ProviderError:
+        if isinstance(end, ProviderError):
+            return Exit(KILLED, one.why_killed, one.output) if one.why_killed else end
+        output = one.output or await self._output(one.handle) or end.output
+        if one.why_killed:
+            return Exit(end.code or KILLED, one.why_killed, output)
+        return Exit(end.code, end.reason, output)
+
     def _forget(self, one: _Sandbox) -> None:
-        self._live.pop(one.spec.name, None)
-        self._ended[one.spec.name] = one
-        while len(self._ended) > _REMEMBERED:
-            self._ended.popitem(last=False)
+        self._launches.end(one.spec.name)
         one.ended.set()
 
 
