@@ -11,8 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from event_examples import WINDOW
-from remote_claude.billing.domain import account, invoicing
+from remote_claude.billing.domain import account
 from remote_claude.billing.domain.bill import Sum, bill
+from remote_claude.billing.domain.invoice import as_bytes, draft
+from remote_claude.billing.domain.invoice import document as invoice_document
 from remote_claude.billing.domain.plans import builtin
 from remote_claude.billing.domain.rating import Key
 from remote_claude.billing.projections.metering import State, fold, key_of
@@ -87,11 +89,11 @@ def invoice(events: Sequence[Event]) -> bytes:
         segments=[(0, STARTS, BOOK)],
         sums=sums,
     )
-    drafted = invoicing.draft(made, account.initial_state, Seller(), ENDS)
-    document = invoicing.document(
+    drafted = draft(made, account.initial_state, Seller(), ENDS)
+    document = invoice_document(
         drafted, made, account.initial_state, Seller(), id="inv_1", number="1", issued_at=ENDS, closed_at=0
     )
-    return invoicing.as_bytes(document)
+    return as_bytes(document)
 
 
 use = st.lists(st.tuples(st.integers(0, 10**7), st.integers(0, 10**11)), min_size=1, max_size=4)
@@ -152,7 +154,7 @@ def test_a_period_cut_anywhere_costs_what_the_whole_one_does(
     cut = bill(**about, segments=[(n, start, book) for n, start in enumerate(starts)], sums=used)
     assert sum(line.exact for line in cut.lines) == sum(line.exact for line in whole.lines)
     assert sum((s.share for s in cut.segments), Fraction(0)) == 1
-    drafted = invoicing.draft(cut, account.initial_state, Seller(tax_percent={"DE": "19"}), ENDS)
+    drafted = draft(cut, account.initial_state, Seller(tax_percent={"DE": "19"}), ENDS)
     exact = sum((line.exact for line in cut.lines), Fraction(0)) / 10**7
     assert drafted.total == sum(line["amount"] for line in drafted.lines) >= 0
     assert abs(drafted.total - exact) <= Fraction(len(cut.lines), 2)

@@ -14,11 +14,13 @@ from remote_claude.billing import margin as margins
 from remote_claude.billing import rederive as rederiving
 from remote_claude.billing import simulation
 from remote_claude.billing.documents import renderer
-from remote_claude.billing.domain.invoicing import NANO, BillingRefusal, GrantCredit, minor_digits
+from remote_claude.billing.domain.invoice import NANO, minor_digits
+from remote_claude.billing.domain.invoicing import BillingRefusal, GrantCredit
 from remote_claude.billing.domain.plans import Catalog, InvalidPlans, parse
 from remote_claude.billing.handlers import Accounts
-from remote_claude.billing.invoices import Invoices, caught_up
+from remote_claude.billing.invoices import Invoices
 from remote_claude.billing.payments import Payments
+from remote_claude.billing.projections.caught_up import caught_up
 from remote_claude.billing.projections.issued import InvoicesView, find_invoices, state_of
 from remote_claude.billing.projections.usage import UsageView
 from remote_claude.billing.settings import BillingSettings

@@ -5,20 +5,27 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from psycopg import AsyncConnection, sql
+from psycopg import AsyncConnection
 
 from remote_claude.access.keyring import Keyring
 from remote_claude.billing import documents
 from remote_claude.billing.domain import account, invoicing
 from remote_claude.billing.domain.account import BILLING, Account, Invoiced
 from remote_claude.billing.domain.bill import Bill
+from remote_claude.billing.domain.invoice import (
+    Invoice,
+    as_bytes,
+    credit_note,
+    draft,
+    due_at,
+)
+from remote_claude.billing.domain.invoice import document as invoice_document
 from remote_claude.billing.domain.invoicing import (
     BillingRefusal,
     ChangeCustomer,
@@ -26,15 +33,16 @@ from remote_claude.billing.domain.invoicing import (
     CreditTooLarge,
     IssueCreditNote,
     IssueInvoice,
-    Late,
     PayInvoice,
     UnknownInvoice,
 )
+from remote_claude.billing.domain.numbering import NUMBERS
 from remote_claude.billing.domain.plans import Catalog, builtin
-from remote_claude.billing.domain.rating import Key
 from remote_claude.billing.handlers import CATALOG, account_stream
 from remote_claude.billing.projections import bills
+from remote_claude.billing.projections.caught_up import caught_up
 from remote_claude.billing.projections.conservation import conservation
+from remote_claude.billing.projections.late import late_usage
 from remote_claude.billing.projections.usage import UsageView
 from remote_claude.contracts.base import canonical_json
 from remote_claude.contracts.billing import (
@@ -42,7 +50,6 @@ from remote_claude.contracts.billing import (
     CustomerDetailsChanged,
     InvoiceIssued,
     InvoiceNumberAssigned,
-    MeteredQuantity,
     PaymentMethod,
     PeriodClosed,
     Seller,
@@ -57,8 +64,6 @@ from remote_claude.runtime.ids import derived_id
 from remote_claude.runtime.objects import Objects
 
 NAMESPACE = UUID("0d0a7a56-6f8e-5c6d-9a0c-3c1f5a0b7e11")
-CATCH_UP_S = 30.0
-POLL_S = 0.05
 
 INVOICING = Decider[Any, Any](account.initial_state, invoicing.decide, account.evolve)
 ACCOUNT = Decider[Any, Any](account.initial_state, lambda _, __: [], account.evolve)
@@ -68,13 +73,6 @@ class NotConserved(BillingRefusal):
     """What was metered in a period is not all on its bill: closing it would charge something wrong."""
 
     code = "not_conserved"
-
-
-class ViewBehind(BillingRefusal):
-    """The view has not reached the log's end in time."""
-
-    status = 503
-    code = "not_caught_up"
 
 
 class UnknownPeriod(BillingRefusal):
@@ -95,21 +93,6 @@ class Derived:
 def invoice_key(org: str) -> str:
     """The data key of an organisation's invoices: kept for the legal term when its own is erased."""
     return f"{INVOICE_KEYS}.{org}"
-
-
-def _assign(command: InvoiceNumberAssigned, state: tuple[int, dict[str, int]]) -> list[InvoiceNumberAssigned]:
-    last, known = state
-    if command.document in known:
-        return []
-    return [command.model_copy(update={"number": last + 1})]
-
-
-def _numbered(state: tuple[int, dict[str, int]], event: InvoiceNumberAssigned) -> tuple[int, dict[str, int]]:
-    return event.number, {**state[1], event.document: event.number}
-
-
-NUMBERS = Decider[Any, Any]((0, {}), _assign, _numbered)
-"""The numbers of one seller: (the last one, number by document)."""
 
 
 class Invoices:
@@ -165,7 +148,7 @@ class Invoices:
             raise NotConserved(f"{org} {period} is not closed: {wrong} is metered and on no line.")
         state = await self.account(org)
         async with query_connection(self._pool) as connection:
-            found_late = [await _late(connection, state, org, p, position) for p in state.closed]
+            found_late = [await late_usage(connection, state, org, p, position) for p in state.closed]
         late = [part for part in found_late if part is not None]
         command = ClosePeriod(
             org=org, period=period, now=self._clock(), position=position, late=tuple(late), early=early,
@@ -201,7 +184,7 @@ class Invoices:
             renderer=documents.renderer(),
             period=period,
             closed_at=closed.position,
-            due_at=invoicing.due_at(seller, issued_at),
+            due_at=due_at(seller, issued_at),
             subtotal=drafted.subtotal,
             tax=drafted.tax,
             credits_used=dict(drafted.credits_used),
@@ -255,8 +238,8 @@ class Invoices:
         now = timestamp(self._clock())
         stage = "final" if name in invoiced else "grace" if bill.ends_at <= now else "draft"
         seller = await self._seller(await self._log.last_position())
-        drafted = invoicing.draft(bill, state, seller, now)
-        made = invoicing.document(
+        drafted = draft(bill, state, seller, now)
+        made = invoice_document(
             drafted, bill, state, seller, customer=await self.customer(state), id="", number="", issued_at=now,
             closed_at=0,
         )  # fmt: skip
@@ -282,10 +265,10 @@ class Invoices:
         number = await self._number(seller, org, id)
         issued_at = timestamp(self._clock())
         original = json.loads(await self.stored(org, known.issued.json_sha256))
-        document = invoicing.credit_note(
+        document = credit_note(
             original, id=id, number=number, amount=total, reason=reason, issued_at=issued_at
         )
-        contents = invoicing.as_bytes(document)
+        contents = as_bytes(document)
         made = Derived(json=contents, pdf=await asyncio.to_thread(documents.pdf, contents))
         await self._keep(org, made)
         note = CreditNoteIssued(
@@ -348,10 +331,10 @@ class Invoices:
 
     async def _derive(
         self, bill: Bill, state: Account, seller: Seller, id: str, number: str, issued_at: str, closed_at: int
-    ) -> tuple[invoicing.Invoice, Derived]:
-        drafted = invoicing.draft(bill, state, seller, issued_at)
-        contents = invoicing.as_bytes(
-            invoicing.document(
+    ) -> tuple[Invoice, Derived]:
+        drafted = draft(bill, state, seller, issued_at)
+        contents = as_bytes(
+            invoice_document(
                 drafted, bill, state, seller, customer=await self.customer(state), id=id, number=number,
                 issued_at=issued_at, closed_at=closed_at,
             )
@@ -375,21 +358,6 @@ class Invoices:
         return await caught_up(self._log, self._pool, UsageView.name)
 
 
-async def caught_up(log: EventLog, pool: Pool, view: str) -> int:
-    """Wait until a view of billing holds what the log holds now; returns that position. Raises `ViewBehind`."""
-    position = await log.last_position()
-    deadline = asyncio.get_running_loop().time() + CATCH_UP_S
-    query = sql.SQL("SELECT position FROM {}").format(sql.Identifier(view, "checkpoint"))
-    while True:
-        async with query_connection(pool) as connection:
-            row = await (await connection.execute(query)).fetchone()
-        if row is not None and row[0] >= position:
-            return position
-        if asyncio.get_running_loop().time() > deadline:
-            raise ViewBehind("billing's view is behind the log: is the service running? Try again.")
-        await asyncio.sleep(POLL_S)
-
-
 def _closing(history: list[RecordedEvent], period: str) -> RecordedEvent:
     return next(r for r in history if r.type == PeriodClosed.type and r.event.period == period)
 
@@ -400,30 +368,3 @@ def _account_at(history: list[RecordedEvent], position: int) -> Account:
         if recorded.position <= position:
             state = account.evolve(state, recorded.event)
     return state
-
-
-async def _late(
-    connection: AsyncConnection[Any], state: Account, org: str, period: str, position: int
-) -> Late | None:
-    """What was metered in a closed period, and is neither on its invoice nor in an adjustment."""
-    whole = await bills.period_bill(connection, org, period)
-    billed = await bills.period_bill(connection, org, period, until=1)
-    if whole is None or billed is None:
-        return None
-    posted = [a for a in state.posted if a.period == period]
-    left: Counter[tuple[int, Key]] = Counter()
-    for sums in whole.sums:
-        if sums.generation:
-            left[sums.segment, sums.key] += sums.metered - sums.written_off
-    for adjustment in posted:
-        for q in adjustment.quantities:
-            left[q.segment, Key(q.meter, q.model, q.token)] -= q.quantity
-    quantities = tuple(
-        MeteredQuantity(meter=key.meter, model=key.model, token=key.token, segment=segment, quantity=n)
-        for (segment, key), n in sorted(left.items(), key=lambda item: (item[0][0], str(item[0][1])))
-        if n
-    )
-    if not quantities:
-        return None
-    amount = whole.total_nano - billed.total_nano - sum(adjustment.amount_nano for adjustment in posted)
-    return Late(period=period, position=position, amount_nano=amount, quantities=quantities)

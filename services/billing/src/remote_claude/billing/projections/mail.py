@@ -21,8 +21,8 @@ from remote_claude.contracts.billing import (
 )
 from remote_claude.eventsourcing import stream_id
 from remote_claude.eventsourcing.events import RecordedEvent
-from remote_claude.eventsourcing.postgres.outbox_table import OutboxRow, effect
-from remote_claude.eventsourcing.postgres.tables import append, delete, load, upsert
+from remote_claude.eventsourcing.postgres.outbox_table import EffectChanges, OutboxRow, effect
+from remote_claude.eventsourcing.postgres.tables import delete, load, upsert
 from remote_claude.eventsourcing.views import View
 
 
@@ -67,25 +67,20 @@ class MailView(View):
     async def apply(self, connection: AsyncConnection[Any], events: Sequence[RecordedEvent]) -> None:
         recipients = set(await load(connection, Recipient, {r.event.org for r in events}))
         before = set(recipients)
-        new: dict[str, dict[str, Any]] = {}
-        settled: list[str] = []
+        mails = EffectChanges(MailRow)
         for recorded in events:
             match recorded.event:
                 case CustomerDetailsChanged() as e:
                     (recipients.add if e.mailed else recipients.discard)(e.org)
                 case MailSent() | MailFailed():
-                    if new.pop(recorded.event_id, None) is None:
-                        settled.append(recorded.event_id)
+                    mails.settle(recorded)
                 case e if e.org in recipients:
-                    row = effect(
-                        recorded, "mail", lane=e.org, stream=stream_id("billing", e.org, "account", e.org),
-                        payload={"org": e.org} | _about(e),
-                    )  # fmt: skip
-                    new[row["key"]] = row
+                    stream = stream_id("billing", e.org, "account", e.org)
+                    payload = {"org": e.org} | _about(e)
+                    mails.add(effect(recorded, "mail", lane=e.org, stream=stream, payload=payload))
         await upsert(connection, Recipient, [{"org": org} for org in sorted(recipients - before)])
         await delete(connection, Recipient, sorted(before - recipients))
-        await append(connection, MailRow, new.values())
-        await delete(connection, MailRow, settled)
+        await mails.write(connection)
 
 
 def _about(event: Any) -> dict[str, Any]:
