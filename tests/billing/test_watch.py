@@ -20,11 +20,13 @@ from remote_claude.billing.projections.mail import MailRow, MailView
 from remote_claude.billing.stripe_adapter import Stripe
 from remote_claude.billing.watch import Watch
 from remote_claude.contracts.billing import (
-    InvoiceMirrored,
     MailFailed,
     MailSent,
     PlanChanged,
     QuotaThresholdReached,
+)
+from remote_claude.contracts.payments import (
+    InvoiceMirrored,
     ReconciliationDrift,
 )
 from remote_claude.eventsourcing.postgres.effects import Done, Park

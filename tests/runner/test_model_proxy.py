@@ -18,7 +18,8 @@ from messages_api import MODEL, MessagesApi, messages_api, text, usage
 from remote_claude.contracts.runner import ModelUse
 from remote_claude.runner.model_proxy import ModelProxy, Upstream, prices
 from remote_claude.runner.model_proxy.failures import ModelFailure
-from remote_claude.runner.model_proxy.proxy import MAX_BODY, MAX_IN_FLIGHT
+from remote_claude.runner.model_proxy.proxy import MAX_IN_FLIGHT
+from remote_claude.runner.model_proxy.requests import MAX_BODY
 
 KEY = "sk-ant-made-up-for-this-test"
 ASK = {

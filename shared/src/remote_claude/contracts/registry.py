@@ -8,7 +8,7 @@ from types import ModuleType
 
 from pydantic import ValidationError
 
-from remote_claude.contracts import auth, billing, gateway, runner, scheduler, users
+from remote_claude.contracts import auth, billing, gateway, payments, runner, scheduler, users
 from remote_claude.contracts.base import Event, canonical_json
 from remote_claude.contracts.versions import Conversion
 
@@ -108,6 +108,6 @@ class Registry:
         return [step for step in steps if step is not None]
 
 
-REGISTRY = Registry.of(auth, users, gateway, scheduler, runner, billing)
+REGISTRY = Registry.of(auth, users, gateway, scheduler, runner, billing, payments)
 
 EVENTS: dict[str, type[Event]] = REGISTRY.events

@@ -10,12 +10,11 @@ from typing import Annotated, Any
 import typer
 
 from remote_claude.cli import claude_sessions, render, repository
+from remote_claude.cli.arguments import checked_prompt, nano_usd
 from remote_claude.cli.commands.run import (
     GO_ON,
-    checked_prompt,
     conduct,
     local_repository,
-    nano_usd,
     send_repository,
 )
 from remote_claude.cli.commands.tasks import TaskArgument, bring_over

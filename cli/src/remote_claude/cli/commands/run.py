@@ -8,13 +8,13 @@ import sys
 import tempfile
 import uuid
 from collections.abc import Sequence
-from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from remote_claude.cli import config, render, repository
+from remote_claude.cli.arguments import checked_prompt, labels_of, nano_usd, prompt_or_input
 from remote_claude.cli.commands.best_of import agents_of, run_candidates
 from remote_claude.cli.commands.tasks import await_pull_request, details, follow
 from remote_claude.cli.errors import OF_STATE, CliError, Exit
@@ -24,7 +24,6 @@ from remote_claude.cli.session import connect, connect_or_start, task_id
 if TYPE_CHECKING:
     from remote_claude.cli.client import Client
 
-MAX_PROMPT = 64 * 1024
 GO_ON = "Go on with the task from where you stopped."
 CONTINUED = (
     "agent",
@@ -158,7 +157,7 @@ def run(
             Exit.USAGE,
         )
     body: dict[str, Any] = {
-        "prompt": _prompt(prompt),
+        "prompt": prompt_or_input(prompt),
         "priority": priority,
     }
     if agent is not None:
@@ -300,55 +299,6 @@ def _conclude(task: dict[str, Any]) -> None:
     render.describe_task(task)
     if (task.get("result") or {}).get("commit"):
         render.note(f"\nsee it with `rclaude diff {task['id']}`, take it with `rclaude apply {task['id']}`")
-
-
-def nano_usd(dollars: str) -> int:
-    """An amount of dollars above 0. Raises `CliError`."""
-    try:
-        amount = Decimal(dollars.removeprefix("$"))
-    except InvalidOperation:
-        amount = Decimal(0)
-    if not amount.is_finite() or amount <= 0:
-        raise CliError(f"--budget {dollars}: needs an amount of dollars above 0, such as 2.50", Exit.USAGE)
-    return int(amount * render.NANO)
-
-
-def _prompt(text: str) -> str:
-    if text == "-":
-        data = sys.stdin.buffer.read(MAX_PROMPT + 1)
-        try:
-            text = data.decode()
-        except UnicodeDecodeError as error:
-            raise CliError(
-                f"the prompt on standard input is not UTF-8 (byte {error.start})", Exit.USAGE
-            ) from error
-    return checked_prompt(text)
-
-
-def checked_prompt(text: str) -> str:
-    """The prompt. Raises `CliError` for one that no agent can be given."""
-    if not text.strip():
-        raise CliError("the prompt is empty: say what the agent is to do", Exit.USAGE)
-    try:
-        size = len(text.encode())
-    except UnicodeEncodeError as error:
-        raise CliError("the prompt is not valid UTF-8", Exit.USAGE) from error
-    if size > MAX_PROMPT:
-        raise CliError(
-            "the prompt is over 64 KiB: put the material into the repository and refer to it", Exit.USAGE
-        )
-    return text
-
-
-def labels_of(given: list[str]) -> dict[str, str]:
-    """Labels from `KEY=VALUE`. Raises `CliError`."""
-    labels = {}
-    for item in given:
-        key, separator, value = item.partition("=")
-        if not separator or not key:
-            raise CliError(f"not a label: {item!r}; labels are KEY=VALUE", Exit.USAGE)
-        labels[key] = value
-    return labels
 
 
 def local_repository(repo: str | None) -> repository.Repository | None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from remote_claude.cli import config, render
-from remote_claude.cli.commands.run import checked_prompt, labels_of, nano_usd
+from remote_claude.cli.arguments import checked_prompt, labels_of, nano_usd
 from remote_claude.cli.errors import CliError, Exit
 from remote_claude.cli.session import connect
 

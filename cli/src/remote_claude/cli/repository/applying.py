@@ -2,9 +2,7 @@
 
 import os
 import re
-import shutil
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -13,17 +11,9 @@ from remote_claude.cli.repository.cleaning import cleaned, unfiltered
 from remote_claude.cli.repository.git import Repository, RepositoryError
 from remote_claude.cli.repository.hooks import HookRefused, Hooks
 from remote_claude.cli.repository.landing import Landing
+from remote_claude.cli.repository.locking import locked, refuse_when_busy
 from remote_claude.cli.repository.result import UnpackedResult, compare, read_result
 from remote_claude.cli.repository.scratch import Scratch, snapshot
-
-_IN_PROGRESS = {
-    "MERGE_HEAD": "a merge",
-    "CHERRY_PICK_HEAD": "a cherry-pick",
-    "REVERT_HEAD": "a revert",
-    "rebase-merge": "a rebase",
-    "rebase-apply": "a rebase or `git am`",
-}
-_LOCK = b"rclaude apply %d\n"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,8 +82,8 @@ def apply(
         raise RepositoryError("result_invalid", f"{task!r} is no task id")
     if commit:
         _require_identity(repository)
-    with _locked(repository) as folder:
-        _refuse_when_busy(repository)
+    with locked(repository) as folder:
+        refuse_when_busy(repository)
         scratch = Scratch.create(folder / "git", repository)
         result = read_result(scratch, result_bundle, task)
         if sent and result.sent != sent:
@@ -363,62 +353,3 @@ def _require_identity(repository: Repository) -> None:
                 "Git doesn't know who you are. Run `git config --global user.name 'Your Name'` and "
                 "`git config --global user.email you@example.com`, then apply again.",
             )
-
-
-def _refuse_when_busy(repository: Repository) -> None:
-    for name, what in _IN_PROGRESS.items():
-        if (repository.git_dir / name).exists():
-            raise RepositoryError("repository_busy", f"{what} is in progress here: finish or abort it first")
-    unmerged = repository.git("ls-files", "-z", "--unmerged").paths
-    if unmerged:
-        names = {os.fsdecode(line.partition(b"\t")[2]) for line in unmerged}
-        raise RepositoryError(
-            "repository_busy",
-            f"unmerged files: {', '.join(sorted(names))}. Resolve them first.",
-            sorted(names),
-        )
-
-
-@contextmanager
-def _locked(repository: Repository) -> Iterator[Path]:
-    """Holds the index as Git does, and gives a folder of our own in the Git folder.
-
-    A lock that an interrupted `apply` left behind is known by its content and taken over.
-    """
-    lock = repository.index.with_name("index.lock")
-    folder = repository.git_dir / "rclaude"
-    if _abandoned(lock):
-        lock.unlink(missing_ok=True)
-    try:
-        with lock.open("xb") as file:
-            file.write(_LOCK % os.getpid())
-    except PermissionError as error:
-        raise RepositoryError("repository_unwritable", f"{repository.git_dir} can't be written") from error
-    except FileExistsError as error:
-        raise RepositoryError(
-            "repository_busy",
-            f"another Git process is at work here; if there is none, remove {lock} and apply again",
-        ) from error
-    try:
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        lock.unlink(missing_ok=True)
-
-
-def _abandoned(lock: Path) -> bool:
-    try:
-        found = re.fullmatch(_LOCK.replace(b"%d", rb"(\d+)"), lock.read_bytes())
-    except FileNotFoundError:
-        return False
-    if not found:
-        return False
-    try:
-        os.kill(int(found[1]), 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        pass
-    return False

@@ -12,7 +12,7 @@ from remote_claude.billing.handlers import Accounts
 from remote_claude.billing.invoices import Invoices
 from remote_claude.billing.projections.payments import PaymentRow, PaymentsView
 from remote_claude.billing.stripe_adapter import Observed, Stripe, StripeRefused, StripeUnavailable
-from remote_claude.contracts.billing import (
+from remote_claude.contracts.payments import (
     CreditNoteMirrored,
     InvoiceMirrored,
     MirroringFailed,

@@ -16,7 +16,13 @@ from remote_claude.billing.invoices import Invoices
 from remote_claude.billing.payments import Payments
 from remote_claude.billing.projections.issued import find_invoices
 from remote_claude.billing.stripe_adapter import Stripe, StripeRefused, StripeUnavailable
-from remote_claude.contracts.billing import Entitlements, QuotaThresholdReached, ReconciliationDrift
+from remote_claude.contracts.billing import (
+    Entitlements,
+    QuotaThresholdReached,
+)
+from remote_claude.contracts.payments import (
+    ReconciliationDrift,
+)
 from remote_claude.eventsourcing import Clock, timestamp
 from remote_claude.eventsourcing.postgres.schemas import Pool, borrow
 

@@ -14,7 +14,12 @@ from remote_claude.billing.domain.account import NoAccount, UnknownPlan
 from remote_claude.billing.handlers import Accounts
 from remote_claude.billing.invoices import Invoices
 from remote_claude.billing.stripe_adapter import BadSignature, Stripe, StripeRefused, StripeUnavailable
-from remote_claude.contracts.billing import Plan, WebhookReceived
+from remote_claude.contracts.billing import (
+    Plan,
+)
+from remote_claude.contracts.payments import (
+    WebhookReceived,
+)
 from remote_claude.edge.bodies import bounded_body
 from remote_claude.edge.identity import Caller
 from remote_claude.edge.models import problems

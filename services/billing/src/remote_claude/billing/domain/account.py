@@ -16,7 +16,6 @@ from remote_claude.contracts.billing import (
     CustomerDetailsChanged,
     Entitlements,
     InvoiceIssued,
-    InvoiceMirrored,
     InvoicePaid,
     PaymentFailed,
     PeriodClosed,
@@ -26,6 +25,9 @@ from remote_claude.contracts.billing import (
     PlanChangeScheduled,
     Proration,
     QuotaThresholdReached,
+)
+from remote_claude.contracts.payments import (
+    InvoiceMirrored,
     ReconciliationDrift,
     StripeObjectObserved,
 )

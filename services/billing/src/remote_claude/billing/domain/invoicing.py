@@ -19,6 +19,8 @@ from remote_claude.contracts.billing import (
     PaymentMethod,
     PeriodClosed,
     QuotaThresholdReached,
+)
+from remote_claude.contracts.payments import (
     ReconciliationDrift,
     StripeObjectObserved,
 )

@@ -13,9 +13,11 @@ from sqlmodel import Field, SQLModel
 from remote_claude.contracts.billing import (
     CreditNoteIssued,
     InvoiceIssued,
-    InvoiceMirrored,
     InvoicePaid,
     PaymentFailed,
+)
+from remote_claude.contracts.payments import (
+    InvoiceMirrored,
 )
 from remote_claude.eventsourcing.events import RecordedEvent
 from remote_claude.eventsourcing.postgres.schemas import Pool

@@ -12,8 +12,10 @@ from sqlmodel import Field, SQLModel
 
 from remote_claude.contracts.billing import (
     CreditNoteIssued,
-    CreditNoteMirrored,
     InvoiceIssued,
+)
+from remote_claude.contracts.payments import (
+    CreditNoteMirrored,
     InvoiceMirrored,
     MirroringFailed,
     StripeObjectObserved,

@@ -9,22 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import re
-import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import AsyncIterator, Awaitable, Callable
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, TypeAlias
 
 import httpx2
 import orjson
 import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
 from remote_claude.concurrency.tasks import first_of
-from remote_claude.contracts.users import ModelAccess
 from remote_claude.outbound import AllowedHosts, CheckedTransport
 from remote_claude.runner import unix_sockets
 from remote_claude.runner.model_proxy import failures
@@ -32,20 +26,26 @@ from remote_claude.runner.model_proxy.budget import Budget, cost
 from remote_claude.runner.model_proxy.failures import ModelFailure
 from remote_claude.runner.model_proxy.month import Month
 from remote_claude.runner.model_proxy.policy import NotAllowed, Policy
+from remote_claude.runner.model_proxy.requests import (
+    MAX_BODY,
+    Body,
+    BoundedProtocol,
+    Gone,
+    Receive,
+    Refusal,
+    Scope,
+    Send,
+)
+from remote_claude.runner.model_proxy.upstream import Upstream
 from remote_claude.runner.model_proxy.usage import (
     AnswerReader,
     Call,
     ModelUsage,
-    Terms,
     UsageMeter,
     request_size,
 )
 
-ANTHROPIC = "https://api.anthropic.com"
-MAX_BODY = 32 * 1024 * 1024
-"""Bytes of one request; the limit of the Messages API itself."""
 MAX_IN_FLIGHT = 32
-MAX_CONNECTIONS = 64
 TIMEOUT = httpx2.Timeout(connect=10, read=600, write=60, pool=60)
 
 _ALLOWED = {
@@ -58,53 +58,6 @@ _REQUEST_HEADERS = re.compile(rb"accept|content-type|user-agent|x-app|(anthropic
 _ANSWER_HEADERS = re.compile(
     r"content-type|retry-after|request-id|x-should-retry|anthropic-(?!organization-id).*"
 )
-
-Scope: TypeAlias = MutableMapping[str, Any]
-Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-
-
-@dataclass(frozen=True)
-class Upstream:
-    """Where the model is, and the header that opens it."""
-
-    base_url: str
-    credential: tuple[str, str] = field(repr=False)
-    terms: Terms = Terms()  # noqa: RUF009  frozen
-
-    @classmethod
-    def from_environment(cls, env: Mapping[str, str]) -> Upstream | None:
-        """By `ANTHROPIC_BASE_URL` and `ANTHROPIC_API_KEY` or `ANTHROPIC_AUTH_TOKEN`; None without a key."""
-        base_url = (env.get("ANTHROPIC_BASE_URL") or ANTHROPIC).rstrip("/")
-        if key := env.get("ANTHROPIC_API_KEY"):
-            return cls(base_url, ("x-api-key", key))
-        if token := env.get("ANTHROPIC_AUTH_TOKEN"):
-            return cls(base_url, ("authorization", f"Bearer {token}"))
-        return None
-
-    @classmethod
-    def of_customer(cls, access: ModelAccess, value: str) -> Upstream:
-        """By a credential that an organisation or a person has stored: its use is not charged."""
-        shown = value if access.header == "x-api-key" else f"Bearer {value}"
-        return cls(access.base_url, (access.header, shown), Terms(access.provider, "customer"))
-
-    @cached_property
-    def tls(self) -> ssl.SSLContext:
-        """Shared by the proxies: reading the certificates takes its time."""
-        return httpx2.create_ssl_context()
-
-
-class _Refusal(Exception):
-    """An answer of the proxy's own, in the shape of the Messages API's errors."""
-
-    def __init__(self, status: int, kind: str, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.body = orjson.dumps({"type": "error", "error": {"type": kind, "message": message}})
-
-
-class _Gone(Exception):
-    """The client has hung up."""
 
 
 class Unrecorded(Exception):
@@ -165,7 +118,7 @@ class ModelProxy:
         )
         config.load()
         self._server = await asyncio.get_running_loop().create_unix_server(
-            lambda: _Bounded(config, self._state, {}), unix_sockets.prepare(self._socket)
+            lambda: BoundedProtocol(config, self._state, {}), unix_sockets.prepare(self._socket)
         )
         unix_sockets.open_to_sandbox(self._socket)
         return self
@@ -190,7 +143,7 @@ class ModelProxy:
         self._revoked.set()
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        body = _Body(scope, receive)
+        body = Body(scope, receive)
         try:
             self._check(scope, body)
             self._in_flight += 1
@@ -198,34 +151,34 @@ class ModelProxy:
                 await self._forward(scope, body, send)
             finally:
                 self._in_flight -= 1
-        except _Gone:
+        except Gone:
             return
-        except _Refusal as refusal:
+        except Refusal as refusal:
             headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
             if refusal.status == HTTPStatus.FORBIDDEN:
                 headers.append((RETRY, b"false"))
             await send({"type": "http.response.start", "status": refusal.status, "headers": headers})
             await send({"type": "http.response.body", "body": refusal.body})
 
-    def _check(self, scope: Scope, body: _Body) -> None:
+    def _check(self, scope: Scope, body: Body) -> None:
         if self._revoked.is_set():
-            raise _Refusal(403, "permission_error", "this attempt is over")
+            raise Refusal(403, "permission_error", "this attempt is over")
         allowed = _ALLOWED.get(scope["method"])
         if not allowed or not allowed.fullmatch(scope["raw_path"]):
             path = scope["raw_path"][:80].decode(errors="replace")
-            raise _Refusal(403, "permission_error", f"{scope['method']} {path} is not allowed from a sandbox")
+            raise Refusal(403, "permission_error", f"{scope['method']} {path} is not allowed from a sandbox")
         if {b"content-length", b"transfer-encoding"} <= {name for name, _ in scope["headers"]}:
-            raise _Refusal(400, "invalid_request_error", "both content-length and transfer-encoding")
+            raise Refusal(400, "invalid_request_error", "both content-length and transfer-encoding")
         if body.announced > MAX_BODY:
-            raise _Refusal(413, "request_too_large", f"more than {MAX_BODY} bytes")
+            raise Refusal(413, "request_too_large", f"more than {MAX_BODY} bytes")
         if self._in_flight >= MAX_IN_FLIGHT:
-            raise _Refusal(429, "rate_limit_error", f"more than {MAX_IN_FLIGHT} calls at once from one task")
+            raise Refusal(429, "rate_limit_error", f"more than {MAX_IN_FLIGHT} calls at once from one task")
 
-    async def _forward(self, scope: Scope, body: _Body, send: Send) -> None:
+    async def _forward(self, scope: Scope, body: Body, send: Send) -> None:
         """Pass the call on and the answer back, until one side or the attempt has ended."""
         passed, _, _ = await first_of(self._pass(scope, body, send), body.gone(), self._revoked.wait())
         if passed is None:
-            raise _Gone
+            raise Gone
         passed.result()
 
     async def _record(self) -> None:
@@ -234,7 +187,7 @@ class ModelProxy:
         except Exception as error:
             raise Unrecorded(str(error)) from error
 
-    async def _pass(self, scope: Scope, body: _Body, send: Send) -> None:
+    async def _pass(self, scope: Scope, body: Body, send: Send) -> None:
         sent = b"".join([piece async for piece in body])
         if self._month is not None:
             await self._month.refresh(cost(self._meter.usage().cumulative))
@@ -246,10 +199,10 @@ class ModelProxy:
             if call:
                 self._meter.end(call) if call.made else self._meter.refused(call)
             if isinstance(error, Unrecorded):
-                raise _Refusal(503, "api_error", f"the call was not made: {error}") from error
+                raise Refusal(503, "api_error", f"the call was not made: {error}") from error
             if isinstance(error, httpx2.HTTPError):
                 self.failure = failures.unreachable(error)
-                raise _Refusal(502, "api_error", f"the model cannot be reached: {error!r}") from error
+                raise Refusal(502, "api_error", f"the model cannot be reached: {error!r}") from error
             raise
         finally:
             recorded.cancel()
@@ -262,7 +215,7 @@ class ModelProxy:
             self.failure = exchange.failure
         except (httpx2.HTTPError, Unrecorded) as error:
             self.failure = failures.cut()
-            raise _Gone from error  # what has begun cannot be refused any more
+            raise Gone from error  # what has begun cannot be refused any more
         finally:
             exchange.end()
             await response.aclose()
@@ -276,22 +229,22 @@ class ModelProxy:
         except orjson.JSONDecodeError:
             request = None
         if not isinstance(request, dict) or not isinstance(request.get("model"), str):
-            raise _Refusal(400, "invalid_request_error", "the body is no JSON object that names a model")
+            raise Refusal(400, "invalid_request_error", "the body is no JSON object that names a model")
         try:
             self._policy.check(request)
         except NotAllowed as error:
             self.failure = ModelFailure(error.code, str(error))
-            raise _Refusal(403, "permission_error", str(error)) from error
+            raise Refusal(403, "permission_error", str(error)) from error
         if scope["raw_path"] != b"/v1/messages":
             return None
         if self._budget is not None and (spent := self._budget.exhausted_by(self._meter.usage())):
             self.failure = spent
-            raise _Refusal(403, "permission_error", spent.detail)
+            raise Refusal(403, "permission_error", spent.detail)
         if self._month is not None and (
             spent := self._month.exhausted_by(cost(self._meter.usage().cumulative))
         ):
             self.failure = spent
-            raise _Refusal(403, "permission_error", spent.detail)
+            raise Refusal(403, "permission_error", spent.detail)
         size, images = request_size(sent)
         return self._meter.begin(size, request, images)
 
@@ -382,43 +335,3 @@ class _Exchange:
         if self._call is not None:
             call, self._call = self._call, None
             self._meter.end(call, self._reader.uses())
-
-
-class _Body:
-    """What the sandbox sends, as it comes, up to the limit; and whether it is still there."""
-
-    def __init__(self, scope: Scope, receive: Receive) -> None:
-        self._receive = receive
-        self._whole = asyncio.Event()
-        length = dict(scope["headers"]).get(b"content-length", b"0")
-        self.announced = int(length) if length.isdigit() else 0
-        if scope["method"] != "POST":
-            self._whole.set()
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        size = 0
-        while not self._whole.is_set():
-            message = await self._receive()
-            if message["type"] == "http.disconnect":
-                raise _Gone
-            size += len(message.get("body", b""))
-            if size > MAX_BODY:
-                raise _Refusal(413, "request_too_large", f"more than {MAX_BODY} bytes")
-            if not message.get("more_body", False):
-                self._whole.set()
-            yield message.get("body", b"")
-
-    async def gone(self) -> None:
-        """Wait until the other side hangs up."""
-        await self._whole.wait()
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
-
-
-class _Bounded(H11Protocol):
-    """Refuses to be one connection too many: what is inside must not use up this process's descriptors."""
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        if len(self.connections) > MAX_CONNECTIONS:
-            transport.abort()
