@@ -39,6 +39,7 @@ from remote_claude.contracts.scheduler import (
     TaskRequeued,
     TaskSucceeded,
 )
+from remote_claude.contracts.users import MemberJoined
 from remote_claude.eventsourcing.events import NewEvent, stream_id, timestamp
 from remote_claude.gateway import service
 from remote_claude.runtime.host import Host, hosting
@@ -123,6 +124,7 @@ class Stack:
         runtime = self.host.runtime
         await runtime.keyring.create(org)
         user, key, token = new_id("user"), new_id("key"), secrets.generate()
+        await self.say(MemberJoined(org=org, user=user, role="owner"), stream_id("users", org, "org", org))
         await self.say(
             ApiKeyIssued(
                 key=key, org=org, user=user, prefix=token[:10], hash=secrets.digest(token), scopes=scopes

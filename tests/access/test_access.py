@@ -11,12 +11,19 @@ import pytest
 from remote_claude.access import secrets
 from remote_claude.access.kek import KeyUnusable, create_kek, load_kek
 from remote_claude.access.keyring import KEPT_S, KeyErased, Keyring
-from remote_claude.access.principal import ApiKey, Identity, Presented, Principal
-from remote_claude.access.refusals import ScopeMissing, Unauthenticated
+from remote_claude.access.principal import ApiKey, Identity, Presented, Principal, ServiceAccountKey
+from remote_claude.access.refusals import (
+    OrgNotFound,
+    PersonRequired,
+    RoleMissing,
+    ScopeMissing,
+    Unauthenticated,
+)
 from remote_claude.access.scopes import ALL_SCOPES, SCOPES, allows
 from remote_claude.access.verifier import Verifier
-from remote_claude.contracts import REGISTRY, Event
+from remote_claude.contracts import REGISTRY, Event, Sealed
 from remote_claude.contracts.auth import ApiKeyIssued, ApiKeyRevoked
+from remote_claude.contracts.users import MemberJoined, ServiceAccountCreated, ServiceAccountRemoved
 from remote_claude.eventsourcing.events import NewEvent, RecordedEvent, new_event_id, stream_id, timestamp
 from remote_claude.eventsourcing.jetstream.streams import KEYS, ensure_streams, keys
 from remote_claude.eventsourcing.memory import InMemoryEventLog
@@ -171,7 +178,9 @@ class Auth:
         self._positions: dict[str, int] = {}
 
     async def say(self, event: Event, key: str) -> None:
-        stream = stream_id("auth", "org_acme", "key", key)
+        await self.append(event, stream_id("auth", "org_acme", "key", key))
+
+    async def append(self, event: Event, stream: str) -> None:
         new = NewEvent(event=event, event_id=new_event_id(), occurred_at=timestamp(NOW))
         self._positions[stream] = await self.log.append(
             stream, [new], expected_position=self._positions.get(stream, 0)
@@ -183,16 +192,23 @@ class Auth:
     def admit(self, header: str, operation: str) -> Principal:
         return self.verifier.admit(Presented(authorization=header), operation)
 
-    async def issue(self, key: str, expires: datetime | None = None) -> str:
+    async def issue(
+        self,
+        key: str,
+        expires: datetime | None = None,
+        *,
+        user: str = "user_1",
+        scopes: tuple[str, ...] = ("tasks",),
+    ) -> str:
         secret = secrets.generate()
         await self.say(
             ApiKeyIssued(
                 key=key,
                 org="org_acme",
-                user="user_1",
+                user=user,
                 prefix=secret[:10],
                 hash=secrets.digest(secret),
-                scopes=("tasks",),
+                scopes=scopes,
                 expires_at=timestamp(expires) if expires else None,
             ),
             key,
@@ -211,6 +227,8 @@ async def test_a_live_key_names_its_principal() -> None:
 async def test_a_key_is_good_for_its_scopes_only() -> None:
     auth = Auth()
     secret = await auth.issue("key_1")
+    joined = MemberJoined(org="org_acme", user="user_1", role="owner")
+    await auth.append(joined, stream_id("users", "org_acme", "org", "org_acme"))
     await auth.verifier.load()
     for operation in ("submit_task", "list_tasks"):
         assert auth.admit(f"Bearer {secret}", operation).credential.id == "key_1"
@@ -219,6 +237,40 @@ async def test_a_key_is_good_for_its_scopes_only() -> None:
             auth.admit(f"Bearer {secret}", operation)
     with pytest.raises(Unauthenticated):
         auth.admit("Bearer nonsense", "submit_task")
+
+
+async def test_a_service_account_is_no_person_and_its_scopes_decide() -> None:
+    auth = Auth()
+    stream = stream_id("users", "org_acme", "service_account", "sa_1")
+    secret = await auth.issue("key_1", user="sa_1", scopes=("tasks", "org", "account"))
+    await auth.verifier.load()
+    with pytest.raises(Unauthenticated, match="service account"):
+        auth.who(f"Bearer {secret}")
+    name = Sealed(key="org_acme", box="box")
+    await auth.append(
+        ServiceAccountCreated(org="org_acme", service_account="sa_1", name=name, by="user_1"), stream
+    )
+    await auth.verifier.load()
+    principal = auth.admit(f"Bearer {secret}", "submit_task")
+    assert (principal.credential, principal.role) == (ServiceAccountKey("key_1"), None)
+    with pytest.raises(ScopeMissing):
+        auth.admit(f"Bearer {secret}", "get_bill")
+    with pytest.raises(RoleMissing, match="service account"):
+        auth.admit(f"Bearer {secret}", "delete_org")
+    with pytest.raises(PersonRequired):
+        auth.verifier.admit_person(Presented(authorization=f"Bearer {secret}"), "create_org")
+    await auth.append(ServiceAccountRemoved(org="org_acme", service_account="sa_1", by="user_1"), stream)
+    await auth.verifier.load()
+    with pytest.raises(Unauthenticated):
+        auth.who(f"Bearer {secret}")
+
+
+async def test_a_key_of_a_person_who_is_no_member_is_good_for_nothing() -> None:
+    auth = Auth()
+    secret = await auth.issue("key_1")
+    await auth.verifier.load()
+    with pytest.raises(OrgNotFound):
+        auth.admit(f"Bearer {secret}", "submit_task")
 
 
 def test_reading_is_part_of_writing_and_not_the_other_way_round() -> None:

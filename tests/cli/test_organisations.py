@@ -124,6 +124,13 @@ async def test_an_organisation_from_its_first_member_to_its_end(
     ci = installation.client(key)
     assert (await ci.get("/v1/tasks")).status_code == 200
     assert (await ci.delete("/v1/org")).json()["code"] == "role_missing"
+    assert (await ci.get("/v1/session")).json()["credential"] == "service_account_key"
+    assert (await ci.get("/v1/me")).json()["name"] == "CI"
+    assert (await ci.post("/v1/org/service-accounts", json={"name": "more"})).status_code == 201
+    [entry, *_] = (await ci.get("/v1/org/audit")).json()["entries"]
+    assert [entry[name] for name in ("action", "kind", "user", "name")] == [
+        "ServiceAccountCreated", "service_account", account, "CI"
+    ]  # fmt: skip
     assert account in await ok(bob, "service-account", "list")
     await ok(bob, "service-account", "remove", account)
     assert (await ci.get("/v1/tasks")).status_code == 401

@@ -14,7 +14,14 @@ from joserfc.jwk import ECKey, KeySet
 from joserfc.jwt import JWTClaimsRegistry
 
 from remote_claude.access import secrets
-from remote_claude.access.principal import AccessToken, ApiKey, BrowserSession, Identity, Presented
+from remote_claude.access.principal import (
+    AccessToken,
+    ApiKey,
+    BrowserSession,
+    Identity,
+    Presented,
+    ServiceAccountKey,
+)
 from remote_claude.access.refusals import Unauthenticated
 from remote_claude.contracts.auth import (
     ApiKeyIssued,
@@ -39,6 +46,8 @@ from remote_claude.eventsourcing.events import Clock, RecordedEvent, parse_times
 ISSUER = "remote-claude"
 AUDIENCE = "remote-claude-api"
 ALGORITHM = "ES256"
+SERVICE_ACCOUNT = "sa_"
+"""How the id of a service account begins."""
 
 
 def bearer(authorization: str | None) -> str | None:
@@ -168,9 +177,12 @@ class ApiKeys:
             raise Unauthenticated("This API key has expired.")
         if memberships.excludes(issued.org, issued.user):
             raise Unauthenticated("This API key is of somebody who has left the organisation.")
+        of_account = issued.user.startswith(SERVICE_ACCOUNT)
+        if of_account and not memberships.has_service_account(issued.org, issued.user):
+            raise Unauthenticated("This API key is of a service account that the organisation does not have.")
         return Identity(
             user=issued.user,
-            credential=ApiKey(issued.key),
+            credential=ServiceAccountKey(issued.key) if of_account else ApiKey(issued.key),
             scopes=frozenset(issued.scopes),
             memberships=memberships.of(issued.user),
             org=issued.org,

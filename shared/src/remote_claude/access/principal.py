@@ -10,7 +10,14 @@ from remote_claude.contracts.users import Role
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """An API key of a person or a service account; it belongs to one organisation."""
+    """An API key of a person; it belongs to one organisation."""
+
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceAccountKey:
+    """An API key of a service account. There is no person behind it, so no role: its scopes decide."""
 
     id: str
 
@@ -29,8 +36,11 @@ class AccessToken:
     id: str
 
 
-Credential = ApiKey | BrowserSession | AccessToken
+Credential = ApiKey | ServiceAccountKey | BrowserSession | AccessToken
 """What was presented. Its `id` is what a revocation names."""
+
+KEYS = (ApiKey, ServiceAccountKey)
+"""Credentials that have no session."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,8 +58,8 @@ class Presented:
 class Identity:
     """A person or a service account, by a credential that was checked.
 
-    `memberships` are its organisations with its role there, in the order of joining. An API key has `org`: it acts for
-    no other organisation.
+    `memberships` are a person's organisations with their role there, in the order of joining; a service account has
+    none. A key has `org`: it acts for no other organisation.
     """
 
     user: str
@@ -61,7 +71,7 @@ class Identity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Principal:
-    """Somebody who acts for one organisation. `role` is None for who is no member, such as a service account."""
+    """Somebody who acts for one organisation. `role` is None for a service account."""
 
     org: str
     user: str

@@ -44,6 +44,16 @@ class RoleMissing(NotAdmitted):
         )
 
 
+class PersonRequired(NotAdmitted):
+    """A service account asks for what only a person has: an account, sessions, organisations of their own."""
+
+    code: ClassVar[str] = "person_required"
+    status: ClassVar[int] = 403
+
+    def __init__(self) -> None:
+        super().__init__("This is for people, and the key is of a service account. Sign in: `rclaude login`.")
+
+
 class OrgNotFound(NotAdmitted):
     """The organisation that the request names is unknown, or the person is no member: nobody can tell which."""
 

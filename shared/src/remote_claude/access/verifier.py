@@ -10,10 +10,11 @@ import structlog
 
 from remote_claude.access.credentials import AccessTokens, ApiKeys, BrowserSessions, Memberships
 from remote_claude.access.permissions import OWNERS, PERMISSIONS, PERSONAL, Permission
-from remote_claude.access.principal import Identity, Presented, Principal
+from remote_claude.access.principal import Identity, Presented, Principal, ServiceAccountKey
 from remote_claude.access.refusals import (
     NoOrganisation,
     OrgNotFound,
+    PersonRequired,
     RoleMissing,
     ScopeMissing,
     Unauthenticated,
@@ -94,9 +95,11 @@ class Verifier:
         return permit(self.act(self.identify(presented), presented.org), PERMISSIONS[operation])
 
     def admit_person(self, presented: Presented, operation: str) -> Identity:
-        """Who asks, and may do this in no organisation. Raises `Unauthenticated`, `ScopeMissing`."""
+        """Who asks, and may do this in no organisation. Raises `Unauthenticated`, `PersonRequired`, `ScopeMissing`."""
         identity = self.identify(presented)
         needed = PERSONAL[operation]
+        if needed is not None and isinstance(identity.credential, ServiceAccountKey):
+            raise PersonRequired
         if needed is not None and not allows(identity.scopes, needed):
             raise ScopeMissing(needed, identity.scopes)
         return identity
@@ -118,14 +121,15 @@ class Verifier:
             org = next(iter(identity.memberships), None)
             if org is None:
                 raise NoOrganisation
-        elif org not in identity.memberships:
+        role = identity.memberships.get(org)
+        if role is None and not isinstance(identity.credential, ServiceAccountKey):
             raise OrgNotFound(org)
         return Principal(
             org=org,
             user=identity.user,
             credential=identity.credential,
             scopes=identity.scopes,
-            role=identity.memberships.get(org),
+            role=role,
         )
 
 
@@ -133,9 +137,11 @@ def permit(principal: Principal, permission: Permission) -> Principal:
     """Raises `ScopeMissing`, `RoleMissing`."""
     if not allows(principal.scopes, permission.scope):
         raise ScopeMissing(permission.scope, principal.scopes)
-    if principal.role is None:  # a service account: its scopes decide, except for what only owners may do
+    if isinstance(
+        principal.credential, ServiceAccountKey
+    ):  # its scopes decide, but for what only owners may do
         if permission.roles == OWNERS:
             raise RoleMissing("that of a service account", permission.roles)
-    elif principal.role not in permission.roles:
-        raise RoleMissing(principal.role, permission.roles)
+    elif principal.role is None or principal.role not in permission.roles:
+        raise RoleMissing(principal.role or "that of no member", permission.roles)
     return principal

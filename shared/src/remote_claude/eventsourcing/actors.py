@@ -8,6 +8,9 @@ from __future__ import annotations
 from contextvars import ContextVar
 from typing import NamedTuple
 
+OPERATOR = "operator/"
+"""How the id of an operator begins; their name on the machine follows."""
+
 
 class Actor(NamedTuple):
     """`id` is `key_...`, `session_...` or `operator/<user of the machine>`.

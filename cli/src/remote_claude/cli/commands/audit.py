@@ -15,7 +15,7 @@ from remote_claude.cli.errors import CliError, Exit
 from remote_claude.cli.session import connect
 
 PAGE = 200
-COLUMNS = ("position", "at", "action", "user", "name", "actor", "address", "agent", "details")
+COLUMNS = ("position", "at", "action", "kind", "user", "name", "actor", "address", "agent", "details")
 
 
 def audit(

@@ -80,7 +80,7 @@ def administer(
     from remote_claude.runtime.telemetry.logs_and_metrics import Metrics, configure_logging
 
     async def run() -> None:
-        actors.current.set(actors.Actor(f"operator/{_login_name()}"))
+        actors.current.set(actors.Actor(f"{actors.OPERATOR}{_login_name()}"))
         metrics = Metrics("admin")
         async with contextlib.AsyncExitStack() as stack:
             stack.callback(metrics.close)

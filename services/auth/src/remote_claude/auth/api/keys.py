@@ -61,7 +61,9 @@ def add_routes(
         """Make an API key for the organisation, of the person who asks or of a service account. It is shown once."""
         user = body.service_account or principal.user
         if body.service_account is not None:
-            if principal.role is not None and principal.role not in ADMINS:
+            if (
+                principal.role is not None and principal.role not in ADMINS
+            ):  # a service account needs the scope only
                 raise RoleMissing(principal.role, ADMINS)
             if not runtime.verifier.memberships.has_service_account(principal.org, user):
                 raise Problem(HTTPStatus.NOT_FOUND, "service_account_not_found", NO_SERVICE_ACCOUNT)

@@ -27,7 +27,7 @@ class SessionAnswer(BaseModel):
     role: Role | None
     memberships: list[MembershipAnswer]
     scopes: list[str]
-    credential: Literal["api_key", "session", "access_token"]
+    credential: Literal["api_key", "service_account_key", "session", "access_token"]
     session: str | None
     csrf_token: str | None
 

@@ -11,7 +11,14 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
 from remote_claude.access import secrets
-from remote_claude.access.principal import AccessToken, ApiKey, BrowserSession, Identity
+from remote_claude.access.principal import (
+    KEYS,
+    AccessToken,
+    ApiKey,
+    BrowserSession,
+    Identity,
+    ServiceAccountKey,
+)
 from remote_claude.auth.api.models import LinkAnswer, MembershipAnswer, SessionAnswer
 from remote_claude.auth.handlers import BROWSER_LASTS, Opened, Sessions
 from remote_claude.auth.tickets import Tickets
@@ -96,7 +103,7 @@ def add_routes(api: APIRouter, runtime: Runtime, sessions: Sessions, tickets: Ti
             memberships=[MembershipAnswer(org=o, role=r) for o, r in identity.memberships.items()],
             scopes=sorted(identity.scopes),
             credential=_kind(identity),
-            session=None if isinstance(identity.credential, ApiKey) else identity.credential.id,
+            session=None if isinstance(identity.credential, KEYS) else identity.credential.id,
             csrf_token=secrets.csrf_token(cookie) if cookie and by_cookie else None,
         )
 
@@ -105,7 +112,7 @@ def add_routes(api: APIRouter, runtime: Runtime, sessions: Sessions, tickets: Ti
     )
     async def end_session(identity: Person, request: Request) -> Response:
         """Sign out: the session is refused everywhere from here on."""
-        if isinstance(identity.credential, ApiKey):
+        if isinstance(identity.credential, KEYS):
             detail = "An API key has no session. Revoke it with `rclaude key revoke`."
             raise Problem(HTTPStatus.CONFLICT, "no_session", detail)
         position = await sessions.revoke(identity.credential.id, identity.user, "signed_out")
@@ -140,6 +147,8 @@ def _kind(identity: Identity) -> str:
     match identity.credential:
         case ApiKey():
             return "api_key"
+        case ServiceAccountKey():
+            return "service_account_key"
         case BrowserSession():
             return "session"
         case AccessToken():

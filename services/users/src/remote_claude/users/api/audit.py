@@ -3,31 +3,35 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel
 
+from remote_claude.access.credentials import SERVICE_ACCOUNT
 from remote_claude.contracts.contexts import name_context, origin_context
 from remote_claude.edge.freshness import MAX_POSITION, Freshness
 from remote_claude.edge.identity import Caller
 from remote_claude.edge.models import problems
 from remote_claude.edge.paging import Limit
+from remote_claude.eventsourcing.actors import OPERATOR
 from remote_claude.runtime.service import Runtime
 from remote_claude.users.api.support import TAGS, Support
 from remote_claude.users.projections import directory
-from remote_claude.users.projections.audit import AuditView, entries
+from remote_claude.users.projections.audit import AuditView, EntryRow, entries
 
 
 class AuditEntry(BaseModel):
     """`action` is the event's type, `actor` the credential that was used, or `operator/...` at `rclaude-admin`.
 
-    Name, address and program are null once the person is erased, and where they are not known.
+    `kind` says what `user` is; it is null where nobody did it. Name, address and program are null once the person is
+    erased or the service account removed, and where they are not known.
     """
 
     position: int
     at: str
     action: str
+    kind: Literal["person", "service_account", "operator"] | None
     user: str | None
     name: str | None
     actor: str | None
@@ -61,9 +65,12 @@ def add_routes(api: APIRouter, runtime: Runtime, support: Support) -> None:
             runtime.pool, principal.org, MAX_POSITION if before is None else before, limit + 1
         )
         found = []
+        accounts = {a.id: a.name for a in await directory.service_accounts(runtime.pool, principal.org)}
         for row in rows[:limit]:
-            person = await directory.person(runtime.pool, row.person) if row.person else None
-            name = await support.open(person[0], name_context(row.person or "")) if person else None
+            sealed = accounts.get(row.person or "")
+            if sealed is None and row.person and (person := await directory.person(runtime.pool, row.person)):
+                sealed = person[0]
+            name = await support.open(sealed, name_context(row.person or "")) if sealed else None
             text = await support.open(row.origin, origin_context(row.actor or ""))
             origin = json.loads(text) if text else {}
             found.append(
@@ -71,6 +78,7 @@ def add_routes(api: APIRouter, runtime: Runtime, support: Support) -> None:
                     position=row.position,
                     at=row.at,
                     action=row.action,
+                    kind=_kind(row),
                     user=row.person,
                     name=name,
                     actor=row.actor,
@@ -81,3 +89,9 @@ def add_routes(api: APIRouter, runtime: Runtime, support: Support) -> None:
             )
         following = rows[limit - 1].position if len(rows) > limit else None
         return AuditPage(entries=found, next=following, as_of=fresh.as_of)
+
+
+def _kind(row: EntryRow) -> Literal["person", "service_account", "operator"] | None:
+    if row.person is not None:
+        return "service_account" if row.person.startswith(SERVICE_ACCOUNT) else "person"
+    return "operator" if row.actor is not None and row.actor.startswith(OPERATOR) else None

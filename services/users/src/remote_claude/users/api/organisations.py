@@ -7,6 +7,7 @@ from http import HTTPStatus
 
 from fastapi import APIRouter, Depends, Response
 
+from remote_claude.access.principal import ServiceAccountKey
 from remote_claude.access.refusals import OrgNotFound
 from remote_claude.contracts.contexts import email_context, name_context
 from remote_claude.edge.identity import Caller, Person
@@ -30,12 +31,15 @@ def add_routes(api: APIRouter, runtime: Runtime, directory: Directory, support: 
 
     @api.get("/v1/me", tags=TAGS, dependencies=reads, responses=problems(404, 503))
     async def get_me(identity: Person) -> PersonAnswer:
-        """The person who asks."""
+        """The person who asks, or the service account."""
         found = await view.person(runtime.pool, identity.user)
         if found is None:
             await fresh.reach(runtime.verifier.position)
             found = await view.person(runtime.pool, identity.user)
         name, email = found or (None, None)
+        if isinstance(identity.credential, ServiceAccountKey) and identity.org is not None:
+            accounts = await view.service_accounts(runtime.pool, identity.org)
+            name = next((account.name for account in accounts if account.id == identity.user), None)
         return PersonAnswer(
             user=identity.user,
             name=await support.open(name, name_context(identity.user)),
