@@ -8,7 +8,7 @@ time of day. A month that lacks this day begins its period on its last day.
 from __future__ import annotations
 
 from calendar import monthrange
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Annotated, Final, NamedTuple
 
@@ -26,6 +26,12 @@ class Period(NamedTuple):
     id: str
     starts_at: str
     ends_at: str
+
+    def days(self) -> list[str]:
+        """Every day that it has a part of, as `2026-11-15`."""
+        first, end = datetime.fromisoformat(self.starts_at), datetime.fromisoformat(self.ends_at)
+        last = (end - timedelta.resolution).date()
+        return [(first.date() + timedelta(days=n)).isoformat() for n in range((last - first.date()).days + 1)]
 
 
 def valid_anchor(anchor: str) -> str:

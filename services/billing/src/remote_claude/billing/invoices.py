@@ -143,9 +143,10 @@ class Invoices:
 
     async def _close(self, org: str, period: str, *, early: bool, actor: str) -> None:
         position = await self._caught_up()
-        found = (await conservation(self._pool, period, org)).unaccounted
-        if wrong := {meter: n for meter, n in found.items() if n}:
-            raise NotConserved(f"{org} {period} is not closed: {wrong} is metered and on no line.")
+        if wrong := (await conservation(self._pool, period, org)).breaches:
+            raise NotConserved(
+                f"{org} {period} is not closed: {wrong} does not add up. Rebuild billing_usage."
+            )
         state = await self.account(org)
         async with query_connection(self._pool) as connection:
             found_late = [await late_usage(connection, state, org, p, position) for p in state.closed]

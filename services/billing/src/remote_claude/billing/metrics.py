@@ -37,7 +37,7 @@ class Audit:
         runtime.meter.create_observable_gauge(
             "rclaude_billing_breach",
             [lambda _: [Observation(int(self.breached))]],
-            description="1 while metered use is unaccounted for: alert on it, no such period can be closed.",
+            description="1 while metered use does not add up: alert on it, no such period can be closed.",
         )
         runtime.meter.create_observable_gauge(
             "rclaude_billing_drifting_invoices",
@@ -51,8 +51,8 @@ class Audit:
 
     @property
     def breached(self) -> bool:
-        """Whether anything was unaccounted for at the last look."""
-        return any(self._sums.unaccounted.values())
+        """Whether anything did not add up at the last look."""
+        return bool(self._sums.breaches)
 
     async def run(self) -> None:
         """Never ends by itself."""
@@ -61,7 +61,7 @@ class Audit:
                 period = period_at(CALENDAR, self._runtime.clock()).id
                 self._sums = await conservation(self._runtime.pool, period)
                 if self.breached:
-                    log.error("metered use is unaccounted for", period=period, meters=self._sums.unaccounted)
+                    log.error("metered use does not add up", period=period, meters=self._sums.breaches)
             await asyncio.sleep(EVERY_S)
 
     def _gauge(self, field: str) -> Callable[[CallbackOptions], list[Observation]]:

@@ -10,7 +10,7 @@ from remote_claude.access.policy import read_policy
 from remote_claude.billing.projections import bills
 from remote_claude.billing.projections.usage import UsageView
 from remote_claude.contracts.budgets import MonthAnswer, MonthRequest, MonthSpent
-from remote_claude.contracts.periods import CALENDAR, period_at
+from remote_claude.contracts.periods import CALENDAR, Period, period_at
 from remote_claude.eventsourcing.postgres.schemas import query_connection
 from remote_claude.runtime.service import Runtime
 
@@ -18,14 +18,13 @@ CAUGHT_UP_S = 1.0
 """How long an answer waits for the view to have what the log has."""
 
 SPENT = """
-SELECT coalesce(sum(cost), 0), coalesce(sum(cost) FILTER (WHERE person = %(user)s), 0) FROM (
-    SELECT t.person, coalesce((u.metered ->> 'model_nano_usd')::numeric, 0)
-                   + coalesce((u.metered ->> 'customer_model_nano_usd')::numeric, 0)
-                   - coalesce((u.written_off ->> 'model_nano_usd')::numeric, 0)
-                   - coalesce((u.written_off ->> 'customer_model_nano_usd')::numeric, 0) AS cost
-    FROM billing_usage.usage u LEFT JOIN billing_usage.task t USING (org, task)
-    WHERE u.org = %(org)s AND u.period = %(period)s
-) used
+SELECT coalesce(sum(metered - written_off), 0) FROM billing_usage.total
+WHERE org = %(org)s AND period = %(period)s AND key IN ('model_nano_usd', 'customer_model_nano_usd')
+"""
+SPENT_BY = """
+SELECT coalesce(sum(quantity), 0) FROM billing_usage.group_day
+WHERE org = %(org)s AND dimension = 'person' AND day = ANY (%(days)s) AND name = %(user)s
+  AND meter IN ('model_nano_usd', 'customer_model_nano_usd') AND period = %(period)s
 """
 
 
@@ -43,7 +42,7 @@ class Months:
         async with query_connection(runtime.pool) as connection:
             account = await bills.plan(connection, org)
             period = period_at(account[1] if account else CALENDAR, runtime.clock())
-            whole, own = await _spent(connection, org, user, period.id)
+            whole, own = await _spent(connection, org, user, period)
         return MonthAnswer(
             period=period.id,
             ends_at=period.ends_at,
@@ -52,9 +51,12 @@ class Months:
         )
 
 
-async def _spent(connection: AsyncConnection[Any], org: str, user: str, period: str) -> tuple[int, int]:
+async def _spent(connection: AsyncConnection[Any], org: str, user: str, period: Period) -> tuple[int, int]:
     """Nano-dollars of the organisation, and of the person, on any key."""
-    found = await connection.execute(SPENT, {"org": org, "user": user, "period": period})
-    row = await found.fetchone()
-    assert row is not None
-    return int(row[0]), int(row[1])
+    asked = {"org": org, "user": user, "period": period.id, "days": period.days()}
+    sums = []
+    for query in (SPENT, SPENT_BY):
+        row = await (await connection.execute(query.encode(), asked)).fetchone()
+        assert row is not None
+        sums.append(int(row[0]))
+    return sums[0], sums[1]

@@ -12,44 +12,48 @@ from psycopg.rows import dict_row
 from remote_claude.billing.domain.bill import Bill, Sum, bill
 from remote_claude.billing.domain.rating import Key, Line, allocate
 from remote_claude.billing.projections.metering import key_of, key_text
+from remote_claude.billing.projections.tables import RARE_METERS
 from remote_claude.contracts.billing import Entitlements
 from remote_claude.contracts.prices import PriceBook
 
-# A task's rows, or a period's: by position, so that a page costs what it shows.
 EVIDENCE = """
 SELECT * FROM (
-    (SELECT period, segment, generation, task, NULL::int AS attempt, event_id, position,
+    (SELECT period, segment, task, NULL::int AS attempt, event_id, position,
             'executions' AS key, 1::numeric AS quantity
-     FROM billing_usage.execution
-     WHERE org = %(org)s AND (%(period)s::text IS NULL OR period = %(period)s)
-       AND (%(task)s::text IS NULL OR task = %(task)s) AND position > %(after)s
-       AND (%(until)s::int IS NULL OR generation < %(until)s)
-       AND (%(meter)s::text IS NULL OR %(meter)s = 'executions')
-     ORDER BY position LIMIT %(limit)s)
+     FROM billing_usage.execution WHERE {executions} ORDER BY position LIMIT %(limit)s)
     UNION ALL
-    (SELECT period, segment, generation, task, attempt, event_id, position, k.key,
+    (SELECT period, segment, task, attempt, event_id, position, k.key,
             k.value::numeric - coalesce((u.written_off ->> k.key)::numeric, 0) AS quantity
      FROM billing_usage.usage u,
-          LATERAL (SELECT key, value #>> '{}' AS value FROM jsonb_each(u.metered)
+          LATERAL (SELECT key, value #>> '{{}}' AS value FROM jsonb_each(u.metered)
                    UNION ALL SELECT key, '0' FROM jsonb_each(u.written_off) WHERE NOT u.metered ? key) k
-     WHERE org = %(org)s AND (%(period)s::text IS NULL OR period = %(period)s)
-       AND (%(task)s::text IS NULL OR task = %(task)s) AND position > %(after)s
-       AND (%(until)s::int IS NULL OR generation < %(until)s)
-       AND (%(meter)s::text IS NULL OR split_part(k.key, '|', 1) = %(meter)s)
-       AND k.value::numeric <> coalesce((u.written_off ->> k.key)::numeric, 0)
+     WHERE {usage} AND k.value::numeric <> coalesce((u.written_off ->> k.key)::numeric, 0)
      ORDER BY position, k.key LIMIT %(limit)s)
 ) found ORDER BY position, key LIMIT %(limit)s
 """
 
-SHARES = """
-SELECT task, sum(quantity) AS quantity FROM (
-    SELECT task, 1::numeric AS quantity FROM billing_usage.execution
-    WHERE org = %(org)s AND period = %(period)s AND segment = %(segment)s AND 'executions' = ANY (%(keys)s)
+# The tasks of a day in the order of their ids: what is before one, and its own.
+OF_DAY = """
+SELECT day, coalesce(sum(quantity) FILTER (WHERE task < %(task)s), 0), sum(quantity) FILTER (WHERE task = %(task)s)
+FROM (
+    SELECT day, task, 1::numeric AS quantity FROM billing_usage.execution
+    WHERE org = %(org)s AND day = ANY (%(days)s) AND task <= %(task)s
+      AND period = %(period)s AND segment = %(segment)s AND 'executions' = ANY (%(keys)s)
     UNION ALL
-    SELECT task, (metered ->> k)::numeric - coalesce((written_off ->> k)::numeric, 0)
+    SELECT day, task, coalesce((metered ->> k)::numeric, 0) - coalesce((written_off ->> k)::numeric, 0)
     FROM billing_usage.usage, unnest(%(keys)s::text[]) AS k
-    WHERE org = %(org)s AND period = %(period)s AND segment = %(segment)s AND metered ? k
-) found GROUP BY task ORDER BY task
+    WHERE org = %(org)s AND day = ANY (%(days)s) AND task <= %(task)s
+      AND period = %(period)s AND segment = %(segment)s
+) found GROUP BY day HAVING count(*) FILTER (WHERE task = %(task)s) > 0
+"""
+DAYS = """
+SELECT day, sum(metered - written_off) FROM billing_usage.total
+WHERE org = %(org)s AND period = %(period)s AND segment = %(segment)s AND key = ANY (%(keys)s)
+GROUP BY day ORDER BY day
+"""
+DAYS_OF_TASK = """
+SELECT day FROM billing_usage.usage WHERE org = %(org)s AND task = %(task)s
+UNION SELECT day FROM billing_usage.execution WHERE org = %(org)s AND task = %(task)s
 """
 
 
@@ -88,8 +92,9 @@ async def period_bill(
     )
     sums = await _all(
         connection,
-        "SELECT generation, segment, key, metered, written_off, events FROM billing_usage.total"
-        " WHERE org = %s AND period = %s ORDER BY generation, segment, key",
+        "SELECT generation, segment, key, sum(metered) AS metered, sum(written_off) AS written_off,"
+        " sum(events) AS events FROM billing_usage.total"
+        " WHERE org = %s AND period = %s GROUP BY 1, 2, 3 ORDER BY 1, 2, 3",
         (org, period),
     )
     return bill(
@@ -109,7 +114,7 @@ def _sum(row: Mapping[str, Any]) -> Sum:
         key=key_of(row["key"]),
         metered=int(row["metered"]),
         written_off=int(row["written_off"]),
-        events=row["events"],
+        events=int(row["events"]),
     )
 
 
@@ -155,10 +160,20 @@ async def evidence(
         "org": org, "period": period, "task": task, "meter": meter, "after": after, "limit": limit,
         "until": until,
     }  # fmt: skip
+    conditions = ["org = %(org)s", "position > %(after)s"]
+    conditions += [f"{name} = %({name})s" for name in ("period", "task") if asked[name] is not None]
+    if until is not None:
+        conditions.append("generation < %(until)s")
+    executions, usage = list(conditions), list(conditions)
+    if meter is not None:
+        executions.append("%(meter)s = 'executions'")
+        usage.append("split_part(k.key, '|', 1) = %(meter)s")
+        if meter in RARE_METERS:  # as written in the condition of its index
+            usage.append(f"'{meter}' = ANY (meters)")
+    query = EVIDENCE.format(executions=" AND ".join(executions), usage=" AND ".join(usage))
     found = []
-    for row in await _all(connection, EVIDENCE, asked):
+    for row in await _all(connection, query, asked):
         key = key_of(row.pop("key"))
-        del row["generation"]
         row["quantity"] = int(row["quantity"])
         found.append(Evidence(meter=key.meter, model=key.model, token=key.token, **row))
     return found
@@ -167,14 +182,23 @@ async def evidence(
 async def task_share(
     connection: AsyncConnection[Any], whole: Bill, line: Line, keys: Sequence[Key], task: str
 ) -> int:
-    """A task's part of a line, by largest remainder over the line's tasks: the parts sum to the line."""
-    asked = {
-        "org": whole.org, "period": whole.period, "segment": line.segment,
+    """A task's part of a line, in whole billionths. The parts of all tasks sum to the line.
+
+    The line is split over its days by largest remainder, and a day over its tasks by what they and those before them used.
+    """
+    asked: dict[str, Any] = {
+        "org": whole.org, "period": whole.period, "segment": line.segment, "task": task,
         "keys": [key_text(key) for key in keys],
     }  # fmt: skip
-    rows = await _all(connection, SHARES, asked)
-    parts = allocate(line.amount_nano, [int(row["quantity"]) for row in rows])
-    return sum(part for row, part in zip(rows, parts, strict=True) if row["task"] == task)
+    days = {row["day"]: int(row["sum"]) for row in await _all(connection, DAYS, asked)}
+    amounts = dict(zip(days, allocate(line.amount_nano, list(days.values())), strict=True))
+    asked["days"] = [row["day"] for row in await _all(connection, DAYS_OF_TASK, asked)]
+    share = 0
+    for day, before, own in await (await connection.execute(OF_DAY.encode(), asked)).fetchall():
+        if of_day := days.get(day):
+            amount, before = amounts[day], int(before)
+            share += amount * (before + int(own)) // of_day - amount * before // of_day
+    return share
 
 
 def simple_share(line: Line, quantity: int) -> int | None:

@@ -1,59 +1,68 @@
-"""Queries on the usage view: sums by what cost can be allocated by."""
+"""Queries on the usage view: sums by what cost can be allocated by. Each reads sums, never the rows of a period."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from psycopg import AsyncConnection
 
-GROUPS = {
-    "day": "u.day",
-    "person": "t.person",
-    "repository": "t.repository",
-    "label": "l.key || '=' || l.value",
-    "agent": "t.agent",
-    "task": "u.task",
-    "model": "nullif(split_part(k.key, '|', 2), '')",
-}
-LABELS = "LEFT JOIN LATERAL jsonb_each_text(t.labels) l ON true"
-
-# Tokens of all kinds and models count as one meter, unless the question is about models.
-QUERY = """
-WITH found AS (
-    SELECT {group} AS grouped, {meter} AS meter,
-           k.value::numeric - coalesce((u.written_off ->> k.key)::numeric, 0) AS quantity
-    FROM billing_usage.usage u LEFT JOIN billing_usage.task t USING (org, task) {labels},
-         LATERAL jsonb_each_text(u.metered) k
-    WHERE u.org = %(org)s AND u.day >= %(since)s {only}
-    UNION ALL
-    SELECT {executed}, 'executions', 1
-    FROM billing_usage.execution u LEFT JOIN billing_usage.task t USING (org, task) {labels}
-    WHERE u.org = %(org)s AND u.day >= %(since)s AND {executions}
-), summed AS (
-    SELECT grouped, meter, sum(quantity) AS quantity FROM found GROUP BY grouped, meter
-)
-SELECT grouped, jsonb_object_agg(meter, quantity) AS quantities FROM summed WHERE quantity <> 0
-GROUP BY grouped
-ORDER BY coalesce(sum(quantity) FILTER (WHERE meter = 'model_nano_usd'), 0) DESC, sum(quantity) DESC, grouped
+BY_DAY = """
+SELECT day, jsonb_object_agg(meter, quantity) FROM (
+    SELECT day, split_part(key, '|', 1) AS meter, sum(metered - written_off) AS quantity
+    FROM billing_usage.total WHERE org = %(org)s AND day >= %(since)s GROUP BY 1, 2
+) summed WHERE quantity <> 0 GROUP BY day ORDER BY day LIMIT %(limit)s
+"""
+BY_GROUP = """
+SELECT nullif(name, ''), jsonb_object_agg(meter, quantity) FROM (
+    SELECT name, meter, sum(quantity) AS quantity FROM billing_usage.group_day
+    WHERE org = %(org)s AND dimension = %(by)s AND day >= %(since)s GROUP BY 1, 2
+) summed WHERE quantity <> 0 GROUP BY name
+ORDER BY coalesce(sum(quantity) FILTER (WHERE meter = 'model_nano_usd'), 0) DESC, sum(quantity) DESC, name
 LIMIT %(limit)s
 """
+# The index has the dearest tasks of each day: no more of them are read than are shown.
+BY_TASK = """
+WITH days AS (SELECT DISTINCT day FROM billing_usage.total WHERE org = %(org)s AND day >= %(since)s)
+SELECT found.task, found.quantities, found.model_nano_usd FROM days, LATERAL (
+    SELECT task, quantities, model_nano_usd FROM billing_usage.task_use u
+    WHERE u.org = %(org)s AND u.day = days.day {following}
+    ORDER BY u.model_nano_usd DESC, u.task DESC LIMIT %(limit)s
+) found
+ORDER BY found.model_nano_usd DESC, found.task DESC LIMIT %(limit)s
+"""
+FOLLOWING = "AND (u.model_nano_usd, u.task) < (%(cost)s, %(task)s)"
+
+
+class Used(NamedTuple):
+    """A group, None where the dimension has no value, and meter -> quantity."""
+
+    group: str | None
+    quantities: dict[str, int]
 
 
 async def breakdown(
     connection: AsyncConnection[Any], org: str, by: str, since: str, limit: int
-) -> list[tuple[str | None, dict[str, int]]]:
-    """(group, meter -> quantity) since a day, by day in order, otherwise the largest first."""
-    models = by == "model"
-    query = QUERY.format(
-        group=GROUPS[by],
-        meter="split_part(k.key, '|', 3)" if models else "split_part(k.key, '|', 1)",
-        labels=LABELS if by == "label" else "",
-        only="AND k.key LIKE '%%model_tokens|%%'" if models else "",
-        executed="NULL::text" if models else GROUPS[by],
-        executions="false" if models else "true",
-    )
-    found = await connection.execute(query.encode(), {"org": org, "since": since, "limit": limit})
-    groups = [
-        (row[0], {meter: int(n) for meter, n in sorted(row[1].items())}) for row in await found.fetchall()
-    ]
-    return sorted(groups, key=lambda group: group[0] or "") if by == "day" else groups
+) -> list[Used]:
+    """What was used since a day by anything but tasks: by day in order, otherwise the largest first."""
+    asked = {"org": org, "by": by, "since": since, "limit": limit}
+    found = await connection.execute((BY_DAY if by == "day" else BY_GROUP).encode(), asked)
+    return [_used(*row) for row in await found.fetchall()]
+
+
+async def task_breakdown(
+    connection: AsyncConnection[Any], org: str, since: str, limit: int, after: tuple[int, str] | None
+) -> list[Used]:
+    """All that each task has used whose last use was not before a day, the dearest first.
+
+    `after` is the model use and the id of a task: those that follow it.
+    """
+    asked: dict[str, Any] = {"org": org, "since": since, "limit": limit}
+    if after is not None:
+        asked["cost"], asked["task"] = after
+    query = BY_TASK.format(following=FOLLOWING if after is not None else "")
+    found = await connection.execute(query.encode(), asked)
+    return [_used(task, quantities) for task, quantities, _ in await found.fetchall()]
+
+
+def _used(group: str | None, quantities: dict[str, Any]) -> Used:
+    return Used(group, {meter: int(n) for meter, n in sorted(quantities.items()) if n})

@@ -21,18 +21,37 @@ METERED = """
     FROM billing_usage.usage u, jsonb_each(u.written_off) k WHERE u.period = %(period)s GROUP BY 1
     UNION ALL SELECT 'executions', count(*), 0 FROM billing_usage.execution WHERE period = %(period)s
 """
+PEOPLE = """
+    SELECT meter, sum(quantity) FROM billing_usage.group_day
+    WHERE dimension = 'person' AND period = %(period)s {only} GROUP BY meter
+"""
+# Of all periods: a task has one sum.
+TASKS = """
+    SELECT meter, sum(quantity) FROM (
+        SELECT q.key AS meter, q.value::numeric AS quantity
+        FROM billing_usage.task_use, LATERAL jsonb_each_text(quantities) q WHERE true {only}
+        UNION ALL
+        SELECT split_part(key, '|', 1), written_off - metered FROM billing_usage.total WHERE true {only}
+    ) both_sums GROUP BY meter HAVING sum(quantity) <> 0
+"""
 ORGANISATIONS = "SELECT DISTINCT org FROM billing_usage.total WHERE period = %(period)s ORDER BY org"
 NOT_METERED = ("subscription", "minimum")
 
 
 @dataclass(slots=True)
 class Conservation:
-    """By meter, in its own unit: `metered` = `charged` + `included` in plans + `written_off` (compute of lost attempts)."""
+    """By meter, in its own unit: `metered` = `charged` + `included` in plans + `written_off` (compute of lost attempts).
+
+    `people` is the sum over the organisation's people: as much as was metered and not written off. `tasks` is by how much the
+    sum over its tasks differs from its own.
+    """
 
     metered: Counter[str] = field(default_factory=Counter)
     charged: Counter[str] = field(default_factory=Counter)
     included: Counter[str] = field(default_factory=Counter)
     written_off: Counter[str] = field(default_factory=Counter)
+    people: Counter[str] = field(default_factory=Counter)
+    tasks: Counter[str] = field(default_factory=Counter)
 
     @property
     def unaccounted(self) -> dict[str, int]:
@@ -43,11 +62,22 @@ class Conservation:
             if meter not in DETAILS or self.charged[meter]
         }
 
+    @property
+    def breaches(self) -> dict[str, int]:
+        """What does not add up: meters that are not accounted for, or whose people or tasks sum to anything but it."""
+        people = {
+            f"{meter} of people": self.people[meter] - n + self.written_off[meter]
+            for meter, n in self.metered.items()
+        }
+        tasks = {f"{meter} of tasks": n for meter, n in self.tasks.items()}
+        return {name: n for name, n in (self.unaccounted | people | tasks).items() if n}
+
 
 async def conservation(pool: Pool, period: str, org: str | None = None) -> Conservation:
     """The sums of a period, at one moment of the view. It reads all of the period: for once in a while."""
     sums = Conservation()
     metered = METERED if org is None else METERED.replace("= %(period)s", "= %(period)s AND org = %(org)s")
+    only = "" if org is None else "AND org = %(org)s"
     asked = {"period": period, "org": org}
     async with connect(pool, "billing_usage") as connection:
         await connection.set_isolation_level(IsolationLevel.REPEATABLE_READ)
@@ -55,6 +85,9 @@ async def conservation(pool: Pool, period: str, org: str | None = None) -> Conse
             for row in await (await cursor.execute(metered.encode(), asked)).fetchall():
                 sums.metered[row["meter"]] += int(row["metered"])
                 sums.written_off[row["meter"]] += int(row["written_off"])
+            for query, counted in ((PEOPLE, sums.people), (TASKS, sums.tasks)):
+                for row in await (await cursor.execute(query.format(only=only).encode(), asked)).fetchall():
+                    counted[row["meter"]] += int(row["sum"])
             orgs = [org] if org is not None else None
             if orgs is None:
                 found = await cursor.execute(ORGANISATIONS, asked)

@@ -89,7 +89,11 @@ class State:
         self.new_executions: list[Row] = []
         self.new_lost: list[Row] = []
         self.sums: defaultdict[tuple[Any, ...], list[int]] = defaultdict(lambda: [0, 0, 0])
-        """By place and key: metered, written off, events."""
+        """By place, day and key: metered, written off, events."""
+        self.groups: defaultdict[tuple[str, ...], int] = defaultdict(int)
+        """By organisation, dimension, day, group, meter and period: without what was written off."""
+        self.used: defaultdict[tuple[str, str], list[tuple[str, str, int]]] = defaultdict(list)
+        """By task: days, meters and quantities."""
         self._usage: dict[tuple[Attempt, tuple[str, int, int, str]], Row] = {}
         self._of_attempt: defaultdict[Attempt, list[Row]] = defaultdict(list)
         self._changed: dict[int, Row] = {}
@@ -117,15 +121,37 @@ class State:
             row["generation"] += 1
             self.changed_periods.add((org, period))
 
-    def sum(self, place: Place, key: str, metered: int, written_off: int = 0, events: int = 0) -> None:
-        sums = self.sums[(*place, key)]
+    def sum(
+        self, place: Place, task: str, day: str, key: str, metered: int, written_off: int = 0, events: int = 0
+    ) -> None:
+        """Add to the sums of the period, of the groups that the task belongs to, and of the task."""
+        sums = self.sums[(*place, day, key)]
         sums[0] += metered
         sums[1] += written_off
         sums[2] += events
+        if not (quantity := metered - written_off):
+            return
+        meter, *detail = key.split("|")
+        for dimension, name in _groups(self.tasks.get((place.org, task))):
+            self.groups[place.org, dimension, day, name, meter, place.period] += quantity
+        if detail:
+            model, token = detail
+            self.groups[place.org, "model", day, model, token, place.period] += quantity
+        self.used[place.org, task].append((day, meter, quantity))
 
-    def add_to(self, totals: dict[Any, Row]) -> None:
+    def add_to(self, totals: dict[Any, Row], groups: dict[Any, Row], used: dict[Any, Row]) -> None:
         """Add what this batch has summed to the rows that are there."""
-        names = ("org", "period", "generation", "segment", "key")
+        names: tuple[str, ...] = ("org", "dimension", "day", "name", "meter", "period")
+        for group, quantity in self.groups.items():
+            row = groups.setdefault(group, dict(zip(names, group, strict=True)) | {"quantity": Decimal(0)})
+            row["quantity"] += quantity
+        for (org, task), parts in self.used.items():
+            row = used.setdefault((org, task), {"org": org, "task": task, "day": "", "quantities": {}})
+            for day, meter, quantity in parts:
+                row["day"] = max(row["day"], day)
+                row["quantities"][meter] = row["quantities"].get(meter, 0) + quantity
+            row["model_nano_usd"] = row["quantities"].get("model_nano_usd", 0)
+        names = ("org", "period", "generation", "segment", "day", "key")
         for key, (metered, written_off, events) in self.sums.items():
             zero = {"metered": Decimal(0), "written_off": Decimal(0), "events": 0}
             row = totals.setdefault(key, dict(zip(names, key, strict=True)) | zero)
@@ -174,7 +200,7 @@ class State:
         if row is None:
             row = dict(zip(("org", "task", "attempt"), attempt, strict=True))
             row |= {"period": place.period, "segment": place.segment, "generation": place.generation}
-            row |= {"day": day, "metered": {}, "written_off": {}}
+            row |= {"day": day, "metered": {}, "written_off": {}, "meters": []}
             self._usage[attempt, slot] = row
         else:
             self._of_attempt[attempt].remove(row)
@@ -190,11 +216,21 @@ class State:
                 if key in quantities:
                     row[name] = {**row[name], key: row[name].get(key, 0) + quantities[key]}
             more = metered.get(key, 0), written_off.get(key, 0)
-            self.sum(place, key, *more, events=_counts(row, key) - known)
+            self.sum(place, row["task"], row["day"], key, *more, events=_counts(row, key) - known)
+        row["meters"] = sorted({key.split("|")[0] for key in row["metered"] if _counts(row, key)})
 
     def changed_usage(self) -> Iterable[Row]:
         """The rows of attempts that this batch has changed."""
         return self._changed.values()
+
+
+def _groups(task: Row | None) -> Iterable[tuple[str, str]]:
+    """Each dimension of a task, and the group that it belongs to there: of labels one for each."""
+    for dimension in ("person", "repository", "agent"):
+        yield dimension, (task[dimension] if task is not None else None) or ""
+    labels = task["labels"] if task is not None else {}
+    for label in [f"{name}={value}" for name, value in labels.items()] or [""]:
+        yield "label", label
 
 
 def _slot(row: Row) -> tuple[str, int, int, str]:
@@ -277,7 +313,7 @@ def _start(state: State, recorded: RecordedEvent, org: str, task: str) -> None:
             "event_id": recorded.event_id, "position": recorded.position,
         }
     )  # fmt: skip
-    state.sum(place, EXECUTIONS, 1, events=1)
+    state.sum(place, task, recorded.occurred_at[:10], EXECUTIONS, 1, events=1)
 
 
 def _change_plan(state: State, recorded: RecordedEvent, e: PlanChanged) -> None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import BigInteger, Index, Numeric
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import BigInteger, Index, Numeric, text
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TEXT
 from sqlalchemy.orm import registry
 from sqlmodel import Field, SQLModel
+
+RARE_METERS = ("egress_bytes", "model_nano_usd", "model_tokens")
+"""Meters that many attempts have nothing of: their rows have an index of their own."""
 
 
 class Tables(SQLModel, registry=registry()):
@@ -74,7 +77,10 @@ class KnownTask(Tables, table=True):
 class Execution(Tables, table=True):
     """A task that has started at least once, in the period that its admission named."""
 
-    __table_args__ = (Index("execution_by_position", "org", "period", "position"),)
+    __table_args__ = (
+        Index("execution_by_position", "org", "period", "position"),
+        Index("execution_by_day", "org", "day"),
+    )
 
     org: str = Field(primary_key=True)
     task: str = Field(primary_key=True)
@@ -90,9 +96,20 @@ class Usage(Tables, table=True):
     """What one attempt has used on a day of a period, up to its last sample there.
 
     `metered` and `written_off` are by key (a meter, or `model_tokens|model|token`); `cumulative` is the sample's own sum.
+    `meters` are those of which more was metered than written off.
     """
 
-    __table_args__ = (Index("usage_by_position", "org", "period", "position"),)
+    __table_args__ = (
+        Index("usage_by_position", "org", "period", "position"),
+        Index("usage_by_day", "org", "day"),
+        *(
+            Index(
+                f"usage_of_{meter}", "org", "period", "position",
+                postgresql_where=text(f"'{meter}' = ANY (meters)"),
+            )
+            for meter in RARE_METERS
+        ),
+    )  # fmt: skip
 
     org: str = Field(primary_key=True)
     task: str = Field(primary_key=True)
@@ -105,6 +122,7 @@ class Usage(Tables, table=True):
     cumulative: dict[str, Any] = Field(sa_type=JSONB)
     metered: dict[str, Any] = Field(sa_type=JSONB)
     written_off: dict[str, Any] = Field(sa_type=JSONB)
+    meters: list[str] = Field(sa_type=ARRAY(TEXT))
     event_id: str
     position: int = Field(sa_type=BigInteger)
 
@@ -120,13 +138,45 @@ class LostAttempt(Tables, table=True):
 
 
 class Total(Tables, table=True):
-    """The sums of a period's rows, so that a bill reads a few rows however many tasks there were."""
+    """The sums of a period's rows by day, so that a bill reads a few rows however many tasks there were."""
 
     org: str = Field(primary_key=True)
     period: str = Field(primary_key=True)
     generation: int = Field(primary_key=True)
     segment: int = Field(primary_key=True)
+    day: str = Field(primary_key=True)
     key: str = Field(primary_key=True)
     metered: Decimal = Field(sa_type=Numeric)
     written_off: Decimal = Field(sa_type=Numeric)
     events: int = Field(sa_type=BigInteger)
+
+
+class Group(Tables, table=True):
+    """What was used on a day by one group of a dimension: a person, a repository, a label, a model, an agent.
+
+    The group is empty where there is none. Tokens count as one meter; of a model each kind of token is one.
+    What was written off is taken off.
+    """
+
+    __tablename__ = "group_day"
+
+    org: str = Field(primary_key=True)
+    dimension: str = Field(primary_key=True)
+    day: str = Field(primary_key=True)
+    name: str = Field(primary_key=True)
+    meter: str = Field(primary_key=True)
+    period: str = Field(primary_key=True)
+    quantity: Decimal = Field(sa_type=Numeric)
+
+
+class TaskUse(Tables, table=True):
+    """Everything that a task has used, by meter, without what was written off. `day` is the last on which it used any."""
+
+    __tablename__ = "task_use"
+    __table_args__ = (Index("task_use_by_cost", "org", "day", "model_nano_usd", "task"),)
+
+    org: str = Field(primary_key=True)
+    task: str = Field(primary_key=True)
+    day: str
+    model_nano_usd: int = Field(sa_type=BigInteger)
+    quantities: dict[str, Any] = Field(sa_type=JSONB)

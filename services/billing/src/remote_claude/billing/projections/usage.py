@@ -13,10 +13,12 @@ from remote_claude.billing.projections.tables import (
     Account,
     BillingPeriod,
     Execution,
+    Group,
     KnownTask,
     LostAttempt,
     PeriodSegment,
     Tables,
+    TaskUse,
     Total,
     Usage,
 )
@@ -33,7 +35,7 @@ class UsageView(View):
     """Folds plans, periods, tasks, their first starts and samples."""
 
     name: ClassVar[str] = "billing_usage"
-    version: ClassVar[int] = 8
+    version: ClassVar[int] = 9
     tables = Tables.metadata
     handles = frozenset(
         e.type
@@ -57,7 +59,9 @@ class UsageView(View):
         for recorded in events:
             metering.fold(state, recorded)
         totals = await load(connection, Total, state.sums)
-        state.add_to(totals)
+        groups = await load(connection, Group, state.groups)
+        used = await load(connection, TaskUse, state.used)
+        state.add_to(totals, groups, used)
         await upsert(connection, Account, state.accounts.values())
         await upsert(connection, BillingPeriod, _changed(state.periods, state.changed_periods))
         await upsert(connection, PeriodSegment, state.new_segments)
@@ -66,6 +70,8 @@ class UsageView(View):
         await upsert(connection, LostAttempt, state.new_lost)
         await upsert(connection, Usage, state.changed_usage())
         await upsert(connection, Total, totals.values())
+        await upsert(connection, Group, groups.values())
+        await upsert(connection, TaskUse, used.values())
 
 
 def _changed(rows: dict[Any, Row], keys: Iterable[Any]) -> list[Row]:
@@ -83,12 +89,10 @@ async def _load(connection: AsyncConnection[Any], events: Sequence[RecordedEvent
         match event:
             case TaskFailed(charge=False, attempt=int() as attempt):
                 attempts.add((event.org, event.task, attempt))
-            case UsageRecorded() | RunnerLost():
+                tasks.add((event.org, event.task))
+            case UsageRecorded() | RunnerLost() | AttemptFinished():
                 attempts.add((event.org, event.task, event.attempt))
-            case AttemptFinished():
-                attempts.add((event.org, event.task, event.attempt))
-                if event.started_at is not None:
-                    tasks.add((event.org, event.task))
+                tasks.add((event.org, event.task))
             case TaskSubmitted() | TaskAdmitted() | TaskStarted() | TaskAssigned():
                 tasks.add((event.org, event.task))
     usage: list[Row] = []
