@@ -274,3 +274,24 @@ async def test_an_unknown_path_is_a_problem_document(member: Member) -> None:
     assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
     answer = await member.http.delete("/v1/tasks")
     assert (answer.status_code, answer.json()["code"]) == (405, "method_not_allowed")
+
+
+async def test_a_view_that_is_not_built_yet_is_said_to_be_asked_again(stack: Stack, member: Member) -> None:
+    async with stack.host.runtime.pool.connection() as connection:
+        for now, then in (("submission", "not_built"), ("submission.org", "earlier")):
+            table, _, column = now.partition(".")
+            renamed = f"COLUMN {column} TO {then}" if column else f"TO {then}"
+            await connection.execute(f"ALTER TABLE gateway_tasks.{table} RENAME {renamed}".encode())
+            await connection.commit()
+            try:
+                answer = await member.http.get("/v1/tasks?agent=shell")
+            finally:
+                back = (
+                    f"gateway_tasks.{table} RENAME COLUMN {then} TO {column}"
+                    if column
+                    else f"gateway_tasks.{then} RENAME TO {table}"
+                )
+                await connection.execute(f"ALTER TABLE {back}".encode())
+                await connection.commit()
+            assert (answer.status_code, answer.json()["code"]) == (503, "view_building")
+            assert answer.headers["retry-after"] == "5"

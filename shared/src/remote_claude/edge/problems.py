@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import Any
+from typing import Any, ClassVar
 
 import psycopg
 import structlog
@@ -30,9 +30,15 @@ CLIENT_GONE = 499
 """As nginx names it: the client hung up before its whole request had arrived."""
 RETRY_AFTER_S = "1"
 
-DATABASE_AWAY = (psycopg.OperationalError, psycopg.errors.UndefinedTable, PoolTimeout)
-"""What is raised while PostgreSQL does not answer, or a view is being built."""
-UNAVAILABLE = (*DATABASE_AWAY, NatsError, ObjectStoreError, LogUnavailable)
+VIEW_BUILDING = (
+    psycopg.errors.UndefinedTable,
+    psycopg.errors.UndefinedColumn,
+    psycopg.errors.InvalidSchemaName,
+)
+"""What is raised while a view is not there yet, or is there as an earlier release built it."""
+DATABASE_AWAY = (psycopg.OperationalError, PoolTimeout)
+"""What is raised while PostgreSQL does not answer."""
+UNAVAILABLE = (*DATABASE_AWAY, *VIEW_BUILDING, NatsError, ObjectStoreError, LogUnavailable)
 """What the clients of the stores raise while a store does not answer."""
 
 
@@ -50,6 +56,19 @@ class Problem(Refusal):
     def __init__(self, status: int, code: str, detail: str, **extra: Any) -> None:
         super().__init__(detail, **extra)
         self.status, self.code = status, code  # type: ignore[misc]  # of this instance, not of the class
+
+
+class ViewBuilding(Refusal):
+    """A view is not there yet."""
+
+    code: ClassVar[str] = "view_building"
+    status: ClassVar[int] = HTTPStatus.SERVICE_UNAVAILABLE
+    retry_after: ClassVar[str] = "5"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "What this answer is read from is still being built from the event log. Ask again in a few seconds."
+        )
 
 
 FULL = Problem(
@@ -92,7 +111,7 @@ def is_page(request: Request) -> bool:
     return request.headers.get("sec-fetch-dest") == "document"
 
 
-def unavailable(error: Exception) -> Problem:
+def unavailable(error: Exception) -> Refusal:
     """What is answered for one of `UNAVAILABLE`."""
     if isinstance(error, LogUnavailable):
         detail = (
@@ -100,6 +119,8 @@ def unavailable(error: Exception) -> Problem:
             "Idempotency-Key."
         )
         return Problem(HTTPStatus.SERVICE_UNAVAILABLE, "log_unavailable", detail)
+    if isinstance(error, VIEW_BUILDING):
+        return ViewBuilding()
     code, what = "broker_unavailable", "broker"
     if isinstance(error, DATABASE_AWAY):
         code, what = "database_unavailable", "database"

@@ -24,13 +24,12 @@ LAST_POSITION = 2**63 - 1
 
 ONE = """
 SELECT c.position AS as_of, t.*, s.*, t.position AS position, t.task AS found FROM gateway_tasks.checkpoint c
-LEFT JOIN (gateway_tasks.task t JOIN gateway_tasks.submission s USING (task)) ON org = %(org)s AND t.task = %(task)s
+LEFT JOIN (gateway_tasks.task t JOIN gateway_tasks.submission s USING (task)) ON t.org = %(org)s AND t.task = %(task)s
 """
 PAGE = """
 SELECT c.position AS as_of, t.*, s.*, t.position AS position, t.task AS found FROM gateway_tasks.checkpoint c
 LEFT JOIN LATERAL (
-    SELECT * FROM gateway_tasks.task WHERE org = %(org)s AND position < %(before)s {filters}
-    ORDER BY position DESC LIMIT %(limit)s
+    {tasks} ORDER BY {position} DESC LIMIT %(limit)s
 ) t ON true LEFT JOIN gateway_tasks.submission s USING (task) ORDER BY t.position DESC
 """
 EVENTS = """
@@ -42,10 +41,14 @@ LEFT JOIN LATERAL (
 ) e ON true ORDER BY e.position
 """
 
-BY_STATE = "AND state = ANY(%(states)s)"
-BY_SUBMISSION = """AND EXISTS (
-    SELECT FROM gateway_tasks.submission x WHERE x.task = task.task AND x.{column} = %({column})s
-)"""
+# Each from an index in the order of positions: of several states, the newest of each.
+TASKS = "SELECT * FROM gateway_tasks.task WHERE org = %(org)s AND position < %(before)s"
+BY_STATE = """SELECT x.* FROM unnest(%(states)s::text[]) AS wanted, LATERAL (
+    SELECT * FROM gateway_tasks.task t WHERE t.org = %(org)s AND t.state = wanted AND t.position < %(before)s
+    ORDER BY t.position DESC LIMIT %(limit)s
+) x"""
+BY_SUBMISSION = """SELECT t.* FROM gateway_tasks.submission x JOIN gateway_tasks.task t USING (task)
+    WHERE x.org = %(org)s AND x.position < %(before)s {columns}"""
 
 REPOSITORY: TypeAdapter[Repository | None] = TypeAdapter(Repository | None)
 
@@ -137,13 +140,15 @@ class TaskQueries:
             "submitted_by": shown.submitted_by,
             "limit": limit + 1,
         }
-        filters = [BY_STATE] if shown.states else []
-        filters += [
-            BY_SUBMISSION.format(column=column)
-            for column in ("agent", "submitted_by")
-            if parameters[column] is not None
-        ]
-        rows, as_of = await self._rows(PAGE.format(filters=" ".join(filters)), parameters)
+        columns = [f"AND x.{name} = %({name})s" for name in ("agent", "submitted_by") if parameters[name]]
+        if columns:
+            states = ["AND t.state = ANY (%(states)s)"] if shown.states else []
+            tasks_of = BY_SUBMISSION.format(columns=" ".join(columns + states))
+        else:
+            tasks_of = BY_STATE if shown.states else TASKS
+        rows, as_of = await self._rows(
+            PAGE.format(tasks=tasks_of, position="x.position" if columns else "position"), parameters
+        )
         tasks = [_task(row) for row in rows[:limit]]
         return tasks, encode_cursor(tasks[-1].position, tasks[-1].task) if len(rows) > limit else None, as_of
 

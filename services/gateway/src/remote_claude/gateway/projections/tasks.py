@@ -81,10 +81,16 @@ class TaskRow(Tables, table=True):
 
 
 class SubmissionRow(Tables, table=True):
-    """What was submitted: never changes."""
+    """What was submitted: never changes. `org` and `position` are those of the task, for lists by agent or by person."""
 
     __tablename__ = "submission"
+    __table_args__ = (
+        Index("submission_by_agent", "org", "agent", "position"),
+        Index("submission_by_person", "org", "submitted_by", "position"),
+    )
     task: str = Field(primary_key=True)
+    org: str
+    position: int = Field(sa_type=BigInteger)
     submitted_by: str
     submitted_at: str
     agent: str
@@ -114,7 +120,7 @@ class TasksView(View):
     """Folds a batch with one read and one write of its tasks; what was submitted and the events are only added."""
 
     name: ClassVar[str] = "gateway_tasks"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     tables: ClassVar[MetaData] = Tables.metadata
     handles: ClassVar[frozenset[str]] = frozenset(event.type for event in FOLDED)
 
@@ -182,6 +188,8 @@ def _submission(recorded: RecordedEvent) -> dict[str, Any]:
     event: TaskSubmitted = recorded.event
     return {
         "task": event.task,
+        "org": event.org,
+        "position": recorded.position,
         "submitted_by": event.user,
         "submitted_at": recorded.occurred_at,
         "agent": event.agent,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from psycopg import AsyncConnection
-from sqlalchemy import BigInteger
+from sqlalchemy import BigInteger, Index
 from sqlalchemy.orm import registry
 from sqlmodel import Field, SQLModel
 
@@ -60,8 +60,9 @@ class Tables(SQLModel, registry=registry()):
 
 class Entry(Tables, table=True):
     __tablename__ = "entry"
+    __table_args__ = (Index("entry_by_org", "org", "position"),)
     position: int = Field(primary_key=True, sa_type=BigInteger)
-    org: str = Field(index=True)
+    org: str
     at: str
     action: str
     person: str | None
@@ -74,7 +75,7 @@ class AuditView(View):
     """Folds what people, keys and operators change in an organisation. Tasks have lists of their own."""
 
     name: ClassVar[str] = "users_audit"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     tables = Tables.metadata
     pace: ClassVar[float] = 0.1
     handles = frozenset(
