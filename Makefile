@@ -7,9 +7,9 @@ UV := $(BIN)/uv
 export UV_SYSTEM_CERTS := 1
 export UV_NATIVE_TLS := 1
 WEB := services/gateway/web
-MEMBERS := shared services/auth services/users services/gateway services/scheduler services/billing services/runner/worker services/runner cli
+MEMBERS := shared shared/client services/auth services/users services/gateway services/scheduler services/billing services/runner/worker services/runner cli
 
-.PHONY: help install demo test lint format types lock docs golden bench nightly simulate browser dashboard $(WEB)/openapi.json test-containers images compose-up compose-development compose-down clean
+.PHONY: help install demo test lint format types lock docs golden client bench nightly simulate browser dashboard $(WEB)/openapi.json test-containers images compose-up compose-development compose-down clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
@@ -32,7 +32,7 @@ install: $(VENV)/.installed  ## Install everything into .venv, from the lock fil
 lock: $(UV)  ## Write requirements.lock anew: hashes, no addresses
 	@$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 		--group pyproject.toml:dev --all-extras requirements.in $(MEMBERS:%=%/pyproject.toml) \
-		$(foreach s,shared auth users gateway scheduler billing runner worker,--no-emit-package remote-claude-$(s)) \
+		$(foreach s,shared client auth users gateway scheduler billing runner worker,--no-emit-package remote-claude-$(s)) \
 		--output-file requirements.lock
 	@$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 		--group pyproject.toml:browser --constraint requirements.lock --output-file requirements-browser.lock
@@ -77,6 +77,9 @@ dashboard: browser $(WEB)/openapi.json  ## Build the dashboard that the gateway 
 
 golden: install  ## Write down what events have come to be published; refuses what breaks a reader
 	@PYTHONPATH=tests $(BIN)/python tests/published.py
+
+client: install  ## Generate the SDK's models and operations from the OpenAPI document
+	@PYTHONPATH=tests $(BIN)/python tests/client_modules.py
 
 bench: install  ## Measure, each figure against a limit of this machine; FIGURE=7,9 runs some
 	@PYTHONPATH=tests $(BIN)/python tests/benchmarks/run.py $(FIGURE)

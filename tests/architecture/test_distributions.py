@@ -52,14 +52,17 @@ for other in {others!r}:
     subprocess.run([sys.executable, "-S", "-c", code], check=True, cwd=tmp_path)
 
 
-def test_the_client_installs_alone_and_says_what_the_stack_needs(tmp_path: Path) -> None:
+def test_the_cli_installs_with_the_sdk_alone_and_says_what_the_stack_needs(tmp_path: Path) -> None:
     site = tmp_path / "site"
-    with zipfile.ZipFile(wheel("cli", tmp_path)) as archive:
-        archive.extractall(site)
+    for member in ("shared/client", "cli"):
+        with zipfile.ZipFile(wheel(member, tmp_path)) as archive:
+            archive.extractall(site)
     code = f"""
 import sys
 sys.path[:0] = [{str(site)!r}]
 sys.path.append({sysconfig.get_paths()["purelib"]!r})
+from remote_claude.client import AsyncClient, Client
+assert Client.__module__.startswith("remote_claude.client")
 sys.argv = ["rclaude", "up"]
 from remote_claude.cli import main
 main()

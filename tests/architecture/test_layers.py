@@ -16,6 +16,7 @@ SHARED = ("concurrency", "contracts", "eventsourcing", "access", "edge", "outbou
 PACKAGES = {
     **{name: ROOT / "services" / name / "src/remote_claude" / name for name in SERVICES},
     **{name: ROOT / "shared/src/remote_claude" / name for name in SHARED},
+    "client": ROOT / "shared/client/src/remote_claude/client",
     "cli": ROOT / "cli/src/remote_claude/cli",
     "worker": ROOT / "services/runner/worker/src/remote_claude/worker",
 }
@@ -89,6 +90,7 @@ def test_services_never_import_each_other(service: str) -> None:
         ("edge", {*SERVICES, "cli", "runtime"}),
         ("outbound", {*SERVICES, "cli", *SHARED} - {"outbound"}),
         ("runtime", {*SERVICES, "cli"}),
+        ("client", {*SERVICES, *SHARED, "cli"}),
         ("cli", {*SERVICES, *SHARED}),
         ("worker", {*SERVICES, *SHARED, "cli"}),
     ],

@@ -13,7 +13,8 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 from remote_claude.cli import render
 from remote_claude.cli.errors import CliError, Exit
-from remote_claude.cli.identity.tokens import CLIENT_ID, Tokens, request
+from remote_claude.cli.identity.tokens import Tokens, request
+from remote_claude.client.credentials import CLIENT_ID
 
 DEVICE_GRANT = "urn:ietf:params:oauth:grant-type:device_code"
 GITHUB_GRANT = "urn:remote-claude:params:oauth:grant-type:github-token"
@@ -67,20 +68,10 @@ def by_browser(url: str) -> Tokens:
 
 def by_device(url: str) -> Tokens:
     """Show a code that is confirmed in a browser elsewhere, and wait for it. Raises `CliError`."""
-    import httpx2 as httpx
+    from remote_claude.cli.client import unsigned
+    from remote_claude.client import operations
 
-    from remote_claude.cli.client import is_loopback
-
-    try:
-        answer = httpx.post(
-            f"{url}/oauth/device_authorization",
-            data={"client_id": CLIENT_ID},
-            timeout=30.0,
-            trust_env=not is_loopback(url),
-        )
-        begun = answer.raise_for_status().json()
-    except (httpx.HTTPError, ValueError) as error:
-        raise CliError(f"{url} offers no sign-in ({error})", Exit.UNREACHABLE, code="unreachable") from error
+    begun = unsigned(url, operations.begin_device({"client_id": CLIENT_ID}))
     render.note(f"open {begun['verification_uri']} in a browser and enter the code {begun['user_code']}")
     render.note(f"or open {begun['verification_uri_complete']}")
     deadline = time.monotonic() + float(begun["expires_in"])

@@ -9,16 +9,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from remote_claude.cli import config
 from remote_claude.cli.errors import CliError, Exit
 from remote_claude.cli.identity.profiles import Profile, write_private
+from remote_claude.client.credentials import CLIENT_ID, EARLY_S
 
-CLIENT_ID = "rclaude-cli"
+if TYPE_CHECKING:
+    from remote_claude.client.models import IssueTokenForm, TokenAnswer
+
 SERVICE = "rclaude"
-EARLY_S = 30.0
-"""An access token is replaced so many seconds before it expires."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,7 @@ class Tokens:
     expires_at: float = 0.0
 
     @classmethod
-    def of(cls, answer: dict[str, Any]) -> Tokens:
+    def of(cls, answer: TokenAnswer) -> Tokens:
         """From the answer of the token endpoint."""
         return cls(
             access_token=str(answer["access_token"]),
@@ -97,32 +98,13 @@ def store() -> str:
     return "keyring" if works else "file"
 
 
-def request(url: str, **form: str) -> dict[str, Any]:
+def request(url: str, grant_type: str, **form: str) -> TokenAnswer:
     """Ask the token endpoint. Raises `CliError` with the error's code."""
-    import httpx2 as httpx
+    from remote_claude.cli.client import unsigned
+    from remote_claude.client import operations
 
-    from remote_claude.cli.client import is_loopback
-
-    try:
-        answer = httpx.post(
-            f"{url}/oauth/token",
-            data={"client_id": CLIENT_ID, **form},
-            timeout=30.0,
-            trust_env=not is_loopback(url),
-        )
-        document = answer.json()
-    except httpx.TransportError as error:
-        raise CliError(f"{url} does not answer ({error})", Exit.UNREACHABLE, code="unreachable") from error
-    except ValueError as error:
-        raise CliError(
-            f"{url} offers no sign-in: is it the address of Remote Claude?", Exit.UNREACHABLE
-        ) from error
-    if answer.is_success:
-        return dict(document)
-    detail = document.get("error_description") or document.get("detail") or "the sign-in was refused"
-    code = str(document.get("error") or document.get("code") or "sign_in_failed")
-    exit = Exit.UNREACHABLE if answer.status_code >= httpx.codes.INTERNAL_SERVER_ERROR else Exit.REFUSED
-    raise CliError(str(detail), exit, code=code)
+    body: IssueTokenForm = {"grant_type": grant_type, "client_id": CLIENT_ID, **form}  # type: ignore[typeddict-item]  # the callers' names are fields of it
+    return unsigned(url, operations.issue_token(body))
 
 
 def _refresh(profile: Profile, tokens: Tokens) -> Tokens:

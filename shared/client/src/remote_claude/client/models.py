@@ -1,0 +1,1308 @@
+"""What the API takes and answers, generated from its OpenAPI document: `make client`."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NotRequired, TypedDict
+
+
+class AcceptedInvitation(TypedDict):
+    """`AcceptedInvitation`."""
+
+    token: str
+
+
+class AgentAnswer(TypedDict):
+    """An agent; `offered` says whether a runner that is there now has it."""
+
+    name: str
+    offered: bool
+
+
+class AgentList(TypedDict):
+    """`providers` and `capabilities` (fields of a submission that not every runner fulfils) are those of the runners now."""
+
+    agents: list[AgentAnswer]
+    providers: list[str]
+    capabilities: list[str]
+
+
+class Allowance(TypedDict):
+    """The first `quantity` units of a whole period are free; None: all are. Prorated like `Flat`."""
+
+    meter: Literal["executions", "vcpu_ms", "gib_ms", "egress_bytes", "model_nano_usd", "model_tokens"]
+    model: NotRequired[str | None]
+    token: NotRequired[str | None]
+    kind: NotRequired[Literal["allowance"]]
+    quantity: int | str | None
+
+
+class AttemptAnswer(TypedDict):
+    """`AttemptAnswer`."""
+
+    attempt: int
+    runner: str
+    provider: str
+    outcome: Literal["succeeded", "failed", "cancelled", "timed_out", "lost"] | None
+    reason: str | None
+    detail: str | None
+    exit_code: int | None
+    started_at: str | None
+    finished_at: str | None
+
+
+class AuditEntry(TypedDict):
+    """`action` is the event's type, `actor` the credential that was used, or `operator/...` at `rclaude-admin`.
+
+    Name, address and program are null once the person is erased, and where they are not known.
+    """
+
+    position: int
+    at: str
+    action: str
+    user: str | None
+    name: str | None
+    actor: str | None
+    address: str | None
+    agent: str | None
+    details: dict[str, Any]
+
+
+class AuditPage(TypedDict):
+    """`next` is the `before` of the page that follows; null on the last one."""
+
+    entries: list[AuditEntry]
+    next: int | None
+    as_of: int
+
+
+class BestOfRequest(TypedDict):
+    """The task is number `index` of `size` tasks that try the same. All of them carry the same `group`."""
+
+    group: str
+    index: int
+    size: int
+
+
+class BillAnswer(TypedDict):
+    """The bill of a period as it stands."""
+
+    org: str
+    plan: str | None
+    period: str
+    starts_at: str
+    ends_at: str
+    currency: str
+    price_book: str
+    lines: list[BillLine]
+    total_nano_usd: int
+    as_of: int
+
+
+class BillEventPage(TypedDict):
+    """In log order. `next` is the position to go on after, null when nothing follows by now."""
+
+    events: list[Evidence]
+    next: int | None
+    as_of: int
+
+
+class BillLine(TypedDict):
+    """`quantity` of a meter, of which `included` is free, at `unit_price`, null where tiers make it.
+
+    `events` is how many it is the sum of. `segment` counts the parts of a period that have prices of their own.
+    """
+
+    meter: str
+    unit: str
+    quantity: int
+    included: int
+    unit_price: str | None
+    amount_nano_usd: int
+    events: int
+    model: NotRequired[str | None]
+    token: NotRequired[str | None]
+    segment: NotRequired[int]
+    price_book: str
+
+
+class BillingAddress(TypedDict):
+    """Who invoices are made out to. `country` (ISO 3166, two letters) decides the tax; `email` gets the invoices."""
+
+    name: str
+    address: list[str]
+    country: str
+    vat_id: NotRequired[str | None]
+    email: NotRequired[str | None]
+
+
+class BillingAddressAnswer(TypedDict):
+    """Null where none was set."""
+
+    address: BillingAddress | None
+
+
+class BlobAnswer(TypedDict):
+    """`BlobAnswer`."""
+
+    sha256: str
+    size: int
+
+
+class BeginDeviceForm(TypedDict):
+    """`Body_begin_device`."""
+
+    client_id: str
+
+
+class IssueTokenForm(TypedDict):
+    """`Body_issue_token`."""
+
+    grant_type: str
+    client_id: NotRequired[str]
+    code: NotRequired[str]
+    redirect_uri: NotRequired[str]
+    code_verifier: NotRequired[str]
+    device_code: NotRequired[str]
+    refresh_token: NotRequired[str]
+    github_token: NotRequired[str]
+
+
+class CancelAnswer(TypedDict):
+    """`state` is the state before the request took effect; `position` is that of the request."""
+
+    id: str
+    state: Literal[
+        "submitted",
+        "queued",
+        "assigned",
+        "running",
+        "succeeded",
+        "failed",
+        "cancelled",
+        "timed_out",
+        "rejected",
+    ]
+    position: int
+
+
+class CreatedTrigger(TypedDict):
+    """`secret` is shown this once: GitHub signs with it."""
+
+    id: str
+    path: str
+    created_by: str
+    created_at: str
+    allow: list[str]
+    repositories: list[str]
+    command: str | None
+    label: str | None
+    last_task: str | None
+    secret: str
+
+
+class Cumulative(TypedDict):
+    """Everything an attempt has used since it started.
+
+    `vcpu_ms` and `gib_ms` are allocation times wall clock, in thousandths of vCPU-seconds and GiB-seconds. `egress_bytes`
+    passed the egress proxy, both ways.
+    `model_use` has one entry for each rate class, measured at the proxy. It comes to `model_nano_usd` billionths of a
+    dollar on the operator's credential and to `customer_model_nano_usd` on the customer's own, which is not charged:
+    both follow from the quantities and the price table of version `price_table`.
+    """
+
+    vcpu_ms: NotRequired[int | str]
+    gib_ms: NotRequired[int | str]
+    egress_bytes: NotRequired[int | str]
+    model_use: NotRequired[list[ModelUse]]
+    model_nano_usd: NotRequired[int | str]
+    customer_model_nano_usd: NotRequired[int | str]
+    price_table: NotRequired[str | None]
+
+
+class DeliveryAnswer(TypedDict):
+    """One end of a task, and what came of its delivery. `id` is its `webhook-id`.
+
+    `at` and `position` are those of the outcome; of a pending delivery, those of the task's end. `status` is that of the
+    last answer, `reason` says why the delivery failed.
+    """
+
+    id: str
+    task: str
+    outcome: Literal["pending", "delivered", "failed"]
+    status: int | None
+    reason: str | None
+    at: str
+    position: int
+
+
+class DeliveryPage(TypedDict):
+    """Newest first. `next` is what to send as `before` to go on, null at the end."""
+
+    deliveries: list[DeliveryAnswer]
+    next: int | None
+    as_of: int
+
+
+class Entitlements(TypedDict):
+    """What a plan allows. None means unlimited.
+
+    `vcpu_millis`, `memory_mib` and `duration_s` bound one attempt; `concurrency` the attempts at one time; `members` and
+    `storage_bytes` the organisation. `model_nano_usd` bounds the model dollars of a period. With `overage`, more
+    executions than `executions_per_month` are admitted, and charged. `weight` is the share of the queue, against others'.
+    """
+
+    executions_per_month: int | None
+    vcpu_millis: int
+    memory_mib: int
+    duration_s: int
+    concurrency: NotRequired[int | None]
+    members: NotRequired[int | None]
+    storage_bytes: NotRequired[int | str | None]
+    model_nano_usd: NotRequired[int | str | None]
+    overage: NotRequired[bool]
+    weight: NotRequired[int]
+
+
+class EventAnswer(TypedDict):
+    """An event as it stands in the log, without its sealed texts."""
+
+    position: int
+    id: str
+    type: str
+    version: int
+    time: str
+    data: dict[str, Any]
+
+
+class EventPage(TypedDict):
+    """In log order. `next` is the position to go on after, null when nothing follows by now."""
+
+    events: list[EventAnswer]
+    next: int | None
+    as_of: int
+
+
+class Evidence(TypedDict):
+    """An event that a line stands on: `quantity` of `meter`, in its own unit. `model` and `token` for tokens."""
+
+    meter: str
+    model: NotRequired[str | None]
+    token: NotRequired[str | None]
+    period: str
+    segment: int
+    task: str
+    attempt: int | None
+    event_id: str
+    position: int
+    quantity: int
+
+
+class Executions(TypedDict):
+    """`limit` is null where the plan has none."""
+
+    used: int
+    limit: int | None
+
+
+class Explanation(TypedDict):
+    """What a line stands on. `events` in log order; `next` is the position to go on after, null at the end.
+
+    `chain` has the links of these events in the log's hash chain, as far as they are archived.
+    """
+
+    invoice: str
+    number: str
+    closed_at: int
+    line: dict[str, Any]
+    events: list[Evidence]
+    chain: list[Link]
+    next: int | None
+
+
+class Flat(TypedDict):
+    """`amount` for a whole period; the share of its time where a plan has only a part of it."""
+
+    kind: NotRequired[Literal["flat"]]
+    amount: str
+
+
+class Graduated(TypedDict):
+    """Each unit at the price of the tier that it falls into."""
+
+    meter: Literal["executions", "vcpu_ms", "gib_ms", "egress_bytes", "model_nano_usd", "model_tokens"]
+    model: NotRequired[str | None]
+    token: NotRequired[str | None]
+    tiers: list[Tier]
+    kind: NotRequired[Literal["graduated"]]
+
+
+class IdentityAnswer(TypedDict):
+    """An account at a provider that signs the person in. `subject` is what the provider knows them by."""
+
+    id: str
+    provider: str
+    subject: str | None
+    linked_at: str
+
+
+class IdentityList(TypedDict):
+    """`IdentityList`."""
+
+    identities: list[IdentityAnswer]
+    as_of: int
+
+
+class InvitationAnswer(TypedDict):
+    """`InvitationAnswer`."""
+
+    id: str
+    role: Literal["owner", "admin", "member", "billing"]
+    email: str | None
+    invited_by: str
+    expires_at: str
+
+
+class InvitationCreated(TypedDict):
+    """`url` is the link for the person who is invited. It is shown once. `mailed`: it was sent to their address too."""
+
+    id: str
+    url: str
+    expires_at: str
+    mailed: bool
+
+
+class InvoiceAnswer(TypedDict):
+    """`document` is the invoice itself: its canonical JSON has the hash `json_sha256`."""
+
+    id: str
+    number: str
+    period: str
+    currency: str
+    total: int
+    state: str
+    issued_at: str
+    due_at: str
+    paid_at: str | None
+    json_sha256: str
+    pdf_sha256: str
+    document: dict[str, Any]
+
+
+class InvoiceList(TypedDict):
+    """In the order in which they were issued."""
+
+    invoices: list[InvoiceSummary]
+
+
+class InvoiceSummary(TypedDict):
+    """`total` is in the currency's smallest unit. `state`: `open`, `paid`, `past_due`, `corrected`."""
+
+    id: str
+    number: str
+    period: str
+    currency: str
+    total: int
+    state: str
+    issued_at: str
+    due_at: str
+    paid_at: str | None
+    json_sha256: str
+    pdf_sha256: str
+
+
+class KeyAnswer(TypedDict):
+    """A key that is good. `prefix` is what it is recognised by, `name` what its owner calls it."""
+
+    id: str
+    name: str | None
+    prefix: str
+    user: str
+    scopes: list[str]
+    created_at: str
+    expires_at: str | None
+
+
+class KeyCreated(TypedDict):
+    """`secret` is the key itself: it is shown this once."""
+
+    id: str
+    secret: str
+    scopes: list[str]
+    expires_at: str | None
+    position: int
+
+
+class KeyList(TypedDict):
+    """`KeyList`."""
+
+    keys: list[KeyAnswer]
+    as_of: int
+
+
+class KeySetAnswer(TypedDict):
+    """RFC 7517."""
+
+    keys: list[dict[str, Any]]
+
+
+class Link(TypedDict):
+    """An event's link of the hash chain: both hashes in hexadecimal digits."""
+
+    position: int
+    previous: str
+    hash: str
+
+
+class LinkAnswer(TypedDict):
+    """A link that signs a browser in, once, within `expires_in` seconds."""
+
+    url: str
+    expires_in: int
+
+
+class MemberAnswer(TypedDict):
+    """`MemberAnswer`."""
+
+    user: str
+    name: str | None
+    email: str | None
+    role: Literal["owner", "admin", "member", "billing"]
+    joined_at: str
+
+
+class MemberList(TypedDict):
+    """`MemberList`."""
+
+    members: list[MemberAnswer]
+    invitations: list[InvitationAnswer]
+    as_of: int
+
+
+class MembershipAnswer(TypedDict):
+    """`MembershipAnswer`."""
+
+    org: str
+    role: Literal["owner", "admin", "member", "billing"]
+
+
+class MessageAnswer(TypedDict):
+    """The message is recorded, as number `number` of the task. The agent takes it after its current turn."""
+
+    id: str
+    number: int
+    position: int
+
+
+class MessageRequest(TypedDict):
+    """What to tell the agent of a task that has not ended."""
+
+    text: str
+    interrupt: NotRequired[bool]
+    """End what the agent does at the moment, and take this at once."""
+
+
+class MetadataAnswer(TypedDict):
+    """RFC 8414."""
+
+    issuer: str
+    authorization_endpoint: str
+    token_endpoint: str
+    device_authorization_endpoint: str
+    jwks_uri: str
+    response_types_supported: list[str]
+    grant_types_supported: list[str]
+    code_challenge_methods_supported: list[str]
+    token_endpoint_auth_methods_supported: list[str]
+
+
+class Minimum(TypedDict):
+    """What is metered comes to `amount` at least, for a whole period. Prorated like `Flat`."""
+
+    kind: NotRequired[Literal["minimum"]]
+    amount: str
+
+
+class ModelAnswer(TypedDict):
+    """`used`: tasks of the person who asks use this one."""
+
+    name: str
+    of: Literal["person", "organisation"]
+    provider: str
+    base_url: str
+    used: bool
+
+
+class ModelChoice(TypedDict):
+    """The name of a credential; null is the operator's."""
+
+    name: str | None
+
+
+class ModelList(TypedDict):
+    """`ModelList`."""
+
+    models: list[ModelAnswer]
+
+
+class ModelUse(TypedDict):
+    """What was used of a model in one rate class: everything that decides its price, and integer quantities.
+
+    `provider` is who answered (`anthropic`, `bedrock`, `vertex`, `openai`), `model` its name without date and context
+    size, `region` `global` or `us`, `speed` `standard` or `fast`, `tier` `standard`, `priority` or `batch`, `prompt`
+    `standard` or `long` (some models cost more above a length). `quantities` counts tokens by kind (`input`, `output`,
+    `cache_read`, `cache_write_5m`, `cache_write_1h`) and uses of server tools (`web_search`).
+
+    `paid_by` says whose credential the calls had: the operator's, which is charged, or the customer's own.
+    Of the `calls`, `estimated` ended before the model said what they used. `unknown`: the price table lacks the model,
+    and its dearest stands in.
+    """
+
+    provider: str
+    model: str
+    region: NotRequired[str]
+    speed: NotRequired[str]
+    tier: NotRequired[str]
+    prompt: NotRequired[str]
+    paid_by: NotRequired[Literal["operator", "customer"]]
+    unknown: NotRequired[bool]
+    calls: NotRequired[int | str]
+    estimated: NotRequired[int | str]
+    quantities: NotRequired[dict[str, int | str]]
+
+
+class MonthBudget(TypedDict):
+    """What models have cost this month, and the budgets that bound it. `person` is the one who asks."""
+
+    period: str
+    ends_at: str
+    organisation: SpentAnswer
+    person: SpentAnswer
+    as_of: int
+
+
+class NewBudget(TypedDict):
+    """Billionths of a dollar a month; null lifts the limit."""
+
+    nano_usd: int | None
+
+
+class NewInvitation(TypedDict):
+    """`NewInvitation`."""
+
+    role: NotRequired[Literal["owner", "admin", "member", "billing"]]
+    email: NotRequired[str | None]
+
+
+class NewKey(TypedDict):
+    """`scopes` are at most the caller's own; left out: everything inside the organisation."""
+
+    name: str
+    scopes: NotRequired[list[str] | None]
+    expires_in_days: NotRequired[int | None]
+    service_account: NotRequired[str | None]
+
+
+class NewModel(TypedDict):
+    """A credential for a model. `kind`: an API key, or a token that is sent as `Authorization: Bearer`."""
+
+    value: str
+    provider: NotRequired[Literal["anthropic"]]
+    kind: NotRequired[Literal["key", "token"]]
+    base_url: NotRequired[str | None]
+
+
+class NewOrg(TypedDict):
+    """`NewOrg`."""
+
+    name: str
+
+
+class NewOwner(TypedDict):
+    """The member who is to own the organisation."""
+
+    user: str
+
+
+class NewRole(TypedDict):
+    """`NewRole`."""
+
+    role: Literal["owner", "admin", "member", "billing"]
+
+
+class NewSecret(TypedDict):
+    """`hosts` are where the value may go. With `as_env` the sandbox gets the value itself, and can read it."""
+
+    value: str
+    hosts: NotRequired[list[str]]
+    as_env: NotRequired[bool]
+
+
+class NewToken(TypedDict):
+    """A secret value: one line of visible ASCII, as tokens are."""
+
+    value: str
+
+
+class NewWebhook(TypedDict):
+    """`url` is where to post to: http:// or https://, of at most 2,048 characters."""
+
+    url: str
+
+
+class OpenSessionAnswer(TypedDict):
+    """A session that is open. `address` and `agent` are of the program that signed in."""
+
+    id: str
+    kind: Literal["browser", "cli"]
+    method: str
+    address: str | None
+    agent: str | None
+    opened_at: str
+    used_at: str
+    expires_at: str
+    current: bool
+
+
+class OrgAnswer(TypedDict):
+    """`role` is the caller's. `personal` is the one that every person has from the start."""
+
+    id: str
+    name: str | None
+    personal: bool
+    role: Literal["owner", "admin", "member", "billing"]
+    created_at: str
+
+
+class OrgChanged(TypedDict):
+    """`position` is that of the change: reads with `min_position` show it."""
+
+    id: str
+    position: int
+
+
+class OrgList(TypedDict):
+    """`OrgList`."""
+
+    orgs: list[OrgAnswer]
+    as_of: int
+
+
+OutputFrame = dict[str, Any]
+"""A frame of the agent with its place, which is what `after` takes; `kind` says what else it holds."""
+
+
+class OutputPage(TypedDict):
+    """In order. `next` is the cursor to go on after.
+
+    `more` says that the page was full, `complete` that nothing comes after it any more.
+    """
+
+    frames: list[OutputFrame]
+    next: str
+    more: bool
+    complete: bool
+    as_of: int
+
+
+class OutputSize(TypedDict):
+    """Frames of all attempts whose output is sealed; `complete` when that is all there will be."""
+
+    frames: int
+    complete: bool
+
+
+class Page(TypedDict):
+    """The address of a page to open in a browser."""
+
+    url: str
+
+
+class PerUnit(TypedDict):
+    """`price` for every unit that is not included."""
+
+    meter: Literal["executions", "vcpu_ms", "gib_ms", "egress_bytes", "model_nano_usd", "model_tokens"]
+    model: NotRequired[str | None]
+    token: NotRequired[str | None]
+    kind: NotRequired[Literal["per_unit"]]
+    price: str
+
+
+class PersonAnswer(TypedDict):
+    """A person. Texts are null once the person is erased."""
+
+    user: str
+    name: str | None
+    email: str | None
+    as_of: int
+
+
+class Plan(TypedDict):
+    """A plan as it is offered: what it allows, what it costs, and which plan to suggest to those who need more."""
+
+    plan: str
+    version: str
+    entitlements: Entitlements
+    price_book: PriceBook
+    upgrade_to: NotRequired[str | None]
+    self_service: NotRequired[bool]
+
+
+class PlanAssigned(TypedDict):
+    """`note` says why no runner can take a task of the plan; null where one can."""
+
+    org: str
+    plan: str
+    position: int
+    note: str | None
+
+
+class PlanChange(TypedDict):
+    """`effective_at` is when the organisation is on `plan`."""
+
+    plan: str
+    effective_at: str
+
+
+class PlanList(TypedDict):
+    """The plans that can be chosen."""
+
+    plans: list[Plan]
+
+
+class PlanRequest(TypedDict):
+    """The plan to change to."""
+
+    plan: str
+
+
+class PolicyAnswer(TypedDict):
+    """The policy in force."""
+
+    agents: list[str]
+    models: list[str]
+    providers: list[str]
+    images: list[str]
+    hosts: list[str]
+    network: list[str]
+    default_provider: str | None
+    max_budget_nano_usd: int | None
+
+
+class PriceBook(TypedDict):
+    """The prices of one version of a plan. A meter without a price costs nothing."""
+
+    version: str
+    currency: NotRequired[str]
+    components: NotRequired[list[Flat | PerUnit | Graduated | Volume | Allowance | Minimum]]
+
+
+ProblemDocument = dict[str, Any]
+"""RFC 9457. `code` is stable; `detail` says what to do next; some codes carry further fields."""
+
+
+class ProviderAnswer(TypedDict):
+    """`url` begins the sign-in."""
+
+    name: str
+    title: str
+    url: str
+
+
+class ProviderList(TypedDict):
+    """`ProviderList`."""
+
+    providers: list[ProviderAnswer]
+
+
+class PullRequestAnswer(TypedDict):
+    """The pull request of the task's result. `asked`: it is opened once the task has succeeded.
+
+    After `failed`, `detail` says what happened and what to do; the task and its result stay as they are.
+    """
+
+    state: Literal["asked", "opened", "failed"]
+    forge: str | None
+    number: int | None
+    url: str | None
+    branch: str | None
+    reason: str | None
+    detail: str | None
+
+
+class PullRequestRequest(TypedDict):
+    """Open a pull request when the task has succeeded; `repo` names an https URL then.
+
+    Without `base` it goes to `repo.ref`, without that to the repository's default branch.
+    """
+
+    draft: NotRequired[bool]
+    base: NotRequired[str | None]
+    title: NotRequired[str | None]
+
+
+class PullRequestRequestAnswer(TypedDict):
+    """The pull request if it is open already. Otherwise it is asked for: reads with `min_position` show it."""
+
+    id: str
+    position: int
+    pull_request: PullRequestAnswer | None
+
+
+class RepositoryAnswer(TypedDict):
+    """`RepositoryAnswer`."""
+
+    url: NotRequired[str | None]
+    ref: NotRequired[str | None]
+    bundle: NotRequired[str | None]
+
+
+class RepositoryRequest(TypedDict):
+    """Either a URL to clone, with a branch, tag or commit if it is not the default one, or an uploaded bundle."""
+
+    url: NotRequired[str | None]
+    ref: NotRequired[str | None]
+    bundle: NotRequired[str | None]
+    origin: NotRequired[str | None]
+    """Of a bundle: the URL of the repository that it was made of. Only a keyed hash of it is kept, by which costs can be grouped."""
+
+
+class Result(TypedDict):
+    """What an attempt leaves: objects by SHA-256, commits by Git's id. `commit` is None when nothing was changed.
+
+    `artifacts` is a tar archive of the files that the agent left for people.
+    """
+
+    base: NotRequired[str | None]
+    sent: NotRequired[str | None]
+    commit: NotRequired[str | None]
+    bundle: NotRequired[str | None]
+    patch: NotRequired[str | None]
+    artifacts: NotRequired[str | None]
+
+
+class Rules(TypedDict):
+    """What tasks may use; an empty list allows everything. `models` and `images` are patterns with `*`.
+
+    `hosts` are what a task may connect to, `default` for the product's list; `network` is added to that list. A task
+    that names no provider gets `default_provider`, or the first of `providers`. `max_budget_nano_usd` bounds the budget of a
+    task, in billionths of a dollar, and is the budget of one that names none.
+    """
+
+    agents: NotRequired[list[str]]
+    models: NotRequired[list[str]]
+    providers: NotRequired[list[str]]
+    images: NotRequired[list[str]]
+    hosts: NotRequired[list[str]]
+    network: NotRequired[list[str]]
+    default_provider: NotRequired[str | None]
+    max_budget_nano_usd: NotRequired[int | None]
+
+
+class ScheduleAnswer(TypedDict):
+    """A schedule. `missed` counts runs that nothing could start in time; `last_refusal` is the code that the last run met."""
+
+    id: str
+    cron: str
+    zone: str
+    created_by: str
+    created_at: str
+    prompt: str | None
+    agent: str | None
+    next_due: str
+    last_due: str | None
+    last_task: str | None
+    last_refusal: str | None
+    missed: int
+
+
+class ScheduleList(TypedDict):
+    """Schedules of the organisation, the oldest first."""
+
+    schedules: list[ScheduleAnswer]
+
+
+class ScheduleRequest(TypedDict):
+    """A task, and when it is submitted: five cron fields in a time zone, such as `0 7 * * 1-5` in `Europe/Berlin`."""
+
+    cron: str
+    zone: NotRequired[str]
+    task: SubmitRequest
+
+
+class SecretAnswer(TypedDict):
+    """`of` says whose it is. Where both have one of this name, the person's is used."""
+
+    name: str
+    of: Literal["person", "organisation"]
+    hosts: list[str]
+    as_env: bool
+    stored_by: str
+
+
+class SecretChanged(TypedDict):
+    """`SecretChanged`."""
+
+    name: str | None
+    position: int
+
+
+class SecretList(TypedDict):
+    """`SecretList`."""
+
+    secrets: list[SecretAnswer]
+
+
+class ServiceAccountAnswer(TypedDict):
+    """`ServiceAccountAnswer`."""
+
+    id: str
+    name: str | None
+    created_by: str
+    created_at: str
+
+
+class ServiceAccountList(TypedDict):
+    """`ServiceAccountList`."""
+
+    service_accounts: list[ServiceAccountAnswer]
+    as_of: int
+
+
+class SessionAnswer(TypedDict):
+    """Who is asking. `org` is the organisation that requests without the header `Rclaude-Org` act for.
+
+    `csrf_token` is there for a session cookie: a changing request sends it as `X-CSRF-Token`.
+    """
+
+    user: str
+    org: str | None
+    role: Literal["owner", "admin", "member", "billing"] | None
+    memberships: list[MembershipAnswer]
+    scopes: list[str]
+    credential: Literal["api_key", "session", "access_token"]
+    session: str | None
+    csrf_token: str | None
+
+
+class SessionList(TypedDict):
+    """`SessionList`."""
+
+    sessions: list[OpenSessionAnswer]
+    as_of: int
+
+
+class SpentAnswer(TypedDict):
+    """Billionths of a dollar; `limit_nano_usd` is null where no budget is set."""
+
+    spent_nano_usd: int
+    limit_nano_usd: int | None
+
+
+class SubmitRequest(TypedDict):
+    """A task. `timeout_s` bounds each attempt; without it the plan does.
+
+    Where no runner offers `model`, `image`, `network`, `secrets` or `budget_nano_usd`, a task that asks for it
+    is refused as `not_offered`.
+    """
+
+    prompt: str
+    """At most 64 KiB of UTF-8."""
+    agent: str
+    model: NotRequired[str | None]
+    provider: NotRequired[str | None]
+    """Where it runs, such as `local`; anywhere without it."""
+    image: NotRequired[str | None]
+    network: NotRequired[str | None]
+    """Where the task may connect to: `none`, `default` (package registries and forges), or hosts."""
+    secrets: NotRequired[list[str]]
+    """Names, never values."""
+    budget_nano_usd: NotRequired[int | None]
+    """Bounds what the models of all attempts may cost, in billionths of a dollar."""
+    continues: NotRequired[str | None]
+    """The finished task whose branch and conversation this one takes up."""
+    checkpoint: NotRequired[str | None]
+    """The SHA-256 of an uploaded archive with a conversation that the task takes up (`rclaude push`)."""
+    best_of: NotRequired[BestOfRequest | None]
+    repo: NotRequired[RepositoryRequest | None]
+    pull_request: NotRequired[PullRequestRequest | None]
+    max_attempts: NotRequired[int]
+    timeout_s: NotRequired[int | None]
+    priority: NotRequired[int]
+    labels: NotRequired[dict[str, str]]
+
+
+class Submitted(TypedDict):
+    """`position` is that of the decision, or of the submission while there is none: reads with `min_position` show it."""
+
+    id: str
+    state: Literal["queued", "submitted"]
+    position: int
+
+
+class TaskAnswer(TypedDict):
+    """A task. `position` is that of its submission, `changed` that of its last change of state.
+
+    `reason` is a stable code, `detail` a sentence about it. Texts are null once the organisation's key is erased.
+    """
+
+    id: str
+    state: Literal[
+        "submitted",
+        "queued",
+        "assigned",
+        "running",
+        "succeeded",
+        "failed",
+        "cancelled",
+        "timed_out",
+        "rejected",
+    ]
+    reason: str | None
+    agent: str
+    title: str | None
+    labels: dict[str, str]
+    repo: RepositoryAnswer | None
+    attempt: int
+    max_attempts: int
+    exit_code: int | None
+    submitted_by: str
+    submitted_at: str
+    started_at: str | None
+    finished_at: str | None
+    position: int
+    waiting: NotRequired[WaitingAnswer | None]
+    detail: str | None
+    prompt: str | None
+    priority: int
+    timeout_s: int | None
+    changed: int
+    attempts: list[AttemptAnswer]
+    usage: Cumulative
+    result: Result | None
+    pull_request: PullRequestAnswer | None
+    output: OutputSize
+    as_of: int
+
+
+class TaskBillAnswer(TypedDict):
+    """What one task comes to; `events` are those that its lines stand on, the first 1,000."""
+
+    task: str
+    currency: str
+    lines: list[TaskBillLine]
+    total_nano_usd: int
+    events: list[Evidence]
+    as_of: int
+
+
+class TaskBillLine(TypedDict):
+    """A task's part of a line of its period. The parts of all tasks sum to the line."""
+
+    meter: str
+    unit: str
+    quantity: int
+    included: int
+    unit_price: str | None
+    amount_nano_usd: int
+    events: int
+    model: NotRequired[str | None]
+    token: NotRequired[str | None]
+    segment: NotRequired[int]
+    price_book: str
+    period: str
+
+
+class TaskPage(TypedDict):
+    """Newest first. `next` is the cursor of the following page, null on the last."""
+
+    tasks: list[TaskSummary]
+    next: str | None
+    as_of: int
+
+
+class TaskSummary(TypedDict):
+    """A task in a list. `title` is the first line of the prompt, cut to 120 characters; null once erased.
+
+    `waiting` is null unless the task is submitted or queued.
+    """
+
+    id: str
+    state: Literal[
+        "submitted",
+        "queued",
+        "assigned",
+        "running",
+        "succeeded",
+        "failed",
+        "cancelled",
+        "timed_out",
+        "rejected",
+    ]
+    reason: str | None
+    agent: str
+    title: str | None
+    labels: dict[str, str]
+    repo: RepositoryAnswer | None
+    attempt: int
+    max_attempts: int
+    exit_code: int | None
+    submitted_by: str
+    submitted_at: str
+    started_at: str | None
+    finished_at: str | None
+    position: int
+    waiting: NotRequired[WaitingAnswer | None]
+
+
+class Tier(TypedDict):
+    """Units up to and including `up_to`, counted from the first; None for all that follow."""
+
+    up_to: int | str | None
+    price: str
+
+
+class TokenAnswer(TypedDict):
+    """RFC 6749, section 5.1. The refresh token is good once: the answer to it has the next one."""
+
+    access_token: str
+    token_type: Literal["Bearer"]
+    expires_in: int
+    refresh_token: str
+
+
+class TokenError(TypedDict):
+    """RFC 6749, section 5.2."""
+
+    error: str
+    error_description: str
+
+
+class TriggerAnswer(TypedDict):
+    """A trigger. GitHub posts to `path`."""
+
+    id: str
+    path: str
+    created_by: str
+    created_at: str
+    allow: list[str]
+    repositories: list[str]
+    command: str | None
+    label: str | None
+    last_task: str | None
+
+
+class TriggerList(TypedDict):
+    """Triggers of the organisation, the oldest first."""
+
+    triggers: list[TriggerAnswer]
+
+
+class TriggerRequest(TypedDict):
+    """Who may start tasks on which repositories: by a comment that begins with `command`, or by `label`."""
+
+    allow: list[str]
+    """Logins on GitHub."""
+    repositories: list[str]
+    """`owner/name`."""
+    command: NotRequired[str]
+    label: NotRequired[str | None]
+    task: TriggerTask
+
+
+class TriggerTask(TypedDict):
+    """What holds for all tasks of a trigger."""
+
+    agent: str
+    model: NotRequired[str | None]
+    network: NotRequired[str | None]
+    budget_nano_usd: NotRequired[int | None]
+    timeout_s: NotRequired[int | None]
+    pull_request: NotRequired[bool]
+
+
+class UsageAnswer(TypedDict):
+    """What an organisation has used in a period. `model_tokens`: model -> kind -> count.
+
+    `customer_model_nano_usd` is what the organisation's own credential paid for, which is not charged.
+    """
+
+    org: str
+    plan: str | None
+    period: str
+    starts_at: str
+    ends_at: str
+    executions: Executions
+    vcpu_ms: int
+    gib_ms: int
+    egress_bytes: int
+    model_nano_usd: int
+    customer_model_nano_usd: int
+    model_tokens: dict[str, dict[str, int]]
+    as_of: int
+
+
+class UsageBreakdown(TypedDict):
+    """Days are UTC, `until` included. Repositories and labels are named by their keyed hashes."""
+
+    by: Literal["day", "person", "repository", "label", "model", "agent", "task"]
+    since: str
+    until: str
+    groups: list[UsageGroup]
+    as_of: int
+
+
+class UsageGroup(TypedDict):
+    """`group` is null where the dimension has no value. `quantities`: meter -> quantity in its smallest unit."""
+
+    group: str | None
+    quantities: dict[str, int]
+
+
+class Volume(TypedDict):
+    """Every unit at the price of the tier that the whole quantity falls into."""
+
+    meter: Literal["executions", "vcpu_ms", "gib_ms", "egress_bytes", "model_nano_usd", "model_tokens"]
+    model: NotRequired[str | None]
+    token: NotRequired[str | None]
+    tiers: list[Tier]
+    kind: NotRequired[Literal["volume"]]
+
+
+class WaitingAnswer(TypedDict):
+    """Why a task waits. `code` is stable, `detail` says what it waits for and what helps.
+
+    `place` is its place in the organisation's queue, from 1; null when it is not counted.
+    """
+
+    code: str
+    detail: str
+    place: int | None
+
+
+class WebhookAnswer(TypedDict):
+    """`url` is null once the organisation's data key is erased. `last` is what came of the last settled delivery."""
+
+    id: str
+    url: str | None
+    added_at: str
+    pending: int
+    delivered: int
+    failed: int
+    last: str | None
+    last_at: str | None
+
+
+class WebhookCreated(TypedDict):
+    """`secret` signs every delivery. No other answer shows it. `position` is that of its event."""
+
+    id: str
+    url: str
+    secret: str
+    position: int
+
+
+class WebhookList(TypedDict):
+    """`WebhookList`."""
+
+    webhooks: list[WebhookAnswer]
+    as_of: int
