@@ -17,8 +17,13 @@ README = Path(__file__).parents[2] / "README.md"
 
 
 @pytest.fixture
-def client(stack: Product) -> Client:
-    return Client(stack.stack_file()["url"], api_key=Path(stack.stack_file()["api_key"]).read_text().strip())
+def key(stack: Product) -> str:
+    return Path(stack.stack_file()["api_key"]).read_text().strip()
+
+
+@pytest.fixture
+def client(stack: Product, key: str) -> Client:
+    return Client(stack.stack_file()["url"], api_key=key)
 
 
 def test_the_lines_of_the_readme_run_a_task_and_stream_it(stack: Product) -> None:
@@ -64,10 +69,8 @@ def test_refusals_are_exceptions_of_their_own(client: Client, stack: Product) ->
     assert refused.value.status == 403
 
 
-async def test_many_tasks_at_a_time(client: Client, stack: Product) -> None:
-    async with AsyncClient(
-        client.url, api_key=Path(stack.stack_file()["api_key"]).read_text().strip()
-    ) as asked:
+async def test_many_tasks_at_a_time(client: Client, key: str) -> None:
+    async with AsyncClient(client.url, api_key=key) as asked:
 
         async def run(number: int) -> tuple[str, str]:
             task = await asked.submit(f"echo {number}", agent="shell")

@@ -141,10 +141,11 @@ PUBLIC: frozenset[str] = frozenset(
         "finish_sign_in",
         "oauth_metadata",
         "get_signing_keys",
-        "ask_authorization",  # these four pages look for the session by themselves, and lead to the sign-in
+        "ask_authorization",  # these five pages look for the session by themselves, and lead to the sign-in
         "grant_authorization",
         "ask_device",
         "confirm_device",
+        "confirm_identity",
         "begin_device",
         "issue_token",
         "list_plans",

@@ -1,6 +1,7 @@
 """Tickets: short-lived statements that auth hands out and takes back, sealed, so that nothing has to be stored.
 
-A sign-in link, an authorization code, a device code and the state of a sign-in at a provider are tickets. One that may
+A sign-in link, an authorization code, a device code, the state of a sign-in at a provider and an account that waits to be
+linked are tickets. One that may
 be used once names the session that it opens: a session is opened once.
 """
 
@@ -21,7 +22,7 @@ from remote_claude.eventsourcing.events import Clock
 OWN_KEY = "auth"
 """The data key of this service: for tickets, for the private signing key, and for keyed hashes."""
 
-Kind = Literal["link", "code", "device", "state"]
+Kind = Literal["link", "code", "device", "state", "identity"]
 
 
 class TicketRefused(Refusal):

@@ -19,10 +19,9 @@ from fastapi import APIRouter, Form, Query, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 
 from remote_claude.access import secrets
-from remote_claude.access.principal import BrowserSession, Identity
-from remote_claude.access.refusals import CsrfRefused, NotAdmitted
+from remote_claude.access.refusals import NotAdmitted
 from remote_claude.access.scopes import SESSION_SCOPES
-from remote_claude.auth.api import pages
+from remote_claude.auth.api import forms, pages
 from remote_claude.auth.api.models import DeviceAnswer, KeySetAnswer, MetadataAnswer, TokenAnswer, TokenError
 from remote_claude.auth.api.sessions import KNOWN_WITHIN_S
 from remote_claude.auth.handlers import Devices, Identities, Opened, Sessions
@@ -33,7 +32,7 @@ from remote_claude.auth.tickets import TicketRefused, Tickets
 from remote_claude.contracts.auth import SignInMethod
 from remote_claude.contracts.refusals import Refusal
 from remote_claude.edge import html
-from remote_claude.edge.identity import client_of, cookie_name, own_origin, presented
+from remote_claude.edge.identity import client_of, own_origin
 from remote_claude.edge.models import problems
 from remote_claude.edge.rate_limits import guess
 from remote_claude.runtime.service import Runtime
@@ -126,14 +125,14 @@ class OAuth:
     ) -> Response:
         """Ask the person in the browser whether the CLI may act for them."""
         _check_authorization(client_id, redirect_uri, response_type, code_challenge, code_challenge_method)
-        identity = self._person(request)
+        identity = forms.person(self._runtime, request)
         if identity is None:
             return _sign_in_first(request)
         fields = {
             "redirect_uri": redirect_uri,
             "code_challenge": code_challenge,
             "state": state,
-            "csrf_token": _csrf(request),
+            "csrf_token": forms.csrf_token(request),
         }
         return pages.confirm(
             "Sign rclaude in",
@@ -152,7 +151,7 @@ class OAuth:
         state: Field = "",
     ) -> Response:
         """The person agrees: the browser takes a code to the CLI."""
-        identity = self._confirmed(request, csrf_token)
+        identity = forms.confirmed(self._runtime, request, csrf_token)
         _check_authorization(CLIENT_ID, redirect_uri, "code", code_challenge, "S256")
         content = {
             "session": self._runtime.new_id("session"),
@@ -190,7 +189,7 @@ class OAuth:
 
     async def ask_device(self, request: Request, code: Text = "") -> Response:
         """Where the code is typed and confirmed."""
-        if self._person(request) is None:
+        if forms.person(self._runtime, request) is None:
             return _sign_in_first(request)
         if not (user_code := _normal(code)):
             return pages.enter_code()
@@ -199,13 +198,13 @@ class OAuth:
             f"A machine shows the code {user_code[:4]}-{user_code[4:]} and asks to act for you. "
             "Continue only if it is yours and shows the same code.",
             "/auth/device",
-            {"code": user_code, "csrf_token": _csrf(request)},
+            {"code": user_code, "csrf_token": forms.csrf_token(request)},
             "Sign it in",
         )
 
     async def confirm_device(self, request: Request, code: Field, csrf_token: Field) -> Response:
         """The person confirms the code."""
-        identity = self._confirmed(request, csrf_token)
+        identity = forms.confirmed(self._runtime, request, csrf_token)
         guess(request, "confirm_device", identity.user)
         user_code = _normal(code)
         if not user_code:
@@ -310,21 +309,6 @@ class OAuth:
             session=session, user=user, kind="cli", method=method, scopes=scopes, client=client_of(request)
         )
 
-    def _person(self, request: Request) -> Identity | None:
-        """The person who is signed in in this browser."""
-        try:
-            identity = self._runtime.verifier.identify(presented(request))
-        except NotAdmitted:
-            return None
-        return identity if isinstance(identity.credential, BrowserSession) else None
-
-    def _confirmed(self, request: Request, token: str) -> Identity:
-        """The person who has sent one of our forms. Raises `CsrfRefused`."""
-        shown = presented(request, form=True)
-        if shown.cookie is None or not compare_digest(token, secrets.csrf_token(shown.cookie)):
-            raise CsrfRefused("The form is of another session. Go back and load the page again.")
-        return self._runtime.verifier.identify(shown)
-
 
 def _check_authorization(
     client_id: str, redirect_uri: str, response_type: str, challenge: str, method: Literal["S256"] | str
@@ -341,10 +325,6 @@ def _check_authorization(
 def _sign_in_first(request: Request) -> Response:
     here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
     return RedirectResponse(f"/auth/sign-in?next={quote(here, safe='')}", HTTPStatus.SEE_OTHER)
-
-
-def _csrf(request: Request) -> str:
-    return secrets.csrf_token(request.cookies[cookie_name(request)])
 
 
 def _normal(code: str) -> str:

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import secrets
+from dataclasses import asdict
 from datetime import timedelta
 from enum import Enum
 from hmac import compare_digest
 from http import HTTPStatus
-from typing import Annotated
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Form, Query, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
 from remote_claude.access.scopes import SESSION_SCOPES
-from remote_claude.auth.api import pages
+from remote_claude.auth.api import forms, pages
 from remote_claude.auth.api.models import ProviderAnswer, ProviderList
 from remote_claude.auth.api.sessions import KNOWN_WITHIN_S, Next, local_path, signed_in
 from remote_claude.auth.handlers import Identities, Sessions
 from remote_claude.auth.providers import Flow, Provider, SignInFailed
+from remote_claude.auth.providers.base import Profile
 from remote_claude.auth.tickets import TicketRefused, Tickets
 from remote_claude.edge.identity import Person, client_of, cookie_name, is_secure, own_origin
 from remote_claude.edge.models import problems
@@ -26,6 +28,7 @@ from remote_claude.runtime.service import Runtime
 
 FLOW_LASTS = timedelta(minutes=10)
 TAGS: list[str | Enum] = ["sign-in"]
+Field = Annotated[str, Form(max_length=4000)]
 
 
 class SignIn:
@@ -70,6 +73,14 @@ class SignIn:
             response_class=RedirectResponse,
             responses=problems(400, 403, 404, 409, 410, 503),
         )(self.finish)
+        api.post(
+            "/auth/identities",
+            tags=TAGS,
+            name="confirm_identity",
+            status_code=HTTPStatus.SEE_OTHER,
+            response_class=RedirectResponse,
+            responses=problems(400, 401, 403, 409, 503),
+        )(self.confirm)
 
     async def list_providers(self) -> ProviderList:
         """Where people may sign in."""
@@ -89,7 +100,7 @@ class SignIn:
         return await self._begin(provider, request, next, None)
 
     async def link(self, identity: Person, provider: str, request: Request, next: Next = "/") -> Response:
-        """Lead a signed-in person to a provider: the account there signs them in as well, from then on."""
+        """Lead a signed-in person to a provider. Once they confirm it, the account there signs them in as well."""
         return await self._begin(provider, request, next, identity.user)
 
     async def _begin(self, provider: str, request: Request, next: str, user: str | None) -> Response:
@@ -136,7 +147,9 @@ class SignIn:
             redirect_uri=f"{own_origin(request)}/auth/callback/{provider}",
         )
         profile = await found.profile(flow, code)
-        user = await self._identities.person(provider, profile, kept["user"])
+        if kept["user"] is not None:
+            return await self._ask_to_link(request, found, profile, kept)
+        user = await self._identities.person(provider, profile)
         opened = await self._sessions.open(
             session=kept["session"],
             user=user,
@@ -149,6 +162,41 @@ class SignIn:
         response = await signed_in(self._runtime, request, opened, kept["next"])
         self._keep(response, request, "")
         return response
+
+    async def _ask_to_link(
+        self, request: Request, provider: Provider, profile: Profile, kept: dict[str, Any]
+    ) -> Response:
+        """Show the person which account came back, and ask whether it may sign them in."""
+        person = forms.person(self._runtime, request)
+        if person is None or person.user != kept["user"]:
+            raise TicketRefused
+        if profile.email is None:
+            raise SignInFailed(
+                f"{provider.title} has no verified e-mail address of this account. Verify it there, then link it again."
+            )
+        content = {"provider": provider.name, "user": person.user, "next": kept["next"], **asdict(profile)}
+        response = pages.confirm(
+            f"Link an account of {provider.title}",
+            f"{profile.name} ({profile.email}) at {provider.title} will sign you in here. Continue only if it is yours.",
+            "/auth/identities",
+            {
+                "ticket": await self._tickets.seal("identity", content, FLOW_LASTS),
+                "csrf_token": forms.csrf_token(request),
+            },
+            "Link it",
+        )
+        self._keep(response, request, "")
+        return response
+
+    async def confirm(self, request: Request, ticket: Field, csrf_token: Field) -> Response:
+        """The person agrees: the account signs them in from now on."""
+        person = forms.confirmed(self._runtime, request, csrf_token)
+        content = await self._tickets.open("identity", ticket)
+        provider, user, next = content.pop("provider"), content.pop("user"), content.pop("next")
+        if user != person.user:
+            raise TicketRefused
+        await self._identities.person(provider, Profile(**content), user)
+        return RedirectResponse(next, HTTPStatus.SEE_OTHER, {"Cache-Control": "no-store"})
 
     def _provider(self, name: str) -> Provider:
         found = self._providers.get(name)
