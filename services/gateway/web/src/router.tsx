@@ -50,6 +50,12 @@ const changes = createRoute({ getParentRoute: below, path: "/changes", component
 const timeline = createRoute({ getParentRoute: below, path: "/timeline", component: lazyRouteComponent(() => import("./pages/task/Timeline"), "Timeline") });
 const cost = createRoute({ getParentRoute: below, path: "/cost", component: lazyRouteComponent(() => import("./pages/task/Cost"), "TaskCost") });
 
+const terminal = createRoute({ getParentRoute: below, path: "/terminal", component: lazyRouteComponent(() => import("./pages/task/Terminal"), "Terminal") });
+
+const groupPages = () => import("./pages/groups");
+const compare = createRoute({ getParentRoute: parent, path: "/compare/$group", component: lazyRouteComponent(groupPages, "Compare") });
+const batches = createRoute({ getParentRoute: parent, path: "/batches", component: lazyRouteComponent(groupPages, "Batches") });
+
 const billingPages = () => import("./pages/billing");
 const billing = createRoute({ getParentRoute: parent, path: "/usage", component: lazyRouteComponent(billingPages, "Billing") });
 const inBilling = () => billing;
@@ -117,9 +123,9 @@ const allTasks = createRoute({
 
 export const router = createRouter({
   routeTree: root.addChildren([
-    tasks, allTasks, create, installation, join,
+    tasks, allTasks, create, installation, join, compare, batches,
     billing.addChildren([usage, charts, invoices, invoice, plan, analytics]),
-    task.addChildren([activity, changes, timeline, cost]),
+    task.addChildren([activity, changes, timeline, cost, terminal]),
     settings.addChildren([general, sessions, organisation, members, keys, serviceAccounts, secrets, models, schedules, webhooks, audit]),
   ]),
   defaultPreload: "intent",

@@ -164,8 +164,25 @@ export const tasksOf = (last: number) =>
     },
   });
 
-const taskPage = (cursor: string | undefined, signal: AbortSignal) =>
-  data(api.GET("/v1/tasks", { params: { query: { limit: 200, cursor } }, signal }));
+/** Every task with a label (`name` or `name:value`), the newest first, bounded as above. */
+export const labelled = (label: string) =>
+  queryOptions({
+    queryKey: [...LISTS, "labelled", label],
+    queryFn: async ({ signal }) => {
+      const found: TaskSummary[] = [];
+      let cursor: string | undefined;
+      for (let at = 0; at < MOST_PAGES; at++) {
+        const page: Awaited<ReturnType<typeof taskPage>> = await taskPage(cursor, signal, label);
+        found.push(...page.tasks);
+        cursor = page.next ?? undefined;
+        if (cursor === undefined) break;
+      }
+      return found;
+    },
+  });
+
+const taskPage = (cursor: string | undefined, signal: AbortSignal, label?: string) =>
+  data(api.GET("/v1/tasks", { params: { query: { limit: 200, cursor, label: label ? [label] : undefined } }, signal }));
 
 export const secrets = queryOptions({
   queryKey: ["secrets"],

@@ -57,6 +57,7 @@ export function Tasks() {
               {FILTERS[name].name}
             </Link>
           ))}
+          <Link to="/batches" className="min-h-8 whitespace-nowrap rounded-full px-3 py-1 text-sm text-muted hover:text-text">Batches</Link>
         </div>
         <div className="relative ml-auto min-w-0 flex-1 md:max-w-72">
           <Search className="pointer-events-none absolute left-2.5 top-2.5 size-4 text-muted" aria-hidden />

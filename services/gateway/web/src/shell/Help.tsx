@@ -8,7 +8,7 @@ const HERE: [string, string][] = [
   ["Enter", "Open the task"],
   ["x", "Select the task"],
   ["/", "Search tasks"],
-  ["1 2 3 4", "Activity, changes, timeline, cost of a task"],
+  ["1 2 3 4 5", "Activity, changes, timeline, cost, terminal of a task"],
   ["Esc", "Close, or leave the field"],
 ];
 

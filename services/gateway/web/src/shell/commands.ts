@@ -20,6 +20,7 @@ export function useCommands(open: { palette: () => void; help: () => void; signO
     () => [
       { name: "New task", keys: "c", run: () => void navigate({ to: "/new" }) },
       { name: "Tasks", keys: "g t", run: () => void navigate({ to: "/" }) },
+      { name: "Batches", keys: "g h", run: () => void navigate({ to: "/batches" }) },
       { name: "Usage and bill", keys: "g u", run: () => void navigate({ to: "/usage" }) },
       { name: "Charts of use", keys: "g c", run: () => void navigate({ to: "/usage/charts" }) },
       ...(pays ? [

@@ -106,3 +106,23 @@ export function Skeleton({ rows = 6, height = 52 }: { rows?: number; height?: nu
     </div>
   );
 }
+
+export interface StateCount {
+  succeeded: number;
+  active: number;
+  other: number;
+}
+
+/** How many of several tasks have succeeded, go on, and have ended otherwise: as a bar and in words. */
+export function States({ label, counts: { succeeded, active, other } }: { label: string; counts: StateCount }) {
+  const total = Math.max(succeeded + active + other, 1);
+  const parts = [[succeeded, "succeeded", "bg-ok"], [active, "active", "bg-busy"], [other, "not succeeded", "bg-bad"]] as const;
+  return (
+    <div className="mt-1.5">
+      <div aria-hidden className="flex h-1.5 gap-px overflow-hidden rounded-full bg-sunken">
+        {parts.map(([number, name, tone]) => number > 0 && <div key={name} className={tone} style={{ width: `${(number / total) * 100}%` }} />)}
+      </div>
+      <p aria-label={label} role="note" className="tabular mt-1 text-xs text-muted">{parts.filter(([number]) => number > 0).map(([number, name]) => `${number} ${name}`).join(" · ")}</p>
+    </div>
+  );
+}

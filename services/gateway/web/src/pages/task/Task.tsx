@@ -31,6 +31,7 @@ const TABS = [
   { to: "/tasks/$task/changes", name: "Changes" },
   { to: "/tasks/$task/timeline", name: "Timeline" },
   { to: "/tasks/$task/cost", name: "Cost" },
+  { to: "/tasks/$task/terminal", name: "Terminal" },
 ] as const;
 
 export function TaskPage() {
@@ -102,7 +103,7 @@ function Page() {
                 params={{ task: task.id }}
                 replace
                 aria-current={here ? "page" : undefined}
-                className={`min-h-9 whitespace-nowrap border-b-2 px-3 py-1.5 text-sm ${here ? "border-accent font-medium" : "border-transparent text-muted hover:text-text"}`}
+                className={`min-h-9 whitespace-nowrap border-b-2 px-2.5 py-1.5 text-sm sm:px-3 ${here ? "border-accent font-medium" : "border-transparent text-muted hover:text-text"}`}
               >
                 {name}
               </Link>
@@ -117,7 +118,8 @@ function Page() {
 
 function Facts() {
   const { task } = useOpened();
-  const labels = Object.entries(task.labels);
+  const labels = Object.entries(task.labels).filter(([name]) => name !== "best-of");
+  const group = task.labels["best-of"];
   return (
     <div className="mt-1 flex flex-wrap items-center gap-x-4 gap-y-1 text-sm text-muted md:pl-9">
       <span role="status" aria-label="State"><StateMark state={task.state} named /></span>
@@ -135,6 +137,7 @@ function Facts() {
         <a href={task.pull_request.url} target="_blank" rel="noreferrer noopener" className="text-ok underline underline-offset-4">Pull request {task.pull_request.number && `#${task.pull_request.number}`}</a>
       )}
       {task.attempt > 1 && <span>attempt {task.attempt} of {task.max_attempts}</span>}
+      {group && <Link to="/compare/$group" params={{ group }} className="text-accent underline underline-offset-4">Compare the candidates</Link>}
       {labels.map(([name, value]) => (
         <span key={name} className="hostile max-w-52 truncate rounded border border-line bg-sunken px-1.5 text-xs leading-5">{visible(value ? `${name}: ${value}` : name)}</span>
       ))}

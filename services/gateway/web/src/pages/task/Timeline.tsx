@@ -1,7 +1,8 @@
 import { useQuery } from "@tanstack/react-query";
 import { taskEvents } from "@/api/queries";
 import type { TaskEvent } from "@/api/client";
-import { clock, duration, moment, words } from "@/text/format";
+import { withOrg } from "@/api/org";
+import { bytes, clock, duration, moment, words } from "@/text/format";
 import { visible } from "@/text/ansi";
 import { Failed, Skeleton } from "@/ui/states";
 import { useOpened } from "./Task";
@@ -25,10 +26,34 @@ export function Timeline() {
   }
   return (
     <div className="h-full overflow-y-auto" tabIndex={0} role="region" aria-label="Timeline">
+      <Checkpoints events={found.data} />
       <ol className="max-w-4xl px-4 py-6 md:pl-[3.75rem] md:pr-6">
         {groups.map((group, at) => <Event key={group.first.id} group={group} before={groups[at - 1]?.events.at(-1)} />)}
       </ol>
     </div>
+  );
+}
+
+/** What a task goes on from when its sandbox is lost, the latest first. The last one can be downloaded. */
+function Checkpoints({ events }: { events: readonly TaskEvent[] }) {
+  const { task } = useOpened();
+  const saved = events.filter(({ type }) => type === "CheckpointSaved").reverse();
+  if (saved.length === 0) return null;
+  return (
+    <details className="mx-4 mt-4 max-w-4xl rounded-xl border border-line bg-surface md:ml-[3.75rem]">
+      <summary className="px-4 py-2.5 text-sm font-medium">{saved.length} {saved.length === 1 ? "checkpoint" : "checkpoints"} <span className="font-normal text-muted">the task goes on from the last if its sandbox is lost</span></summary>
+      <ul aria-label="Checkpoints" className="divide-y divide-line border-t border-line">
+        {saved.map((event, at) => (
+          <li key={event.id} className="tabular flex items-center gap-4 px-4 py-2 text-sm">
+            <span className="font-medium">{String(event.data["sequence"])}</span>
+            <span className="text-muted">after turn {String(event.data["turn"])}</span>
+            <span className="text-muted">{bytes(Number(event.data["size"] ?? 0))}</span>
+            <time className="text-muted" dateTime={event.time} title={moment(event.time)}>{clock(event.time)}</time>
+            {at === 0 && <a href={withOrg(`/v1/tasks/${task.id}/checkpoint`)} download className="ml-auto underline decoration-line underline-offset-4 hover:decoration-current">Download</a>}
+          </li>
+        ))}
+      </ul>
+    </details>
   );
 }
 

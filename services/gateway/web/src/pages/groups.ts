@@ -1,0 +1,2 @@
+export { Batches } from "./groups/Batches";
+export { Compare } from "./groups/Compare";

@@ -1,0 +1,51 @@
+"""A task's terminal, and candidates side by side, in a real browser."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, expect
+
+from product import Product, repository
+
+pytestmark = pytest.mark.timeout(120)
+Opens = Callable[..., Page]
+
+
+def test_a_terminal_opens_in_the_sandbox_of_a_task_that_runs(stack: Product, opened: Opens) -> None:
+    page = opened(f"/tasks/{stack.submit('sleep 300')}")
+    expect(page.get_by_role("status", name="State")).to_have_text("Running")
+    page.get_by_role("link", name="Terminal").click()
+    expect(page.locator(".xterm-rows")).to_contain_text("$")
+    page.keyboard.type("printf '\\033[38;2;0;200;100mtrue\\033[0m '; echo $((6*7))\n")
+    expect(page.locator(".xterm-rows")).to_contain_text("true 42")
+    assert Axe().run(page).generate_report().startswith("Found 0")
+    page.keyboard.type("exit 3\n")
+    expect(page.get_by_text("The shell has ended with 3.")).to_be_visible()
+    page.get_by_role("button", name="Cancel the task").click()
+    page.get_by_role("button", name="Cancel the task").last.click()
+    expect(page.get_by_text("The sandbox is gone")).to_be_visible()
+
+
+def test_candidates_are_compared(stack: Product, opened: Opens, tmp_path: Path) -> None:
+    repo = repository(tmp_path / "repo", {"a.txt": "one\n"})
+    for number, text in ((1, "two\\nthree"), (2, "two")):
+        labels = ("--label", "best-of=side-by-side", "--label", f"candidate={number}")
+        done = stack.ok(
+            "run", "--agent", "shell", "--detach", "--json", *labels, f"printf '{text}\\n' > a.txt", cwd=repo
+        )
+        stack.ended(done.json["id"])
+    page = opened("/compare/side-by-side")
+    candidates = page.get_by_role("list", name="Candidates").get_by_role("listitem")
+    expect(candidates).to_have_count(2)
+    expect(candidates.nth(0)).to_contain_text("best")
+    expect(page.get_by_role("region", name="Change of candidate 1")).to_contain_text("three")
+    expect(page.get_by_role("region", name="Change of candidate 2")).not_to_contain_text("three")
+    assert Axe().run(page).generate_report().startswith("Found 0")
+    page.get_by_role("link", name="Candidate 2").click()
+    expect(page.get_by_role("link", name="Compare the candidates")).to_be_visible()
+    page.goto("/batches")
+    expect(page.get_by_text("No batches yet")).to_be_visible()
