@@ -9,7 +9,7 @@ export UV_NATIVE_TLS := 1
 WEB := services/gateway/web
 MEMBERS := shared shared/client services/auth services/users services/gateway services/scheduler services/billing services/runner/worker services/runner cli
 
-.PHONY: help install demo test lint format types lock docs golden client bench nightly simulate browser dashboard $(WEB)/openapi.json test-containers images compose-up compose-development compose-down clean
+.PHONY: help install demo test lint format types lock docs golden client bench nightly simulate browser dashboard $(WEB)/openapi.json test-containers release images compose-up compose-development compose-down clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
@@ -36,6 +36,8 @@ lock: $(UV)  ## Write requirements.lock anew: hashes, no addresses
 		--output-file requirements.lock
 	@$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 		--group pyproject.toml:browser --constraint requirements.lock --output-file requirements-browser.lock
+	@$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+		--group pyproject.toml:release --constraint requirements.lock --output-file requirements-release.lock
 
 demo: install  ## Run one task from a failing test to an applied commit and its bill
 	@$(BIN)/python deploy/demo.py
@@ -101,6 +103,9 @@ compose-development:  ## The same with sign-in, mail and payment for development
 
 compose-down:  ## Stop it; data stays in its volumes
 	@docker compose --project-directory deploy/compose down
+
+release: install  ## Build what is published of this version: distributions, a binary, a package, sums, a signature
+	@$(BIN)/python deploy/release/release.py
 
 clean:  ## Remove what was built; the demo's data too
 	@rm -rf build dist .mypy_cache .ruff_cache .pytest_cache

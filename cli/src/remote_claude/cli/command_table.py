@@ -109,6 +109,7 @@ COMMANDS = {
     ),
     "destroy": Entry("self_hosted", "destroy", "Remove all that this home has made in a cloud account."),
     "support": Entry("support", "app", "Help with a fault: what is needed to find it, without secrets."),
+    "self": Entry("self_update", "self_app", "This program itself: update it."),
     "config": Entry("settings", "configure", "Show, set or forget a setting."),
 }
 
