@@ -36,9 +36,9 @@ class Screen:
     def type(self, text: str) -> None:
         os.write(self.mine, text.encode())
 
-    def shows(self, pattern: str) -> None:
+    def shows(self, pattern: str, within: float = 30) -> None:
         """Wait until it does; what was there before does not count again."""
-        late = time.monotonic() + 30
+        late = time.monotonic() + within
         while (found := re.search(pattern, self.shown)) is None:
             assert time.monotonic() < late, (pattern, self.shown)
             if select.select([self.mine], [], [], 0.2)[0]:

@@ -17,6 +17,7 @@ import pytest
 from aws_emulator import aws
 from docker_host import ROOT
 from product import BIN, Product
+from screens import Screen
 
 INIT = (
     "init",
@@ -76,6 +77,7 @@ def test_a_dry_run_shows_the_plan_and_its_cost_and_makes_nothing(
     assert sum(said["resources"].values()) == len(
         re.findall(r"^    Type: AWS::", TEMPLATE.read_text(), re.MULTILINE)
     )
+    assert {check["name"]: check["level"] for check in said["checks"]}["VPCs"] in ("ok", "note")
     assert said["monthly"]["total_usd"] > said["monthly"]["fixed_usd"] > 0
     assert "dry" not in stacks(emulator)
     assert not (rclaude.home / "self_hosted.json").exists()
@@ -129,6 +131,11 @@ def test_what_was_interrupted_is_resumed(rclaude: Product, emulator: dict[str, s
     place.write_text(json.dumps({**json.loads(place.read_text()), "settings": {}}))
     said = rclaude.ok(*INIT, "--name", "again", "--yes", "--json").json
     assert json.loads(place.read_text())["settings"] == said["settings"] != {}
+    place.write_text(json.dumps({**json.loads(place.read_text()), "settings": {}}))
+    resumed = rclaude.ok("init", "--self-hosted", "--yes", "--json")  # no answer is given twice
+    assert resumed.json["settings"] == said["settings"]
+    assert "which was interrupted" in resumed.err
+    assert rclaude.ok("upgrade", "--self-hosted", "--yes", "--json").json["settings"] == said["settings"]
     other = rclaude.run(*INIT, "--name", "second", "--yes", "--json")
     assert other.code == 2
     rclaude.ok("destroy", "--self-hosted", "--yes", "--json")
@@ -147,7 +154,13 @@ def test_what_was_interrupted_is_resumed(rclaude: Product, emulator: dict[str, s
             {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "", "HOME": "/nowhere"},
             "credentials_missing",
         ),
+        ((*INIT, "--budget", "10", "--yes"), {}, "over_budget"),
+        (("init", "--self-hosted", "kubernetes", *INIT[3:], "--yes"), {"PATH": "/nowhere"}, "tool_missing"),
+        (("init", "--self-hosted", "fly", *INIT[3:], "--yes"), {"FLY_API_TOKEN": ""}, "credentials_missing"),
+        (("init", "--self-hosted", "gcp", *INIT[3:], "--yes"), {}, "usage"),
+        (("init", "--self-hosted", "--yes"), {}, "usage"),
         (("destroy", "--self-hosted", "--yes"), {}, "nothing_deployed"),
+        (("upgrade", "--self-hosted", "--yes"), {}, "nothing_deployed"),
     ],
 )
 def test_what_cannot_be_done_is_refused_by_name(
@@ -172,10 +185,30 @@ def test_the_command_line_starts_without_the_client_of_aws() -> None:
 def test_without_the_extra_the_error_says_which_is_missing() -> None:
     script = (
         "import sys; sys.modules['boto3'] = None\n"
-        "from remote_claude.cli.self_hosted.aws import Account\n"
+        "from remote_claude.cli.self_hosted.clouds.cloudformation import Account\n"
         "try: Account('eu-central-1', None)\n"
         "except Exception as error: print(error.code, error)"
     )
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert ended.stdout.startswith("extra_missing")
     assert "remote-claude[aws]" in ended.stdout
+
+
+def test_the_wizard_asks_sets_this_machine_up_and_runs_a_task(tmp_path: Path) -> None:
+    one = Product(tmp_path / "home")
+    try:
+        screen = Screen(one, "init", "--self-hosted", "--test-task")
+        screen.shows("Cloud \\[local\\]: ")
+        screen.type("mars\n")
+        screen.shows("one of: local, docker, aws")
+        screen.type("\n")
+        screen.shows("nothing is made that costs")
+        screen.shows("Make this in .* on .*\\[y/N\\]: ")
+        screen.type("y\n")
+        screen.shows("test task: succeeded", within=200)  # it starts a stack
+        screen.shows("ready: remote-claude in local")
+        kept = json.loads((one.home / "self_hosted.json").read_text())
+        assert kept["settings"] == {"RCLAUDE_RUNNER_PROVIDERS": "local"}
+        one.ok("destroy", "--self-hosted", "--yes")
+    finally:
+        one.run("down")

@@ -105,7 +105,12 @@ COMMANDS = {
     "init": Entry(
         "self_hosted",
         "init",
-        "Make what tasks need in your own cloud account, and let this machine's stack use it.",
+        "Choose where tasks run, make what they need there, and let this machine's stack use it.",
+    ),
+    "upgrade": Entry(
+        "self_hosted",
+        "upgrade",
+        "Bring what this home has made in a cloud up to the templates of this release.",
     ),
     "destroy": Entry("self_hosted", "destroy", "Remove all that this home has made in a cloud account."),
     "support": Entry("support", "app", "Help with a fault: what is needed to find it, without secrets."),

@@ -1,202 +1,233 @@
-"""`rclaude init --self-hosted` and `rclaude destroy --self-hosted`: compute in a cloud account of one's own."""
+"""`rclaude init | upgrade | destroy --self-hosted`: where the tasks of this home's stack run."""
 
 from __future__ import annotations
 
-import re
+import json
+import subprocess
 import sys
+from dataclasses import asdict, replace
 from typing import Annotated, Any
-from urllib.parse import urlsplit
 
 import typer
 
-from remote_claude.cli import render
+from remote_claude.cli import release, render
 from remote_claude.cli.commands.tasks import Json
 from remote_claude.cli.errors import CliError, Exit
-from remote_claude.cli.self_hosted import costs, deployment
+from remote_claude.cli.identity import profiles
+from remote_claude.cli.self_hosted import deployment, wizard
+from remote_claude.cli.self_hosted.clouds import Answers, Cloud, Deployed, reach
 from remote_claude.cli.self_hosted.deployment import Deployment
 
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+SelfHosted = Annotated[bool, typer.Option("--self-hosted", help="What this home's own stack uses.")]
 
 
 def init(
-    self_hosted: Annotated[str, typer.Option("--self-hosted", help="The cloud: aws.")],
+    cloud: Annotated[
+        str, typer.Argument(help="local, docker, aws, gcp, azure, fly or kubernetes; asked for if left out.")
+    ] = "",
+    self_hosted: SelfHosted = False,
     gateway_url: Annotated[
         str, typer.Option(help="Where workers reach your server from the internet: wss://HOST[:PORT].")
-    ],
-    gateway_cidr: Annotated[
-        str | None, typer.Option(help="Addresses of the server, such as 203.0.113.7/32; otherwise looked up.")
-    ] = None,
-    region: Annotated[str | None, typer.Option(help="Region; AWS's own configuration if left out.")] = None,
-    profile: Annotated[str | None, typer.Option(help="Profile of AWS's own configuration.")] = None,
-    name: Annotated[str, typer.Option(help="Name of the stack and of what is in it.")] = "remote-claude",
-    image: Annotated[
-        str, typer.Option(help="The worker's image in ECR; otherwise the stack's own repository.")
     ] = "",
+    gateway_cidr: Annotated[
+        str, typer.Option(help="Addresses of the server, such as 203.0.113.7/32; otherwise looked up.")
+    ] = "",
+    region: Annotated[str, typer.Option(help="Region; the cloud's own configuration if left out.")] = "",
+    account: Annotated[
+        str,
+        typer.Option(
+            "--account",
+            "--profile",
+            help="AWS: a profile; gcp: a project; azure: a subscription; fly: an organisation; kubernetes: a context.",
+        ),
+    ] = "",
+    name: Annotated[str, typer.Option(help="Name of what is made.")] = "remote-claude",
+    image: Annotated[
+        str, typer.Option(help="The worker's image; otherwise one that you push afterwards.")
+    ] = "",
+    budget: Annotated[
+        int, typer.Option(help="Dollars a month that it may cost, for the estimate.", min=0)
+    ] = 0,
     task_hours: Annotated[
         int, typer.Option(help="Hours of tasks in a month, for the estimate.", min=0)
     ] = 100,
+    test_task: Annotated[
+        bool, typer.Option("--test-task", help="Start the stack again at the end, and run a small task.")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the plan and its cost; make nothing.")
     ] = False,
     yes: Yes = False,
     as_json: Json = False,
 ) -> None:
-    """Make what tasks need in your own cloud account, and let this machine's stack use it."""
-    from remote_claude.cli.self_hosted import aws
-
-    if self_hosted != "aws":
-        raise CliError(f"there is no template for {self_hosted!r}; there is: aws", Exit.USAGE)
-    if not re.fullmatch(r"[a-z][a-z0-9-]{0,40}", name):
-        raise CliError("a name is 1 to 41 of a-z, 0-9 and -, a letter first", Exit.USAGE)
-    port = _port(gateway_url)
-    cidr = gateway_cidr or _address(gateway_url)
-    account = aws.Account(region, profile)
-    cost = costs.monthly(task_hours)
-    plan = {
-        "provider": "aws",
-        "account": account.id,
-        "identity": account.identity,
-        "region": account.region,
-        "stack": name,
-        "gateway": {"url": gateway_url, "cidr": cidr, "port": port},
-        "resources": aws.plan(),
-        "monthly": cost,
-    }
-    if dry_run and as_json:
-        render.emit(plan)
-        return
-    if not as_json:
-        _show(plan)
-    if dry_run:
-        return
+    """Choose where tasks run, make what they need there, and let this machine's stack use it."""
+    _must(self_hosted, "init")
     before = deployment.load()
-    if before is not None and (before.name, before.region) != (name, account.region):
+    given = Answers(cloud, name, account, region, gateway_url, gateway_cidr, 443, image, budget)
+    if before is not None and not before.settings and given == replace(Answers(""), name=name, budget=budget):
+        render.note(f"going on with {before.answers.name} in {before.answers.cloud}, which was interrupted")
+        given = before.answers
+    chosen = reach(wizard.ask(given))
+    answers = chosen.answers
+    if before is not None and _place(before.answers) != _place(answers):
         raise CliError(
-            f"this home has deployed {before.name} in {before.region}: `rclaude destroy --self-hosted` removes it first",
+            f"this home uses {before.answers.name} in {before.answers.cloud} {before.answers.region}: `rclaude destroy "
+            "--self-hosted` removes it first",
             Exit.USAGE,
         )
-    _confirm(yes, f"Make this in account {account.id}?")
-    (before or Deployment("aws", name, account.region, profile)).save()
-    parameters = {
-        "GatewayCidr": cidr,
-        "GatewayPort": str(port),
-        "WorkerImage": image,
-        "S3PrefixListId": account.s3_prefix_list(),
-    }
-    outputs = account.deploy(name, parameters, render.note)
-    settings = {
-        "RCLAUDE_RUNNER_PROVIDERS": "local,ecs",
-        "RCLAUDE_RUNNER_GATEWAY_URL": gateway_url,
-        "RCLAUDE_RUNNER_ECS_REGION": account.region,
-        "RCLAUDE_RUNNER_ECS_CLUSTER": outputs["ClusterName"],
-        "RCLAUDE_RUNNER_ECS_TASK_DEFINITION": outputs["TaskDefinitionFamily"],
-        "RCLAUDE_RUNNER_ECS_SUBNETS": outputs["Subnets"],
-        "RCLAUDE_RUNNER_ECS_SECURITY_GROUPS": outputs["SecurityGroup"],
-        "RCLAUDE_RUNNER_ECS_PUBLIC_IP": "true",
-        **({"RCLAUDE_RUNNER_ECS_PROFILE": profile} if profile else {}),
-    }
-    Deployment("aws", name, account.region, profile, settings).save()
-    repository = outputs["RepositoryUri"]
-    following = [
-        *(
-            []
-            if image
-            else [f"docker tag remote-claude/worker {repository}:latest", f"docker push {repository}:latest"]
-        ),
-        "rclaude down && rclaude up --detach",
-        "rclaude run --provider ecs --agent shell 'echo hello from AWS'",
-    ]
-    if as_json:
-        render.emit({**plan, "state": "ready", "outputs": outputs, "settings": settings, "next": following})
+    plan = _plan(chosen, wizard.monthly(chosen.prices, task_hours, budget))
+    if not as_json:
+        _show(plan)
+    if failed := [check for check in plan["checks"] if check["level"] == "failed"]:
+        raise CliError(
+            "; ".join(f"{check['name']}: {check['detail']}" for check in failed),
+            Exit.REFUSED,
+            code="checks_failed",
+        )
+    if dry_run:
+        if as_json:
+            render.emit(plan)
         return
-    render.say(f"ready: {name} in {account.region}. What next:")
-    for command in following:
+    wizard.confirm(yes, f"Make this in {chosen.identity}?")
+    done = _deploy(chosen, before)
+    result = _test_task(done) if test_task else None
+    following = [*done.steps, *([] if test_task else _commands(done))]
+    if as_json:
+        extra = {
+            "outputs": done.outputs or {},
+            "settings": done.settings,
+            "next": following,
+            "test_task": result,
+        }
+        render.emit({**plan, "state": "ready", **extra})
+        return
+    if result is not None:
+        render.say(f"test task: {result['state']}")
+    render.say(f"ready: {answers.name} in {answers.cloud} {answers.region}".rstrip() + ". What next:")
+    for command in following or _commands(done)[1:]:
         render.say(f"  {command}")
 
 
-def destroy(
-    self_hosted: Annotated[
-        bool, typer.Option("--self-hosted", help="What `rclaude init --self-hosted` made.")
-    ] = False,
-    yes: Yes = False,
-    as_json: Json = False,
-) -> None:
-    """Remove all that this home has made in a cloud account."""
-    from remote_claude.cli.self_hosted import aws
+def upgrade(self_hosted: SelfHosted = False, yes: Yes = False, as_json: Json = False) -> None:
+    """Bring what this home has made in a cloud up to the templates of this release."""
+    _must(self_hosted, "upgrade")
+    before = _there()
+    chosen = reach(before.answers)
+    if not as_json:
+        render.say(
+            f"{before.answers.name} in {chosen.identity}: from release {before.release or 'unknown'} to {release()}"
+        )
+    wizard.confirm(yes, "Bring it up to date?")
+    done = _deploy(chosen, before)
+    if as_json:
+        render.emit({"state": "ready", "from": before.release, "to": release(), "settings": done.settings})
+    else:
+        render.say("up to date. `rclaude down && rclaude up --detach` takes its settings over")
 
-    if not self_hosted:
-        raise CliError("say what: `rclaude destroy --self-hosted`", Exit.USAGE)
-    found = deployment.load()
-    if found is None:
-        raise CliError("this home has deployed nothing", Exit.USAGE, code="nothing_deployed")
-    account = aws.Account(found.region, found.profile)
-    resources = account.resources(found.name)
+
+def destroy(self_hosted: SelfHosted = False, yes: Yes = False, as_json: Json = False) -> None:
+    """Remove all that this home has made in a cloud account."""
+    _must(self_hosted, "destroy")
+    before = _there()
+    chosen, answers = reach(before.answers), before.answers
+    resources = chosen.resources()
     if not as_json:
         render.table(("type", "name"), resources, elastic="name")
-    _confirm(yes, f"Remove these {len(resources)} from account {account.id}?")
-    account.destroy(found.name, render.note)
+    wizard.confirm(yes, f"Remove these {len(resources)} from {chosen.identity}?")
+    chosen.destroy(render.note)
     deployment.path().unlink()
     if as_json:
         render.emit(
-            {"state": "removed", "stack": found.name, "region": found.region, "resources": len(resources)}
+            {"state": "removed", "stack": answers.name, "region": answers.region, "resources": len(resources)}
         )
     else:
         render.say(
-            f"removed: {found.name} in {found.region}. `rclaude down && rclaude up --detach` forgets its runner"
+            f"removed: {answers.name}. Tasks, events and bills stay in this home. `rclaude down && rclaude up --detach` "
+            "forgets its runner"
         )
 
 
+def _must(self_hosted: bool, command: str) -> None:
+    if not self_hosted:
+        raise CliError(f"say what: `rclaude {command} --self-hosted`", Exit.USAGE)
+
+
+def _there() -> Deployment:
+    found = deployment.load()
+    if found is None:
+        raise CliError("this home has deployed nothing", Exit.USAGE, code="nothing_deployed")
+    return found
+
+
+def _place(answers: Answers) -> tuple[str, str, str]:
+    return answers.cloud, answers.name, answers.region
+
+
+def _plan(chosen: Cloud, cost: dict[str, float]) -> dict[str, Any]:
+    answers = chosen.answers
+    return {
+        "provider": answers.cloud,
+        "account": chosen.account,
+        "identity": chosen.identity,
+        "region": answers.region,
+        "stack": answers.name,
+        "gateway": {"url": answers.gateway_url, "cidr": answers.gateway_cidr, "port": answers.gateway_port},
+        "checks": [asdict(check) for check in chosen.checks()],
+        "resources": chosen.plan(),
+        "monthly": cost,
+    }
+
+
+def _deploy(chosen: Cloud, before: Deployment | None) -> Deployed:
+    """Written down before anything is made, and again with what the runner needs."""
+    Deployment(chosen.answers, before.settings if before else {}, before.release if before else "").save()
+    done = chosen.deploy(render.note)
+    Deployment(chosen.answers, done.settings, release()).save()
+    known, current = profiles.load()
+    if current is not None:
+        profiles.save(known, None)
+        render.note(
+            f"the profile local is in use now: tasks go to this home's stack; `rclaude profile use {current}` goes back"
+        )
+    return done
+
+
+def _commands(done: Deployed) -> list[str]:
+    return [
+        "rclaude down && rclaude up --detach",
+        f"rclaude run --provider {done.provider} --agent shell 'echo hello'",
+    ]
+
+
+def _test_task(done: Deployed) -> dict[str, Any]:
+    """The stack with its new settings, and a small task there. Raises `CliError` unless it succeeds."""
+    for step in (("down",), ("up", "--detach")):
+        subprocess.run([sys.argv[0], *step], check=True, stdout=sys.stderr)
+    command = ("run", "--provider", done.provider, "--agent", "shell", "--no-repo", "--json", "echo hello")
+    said = subprocess.run([sys.argv[0], *command], check=False, stdout=subprocess.PIPE, text=True)
+    task = json.loads(said.stdout)
+    if said.returncode:
+        raise CliError(f"the test task did not succeed: {task}", code="test_task_failed")
+    return {"id": task["id"], "state": task["state"]}
+
+
 def _show(plan: dict[str, Any]) -> None:
-    render.say(
-        f"account {plan['account']} ({plan['identity']}), region {plan['region']}, stack {plan['stack']}"
+    render.say(f"{plan['identity']}" + (f", region {plan['region']}" if plan["region"] else ""))
+    render.table(
+        ("check", "", "found"),
+        [(c["name"], c["level"], c["detail"]) for c in plan["checks"]],
+        elastic="found",
     )
-    render.table(("what is made", "count"), [(type, str(count)) for type, count in plan["resources"].items()])
+    if plan["resources"]:
+        render.table(
+            ("what is made", "count"), [(type, str(count)) for type, count in plan["resources"].items()]
+        )
     cost = plan["monthly"]
+    if not cost["total_usd"]:
+        render.say("nothing is made that costs: tasks use machines that you have")
+        return
     render.say(
         f"about ${cost['total_usd']:.2f} a month at list prices: ${cost['fixed_usd']:.2f} anyhow, and {cost['task_hours']} "
         f"hours of tasks with 2 vCPU and 4 GiB at ${cost['task_hour_usd']:.4f}"
     )
-
-
-def _confirm(yes: bool, question: str) -> None:
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        raise CliError("nobody is here to be asked: add --yes", Exit.USAGE, code="not_confirmed")
-    if not typer.confirm(question, err=True):
-        raise CliError("nothing was done", Exit.CANCELLED, code="not_confirmed")
-
-
-def _port(url: str) -> int:
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        parts, port = urlsplit(""), None
-    if parts.scheme not in ("ws", "wss") or not parts.hostname:
-        raise CliError(
-            f"not an address of a gateway: {url!r}; one is like wss://rclaude.example.com", Exit.USAGE
-        )
-    return port or (443 if parts.scheme == "wss" else 80)
-
-
-def _address(url: str) -> str:
-    """The gateway's address as a block. Raises `CliError` for one that can't be reached from a cloud."""
-    import ipaddress
-    import socket
-
-    host = urlsplit(url).hostname or ""
-    try:
-        found = socket.getaddrinfo(host, None, socket.AF_INET, socket.SOCK_STREAM)[0][4][0]
-    except OSError as error:
-        raise CliError(
-            f"{host} has no address ({error}): correct it, or name one with --gateway-cidr", Exit.USAGE
-        ) from error
-    if not ipaddress.ip_address(found).is_global:
-        raise CliError(
-            f"{host} is {found}, which tasks in a cloud can't reach: give your server a public address or a tunnel, or "
-            "name its addresses with --gateway-cidr",
-            Exit.USAGE,
-            code="gateway_unreachable",
-        )
-    return f"{found}/32"

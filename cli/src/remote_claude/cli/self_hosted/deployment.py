@@ -3,33 +3,26 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from remote_claude.cli import config
 from remote_claude.cli.errors import CliError, Exit
+from remote_claude.cli.identity.profiles import write_private
+from remote_claude.cli.self_hosted.clouds.base import Answers
 
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """`settings` are environment variables of the runner; empty until everything is made."""
+    """`settings` are environment variables of the runner; empty until everything is made. `release` is that of the template."""
 
-    provider: str
-    name: str
-    region: str
-    profile: str | None = None
+    answers: Answers
     settings: dict[str, str] = field(default_factory=dict)
+    release: str = ""
 
     def save(self) -> None:
         """Whole or not at all, for its owner only."""
-        place = path()
-        place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        draft = place.with_suffix(".new")
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            json.dump(asdict(self), file, indent=1, sort_keys=True)
-            file.write("\n")
-        draft.replace(place)
+        write_private(path(), json.dumps(asdict(self), indent=1, sort_keys=True))
 
 
 def path() -> Path:
@@ -40,10 +33,11 @@ def path() -> Path:
 def load() -> Deployment | None:
     """What this home has deployed. Raises `CliError` when the file is damaged."""
     try:
-        return Deployment(**json.loads(path().read_text()))
+        found = json.loads(path().read_text())
+        return Deployment(Answers(**found.pop("answers")), **found)
     except FileNotFoundError:
         return None
-    except (ValueError, TypeError, OSError) as error:
+    except (ValueError, TypeError, KeyError, OSError) as error:
         raise CliError(f"{path()} can't be read ({error}); correct it or remove it", Exit.USAGE) from error
 
 

@@ -1,4 +1,4 @@
-"""AWS: the template `compute.yaml` as a stack of CloudFormation. The vendor's client is imported at the first use."""
+"""An account of AWS, and the template `compute.yaml` as a stack in it. The vendor's client is imported at the first use."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Say = Callable[[str], None]
 
 def template() -> str:
     """The stack of a deployment."""
-    return (files("remote_claude.cli") / "self_hosted" / "compute.yaml").read_text()
+    return (files("remote_claude.cli") / "self_hosted" / "templates" / "aws" / "compute.yaml").read_text()
 
 
 def plan() -> dict[str, int]:
@@ -54,17 +54,18 @@ class Account:
             raise CliError("no region is set: name one, such as --region eu-central-1", Exit.USAGE)
         self.region = str(self._session.region_name)
         with refusals("your identity can't be asked for"):
-            identity = self._client("sts").get_caller_identity()
+            identity = self.client("sts").get_caller_identity()
         self.id, self.identity = str(identity["Account"]), str(identity["Arn"])
 
-    def _client(self, service: str) -> Any:
+    def client(self, service: str) -> Any:
+        """The vendor's client of one of its services."""
         return self._session.client(service)
 
     def s3_prefix_list(self) -> str:
         """The id of S3's addresses in this region; empty where it can't be found."""
         name = f"com.amazonaws.{self.region}.s3"
         with refusals("the addresses of S3 can't be looked up"):
-            answer = self._client("ec2").describe_prefix_lists(
+            answer = self.client("ec2").describe_prefix_lists(
                 Filters=[{"Name": "prefix-list-name", "Values": [name]}]
             )
         return next(
@@ -78,7 +79,7 @@ class Account:
 
     def deploy(self, stack: str, parameters: dict[str, str], say: Say) -> dict[str, str]:
         """Make the stack, or bring it up to date; one that is being made is waited for. Returns its outputs."""
-        cloud = self._client("cloudformation")
+        cloud = self.client("cloudformation")
         found = self._stack(stack)
         if (
             found is not None
@@ -128,7 +129,7 @@ class Account:
             return []
         with refusals(f"the stack {stack} can't be listed"):
             pages = (
-                self._client("cloudformation").get_paginator("list_stack_resources").paginate(StackName=stack)
+                self.client("cloudformation").get_paginator("list_stack_resources").paginate(StackName=stack)
             )
             return [
                 (one["ResourceType"], one.get("PhysicalResourceId", ""))
@@ -143,7 +144,7 @@ class Account:
         if found is None:
             return
         clusters = [name for type, name in self.resources(stack) if type == "AWS::ECS::Cluster" and name]
-        ecs = self._client("ecs")
+        ecs = self.client("ecs")
         for cluster in clusters:
             with refusals("the tasks can't be ended"):
                 for page in ecs.get_paginator("list_tasks").paginate(
@@ -157,7 +158,7 @@ class Account:
     def _delete(self, id: str, say: Say) -> None:
         before = {event["EventId"] for event in self._events(id)}
         with refusals("the stack can't be removed"):
-            self._client("cloudformation").delete_stack(StackName=id)
+            self.client("cloudformation").delete_stack(StackName=id)
         ended = self._wait(id, say, before)
         if ended["StackStatus"] not in _GONE:
             raise CliError(
@@ -166,7 +167,7 @@ class Account:
             )
 
     def _stack(self, name: str) -> Any:
-        cloud = self._client("cloudformation")
+        cloud = self.client("cloudformation")
         with refusals(f"the stack {name} can't be looked at"):
             try:
                 (found,) = cloud.describe_stacks(StackName=name)["Stacks"]
@@ -192,7 +193,7 @@ class Account:
     def _events(self, id: str) -> list[Any]:
         """The newest first."""
         with refusals("the stack's progress can't be read"):
-            return list(self._client("cloudformation").describe_stack_events(StackName=id)["StackEvents"])
+            return list(self.client("cloudformation").describe_stack_events(StackName=id)["StackEvents"])
 
     def _why(self, id: str) -> str:
         """The first thing that failed."""
