@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+from pathlib import Path
+
 import pytest
 
-from product import product
+from product import Product, product
+from servers import until
 
 
 @pytest.mark.timeout(300)
@@ -25,3 +29,53 @@ def test_a_drained_runner_finishes_what_it_has_and_a_silent_attempt_is_ended() -
         one.admin("runners", "undrain", runner)
         assert one.ended(waiting)["state"] == "succeeded"
         one.verified()
+
+
+def test_a_machine_of_ones_own_joins_runs_a_task_and_leaves(
+    stack: Product, repo: Path, tmp_path: Path
+) -> None:
+    """Another process with a home of its own: it holds an API key with the scope `runners`, and nothing of the stack."""
+    key = stack.ok("key", "create", "box", "--scope", "runners", "--json").json["secret"]
+    url = stack.stack_file()["url"]
+    box = Product(tmp_path / "box", {"RCLAUDE_API_KEY": key})
+    process = subprocess.Popen(
+        box.command("runner", "join", url, "--name", "box", "--label", "os=debian"), env=box.env
+    )
+    try:
+        until(
+            lambda: (
+                [(one["name"], one["state"]) for one in stack.ok("runner", "list", "--json").json]
+                == [("box", "joined")]
+            ),
+            "the machine joins",
+            60,
+            pause=0.3,
+        )
+        done = stack.ok(
+            "run",
+            "--provider",
+            "machine",
+            "--agent",
+            "shell",
+            "--json",
+            "cat README.md; echo fixed > b.txt",
+            cwd=repo,
+        ).json
+        assert (done["state"], stack.ok("diff", done["id"], cwd=repo).out.count("+fixed")) == ("succeeded", 1)
+        bill = stack.ok("bill", done["id"], "--json").json
+        assert {line["meter"] for line in bill["lines"]} & {"vcpu", "gib"} == set(), (
+            "own compute is not charged"
+        )
+        kept = {path.name for path in box.home.rglob("*") if path.is_file()}
+        assert not kept & {"kek", "stack.json", "config.json"}
+        assert "rck_" not in "".join(path.read_text(errors="replace") for path in box.home.rglob("*.json"))
+        refused = Product(
+            tmp_path / "other",
+            {"RCLAUDE_API_KEY": stack.ok("key", "create", "x", "--scope", "tasks", "--json").json["secret"]},
+        )
+        assert refused.run("runner", "join", url, "--name", "other").code == 3
+        assert box.ok("runner", "leave").out == "left\n"
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
+        process.wait()

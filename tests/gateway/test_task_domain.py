@@ -14,6 +14,7 @@ from remote_claude.gateway.domain.offers import Offers
 from remote_claude.gateway.domain.refusals import (
     AgentUnavailable,
     IdempotencyKeyReused,
+    NotOffered,
     RepositoryUrlRefused,
     TaskAlreadyFinished,
     TaskNotFound,
@@ -95,34 +96,45 @@ def offers(*events: RunnerJoined | RunnerDrained) -> Offers:
 
 @pytest.mark.parametrize("agent", ["claude", "shell", "noop"])
 def test_a_known_agent_may_wait_for_a_runner_while_there_is_none(agent: str) -> None:
-    offers().check(agent, None, {})
+    offers().check(agent, None, {}, ORG)
 
 
 def test_an_agent_that_nobody_knows_is_refused_with_those_that_are_known() -> None:
     with pytest.raises(UnknownAgent) as refused:
-        offers(joined("shell", "codex")).check("gpt", None, {})
+        offers(joined("shell", "codex")).check("gpt", None, {}, ORG)
     assert refused.value.extra == {"known": ["claude", "codex", "noop", "shell"]}
     assert "codex" in refused.value.detail
 
 
 def test_a_known_agent_that_no_runner_offers_is_refused_with_how_to_get_it() -> None:
     with pytest.raises(AgentUnavailable) as refused:
-        offers(joined("shell")).check("claude", None, {})
+        offers(joined("shell")).check("claude", None, {}, ORG)
     assert "ANTHROPIC_API_KEY" in refused.value.detail
     assert refused.value.extra == {"offered": ["shell"]}
 
 
 def test_a_runner_that_joins_again_offers_what_it_says_now() -> None:
     with pytest.raises(AgentUnavailable):
-        offers(joined("shell", "claude"), joined("shell")).check("claude", None, {})
+        offers(joined("shell", "claude"), joined("shell")).check("claude", None, {}, ORG)
 
 
 def test_what_one_of_several_runners_offers_is_available_until_it_leaves() -> None:
     both = offers(joined("shell"), joined("claude", runner="runner_2"))
-    both.check("claude", None, {})
+    both.check("claude", None, {}, ORG)
     both.evolve(RunnerDrained(runner="runner_2"))
     with pytest.raises(AgentUnavailable):
-        both.check("claude", None, {})
+        both.check("claude", None, {}, ORG)
+
+
+def test_a_machine_of_an_organisations_own_is_offered_to_that_one_only() -> None:
+    own = offers(
+        joined("shell").model_copy(update={"provider": "machine", "only_for": "org_1"}),
+        joined("shell", runner="runner_2"),
+    )
+    own.check("shell", "machine", {}, "org_1")
+    with pytest.raises(NotOffered) as refused:
+        own.check("shell", "machine", {}, "org_2")
+    assert "machine" not in str(refused.value.extra)
 
 
 def test_the_operators_key_serves_the_organisation_that_its_runner_names() -> None:

@@ -160,6 +160,14 @@ class TestAssignment:
         world = given(on_plan(), joined(), joined("run_2", provider="docker"), submitted(provider="docker"))
         world.when().then(assigned(runner="run_2", provider="docker", admission=admission()))
 
+    def test_a_machine_of_ones_own_takes_tasks_of_its_organisation_only(self) -> None:
+        others = joined("run_2", provider="machine").model_copy(update={"only_for": "org_2"})
+        waits = given(on_plan(), others, submitted())
+        waits.when().then(ADMITTED)
+        own = joined("run_2", provider="machine").model_copy(update={"only_for": ORG})
+        world = given(on_plan(), own, submitted(provider="machine"))
+        world.when().then(assigned(runner="run_2", provider="machine", admission=admission()))
+
     def test_a_task_runs_where_its_capabilities_are(self) -> None:
         able = joined("run_2", capabilities=("image", "network"))
         world = given(on_plan(), joined(), able, submitted(image="python:3.12"))

@@ -102,6 +102,7 @@ COMMANDS = {
     "provider": Entry(
         "providers", "provider_app", "Where tasks run: compute providers and their credentials."
     ),
+    "runner": Entry("runner", "runner_app", "Machines of your own that run tasks of a server elsewhere."),
     "init": Entry(
         "self_hosted",
         "init",

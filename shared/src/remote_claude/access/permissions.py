@@ -42,6 +42,8 @@ PERMISSIONS: dict[str, Permission] = {
     "send_message": Permission("tasks", MEMBERS),
     "open_shell": Permission("tasks", MEMBERS),
     "open_port": Permission("tasks", MEMBERS),
+    "join_runner": Permission("runners", ADMINS),
+    "list_runners": Permission("runners", ADMINS),
     "list_schedules": Permission("tasks:read", MEMBERS),
     "create_schedule": Permission("tasks", MEMBERS),
     "remove_schedule": Permission("tasks", MEMBERS),

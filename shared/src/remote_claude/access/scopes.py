@@ -12,6 +12,7 @@ SCOPES = {
     "billing": "see use and bills",
     "org": "change the organisation, its members, its webhooks and its API keys, and all that org:read allows",
     "org:read": "see the organisation, its members, its webhooks and its API keys",
+    "runners": "join machines as runners of the organisation, and see them",
     "account": "your own profile, sign-ins and sessions, in every organisation of yours",
     "operations": "for the operator of the installation: see what runs for every organisation (/v1/status)",
 }
@@ -20,7 +21,7 @@ SCOPES = {
 ORG_SCOPES = ("tasks", "billing", "org")
 """Everything inside one organisation: what a key has that was issued without any scope named."""
 
-SESSION_SCOPES = (*ORG_SCOPES, "account")
+SESSION_SCOPES = (*ORG_SCOPES, "runners", "account")
 """What a person who has signed in may use: the role in the organisation decides further."""
 
 ALL_SCOPES = (*SESSION_SCOPES, "operations")

@@ -49,7 +49,8 @@ class RunnerJoined(RunnerEvent):
     left of that when it joined. `pool` groups runners of one kind; `region` is where they are, as their provider names it.
     `capabilities` are the features beyond the basic ones that a submission may ask for (`CAPABILITIES`),
     and `OPERATOR_MODEL`: that serves the organisation `operator_model_for` only, or all if that is None.
-    `release` is the version of its software.
+    `release` is the version of its software. `only_for` is the organisation whose own machine it is: it takes tasks of that
+    one only, and its time and memory are not metered.
     """
 
     type: ClassVar[str] = "RunnerJoined"
@@ -67,6 +68,7 @@ class RunnerJoined(RunnerEvent):
     agents: tuple[str, ...]
     capabilities: tuple[str, ...] = ()
     operator_model_for: str | None = None
+    only_for: str | None = None
 
 
 class RunnerDrained(RunnerEvent):

@@ -6,11 +6,15 @@ from collections.abc import Callable
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, WebSocket
+from pydantic import BaseModel
 
+from remote_claude.access.principal import Principal
 from remote_claude.access.refusals import NotAdmitted
 from remote_claude.access.verifier import Verifier
 from remote_claude.concurrency.tasks import first_of
-from remote_claude.edge.identity import presented
+from remote_claude.edge.identity import Caller, presented
+from remote_claude.edge.models import problems
+from remote_claude.runner.machines.registry import Machines
 from remote_claude.runner.sessions import (
     Channel,
     ChannelClosed,
@@ -22,6 +26,7 @@ from remote_claude.runner.sessions import (
 from remote_claude.worker.protocol.messages import Close
 
 WORKERS = "/v1/workers"
+RUNNERS = "/v1/runners"
 NOT_RUNNING = 4404
 NOT_OPENED = 4503
 NOT_RUNNING_HERE = (
@@ -30,12 +35,34 @@ NOT_RUNNING_HERE = (
 Dimension = Annotated[int, Query(ge=1, le=1000)]
 
 
+class JoinedRunner(BaseModel):
+    """A machine of one's own that is a runner. `state` is `joined`, `draining` or `away`; `tasks` run there now."""
+
+    name: str
+    runner: str
+    state: str
+    release: str
+    slots: int
+    agents: list[str]
+    labels: dict[str, str]
+    tasks: list[str]
+
+
+class JoinedRunners(BaseModel):
+    """The machines of one organisation, by name."""
+
+    runners: list[JoinedRunner]
+
+
 def router(
     listener_of: Callable[[str], WorkerListener | None],
     verifier: Verifier,
     session_of: Callable[[str, str], WorkerSession | None],
+    machines: Machines,
 ) -> APIRouter:
     """`/v1/workers/{runner}`: a worker proves itself by its token, in the first message of the protocol.
+
+    `/v1/runners/join` takes machines of an organisation's own as runners, `/v1/runners` lists them.
 
     `/v1/tasks/{task}/shell` and `/v1/tasks/{task}/ports/{port}` lead into the sandbox of a task that runs.
     """
@@ -68,12 +95,28 @@ def router(
         if session is not None:
             await carry(peer, session, port=port)
 
-    async def admitted(peer: WebSocket, task: str, operation: str) -> WorkerSession | None:
+    @api.websocket(RUNNERS + "/join")
+    async def join_runner(peer: WebSocket) -> None:
+        principal = await caller(peer, "join_runner")
+        if principal is not None:
+            await machines.serve(HttpChannel(peer), principal.org, WORKERS)
+
+    @api.get(RUNNERS, tags=["runners"], responses=problems(403))
+    async def list_runners(principal: Caller) -> JoinedRunners:
+        """The organisation's own machines that have joined this service as runners."""
+        return JoinedRunners(runners=[JoinedRunner(**one) for one in machines.of(principal.org)])
+
+    async def caller(peer: WebSocket, operation: str) -> Principal | None:
         await peer.accept()
         try:
-            principal = verifier.admit(presented(peer), operation)
+            return verifier.admit(presented(peer), operation)
         except NotAdmitted as error:
             await peer.close(4000 + error.status, error.code)
+            return None
+
+    async def admitted(peer: WebSocket, task: str, operation: str) -> WorkerSession | None:
+        principal = await caller(peer, operation)
+        if principal is None:
             return None
         session = session_of(principal.org, task)
         if session is None:

@@ -114,6 +114,12 @@ class Executor:
         """Record that this runner takes work. What it was assigned before the position returned, it is taken to have lost."""
         return await self._record(self._joined())
 
+    async def drain(self) -> None:
+        """Record that this runner takes no more work; returns once what runs has come to its end."""
+        await self._record(RunnerDrained(runner=self.runner))
+        while self._work:
+            await asyncio.wait(self._work)
+
     async def _record(self, event: RunnerJoined | RunnerDrained) -> int:
         stream = stream_id("runner", None, "runner", self.runner)
         return (await self._handler.handle(PRESENCE, stream, event)).position

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -24,9 +25,16 @@ from remote_claude.runner.execution import ExecutionDependencies, SandboxedExecu
 from remote_claude.runner.handlers import AttemptLog
 from remote_claude.runner.leases.lease import Lease
 from remote_claude.runner.leases.renewals import keep_leases
+from remote_claude.runner.machines.protocol import Hello
 from remote_claude.runner.model_proxy import Upstream
 from remote_claude.runner.projections.held import AssignedAttempt, HeldView, held_by
-from remote_claude.runner.providers import ProviderSettings, SandboxUnavailable, UnixSocket, create
+from remote_claude.runner.providers import (
+    ComputeProvider,
+    ProviderSettings,
+    SandboxUnavailable,
+    UnixSocket,
+    create,
+)
 from remote_claude.runner.sessions import WorkerListener, WorkerSession
 from remote_claude.runner.settings import RunnerSettings
 from remote_claude.runtime import owner
@@ -47,12 +55,21 @@ FIRST = "local"
 class RunnerLifecycle:
     """A runner with one provider."""
 
-    def __init__(self, runtime: Runtime, settings: RunnerSettings, provider: str) -> None:
-        home = runtime.settings.home.expanduser() / "runner"
-        folder = home if provider == FIRST else home / provider
+    def __init__(
+        self,
+        runtime: Runtime,
+        settings: RunnerSettings,
+        provider: ComputeProvider,
+        folder: Path,
+        agents: Sequence[AgentInfo],
+        *,
+        websocket_url: str | None,
+        only_for: str | None = None,
+    ) -> None:
+        """`folder` is this runner's alone; its id is kept there. `only_for` is the one organisation whose tasks it takes, on
+        a machine of that organisation's own."""
         id_ = runner_id(runtime, folder)
-        self._runtime, self._settings = runtime, settings
-        self._provider = create(provider, ProviderSettings(runner=id_, home=folder, environment=os.environ))
+        self._runtime, self._settings, self._provider, self._only_for = runtime, settings, provider, only_for
         self.listener = WorkerListener(folder)
         self._dependencies = ExecutionDependencies(
             runtime,
@@ -60,12 +77,13 @@ class RunnerLifecycle:
             self._provider,
             _operators_model(runtime, settings),
             self.listener,
-            f"{settings.gateway_url.rstrip('/')}{WORKERS}/{id_}" if settings.gateway_url else None,
+            f"{websocket_url.rstrip('/')}{WORKERS}/{id_}" if websocket_url else None,
             folder / "attempts",
             AllowedHosts.parse(runtime.settings.outbound_allow),
             _owner(runtime) if settings.model_key_for == "owner" else None,
+            own_compute=only_for is not None,
         )
-        self._agents = _agents(runtime.environment, settings)
+        self._agents = list(agents)
         self._executions: set[SandboxedExecution] = set()
         self.lease = Lease(settings.lease_s)
         self.executor = Executor(
@@ -155,6 +173,7 @@ class RunnerLifecycle:
                 *((OPERATOR_MODEL,) if self._dependencies.upstream is not None else ()),
             ),
             operator_model_for=self._dependencies.upstream_for,
+            only_for=self._only_for,
         )
 
     async def _held(self, position: int) -> Sequence[AssignedAttempt]:
@@ -168,6 +187,35 @@ class RunnerLifecycle:
         )
         self._executions.add(execution)
         return execution
+
+
+def provider_runner(runtime: Runtime, settings: RunnerSettings, provider: str) -> RunnerLifecycle:
+    """The runner of a provider by name, for the tasks of all organisations."""
+    home = runtime.settings.home.expanduser() / "runner"
+    folder = home if provider == FIRST else home / provider
+    made = create(
+        provider,
+        ProviderSettings(runner=runner_id(runtime, folder), home=folder, environment=os.environ),
+    )
+    agents = _agents(runtime.environment, settings)
+    return RunnerLifecycle(runtime, settings, made, folder, agents, websocket_url=settings.gateway_url)
+
+
+def machine_runner(
+    runtime: Runtime, settings: RunnerSettings, org: str, hello: Hello, provider: ComputeProvider
+) -> RunnerLifecycle:
+    """The runner of a machine that has joined, for the tasks of its own organisation."""
+    offered = settings.model_copy(
+        update={"slots": hello.slots, "vcpu_millis": hello.vcpu_millis, "memory_mib": hello.memory_mib}
+    )
+    name = hashlib.sha256(f"{org}/{hello.name}".encode()).hexdigest()[:16]
+    folder = runtime.settings.home.expanduser() / "runner" / "machines" / name
+    agents = [AgentInfo(name, available=True) for name in hello.agents]
+    return (
+        RunnerLifecycle(  # the machine has the address that it dialled, and puts it in the place of this one
+            runtime, offered, provider, folder, agents, websocket_url="wss://gateway.invalid", only_for=org
+        )
+    )
 
 
 def _agents(environment: Mapping[str, str], settings: RunnerSettings) -> list[AgentInfo]:

@@ -8,9 +8,10 @@ from typing import Any
 
 from remote_claude.runner import api
 from remote_claude.runner.forges.opening import outbox
-from remote_claude.runner.lifecycle import RunnerLifecycle
+from remote_claude.runner.lifecycle import RunnerLifecycle, machine_runner, provider_runner
+from remote_claude.runner.machines.registry import Machines
 from remote_claude.runner.projections.held import HeldView
-from remote_claude.runner.sessions import WorkerSession
+from remote_claude.runner.sessions import WorkerListener, WorkerSession
 from remote_claude.runner.settings import RunnerSettings
 from remote_claude.runtime.service import Runtime, Service
 
@@ -19,26 +20,32 @@ def build(runtime: Runtime) -> Service:
     """Wire the runners, one for each provider, to what their process shares."""
     settings = RunnerSettings.from_environment()
     names = [name.strip() for name in settings.providers.split(",") if name.strip()]
-    runners = {name: RunnerLifecycle(runtime, settings, name) for name in names}
+    runners = {name: provider_runner(runtime, settings, name) for name in names}
+    machines = Machines(lambda org, hello, provider: machine_runner(runtime, settings, org, hello, provider))
     first = next(iter(runners.values()))
 
     async def close() -> None:
-        await asyncio.gather(*(runner.close() for runner in runners.values()))
+        await asyncio.gather(*(runner.close() for runner in runners.values()), machines.close())
+
+    def all_runners() -> list[RunnerLifecycle]:
+        return [*runners.values(), *machines.runners()]
 
     def session_of(org: str, task: str) -> WorkerSession | None:
-        found = (runner.session_of(org, task) for runner in runners.values())
+        found = (runner.session_of(org, task) for runner in all_runners())
         return next((session for session in found if session is not None), None)
 
+    def listener_of(id: str) -> WorkerListener | None:
+        return next((one.listener for one in all_runners() if one.executor.runner == id), None)
+
     def status() -> Mapping[str, Any]:
-        return {**first.status(), "runners": [runner.status() for runner in runners.values()]}
+        return {**first.status(), "runners": [runner.status() for runner in all_runners()]}
 
     background = {f"execute {name}": runner.run for name, runner in runners.items()}
     background |= {f"keep leases of {name}": runner.keep_leases for name, runner in runners.items()}
     pull_requests = outbox(runtime, settings)
-    listeners = {runner.executor.runner: runner.listener for runner in runners.values()}
     return Service(
         name="runner",
-        router=api.router(listeners.get, runtime.verifier, session_of),
+        router=api.router(listener_of, runtime.verifier, session_of, machines),
         views=(HeldView(), pull_requests.view),
         outboxes=(pull_requests,),
         background=background,

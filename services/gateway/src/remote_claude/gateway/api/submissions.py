@@ -132,7 +132,7 @@ class Submissions:
     async def _check(self, who: Principal, request: SubmitRequest) -> None:
         org = who.org
         asked = {name: getattr(request, ASKED_AS.get(name, name)) for name in CAPABILITIES}
-        self._offers.check(request.agent, request.provider, asked)
+        self._offers.check(request.agent, request.provider, asked, org)
         repo = request.repo
         follows = repo is None and request.continues is not None
         if (

@@ -29,6 +29,8 @@ class Offer:
     agents: frozenset[str]
     capabilities: frozenset[str]
     operator_model_for: str | None = None
+    only_for: str | None = None
+    """The one organisation whose tasks it takes; None: those of all."""
 
     def has_model_for(self, org: str) -> bool:
         """Whether the operator's credential for a model serves the organisation."""
@@ -48,7 +50,7 @@ class Offers:
             case RunnerJoined():
                 agents, capabilities = frozenset(event.agents), frozenset(event.capabilities)
                 self._by_runner[event.runner] = Offer(
-                    event.provider, agents, capabilities, event.operator_model_for
+                    event.provider, agents, capabilities, event.operator_model_for, event.only_for
                 )
             case RunnerDrained():
                 if (offer := self._by_runner.pop(event.runner, None)) is not None:
@@ -78,18 +80,19 @@ class Offers:
         offers = self._by_runner.values()
         return agent in NEED_MODEL and bool(offers) and not any(o.has_model_for(org) for o in offers)
 
-    def check(self, agent: str, provider: str | None, asked: Mapping[str, object]) -> None:
-        """Refuse what no runner offers. `asked` maps names of `CAPABILITIES` to what the submission asks of them, if anything.
+    def check(self, agent: str, provider: str | None, asked: Mapping[str, object], org: str) -> None:
+        """Refuse what no runner offers to this organisation. `asked` maps names of `CAPABILITIES` to what the submission asks of them, if anything.
 
         Raises `UnknownAgent`, `AgentUnavailable`, `NotOffered`. While there is no runner, a known agent and any provider
         are accepted: the task waits for one.
         """
         self._check_agent(agent)
-        offers = [offer for offer in self._by_runner.values() if agent in offer.agents]
+        there = [offer for offer in self._by_runner.values() if offer.only_for in (None, org)]
+        offers = [offer for offer in there if agent in offer.agents]
         if provider is not None and offers:
             offers = [offer for offer in offers if offer.provider == provider]
             if not offers:
-                raise NotOffered("provider", provider, sorted({o.provider for o in self._by_runner.values()}))
+                raise NotOffered("provider", provider, sorted({o.provider for o in there}))
         for capability in CAPABILITIES:
             if asked.get(capability):
                 offers = [offer for offer in offers if capability in offer.capabilities]

@@ -30,6 +30,8 @@ class ExecutionDependencies:
     """What sandboxes may reach beyond the public internet."""
     upstream_for: str | None = None
     """The one organisation that `upstream` serves; None: every one."""
+    own_compute: bool = False
+    """Whether the machine is the organisation's own: its time and memory are not metered."""
 
     def upstream_of(self, org: str) -> Upstream | None:
         """The model by the operator's key, if that serves this organisation."""

@@ -171,7 +171,7 @@ class SandboxRun:
         return self._window.measured(
             metering.used(
                 self._assigned.limits,
-                measured.wall_ms,
+                0 if self._dependencies.own_compute else measured.wall_ms,
                 model=model.cumulative,
                 egress_bytes=self._egress.bytes if self._egress is not None else 0,
             ),

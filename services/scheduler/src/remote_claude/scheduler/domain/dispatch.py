@@ -20,17 +20,19 @@ class Slots:
     def __init__(self, runners: Mapping[str, Runner], free: Mapping[str, int]) -> None:
         self._runners = runners
         self._free = {id: n for id, n in free.items() if n > 0}
-        self._unschedulable: set[tuple[Needs, int, int]] = set()
+        self._with_own = {runners[id].only_for for id in self._free} - {None}
+        """Organisations that have a machine of their own here."""
+        self._unschedulable: set[tuple[Needs, int, int, str | None]] = set()
 
     def __bool__(self) -> bool:
         return bool(self._free)
 
-    def take(self, needs: Needs, plan: Entitlements) -> Runner | None:
+    def take(self, needs: Needs, plan: Entitlements, org: str) -> Runner | None:
         """Occupy a slot of the emptiest runner that fits; None when there is none."""
-        shape = needs, plan.vcpu_millis, plan.memory_mib
+        shape = needs, plan.vcpu_millis, plan.memory_mib, org if org in self._with_own else None
         if shape in self._unschedulable:
             return None
-        fitting = (id for id in self._free if self._runners[id].fits(needs, plan))
+        fitting = (id for id in self._free if self._runners[id].fits(needs, plan, org))
         id = max(fitting, key=self._free.__getitem__, default=None)
         if id is None:
             self._unschedulable.add(shape)
@@ -94,7 +96,7 @@ def assign_one(draft: Draft, slots: Slots, lease_s: int) -> bool:
     if plan is None or not draft.has_capacity:
         return False
     for task in draft.heads:
-        if (runner := slots.take(task.submission.needs, plan)) is not None:
+        if (runner := slots.take(task.submission.needs, plan, draft.organisation.id)) is not None:
             draft.heads.advance(task.submission.needs)
             draft.assign(task, runner, lease_s)
             return True

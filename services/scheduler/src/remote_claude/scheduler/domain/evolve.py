@@ -210,6 +210,7 @@ def _joined(state: State, event: RunnerJoined, by: Cause) -> None:
     runner.slots, runner.agents = event.slots, frozenset(event.agents)
     runner.joined, runner.drained = True, False
     runner.provider, runner.pool = event.provider, event.pool
+    runner.only_for = event.only_for
     runner.capabilities = frozenset(event.capabilities)
     runner.vcpu_millis, runner.memory_mib = event.per_attempt.vcpu_millis, event.per_attempt.memory_mib
 

@@ -31,6 +31,8 @@ class Runner:
     agents: frozenset[str] = frozenset()
     capabilities: frozenset[str] = frozenset()
     joined: bool = False
+    only_for: str | None = None
+    """The one organisation whose tasks it takes; None: those of all."""
     drained: bool = False
     """It takes no more work. What it gives back from then on is not lost."""
     held: dict[str, str] = field(default_factory=dict)
@@ -41,10 +43,11 @@ class Runner:
         """How many more attempts it takes; below zero when it came back with fewer slots."""
         return self.slots - len(self.held) if self.joined and not self.drained else 0
 
-    def fits(self, needs: Needs, plan: Entitlements) -> bool:
-        """Whether one of its slots could run such a task within the plan's bounds."""
+    def fits(self, needs: Needs, plan: Entitlements, org: str) -> bool:
+        """Whether one of its slots could run such a task of this organisation within the plan's bounds."""
         return (
-            needs.agent in self.agents
+            self.only_for in (None, org)
+            and needs.agent in self.agents
             and needs.provider in (None, self.provider)
             and self.capabilities.issuperset(needs.capabilities)
             and self.vcpu_millis >= plan.vcpu_millis

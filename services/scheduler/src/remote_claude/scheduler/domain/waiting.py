@@ -64,13 +64,17 @@ def _reason(
             "no_plan",
             "The organisation has no plan. An administrator sets one: rclaude-admin plan set ORG PLAN",
         )
-    joined = [runner for runner in runners.values() if runner.joined and not runner.drained]
+    joined = [
+        runner
+        for runner in runners.values()
+        if runner.joined and not runner.drained and runner.only_for in (None, organisation.id)
+    ]
     if not joined:
         return (
             "no_runner",
             "No runner is there. It starts as soon as one joins: `rclaude up` starts one on this machine.",
         )
-    fitting = [runner for runner in joined if runner.fits(needs, plan)]
+    fitting = [runner for runner in joined if runner.fits(needs, plan, organisation.id)]
     if not fitting:
         return "no_fitting_runner", _unfit(needs, plan, joined)
     present = [runner for runner in fitting if runner.id in renewing]
@@ -111,7 +115,11 @@ def _unfit(needs: Needs, plan: Entitlements, joined: Sequence[Runner]) -> str:
 
 def too_large(state: State) -> Iterator[tuple[str, str]]:
     """Plans that organisations are on and that no runner has the size for: name, and why. Nothing where no runner is."""
-    joined = [runner for runner in state.runners.values() if runner.joined and not runner.drained]
+    joined = [
+        runner
+        for runner in state.runners.values()
+        if runner.joined and not runner.drained and runner.only_for is None
+    ]
     sizes = {
         (organisation.plan or "", plan.vcpu_millis, plan.memory_mib)
         for organisation in state.organisations.values()

@@ -83,6 +83,7 @@ class StoredRunner:
     capabilities: list[str]
     joined: bool
     drained: bool
+    only_for: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,6 +131,7 @@ class Snapshot:
                     capabilities=sorted(r.capabilities),
                     joined=r.joined,
                     drained=r.drained,
+                    only_for=r.only_for,
                 )
                 for r in state.runners.values()
             ],
@@ -152,6 +154,7 @@ class Snapshot:
                 capabilities=frozenset(r.capabilities),
                 joined=r.joined,
                 drained=r.drained,
+                only_for=r.only_for,
             )
         for q in self.organisations:
             organisation = state.organisations[q.id] = Organisation(
