@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import structlog
 from pydantic import TypeAdapter, ValidationError
 
 from remote_claude.concurrency.tasks import end
+from remote_claude.contracts.leases import HeldAttempt
 from remote_claude.runner.machines.protocol import Answer, Drain, Hello, Welcome
 from remote_claude.runner.machines.provider import MachineProvider
-from remote_claude.runner.sessions.channel import Channel, ChannelClosed
-
-if TYPE_CHECKING:
-    from remote_claude.runner.lifecycle import RunnerLifecycle
+from remote_claude.runner.sessions import Channel, ChannelClosed, WorkerListener, WorkerSession
 
 log = structlog.get_logger(__name__)
 
@@ -27,7 +25,46 @@ BACK_WITHIN_S = 15.0
 MALFORMED, SUPERSEDED, DRAINED = 4400, 4409, 1000
 _MESSAGES: TypeAdapter[Answer | Drain] = TypeAdapter(Answer | Drain)
 
-Create = Callable[[str, Hello, MachineProvider], "RunnerLifecycle"]
+
+class Attempts(Protocol):
+    """The attempts of one runner."""
+
+    runner: str
+
+    @property
+    def held(self) -> tuple[HeldAttempt, ...]:
+        """Those that run."""
+
+    async def drain(self) -> None:
+        """Take no more; returns once those that run have ended."""
+
+
+class Runner(Protocol):
+    """What takes tasks and sees them to their ends, with the sandboxes of one machine."""
+
+    listener: WorkerListener
+
+    @property
+    def executor(self) -> Attempts:
+        """What it runs."""
+
+    async def run(self) -> None:
+        """Take work, until cancelled."""
+
+    async def keep_leases(self) -> None:
+        """Renew the leases of what runs, until cancelled."""
+
+    async def close(self) -> None:
+        """Give back what runs."""
+
+    def session_of(self, org: str, task: str) -> WorkerSession | None:
+        """The session with the worker of a task that runs here."""
+
+    def status(self) -> Mapping[str, Any]:
+        """What runs here, and what could."""
+
+
+Create = Callable[[str, Hello, MachineProvider], Runner]
 """From an organisation, what its machine offers, and the provider, to a runner."""
 
 
@@ -38,7 +75,7 @@ class Machine:
     org: str
     hello: Hello
     provider: MachineProvider
-    runner: RunnerLifecycle
+    runner: Runner
     work: list[asyncio.Task[None]] = field(default_factory=list)
     channel: Channel | None = None
     leaving: asyncio.TimerHandle | None = None
@@ -68,7 +105,7 @@ class Machines:
         self._service = secrets.token_hex(8)
         self._ending: set[asyncio.Task[None]] = set()
 
-    def runners(self) -> Iterator[RunnerLifecycle]:
+    def runners(self) -> Iterator[Runner]:
         """The runners of all machines."""
         return (machine.runner for machine in self._machines.values())
 
