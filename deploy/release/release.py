@@ -22,10 +22,10 @@ ROOT = Path(__file__).resolve().parents[2]
 HERE = ROOT / "deploy" / "release"
 WORK = ROOT / "build" / "release"
 UV = Path(sys.executable).with_name("uv")
-MEMBERS = (
-    "shared", "services/auth", "services/users", "services/gateway", "services/scheduler", "services/billing",
-    "services/runner/worker", "services/runner", "cli",
-)  # fmt: skip
+WORKSPACE = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["uv"]["workspace"]["members"]
+MEMBERS = sorted(
+    str(file.parent.relative_to(ROOT)) for each in WORKSPACE for file in ROOT.glob(f"{each}/pyproject.toml")
+)
 NAMESPACE = "remote-claude-release"
 """What a signature is good for: another use of the same key does not pass as a release."""
 SIGNER = "release@remote-claude"
