@@ -23,7 +23,7 @@ from remote_claude.contracts import REGISTRY, Event, Sealed
 from remote_claude.contracts.billing import PeriodClosed, PeriodOpened, PlanChanged
 from remote_claude.contracts.gateway import TaskSubmitted
 from remote_claude.contracts.prices import Allowance, PerUnit, PriceBook
-from remote_claude.contracts.runner import WORKER_LOST, Cumulative, TaskStarted, UsageRecorded
+from remote_claude.contracts.runner import WORKER_FAILED, WORKER_LOST, Cumulative, TaskStarted, UsageRecorded
 from remote_claude.contracts.scheduler import Admission, RunnerLost, TaskAdmitted, TaskFailed
 from remote_claude.eventsourcing.events import NewEvent, new_event_id
 from remote_claude.eventsourcing.memory import InMemoryEventLog
@@ -125,11 +125,10 @@ async def test_a_lost_attempt_is_charged_its_model_dollars_and_no_compute(ledger
     assert sums(await ledger.evidence()) == {"executions": 1, "vcpu_ms": 40, "model_nano_usd": 10}
 
 
-async def test_an_attempt_that_failed_by_a_fault_of_the_product_is_charged_no_compute(ledger: Ledger) -> None:
-    failed = TaskFailed(org=ORG, task="task_1", attempt=1, reason="worker_failed", charge=False)
+async def test_an_attempt_whose_worker_says_that_it_was_at_fault_is_charged(ledger: Ledger) -> None:
+    failed = TaskFailed(org=ORG, task="task_1", attempt=1, reason=WORKER_FAILED)
     await ledger.say(started("task_1"), sample("task_1", 1, 100, nano_usd=7), failed)
-    await ledger.say(TaskFailed(org=ORG, task="task_2", attempt=1, reason="agent_failed"))
-    assert sums(await ledger.evidence()) == {"executions": 1, "model_nano_usd": 7}
+    assert sums(await ledger.evidence()) == {"executions": 1, "vcpu_ms": 100, "model_nano_usd": 7}
 
 
 async def test_an_attempt_that_may_have_ended_its_own_worker_is_charged(ledger: Ledger) -> None:

@@ -177,7 +177,7 @@ class Facts:
                     sample = data if recorded.type == "UsageRecorded" else data["usage"]
                     if sample and sample["sequence"] > last.get(key, {"sequence": 0})["sequence"]:
                         last[key] = sample
-                case "RunnerLost" | "TaskFailed" if not data["charge"]:
+                case "RunnerLost" if not data["charge"]:
                     lost.add(key)
         found = []
         for client in self.work.clients.values():

@@ -23,6 +23,15 @@ def test_a_message_interrupts_and_one_after_the_end_goes_on(stack: Product) -> N
     assert attached.out.index("the first") < attached.out.index("the third")
 
 
+def test_a_message_that_the_agent_never_took_is_said_to_be_lost(stack: Product) -> None:
+    task = stack.submit("echo the first; sleep 100")
+    until(lambda: "the first" in stack.output(task), "the first command", 60, pause=0.2)
+    stack.ok("send", task, "echo the second")
+    stack.ok("cancel", task)
+    stack.ended(task)
+    assert "before it took the messages 1: send them to `rclaude resume`" in stack.ok("show", task).out
+
+
 def test_a_conversation_in_a_terminal(stack: Product) -> None:
     screen = Screen(stack, "run", "-i", "--agent", "shell", "--no-repo", "echo hello there; sleep 100")
     screen.shows("hello there")

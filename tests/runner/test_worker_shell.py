@@ -287,7 +287,7 @@ async def test_a_fault_of_the_worker_is_a_failure_with_a_sentence_and_no_lost_sa
         result = await one.result()
         assert await one.exit_code() == 0
     assert (result.outcome, result.reason) == ("failed", "worker_failed")
-    assert "a fault of Remote Claude, not of the agent: ValueError: embedded null byte" in result.summary
+    assert "a fault of Remote Claude in the sandbox: ValueError: embedded null byte" in result.summary
 
 
 async def test_a_command_may_begin_with_a_dash() -> None:

@@ -351,11 +351,11 @@ class TestLoss:
             assigned(attempt=2),
         )
 
-    def test_a_fault_of_the_worker_is_not_tried_again_and_not_charged(self) -> None:
+    def test_a_fault_that_a_worker_reports_is_not_tried_again_and_is_charged(self) -> None:
         assert worker_messages.WORKER_FAILED == WORKER_FAILED
         world = settled(on_plan(), joined(), submitted(), started())
         world.record(finished("failed", reason=WORKER_FAILED)).when().then(
-            TaskFailed(**ID, attempt=1, settlements=USED, reason=WORKER_FAILED, charge=False)
+            TaskFailed(**ID, attempt=1, settlements=USED, reason=WORKER_FAILED)
         )
 
     def test_a_task_fails_when_its_attempts_are_spent(self) -> None:

@@ -26,7 +26,8 @@ WORKER_LOST = "worker_lost"
 beside the worker may have caused that, so the compute is charged."""
 
 WORKER_FAILED = "worker_failed"
-"""Reason of an attempt that failed by a fault of the worker, not of the agent: it is not tried again, and not charged."""
+"""Reason of an attempt that failed by a fault of the worker, as the worker itself says: it is not tried again. A process
+beside the worker may have said it in its place, so the attempt is charged."""
 
 
 class RunnerEvent(Event):

@@ -134,17 +134,11 @@ class TaskSucceeded(TerminalEvent):
 
 
 class TaskFailed(TerminalEvent):
-    """The task has failed. `charge` is false where the product itself failed: the compute of the attempt is not charged.
-
-    Model use is charged in any case.
-    """
-
     type: ClassVar[str] = "TaskFailed"
     version: ClassVar[int] = 1
 
     reason: str
     exit_code: int | None = None
-    charge: bool = True
 
 
 class TaskCancelled(TerminalEvent):

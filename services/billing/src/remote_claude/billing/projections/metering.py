@@ -19,7 +19,7 @@ from remote_claude.contracts.runner import (
     UsageRecorded,
     UsageSample,
 )
-from remote_claude.contracts.scheduler import Admission, RunnerLost, TaskAdmitted, TaskAssigned, TaskFailed
+from remote_claude.contracts.scheduler import Admission, RunnerLost, TaskAdmitted, TaskAssigned
 from remote_claude.eventsourcing.events import RecordedEvent
 from remote_claude.eventsourcing.postgres.tables import Row
 
@@ -256,8 +256,6 @@ def fold(state: State, recorded: RecordedEvent) -> None:
             _start(state, recorded, e.org, e.task)
         case RunnerLost(charge=False) as e:
             state.lose(recorded, (e.org, e.task, e.attempt))
-        case TaskFailed(charge=False, attempt=int() as attempt) as e:
-            state.lose(recorded, (e.org, e.task, attempt))
         case TaskSubmitted() as e:
             _submit(state, e)
         case TaskAdmitted() as e:

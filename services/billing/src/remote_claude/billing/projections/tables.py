@@ -128,7 +128,7 @@ class Usage(Tables, table=True):
 
 
 class LostAttempt(Tables, table=True):
-    """An attempt that was lost, or failed, by a fault of the product: its model use is charged, its compute is not."""
+    """An attempt that was lost by a fault of the product: its model use is charged, its compute is not."""
 
     __tablename__ = "lost_attempt"
 

@@ -25,7 +25,7 @@ from remote_claude.billing.projections.tables import (
 from remote_claude.contracts.billing import PeriodClosed, PeriodOpened, PlanChanged
 from remote_claude.contracts.gateway import TaskSubmitted
 from remote_claude.contracts.runner import AttemptFinished, TaskStarted, UsageRecorded
-from remote_claude.contracts.scheduler import RunnerLost, TaskAdmitted, TaskAssigned, TaskFailed
+from remote_claude.contracts.scheduler import RunnerLost, TaskAdmitted, TaskAssigned
 from remote_claude.eventsourcing.events import RecordedEvent
 from remote_claude.eventsourcing.postgres.tables import Row, load, upsert
 from remote_claude.eventsourcing.views import View
@@ -50,7 +50,6 @@ class UsageView(View):
             UsageRecorded,
             AttemptFinished,
             RunnerLost,
-            TaskFailed,
         )
     )
 
@@ -87,9 +86,6 @@ async def _load(connection: AsyncConnection[Any], events: Sequence[RecordedEvent
         event = recorded.event
         orgs.add(event.org)
         match event:
-            case TaskFailed(charge=False, attempt=int() as attempt):
-                attempts.add((event.org, event.task, attempt))
-                tasks.add((event.org, event.task))
             case UsageRecorded() | RunnerLost() | AttemptFinished():
                 attempts.add((event.org, event.task, event.attempt))
                 tasks.add((event.org, event.task))

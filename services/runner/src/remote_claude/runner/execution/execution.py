@@ -31,6 +31,7 @@ from remote_claude.runner.execution.messages import Messages
 from remote_claude.runner.execution.sandbox_run import SandboxRun
 from remote_claude.runner.execution.secrets import release, upstream
 from remote_claude.runner.execution.source import Submission, Unstartable, fetch_repository, read_submission
+from remote_claude.runner.execution.verdict import Ended
 from remote_claude.runner.handlers import AttemptLog, Superseded
 from remote_claude.runner.leases.lease import Lease
 from remote_claude.runner.lineage import lineage, with_repository
@@ -274,12 +275,18 @@ class SandboxedExecution:
         return Finish(
             outcome=ended.outcome,
             reason=ended.reason,
-            detail=await self._sealed(ended.detail),
+            detail=await self._sealed(self._explained(ended)),
             exit_code=ended.exit_code,
             used=used,
             result=result,
             output=sealed,
         )
+
+    def _explained(self, ended: Ended) -> str | None:
+        """Why it ended, and which messages nobody has read."""
+        taken = ended.result.messages if ended.result is not None else None
+        parts = [ended.detail, self._messages.not_taken(taken)]
+        return "; ".join(part for part in parts if part) or None
 
     async def _never_started(self, outcome: AttemptOutcome, reason: str, why: str) -> Finish:
         """Without a sandbox: the reason is all of its output."""

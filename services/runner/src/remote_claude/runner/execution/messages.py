@@ -36,6 +36,13 @@ class Messages:
             self._last = event.number
             self._waiting.put_nowait(event)
 
+    def not_taken(self, taken: int | None) -> str | None:
+        """The sentence for those who have sent messages after number `taken`; None where there are none, or nothing is known."""
+        if taken is None or taken >= self._last:
+            return None
+        numbers = ", ".join(map(str, range(taken + 1, self._last + 1)))
+        return f"the agent ended before it took the messages {numbers}: send them to `rclaude resume`"
+
     @contextmanager
     def delivered_to(self, session: WorkerSession) -> Iterator[None]:
         """Pass them on for as long as this is entered."""

@@ -82,6 +82,7 @@ class WorkerResult:
     sent: str | None = None
     commit: str | None = None
     detail: str | None = None
+    messages: int | None = None
     bundle: Path | None = None
     patch: Path | None = None
     artifacts: Path | None = None
@@ -354,6 +355,7 @@ class WorkerSession:
                     sent=said.sent,
                     commit=said.commit,
                     detail=said.detail.replace("\0", "\ufffd") if said.detail else None,
+                    messages=said.messages,
                     bundle=self._files.get(protocol.RESULT_BUNDLE),
                     patch=self._files.get(protocol.CHANGES_PATCH),
                     artifacts=self._files.get(protocol.ARTIFACTS),

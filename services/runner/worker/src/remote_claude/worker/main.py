@@ -112,7 +112,7 @@ async def _work(connection: RunnerConnection, settings: Settings, scratch: Path)
         ended = AgentResult(outcome="failed", reason=error.code, text=str(error))
     except Exception as error:  # the same fault another time: a lost sandbox would be tried again
         traceback.print_exc()
-        text = f"a fault of Remote Claude, not of the agent: {type(error).__name__}: {error}"
+        text = f"a fault of Remote Claude in the sandbox: {type(error).__name__}: {error}"
         ended = AgentResult(outcome="failed", reason=WORKER_FAILED, text=text)
     text = next(frames.pieces(ended.text))
     await connection.window.put(
@@ -127,6 +127,7 @@ async def _work(connection: RunnerConnection, settings: Settings, scratch: Path)
         sent=attempt.sent,
         commit=attempt.commit,
         detail=shortened(attempt.remark if ended.outcome == "succeeded" else ended.text),
+        messages=connection.taken_messages,
     )
     connection.finish(result, attempt.files)
 

@@ -8,7 +8,7 @@ from functools import cached_property, lru_cache
 from typing import assert_never
 
 from remote_claude.contracts.periods import period_at
-from remote_claude.contracts.runner import WORKER_FAILED, WORKER_LOST
+from remote_claude.contracts.runner import WORKER_LOST
 from remote_claude.contracts.scheduler import (
     EXECUTIONS,
     Admission,
@@ -124,8 +124,7 @@ def conclude(task: Ended) -> list[SchedulerEvent]:
             return [TaskSucceeded(**id, **last)]
         case "failed":
             reason = task.reason or "agent_failed"
-            charge = reason != WORKER_FAILED
-            return [TaskFailed(**id, **last, reason=reason, exit_code=task.exit_code, charge=charge)]
+            return [TaskFailed(**id, **last, reason=reason, exit_code=task.exit_code)]
         case "cancelled":
             return [TaskCancelled(**id, **last)]
         case "timed_out":

@@ -216,7 +216,7 @@ class Saved(_Message, frozen=True, kw_only=True, tag="saved"):
 
 class Finished(_Message, frozen=True, kw_only=True, tag="result"):
     """The result. `reason` is a stable code, `summary` explains it. `detail` is for the task's user: why it failed, or
-    what of the work did not come back.
+    what of the work did not come back. `messages` is the number of the last message that the agent has taken.
 
     Reasons of a failure: `agent_exited` (see `exit_code`), `agent_failed` (it said so itself), `agent_unavailable`,
     `stopped`, `worker_failed` (a fault of the worker's own), and those of `worker.repository.RepositoryFailed`.
@@ -230,6 +230,7 @@ class Finished(_Message, frozen=True, kw_only=True, tag="result"):
     sent: str | None = None
     commit: str | None = None
     detail: str | None = None
+    messages: Count | None = None
 
 
 ToRunner: TypeAlias = Hello | Frames | Alive | Blob | Checkpoint | Finished | Exited
