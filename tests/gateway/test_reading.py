@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from gateway_stack import Member, Stack, output
-from remote_claude.contracts.runner import Cumulative, ModelUse, Result
+from gateway_stack import RUNNER, Member, Stack, eventually, output
+from remote_claude.contracts.runner import Cumulative, ModelUse, Result, TaskStarted
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -295,3 +295,54 @@ async def test_a_view_that_is_not_built_yet_is_said_to_be_asked_again(stack: Sta
                 await connection.commit()
             assert (answer.status_code, answer.json()["code"]) == (503, "view_building")
             assert answer.headers["retry-after"] == "5"
+
+
+async def test_a_wait_is_answered_with_the_next_change_and_with_the_end(stack: Stack, member: Member) -> None:
+    task, org = await member.submit("go", labels={"a": "b"}), member.org
+    shown = (await member.http.get(f"/v1/tasks/{task}")).json()
+    at_the_end = asyncio.create_task(member.http.get(f"/v1/tasks/{task}?wait=30"))
+    changed = asyncio.create_task(member.http.get(f"/v1/tasks/{task}?wait=30&changed={shown['changed']}"))
+    position = await stack.assign(org, task)
+    answer = (await changed).json()
+    assert (answer["state"], answer["changed"]) == ("assigned", position)
+    at_once = (await member.http.get(f"/v1/tasks/{task}?wait=30&changed={shown['changed']}")).json()
+    assert at_once == answer
+    await stack.run(TaskStarted(task=task, org=org, attempt=1, runner=RUNNER))
+    await stack.finish(org, task)
+    position = await stack.succeed(org, task)
+    ended = (await at_the_end).json()
+    assert (ended["state"], ended["changed"]) == ("succeeded", position)
+    [listed] = (await member.http.get(f"/v1/tasks?min_position={position}")).json()["tasks"]
+    assert listed == {name: ended[name] for name in listed}, "what is folded here is what the view says"
+
+
+async def test_a_submission_that_waits_is_answered_with_the_end(stack: Stack, member: Member) -> None:
+    submitting = asyncio.create_task(
+        member.http.post("/v1/tasks?wait=30", json={"prompt": "go", "agent": "shell"})
+    )
+
+    async def submitted() -> Any:
+        return (await member.http.get("/v1/tasks")).json()["tasks"]
+
+    [queued] = await eventually(submitted, "the task is there")
+    await stack.start(member.org, queued["id"])
+    await stack.finish(member.org, queued["id"], outcome="failed", exit_code=3)
+    await stack.fail(member.org, queued["id"], "agent_failed")
+    answer = await submitting
+    assert answer.status_code == 201
+    assert (answer.json()["id"], answer.json()["state"]) == (queued["id"], "failed")
+
+
+async def test_a_wait_is_bounded_and_ends_with_its_client(stack: Stack, member: Member) -> None:
+    task = await member.submit()
+    assert (await member.http.get(f"/v1/tasks/{task}?wait=61")).status_code == 422
+    assert (await member.http.get(f"/v1/tasks/{task}?wait=1")).json()["state"] == "queued"
+
+    async def waits(number: int) -> bool:
+        status = (await member.http.get("/v1/status")).json()["services"]["gateway"]
+        return bool(status["waits"] == number)
+
+    waiting = asyncio.create_task(member.http.get(f"/v1/tasks/{task}?wait=60"))
+    await eventually(lambda: waits(1), "it waits")
+    waiting.cancel()
+    await eventually(lambda: waits(0), "nobody waits any more")

@@ -66,7 +66,7 @@ def test_every_code_that_the_gateway_answers_is_documented() -> None:
 def test_every_frame_and_code_of_the_stream_is_documented() -> None:
     sent = set(re.findall(r'"?type"?[:=]\s*"([a-z]+)"', (SOURCE / "sockets.py").read_text()))
     sent |= set(re.findall(r'type="([a-z]+)"', (SOURCE / "watchers.py").read_text()))
-    assert sent == {"state", "output", "end", "changed", "heartbeat", "error"}
+    assert sent == {"state", "output", "end", "changed", "ended", "heartbeat", "error"}
     understood = set(re.findall(r'Literal\["([a-z]+)"\]', (SOURCE / "api/stream.py").read_text()))
     for name in sent | understood:
         assert f"| `{name}` |" in STREAM, name
@@ -100,7 +100,9 @@ async def test_every_endpoint_is_documented_and_named(stack: Stack, member: Memb
         assert operation.get("description") or operation.get("summary")
     submit = operations["POST", "/v1/tasks"]
     assert submit["requestBody"]["content"]["application/json"]["schema"]["required"] == ["prompt", "agent"]
-    assert submit["parameters"][0]["name"] == "Idempotency-Key"
+    assert {parameter["name"] for parameter in submit["parameters"]} == {"Idempotency-Key", "wait"}
+    read = operations["GET", "/v1/tasks/{task}"]
+    assert [p["name"] for p in read["parameters"]] == ["task", "wait", "changed", "min_position"]
     assert "201" in submit["responses"]
     for status in ("402", "409", "413", "422"):
         content = submit["responses"][status]["content"]

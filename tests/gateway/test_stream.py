@@ -2,13 +2,11 @@
 
 import asyncio
 import contextlib
-import gc
 import json
 from collections.abc import AsyncIterator
 from typing import Any, cast
 
 import pytest
-from psycopg import AsyncConnection
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
@@ -16,7 +14,7 @@ from gateway_stack import Member, Stack, eventually, output
 from remote_claude.access.principal import Presented, Principal
 from remote_claude.contracts.runner import Cumulative
 from remote_claude.gateway.sockets import MAX_CHANGES, Socket
-from remote_claude.gateway.watchers import Channel, Watchers
+from remote_claude.gateway.watchers import Watchers
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -262,10 +260,11 @@ async def test_a_follower_hears_of_every_change_in_its_organisation_and_of_no_ot
         await stack.use(member.org, task, 1, Cumulative(vcpu_ms=10))
         position = await stack.succeed(member.org, task)
         frames = [await viewer.next()]
-        while frames[-1]["position"] < position:
+        while {frame["type"] for frame in frames if frame["position"] == position} != {"changed", "ended"}:
             frames.append(await viewer.next())
-        assert {frame["type"] for frame in frames} == {"changed"}
-        assert {name for frame in frames for name in frame["tasks"]} == {task}
+        assert {name for frame in frames if frame["type"] == "changed" for name in frame["tasks"]} == {task}
+        [end] = [frame for frame in frames if frame["type"] == "ended"]
+        assert end["tasks"] == [{"task": task, "state": "succeeded", "position": position}]
         assert hidden != task
         await viewer.say(type="unfollow")
         await viewer.say(type="ping")
@@ -394,32 +393,3 @@ async def test_what_is_left_behind_by_sockets_is_nothing(stack: Stack, member: M
         return (status["sockets"], status["watches"]) == (0, 0)
 
     await eventually(forgotten, "no socket and no watch is left")
-
-
-async def test_a_watcher_that_is_gone_before_its_task_is_loaded_leaves_nothing_behind(
-    stack: Stack, member: Member
-) -> None:
-    task = await member.submit()
-    assert (await member.http.get(f"/v1/tasks/{task}")).status_code == 200
-
-    async def loading(waiting: int) -> bool:
-        return [channel.waiting for channel in channels(task)] == [waiting]
-
-    async def forgotten() -> bool:
-        return not channels(task)
-
-    async with await AsyncConnection.connect(stack.host.runtime.settings.postgres_dsn) as held:
-        await held.execute("LOCK TABLE gateway_tasks.task")
-        async with viewing(stack, member) as viewer:
-            await viewer.say(type="subscribe", task=task)
-            await eventually(lambda: loading(1), "the task is being loaded")
-            await stack.revoke(member)
-            assert (await viewer.closed())[0] == 4401
-        await eventually(lambda: loading(0), "nobody waits for it")
-    await eventually(forgotten, "the task is forgotten")
-
-
-def channels(task: str) -> list[Channel]:
-    """What the gateway holds for those who watch a task."""
-    gc.collect()
-    return [found for found in gc.get_objects() if type(found) is Channel and found.task == task]

@@ -31,6 +31,7 @@ from remote_claude.gateway.domain.policies import Policies
 from remote_claude.gateway.domain.refusals import TaskNotFound
 from remote_claude.gateway.domain.task import RequestCancellation
 from remote_claude.gateway.handlers import Decisions, Submission, TaskHandlers
+from remote_claude.gateway.live import LiveTasks
 from remote_claude.gateway.projections.tasks import TasksView
 from remote_claude.runner.assignments import Executor
 from remote_claude.runner.handlers import AttemptLog
@@ -72,8 +73,9 @@ class Gateway:
         months: Any = None  # no organisation here has a budget
         runtime: Any = SimpleNamespace(keyring=machine.keyring(), new_id=machine.new_id)
         self.submissions = Submissions(runtime, offers, policies, months, self.handlers, queries)
-        nobody: Any = SimpleNamespace(tell=lambda _: None, revoke=lambda _: None)
-        self.consumer = LogConsumer(log, self.tail, self.decisions, offers, policies, nobody, nobody)
+        live = LiveTasks(queries, wait_s=5.0)
+        nobody: Any = SimpleNamespace(on_event=lambda _: None, on_batch=lambda: None, revoke=lambda _: None)
+        self.consumer = LogConsumer(log, self.tail, self.decisions, offers, policies, live, nobody, nobody)
 
     async def run(self, ready: Callable[[], None]) -> None:
         async with self.tail:

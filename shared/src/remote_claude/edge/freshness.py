@@ -51,12 +51,16 @@ class Freshness:
 
     async def __call__(self, min_position: MinPosition = None) -> None:
         """Refuse to answer out of the past. Raises `Stale`, `NotCaughtUp`."""
-        if self._tail.age > self._stale_after_s:
-            raise Stale
+        self.check()
         if min_position is not None:
             await self.reach(min_position)
         else:
             await self._projector().wait_for(self._recorded(), OWN_WRITES_WAIT_S)
+
+    def check(self) -> None:
+        """Refuse to answer while the log shows no sign of life. Raises `Stale`."""
+        if self._tail.age > self._stale_after_s:
+            raise Stale
 
     async def reach(self, position: int) -> None:
         """Wait until the view holds `position`. Raises `NotCaughtUp`."""

@@ -192,7 +192,7 @@ async def hosting(
             trusted_proxies=settings.trusted_proxies,
         )
         serving = asyncio.create_task(server.serve())
-        stack.push_async_callback(_stop_serving, server, serving)
+        stack.push_async_callback(_stop_serving, server, serving, services)
         while not server.started:
             if serving.done():
                 serving.result()
@@ -314,6 +314,9 @@ async def _archived(runtime: Runtime, archive: Copier) -> None:
             await archive.wait_for(end, ARCHIVED_S)
 
 
-async def _stop_serving(server: web.Server, serving: asyncio.Task[None]) -> None:
+async def _stop_serving(server: web.Server, serving: asyncio.Task[None], services: Sequence[Service]) -> None:
     server.should_exit = True
+    for service in services:
+        if service.on_stopping is not None:
+            service.on_stopping()
     await serving

@@ -62,6 +62,7 @@ class Service:
     """One service, wired: what the host runs.
 
     `on_start` runs once the log can be read and before anything else of the service; it may append.
+    `on_stopping` is called when the process begins to stop, while requests are still answered: it ends their waits.
     `outboxes` are worked in the process that applies their views.
     `background` are coroutines that run until they are cancelled; one that ends or raises is started again.
     `ready` returns None, or why the service can't do its work at the moment.
@@ -76,6 +77,7 @@ class Service:
     outboxes: Sequence[Outbox] = ()
     on_start: Callable[[], Awaitable[None]] | None = None
     background: Mapping[str, Callable[[], Awaitable[None]]] = field(default_factory=dict)
+    on_stopping: Callable[[], None] | None = None
     on_stop: Callable[[], Awaitable[None]] | None = None
     ready: Callable[[], str | None] = lambda: None
     status: Callable[[], Mapping[str, Any]] = dict

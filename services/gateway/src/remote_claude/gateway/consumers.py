@@ -25,6 +25,7 @@ from remote_claude.eventsourcing.tail import Tail
 from remote_claude.gateway.domain.offers import Offers
 from remote_claude.gateway.domain.policies import Policies
 from remote_claude.gateway.handlers import Decision, Decisions
+from remote_claude.gateway.live import LiveTasks
 from remote_claude.gateway.projections.starters import StartersView
 from remote_claude.gateway.projections.tasks import TasksView
 from remote_claude.gateway.projections.webhooks import WebhooksView
@@ -63,17 +64,19 @@ class LogConsumer:
         decisions: Decisions,
         offers: Offers,
         policies: Policies,
+        live: LiveTasks,
         watchers: Watchers,
         sockets: Sockets,
     ) -> None:
         self._log, self._tail = log, tail
         self._decisions, self._offers, self._policies = decisions, offers, policies
-        self._watchers, self._sockets = watchers, sockets
+        self._live, self._watchers, self._sockets = live, watchers, sockets
         self._position = 0
 
     async def load(self) -> None:
         """Learn which runners have joined so far, and what organisations allow. Nobody here waits for a decision of before: the view has those."""
         self._position = self._decisions.position = await self._log.last_position()
+        self._live.reach(self._position)
         for subjects, handle in ((RUNNERS, self._handle_runner), (POLICIES, self._handle_policy)):
             async for batch in self._log.read(until=self._position, subjects=subjects):
                 for recorded in batch:
@@ -86,14 +89,18 @@ class LogConsumer:
                 self._position = recorded.position
                 self._pass_on(recorded, self._handle)
             self._decisions.position = self._position
+            self._live.reach(self._position)
+            self._watchers.on_batch()
 
     def _pass_on(self, recorded: RecordedEvent, handle: Callable[[RecordedEvent], None]) -> None:
         try:
             handle(recorded)
         except (UnknownVersion, UndecodableEvent) as error:
             log.warning("an event can't be read here", recorded=repr(recorded), error=str(error))
+            self._live.on_unreadable(recorded)
 
     def _handle(self, recorded: RecordedEvent) -> None:
+        self._live.on_event(recorded)
         match recorded.type:
             case TaskAssigned.type if recorded.event.admission is None:
                 pass

@@ -9,6 +9,7 @@ from remote_claude.edge.freshness import Freshness
 from remote_claude.gateway import dashboard
 from remote_claude.gateway.api import blobs, output, proxy, starters, stream, tasks
 from remote_claude.gateway.api import webhooks as webhooks_api
+from remote_claude.gateway.api.reading import TaskReading
 from remote_claude.gateway.api.starting import Starters
 from remote_claude.gateway.api.stream import Stream
 from remote_claude.gateway.api.submissions import Submissions
@@ -16,6 +17,7 @@ from remote_claude.gateway.consumers import LogConsumer, OutputConsumer
 from remote_claude.gateway.domain.offers import Offers
 from remote_claude.gateway.domain.policies import Policies
 from remote_claude.gateway.handlers import Decisions, TaskHandlers, WebhookHandlers
+from remote_claude.gateway.live import LiveTasks
 from remote_claude.gateway.months import Months
 from remote_claude.gateway.projections.output import OutputHistory
 from remote_claude.gateway.projections.queries import TaskQueries
@@ -47,15 +49,16 @@ def build(runtime: Runtime) -> Service:
         log_wait_s=settings.log_wait_s,
     )
     submissions = Submissions(runtime, offers, policies, Months(runtime.nats), handlers, queries)
+    live = LiveTasks(queries, wait_s=settings.position_wait_s)
     watchers = Watchers(
-        queries,
+        live,
         history,
         runtime.clock,
         wait_s=settings.position_wait_s,
         ring_bytes=settings.ring_kib * 1024,
     )
     sockets = Sockets(settings, runtime.verifier, runtime.tail, watchers)
-    consumer = LogConsumer(runtime.log, runtime.tail, decisions, offers, policies, watchers, sockets)
+    consumer = LogConsumer(runtime.log, runtime.tail, decisions, offers, policies, live, watchers, sockets)
     fresh = Freshness(
         runtime.tail,
         lambda: runtime.projectors[TasksView.name],
@@ -65,9 +68,9 @@ def build(runtime: Runtime) -> Service:
     )
 
     api = APIRouter()
-    tasks.add_routes(
-        api, runtime, fresh, submissions, handlers, queries, offers, WaitingReasons(runtime.nats)
-    )
+    reasons = WaitingReasons(runtime.nats)
+    reading = TaskReading(runtime.keyring, fresh, queries, live, reasons)
+    tasks.add_routes(api, runtime, fresh, submissions, handlers, queries, reading, offers, reasons)
     output.add_routes(api, fresh, queries, history, runtime.objects, runtime.log)
     blobs.add_routes(api, settings, runtime.objects)
     webhooks_api.add_routes(
@@ -94,6 +97,7 @@ def build(runtime: Runtime) -> Service:
         views=(TasksView(), webhooks.view, StartersView()),
         outboxes=(webhooks,),
         on_start=consumer.load,
+        on_stopping=live.stop,
         on_stop=stop,
         background={
             "log": consumer.run,
@@ -101,7 +105,13 @@ def build(runtime: Runtime) -> Service:
             "sockets": sockets.watch_over,
             "schedules": starting.run,
         },
-        status=lambda: {"agents": offers.agents, "sockets": len(sockets), "watches": len(watchers)},
+        status=lambda: {
+            "agents": offers.agents,
+            "sockets": len(sockets),
+            "watches": len(watchers),
+            "live_tasks": len(live),
+            "waits": live.waits,
+        },
         bounds_bodies=("/v1/blobs/",),
         fallback=proxy.router(settings.routes, client) if client is not None else None,
     )

@@ -17,12 +17,20 @@ from typing import Any, Protocol
 
 import orjson
 
+from remote_claude.contracts.refusals import NotCaughtUp
 from remote_claude.contracts.runner import UsageRecorded
+from remote_claude.contracts.scheduler import (
+    TaskCancelled,
+    TaskFailed,
+    TaskRejected,
+    TaskSucceeded,
+    TaskTimedOut,
+)
 from remote_claude.eventsourcing.events import Clock, RecordedEvent, parse_timestamp
 from remote_claude.gateway.domain.cursor import START, Cursor
-from remote_claude.gateway.domain.lifecycle import Progress, evolve
+from remote_claude.gateway.domain.lifecycle import Progress, State
+from remote_claude.gateway.live import LiveTask, LiveTasks
 from remote_claude.gateway.projections.output import Frames, OutputHistory
-from remote_claude.gateway.projections.queries import TaskQueries
 from remote_claude.gateway.projections.tasks import TasksView
 from remote_claude.runtime.agent_output import OutputChunk, OutputUnavailable
 
@@ -30,6 +38,14 @@ SETTLES_WITHIN = timedelta(seconds=15)
 """How long after its end a task's runner is waited for: it may have the last of the output still."""
 
 LAGGING_S = 0.05
+ENDS: dict[str, State] = {
+    TaskSucceeded.type: "succeeded",
+    TaskFailed.type: "failed",
+    TaskCancelled.type: "cancelled",
+    TaskTimedOut.type: "timed_out",
+    TaskRejected.type: "rejected",
+}
+"""Events that end a task."""
 
 
 class Outlet(Protocol):
@@ -63,23 +79,21 @@ class Channel:
 
     org: str
     task: str
+    live: LiveTask
     ring_bytes: int
-    progress: Progress = field(default_factory=Progress)
-    pending: list[RecordedEvent] | None = field(default_factory=list)
-    loading: asyncio.Task[None] | None = None
     base: Cursor | None = None
     heard: Cursor = START
     watches: set[Watch] = field(default_factory=set)
-    waiting: int = 0
     _ring: list[Piece] = field(default_factory=list)
     _size: int = 0
 
-    def fold(self, recorded: RecordedEvent) -> None:
-        """Apply an event, and pass on to the watches what concerns them."""
-        before = self.progress
-        self.progress = evolve(
-            before, recorded.event, position=recorded.position, occurred_at=recorded.occurred_at
-        )
+    @property
+    def progress(self) -> Progress:
+        """How far the task is."""
+        return self.live.progress
+
+    def on_change(self, before: Progress) -> None:
+        """Pass on to the watches what an event has changed."""
         if self.progress.changed != before.changed:
             frame = state_frame(self)
             for watch in self.watches:
@@ -183,38 +197,42 @@ class Watchers:
 
     def __init__(
         self,
-        queries: TaskQueries,
+        tasks: LiveTasks,
         history: OutputHistory,
         clock: Clock,
         *,
         wait_s: float,
         ring_bytes: int,
     ) -> None:
-        self._queries, self._history, self._clock = queries, history, clock
+        self._tasks, self._history, self._clock = tasks, history, clock
         self._wait_s, self._ring_bytes = wait_s, ring_bytes
         self._channels: dict[tuple[str, str], Channel] = {}
         self._followers: defaultdict[str, set[Outlet]] = defaultdict(set)
+        self._ends: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
         self._connected = asyncio.Event()
-        self._position = 0
 
     def __len__(self) -> int:
         return sum(len(channel.watches) for channel in self._channels.values())
 
     def on_event(self, recorded: RecordedEvent) -> None:
-        """An event of the log."""
-        self._position = recorded.position
-        if not (self._channels or self._followers) or recorded.type not in TasksView.handles:
+        """An event of the log, which the live tasks have folded."""
+        if not self._followers or recorded.type not in TasksView.handles:
             return
-        if recorded.type != UsageRecorded.type:
-            for follower in self._followers.get(recorded.event.org, ()):
-                follower.changed(recorded.event.task, recorded.position)
-        channel = self._channels.get((recorded.event.org, recorded.event.task))
-        if channel is None:
-            return
-        if channel.pending is not None:
-            channel.pending.append(recorded)
-        else:
-            channel.fold(recorded)
+        event = recorded.event
+        if recorded.type != UsageRecorded.type and event.org in self._followers:
+            for follower in self._followers[event.org]:
+                follower.changed(event.task, recorded.position)
+            if (state := ENDS.get(recorded.type)) is not None:
+                end = {"task": event.task, "state": state, "position": recorded.position}
+                self._ends[event.org].append(end)
+
+    def on_batch(self) -> None:
+        """The log has no more for now: what has ended goes out, to each organisation's followers in the same frame."""
+        for org, ends in self._ends.items():
+            frame = _dump(type="ended", tasks=ends, position=ends[-1]["position"])
+            for follower in self._followers.get(org, ()):
+                follower.put(frame)
+        self._ends.clear()
 
     def on_output(self, chunk: OutputChunk) -> None:
         """A chunk of output."""
@@ -259,27 +277,25 @@ class Watchers:
         self, org: str, task: str, outlet: Outlet, cursor: Cursor, min_position: int = 0
     ) -> Watch:
         """Begin to watch; the first frame is the state as it is now. Raises `TaskNotFound`, `NotCaughtUp`."""
-        await self._queries.caught_up(min_position, self._wait_s)
+        if not await self._tasks.wait_for(min_position, self._wait_s):
+            raise NotCaughtUp(min_position, self._tasks.position)
+        live = await self._tasks.get(org, task)
         channel = self._channels.get((org, task))
         if channel is None:
-            channel = self._channels[org, task] = Channel(org, task, self._ring_bytes)
-            channel.loading = asyncio.create_task(self._load(channel))
-        channel.waiting += 1
-        try:
-            if channel.loading is not None:
-                await asyncio.shield(channel.loading)
-            watch = Watch(channel, outlet, cursor, self)
-            channel.watches.add(watch)
-        finally:
-            channel.waiting -= 1
-            self._forget_idle(channel)
+            channel = self._channels[org, task] = Channel(org, task, live, self._ring_bytes)
+            live.listeners.add(channel.on_change)
+        watch = Watch(channel, outlet, cursor, self)
+        channel.watches.add(watch)
         outlet.put(state_frame(channel))
         return watch
 
     def unwatch(self, watch: Watch) -> None:
         """End a watch."""
-        watch.channel.watches.discard(watch)
-        self._forget_idle(watch.channel)
+        channel = watch.channel
+        channel.watches.discard(watch)
+        if not channel.watches and self._channels.get((channel.org, channel.task)) is channel:
+            del self._channels[channel.org, channel.task]
+            channel.live.listeners.discard(channel.on_change)
 
     def follow(self, org: str, outlet: Outlet) -> None:
         """Report every task of an organisation that changes, from here on."""
@@ -306,29 +322,6 @@ class Watchers:
     def _overdue(self, progress: Progress) -> bool:
         ended = progress.finished_at if progress.terminal else None
         return ended is not None and self._clock() - parse_timestamp(ended) > SETTLES_WITHIN
-
-    async def _load(self, channel: Channel) -> None:
-        """Take the progress from the view, as of at least what has been told before, and fold what came meanwhile.
-
-        Forget the channel if nobody waits for it any more.
-        """
-        try:
-            await self._queries.caught_up(self._position, self._wait_s)
-            row, as_of = await self._queries.get(channel.org, channel.task)
-        except BaseException:
-            self._channels.pop((channel.org, channel.task), None)
-            raise
-        channel.progress = row.progress
-        pending, channel.pending, channel.loading = channel.pending or [], None, None
-        for recorded in pending:
-            if recorded.position > as_of:
-                channel.fold(recorded)
-        self._forget_idle(channel)
-
-    def _forget_idle(self, channel: Channel) -> None:
-        idle = not channel.watches and not channel.waiting and channel.loading is None
-        if idle and self._channels.get((channel.org, channel.task)) is channel:
-            del self._channels[channel.org, channel.task]
 
 
 def state_frame(channel: Channel) -> str:

@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
-from typing import Annotated, Any
+from typing import Annotated
 
-from fastapi import Depends, Path, Request, Response
-from fastapi.routing import APIRoute
+from fastapi import Depends, Path
 
 from remote_claude.gateway.domain.refusals import TaskNotFound
 from remote_claude.runtime.ids import is_id
-
-Handler = Callable[[Request], Coroutine[Any, Any, Response]]
-
-
-class PlainRoute(APIRoute):
-    """An endpoint that takes the request and nothing else: FastAPI only documents it."""
-
-    def get_route_handler(self) -> Handler:
-        return self.endpoint
 
 
 async def task_id(task: Annotated[str, Path(description="The id of a task.")]) -> str:

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from pydantic_core import PydanticCustomError
 
 from remote_claude.contracts.runner import AttemptOutcome, Cumulative, Result
+from remote_claude.edge.freshness import MAX_POSITION, MinPosition
 from remote_claude.gateway.domain.lifecycle import State
 from remote_claude.outbound.hosts import network
 
@@ -160,6 +161,41 @@ class SubmitRequest(Request):
     labels: dict[Name, LabelValue] = Field(default_factory=dict, max_length=MAX_LABELS)
 
 
+MAX_WAIT_S = 60
+
+
+class SubmitQuery(BaseModel):
+    wait: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=MAX_WAIT_S,
+            description="Seconds to wait for the end of the task. The answer is the task then, or as it is when they are over.",
+        ),
+    ] = 0
+
+
+class ReadQuery(BaseModel):
+    wait: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=MAX_WAIT_S,
+            description="Seconds to wait for the end of the task; with `changed`, for its next change. The answer comes "
+            "then, or when they are over, or when the server stops.",
+        ),
+    ] = 0
+    changed: Annotated[
+        int | None,
+        Field(
+            ge=0,
+            le=MAX_POSITION,
+            description="With `wait`: the `changed` of the last answer. A task that has changed since is answered at once.",
+        ),
+    ] = None
+    min_position: MinPosition = None
+
+
 class Submitted(BaseModel):
     """`position` is that of the decision, or of the submission while there is none: reads with `min_position` show it."""
 
@@ -279,7 +315,7 @@ class TaskSummary(BaseModel):
 
 
 class TaskAnswer(TaskSummary):
-    """A task. `position` is that of its submission, `changed` that of its last change of state.
+    """A task. `position` is that of its submission, `changed` that of its last change of state, attempt or pull request.
 
     `reason` is a stable code, `detail` a sentence about it. Texts are null once the organisation's key is erased.
     """

@@ -18,7 +18,7 @@ from remote_claude.edge.paging import CursorText, Limit
 from remote_claude.edge.problems import Problem
 from remote_claude.gateway.api import answers
 from remote_claude.gateway.api.answers import data_key
-from remote_claude.gateway.api.edge import PlainRoute, TaskId
+from remote_claude.gateway.api.edge import TaskId
 from remote_claude.gateway.api.models import (
     MAX_LABELS,
     AgentAnswer,
@@ -28,13 +28,17 @@ from remote_claude.gateway.api.models import (
     MessageAnswer,
     MessageRequest,
     PullRequestRequestAnswer,
+    ReadQuery,
+    SubmitQuery,
     SubmitRequest,
     Submitted,
     TaskAnswer,
     TaskPage,
 )
+from remote_claude.gateway.api.reading import TaskReading
 from remote_claude.gateway.api.search import TextFilter, search
 from remote_claude.gateway.api.submissions import Submissions, parse
+from remote_claude.gateway.api.thin import ThinRoute
 from remote_claude.gateway.delivery import Delivery
 from remote_claude.gateway.domain.lifecycle import State
 from remote_claude.gateway.domain.offers import KNOWN, Offers
@@ -61,27 +65,36 @@ def add_routes(
     submissions: Submissions,
     handlers: TaskHandlers,
     queries: TaskQueries,
+    reading: TaskReading,
     offers: Offers,
     reasons: WaitingReasons,
 ) -> None:
     """The routes under `/v1/tasks`, but for output and results; and `/v1/agents`."""
     reads = [Depends(fresh)]
 
-    async def submit_task(request: Request) -> Response:
-        """Submit a task. The same `Idempotency-Key` with the same body gets the same answer, whenever it is sent."""
+    async def submit_task(request: Request, query: Annotated[SubmitQuery, Query()]) -> Response:
+        """Submit a task. The same `Idempotency-Key` with the same body gets the same answer, whenever it is sent.
+
+        With `wait` the answer is the task at its end: one request, however long the task takes up to a minute.
+        """
         principal = admitted(request, "submit_task")
         key = _idempotency_key(request)
         body = parse(await request.body())
-        return _submitted(await submissions.submit(principal, body, key))
+        submission = await submissions.submit(principal, body, key)
+        answer = _submitted(submission)
+        if not query.wait or submission.decision is None:
+            return answer
+        asked = ReadQuery(wait=query.wait, min_position=submission.decision.position)
+        ended = await reading.read(request, principal, submission.task, asked)
+        return Response(ended.model_dump_json(), HTTPStatus.CREATED, media_type="application/json")
 
-    # The hot path: FastAPI's way to header and body would cost as much as all the rest.
     api.add_api_route(
         "/v1/tasks",
         submit_task,
         methods=["POST"],
-        route_class_override=PlainRoute,
+        route_class_override=ThinRoute,
         status_code=HTTPStatus.CREATED,
-        response_model=Submitted,
+        response_model=Submitted | TaskAnswer,
         responses={
             202: {"model": Submitted, "description": "Recorded; the scheduler has not decided yet"},
             **problems(402, 409, 410, 413, 422, 503),
@@ -124,13 +137,20 @@ def add_routes(
             capabilities=offers.capabilities,
         )
 
-    @api.get("/v1/tasks/{task}", tags=TAGS, dependencies=reads, responses=problems(404, 503))
-    async def get_task(principal: Caller, task: TaskId) -> TaskAnswer:
-        """A task, as far as it is."""
-        found, as_of = await queries.get(principal.org, task)
-        shown = answers.whole(found, await data_key(runtime.keyring, principal.org), as_of)
-        waiting = await reasons.of(principal.org, [(task, shown.state)])
-        return answers.with_reason(shown, waiting.get(task))
+    async def get_task(
+        request: Request, principal: Caller, task: TaskId, query: Annotated[ReadQuery, Query()]
+    ) -> TaskAnswer:
+        """A task, as far as it is; with `wait` once it has ended, and with `changed` once it has changed."""
+        return await reading.read(request, principal, task, query)
+
+    api.add_api_route(
+        "/v1/tasks/{task}",
+        get_task,
+        methods=["GET"],
+        route_class_override=ThinRoute,
+        tags=TAGS,
+        responses=problems(404, 422, 503),
+    )
 
     @api.get("/v1/tasks/{task}/events", tags=TAGS, dependencies=reads, responses=problems(404, 422, 503))
     async def list_task_events(

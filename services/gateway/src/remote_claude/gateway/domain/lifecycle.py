@@ -75,7 +75,7 @@ class Progress:
     """How far a task is.
 
     `attempt` is the number of the current attempt, 0 before the first. `decided` is the position of the admission
-    or the rejection, `changed` the position of the last change of `state` or `attempt`.
+    or the rejection, `changed` the position of the last change of `state`, `attempt` or `pull_request`.
     """
 
     state: State = "submitted"
@@ -117,7 +117,7 @@ def evolve(progress: Progress, event: Event, *, position: int, occurred_at: str)
         case TaskSubmitted() if event.pull_request is not None:
             return replace(progress, pull_request=PullRequest())
         case PullRequestRequested():
-            return replace(progress, pull_request=PullRequest())
+            return replace(progress, pull_request=PullRequest(), changed=position)
         case PullRequestOpened():
             opened = PullRequest(
                 state="opened",
@@ -126,10 +126,10 @@ def evolve(progress: Progress, event: Event, *, position: int, occurred_at: str)
                 url=event.url,
                 branch=event.branch,
             )
-            return replace(progress, pull_request=opened)
+            return replace(progress, pull_request=opened, changed=position)
         case PullRequestFailed():
             failed = PullRequest(state="failed", reason=event.reason, detail=event.detail)
-            return replace(progress, pull_request=failed)
+            return replace(progress, pull_request=failed, changed=position)
         case _ if progress.terminal:
             return progress
         case TaskAdmitted():
