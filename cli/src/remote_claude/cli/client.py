@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import json
+import math
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 from remote_claude.cli.config import Target, holder, stack_file, target
 from remote_claude.cli.errors import CliError, Exit, from_problem
+from remote_claude.cli.render import TERMINAL_STATES
 from remote_claude.client import errors, operations
 from remote_claude.client.calls import Call, as_bytes, as_json, nothing
 from remote_claude.client.credentials import Credentials
 from remote_claude.client.models import TokenAnswer
 from remote_claude.client.retrying import Retry
 from remote_claude.client.sync_client import Client as Api
-from remote_claude.client.sync_client import Task
 
 Answer = TypeVar("Answer")
+LONG_POLL_S = 20.0
+"""How long one request waits for the server; shorter than the time-outs of clients and proxies."""
+LIVE_SILENCE_S = 30.0
+"""A live stream without a heartbeat for so long is opened again."""
+RECONNECT_S = 0.5
 STARTING_PATIENCE_S = 120.0
 """How long to wait for the embedded stack of this home while it starts."""
 
@@ -108,11 +116,38 @@ class Client:
             for message in self._api.stream(task, min_position=min_position):
                 yield dict(message)
 
-    def wait(self, task: str, timeout_s: float | None, tick: Callable[[], None]) -> dict[str, Any] | None:
-        """The task once it has ended; None when the time is over first. `tick` is called at least every second."""
-        with translated():
-            found = Task(self._api, task).wait(timeout_s, tick)
-            return None if found is None else dict(found)
+    def wait(self, task: str, timeout_s: float | None) -> dict[str, Any] | None:
+        """The task once it has ended; None when the time is over first."""
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        while True:
+            left = LONG_POLL_S if deadline is None else min(LONG_POLL_S, deadline - time.monotonic())
+            found: dict[str, Any] = self.get(f"/v1/tasks/{task}", wait=math.ceil(max(0.0, left)))
+            if found["state"] in TERMINAL_STATES:
+                return found
+            if deadline is not None and time.monotonic() >= deadline:
+                return None
+
+    def next_change(self, task: dict[str, Any], seconds: float) -> dict[str, Any]:
+        """The task when it has changed, or after so many seconds, at most `LONG_POLL_S`."""
+        wait = math.ceil(min(seconds, LONG_POLL_S))
+        found: dict[str, Any] = self.get(f"/v1/tasks/{task['id']}", wait=wait, changed=task["changed"])
+        return found
+
+    def changes(self) -> Iterator[None]:
+        """Once at first, then whenever tasks of the organisation have changed, and after a lost connection."""
+        from websockets.exceptions import WebSocketException
+        from websockets.sync.client import connect
+
+        while True:
+            try:
+                with connect(self.websocket_url("/v1/stream"), **self.websocket_options()) as socket:
+                    socket.send(json.dumps({"type": "follow"}))
+                    while True:
+                        if json.loads(socket.recv(timeout=LIVE_SILENCE_S))["type"] == "changed":
+                            yield
+            except (OSError, EOFError, TimeoutError, WebSocketException):
+                time.sleep(RECONNECT_S)
+            yield  # the caller's next request says what is wrong
 
     def websocket_url(self, path: str) -> str:
         """The address of a WebSocket of the server."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -36,6 +38,12 @@ def say(text: str = "", *, to_stderr: bool = False) -> None:
 def note(text: str) -> None:
     """A line for people about the command itself, which is never part of its output."""
     say(text, to_stderr=True)
+
+
+def clear_screen() -> None:
+    """Begin at the top, on a terminal."""
+    if sys.stdout.isatty():
+        print("\x1b[2J\x1b[H", end="", flush=True)
 
 
 def coloured(text: str, colour: str) -> str:
@@ -91,6 +99,26 @@ class ProgressLine:
     ) -> None:
         if self._shown >= 0:
             print("\r\x1b[2K", end="", file=sys.stderr, flush=True)
+
+    @contextlib.contextmanager
+    def ticking(self) -> Iterator[None]:
+        """Shown while a block waits for one answer: a thread counts its seconds."""
+        over = threading.Event()
+
+        def count() -> None:
+            while not over.wait(1.0):
+                self.tick()
+
+        thread = threading.Thread(target=count, daemon=True)
+        with self:
+            if self._terminal:
+                thread.start()
+            try:
+                yield
+            finally:
+                over.set()
+                if self._terminal:
+                    thread.join()
 
     def tick(self) -> None:
         """It still takes."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import tempfile
 import time
@@ -41,13 +42,32 @@ def list_tasks(
     ] = None,
     limit: Annotated[int, typer.Option(min=1, max=200, help="How many at the most.")] = 20,
     cursor: Annotated[str | None, typer.Option(help="Where the last page ended.")] = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="List again whenever a task changes, until Ctrl-C.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """List tasks, newest first."""
     if unknown := sorted(set(state or []) - set(STATES)):
         raise CliError(f"there is no state {unknown[0]!r}; there are: {', '.join(STATES)}", Exit.USAGE)
     labels = [item.replace("=", ":", 1) for item in label or []]
-    page = connect().get("/v1/tasks", state=state, agent=agent, label=labels, limit=limit, cursor=cursor)
+    client = connect()
+    query = {"state": state, "agent": agent, "label": labels, "limit": limit, "cursor": cursor}
+    if not watch:
+        _print_page(client.get("/v1/tasks", **query), as_json=as_json)
+        return
+    shown: Any = None
+    with contextlib.suppress(KeyboardInterrupt):
+        for _ in client.changes():
+            page = client.get("/v1/tasks", **query)
+            if page["tasks"] != shown:
+                shown = page["tasks"]
+                if not as_json:
+                    render.clear_screen()
+                _print_page(page, as_json=as_json)
+
+
+def _print_page(page: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         render.emit(page)
         return
@@ -107,8 +127,8 @@ def wait(
     """Wait until a task has ended; ends with the exit code of its state."""
     client = connect()
     id = task_id(task, client)
-    with render.ProgressLine(f"waiting for {id}") as waiting:
-        ended = client.wait(id, timeout, waiting.tick)
+    with render.ProgressLine(f"waiting for {id}").ticking():
+        ended = client.wait(id, timeout)
     if ended is None:
         raise CliError(f"{id} has not ended after {timeout} s; it goes on", Exit.TIMED_OUT)
     if as_json:
@@ -284,17 +304,15 @@ def bring_over(
 
 def await_pull_request(client: Client, task: str, position: int | None = None) -> dict[str, Any] | None:
     """The pull request of a task that has ended, once it is opened or has failed; None where none was asked for."""
-    with render.ProgressLine(f"opening the pull request of {task}") as waiting:
+    with render.ProgressLine(f"opening the pull request of {task}").ticking():
         late = time.monotonic() + PULL_REQUEST_S
+        shown = client.get(f"/v1/tasks/{task}", min_position=position)
         while True:
-            shown = client.get(f"/v1/tasks/{task}", min_position=position)
             asked: dict[str, Any] | None = shown["pull_request"]
-            if asked is None or asked["state"] != "asked" or shown["state"] != "succeeded":
+            left = late - time.monotonic()
+            if asked is None or asked["state"] != "asked" or shown["state"] != "succeeded" or left <= 0:
                 return asked
-            if time.monotonic() > late:
-                return asked
-            waiting.tick()
-            time.sleep(0.5)
+            shown = client.next_change(shown, left)
 
 
 def pr(task: TaskArgument = None, as_json: Json = False) -> None:
