@@ -330,7 +330,10 @@ async def test_a_submission_that_waits_is_answered_with_the_end(stack: Stack, me
     await stack.fail(member.org, queued["id"], "agent_failed")
     answer = await submitting
     assert answer.status_code == 201
-    assert (answer.json()["id"], answer.json()["state"]) == (queued["id"], "failed")
+    ended = (await member.http.get(f"/v1/tasks/{queued['id']}")).json()
+    shown = answer.json()
+    assert (shown["id"], shown["state"], shown["task"]["exit_code"]) == (queued["id"], "failed", 3)
+    assert shown["position"] == ended["changed"]
 
 
 async def test_a_wait_is_bounded_and_ends_with_its_client(stack: Stack, member: Member) -> None:

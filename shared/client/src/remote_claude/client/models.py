@@ -53,12 +53,14 @@ class AttemptAnswer(TypedDict):
 class AuditEntry(TypedDict):
     """`action` is the event's type, `actor` the credential that was used, or `operator/...` at `rclaude-admin`.
 
-    Name, address and program are null once the person is erased, and where they are not known.
+    `kind` says what `user` is; it is null where nobody did it. Name, address and program are null once the person is
+    erased or the service account removed, and where they are not known.
     """
 
     position: int
     at: str
     action: str
+    kind: Literal["person", "service_account", "operator"] | None
     user: str | None
     name: str | None
     actor: str | None
@@ -979,7 +981,7 @@ class SessionAnswer(TypedDict):
     role: Literal["owner", "admin", "member", "billing"] | None
     memberships: list[MembershipAnswer]
     scopes: list[str]
-    credential: Literal["api_key", "session", "access_token"]
+    credential: Literal["api_key", "service_account_key", "session", "access_token"]
     session: str | None
     csrf_token: str | None
 
@@ -1032,15 +1034,29 @@ class SubmitRequest(TypedDict):
 
 
 class Submitted(TypedDict):
-    """`position` is that of the decision, or of the submission while there is none: reads with `min_position` show it."""
+    """`position` is that of the decision, or of the submission while there is none: reads with `min_position` show it.
+
+    After a `wait`, `task` is the whole task, and `state` and `position` are those of its last change.
+    """
 
     id: str
-    state: Literal["queued", "submitted"]
+    state: Literal[
+        "submitted",
+        "queued",
+        "assigned",
+        "running",
+        "succeeded",
+        "failed",
+        "cancelled",
+        "timed_out",
+        "rejected",
+    ]
     position: int
+    task: NotRequired[TaskAnswer | None]
 
 
 class TaskAnswer(TypedDict):
-    """A task. `position` is that of its submission, `changed` that of its last change of state.
+    """A task. `position` is that of its submission, `changed` that of its last change of state, attempt or pull request.
 
     `reason` is a stable code, `detail` a sentence about it. Texts are null once the organisation's key is erased.
     """
@@ -1242,12 +1258,17 @@ class UsageAnswer(TypedDict):
 
 
 class UsageBreakdown(TypedDict):
-    """Days are UTC, `until` included. Repositories and labels are named by their keyed hashes."""
+    """Days are UTC, `until` included. Repositories and labels are named by their keyed hashes.
+
+    Of a task it is all that it has used, if its last use was on one of these days. `next` is the `after` of the next page of
+    tasks, null at the end.
+    """
 
     by: Literal["day", "person", "repository", "label", "model", "agent", "task"]
     since: str
     until: str
     groups: list[UsageGroup]
+    next: str | None
     as_of: int
 
 

@@ -254,7 +254,7 @@ def get_invoice_pdf(invoice: str, *, min_position: int | None = None) -> Call[by
 
 
 def get_me(*, min_position: int | None = None) -> Call[PersonAnswer]:
-    """The person who asks."""
+    """The person who asks, or the service account."""
     return Call("GET", "/v1/me", query={"min_position": min_position}, decode=as_json)
 
 
@@ -278,9 +278,16 @@ def get_signing_keys() -> Call[KeySetAnswer]:
     return Call("GET", "/.well-known/jwks.json", decode=as_json)
 
 
-def get_task(task: str, *, min_position: int | None = None) -> Call[TaskAnswer]:
-    """A task, as far as it is."""
-    return Call("GET", f"/v1/tasks/{_part(task)}", query={"min_position": min_position}, decode=as_json)
+def get_task(
+    task: str, *, wait: int | None = None, changed: int | None = None, min_position: int | None = None
+) -> Call[TaskAnswer]:
+    """A task, as far as it is; with `wait` once it has ended, and with `changed` once it has changed."""
+    return Call(
+        "GET",
+        f"/v1/tasks/{_part(task)}",
+        query={"wait": wait, "changed": changed, "min_position": min_position},
+        decode=as_json,
+    )
 
 
 def get_task_artifacts(task: str, *, min_position: int | None = None) -> Call[bytes]:
@@ -336,13 +343,14 @@ def get_usage_breakdown(
     *,
     last: int | None = None,
     limit: int | None = None,
+    after: str | None = None,
     min_position: int | None = None,
 ) -> Call[UsageBreakdown]:
     """What the organisation has used in the last days, by one dimension, the largest model use first."""
     return Call(
         "GET",
         f"/v1/usage/by/{_part(dimension)}",
-        query={"last": last, "limit": limit, "min_position": min_position},
+        query={"last": last, "limit": limit, "after": after, "min_position": min_position},
         decode=as_json,
     )
 
@@ -665,9 +673,21 @@ def status() -> Call[dict[str, Any]]:
     return Call("GET", "/v1/status", decode=as_json)
 
 
-def submit_task(body: SubmitRequest, *, idempotency_key: str | None = None) -> Call[Submitted]:
-    """Submit a task. The same `Idempotency-Key` with the same body gets the same answer, whenever it is sent."""
-    return Call("POST", "/v1/tasks", headers={"Idempotency-Key": idempotency_key}, json=body, decode=as_json)
+def submit_task(
+    body: SubmitRequest, *, wait: int | None = None, idempotency_key: str | None = None
+) -> Call[Submitted]:
+    """Submit a task. The same `Idempotency-Key` with the same body gets the same answer, whenever it is sent.
+
+    With `wait` the answer is the task at its end: one request, however long the task takes up to a minute.
+    """
+    return Call(
+        "POST",
+        "/v1/tasks",
+        query={"wait": wait},
+        headers={"Idempotency-Key": idempotency_key},
+        json=body,
+        decode=as_json,
+    )
 
 
 def transfer_org(body: NewOwner) -> Call[OrgChanged]:

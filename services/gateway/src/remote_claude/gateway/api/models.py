@@ -196,14 +196,6 @@ class ReadQuery(BaseModel):
     min_position: MinPosition = None
 
 
-class Submitted(BaseModel):
-    """`position` is that of the decision, or of the submission while there is none: reads with `min_position` show it."""
-
-    id: str
-    state: Literal["queued", "submitted"]
-    position: int
-
-
 class MessageRequest(BaseModel):
     """What to tell the agent of a task that has not ended."""
 
@@ -331,6 +323,18 @@ class TaskAnswer(TaskSummary):
     pull_request: PullRequestAnswer | None
     output: OutputSize
     as_of: int
+
+
+class Submitted(BaseModel):
+    """`position` is that of the decision, or of the submission while there is none: reads with `min_position` show it.
+
+    After a `wait`, `task` is the whole task, and `state` and `position` are those of its last change.
+    """
+
+    id: str
+    state: State
+    position: int
+    task: TaskAnswer | None = None
 
 
 class TaskPage(BaseModel):

@@ -85,7 +85,8 @@ def add_routes(
         if not query.wait or submission.decision is None:
             return answer
         asked = ReadQuery(wait=query.wait, min_position=submission.decision.position)
-        ended = await reading.read(request, principal, submission.task, asked)
+        task = await reading.read(request, principal, submission.task, asked)
+        ended = Submitted(id=task.id, state=task.state, position=task.changed, task=task)
         return Response(ended.model_dump_json(), HTTPStatus.CREATED, media_type="application/json")
 
     api.add_api_route(
@@ -94,7 +95,7 @@ def add_routes(
         methods=["POST"],
         route_class_override=ThinRoute,
         status_code=HTTPStatus.CREATED,
-        response_model=Submitted | TaskAnswer,
+        response_model=Submitted,
         responses={
             202: {"model": Submitted, "description": "Recorded; the scheduler has not decided yet"},
             **problems(402, 409, 410, 413, 422, 503),
