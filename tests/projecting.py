@@ -119,14 +119,14 @@ class Tally(View):
 
 async def tally(pool: Pool, view: View) -> dict[str, tuple[int, int]]:
     """Count and last position by the last token of the stream."""
-    async with reading(pool, view) as connection:
+    async with reading(pool, view, org=None) as connection:
         rows = await (await connection.execute("SELECT * FROM tally")).fetchall()
     return {row["stream"].split(".")[-1]: (row["count"], row["last"]) for row in rows}
 
 
 async def parked(pool: Pool, view: View) -> dict[int, str]:
     """The reasons of the parked events by position."""
-    async with reading(pool, view) as connection:
+    async with reading(pool, view, org=None) as connection:
         rows = await (
             await connection.execute("SELECT position, reason FROM parked ORDER BY position")
         ).fetchall()
@@ -165,7 +165,7 @@ async def running_work(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
 
 async def stored_position(pool: Pool, view: View) -> int:
     """The checkpoint as it is in the database."""
-    async with reading(pool, view) as connection:
+    async with reading(pool, view, org=None) as connection:
         row = await (await connection.execute("SELECT position FROM checkpoint")).fetchone()
     assert row is not None
     return int(row["position"])

@@ -107,7 +107,7 @@ async def test_an_invoice_is_mailed_once_with_its_documents(company: Books, mail
     await company.invoices.change_customer(ORG, ADDRESS, "DE", "user_01")
     [issued] = await company.close(ORG, early=True)
     await company.read()
-    async with reading(company.pool, MailView) as connection:
+    async with reading(company.pool, MailView, org=None) as connection:
         [row] = [MailRow(**r) for r in await (await connection.execute("SELECT * FROM mail")).fetchall()]
     inbox, url = mail
     unset = Mails(company.invoices, "", "")

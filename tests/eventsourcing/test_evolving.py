@@ -41,7 +41,7 @@ async def weigh(place: Place, codec: Registry, event: Event) -> int:
 
 
 async def weighed(pool: Pool, view: View) -> list[Any]:
-    async with reading(pool, view) as connection:
+    async with reading(pool, view, org=None) as connection:
         return await (await connection.execute("SELECT * FROM parcel ORDER BY parcel")).fetchall()
 
 

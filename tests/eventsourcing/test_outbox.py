@@ -112,7 +112,7 @@ class World:
         return OutboxWorker(outbox, self.pool, log or self.log, self.projector, now)
 
     async def pending(self) -> list[str]:
-        async with reading(self.pool, self.view) as connection:
+        async with reading(self.pool, self.view, org=None) as connection:
             rows = await (await connection.execute("SELECT key FROM wish ORDER BY key")).fetchall()
         return [row["key"] for row in rows]
 

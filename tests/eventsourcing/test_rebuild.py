@@ -120,7 +120,7 @@ async def test_swapping_under_readers_and_a_live_applier_disturbs_neither(pool: 
                 assert row is not None
                 position, last, count, total = row
             else:
-                async with reading(pool, view) as connection:
+                async with reading(pool, view, org=None) as connection:
                     found = await connection.execute(
                         "SELECT (SELECT position FROM checkpoint), last, count,"
                         " (SELECT sum(count)::int AS sum FROM tally) FROM tally WHERE stream ~ 'hot'"

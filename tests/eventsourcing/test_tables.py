@@ -160,7 +160,7 @@ async def test_queries_in_sql_and_as_a_select_find_the_view_by_bare_names(
     pool: Pool, connection: AsyncConnection[Any]
 ) -> None:
     await upsert(connection, ThingRow, [thing(1), thing(2, note="two")])
-    async with reading(pool, Everything) as reader:
+    async with reading(pool, Everything, org=None) as reader:
         rows = await (await reader.execute("SELECT position FROM thing ORDER BY position")).fetchall()
         assert rows == [{"position": 1}, {"position": 2}]
         chosen = select(ThingRow).where(ThingRow.note == "two").limit(5)
@@ -173,7 +173,7 @@ async def test_reading_writes_nothing_and_leaves_the_pooled_connection_as_it_was
     pool: Pool, connection: AsyncConnection[Any]
 ) -> None:
     with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
-        async with reading(pool, Everything) as reader:
+        async with reading(pool, Everything, org=None) as reader:
             await upsert(reader, MarkRow, [{"position": 1}])
     async with pool.connection() as pooled:
         assert await (await pooled.execute("SELECT 1")).fetchone() == (1,)
@@ -188,7 +188,7 @@ async def test_two_views_may_give_the_same_query_other_tables(
     await upsert(connection, ThingRow, [thing()])
     for _ in range(20):
         for view, columns in ((Everything, 12), (Other, 0)):
-            async with reading(pool, view) as reader:
+            async with reading(pool, view, org=None) as reader:
                 rows = await (await reader.execute("SELECT * FROM thing")).fetchall()
                 assert sum(len(row) for row in rows) == columns
 
@@ -200,7 +200,7 @@ async def test_who_is_cancelled_while_the_pool_hands_over_reads_nothing(
     """On Python 3.11 `asyncio.wait_for`, with which the pool waits, loses a cancellation at one of these ticks."""
 
     async def read() -> None:
-        async with reading(small, Everything):
+        async with reading(small, Everything, org=None):
             await asyncio.Event().wait()
 
     async with AsyncConnectionPool(postgres_dsn, min_size=1, max_size=1, open=False) as small:

@@ -16,11 +16,13 @@ from remote_claude.billing.domain.invoicing import BillingRefusal
 from remote_claude.billing.handlers import account_stream
 from remote_claude.billing.invoices import Invoices
 from remote_claude.billing.projections import bills
+from remote_claude.billing.projections.usage import UsageView
 from remote_claude.billing.signing import SigningKey
 from remote_claude.contracts.base import canonical_json
 from remote_claude.contracts.billing import InvoiceIssued, PeriodClosed, PeriodOpened, PlanChanged
 from remote_claude.eventsourcing import Clock, EventLog, timestamp
 from remote_claude.eventsourcing.postgres.schemas import Pool, query_connection
+from remote_claude.eventsourcing.postgres.tables import query_for
 from remote_claude.runtime.archive import store
 
 PURPOSE = b"remote-claude invoice export 1\n"
@@ -60,11 +62,12 @@ class Exports:
         """The signed document of an invoice."""
         issued = (await self._invoices.invoice(org, invoice)).issued
         document = json.loads(await self._invoices.stored(org, issued.json_sha256))
-        async with query_connection(self._pool) as connection:
+        async with query_for(self._pool, UsageView, org) as connection:
             bill = await bills.period_bill(connection, org, issued.period, until=1)
             evidence = await bills.evidence(connection, org, period=issued.period, until=1)
             assert bill is not None
-            positions = {e.position for e in evidence} | set(await self._account_events(org, issued))
+        positions = {e.position for e in evidence} | set(await self._account_events(org, issued))
+        async with query_connection(self._pool) as connection:
             rows = await store.read_links(connection, sorted(positions))
         if len(rows) < len(positions):
             raise NotArchived("The archive does not have every event of this invoice yet: try again.")

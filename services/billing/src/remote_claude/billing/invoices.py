@@ -59,6 +59,7 @@ from remote_claude.contracts.periods import period_at
 from remote_claude.eventsourcing import Clock, CommandHandler, Decider, EventLog, stream_id, timestamp
 from remote_claude.eventsourcing.events import RecordedEvent
 from remote_claude.eventsourcing.postgres.schemas import Pool, query_connection
+from remote_claude.eventsourcing.postgres.tables import query_for
 from remote_claude.runtime.broker.uses import INVOICE_KEYS
 from remote_claude.runtime.ids import derived_id
 from remote_claude.runtime.objects import Objects
@@ -231,7 +232,7 @@ class Invoices:
         """
         state = await self.account(org)
         name = period or period_at(state.anchor, self._clock()).id
-        async with query_connection(self._pool) as connection:
+        async with query_for(self._pool, UsageView, org) as connection:
             bill = await bills.period_bill(connection, org, name)
         if bill is None:
             raise UnknownPeriod(f"No billing period {name} has been opened for this organisation.")

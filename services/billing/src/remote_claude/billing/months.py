@@ -11,7 +11,7 @@ from remote_claude.billing.projections import bills
 from remote_claude.billing.projections.usage import UsageView
 from remote_claude.contracts.budgets import MonthAnswer, MonthRequest, MonthSpent
 from remote_claude.contracts.periods import CALENDAR, Period, period_at
-from remote_claude.eventsourcing.postgres.schemas import query_connection
+from remote_claude.eventsourcing.postgres.tables import query_for
 from remote_claude.runtime.service import Runtime
 
 CAUGHT_UP_S = 1.0
@@ -39,7 +39,7 @@ class Months:
         runtime, org, user = self._runtime, request.org, request.user
         await runtime.projectors[UsageView.name].wait_for(runtime.tail.position, CAUGHT_UP_S)
         budgets = (await read_policy(runtime.log, org)).budgets
-        async with query_connection(runtime.pool) as connection:
+        async with query_for(runtime.pool, UsageView, org) as connection:
             account = await bills.plan(connection, org)
             period = period_at(account[1] if account else CALENDAR, runtime.clock())
             whole, own = await _spent(connection, org, user, period)

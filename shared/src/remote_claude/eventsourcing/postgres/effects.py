@@ -291,7 +291,7 @@ class OutboxWorker:
                 await asyncio.sleep(LOOK_S)
 
     async def _lanes(self) -> list[str]:
-        async with reading(self._pool, self.outbox.view) as connection:
+        async with reading(self._pool, self.outbox.view, org=None) as connection:
             found = await (await connection.execute(self._sql[LANES])).fetchall()
             counted = await (await connection.execute(self._sql[COUNT])).fetchone() if found else None
             self.pending = counted["pending"] if counted else 0
@@ -299,7 +299,7 @@ class OutboxWorker:
 
     async def _rows(self, lane: str, settled: set[str], limit: int) -> list[OutboxRow]:
         """The oldest ones that are not settled. Forgets what the view has taken out meanwhile."""
-        async with reading(self._pool, self.outbox.view) as connection:
+        async with reading(self._pool, self.outbox.view, org=None) as connection:
             found = await connection.execute(self._sql[ROWS], [lane, limit + IN_A_LANE + len(settled)])
             rows = [self.outbox.table(**row) for row in await found.fetchall()]
         settled &= {row.key for row in rows}

@@ -26,6 +26,7 @@ from remote_claude.eventsourcing.log import (
 )
 from remote_claude.eventsourcing.positions import Reached
 from remote_claude.eventsourcing.postgres.batches import Applier, DeadLetter, PoisonError
+from remote_claude.eventsourcing.postgres.isolation import is_isolated, isolate
 from remote_claude.eventsourcing.postgres.locks import holding, view_lock
 from remote_claude.eventsourcing.postgres.rebuild import rebuild
 from remote_claude.eventsourcing.postgres.schemas import (
@@ -34,6 +35,7 @@ from remote_claude.eventsourcing.postgres.schemas import (
     Pool,
     connect,
     create_schema,
+    lock_schemas,
     read_checkpoint,
 )
 from remote_claude.eventsourcing.tail import Tail
@@ -175,6 +177,10 @@ class Projector:
         if checkpoint is None:
             await create_schema(connection, self.view.name, self.view)
             return await self._open(connection)
+        if not await is_isolated(connection, self.view.name, self.view):
+            async with connection.transaction():
+                await lock_schemas(connection)
+                await isolate(connection, self.view.name, self.view)
         if checkpoint.position > self._tail.position:
             await check_reaches(self._eventlog, checkpoint.position)
         self.stored = checkpoint.position

@@ -15,6 +15,7 @@ from sqlalchemy import MetaData, create_mock_engine
 from sqlalchemy.engine.mock import MockConnection
 
 from remote_claude.eventsourcing.errors import CheckpointMoved, RightsMissing
+from remote_claude.eventsourcing.postgres.isolation import isolate
 from remote_claude.eventsourcing.views import View
 
 Pool = AsyncConnectionPool[AsyncConnection[Any]]
@@ -139,6 +140,7 @@ async def create_schema(connection: AsyncConnection[Any], schema: str, view: Vie
         for statement in (OWN_TABLES, *ddl(view.tables)):
             await connection.execute(sql.SQL(cast(Any, statement)))
         await connection.execute("INSERT INTO checkpoint VALUES (0, %s)", [view.version])
+        await isolate(connection, schema, view)
 
 
 def ddl(tables: MetaData) -> list[str]:

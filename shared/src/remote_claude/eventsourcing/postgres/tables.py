@@ -24,7 +24,7 @@ A view's tables are SQLModel classes under a base of their own, so that each vie
             await upsert(connection, TaskRow, tasks.values())
 
 Every table has a primary key that comes from the events. Queries are plain SQL or
-a `select`, with unqualified names, inside `reading(pool, view)`.
+a `select`, with unqualified names, inside `reading(pool, view, org=...)`.
 """
 
 from __future__ import annotations
@@ -39,12 +39,13 @@ from typing import Any, LiteralString, cast
 import orjson
 from psycopg import AsyncConnection
 from psycopg.rows import dict_row
-from psycopg.sql import SQL, Composable, Identifier
+from psycopg.sql import SQL, Composable, Identifier, Literal
 from sqlalchemy import Select
 from sqlalchemy.dialects.postgresql.psycopg import dialect as psycopg_dialect
 from sqlmodel import SQLModel
 
-from remote_claude.eventsourcing.postgres.schemas import Pool, borrow
+from remote_claude.eventsourcing.postgres.isolation import role_of
+from remote_claude.eventsourcing.postgres.schemas import Pool, borrow, query_connection
 from remote_claude.eventsourcing.views import View
 
 Row = dict[str, Any]
@@ -103,8 +104,12 @@ async def load(
 
 
 @asynccontextmanager
-async def reading(pool: Pool, view: View | type[View]) -> AsyncIterator[AsyncConnection[Row]]:
+async def reading(
+    pool: Pool, view: View | type[View], *, org: str | None
+) -> AsyncIterator[AsyncConnection[Row]]:
     """A read-only transaction that finds the view's tables by their bare names and gives rows as dicts.
+
+    It sees the rows of one organisation; with `org=None` those of all.
 
     What is read is at least as new as `Projector.position` was before. Statements are not prepared here: two views
     may have the same text on different tables, and a rebuild may change a table's columns.
@@ -114,8 +119,9 @@ async def reading(pool: Pool, view: View | type[View]) -> AsyncIterator[AsyncCon
         before = pooled.row_factory, pooled.prepare_threshold
         async with pooled.transaction():
             await pooled.execute(
-                "SELECT set_config('search_path', %s, true), set_config('transaction_read_only', 'on', true)",
-                [f'"{view.name}"'],
+                "SELECT set_config('search_path', %s, true), set_config('transaction_read_only', 'on', true),"
+                " set_config('rclaude.org', %s, true), set_config('role', %s, true)",
+                [f'"{view.name}"', org or "", "none" if org is None else role_of(view.name)],
                 prepare=True,
             )
             connection.row_factory, connection.prepare_threshold = dict_row, None
@@ -123,6 +129,22 @@ async def reading(pool: Pool, view: View | type[View]) -> AsyncIterator[AsyncCon
                 yield connection
             finally:
                 pooled.row_factory, pooled.prepare_threshold = before
+
+
+@asynccontextmanager
+async def query_for(pool: Pool, view: View | type[View], org: str) -> AsyncIterator[AsyncConnection[Any]]:
+    """A connection that a request waits for, and that sees the rows of one organisation in the views of one service.
+
+    Tables are named with their schemas. Raises `OperationalError` as `query_connection` does.
+    """
+    begin = SQL("BEGIN; SET LOCAL ROLE {}; SET LOCAL rclaude.org = {}")
+    async with query_connection(pool) as connection:
+        # one round trip: as parameters and by `transaction()` it would be two, on a path that many requests take
+        await connection.execute(begin.format(Identifier(role_of(view.name)), Literal(org)))
+        try:
+            yield connection
+        finally:
+            await connection.rollback()
 
 
 async def select_rows(connection: AsyncConnection[Row], statement: Select[Any]) -> list[Row]:

@@ -165,7 +165,7 @@ class SessionRow:
 
 async def keys_of(pool: Pool, org: str) -> list[KeyRow]:
     """The keys of an organisation, in the order in which they were made."""
-    async with reading(pool, CredentialsView) as connection:
+    async with reading(pool, CredentialsView, org=org) as connection:
         found = await connection.execute(
             "SELECT * FROM api_key WHERE org = %s ORDER BY created_at, id", [org]
         )
@@ -185,7 +185,7 @@ async def keys_of(pool: Pool, org: str) -> list[KeyRow]:
 
 async def sessions_of(pool: Pool, user: str) -> list[SessionRow]:
     """The sessions of a person, the last opened first."""
-    async with reading(pool, CredentialsView) as connection:
+    async with reading(pool, CredentialsView, org=None) as connection:
         found = await connection.execute(
             "SELECT * FROM session WHERE person = %s ORDER BY opened_at DESC, id", [user]
         )
@@ -215,7 +215,7 @@ class IdentityRow:
 
 async def identities_of(pool: Pool, user: str) -> list[IdentityRow]:
     """The accounts that sign a person in, in the order of linking."""
-    async with reading(pool, CredentialsView) as connection:
+    async with reading(pool, CredentialsView, org=None) as connection:
         found = await connection.execute(
             "SELECT * FROM identity WHERE person = %s ORDER BY linked_at, id", [user]
         )

@@ -9,10 +9,11 @@ from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel
 
 from remote_claude.billing.projections.breakdown import breakdown, task_breakdown
+from remote_claude.billing.projections.usage import UsageView
 from remote_claude.edge.freshness import Freshness
 from remote_claude.edge.identity import Caller
 from remote_claude.edge.models import problems
-from remote_claude.eventsourcing.postgres.schemas import query_connection
+from remote_claude.eventsourcing.postgres.tables import query_for
 from remote_claude.runtime.service import Runtime
 
 AFTER = r"^[0-9]{1,18}\.task_[0-9a-z]{1,64}$"
@@ -59,7 +60,7 @@ def add_routes(api: APIRouter, runtime: Runtime, fresh: Freshness) -> None:
         """What the organisation has used in the last days, by one dimension, the largest model use first."""
         position, today = fresh.as_of, runtime.clock().date()
         since = today - timedelta(days=last - 1)
-        async with query_connection(runtime.pool) as connection:
+        async with query_for(runtime.pool, UsageView, principal.org) as connection:
             if dimension == "task":
                 found = await task_breakdown(
                     connection, principal.org, since.isoformat(), limit + 1, _parsed(after)

@@ -12,10 +12,11 @@ from remote_claude.billing.domain.account import Invoiced
 from remote_claude.billing.exports import Exports, Link
 from remote_claude.billing.invoices import Invoices
 from remote_claude.billing.projections import bills
+from remote_claude.billing.projections.usage import UsageView
 from remote_claude.edge.freshness import MAX_POSITION, Freshness
 from remote_claude.edge.identity import Caller
 from remote_claude.edge.models import binary, problems
-from remote_claude.eventsourcing.postgres.schemas import query_connection
+from remote_claude.eventsourcing.postgres.tables import query_for
 from remote_claude.runtime.service import Runtime
 
 
@@ -129,7 +130,7 @@ def add_routes(
         found = invoices.line(known, document, line)
         events: list[bills.Evidence] = []
         if found.get("meter") and found["kind"] == "usage":
-            async with query_connection(runtime.pool) as connection:
+            async with query_for(runtime.pool, UsageView, principal.org) as connection:
                 events = await bills.evidence(
                     connection, principal.org, period=known.issued.period, meter=found["meter"],
                     after=after, limit=limit + 1, until=1,

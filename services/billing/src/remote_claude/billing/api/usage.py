@@ -22,13 +22,14 @@ from remote_claude.billing.api.models import (
 from remote_claude.billing.domain.bill import Bill
 from remote_claude.billing.domain.rating import Key, Line
 from remote_claude.billing.projections import bills
+from remote_claude.billing.projections.usage import UsageView
 from remote_claude.contracts.periods import CALENDAR, period_at
 from remote_claude.contracts.prices import Meter
 from remote_claude.edge.freshness import MAX_POSITION, Freshness
 from remote_claude.edge.identity import Caller
 from remote_claude.edge.models import problems
 from remote_claude.edge.problems import Problem
-from remote_claude.eventsourcing.postgres.schemas import query_connection
+from remote_claude.eventsourcing.postgres.tables import query_for
 from remote_claude.runtime.ids import is_id
 from remote_claude.runtime.service import Runtime
 
@@ -74,14 +75,14 @@ def add_routes(api: APIRouter, runtime: Runtime, fresh: Freshness) -> None:
         return found
 
     async def known(org: str, task: str) -> bool:
-        async with query_connection(runtime.pool) as connection:
+        async with query_for(runtime.pool, UsageView, org) as connection:
             return await bills.is_task(connection, org, task)
 
     @api.get("/usage", operation_id="get_usage", **reads)
     async def get_usage(principal: Caller, period: PeriodId = None) -> UsageAnswer:
         """What the organisation has used in a period, against what its plan allows."""
         position = fresh.as_of
-        async with query_connection(runtime.pool) as connection:
+        async with query_for(runtime.pool, UsageView, principal.org) as connection:
             bill = await opened(connection, principal.org, period)
             plan, _, entitlements = await bills.plan(connection, principal.org) or (None, None, None)
         used = bill.quantities()
@@ -110,7 +111,7 @@ def add_routes(api: APIRouter, runtime: Runtime, fresh: Freshness) -> None:
     async def get_bill(principal: Caller, period: PeriodId = None) -> BillAnswer:
         """The bill of a period as it stands: lines, and how many events each is the sum of."""
         position = fresh.as_of
-        async with query_connection(runtime.pool) as connection:
+        async with query_for(runtime.pool, UsageView, principal.org) as connection:
             bill = await opened(connection, principal.org, period)
             plan, _, _ = await bills.plan(connection, principal.org) or (None, None, None)
         return BillAnswer(
@@ -136,7 +137,7 @@ def add_routes(api: APIRouter, runtime: Runtime, fresh: Freshness) -> None:
     ) -> BillEventPage:
         """The events that the lines of a meter are the sum of, in log order."""
         position = fresh.as_of
-        async with query_connection(runtime.pool) as connection:
+        async with query_for(runtime.pool, UsageView, principal.org) as connection:
             bill = await opened(connection, principal.org, period)
             events: list[bills.Evidence] = []
             if bill.has(meter):  # otherwise the query would look through every row of the period
@@ -159,7 +160,7 @@ def add_routes(api: APIRouter, runtime: Runtime, fresh: Freshness) -> None:
                 raise _task_not_found(task)
         position = fresh.as_of
         lines: list[TaskBillLine] = []
-        async with query_connection(runtime.pool) as connection:
+        async with query_for(runtime.pool, UsageView, principal.org) as connection:
             found = await bills.evidence(connection, principal.org, task=task, limit=TASK_EVENTS)
             currency = "usd"
             for period in sorted({item.period for item in found}):

@@ -106,7 +106,7 @@ async def find_invoices(
     pool: Pool, *, named: str | None = None, org: str | None = None, unpaid: bool = False
 ) -> list[dict[str, Any]]:
     """Invoices in the order of their numbers: the one with this id or number, an organisation's, or all."""
-    async with reading(pool, InvoicesView) as connection:
+    async with reading(pool, InvoicesView, org=org) as connection:
         found = await connection.execute(
             "SELECT * FROM invoice WHERE (%(named)s::text IS NULL OR %(named)s IN (invoice, number))"
             " AND (%(org)s::text IS NULL OR org = %(org)s) AND (NOT %(unpaid)s OR paid_at IS NULL) ORDER BY number",

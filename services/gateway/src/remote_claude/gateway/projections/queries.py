@@ -14,11 +14,12 @@ from remote_claude.contracts.gateway import Repository
 from remote_claude.contracts.refusals import NotCaughtUp
 from remote_claude.edge.paging import decode_cursor, encode_cursor
 from remote_claude.eventsourcing.postgres.projector import Projector
-from remote_claude.eventsourcing.postgres.schemas import Pool, query_connection
+from remote_claude.eventsourcing.postgres.schemas import Pool
+from remote_claude.eventsourcing.postgres.tables import query_for
 from remote_claude.eventsourcing.tail import Tail
 from remote_claude.gateway.domain.lifecycle import Progress, State
 from remote_claude.gateway.domain.refusals import TaskNotFound
-from remote_claude.gateway.projections.tasks import progress_of
+from remote_claude.gateway.projections.tasks import TasksView, progress_of
 
 LAST_POSITION = 2**63 - 1
 
@@ -167,7 +168,7 @@ class TaskQueries:
         projector = self._projector()
         applied, stored = projector.position, projector.stored
         async with (
-            query_connection(self._pool) as connection,
+            query_for(self._pool, TasksView, parameters["org"]) as connection,
             connection.cursor(row_factory=dict_row) as cursor,
         ):
             # Not prepared: a rebuild may change the columns under a prepared statement.

@@ -196,7 +196,7 @@ class Trigger:
 
 async def schedules(pool: Pool, org: str) -> list[Schedule]:
     """Those of an organisation, in the order in which they were made."""
-    return await _schedules(pool, "org = %s", org)
+    return await _schedules(pool, "org = %s", org, org)
 
 
 async def due_schedules(pool: Pool, now: str) -> list[Schedule]:
@@ -204,8 +204,8 @@ async def due_schedules(pool: Pool, now: str) -> list[Schedule]:
     return await _schedules(pool, "pending IS NOT NULL OR next_due <= %s", now)
 
 
-async def _schedules(pool: Pool, which: str, value: str) -> list[Schedule]:
-    async with reading(pool, StartersView) as connection:
+async def _schedules(pool: Pool, which: str, value: str, org: str | None = None) -> list[Schedule]:
+    async with reading(pool, StartersView, org=org) as connection:
         query = f"SELECT * FROM schedule WHERE {which} ORDER BY schedule"  # noqa: S608 - two constants, above
         found = await connection.execute(query, [value])
         return [Schedule(**row | {"request": Sealed(**row["request"])}) for row in await found.fetchall()]
@@ -213,7 +213,7 @@ async def _schedules(pool: Pool, which: str, value: str) -> list[Schedule]:
 
 async def triggers(pool: Pool, *, org: str | None = None, trigger: str | None = None) -> list[Trigger]:
     """Those of an organisation, or one."""
-    async with reading(pool, StartersView) as connection:
+    async with reading(pool, StartersView, org=org) as connection:
         found = await connection.execute(
             "SELECT * FROM forge_trigger WHERE org = COALESCE(%s, org) AND trigger = COALESCE(%s, trigger) ORDER BY trigger",
             [org, trigger],

@@ -194,7 +194,7 @@ class Webhook:
 
 async def webhooks(pool: Pool, *, org: str | None = None, hook: str | None = None) -> list[Webhook]:
     """All of them, those of an organisation, or one, in the order in which they were added."""
-    async with reading(pool, WebhooksView) as connection:
+    async with reading(pool, WebhooksView, org=org) as connection:
         found = await connection.execute(
             "SELECT w.*, (SELECT count(*) FROM delivery WHERE lane = w.hook) AS pending FROM webhook w "
             "WHERE org = COALESCE(%s, org) AND hook = COALESCE(%s, hook) ORDER BY position",
@@ -231,6 +231,6 @@ ORDER BY position DESC LIMIT %(limit)s
 
 async def deliveries(pool: Pool, hook: str, *, before: int, limit: int) -> list[Delivery]:
     """What was delivered to a hook, what failed and what is pending, newest first, before a position."""
-    async with reading(pool, WebhooksView) as connection:
+    async with reading(pool, WebhooksView, org=None) as connection:
         found = await connection.execute(DELIVERIES, {"hook": hook, "before": before, "limit": limit})
         return [Delivery(**row) for row in await found.fetchall()]

@@ -160,7 +160,7 @@ class EntryRow:
 
 async def entries(pool: Pool, org: str, before: int, limit: int) -> list[EntryRow]:
     """What was done in an organisation before a position, the latest first."""
-    async with reading(pool, AuditView) as connection:
+    async with reading(pool, AuditView, org=org) as connection:
         found = await connection.execute(
             "SELECT * FROM entry WHERE org = %s AND position < %s ORDER BY position DESC LIMIT %s",
             [org, before, limit],

@@ -47,6 +47,7 @@ class Person(Tables, table=True):
 
 
 class Organisation(Tables, table=True):
+    __table_args__: ClassVar[dict[str, Any]] = {"info": {"org": "id"}}
     id: str = Field(primary_key=True)
     name_key: str
     name_box: str
@@ -226,7 +227,7 @@ class ServiceAccountRow:
 
 async def person(pool: Pool, user: str) -> tuple[Sealed, Sealed | None] | None:
     """Name and e-mail of a person; None for one who is unknown here."""
-    async with reading(pool, DirectoryView) as connection:
+    async with reading(pool, DirectoryView, org=None) as connection:
         found = await connection.execute("SELECT * FROM person WHERE id = %s", [user])
         row = await found.fetchone()
     return (Sealed(key=row["name_key"], box=row["name_box"]), _sealed(row, "email")) if row else None
@@ -234,7 +235,7 @@ async def person(pool: Pool, user: str) -> tuple[Sealed, Sealed | None] | None:
 
 async def organisations(pool: Pool, user: str) -> list[OrgRow]:
     """The organisations of a person, in the order of joining."""
-    async with reading(pool, DirectoryView) as connection:
+    async with reading(pool, DirectoryView, org=None) as connection:
         found = await connection.execute(
             "SELECT o.*, m.role FROM member m JOIN organisation o ON o.id = m.org"
             " WHERE m.person = %s AND o.erased_at IS NULL ORDER BY m.joined_at, o.id",
@@ -254,7 +255,7 @@ async def organisations(pool: Pool, user: str) -> list[OrgRow]:
 
 async def organisation_name(pool: Pool, org: str) -> Sealed | None:
     """The name of an organisation; None for one that the view does not know."""
-    async with reading(pool, DirectoryView) as connection:
+    async with reading(pool, DirectoryView, org=org) as connection:
         found = await connection.execute("SELECT name_key, name_box FROM organisation WHERE id = %s", [org])
         row = await found.fetchone()
     return _sealed(row, "name") if row else None
@@ -262,7 +263,7 @@ async def organisation_name(pool: Pool, org: str) -> Sealed | None:
 
 async def members(pool: Pool, org: str) -> list[MemberRow]:
     """The members of an organisation, in the order of joining."""
-    async with reading(pool, DirectoryView) as connection:
+    async with reading(pool, DirectoryView, org=org) as connection:
         found = await connection.execute(
             "SELECT m.person AS user, m.role, m.joined_at, p.* FROM member m LEFT JOIN person p ON p.id = m.person"
             " WHERE m.org = %s ORDER BY m.joined_at, m.person",
@@ -282,7 +283,7 @@ async def members(pool: Pool, org: str) -> list[MemberRow]:
 
 async def invitations(pool: Pool, org: str) -> list[InvitationRow]:
     """The open invitations of an organisation."""
-    async with reading(pool, DirectoryView) as connection:
+    async with reading(pool, DirectoryView, org=org) as connection:
         found = await connection.execute(
             "SELECT * FROM invitation WHERE org = %s ORDER BY expires_at, id", [org]
         )
@@ -300,7 +301,7 @@ async def invitations(pool: Pool, org: str) -> list[InvitationRow]:
 
 async def service_accounts(pool: Pool, org: str) -> list[ServiceAccountRow]:
     """The service accounts of an organisation, in the order in which they were made."""
-    async with reading(pool, DirectoryView) as connection:
+    async with reading(pool, DirectoryView, org=org) as connection:
         found = await connection.execute(
             "SELECT * FROM service_account WHERE org = %s ORDER BY created_at, id", [org]
         )
@@ -317,7 +318,7 @@ async def service_accounts(pool: Pool, org: str) -> list[ServiceAccountRow]:
 
 async def to_erase(pool: Pool, now: str) -> list[str]:
     """Deleted organisations whose time to come back is over."""
-    async with reading(pool, DirectoryView) as connection:
+    async with reading(pool, DirectoryView, org=None) as connection:
         found = await connection.execute("SELECT id FROM organisation WHERE erased_at <= %s", [now])
         return [row["id"] for row in await found.fetchall()]
 
