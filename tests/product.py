@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,9 +15,10 @@ from typing import Any
 
 import httpx2
 
+import forking
 from servers import Broker, until
 
-BIN = Path(sys.executable).parent
+BIN = forking.BIN
 OURS = ("RCLAUDE_", "ANTHROPIC_", "GIT_", "COLUMNS")  # a screen is what a test says it is
 TERMINAL = {"succeeded", "failed", "cancelled", "timed_out", "rejected"}
 
@@ -67,14 +67,8 @@ class Product:
         timeout: float = 120,
     ) -> Done:
         """`rclaude ...`, to its end."""
-        done = subprocess.run(
-            self.command(*args, program=program),
-            cwd=cwd or self.home.parent,
-            env=self.env,
-            input=stdin if stdin is not None else b"",
-            capture_output=True,
-            timeout=timeout,
-            check=False,
+        done = forking.run(
+            program, *args, cwd=cwd or self.home.parent, env=self.env, stdin=stdin or b"", timeout=timeout
         )
         return Done(done.returncode, done.stdout.decode(), done.stderr.decode())
 

@@ -8,10 +8,12 @@ import re
 import subprocess
 import sys
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import httpx2
 
+import forking
 from identity_stack import Installation
 
 RCLAUDE = str(Path(sys.executable).with_name("rclaude"))
@@ -25,16 +27,9 @@ def environment(home: Path, **more: str) -> dict[str, str]:
 
 async def rclaude(home: Path, *arguments: str, given: str = "", **more: str) -> tuple[int, str, str]:
     """Exit code, standard output, standard error."""
-    process = await asyncio.create_subprocess_exec(
-        RCLAUDE,
-        *arguments,
-        env=environment(home, **more),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    out, err = await process.communicate(given.encode())
-    return process.returncode or 0, out.decode(), err.decode()
+    run = partial(forking.run, "rclaude", cwd=Path.cwd(), env=environment(home, **more), stdin=given.encode())
+    done = await asyncio.to_thread(run, *arguments)
+    return done.returncode, done.stdout.decode(), done.stderr.decode()
 
 
 async def rclaude_admin(installation: Installation, *arguments: str) -> str:
@@ -47,16 +42,11 @@ async def rclaude_admin(installation: Installation, *arguments: str) -> str:
         "RCLAUDE_OBJECTS": settings.objects,
         "RCLAUDE_KEK_FILE": str(settings.kek_file),
     }
-    process = await asyncio.create_subprocess_exec(
-        str(Path(sys.executable).with_name("rclaude-admin")),
-        *arguments,
-        env=environment(settings.home, **{name: value for name, value in told.items() if value}),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    out, err = await process.communicate()
-    assert process.returncode == 0, err.decode()
-    return out.decode()
+    env = environment(settings.home, **{name: value for name, value in told.items() if value})
+    run = partial(forking.run, "rclaude-admin", cwd=Path.cwd(), env=env)
+    done = await asyncio.to_thread(run, *arguments)
+    assert done.returncode == 0, done.stderr.decode()
+    return done.stdout.decode()
 
 
 async def confirm(browser: httpx2.AsyncClient, url: str) -> httpx2.Response:

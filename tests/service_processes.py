@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,6 +12,7 @@ from typing import Any
 
 import httpx2
 
+import forking
 from product import Product, environment_of
 from remote_claude.access.kek import create_kek
 from remote_claude.runtime import owner
@@ -28,18 +27,13 @@ class ServiceProcess:
     service: str
     environment: Mapping[str, str]
     log: Path
-    process: subprocess.Popen[bytes] | None = None
+    process: forking.Process | None = None
 
     def start(self) -> None:
         """Start it; whoever asks for its `url` waits until it listens."""
         with self.log.open("ab") as log:
             self._from = log.tell()
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", f"remote_claude.{self.service}"],
-                env=dict(self.environment),
-                stdout=log,
-                stderr=log,
-            )
+            self.process = forking.service(self.service, self.environment, log)
 
     @property
     def url(self) -> str:

@@ -1,8 +1,6 @@
 """Whatever is wrong around it, `rclaude` ends in one line and an exit code; never in a traceback."""
 
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -10,7 +8,7 @@ from threading import Thread
 
 import pytest
 
-RCLAUDE = str(Path(sys.executable).with_name("rclaude"))
+import forking
 
 
 @pytest.fixture
@@ -36,14 +34,9 @@ def somebody_else() -> Iterator[str]:
 
 def rclaude(home: Path, *args: str, **environment: str) -> tuple[int, str]:
     env = {k: v for k, v in os.environ.items() if not k.startswith("RCLAUDE_")}
-    done = subprocess.run(
-        [RCLAUDE, *args],
-        env={**env, "RCLAUDE_HOME": str(home), **environment},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    return done.returncode, done.stderr
+    whole = {**env, "RCLAUDE_HOME": str(home), **environment}
+    done = forking.run("rclaude", *args, cwd=Path.cwd(), env=whole, timeout=60)
+    return done.returncode, done.stderr.decode()
 
 
 def one_line(said: str) -> bool:

@@ -2,8 +2,6 @@
 
 import re
 import signal
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -14,6 +12,7 @@ import pytest
 from standardwebhooks import Webhook
 from standardwebhooks.webhooks import WebhookVerificationError
 
+import forking
 from event_logs import everything
 from gateway_stack import Member, Stack, eventually, running_gateway
 from product import environment_of
@@ -370,7 +369,7 @@ def standing_by(projector: Projector) -> Callable[[], Awaitable[bool]]:
 
 
 @contextmanager
-def a_process(broker: Broker, dsn: str, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+def a_process(broker: Broker, dsn: str, folder: Path) -> Iterator[forking.Process]:
     """A gateway in a process of its own, which works the outbox."""
     port = free_port()
     environment = environment_of(folder, broker, dsn) | {
@@ -386,9 +385,7 @@ def a_process(broker: Broker, dsn: str, folder: Path) -> Iterator[subprocess.Pop
         return "rclaude_outbox_pending{" in page  # said where it is worked
 
     with (folder / "gateway.log").open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "remote_claude.gateway"], env=environment, stdout=log, stderr=log
-        )
+        process = forking.service("gateway", environment, log)
         try:
             until(works, f"the gateway to work: {folder / 'gateway.log'}", 60, pause=0.05)
             yield process

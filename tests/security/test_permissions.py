@@ -17,8 +17,8 @@ import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
+import forking
 from event_logs import JsonCodec, happened, until
-from product import BIN
 from remote_claude.contracts import EVENTS
 from remote_claude.eventsourcing.jetstream import JetStreamEventLog
 from remote_claude.eventsourcing.jetstream.streams import StreamsMissing, ensure_log, ensure_streams
@@ -471,11 +471,6 @@ def test_the_printed_accounts_make_a_broker(tmp_path: Path) -> None:
 
 
 def admin_command(*args: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [BIN / "rclaude-admin", *args],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    whole = {**os.environ, **environment}
+    done = forking.run("rclaude-admin", *args, cwd=Path.cwd(), env=whole, timeout=60)
+    return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
