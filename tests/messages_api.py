@@ -76,6 +76,11 @@ class MessagesApi:
     release: asyncio.Event = field(default_factory=asyncio.Event)
     base_url: str = ""
 
+    def play(self, *turns: Turn, statuses: Sequence[int] = ()) -> None:
+        """Another script, from its first turn; forgets the requests so far."""
+        self.turns, self.played, self.statuses = turns, 0, list(statuses)
+        self.requests.clear()
+
     def app(self) -> Starlette:
         return Starlette(
             routes=[

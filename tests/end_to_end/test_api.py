@@ -51,6 +51,6 @@ def test_every_answer_is_one_that_the_openapi_document_has(tmp_path: Path) -> No
             capture_output=True,
             text=True,
             check=False,
-            timeout=120,
+            timeout=280,
         )
         assert done.returncode == 0, done.stdout + done.stderr

@@ -7,10 +7,8 @@ from pathlib import Path
 import pytest
 
 from guides import follow
-from messages_api import serving_in_a_thread, text, tool
-from product import Product, product
-
-KEY = "sk-ant-made-up-for-this-test"
+from messages_api import MessagesApi, text, tool
+from product import Product
 
 
 def test_candidates_are_judged_compared_and_one_is_applied(stack: Product, repo: Path) -> None:
@@ -46,19 +44,16 @@ def test_none_passes(stack: Product, repo: Path) -> None:
 
 
 @pytest.mark.timeout(200)
-def test_the_first_that_passes_stops_the_others(repo: Path) -> None:
-    with (
-        serving_in_a_thread([text("I wait."), tool("Bash", command="sleep 600")]) as api,
-        product({"ANTHROPIC_API_KEY": KEY, "ANTHROPIC_BASE_URL": api.base_url}) as stack,
-    ):
-        done = stack.ok(
-            *("run", "--best-of", "2", "--agents", "claude,shell", "--until", "--judge", "test -e made.txt"),
-            *("--json", "echo made > made.txt"),
-            cwd=repo,
-        ).json
-        states = {one["agent"]: one["state"] for one in done["candidates"]}
-        assert (done["winner"], states) == (2, {"shell": "succeeded", "claude": "cancelled"})
-        stack.verified()
+def test_the_first_that_passes_stops_the_others(repo: Path, with_model: Product, model: MessagesApi) -> None:
+    model.play([text("I wait."), tool("Bash", command="sleep 600")])
+    done = with_model.ok(
+        *("run", "--best-of", "2", "--agents", "claude,shell", "--until", "--judge", "test -e made.txt"),
+        *("--json", "echo made > made.txt"),
+        cwd=repo,
+    ).json
+    states = {one["agent"]: one["state"] for one in done["candidates"]}
+    assert (done["winner"], states) == (2, {"shell": "succeeded", "claude": "cancelled"})
+    with_model.verified()
 
 
 def test_the_commands_of_the_guide_work(stack: Product, repo: Path) -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from messages_api import serving_in_a_thread, text, tool
-from product import Product, product
+from messages_api import MessagesApi, text, tool
+from product import Product
 from screens import Screen
 from servers import until
 
@@ -48,21 +48,18 @@ def test_a_conversation_in_a_terminal(stack: Product) -> None:
 
 
 @pytest.mark.timeout(300)
-def test_claude_is_interrupted_and_takes_what_it_is_told(repo: Path) -> None:
+def test_claude_is_interrupted_and_takes_what_it_is_told(
+    repo: Path, with_model: Product, model: MessagesApi
+) -> None:
     turns = (
         [text("I wait."), tool("Bash", command="tail -f /dev/null", description="wait")],
         [text("As you wish.")],
     )
-    with (
-        serving_in_a_thread(*turns) as api,
-        product(
-            {"ANTHROPIC_API_KEY": "sk-ant-made-up-for-this-test", "ANTHROPIC_BASE_URL": api.base_url}
-        ) as one,
-    ):
-        task = one.ok("run", "--detach", "--json", "wait", cwd=repo).json["id"]
-        until(lambda: "I wait." in one.output(task), "the first turn", 150, pause=0.5)
-        one.ok("send", "--interrupt", task, "do something else")
-        ended = one.ended(task)
-        assert ended["state"] == "succeeded", ended
-        assert "do something else" in str(api.requests[1]["body"])
-        assert "As you wish." in one.output(task)
+    model.play(*turns)
+    task = with_model.ok("run", "--detach", "--json", "wait", cwd=repo).json["id"]
+    until(lambda: "I wait." in with_model.output(task), "the first turn", 150, pause=0.5)
+    with_model.ok("send", "--interrupt", task, "do something else")
+    ended = with_model.ended(task)
+    assert ended["state"] == "succeeded", ended
+    assert "do something else" in str(model.requests[1]["body"])
+    assert "As you wish." in with_model.output(task)

@@ -19,22 +19,28 @@ from servers import until
 ROLES = {"nats", "postgres", "services", "workers", "stack"}
 
 
-def test_a_stack_that_does_not_run_has_its_own_exit_code() -> None:
+@pytest.fixture(scope="module")
+def own() -> Iterator[Product]:
+    """A home whose stack each test takes up or down as it needs it."""
     with product(up=False) as one:
-        for command in (("status",), ("status", "--json"), ("list",)):
-            assert one.run(*command).code == 4
-        assert one.run("down").code == 0
+        yield one
 
 
-def test_run_brings_the_stack_up_and_up_again_is_no_error() -> None:
-    with product(up=False) as one:
-        done = one.run("run", "--agent", "shell", "--no-repo", "--json", "echo hello")
-        assert done.code == 0, done.err
-        assert done.json["state"] == "succeeded"
-        assert done.err.startswith(f"starting the embedded stack in {one.home}")
-        assert "\x1b" not in done.err
-        assert one.run("up").code == 0
-        assert one.run("up", "--detach").code == 0
+def test_a_stack_that_does_not_run_has_its_own_exit_code(own: Product) -> None:
+    assert own.run("down").code == 0
+    for command in (("status",), ("status", "--json"), ("list",)):
+        assert own.run(*command).code == 4
+
+
+def test_run_brings_the_stack_up_and_up_again_is_no_error(own: Product) -> None:
+    own.ok("down")
+    done = own.run("run", "--agent", "shell", "--no-repo", "--json", "echo hello")
+    assert done.code == 0, done.err
+    assert done.json["state"] == "succeeded"
+    assert done.err.startswith(f"starting the embedded stack in {own.home}")
+    assert "\x1b" not in done.err
+    assert own.run("up").code == 0
+    assert own.run("up", "--detach").code == 0
 
 
 def test_a_home_is_its_own_users_and_its_databases_only(stack: Product) -> None:
@@ -44,25 +50,25 @@ def test_a_home_is_its_own_users_and_its_databases_only(stack: Product) -> None:
     assert shown == []
 
 
-def test_a_stack_whose_file_is_damaged_can_still_be_taken_down() -> None:
-    with product() as one:
-        file = one.home / "run" / "stack.json"
-        file.write_text(file.read_text()[:40])
-        for command in (
-            ("list",),
-            ("up",),
-            ("up", "--detach"),
-            ("run", "--agent", "shell", "--no-repo", "true"),
-        ):
-            done = one.run(*command, timeout=30)  # the stack's start is not waited for
-            assert done.code == 4
-            assert f"{file}, where it says how to reach it, is damaged" in done.err
-            assert "`rclaude down`" in done.err
-        views = one.admin("views")
-        assert views.code == 2
-        assert "`rclaude down`" in views.err
-        assert one.ok("down").out == "stopped\n"
-        assert one.ok("down").out == "nothing was running\n"
+def test_a_stack_whose_file_is_damaged_can_still_be_taken_down(own: Product) -> None:
+    own.ok("up", "--detach")
+    file = own.home / "run" / "stack.json"
+    file.write_text(file.read_text()[:40])
+    for command in (
+        ("list",),
+        ("up",),
+        ("up", "--detach"),
+        ("run", "--agent", "shell", "--no-repo", "true"),
+    ):
+        done = own.run(*command, timeout=30)  # the stack's start is not waited for
+        assert done.code == 4
+        assert f"{file}, where it says how to reach it, is damaged" in done.err
+        assert "`rclaude down`" in done.err
+    views = own.admin("views")
+    assert views.code == 2
+    assert "`rclaude down`" in views.err
+    assert own.ok("down").out == "stopped\n"
+    assert own.ok("down").out == "nothing was running\n"
 
 
 def test_a_process_that_has_got_the_number_of_a_dead_stack_is_left_alone(tmp_path: Path) -> None:
@@ -99,45 +105,47 @@ def in_the_foreground(one: Product) -> Iterator[subprocess.Popen[bytes]]:
     ("kill", "number"), [(os.kill, signal.SIGTERM), (os.kill, signal.SIGINT), (os.killpg, signal.SIGINT)]
 )
 def test_a_signal_to_the_command_or_to_its_group_takes_the_stack_down(
-    kill: Callable[[int, int], None], number: signal.Signals
+    own: Product, kill: Callable[[int, int], None], number: signal.Signals
 ) -> None:
-    with product(up=False) as one, in_the_foreground(one) as running:
+    own.ok("down")
+    with in_the_foreground(own) as running:
         assert running.stdout is not None
         assert any(line.startswith(b"ready at ") for line in running.stdout)
-        pids = one.stack_file()["pids"]
+        pids = own.stack_file()["pids"]
         assert {"stack", "nats", "postgres", "services"} == set(pids)
         kill(running.pid, number)
         assert running.wait(timeout=60) == 0
         assert [role for role, pid in pids.items() if psutil.pid_exists(pid)] == []
-        assert one.run("status").code == 4
+        assert own.run("status").code == 4
 
 
-def test_a_run_that_waits_finds_the_stack_on_another_port() -> None:
-    with product() as one:
-        command = one.command("run", "--agent", "shell", "--no-repo", "--json", "sleep 4; echo finished")
-        with subprocess.Popen(
-            command,
-            env=one.env,
-            cwd=one.home.parent,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        ) as running:
-            assert running.stderr is not None
-            assert running.stderr.readline().startswith("task: ")
-            before = one.stack_file()["url"]
-            one.ok("down")
-            [port] = free_ports(1)
-            one.ok("up", "--detach", "--port", str(port))
-            assert one.stack_file()["url"] != before
-            out, err = running.communicate(timeout=90)
-        assert running.returncode == 0, out + err
-        assert json.loads(out)["state"] == "succeeded"
+def test_a_run_that_waits_finds_the_stack_on_another_port(own: Product) -> None:
+    own.ok("up", "--detach")
+    command = own.command("run", "--agent", "shell", "--no-repo", "--json", "sleep 4; echo finished")
+    with subprocess.Popen(
+        command,
+        env=own.env,
+        cwd=own.home.parent,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as running:
+        assert running.stderr is not None
+        assert running.stderr.readline().startswith("task: ")
+        before = own.stack_file()["url"]
+        own.ok("down")
+        [port] = free_ports(1)
+        own.ok("up", "--detach", "--port", str(port))
+        assert own.stack_file()["url"] != before
+        out, err = running.communicate(timeout=90)
+    assert running.returncode == 0, out + err
+    assert json.loads(out)["state"] == "succeeded"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_to_the_command_ends_a_stack_that_is_starting(number: signal.Signals) -> None:
-    with product(up=False) as one, in_the_foreground(one) as running:
+def test_a_signal_to_the_command_ends_a_stack_that_is_starting(own: Product, number: signal.Signals) -> None:
+    own.ok("down")
+    with in_the_foreground(own) as running:
         command = psutil.Process(running.pid)
         until(lambda: bool(command.children()), "the stack's process")
         [stack] = command.children()
@@ -146,55 +154,44 @@ def test_a_signal_to_the_command_ends_a_stack_that_is_starting(number: signal.Si
         assert not stack.is_running()
 
 
-def test_while_a_command_works_in_a_home_that_is_down_another_says_to_wait_for_it() -> None:
-    with product() as one:
-        one.ok("down")
-        tail = one.command("log", "tail", program="rclaude-admin")
-        with subprocess.Popen(tail, env=one.env, stdout=subprocess.DEVNULL) as running:
-            try:
-                lock = one.home / "lock"
-                until(lambda: lock.read_text().startswith(f"{running.pid}\n"), "the command holds the home")
-                waits = f"another command is at work in {one.home} (process {running.pid}): wait until"
-                second = one.admin("views", "--json")
-                assert (second.code, second.json["error"]["code"]) == (2, "home_in_use")
-                assert second.json["error"]["detail"].startswith(waits)
-                for command in (("up",), ("up", "--detach")):
-                    assert waits in (stack := one.run(*command)).err
-                    assert stack.code != 0
-                assert "nothing was running" in one.ok("down").out
-                assert running.poll() is None
-            finally:
-                running.kill()
-        one.ok("up", "--detach")
+def test_while_a_command_works_in_a_home_that_is_down_another_says_to_wait_for_it(own: Product) -> None:
+    own.ok("up", "--detach")
+    own.ok("down")
+    tail = own.command("log", "tail", program="rclaude-admin")
+    with subprocess.Popen(tail, env=own.env, stdout=subprocess.DEVNULL) as running:
+        try:
+            lock = own.home / "lock"
+            until(lambda: lock.read_text().startswith(f"{running.pid}\n"), "the command holds the home")
+            waits = f"another command is at work in {own.home} (process {running.pid}): wait until"
+            second = own.admin("views", "--json")
+            assert (second.code, second.json["error"]["code"]) == (2, "home_in_use")
+            assert second.json["error"]["detail"].startswith(waits)
+            for command in (("up",), ("up", "--detach")):
+                assert waits in (stack := own.run(*command)).err
+                assert stack.code != 0
+            assert "nothing was running" in own.ok("down").out
+            assert running.poll() is None
+        finally:
+            running.kill()
+    own.ok("up", "--detach")
 
 
-def test_the_stack_keeps_no_file_of_the_command_that_started_it() -> None:
-    with product(up=False) as one:
-        # A pipe that the stack held open would keep this from returning.
-        done = subprocess.run(
-            one.command("up", "--detach"),
-            env=one.env,
-            capture_output=True,
-            timeout=120,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-
-
-def test_on_a_terminal_a_line_counts_the_seconds_of_the_start_and_goes_away() -> None:
-    with product(up=False) as one:
-        mine, its = pty.openpty()
-        with subprocess.Popen(
-            one.command("up", "--detach"), env=one.env, stdout=subprocess.PIPE, stderr=its
-        ) as starting:
-            os.close(its)
-            out, _ = starting.communicate(timeout=120)
-        said = os.read(mine, 65536).decode()
-        os.close(mine)
-        assert out.startswith(b"ready at ")
-        assert "starting the embedded stack" in said
-        assert "0 s" in said
-        assert said.endswith("\r\x1b[2K")
+def test_on_a_terminal_a_line_counts_the_seconds_of_the_start_and_goes_away(own: Product) -> None:
+    own.ok("down")
+    mine, its = pty.openpty()
+    with subprocess.Popen(
+        own.command("up", "--detach"), env=own.env, stdout=subprocess.PIPE, stderr=its
+    ) as starting:
+        os.close(its)
+        out, _ = starting.communicate(
+            timeout=120
+        )  # until the pipe is closed: the stack does not hold it open
+    said = os.read(mine, 65536).decode()
+    os.close(mine)
+    assert out.startswith(b"ready at ")
+    assert "starting the embedded stack" in said
+    assert "0 s" in said
+    assert said.endswith("\r\x1b[2K")
 
 
 def test_the_doctor_marks_what_is_not_there_and_is_no_fault(stack: Product) -> None:
@@ -310,15 +307,15 @@ def test_the_log_can_be_read_and_holds_no_plain_text_of_a_person(stack: Product)
     assert stack.verified()["ok"]
 
 
-def test_a_plan_is_changed_by_an_event_and_holds_from_then_on() -> None:
-    with product() as one:
-        org = one.status()["org"]
-        assert one.admin("plan", "set", org, "platinum").code == 2
-        assert one.admin("plan", "set", "org_nobody", "free").code == 2
-        assert one.admin("plan", "set", org, "free").code == 0
-        usage = one.ok("usage", "--json").json
-        assert (usage["plan"], usage["executions"]["limit"]) == ("free", 100)
-        assert one.events("--type", "PlanChanged")[-1]["data"]["plan"] == "free"
+def test_a_plan_is_changed_by_an_event_and_holds_from_then_on(own: Product) -> None:
+    own.ok("up", "--detach")
+    org = own.status()["org"]
+    assert own.admin("plan", "set", org, "platinum").code == 2
+    assert own.admin("plan", "set", "org_nobody", "free").code == 2
+    assert own.admin("plan", "set", org, "free").code == 0
+    usage = own.ok("usage", "--json").json
+    assert (usage["plan"], usage["executions"]["limit"]) == ("free", 100)
+    assert own.events("--type", "PlanChanged")[-1]["data"]["plan"] == "free"
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
