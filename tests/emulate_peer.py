@@ -82,7 +82,7 @@ def emulated_github(folder: Path, callbacks: list[str], *users: dict[str, Any]) 
             return False
 
     try:
-        until(answers, "the emulator answers", 30)
+        until(answers, "the emulator answers", 60)
         yield emulator
     finally:
         process.terminate()

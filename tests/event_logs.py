@@ -184,7 +184,7 @@ class Proxy:
         writer.close()
 
 
-async def until(fact: Callable[[], bool | Awaitable[bool]], timeout: float = 20.0) -> None:
+async def until(fact: Callable[[], bool | Awaitable[bool]], timeout: float = 60.0) -> None:
     """Wait for a fact."""
     async with asyncio.timeout(timeout):
         while not (answer if isinstance(answer := fact(), bool) else await answer):  # noqa: ASYNC110

@@ -50,7 +50,7 @@ LIMITS = Limits(vcpu_millis=1000, memory_mib=512, duration_s=600)
 RUNNER = "runner_test"
 
 
-async def eventually(fact: Callable[[], Awaitable[Any]], what: str, timeout: float = 20.0) -> Any:
+async def eventually(fact: Callable[[], Awaitable[Any]], what: str, timeout: float = 60.0) -> Any:
     """Wait for a fact and return it; fail after `timeout` seconds, naming it."""
     try:
         async with asyncio.timeout(timeout):

@@ -36,7 +36,7 @@ class Screen:
     def type(self, text: str) -> None:
         os.write(self.mine, text.encode())
 
-    def shows(self, pattern: str, within: float = 30) -> None:
+    def shows(self, pattern: str, within: float = 90) -> None:
         """Wait until it does; what was there before does not count again."""
         late = time.monotonic() + within
         while (found := re.search(pattern, self.shown)) is None:

@@ -34,7 +34,7 @@ from remote_claude.runtime.settings import RuntimeSettings
 NATS_USER = "tester"  # may do everything
 
 
-def until(fact: Callable[[], bool], what: str, timeout: float = 30.0, *, pause: float = 0.005) -> None:
+def until(fact: Callable[[], bool], what: str, timeout: float = 60.0, *, pause: float = 0.005) -> None:
     """Wait for a fact; fail after `timeout` seconds, naming it."""
     deadline = time.monotonic() + timeout
     while not fact():

@@ -14,7 +14,7 @@ from product import Product, product
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Page
 
-PATIENCE_MS = 20_000
+PATIENCE_MS = 60_000
 """How long a page is waited for: a bound for a busy machine, no expectation."""
 KEY = "sk-ant-made-up-for-this-test"
 TURNS = (

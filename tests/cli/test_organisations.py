@@ -83,7 +83,7 @@ async def test_an_organisation_from_its_first_member_to_its_end(
     async def has_a_plan() -> bool:
         return bool(await runtime.log.read_stream(stream_id("billing", org, "account", org)))
 
-    await eventually(has_a_plan, "billing has opened the account", 30)
+    await eventually(has_a_plan, "billing has opened the account", 60)
     assert "The plan allows one member" in await refused(ada, "org", "member", "invite", "bob@example.com")
     await rclaude_admin(installation, "plan", "set", org, "pro")
 

@@ -30,7 +30,7 @@ from remote_claude.runtime.ids import new_id
 from remote_claude.runtime.service import Runtime
 from remote_claude.users.handlers import Directory
 
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 LINES = 20
 FLOOD_MIB, ROOM_MIB = 48, 32
 FLOOD = f"yes {'x' * 999} | head -c {FLOOD_MIB * 1024 * 1024}"

@@ -44,7 +44,7 @@ def test_a_conversation_in_a_terminal(stack: Product) -> None:
     screen.shows("and more\r?\n")
     screen.shows("succeeded")
     screen.type("\x04")
-    assert screen.process.wait(20) == 0
+    assert screen.process.wait(60) == 0
 
 
 @pytest.mark.timeout(300)

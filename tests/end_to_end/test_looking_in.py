@@ -41,7 +41,7 @@ def test_a_terminal_and_a_port_of_a_task_that_runs(stack: Product) -> None:
     screen.shows("40 120")
     screen.shows("/dev/pts/")
     screen.type("\x1d")
-    assert screen.process.wait(20) == 0
+    assert screen.process.wait(60) == 0
 
     with subprocess.Popen(
         stack.command("port", task, "3000", "--local", "0"), env=stack.env, stdout=subprocess.PIPE, text=True
@@ -49,7 +49,7 @@ def test_a_terminal_and_a_port_of_a_task_that_runs(stack: Product) -> None:
         assert forwarding.stdout is not None
         url = forwarding.stdout.readline().split()[0]
         for _ in range(2):
-            assert httpx2.get(url, timeout=20).text == "a page of the agent\n"
+            assert httpx2.get(url, timeout=60).text == "a page of the agent\n"
         forwarding.terminate()
 
     stack.run("shell", task, stdin=b"touch /tmp/over\n")  # which ends the shell too

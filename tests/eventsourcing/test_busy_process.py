@@ -41,7 +41,7 @@ async def test_a_process_that_is_always_busy_appends_nevertheless(nats_server: B
             some_work()
             await asyncio.sleep(0)
 
-    async with place.log() as log, asyncio.timeout(20):
+    async with place.log() as log, asyncio.timeout(60):
         busy = asyncio.create_task(be_busy())
         for n in range(3):
             assert await log.append(place.subject(f"t{n}"), [happened()], expected_position=0) == n + 1

@@ -32,6 +32,6 @@ async def test_questions_do_not_wait_in_line_for_a_database_that_answers_none(po
             await connection.execute("SELECT pg_sleep(3600)")
 
     questions = (ask() for _ in range(3 * pool.max_size))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         refused = await asyncio.gather(*questions, return_exceptions=True)
     assert {type(error) for error in refused} == {psycopg.OperationalError}

@@ -87,7 +87,7 @@ def test_a_full_disk_of_the_broker_stops_the_log_and_room_starts_it_again(stack:
     assert after["services"] == pids["services"]
     assert psutil.Process(after["services"]).memory_info().rss - before < 100 * MIB
     stack.whole()
-    until(lambda: stack.product.status()["log"]["state"] == "ready", "all is well again", 30, pause=0.5)
+    until(lambda: stack.product.status()["log"]["state"] == "ready", "all is well again", 60, pause=0.5)
 
 
 def test_a_broker_that_is_killed_on_a_full_disk_still_has_everything(stack: Stack) -> None:

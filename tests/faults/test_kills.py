@@ -89,7 +89,7 @@ def test_the_whole_stack_is_killed_and_brought_up_again(stack: Product) -> None:
     pids = stack.pids()
     stack.kill("stack")
     flat = [pids["nats"], pids["postgres"], pids["services"], *pids["workers"]]
-    until(lambda: not any(psutil.pid_exists(pid) for pid in flat), "the end of everything", 30)
+    until(lambda: not any(psutil.pid_exists(pid) for pid in flat), "the end of everything", 60)
     assert stack.run("status").code == 4
     stack.ok("up", "--detach")
     assert ended_once(stack, task).count("TaskAssigned") == 2

@@ -129,7 +129,7 @@ async def test_a_watcher_is_told_that_no_output_is_heard(
         async with connect(url, additional_headers=member.headers, proxy=None) as watcher:
             await watcher.send(json.dumps({"type": "subscribe", "task": task, "min_position": position}))
             assert json.loads(await watcher.recv())["state"] == "running"
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 await watcher.wait_closed()
             assert (watcher.close_code, watcher.close_reason) == (1013, "broker_unavailable")
         await ensure_streams(broker)
@@ -137,7 +137,7 @@ async def test_a_watcher_is_told_that_no_output_is_heard(
         await stack.finish(org, task)
         await stack.succeed(org, task)
         seen: list[str] = []
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await follow(stack, member, task, seen)
         assert seen == ["a"]
     await broker.close()
@@ -169,7 +169,7 @@ async def test_a_watcher_goes_on_where_output_begins_that_is_not_lost(
 
 async def next_output(socket: ClientConnection) -> dict[str, Any]:
     """The next frame of output."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while (frame := json.loads(await socket.recv()))["type"] != "output":
             pass
     found: dict[str, Any] = frame

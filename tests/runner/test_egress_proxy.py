@@ -34,7 +34,7 @@ class Way:
     async def ask(self, head: str, body: bytes = b"") -> bytes:
         reader, writer = await asyncio.open_unix_connection(str(self.socket))
         writer.write(head.replace("\n", "\r\n").encode() + b"\r\n\r\n" + body)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             answer = await reader.read()
         writer.close()
         return answer

@@ -69,7 +69,7 @@ async def test_a_call_is_on_record_with_its_upper_estimate_when_the_model_sees_i
 
     async with messages_api([text("Hello")], hold_after=0) as api, calling(socket, api) as (attempt, client):
         asking = asyncio.create_task(client.post("/v1/messages", json=ASK | {"stream": True}))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not api.requests:  # noqa: ASYNC110 - nothing tells
                 await asyncio.sleep(0.01)
         seen = await attempt.samples()

@@ -255,7 +255,7 @@ async def test_a_call_that_is_hung_up_on_before_its_answer_is_counted(socket: Pa
         api = MessagesApi([], base_url=f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
         async with proxied(socket, api) as (proxy, client):
             asking = asyncio.create_task(client.post("/v1/messages", json=ASK))
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 await asked.wait()
                 asking.cancel()
                 while proxy.usage().open_calls:  # noqa: ASYNC110 - nothing tells
@@ -293,7 +293,7 @@ async def test_event_arrives_before_the_answer_has_ended(socket: Path) -> None:
         messages_api([text("x" * 200)], hold_after=1) as api,
         proxied(socket, api) as (_, client),
         client.stream("POST", "/v1/messages", json=ASK | {"stream": True}) as answer,
-        asyncio.timeout(20),
+        asyncio.timeout(60),
     ):
         lines = answer.aiter_lines()
         while "content_block_start" not in await anext(lines):
@@ -313,7 +313,7 @@ async def test_answer_cut_by_the_client_counts_what_was_seen(socket: Path) -> No
                 seen += "text_delta" in line
                 if seen == 100:
                     break
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while proxy.usage().open_calls:  # noqa: ASYNC110 - nothing tells
                 await asyncio.sleep(0.01)
         [used] = proxy.usage().cumulative.model_use

@@ -16,7 +16,7 @@ from remote_claude.runtime.embedded.process import LOG_LIMIT
 
 
 async def until(fact: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not fact():  # noqa: ASYNC110 - another process's state
             await asyncio.sleep(0.005)
 

@@ -86,7 +86,7 @@ class TestElection:
 
     async def test_one_that_is_frozen_loses_the_lock(self, postgres_dsn: str) -> None:
         async with PostgresElection(postgres_dsn, check_s=0.1).term() as watch:
-            async with asyncio.timeout(20), PostgresElection(postgres_dsn).term():
+            async with asyncio.timeout(60), PostgresElection(postgres_dsn).term():
                 pass  # the first has not been watched, as when its process is stopped
             with pytest.raises(LeadershipLost):
                 await asyncio.wait_for(watch(), 20)
@@ -230,7 +230,7 @@ class TestSnapshots:
         await snapshots.save(settled(on_plan(), *(joined() for _ in range(ahead))).state)
         await say(log, on_plan("free", FREE))
         async with Process(log, snapshots=snapshots).running() as scheduler:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 await scheduler.fold.reached(1)
             assert scheduler.state.organisations["org_acme"].plan == "free"
 
@@ -246,7 +246,7 @@ class TestSnapshots:
             )
         await say(log, on_plan("free", FREE))
         async with Process(log, snapshots=snapshots).running() as scheduler:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 await scheduler.fold.reached(1)
             assert scheduler.state.organisations["org_acme"].plan == "free"
 

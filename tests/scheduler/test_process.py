@@ -192,7 +192,7 @@ async def test_a_leader_with_renewals_of_one_runner_keeps_the_lead(log: EventLog
 @pytest.mark.parametrize("later", range(6))
 async def test_a_scheduler_ends_though_its_term_ends_at_the_same_time(later: int) -> None:
     election = Lost()
-    async with asyncio.timeout(20), Process(InMemoryEventLog(REGISTRY), election=election).running() as one:
+    async with asyncio.timeout(60), Process(InMemoryEventLog(REGISTRY), election=election).running() as one:
         await eventually(lambda: one.leader is not None)
         election.lost.set()
         for _ in range(later):
