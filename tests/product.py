@@ -7,13 +7,14 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import httpx2
+import psutil
 
 import forking
 from servers import Broker, until
@@ -127,6 +128,20 @@ class Product:
     def ended(self, id: str, timeout: float = 90) -> Any:
         """The task, once it is over."""
         until(lambda: self.task(id)["state"] in TERMINAL, f"the end of {id}", timeout, pause=0.1)
+        return self.task(id)
+
+    def ended_once_woken(self, id: str, timeout: float = 120) -> Any:
+        """The task, once it is over; every `sleep` of the agents that run is ended, and what waits with it goes on."""
+
+        def over() -> bool:
+            for worker in self.pids()["workers"]:
+                with suppress(psutil.NoSuchProcess):
+                    for inside in psutil.Process(worker).children(recursive=True):
+                        if inside.name() == "sleep":
+                            inside.kill()
+            return self.task(id)["state"] in TERMINAL
+
+        until(over, f"the end of {id}", timeout, pause=0.1)
         return self.task(id)
 
     def client(self) -> httpx2.Client:

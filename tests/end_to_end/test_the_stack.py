@@ -121,7 +121,7 @@ def test_a_signal_to_the_command_or_to_its_group_takes_the_stack_down(
 
 def test_a_run_that_waits_finds_the_stack_on_another_port(own: Product) -> None:
     own.ok("up", "--detach")
-    command = own.command("run", "--agent", "shell", "--no-repo", "--json", "sleep 4; echo finished")
+    command = own.command("run", "--agent", "shell", "--no-repo", "--json", "sleep 600; echo finished")
     with subprocess.Popen(
         command,
         env=own.env,
@@ -131,12 +131,13 @@ def test_a_run_that_waits_finds_the_stack_on_another_port(own: Product) -> None:
         text=True,
     ) as running:
         assert running.stderr is not None
-        assert running.stderr.readline().startswith("task: ")
+        task = running.stderr.readline().removeprefix("task: ").strip()
         before = own.stack_file()["url"]
         own.ok("down")
         [port] = free_ports(1)
         own.ok("up", "--detach", "--port", str(port))
         assert own.stack_file()["url"] != before
+        own.ended_once_woken(task)
         out, err = running.communicate(timeout=90)
     assert running.returncode == 0, out + err
     assert json.loads(out)["state"] == "succeeded"

@@ -20,15 +20,15 @@ def stack() -> Iterator[Product]:
 
 
 def running(stack: Product, *args: str) -> str:
-    """A task that has begun and takes a few seconds more."""
-    task = stack.submit("echo begun; sleep 12; echo finished", *args)
+    """A task that has begun, and goes on when it is woken."""
+    task = stack.submit("echo begun; sleep 600; echo finished", *args)
     until(lambda: "begun" in stack.output(task), "the first line of output", 60, pause=0.1)
     return task
 
 
 def ended_once(stack: Product, task: str) -> list[str]:
     """Wait for the task's end; the scheduler's words about it."""
-    state = stack.ended(task, 120)["state"]
+    state = stack.ended_once_woken(task)["state"]
     assert state == "succeeded"
     said = [e["type"] for e in stack.events("--subject", "ev.scheduler.>") if e["task"] == task]
     assert len(TERMINAL & set(said)) == 1

@@ -131,7 +131,7 @@ def test_a_request_that_comes_again_is_one_task_with_one_answer(stack: Product) 
 
 
 def test_what_an_old_runner_says_of_an_attempt_that_another_has_is_refused(stack: Product) -> None:
-    task = stack.submit("echo begun; sleep 5; echo finished")
+    task = stack.submit("echo begun; sleep 600; echo finished")
     until(lambda: "begun" in stack.output(task), "the first line of output", 60, pause=0.1)
     before = [m for m in asyncio.run(said(stack)) if f"attempt.{task}-1" in m.subject]
     stack.kill("services")
@@ -157,17 +157,17 @@ def test_what_an_old_runner_says_of_an_attempt_that_another_has_is_refused(stack
 
     held, answer = asyncio.run(renewed())
     assert answer["revoked"] == [held]
-    assert stack.ended(task)["state"] == "succeeded"
+    assert stack.ended_once_woken(task)["state"] == "succeeded"
     stack.verified()
 
 
 def test_what_comes_again_without_its_guard_costs_nothing_and_is_named(stack: Product) -> None:
     """By a gateway while the task lives, by a runner after it. Last: it leaves a log that says things twice."""
-    task = stack.submit("echo begun; sleep 3; echo finished")
+    task = stack.submit("echo begun; sleep 600; echo finished")
     until(lambda: "begun" in stack.output(task), "the first line of output", 60, pause=0.1)
     asked = [m for m in asyncio.run(said(stack)) if f"task.{task}" in m.subject]
     assert asyncio.run(send(stack, asked, guarded=False)) == {0: 1}
-    assert stack.ended(task)["state"] == "succeeded"
+    assert stack.ended_once_woken(task)["state"] == "succeeded"
     before, words = seen(stack), decided(stack)
     assert [e["type"] for e in words if e["task"] == task] == ["TaskAssigned", "TaskSucceeded"]  # fmt: skip
     hours_later(stack)
