@@ -47,7 +47,7 @@ test: install  ## Lint, type-check and run every test against real servers
 	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 nightly: install  ## What takes long: faults, standbys and the simulator at their full size
-	@$(BIN)/pytest -m nightly --timeout 3600 --override-ini log_cli=true
+	@RCLAUDE_TEST_EXEC=1 $(BIN)/pytest -m nightly --timeout 3600 --override-ini log_cli=true
 
 simulate: install  ## Replay one seed of the simulator: make simulate SEED=4711
 	@PYTHONPATH=tests $(BIN)/python -m simulator $(SEED)

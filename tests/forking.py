@@ -248,7 +248,9 @@ def _import_everything() -> None:
 
 
 if __name__ == "__main__":
+    gc.disable()
     _import_everything()
     assert threading.active_count() == 1
     gc.freeze()
+    gc.enable()
     _become(_serve(socket.socket(fileno=int(sys.argv[1]))))
