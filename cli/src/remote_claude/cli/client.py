@@ -36,14 +36,19 @@ class _Where(Retry, Credentials):
     def __init__(self, target: Target) -> None:
         super().__init__()
         self.target = target
+        self._start_seen_s = 0.0
         if target.supervised:
             self.answered()
 
     def goes_on(self, waited_s: float) -> bool:
-        if super().goes_on(waited_s):
-            return True
-        starting = self.target.supervised and stack_file() is None and holder() is not None
-        return starting and waited_s <= STARTING_PATIENCE_S
+        if self.target.supervised and stack_file() is None and holder() is not None:
+            self._start_seen_s = waited_s
+            return waited_s <= STARTING_PATIENCE_S
+        return super().goes_on(waited_s - self._start_seen_s)  # what has started gets as long as any other
+
+    def answered(self) -> None:
+        super().answered()
+        self._start_seen_s = 0.0
 
     def new_address(self) -> str | None:
         if self.target.supervised and (found := target()) is not None:
