@@ -249,7 +249,10 @@ EXAMPLES: tuple[Event, ...] = (
         best_of=BestOf(group="group_01", index=1, size=4),
         repository=RemoteRepository(url=SEALED, ref=SEALED),
         repository_hash=SHA256,
-        pull_request=PullRequestOptions(draft=True, base=SEALED, title=SEALED),
+        pull_request=PullRequestOptions(
+            draft=True, base=SEALED, title=SEALED, reviewers=SEALED, labels=SEALED, workflows=True
+        ),
+        author=SEALED,
         max_attempts=2,
         timeout_s=600,
         priority=5,
@@ -319,6 +322,8 @@ EXAMPLES: tuple[Event, ...] = (
         exit_code=0,
         reason="done",
         detail=SEALED,
+        summary=SEALED,
+        checks=SEALED,
         usage=UsageSample(sequence=4, cumulative=Cumulative(vcpu_ms=16_000), **WINDOW),
         result=Result(base="b" * 40, sent="c" * 40, commit="d" * 40, bundle=SHA256, patch=SHA256),
         output=SealedOutput(sha256=SHA256, frames=12),

@@ -160,7 +160,7 @@ class Sandbox:
                 workspace,
                 prepared,
                 branch=BRANCH,
-                message="Do the work",
+                message=lambda _: "Do the work",
                 author=AGENT,
                 out=self.folder / "out",
                 max_bytes=max_bytes,

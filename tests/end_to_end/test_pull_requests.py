@@ -1,95 +1,122 @@
-"""A task on a GitHub repository ends with a pushed branch and a pull request."""
+"""A task on a repository of any forge ends with a pushed branch and a pull request."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from github import TOKEN, GitHubDouble, github_double
+from forge_doubles import DOUBLES, TOKEN, ForgeDouble, forge_double
 from product import Product, product, repository
 
 REFUSED = 1
+Connected = tuple[Product, dict[str, ForgeDouble]]
 
 
 @pytest.fixture(scope="module")
-def forge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GitHubDouble]:
-    with github_double(tmp_path_factory.mktemp("forge")) as double:
-        yield double
+def connected(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Connected]:
+    with ExitStack() as stack:
+        forges = {
+            one.kind: stack.enter_context(forge_double(tmp_path_factory.mktemp(one.kind), one))
+            for one in DOUBLES
+        }
+        environment = {
+            "RCLAUDE_FORGES": ",".join(f"{kind}={kind}:{forge.url}" for kind, forge in forges.items()),
+            "RCLAUDE_RUNNER_PULL_REQUEST_GIVE_UP_S": "0.1",
+            "RCLAUDE_OUTBOUND_ALLOW": "127.0.0.0/8",
+        }
+        running = stack.enter_context(product(environment))
+        for kind in forges:
+            running.ok("repo", "connect", kind, "--token-stdin", stdin=f"{TOKEN}\n".encode())
+        yield running, forges
 
 
-@pytest.fixture(scope="module")
-def connected(forge: GitHubDouble) -> Iterator[Product]:
-    environment = {
-        "RCLAUDE_RUNNER_GITHUB_API": forge.api,
-        "RCLAUDE_RUNNER_PULL_REQUEST_GIVE_UP_S": "0.1",
-        "RCLAUDE_OUTBOUND_ALLOW": "127.0.0.0/8",
-    }
-    with product(environment) as stack:
-        stack.ok("repo", "connect", "github", "--token-stdin", stdin=f"{TOKEN}\n".encode())
-        yield stack
+def made(forge: ForgeDouble, tmp_path: Path) -> tuple[str, str]:
+    """Name and URL of a new repository."""
+    name = f"{forge.example.rpartition('/')[0]}/{tmp_path.name.replace('_', '-')[:40]}"
+    files = {"README.md": "hello\n", ".rclaude.toml": 'checks = ["test -s README.md"]\n'}
+    if forge.templates:
+        files[forge.templates] = "## Checklist\n"
+    return name, forge.repository(name, repository(tmp_path / "repo", files))
 
 
-@pytest.fixture
-def url(forge: GitHubDouble, tmp_path: Path) -> str:
-    return forge.repository(f"ada/{tmp_path.name}", repository(tmp_path / "repo", {"README.md": "hello\n"}))
-
-
+@pytest.mark.parametrize("kind", [one.kind for one in DOUBLES])
 def test_a_task_ends_with_a_branch_and_one_pull_request(
-    forge: GitHubDouble, connected: Product, url: str
+    connected: Connected, tmp_path: Path, kind: str
 ) -> None:
-    name = url.removeprefix(f"{forge.url}/")
+    stack, forge = connected[0], connected[1][kind]
+    name, url = made(forge, tmp_path)
     before = len(forge.pulls)
-    done = connected.ok(
-        *("run", "--agent", "shell", "--repo", url, "--pr", "--draft", "--title", "Say more", "--json"),
-        "env > env.txt; git config --list >> env.txt; echo more >> README.md",
+    done = stack.ok(
+        *("run", "--agent", "shell", "--repo", url, "--pr", "--draft", "--author", "Ada <ada@example.com>"),
+        *("--reviewer", "grace", "--reviewer", "nobody", "--pr-label", "bot", "--json"),
+        "env > env.txt; git config --list >> env.txt; echo more >> README.md; "
+        "printf 'Say more\\n\\nReaders asked for it.' > $RCLAUDE_COMMIT_MESSAGE",
     )
     task = done.json["id"]
     [pull] = forge.pulls[before:]
-    assert done.json["pull_request"]["url"] == pull["html_url"]
-    assert (pull["title"], pull["draft"], pull["base"]["ref"]) == ("Say more", True, "main")
-    assert task in pull["body"]
+    assert done.json["pull_request"]["url"] == pull.url
+    assert (pull.title.removeprefix("Draft: ").removeprefix("WIP: "), pull.draft) == ("Say more", True)
+    assert (pull.base, pull.reviewers) == ("main", ["grace"] if kind not in ("github", "gitea") else [])
+    assert pull.labels == ([] if kind == "bitbucket" else ["bot"])
+    for part in (task, "`test -s README.md` | passed", "$0.0000", "Not everything could be set"):
+        assert part in pull.body
+    assert ("## Checklist" in pull.body) == bool(forge.templates)
     branch = f"rclaude/{task}"
-    assert pull["head"]["ref"] == branch
+    assert pull.head == branch
     assert forge.git(name, "show", f"{branch}:README.md") == "hello\nmore"
     assert TOKEN not in forge.git(name, "show", f"{branch}:env.txt")
     assert forge.git(name, "rev-parse", branch) == done.json["result"]["commit"]
+    message = forge.git(name, "log", "-1", "--format=%an <%ae>%n%B", branch)
+    assert message.startswith("Ada <ada@example.com>\nSay more\n\nReaders asked for it.\n\nRclaude-Task: ")
+    assert "Co-authored-by: Remote Claude <" in message
+    assert "env.txt" not in message
 
-    assert pull["html_url"] in connected.ok("show", task).out
-    assert connected.ok("pr", task).out.strip() == pull["html_url"]
-    assert len(forge.pulls) == before + 1
+    assert pull.url in stack.ok("show", task).out
+    assert stack.ok("pr", task).out.strip() == pull.url
 
-    follow_up = connected.ok("resume", task, "echo and more >> README.md", "--json").json
-    assert follow_up["pull_request"]["url"] == pull["html_url"], "the same branch, the same pull request"
+    pull.body = f"People's words.\n\n{pull.body}"
+    follow_up = stack.ok("resume", task, "echo and more >> README.md", "--json").json
+    assert follow_up["pull_request"]["url"] == pull.url, "the same branch, the same pull request"
     assert forge.git(name, "show", f"{branch}:README.md") == "hello\nmore\nand more"
     assert forge.git(name, "rev-parse", f"{branch}~1") == done.json["result"]["commit"]
+    assert pull.body.startswith("People's words.")
+    assert follow_up["id"] in pull.body
     assert len(forge.pulls) == before + 1
-    logged = str(connected.events())
+    logged = str(stack.events())
     assert "PullRequestOpened" in logged
     assert TOKEN not in logged
-    assert pull["html_url"] not in logged
-    connected.verified()
+    assert pull.url not in logged
 
 
+@pytest.mark.parametrize("kind", [one.kind for one in DOUBLES])
 def test_a_forge_that_fails_leaves_the_task_as_it_was_and_pr_tries_again(
-    forge: GitHubDouble, connected: Product, url: str
+    connected: Connected, tmp_path: Path, kind: str
 ) -> None:
+    stack, forge = connected[0], connected[1][kind]
+    _, url = made(forge, tmp_path)
     before = len(forge.pulls)
     forge.failures["POST"] = [(403, {}), (500, {}), (500, {})]
-    done = connected.ok("run", "--agent", "shell", "--repo", url, "--pr", "--json", "echo more >> README.md")
+    done = stack.ok("run", "--agent", "shell", "--repo", url, "--pr", "--json", "echo more >> README.md")
     task = done.json["id"]
     assert (done.json["state"], done.json["pull_request"]["reason"]) == ("succeeded", "forge_forbidden")
-    assert "rclaude repo connect github" in connected.ok("show", task).out
-    assert "hello" in connected.ok("diff", task).out
+    assert f"rclaude repo connect {kind}" in stack.ok("show", task).out
+    assert "hello" in stack.ok("diff", task).out
 
-    again = connected.run("pr", task)
+    again = stack.run("pr", task)
     assert (again.code, f"rclaude pr {task}" in again.err) == (REFUSED, True), again.err
-    assert connected.ok("pr", task).out.strip() == forge.pulls[-1]["html_url"]
+    forge.failures["POST"].clear()
+    assert stack.ok("pr", task).out.strip() == forge.pulls[-1].url
     assert len(forge.pulls) == before + 1
-    assert forge.pulls[-1]["title"] == "echo more >> README.md"
+    assert forge.pulls[-1].title == "Change README.md"
 
 
-def test_a_pull_request_needs_the_url_of_its_repository(connected: Product) -> None:
-    refused = connected.run("run", "--agent", "shell", "--no-repo", "--pr", "--json", "true")
+def test_what_holds_whatever_the_forge(connected: Connected) -> None:
+    stack, _ = connected
+    refused = stack.run("run", "--agent", "shell", "--no-repo", "--pr", "--json", "true")
     assert (refused.code, refused.json["error"]["code"]) == (2, "pull_request_needs_url")
+    unknown = stack.run("repo", "connect", "nowhere", "--token-stdin", stdin=b"x\n")
+    assert (unknown.code, "codeberg" in unknown.err) == (2, True)
+    stack.verified()

@@ -11,7 +11,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from github import TOKEN, github_double
+from forge_doubles import TOKEN, forge_double
 from guides import follow
 from product import Product, product, repository
 from servers import until
@@ -28,9 +28,12 @@ def report(
 
 @pytest.mark.timeout(240)
 def test_the_clock_and_a_comment_start_tasks(tmp_path: Path) -> None:
-    with github_double(tmp_path / "forge") as forge:
+    with forge_double(tmp_path / "forge") as forge:
         url = forge.repository("ada/calc", repository(tmp_path / "repo", {"README.md": "hello\n"}))
-        environment = {"RCLAUDE_RUNNER_GITHUB_API": forge.api, "RCLAUDE_OUTBOUND_ALLOW": "127.0.0.0/8"}
+        environment = {
+            "RCLAUDE_FORGES": f"github=github:{forge.url}",
+            "RCLAUDE_OUTBOUND_ALLOW": "127.0.0.0/8",
+        }
         with product(environment) as stack:
             stack.ok("repo", "connect", "github", "--token-stdin", stdin=f"{TOKEN}\n".encode())
             schedule = stack.ok(

@@ -162,7 +162,7 @@ async def test_the_default_branch_comes_with_its_history_and_can_be_worked_on(
     assert (prepared.base, prepared.sent) == (repo.head, repo.head)
     assert Repo(workspace).git("log", "--format=%s").split("\n") == ["second", "first"]
     Repo(workspace).write({"b.txt": "b\n"})
-    concluded = await conclude(workspace, prepared, branch=BRANCH, message="m", author=AGENT)
+    concluded = await conclude(workspace, prepared, branch=BRANCH, message=lambda _: "m", author=AGENT)
     repo.git("fetch", "--quiet", str(concluded.bundle), f"{BRANCH}:{BRANCH}")
     assert repo.files(BRANCH) == {"a.txt": "2", "b.txt": "b"}
 

@@ -293,7 +293,7 @@ async def test_concluding_twice_gives_the_same_tree(sandbox: Sandbox, repo: Repo
     Repo(workspace).write({"c.txt": "c\n"})
     trees = set()
     for _ in range(2):
-        concluded = await conclude(workspace, prepared, branch=BRANCH, message="m", author=AGENT)
+        concluded = await conclude(workspace, prepared, branch=BRANCH, message=lambda _: "m", author=AGENT)
         clone = outcome(sandbox, repo, concluded)
         trees.add(clone.git("rev-parse", f"{BRANCH}^{{tree}}"))
         shutil.rmtree(clone.path)

@@ -13,6 +13,11 @@ def repository_ref_context(task: str) -> str:
     return f"{task}/repository/ref"
 
 
+def author_context(task: str) -> str:
+    """Name and e-mail address of who the commit is by."""
+    return f"{task}/author"
+
+
 def message_context(task: str) -> str:
     return f"{task}/message"
 
@@ -26,6 +31,16 @@ def attempt_detail_context(task: str, attempt: int) -> str:
     return f"{task}/{attempt}/detail"
 
 
+def attempt_summary_context(task: str, attempt: int) -> str:
+    """What the agent says it has done."""
+    return f"{task}/{attempt}/summary"
+
+
+def attempt_checks_context(task: str, attempt: int) -> str:
+    """The repository's checks that have run on the result."""
+    return f"{task}/{attempt}/checks"
+
+
 def pull_request_url_context(task: str) -> str:
     return f"{task}/pull-request/url"
 
@@ -37,6 +52,14 @@ def pull_request_title_context(task: str) -> str:
 def pull_request_base_context(task: str) -> str:
     """The branch that a pull request goes to."""
     return f"{task}/pull-request/base"
+
+
+def pull_request_reviewers_context(task: str) -> str:
+    return f"{task}/pull-request/reviewers"
+
+
+def pull_request_labels_context(task: str) -> str:
+    return f"{task}/pull-request/labels"
 
 
 def pull_request_detail_context(task: str) -> str:

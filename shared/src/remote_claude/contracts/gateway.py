@@ -39,11 +39,17 @@ class BestOf(Value):
 
 
 class PullRequestOptions(Value):
-    """How to open the pull request of a task that succeeds. Without `base` it goes to the branch that was cloned."""
+    """How to open the pull request of a task that succeeds. Without `base` it goes to the branch that was cloned.
+
+    `reviewers` and `labels` are JSON arrays of texts. With `workflows`, the result may change files that the forge runs.
+    """
 
     draft: bool = False
     base: Sealed | None = None
     title: Sealed | None = None
+    reviewers: Sealed | None = None
+    labels: Sealed | None = None
+    workflows: bool = False
 
 
 class TaskSubmitted(GatewayEvent):
@@ -54,6 +60,8 @@ class TaskSubmitted(GatewayEvent):
     takes up. `network` names a network policy. `secrets` are names of secrets, never values.
 
     `checkpoint` is the SHA-256 of an uploaded archive in the format of a checkpoint, whose conversation this task takes up.
+
+    `author` is JSON: `name` and `email` of who the commit is by.
 
     `started_by` is the schedule or the trigger that submitted it for its user.
 
@@ -81,6 +89,7 @@ class TaskSubmitted(GatewayEvent):
     repository: Repository | None = None
     repository_hash: str | None = None
     pull_request: PullRequestOptions | None = None
+    author: Sealed | None = None
     max_attempts: int = 3
     timeout_s: int | None = None
     priority: int = 0

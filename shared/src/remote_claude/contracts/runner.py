@@ -276,7 +276,7 @@ class PullRequestEvent(RunnerEvent):
 
 
 class PullRequestOpened(PullRequestEvent):
-    """The result of a task is a pull request on its forge. `forge` is its kind (`github`)."""
+    """The result of a task is a pull request on its forge. `forge` is the name by which the installation knows it."""
 
     type: ClassVar[str] = "PullRequestOpened"
     version: ClassVar[int] = 1
@@ -326,7 +326,8 @@ class AttemptFinished(AttemptEvent):
     """The attempt is over and its sandbox is gone.
 
     `reason` is a stable code where the outcome needs one, `detail` the sentence that came with it. `usage` is the
-    closing total: the attempt's last sample, without open calls; None if it used nothing.
+    closing total: the attempt's last sample, without open calls; None if it used nothing. `summary` is what the agent says it
+    has done, `checks` a JSON array of the repository's checks that have run, each with its exit code.
     `started_at` is set for an attempt that began and ended at once: there is no `TaskStarted` then, and this counts as one.
     """
 
@@ -338,6 +339,8 @@ class AttemptFinished(AttemptEvent):
     exit_code: int | None = None
     reason: str | None = None
     detail: Sealed | None = None
+    summary: Sealed | None = None
+    checks: Sealed | None = None
     usage: UsageSample | None = None
     result: Result | None = None
     output: SealedOutput | None = None

@@ -80,6 +80,8 @@ class RuntimeSettings(BrokerSettings):
     outbound_allow: str = ""
     """Hosts and networks beyond the public internet that users' URLs and sandboxes may lead to, with commas between them:
     `HOST`, `*.DOMAIN` or `ADDRESS/BITS`, each with `:PORT` for one port only."""
+    forges: str = ""
+    """Forges besides the public ones, with commas between them: `NAME=KIND:URL`, such as `work=gitlab:https://git.example.com`."""
     log_level: str = "info"
     log_json: bool = True
     archive: bool = True
@@ -90,6 +92,15 @@ class RuntimeSettings(BrokerSettings):
     """File with the Ed25519 key that signs them, `<home>/head_key` unless set."""
     owner_file: Path | None = None
     """Where an embedded stack keeps its owner; None everywhere else."""
+
+    @field_validator("forges")
+    @classmethod
+    def _are_forges(cls, text: str) -> str:
+        if text:  # imported here: few commands need it
+            from remote_claude.outbound.forges import Forges
+
+            Forges(text)
+        return text
 
     @field_validator("rate_limits")
     @classmethod

@@ -6,6 +6,7 @@ import sys
 from dataclasses import replace
 from enum import StrEnum
 from typing import Annotated, Any
+from urllib.parse import quote
 
 import typer
 
@@ -237,18 +238,19 @@ def revoke_key(key: Annotated[str, typer.Argument(help="Its id, key_...")]) -> N
 
 @repo_app.command("connect")
 def connect_forge(
-    forge: Annotated[str, typer.Argument(help="github")],
+    forge: Annotated[
+        str,
+        typer.Argument(help="github, gitlab, gitea, codeberg, bitbucket, azure, or one of the operator's."),
+    ],
     token_stdin: Annotated[
         bool, typer.Option("--token-stdin", help="Read the token from standard input.")
     ] = False,
 ) -> None:
     """Store a token for a forge, sealed: tasks clone and push with it. No sandbox sees it."""
-    if forge != "github":
-        raise CliError(f"there is no forge {forge!r}; known: github", Exit.USAGE)
     if not token_stdin:
         raise CliError("give the token on standard input: add --token-stdin", Exit.USAGE)
     token = sys.stdin.readline().strip()
     if not token:
         raise CliError("there is no token on standard input", Exit.USAGE)
-    connect().put(f"/v1/org/forges/{forge}", {"value": token})
+    connect().put(f"/v1/org/forges/{quote(forge, safe='')}", {"value": token})
     render.say(f"{forge} is connected")

@@ -18,6 +18,7 @@ from remote_claude.cli.arguments import checked_prompt, labels_of, nano_usd, pro
 from remote_claude.cli.commands.best_of import agents_of, run_candidates
 from remote_claude.cli.commands.tasks import await_pull_request, details, follow
 from remote_claude.cli.errors import OF_STATE, CliError, Exit
+from remote_claude.cli.repository.authors import author_of
 from remote_claude.cli.repository.preferences import DEVCONTAINER, preferences
 from remote_claude.cli.session import connect, connect_or_start, task_id
 
@@ -49,6 +50,9 @@ WITH_VALUE = frozenset(
         "--include",
         "--base",
         "--title",
+        "--reviewer",
+        "--pr-label",
+        "--author",
         "--secret",
         "--image",
         "--network",
@@ -120,7 +124,21 @@ def run(
         str | None, typer.Option(help="The branch that the pull request goes to; the cloned one if left out.")
     ] = None,
     title: Annotated[
-        str | None, typer.Option(help="The pull request's title; the prompt's first line if left out.")
+        str | None, typer.Option(help="The pull request's title; the subject of its commit if left out.")
+    ] = None,
+    reviewer: Annotated[
+        list[str] | None, typer.Option(help="Who is asked to review; may be given again.")
+    ] = None,
+    pr_label: Annotated[
+        list[str] | None, typer.Option("--pr-label", help="Label of the pull request; may be given again.")
+    ] = None,
+    workflows: Annotated[
+        bool,
+        typer.Option("--workflows", help="The pull request may change files that the forge runs (CI)."),
+    ] = False,
+    author: Annotated[
+        str | None,
+        typer.Option(help="NAME <EMAIL> of the commit; Git's own identity here if left out."),
     ] = None,
     provider: Annotated[
         str | None, typer.Option(help="Where its sandbox runs: local, docker; any unless given.")
@@ -180,11 +198,20 @@ def run(
         body["secrets"] = secret
     if label:
         body["labels"] = labels_of(label)
+    asked = {
+        "draft": draft,
+        "base": base,
+        "title": title,
+        "reviewers": reviewer,
+        "labels": pr_label,
+        "workflows": workflows,
+    }
     if pr:
-        asked = {"draft": draft, "base": base, "title": title}
-        body["pull_request"] = {name: value for name, value in asked.items() if value is not None}
-    elif draft or base or title:
-        raise CliError("--draft, --base and --title go with --pr", Exit.USAGE)
+        body["pull_request"] = {name: value for name, value in asked.items() if value}
+    elif any(asked.values()):
+        raise CliError(
+            "--draft, --base, --title, --reviewer, --pr-label and --workflows go with --pr", Exit.USAGE
+        )
     local = None if no_repo else local_repository(repo)
     if local is not None:
         render.say(f"repository: {local.top}", to_stderr=as_json)
@@ -200,6 +227,8 @@ def run(
         if file == DEVCONTAINER and image is None and "image" in body and provider != "docker":
             render.note(f"the image of {file} is used with --provider docker only: {body.pop('image')}")
     body.setdefault("agent", config.setting("agent") or "claude")
+    if (identity := author_of(author, local)) is not None:
+        body["author"] = identity
     if include and local is None:
         raise CliError("--include goes with a repository on this disk", Exit.USAGE)
 

@@ -52,8 +52,6 @@ class RunnerSettings(Settings):
     network: Annotated[str, AfterValidator(_network)] = DEFAULT
     """What a task can connect to that does not ask for a network: `default`, or hosts with commas between them. `none`:
     sandboxes have no network, whatever is asked for."""
-    github_api: str = "https://api.github.com"
-    """The API of the GitHub that pull requests are opened on; of an Enterprise Server `https://HOST/api/v3`."""
     pull_request_give_up_s: float = 900.0
     """A pull request that could not be opened for so long, for a passing reason, waits for `rclaude pr`."""
     model_key_for: Literal["owner", "all"] = "owner"

@@ -21,6 +21,7 @@ from remote_claude.edge.identity import Caller
 from remote_claude.edge.models import problems
 from remote_claude.eventsourcing import CommandHandler, Decider
 from remote_claude.outbound import AddressRefused, AllowedHosts, CheckedTransport
+from remote_claude.outbound.forges import Forges
 from remote_claude.outbound.hosts import DEFAULT, NONE, network
 from remote_claude.runtime.service import Runtime
 from remote_claude.users.domain.vault import ChooseModel, Command, RemoveSecret, decide
@@ -124,6 +125,13 @@ class SecretUnusable(Refusal):
     code = "secret_unusable"
 
 
+class ForgeUnknown(Refusal):
+    """The installation knows no forge of this name."""
+
+    code = "forge_unknown"
+    status = 404
+
+
 class ModelKeyRefused(Refusal):
     """The model's service did not take the credential."""
 
@@ -134,6 +142,7 @@ def add_routes(api: APIRouter, runtime: Runtime) -> None:
     """The routes of secrets, model credentials and forges."""
     handler = CommandHandler(runtime.log, runtime.clock)
     allowed = AllowedHosts.parse(runtime.settings.outbound_allow)
+    forges = Forges(runtime.settings.forges)
 
     async def handle(command: Command, name: str | None) -> SecretChanged:
         handled = await handler.handle(VAULT, vault.stream_of(command.org), command)
@@ -269,8 +278,13 @@ def add_routes(api: APIRouter, runtime: Runtime) -> None:
         return await handle(ChooseModel(org=who.org, by=who.user, name=body.name, owner=None), body.name)
 
     @api.put("/v1/org/forges/{forge}", tags=SECRETS, responses=problems(403, 404, 422, 503))
-    async def connect_forge(principal: Caller, forge: Literal["github"], body: NewToken) -> SecretChanged:
+    async def connect_forge(principal: Caller, forge: str, body: NewToken) -> SecretChanged:
         """Store the organisation's token for a forge, sealed. A later token replaces it; none is ever answered."""
+        if forge not in forges.by_name:
+            raise ForgeUnknown(
+                f"There is no forge {forge[:64]!r}; known: {', '.join(forges.names())}. The operator adds others with "
+                "RCLAUDE_FORGES."
+            )
         return await store(principal, f"forge_{forge}", body, None)
 
 

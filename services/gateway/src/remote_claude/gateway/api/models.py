@@ -112,6 +112,23 @@ class PullRequestRequest(Request):
     title: (
         Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_printable)] | None
     ) = None
+    reviewers: list[LabelValue] = Field(
+        default_factory=list,
+        max_length=20,
+        description="As the forge's API names them: logins, `ORG/TEAM`, on Bitbucket account ids, on Azure DevOps ids.",
+    )
+    labels: list[Name] = Field(default_factory=list, max_length=20)
+    workflows: bool = Field(
+        default=False,
+        description="The result may change files that the forge runs, such as those in `.github/workflows`.",
+    )
+
+
+class AuthorRequest(Request):
+    """Who the commit is by. The agent is named in it as its co-author."""
+
+    name: Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_printable)]
+    email: Annotated[str, StringConstraints(pattern=r"^[^<>\s@]+@[^<>\s@]+$", max_length=200)]
 
 
 Network = Annotated[str, StringConstraints(max_length=2048), AfterValidator(_network)]
@@ -155,6 +172,7 @@ class SubmitRequest(Request):
     best_of: BestOfRequest | None = None
     repo: RepositoryRequest | None = None
     pull_request: PullRequestRequest | None = None
+    author: AuthorRequest | None = None
     max_attempts: int = Field(default=3, ge=1, le=10)
     timeout_s: int | None = Field(default=None, ge=1, le=86400)
     priority: int = Field(default=0, ge=-100, le=100)

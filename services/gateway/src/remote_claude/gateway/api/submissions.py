@@ -12,11 +12,14 @@ from pydantic import ValidationError
 from remote_claude.access.keyring import DataKey
 from remote_claude.access.principal import Principal
 from remote_claude.access.vault import read_vault
-from remote_claude.contracts import canonical_json
+from remote_claude.contracts import Sealed, canonical_json
 from remote_claude.contracts.contexts import (
+    author_context,
     labels_context,
     prompt_context,
     pull_request_base_context,
+    pull_request_labels_context,
+    pull_request_reviewers_context,
     pull_request_title_context,
     repository_ref_context,
     repository_url_context,
@@ -200,6 +203,7 @@ def _submission(
         repository=_sealed_repository(request, key, task),
         repository_hash=_repository_hash(request, key),
         pull_request=_pull_request(request, key, task),
+        author=key.seal(request.author.model_dump_json(), author_context(task)) if request.author else None,
         max_attempts=request.max_attempts,
         timeout_s=request.timeout_s,
         priority=request.priority,
@@ -218,7 +222,14 @@ def _pull_request(request: SubmitRequest, key: DataKey, task: str) -> PullReques
         draft=asked.draft,
         base=key.seal(asked.base, pull_request_base_context(task)) if asked.base else None,
         title=key.seal(asked.title, pull_request_title_context(task)) if asked.title else None,
+        reviewers=_sealed_list(asked.reviewers, key, pull_request_reviewers_context(task)),
+        labels=_sealed_list(asked.labels, key, pull_request_labels_context(task)),
+        workflows=asked.workflows,
     )
+
+
+def _sealed_list(texts: list[str], key: DataKey, context: str) -> Sealed | None:
+    return key.seal(orjson.dumps(texts).decode(), context) if texts else None
 
 
 def _hash(key: DataKey, *parts: str) -> str:

@@ -87,6 +87,8 @@ class Finish:
     exit_code: int | None = None
     reason: str | None = None
     detail: Sealed | None = None
+    summary: Sealed | None = None
+    checks: Sealed | None = None
     result: Result | None = None
     output: SealedOutput | None = None
 
@@ -154,6 +156,8 @@ def decide(id: AttemptId, command: Command, state: State) -> list[AttemptEvent]:
                     exit_code=finish.exit_code,
                     reason=finish.reason,
                     detail=finish.detail,
+                    summary=finish.summary,
+                    checks=finish.checks,
                     usage=_closing(finish.used, state.last) if isinstance(state, Running) else None,
                     result=finish.result,
                     output=finish.output,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,7 +16,11 @@ from remote_claude.access.keyring import KeyErased
 from remote_claude.access.policy import read_policy
 from remote_claude.access.vault import read_vault
 from remote_claude.contracts.base import Sealed
-from remote_claude.contracts.contexts import attempt_detail_context
+from remote_claude.contracts.contexts import (
+    attempt_checks_context,
+    attempt_detail_context,
+    attempt_summary_context,
+)
 from remote_claude.contracts.gateway import TaskMessageSent, TaskSubmitted
 from remote_claude.contracts.leases import HeldAttempt
 from remote_claude.contracts.runner import AttemptOutcome
@@ -38,7 +43,7 @@ from remote_claude.runner.lineage import lineage, with_repository
 from remote_claude.runner.model_proxy.budget import Budget, of_task
 from remote_claude.runner.model_proxy.month import Month
 from remote_claude.runner.providers import ImageUnusable, ProviderError
-from remote_claude.runner.sessions import WorkerSession
+from remote_claude.runner.sessions import WorkerResult, WorkerSession
 from remote_claude.runner.stopping import OUTCOME_OF_STOP, Stopping, StopReason
 from remote_claude.runtime.objects import ObjectNotFound
 from remote_claude.runtime.telemetry.tracing import Span
@@ -154,7 +159,6 @@ class SandboxedExecution:
                     self._folder / "source.bundle",
                     limits=limits,
                     allowed=self._dependencies.outbound,
-                    github_api=self._dependencies.settings.github_api,
                 )
             )
         except Unstartable as error:
@@ -188,6 +192,9 @@ class SandboxedExecution:
             environment=dict(self._sandbox.secrets.environment),
             max_result_bytes=self._dependencies.settings.max_result_mib * 1024 * 1024,
         )
+        if submission.author is not None:
+            name, email = submission.author["name"], submission.author["email"]
+            assignment = replace(assignment, author_name=name, author_email=email)
         # A worker may have no network: its span is made here, from what is seen of it.
         with self._dependencies.runtime.tracing.span(
             "worker", "worker", traces.current.get(), f"{self._attempt_log.cause}/worker", **self._traced
@@ -276,6 +283,10 @@ class SandboxedExecution:
             outcome=ended.outcome,
             reason=ended.reason,
             detail=await self._sealed(self._explained(ended)),
+            summary=await self._sealed_text(
+                ended.result.written if ended.result else "", attempt_summary_context
+            ),
+            checks=await self._sealed_text(_checks(ended.result), attempt_checks_context),
             exit_code=ended.exit_code,
             used=used,
             result=result,
@@ -299,12 +310,17 @@ class SandboxedExecution:
         """The sentence that ends the attempt, readable by its organisation; None once its key is erased."""
         if detail is None:
             return None
+        return await self._sealed_text(detail[:MAX_DETAIL], attempt_detail_context)
+
+    async def _sealed_text(self, text: str, context: Callable[[str, int], str]) -> Sealed | None:
+        """Readable by the organisation; None for nothing, or once its key is erased."""
+        if not text:
+            return None
         try:
             key = await self._dependencies.runtime.keyring.get(self._assigned.org)
         except (KeyErased, KeyUnusable):
             return None
-        context = attempt_detail_context(self._assigned.task, self._assigned.attempt)
-        return key.seal(detail[:MAX_DETAIL], context)
+        return key.seal(text, context(self._assigned.task, self._assigned.attempt))
 
     def _output(self) -> AttemptOutput:
         assigned = self._assigned
@@ -315,3 +331,8 @@ class SandboxedExecution:
             on_full=lambda: self.stop("output_too_large"),
             max_bytes=self._dependencies.settings.max_output_mib * 1024 * 1024,
         )
+
+
+def _checks(result: WorkerResult | None) -> str:
+    """As JSON; empty without checks."""
+    return json.dumps(result.checks) if result is not None and result.checks else ""

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from remote_claude.outbound import AddressRefused, AllowedHosts, resolve
 from remote_claude.runner.egress import AnyHost, Connected, EgressProxy
-from remote_claude.runner.forges.pushing import TOKEN, credential_settings
+from remote_claude.runner.forges.pushing import TOKEN, Credential
 from remote_claude.worker.git import GitFailed, environment, git
 from remote_claude.worker.repository import BASE_REF, SENT_REF
 
@@ -79,14 +79,6 @@ class Sent:
     size: int  # bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
-    """A forge's token. Git sends it to `origin` (scheme and host) only, and only if asked."""
-
-    origin: str
-    text: str
-
-
 async def fetch(
     url: str,
     ref: str | None,
@@ -94,7 +86,7 @@ async def fetch(
     *,
     limits: Limits,
     allowed: AllowedHosts,
-    token: Token | None = None,
+    credential: Credential | None = None,
 ) -> Sent:
     """Bundles `ref` (a branch, a tag, a full reference or commit id; the default branch when None) with its
     history, as `refs/rclaude/base` and `refs/rclaude/sent`. `out` is there whole or not at all.
@@ -107,7 +99,7 @@ async def fetch(
         raise SourceFailed("ref_not_found", f"{ref!r} can't be the name of a branch, a tag or a commit")
     with tempfile.TemporaryDirectory(prefix=".source-", dir=out.parent) as temporary:
         async with _way_out(allowed) as way_out:
-            source = _Source(url, Path(temporary), way_out.port, token)
+            source = _Source(url, Path(temporary), way_out.port, credential)
             try:
                 commit = await _bounded(source.fetch(ref), Path(temporary), limits)
             except SourceFailed as error:
@@ -198,7 +190,7 @@ def shown(url: str) -> str:
 
 
 class _Source:
-    def __init__(self, url: str, folder: Path, proxy: int | None, token: Token | None) -> None:
+    def __init__(self, url: str, folder: Path, proxy: int | None, credential: Credential | None) -> None:
         self.url, self.folder = url, folder
         self.proxied = () if proxy is None else (f"http.proxy=http://127.0.0.1:{proxy}",)
         self.bundle = folder / "bundle"
@@ -216,9 +208,9 @@ class _Source:
             "GIT_SSH_VARIANT": "ssh",
         }
         self.credentials: tuple[str, ...] = ("credential.helper=",)
-        if token is not None:
-            self.env |= {TOKEN: token.text}
-            self.credentials = credential_settings(token.origin)
+        if credential is not None:
+            self.env |= {TOKEN: credential.token}
+            self.credentials = credential.settings
 
     async def fetch(self, ref: str | None) -> str:
         """The commit, in a bundle."""

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from remote_claude.access.kek import KeyUnusable
 from remote_claude.access.keyring import KeyErased
-from remote_claude.contracts.contexts import prompt_context, repository_ref_context, repository_url_context
+from remote_claude.contracts.contexts import (
+    author_context,
+    prompt_context,
+    repository_ref_context,
+    repository_url_context,
+)
 from remote_claude.contracts.gateway import (
     BundleRepository,
     RemoteRepository,
@@ -18,9 +24,11 @@ from remote_claude.contracts.gateway import (
 from remote_claude.contracts.scheduler import TaskAssigned
 from remote_claude.eventsourcing.events import stream_id
 from remote_claude.outbound import AllowedHosts
+from remote_claude.outbound.forges import Forges
 from remote_claude.runner.execution import remote_source
 from remote_claude.runner.execution.remote_source import SourceFailed
-from remote_claude.runner.forges import github
+from remote_claude.runner.forges.kinds import place_of
+from remote_claude.runner.forges.pushing import Credential
 from remote_claude.runner.forges.tokens import forge_token
 from remote_claude.runtime.objects import ObjectNotFound
 from remote_claude.runtime.service import Runtime
@@ -40,6 +48,8 @@ class Submission:
 
     submitted: TaskSubmitted
     prompt: str
+    author: dict[str, str] | None
+    """`name` and `email` of who the commit is by."""
     cancelled: bool
     messages: tuple[TaskMessageSent, ...]
     """Those sent so far."""
@@ -52,11 +62,16 @@ async def read_submission(runtime: Runtime, assigned: TaskAssigned) -> Submissio
     submitted: TaskSubmitted = history[0]
     try:
         prompt = await runtime.keyring.open(submitted.prompt, prompt_context(submitted.task))
+        author = (
+            json.loads(await runtime.keyring.open(submitted.author, author_context(submitted.task)))
+            if submitted.author is not None
+            else None
+        )
     except (KeyErased, KeyUnusable) as error:
         raise Unstartable(error.code, str(error)) from error
     cancelled = any(isinstance(event, TaskCancellationRequested) for event in history)
     messages = tuple(event for event in history if isinstance(event, TaskMessageSent))
-    return Submission(submitted, prompt, cancelled, messages)
+    return Submission(submitted, prompt, author, cancelled, messages)
 
 
 async def fetch_repository(
@@ -66,7 +81,6 @@ async def fetch_repository(
     *,
     limits: remote_source.Limits,
     allowed: AllowedHosts,
-    github_api: str,
 ) -> Path | None:
     """The repository as a bundle in `target`: fetched outside the sandbox, which has no network of its own.
 
@@ -87,11 +101,19 @@ async def fetch_repository(
             try:
                 opened = await keyring.open(url, repository_url_context(submitted.task))
                 at = await keyring.open(ref, repository_ref_context(submitted.task)) if ref else None
-                token = None
-                if github.repository(github_api, opened) is not None:
-                    text = await forge_token(runtime.log, keyring, submitted.org, "github")
-                    token = remote_source.Token(github.git_origin(github_api), text) if text else None
-                await remote_source.fetch(opened, at, target, limits=limits, allowed=allowed, token=token)
+                credential = await _credential(runtime, submitted.org, opened)
+                await remote_source.fetch(
+                    opened, at, target, limits=limits, allowed=allowed, credential=credential
+                )
             except (KeyErased, KeyUnusable, SourceFailed) as error:
                 raise Unstartable(error.code, str(error)) from error
     return target
+
+
+async def _credential(runtime: Runtime, org: str, url: str) -> Credential | None:
+    """The organisation's token for the forge of a repository, if it has one."""
+    place = place_of(Forges(runtime.settings.forges), url)
+    if place is None:
+        return None
+    token = await forge_token(runtime.log, runtime.keyring, org, place.forge.name)
+    return Credential(place.forge, place.kind.git_user, token) if token is not None else None

@@ -1,175 +1,167 @@
-"""GitHub's REST API, as far as a pull request needs it (docs.github.com/rest, version 2022-11-28).
-
-Every answer that is no success becomes a `ForgeFailed` with a sentence that says what to do.
-"""
+"""GitHub's REST API, as far as a pull request needs it (docs.github.com/rest, version 2022-11-28)."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from http import HTTPStatus
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar
 from urllib.parse import quote, urlsplit
 
-import httpx2
+from remote_claude.outbound.forges import Forge
+from remote_claude.runner.forges.client import (
+    SEGMENT,
+    Attempts,
+    FailedCheck,
+    Feedback,
+    ForgeClient,
+    ForgeFailed,
+    Listed,
+    OpenPullRequest,
+    Remark,
+    Repository,
+    Wanted,
+)
 
 API_VERSION = "2022-11-28"
-HEADERS = {
-    "accept": "application/vnd.github+json",
-    "x-github-api-version": API_VERSION,
-    "user-agent": "remote-claude",
-}
-CONNECT = "Store one that may write contents and pull requests: `rclaude repo connect github --token-stdin`."
-MAX_SAID = 300
-"""Characters of the forge's own message that are passed on."""
+FAILED = frozenset({"failure", "timed_out", "action_required", "cancelled"})
 
 
-class ForgeFailed(Exception):
-    """`code` is stable. Where `passing`, the same request may succeed later, after `retry_after` seconds if that is known."""
-
-    def __init__(
-        self, code: str, message: str, *, passing: bool = False, retry_after: float | None = None
-    ) -> None:
-        super().__init__(message)
-        self.code, self.passing, self.retry_after = code, passing, retry_after
-
-
-@dataclass(frozen=True, slots=True)
-class Repository:
-    """A repository on GitHub. `url` is where Git finds it, without a name or a token."""
-
-    owner: str
-    name: str
-    url: str
-
-    @property
-    def path(self) -> str:
-        return f"/repos/{quote(self.owner)}/{quote(self.name)}"
-
-
-@dataclass(frozen=True, slots=True)
-class OpenPullRequest:
-    """A pull request as GitHub has it."""
-
-    number: int
-    url: str
-
-
-def git_origin(api: str) -> str:
-    """Scheme and host of the repositories of an API: those of github.com are not on the API's own host."""
-    parts = urlsplit(api)
-    return "https://github.com" if parts.netloc == "api.github.com" else f"{parts.scheme}://{parts.netloc}"
-
-
-def repository(api: str, url: str) -> Repository | None:
-    """The repository that a URL names; None when it is not on the forge of this API."""
-    origin, parts = git_origin(api), urlsplit(url)
-    if f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}" != origin:
-        return None
-    found = re.fullmatch(r"/([A-Za-z0-9_.-]+)/([A-Za-z0-9_.-]+?)(?:\.git)?/?", parts.path)
-    return Repository(found[1], found[2], f"{origin}/{found[1]}/{found[2]}.git") if found else None
-
-
-class GitHub:
-    """Pull requests of one repository, by one token."""
-
-    def __init__(self, client: httpx2.AsyncClient, api: str, repository: Repository, token: str) -> None:
-        self._client, self._api, self._repository = client, api.rstrip("/"), repository
-        self._headers = HEADERS | {"authorization": f"Bearer {token}"}
-
-    async def find(self, branch: str) -> OpenPullRequest | None:
-        """The open pull request of a branch. Raises `ForgeFailed`."""
-        head = f"{self._repository.owner}:{branch}"
-        found = await self._ask("GET", "/pulls", params={"head": head, "state": "open"})
-        return _pull_request(found[0]) if found else None
-
-    async def default_branch(self) -> str:
-        """Raises `ForgeFailed`."""
-        return str((await self._ask("GET", ""))["default_branch"])
-
-    async def open(self, *, head: str, base: str, title: str, body: str, draft: bool) -> OpenPullRequest:
-        """Open a pull request; the one that is open already, if there is one. Raises `ForgeFailed`."""
-        wanted = {"title": title, "head": head, "base": base, "body": body, "draft": draft}
-        try:
-            return _pull_request(await self._ask("POST", "/pulls", json=wanted))
-        except ForgeFailed as error:
-            if error.code == "forge_refused" and (found := await self.find(head)) is not None:
-                return found
-            raise
-
-    async def _ask(self, method: str, path: str, **request: Any) -> Any:
-        url = f"{self._api}{self._repository.path}{path}"
-        try:
-            answer = await self._client.request(method, url, headers=self._headers, **request)
-            if answer.is_success:
-                return answer.json()
-        except (httpx2.HTTPError, ValueError) as error:
-            raise ForgeFailed(
-                "forge_unreachable",
-                f"GitHub gave no whole answer ({type(error).__name__}). Try again: `rclaude pr TASK`.",
-                passing=True,
-            ) from error
-        raise _failure(answer, f"{self._repository.owner}/{self._repository.name}")
-
-
-def _pull_request(found: Any) -> OpenPullRequest:
-    try:
-        return OpenPullRequest(number=int(found["number"]), url=str(found["html_url"]))
-    except (KeyError, TypeError, ValueError) as error:
-        raise ForgeFailed(
-            "forge_unreachable",
-            "GitHub's answer is not that of its API. Try again: `rclaude pr TASK`.",
-            passing=True,
-        ) from error
-
-
-def _failure(answer: httpx2.Response, name: str) -> ForgeFailed:
-    said = _said(answer)
-    limited = answer.headers.get("x-ratelimit-remaining") == "0" or "retry-after" in answer.headers
-    match answer.status_code:
-        case HTTPStatus.UNAUTHORIZED:
-            return ForgeFailed("forge_token_refused", f"GitHub refused the token{said}. {CONNECT}")
-        case HTTPStatus.TOO_MANY_REQUESTS:
-            return _rate_limited(answer)
-        case HTTPStatus.FORBIDDEN if limited:
-            return _rate_limited(answer)
-        case HTTPStatus.FORBIDDEN:
-            return ForgeFailed("forge_forbidden", f"The token may not do this in {name}{said}. {CONNECT}")
-        case HTTPStatus.NOT_FOUND:
-            return ForgeFailed(
-                "forge_not_found", f"There is no repository {name}, or the token can't see it. {CONNECT}"
-            )
-        case status if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            return ForgeFailed(
-                "forge_unavailable",
-                f"GitHub has a fault of its own ({status}). Try again: `rclaude pr TASK`.",
-                passing=True,
-            )
-        case status:
-            return ForgeFailed(
-                "forge_refused",
-                f"GitHub refused the pull request ({status}){said}. Set right what it names, then `rclaude pr TASK`.",
-            )
-
-
-def _rate_limited(answer: httpx2.Response) -> ForgeFailed:
-    after = answer.headers.get("retry-after", "")
-    return ForgeFailed(
-        "forge_rate_limited",
-        "The token has used up its requests to GitHub for now. Try again later: `rclaude pr TASK`.",
-        passing=True,
-        retry_after=float(after) if after.isdecimal() else None,
+class GitHub(ForgeClient):
+    title: ClassVar[str] = "GitHub"
+    git_user: ClassVar[str] = "x-access-token"
+    templates: ClassVar[Sequence[str]] = (
+        ".github/pull_request_template.md",
+        ".github/PULL_REQUEST_TEMPLATE.md",
+        "pull_request_template.md",
+        "PULL_REQUEST_TEMPLATE.md",
+        "docs/pull_request_template.md",
     )
 
+    @classmethod
+    def pull_request(cls, forge: Forge, url: str) -> tuple[Repository, int] | None:
+        found = re.match(rf"/({SEGMENT}/{SEGMENT})/pull/(\d+)(?:/|$)", urlsplit(url).path)
+        return (Repository(found[1], f"{forge.url}/{found[1]}.git"), int(found[2])) if found else None
 
-def _said(answer: httpx2.Response) -> str:
-    """The forge's own words, on one line."""
-    try:
-        document = answer.json()
-        words = [str(document["message"])]
-        words += [
-            str(e["message"]) for e in document.get("errors", ()) if isinstance(e, dict) and "message" in e
+    @property
+    def api(self) -> str:
+        if self._forge.url == "https://github.com":
+            return "https://api.github.com"
+        return f"{self._forge.url}/api/v3"
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return {
+            "accept": "application/vnd.github+json",
+            "x-github-api-version": API_VERSION,
+            "authorization": f"Bearer {self._token}",
+        }
+
+    @property
+    def _repo(self) -> str:
+        return f"/repos/{quote(self._path)}"
+
+    async def find(self, branch: str) -> OpenPullRequest | None:
+        head = f"{self._path.partition('/')[0]}:{branch}"
+        found = await self.ask("GET", f"{self._repo}/pulls", params={"head": head, "state": "open"})
+        return self._opened(found[0]) if found else None
+
+    async def default_branch(self) -> str:
+        return str(self.read(await self.ask("GET", self._repo), "default_branch"))
+
+    async def create(self, wanted: Wanted) -> OpenPullRequest:
+        body = {
+            "title": wanted.title,
+            "head": wanted.head,
+            "base": wanted.base,
+            "body": wanted.body,
+            "draft": wanted.draft,
+        }
+        return self._opened(await self.ask("POST", f"{self._repo}/pulls", json=body))
+
+    async def update(self, number: int, body: str) -> None:
+        await self.ask("PATCH", f"{self._repo}/pulls/{number}", json={"body": body})
+
+    async def add(self, number: int, wanted: Wanted) -> Iterable[ForgeFailed]:
+        attempts = Attempts()
+        if wanted.labels:
+            body: dict[str, Any] = {"labels": list(wanted.labels)}
+            await attempts.of(self.ask("POST", f"{self._repo}/issues/{number}/labels", json=body))
+        if wanted.reviewers:
+            people = [name for name in wanted.reviewers if "/" not in name]
+            teams = [name.rpartition("/")[2] for name in wanted.reviewers if "/" in name]
+            body = {"reviewers": people, "team_reviewers": teams}
+            url = f"{self._repo}/pulls/{number}/requested_reviewers"
+            await attempts.of(self.ask("POST", url, json=body))
+        return attempts.refused
+
+    async def file(self, path: str, ref: str) -> str | None:
+        raw = {"accept": "application/vnd.github.raw+json"}
+        return await self.text(f"{self._repo}/contents/{quote(path)}", params={"ref": ref}, headers=raw)
+
+    async def feedback(self, number: int) -> Feedback:
+        page = {"per_page": "100"}
+        pulls = f"{self._repo}/pulls/{number}"
+        pull = await self.ask("GET", pulls)
+        sha = self.read(pull, "head", "sha")
+        remarks = [
+            Remark(_login(one), str(one.get("body") or ""), f"{one.get('path')}:{one.get('line') or 1}")
+            for one in await self.ask("GET", f"{pulls}/comments", params=page)
         ]
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return ""
-    return ": " + re.sub(r"[^\x20-\x7e]+", " ", "; ".join(words))[:MAX_SAID].rstrip(". ")
+        remarks += [
+            Remark(_login(one), str(one["body"]))
+            for one in await self.ask("GET", f"{pulls}/reviews", params=page)
+            if one.get("body")
+        ]
+        remarks += [
+            Remark(_login(one), str(one.get("body") or ""))
+            for one in await self.ask("GET", f"{self._repo}/issues/{number}/comments", params=page)
+        ]
+        runs = await self.maybe("GET", f"{self._repo}/commits/{sha}/check-runs", params=page)
+        checks = [
+            FailedCheck(
+                str(run["name"]),
+                "\n".join(filter(None, (run["output"].get("title"), run["output"].get("summary")))),
+                str(run.get("details_url") or ""),
+            )
+            for run in (runs or {}).get("check_runs", ())
+            if run.get("conclusion") in FAILED
+        ]
+        status = await self.maybe("GET", f"{self._repo}/commits/{sha}/status", params=page)
+        checks += [
+            FailedCheck(
+                str(one["context"]), str(one.get("description") or ""), str(one.get("target_url") or "")
+            )
+            for one in (status or {}).get("statuses", ())
+            if one.get("state") in ("failure", "error")
+        ]
+        return Feedback(remarks, checks)
+
+    async def comments(self, number: int, *, issue: bool) -> Sequence[str]:
+        url = f"{self._repo}/issues/{number}/comments"
+        found = await self.ask("GET", url, params={"per_page": "100", "sort": "created", "direction": "desc"})
+        return [str(one.get("body") or "") for one in found]
+
+    async def comment(self, number: int, text: str, *, issue: bool) -> None:
+        await self.ask("POST", f"{self._repo}/issues/{number}/comments", json={"body": text})
+
+    async def search(self, words: str) -> Sequence[Listed]:
+        """A token of an App's installation sees the installation's repositories, a person's token that person's."""
+        page = {"per_page": "100", "sort": "pushed"}
+        if self._token.startswith("ghs_"):
+            url = "/installation/repositories"
+            found = self.read(await self.ask("GET", url, params=page), "repositories")
+        else:
+            found = await self.ask("GET", "/user/repos", params=page)
+        return [
+            Listed(one["full_name"], one["html_url"], bool(one["private"]), str(one["default_branch"]))
+            for one in found
+            if words.casefold() in one["full_name"].casefold()
+        ]
+
+    def _opened(self, found: Any) -> OpenPullRequest:
+        number, url = self.read(found, "number"), self.read(found, "html_url")
+        return OpenPullRequest(int(number), str(url), str(found.get("body") or ""))
+
+
+def _login(found: Any) -> str:
+    return str((found.get("user") or {}).get("login") or "?")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,12 @@ from remote_claude.access.kek import KeyUnusable
 from remote_claude.access.keyring import KeyErased
 from remote_claude.contracts.base import Sealed
 from remote_claude.contracts.contexts import (
-    prompt_context,
+    attempt_checks_context,
+    attempt_summary_context,
     pull_request_base_context,
     pull_request_detail_context,
+    pull_request_labels_context,
+    pull_request_reviewers_context,
     pull_request_title_context,
     pull_request_url_context,
     repository_ref_context,
@@ -34,9 +39,17 @@ from remote_claude.contracts.runner import (
 from remote_claude.eventsourcing.events import stream_id
 from remote_claude.eventsourcing.postgres.effects import Done, Outbox, Park, Retry, Verdict
 from remote_claude.eventsourcing.postgres.outbox_table import OutboxRow
-from remote_claude.runner.forges import github
-from remote_claude.runner.forges.github import CONNECT, ForgeFailed, GitHub
-from remote_claude.runner.forges.pushing import push
+from remote_claude.outbound.forges import Forges
+from remote_claude.runner.forges.client import (
+    ForgeClient,
+    ForgeFailed,
+    OpenPullRequest,
+    Wanted,
+    connect_hint,
+)
+from remote_claude.runner.forges.description import Check, Work, placed, section, with_notes
+from remote_claude.runner.forges.kinds import Place, place_of
+from remote_claude.runner.forges.pushing import Credential, push
 from remote_claude.runner.forges.tokens import forge_token
 from remote_claude.runner.lineage import lineage, with_repository
 from remote_claude.runner.projections.pull_requests import OpeningRow, PullRequestsView
@@ -47,14 +60,36 @@ from remote_claude.runtime.service import Runtime
 MAX_TITLE = 200
 PUSH_S = 300.0
 """How long a push may take."""
-NANO = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """A task whose result is to become a pull request. `line` begins with it, and ends with the task that it continues."""
+
+    line: Sequence[TaskSubmitted]
+    finished: AttemptFinished
+    result: Result
+    attempt: int
+
+    @property
+    def submitted(self) -> TaskSubmitted:
+        return self.line[0]
+
+    @property
+    def branch(self) -> str:
+        return f"rclaude/{self.line[-1].task}"
+
+    @property
+    def follows(self) -> bool:
+        return len(self.line) > 1
 
 
 class Openings:
     """Pushes and opens. Repeated, it finds the pull request that is open already."""
 
-    def __init__(self, client: httpx2.AsyncClient, runtime: Runtime, api: str) -> None:
-        self._client, self._runtime, self._api = client, runtime, api
+    def __init__(self, client: httpx2.AsyncClient, runtime: Runtime) -> None:
+        self._client, self._runtime = client, runtime
+        self._forges = Forges(runtime.settings.forges)
 
     async def perform(self, row: OutboxRow) -> Verdict:
         """Open it. What passes by itself is tried again; the rest waits for `rclaude pr TASK`."""
@@ -94,67 +129,61 @@ class Openings:
 
     async def _open(self, org: str, task: str, attempt: int) -> dict[str, Any]:
         """The fields of `PullRequestOpened`. Raises `ForgeFailed`, `KeyErased`, `KeyUnusable`."""
-        submitted, finished = await self._history(org, task, attempt)
-        keyring, line = self._runtime.keyring, await lineage(self._runtime.log, submitted)
-        with_source = with_repository(line)
-        source = with_source.repository
-        result = finished.result if finished is not None else None
-        if not isinstance(source, RemoteRepository):
-            raise ForgeFailed("forge_unknown", "The task's repository has no URL on a forge.")
-        url = await keyring.open(source.url, repository_url_context(with_source.task))
-        repository = github.repository(self._api, url)
-        if repository is None:
-            raise ForgeFailed(
-                "forge_unknown",
-                f"The repository is not on {github.git_origin(self._api)}, the only forge that is known here. Take the "
-                "result with `rclaude apply` and push it yourself.",
-            )
-        if finished is None or result is None or result.commit is None or result.bundle is None:
-            raise ForgeFailed("nothing_changed", "The task changed nothing, so there is no pull request.")
-        token = await forge_token(self._runtime.log, keyring, org, "github")
+        asked = await self._task(org, task, attempt)
+        place, source = await self._place(asked)
+        name = place.forge.name
+        token = await forge_token(self._runtime.log, self._runtime.keyring, org, name)
         if token is None:
-            raise ForgeFailed("forge_token_missing", f"The organisation has no token for GitHub. {CONNECT}")
-        forge, branch = GitHub(self._client, self._api, repository, token), f"rclaude/{line[-1].task}"
-        found = await forge.find(branch)
-        if found is None or len(line) > 1:
-            await self._push(org, repository, token, result, branch, follows=len(line) > 1)
+            hint = connect_hint(name)
+            raise ForgeFailed("forge_token_missing", f"The organisation has no token for {name}. {hint}")
+        forge = place.client(self._client, token)
+        found = await forge.find(asked.branch)
+        if found is None or asked.follows:
+            subject = await self._push(org, place, token, asked)
         if found is None:
-            options = submitted.pull_request or PullRequestOptions()
-            found = await forge.open(
-                head=branch,
-                base=await self._base(task, options, with_source, source) or await forge.default_branch(),
-                title=await self._title(submitted, options),
-                body=_body(task, finished, attempt, self._runtime.settings.public_url),
-                draft=options.draft,
-            )
-        sealed = (await keyring.get(org)).seal(found.url, pull_request_url_context(task))
+            found = await self._create(forge, asked, source, subject)
+        else:
+            await forge.update(found.number, placed(await self._section(asked), found.body))
+        key = await self._runtime.keyring.get(org)
         return {
-            "forge": "github",
+            "forge": name,
             "number": found.number,
-            "url": sealed,
-            "branch": branch,
-            "commit": result.commit,
+            "url": key.seal(found.url, pull_request_url_context(task)),
+            "branch": asked.branch,
+            "commit": asked.result.commit,
         }
 
-    async def _history(
-        self, org: str, task: str, attempt: int
-    ) -> tuple[TaskSubmitted, AttemptFinished | None]:
-        """The submission, and the end of the attempt that succeeded."""
+    async def _task(self, org: str, task: str, attempt: int) -> _Task:
         log = self._runtime.log
         submitted: TaskSubmitted = (await log.read_stream(stream_id("gateway", org, "task", task)))[0].event
-        said = await log.read_stream(stream_id("runner", org, "attempt", f"{task}-{attempt}"))
-        return submitted, next((r.event for r in said if r.type == AttemptFinished.type), None)
+        finished = await self._finished(org, task, attempt)
+        result = finished.result if finished is not None else None
+        if finished is None or result is None or result.commit is None or result.bundle is None:
+            raise ForgeFailed("nothing_changed", "The task changed nothing, so there is no pull request.")
+        return _Task(await lineage(log, submitted), finished, result, attempt)
 
-    async def _push(
-        self,
-        org: str,
-        repository: github.Repository,
-        token: str,
-        result: Result,
-        branch: str,
-        *,
-        follows: bool,
-    ) -> None:
+    async def _finished(self, org: str, task: str, attempt: int) -> AttemptFinished | None:
+        said = await self._runtime.log.read_stream(stream_id("runner", org, "attempt", f"{task}-{attempt}"))
+        return next((r.event for r in said if r.type == AttemptFinished.type), None)
+
+    async def _place(self, asked: _Task) -> tuple[Place, TaskSubmitted]:
+        """Where the repository is, and the submission that names it."""
+        source = with_repository(asked.line)
+        if not isinstance(source.repository, RemoteRepository):
+            raise ForgeFailed("forge_unknown", "The task's repository has no URL on a forge.")
+        url = await self._runtime.keyring.open(source.repository.url, repository_url_context(source.task))
+        place = place_of(self._forges, url)
+        if place is None:
+            raise ForgeFailed(
+                "forge_unknown",
+                f"The repository is on no forge that is known here ({', '.join(self._forges.names())}). Take the result "
+                "with `rclaude apply` and push it yourself, or ask the operator to add the forge to RCLAUDE_FORGES.",
+            )
+        return place, source
+
+    async def _push(self, org: str, place: Place, token: str, asked: _Task) -> str:
+        """The subject of the commit that was pushed."""
+        result, options = asked.result, asked.submitted.pull_request or PullRequestOptions()
         assert result.bundle is not None
         assert result.commit is not None
         with tempfile.TemporaryDirectory(prefix="rclaude-push-") as name:
@@ -168,48 +197,70 @@ class Openings:
                 raise ForgeFailed(
                     "result_missing", "The result of the task is not in the object store any more."
                 ) from error
-            await push(
-                repository.url,
-                github.git_origin(self._api),
-                token,
+            return await push(
+                place.repository.url,
+                Credential(place.forge, place.kind.git_user, token),
                 bundle=bundle,
                 base=result.base,
                 commit=result.commit,
-                branch=branch,
+                branch=asked.branch,
                 folder=folder,
-                follows=follows,
+                follows=asked.follows,
+                workflows=options.workflows,
             )
 
-    async def _base(
-        self, task: str, options: PullRequestOptions, with_source: TaskSubmitted, source: RemoteRepository
-    ) -> str | None:
-        if options.base is not None:
-            return await self._runtime.keyring.open(options.base, pull_request_base_context(task))
-        if source.ref is not None:
-            return await self._runtime.keyring.open(source.ref, repository_ref_context(with_source.task))
-        return None
+    async def _create(
+        self, forge: ForgeClient, asked: _Task, source: TaskSubmitted, subject: str
+    ) -> OpenPullRequest:
+        """Opened, with its reviewers and labels; what of these the forge refuses is noted in the description."""
+        task, options = asked.submitted.task, asked.submitted.pull_request or PullRequestOptions()
+        base = await self._base(task, options, source) or await forge.default_branch()
+        body = placed(await self._section(asked), await forge.template(base))
+        title = await self._opened(options.title, pull_request_title_context(task)) or subject
+        wanted = Wanted(
+            head=asked.branch,
+            base=base,
+            title=title if len(title) <= MAX_TITLE else title[: MAX_TITLE - 1] + "…",
+            body=body,
+            draft=options.draft,
+            reviewers=json.loads(
+                await self._opened(options.reviewers, pull_request_reviewers_context(task)) or "[]"
+            ),
+            labels=json.loads(await self._opened(options.labels, pull_request_labels_context(task)) or "[]"),
+        )
+        found = await forge.open(wanted)
+        if notes := [str(refused) for refused in await forge.add(found.number, wanted)]:
+            await forge.update(found.number, with_notes(body, notes))
+        return found
 
-    async def _title(self, submitted: TaskSubmitted, options: PullRequestOptions) -> str:
-        """As it was asked for; otherwise the first line of the prompt."""
-        keyring, task = self._runtime.keyring, submitted.task
-        if options.title is not None:
-            return await keyring.open(options.title, pull_request_title_context(task))
-        prompt = await keyring.open(submitted.prompt, prompt_context(task))
-        line = prompt.strip().splitlines()[0].strip()
-        return line if len(line) <= MAX_TITLE else line[: MAX_TITLE - 1] + "…"
+    async def _base(self, task: str, options: PullRequestOptions, source: TaskSubmitted) -> str | None:
+        assert isinstance(source.repository, RemoteRepository)
+        given = await self._opened(options.base, pull_request_base_context(task))
+        return given or await self._opened(source.repository.ref, repository_ref_context(source.task))
 
+    async def _section(self, asked: _Task) -> str:
+        """What we say of it: the newest task's words and checks, and what each task has cost."""
+        task, finished = asked.submitted.task, asked.finished
+        summary = await self._opened(finished.summary, attempt_summary_context(task, asked.attempt))
+        checks = await self._opened(finished.checks, attempt_checks_context(task, asked.attempt))
+        works = [Work(one.task, *await self._spent(one.org, one.task)) for one in asked.line]
+        return section(
+            summary or "",
+            [Check(str(command), int(code)) for command, code in json.loads(checks or "[]")],
+            works,
+            self._runtime.settings.public_url,
+        )
 
-def _body(task: str, finished: AttemptFinished, attempts: int, public_url: str) -> str:
-    """A table of facts. Nothing of the prompt: that is the organisation's own."""
-    nano_usd = finished.usage.cumulative.model_nano_usd if finished.usage is not None else 0
-    rows = [
-        ("Task", f"`{task}`"),
-        ("Attempts", str(attempts)),
-        ("Model cost of the last attempt", f"${nano_usd / NANO:.4f}"),
-        ("Look at it", f"{public_url.rstrip('/')}/tasks/{task}" if public_url else f"`rclaude show {task}`"),
-    ]
-    table = "\n".join(f"| {name} | {value} |" for name, value in rows)
-    return f"Opened by Remote Claude.\n\n| | |\n|---|---|\n{table}\n"
+    async def _spent(self, org: str, task: str) -> tuple[int, int]:
+        """How many attempts a task had, and what the model has cost in all of them."""
+        attempts, nano_usd = 0, 0
+        while (finished := await self._finished(org, task, attempts + 1)) is not None:
+            attempts += 1
+            nano_usd += finished.usage.cumulative.model_nano_usd if finished.usage is not None else 0
+        return attempts, nano_usd
+
+    async def _opened(self, sealed: Sealed | None, context: str) -> str | None:
+        return await self._runtime.keyring.open(sealed, context) if sealed is not None else None
 
 
 def outbox(runtime: Runtime, settings: RunnerSettings) -> Outbox:
@@ -218,7 +269,7 @@ def outbox(runtime: Runtime, settings: RunnerSettings) -> Outbox:
     @asynccontextmanager
     async def openings() -> AsyncIterator[Openings]:
         async with httpx2.AsyncClient(timeout=30.0, follow_redirects=False) as client:
-            yield Openings(client, runtime, settings.github_api)
+            yield Openings(client, runtime)
 
     return Outbox(
         view=PullRequestsView(), table=OpeningRow, open=openings, give_up_s=settings.pull_request_give_up_s

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from pathlib import Path
 
-from remote_claude.runner.forges.github import CONNECT, MAX_SAID, ForgeFailed
+from remote_claude.outbound.forges import Forge
+from remote_claude.runner.forges.client import MAX_SAID, ForgeFailed, connect_hint
 from remote_claude.worker.git import GitFailed, environment, git
 
 TOKEN = "RCLAUDE_FORGE_TOKEN"  # noqa: S105 - the name of a variable
@@ -18,16 +20,34 @@ _MISSING = re.compile(r"not found|returned error: 404", re.IGNORECASE)
 _REJECTED = re.compile(r"\[(?:remote )?rejected\]|pre-receive hook declined|refusing to allow", re.IGNORECASE)
 
 
-def credential_settings(origin: str) -> tuple[str, ...]:
-    """Git settings by which it takes the token from the environment, for this scheme and host only."""
-    helper = f'!f() {{ test "$1" = get && printf "username=x-access-token\\npassword=%s\\n" "${TOKEN}"; }}; f'
-    return ("credential.helper=", f"credential.{origin}.helper={helper}")
+_OID = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
+WORKFLOWS = re.compile(
+    r"\.(?:github|gitea|forgejo)/workflows/|\.gitlab-ci\.ya?ml$|bitbucket-pipelines\.yml$|azure-pipelines[^/]*\.ya?ml$"
+    r"|\.circleci/|Jenkinsfile$"
+)
+"""Files that a forge runs, with the secrets of the repository."""
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """What Git signs in with at a forge, and nowhere else."""
+
+    forge: Forge
+    user: str
+    token: str
+
+    @property
+    def settings(self) -> tuple[str, ...]:
+        """Git settings by which it takes the token from the environment, for this scheme and host only."""
+        helper = (
+            f'!f() {{ test "$1" = get && printf "username={self.user}\\npassword=%s\\n" "${TOKEN}"; }}; f'
+        )
+        return ("credential.helper=", f"credential.{self.forge.url}.helper={helper}")
 
 
 async def push(
     url: str,
-    origin: str,
-    token: str,
+    credential: Credential,
     *,
     bundle: Path,
     base: str | None,
@@ -35,19 +55,23 @@ async def push(
     branch: str,
     folder: Path,
     follows: bool = False,
-) -> None:
+    workflows: bool = False,
+) -> str:
     """Push `commit`, which `bundle` holds on top of `base`, as `branch`. Once it is there, again changes nothing.
 
-    With `follows`, the branch that is there gets one commit more, with the files of `commit`.
+    With `follows`, the branch that is there gets one commit more, with the files of `commit`. Without `workflows`, a
+    change to a file that the forge would run is refused.
 
-    `folder` is empty, and nobody else's. Raises `ForgeFailed`.
+    `folder` is empty, and nobody else's. Returns the subject of the commit. Raises `ForgeFailed`.
     """
+    if not all(_OID.fullmatch(id) for id in (commit, base or commit)):
+        raise ForgeFailed("push_refused", "The result names a commit that is none.")
     env = environment(folder) | {
         "GIT_DIR": str(folder / "git"),
         "GIT_ALLOW_PROTOCOL": "https:http",
-        TOKEN: token,
+        TOKEN: credential.token,
     }
-    settings = (*credential_settings(origin), "http.followRedirects=initial", "protocol.version=2")
+    settings = (*credential.settings, "http.followRedirects=initial", "protocol.version=2")
 
     async def run(*args: str | Path, stdin: str = "") -> str:
         out = await git(*args, cwd=folder, env=env, settings=settings, stdin=stdin.encode())
@@ -58,11 +82,19 @@ async def push(
         if base is not None:
             await run("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--depth=1", url, base)
         await run("bundle", "unbundle", bundle)
+        changed = await run("diff-tree", "-r", "-z", "--name-only", base, commit) if base is not None else ""
+        if not workflows and (files := sorted({p for p in changed.split("\0") if WORKFLOWS.match(p)})):
+            raise ForgeFailed(
+                "workflow_refused",
+                f"The result changes {files[0]}, which the forge would run with the repository's secrets. Look at it with "
+                "`rclaude diff TASK`; a task that may do so is submitted with --workflows.",
+            )
         if follows:
             commit = await _on_top(run, url, branch, commit)
         await run("push", "--quiet", "--no-verify", url, f"{commit}:refs/heads/{branch}")
+        return (await run("log", "-1", "--format=%s", commit)).strip()
     except GitFailed as error:
-        raise _explained(error, branch) from error
+        raise _explained(error, branch, connect_hint(credential.forge.name)) from error
 
 
 async def _on_top(run: Callable[..., Awaitable[str]], url: str, branch: str, commit: str) -> str:
@@ -82,20 +114,20 @@ async def _on_top(run: Callable[..., Awaitable[str]], url: str, branch: str, com
     return made.strip()
 
 
-def _explained(error: GitFailed, branch: str) -> ForgeFailed:
+def _explained(error: GitFailed, branch: str, hint: str) -> ForgeFailed:
     words = re.sub(r"[^\x20-\x7e]+", " ", error.stderr).strip()[-MAX_SAID:]
     if _REFUSED.search(error.stderr):
-        return ForgeFailed("forge_token_refused", f"The forge refused the token at the push. {CONNECT}")
+        return ForgeFailed("forge_token_refused", f"The forge refused the token at the push. {hint}")
     if _REJECTED.search(error.stderr):
         return ForgeFailed(
             "push_rejected",
-            f"The forge does not take the branch {branch}: {words}. Set right what it names, then `rclaude pr TASK`.",
+            f"The forge does not take the branch {branch}: {words}. Correct what it names, then `rclaude pr TASK`.",
         )
     if _FORBIDDEN.search(error.stderr):
-        return ForgeFailed("forge_forbidden", f"The token may not push to this repository. {CONNECT}")
+        return ForgeFailed("forge_forbidden", f"The token may not push to this repository. {hint}")
     if _MISSING.search(error.stderr):
         return ForgeFailed(
-            "forge_not_found", f"There is no such repository, or the token can't see it. {CONNECT}"
+            "forge_not_found", f"There is no such repository, or the token can't see it. {hint}"
         )
     return ForgeFailed(
         "forge_unreachable", f"The push failed: {words}. Try again: `rclaude pr TASK`.", passing=True

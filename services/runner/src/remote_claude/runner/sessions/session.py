@@ -28,6 +28,8 @@ from remote_claude.worker.protocol import frames
 from remote_claude.worker.protocol import messages as protocol
 from remote_claude.worker.protocol.codec import Malformed
 from remote_claude.worker.protocol.messages import (
+    MAX_CHECKS,
+    MAX_COMMAND,
     Ack,
     Alive,
     Assignment,
@@ -83,6 +85,10 @@ class WorkerResult:
     commit: str | None = None
     detail: str | None = None
     messages: int | None = None
+    checks: tuple[tuple[str, int], ...] = ()
+    """Commands of the repository that have run on the result, with their exit codes."""
+    written: str = ""
+    """What the agent says it has done."""
     bundle: Path | None = None
     patch: Path | None = None
     artifacts: Path | None = None
@@ -356,6 +362,11 @@ class WorkerSession:
                     commit=said.commit,
                     detail=said.detail.replace("\0", "\ufffd") if said.detail else None,
                     messages=said.messages,
+                    checks=tuple(
+                        (check.command.replace("\0", "\ufffd")[:MAX_COMMAND], check.exit_code)
+                        for check in said.checks[:MAX_CHECKS]
+                    ),
+                    written=said.written.replace("\0", "\ufffd")[: protocol.MAX_SUMMARY],
                     bundle=self._files.get(protocol.RESULT_BUNDLE),
                     patch=self._files.get(protocol.CHANGES_PATCH),
                     artifacts=self._files.get(protocol.ARTIFACTS),

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from remote_claude.worker import agents, artifacts, checkpoints, repository
+from remote_claude.worker import agents, artifacts, checkpoints, commit_messages, repository
 from remote_claude.worker import setup as setup_of_repository
 from remote_claude.worker.agents.base import STOPPED, AgentResult, Job, Turns
 from remote_claude.worker.agents.shell import run_command
@@ -20,7 +20,7 @@ from remote_claude.worker.connection import Received, RunnerConnection
 from remote_claude.worker.first_of import first_of
 from remote_claude.worker.protocol import messages as protocol
 from remote_claude.worker.protocol.frames import Output, Status
-from remote_claude.worker.protocol.messages import Assignment, Checkpoint
+from remote_claude.worker.protocol.messages import Assignment, Checkpoint, CheckRun
 from remote_claude.worker.repository import Prepared, RepositoryFailed
 from remote_claude.worker.setup import Setup
 from remote_claude.worker.streams import forwarded
@@ -69,6 +69,8 @@ class Attempt:
         self.sent: str | None = None
         self.commit: str | None = None
         self.files: dict[str, Path] = {}
+        self.checks: list[CheckRun] = []
+        """Those of the repository that have run."""
         self.remark = ""
         """What the user should know of a success."""
 
@@ -108,6 +110,7 @@ class Attempt:
                     **setup.environment,
                     **assignment.environment,
                     artifacts.VARIABLE: str(artifacts_folder),
+                    commit_messages.VARIABLE: str(self._scratch / commit_messages.FILE),
                     **_proxy_environment(ports.get(EGRESS)),
                     **_trust_environment(assignment.authority, self._scratch / "authorities.pem"),
                 },
@@ -136,7 +139,7 @@ class Attempt:
         await self._keep_artifacts(artifacts_folder)
         if prepared:
             await self._emit(Status(phase="committing"))
-            await self._unless_stopped(self._conclude(assignment, prepared))
+            await self._unless_stopped(self._conclude(assignment, prepared, ended))
         return ended
 
     async def _set_up(self, setup: Setup, job: Job) -> AgentResult | None:
@@ -171,6 +174,7 @@ class Attempt:
             ended = await run_command(command, job, self._emit, self._stop)
             if ended is STOPPED:
                 return ended
+            self.checks.append(CheckRun(command=command, exit_code=ended.exit_code or 0))
             if ended.outcome == "failed":
                 text = f"The check of {setup.file} ended with {ended.text}: {command[:200]}"
                 return AgentResult(
@@ -226,12 +230,14 @@ class Attempt:
         if archive is not None:
             self.files[protocol.ARTIFACTS] = archive
 
-    async def _conclude(self, assignment: Assignment, prepared: Prepared) -> None:
+    async def _conclude(self, assignment: Assignment, prepared: Prepared, ended: AgentResult) -> None:
+        written = await asyncio.to_thread(commit_messages.read, self._scratch / commit_messages.FILE)
+        said = written or ended.summary
         concluded = await repository.conclude(
             self._workspace,
             prepared,
             branch=assignment.branch,
-            message=_message(assignment),
+            message=lambda changed: commit_messages.message(assignment, said, changed),
             author=(assignment.author_name, assignment.author_email),
             out=self._scratch / "result",
             max_bytes=assignment.max_result_bytes,
@@ -328,11 +334,3 @@ def _trust_environment(authority: str | None, bundle: Path) -> Mapping[str, str]
     known = Path(system).read_text() if Path(system).is_file() else ""
     bundle.write_text(f"{known}\n{authority}")
     return dict.fromkeys(TRUST_VARIABLES, str(bundle))
-
-
-def _message(assignment: Assignment) -> str:
-    """The prompt's first line as the subject, and who did it."""
-    lines = (line.strip() for line in assignment.prompt.splitlines())
-    subject = next((line for line in lines if line), assignment.task)
-    short = subject if len(subject) <= 72 else subject[:69] + "..."
-    return f"{short}\n\nRclaude-Task: {assignment.task}\nRclaude-Agent: {assignment.agent}\n"

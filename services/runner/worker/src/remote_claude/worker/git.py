@@ -18,6 +18,12 @@ _SETTINGS = (
 )
 
 
+running: set[int] = set()
+"""Processes of Git that this process waits for. What ends the processes of an agent leaves them alone."""
+starting: set[object] = set()
+"""Not empty while such a process has been started and its id is not known yet."""
+
+
 class GitFailed(Exception):
     def __init__(self, command: str, code: int, stderr: str) -> None:
         super().__init__(f"git {command}: {stderr.strip() or f'it ended with {code}'}")
@@ -57,7 +63,13 @@ async def git(
     """
     command = ["git", "--no-pager"]
     command += [part for setting in (*_SETTINGS, *settings) for part in ("-c", setting)]
-    process = await _start([*command, *map(str, args)], cwd, env)
+    start = object()
+    starting.add(start)
+    try:
+        process = await _start([*command, *map(str, args)], cwd, env)
+        running.add(process.pid)
+    finally:
+        starting.discard(start)
     assert process.stdin is not None
     assert process.stdout is not None
     assert process.stderr is not None
@@ -70,6 +82,7 @@ async def git(
         code = await process.wait()
     finally:
         await _end(process)
+        running.discard(process.pid)
     if code not in expect:
         raise GitFailed(str(args[0]), code, error.decode("utf-8", "replace"))
     return out

@@ -21,7 +21,7 @@ from remote_claude.worker.dialing import check
 from remote_claude.worker.first_of import first_of
 from remote_claude.worker.protocol import frames
 from remote_claude.worker.protocol import messages as protocol
-from remote_claude.worker.protocol.messages import MAX_DETAIL, WORKER_FAILED, Finished
+from remote_claude.worker.protocol.messages import MAX_DETAIL, MAX_SUMMARY, WORKER_FAILED, Finished
 from remote_claude.worker.repository import RepositoryFailed
 from remote_claude.worker.setup import SetupInvalid
 
@@ -126,10 +126,17 @@ async def _work(connection: RunnerConnection, settings: Settings, scratch: Path)
         base=attempt.base,
         sent=attempt.sent,
         commit=attempt.commit,
+        written=shortened_summary(ended.summary),
+        checks=attempt.checks,
         detail=shortened(attempt.remark if ended.outcome == "succeeded" else ended.text),
         messages=connection.taken_messages,
     )
     connection.finish(result, attempt.files)
+
+
+def shortened_summary(text: str) -> str:
+    """As much of it as a message has room for."""
+    return text.strip()[:MAX_SUMMARY]
 
 
 def shortened(text: str) -> str | None:

@@ -7,6 +7,7 @@ import asyncio
 import re
 import shutil
 import tempfile
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,12 +84,14 @@ async def conclude(
     prepared: Prepared,
     *,
     branch: str,
-    message: str,
+    message: Callable[[Sequence[str]], str],
     author: tuple[str, str],
     out: Path | None = None,
     max_bytes: int = MAX_RESULT_BYTES,
 ) -> Concluded:
     """One commit on `branch`, its parent what was sent, its tree the working tree as the agent left it.
+
+    `message` makes its message of the paths that have changed.
 
     However the agent committed, or not, on whatever branch, in however broken a Git folder: only the files
     count. Ignored ones are left out, unless tracked; repositories that the agent made inside count as folders.
@@ -106,7 +109,8 @@ async def conclude(
                 left_out = (*work.left_out, *await work.out_of_reach())
                 if tree == await work.tree(prepared.sent):
                     return Concluded(commit=None, bundle=None, patch=None, left_out=left_out)
-                commit = await work.commit(tree, prepared.sent, message, author)
+                changed = await work.changed(prepared.sent, tree)
+                commit = await work.commit(tree, prepared.sent, message(changed), author)
                 patch = await work.patch(prepared.sent, commit, out / "changes.patch")
                 bundle = await work.bundle(branch, commit, prepared.base, out / "result.bundle")
                 return Concluded(commit=commit, bundle=bundle, patch=patch, left_out=left_out)

@@ -100,6 +100,11 @@ class ResultTree:
     async def tree(self, commit: str) -> str:
         return (await self.git("rev-parse", f"{commit}^{{tree}}")).decode().strip()
 
+    async def changed(self, before: str, after: str) -> list[str]:
+        """Paths that differ between two trees."""
+        found = await self.git("diff-tree", "-r", "-z", "--name-only", "--no-commit-id", before, after)
+        return [path.decode("utf-8", "replace") for path in _split(found)]
+
     async def snapshot(self, max_bytes: int) -> str:
         """The tree of what the agent left. No file over a quarter of `max_bytes` goes in, and not more than half of
         it in all, the smallest first: the rest is named in `left_out`."""

@@ -51,10 +51,14 @@ class Turns:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentResult:
-    """The result. `reason` is one of `protocol.messages.Finished`, `text` what the agent said last, or its error."""
+    """The result. `reason` is one of `protocol.messages.Finished`, `text` what the agent said last, or its error.
+
+    `summary` is what the agent says it has done, in Markdown; its first line is fit for a commit's subject.
+    """
 
     outcome: Outcome
     text: str
+    summary: str = ""
     reason: str | None = None
     exit_code: int | None = None
 

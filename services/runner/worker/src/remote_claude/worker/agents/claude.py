@@ -52,6 +52,11 @@ CONTINUE = (
     "The sandbox was lost and restored from the last turn. Files that Git ignores may be missing. "
     "Continue the task from where you were."
 )
+SUMMARY = (
+    "When you have changed files, your last message is used as the commit message and the description of a pull request. "
+    "Begin it with one line in the imperative mood, at most 72 characters, without Markdown, that says what the change does. "
+    "After an empty line, say in a few sentences what you changed and why."
+)
 _MAX_SDK_MESSAGE = 64 * 1024 * 1024  # a tool's result is one line of its output
 
 
@@ -89,7 +94,7 @@ def _options(
         model=job.model,
         resume=session,
         permission_mode="bypassPermissions",
-        system_prompt={"type": "preset", "preset": "claude_code"},
+        system_prompt={"type": "preset", "preset": "claude_code", "append": SUMMARY},
         setting_sources=["user", "project", "local"],
         max_buffer_size=_MAX_SDK_MESSAGE,
         stderr=errors.append,
@@ -106,7 +111,8 @@ async def _converse(job: Job, model_url: str, turns: Turns, emit: Emit) -> Agent
     if job.continues:
         pass
     elif restored.get("done") and waiting.empty():
-        return AgentResult(outcome="succeeded", text=str(restored.get("text", "")))
+        text = str(restored.get("text", ""))
+        return AgentResult(outcome="succeeded", text=text, summary=text)
     elif restored.get("done"):
         prompt = await _next(waiting, emit)
     elif restored:
@@ -158,7 +164,7 @@ async def _converse(job: Job, model_url: str, turns: Turns, emit: Emit) -> Agent
     text = result.result or "\n".join(result.errors or ()) or result.subtype
     if result.is_error:  # `subtype` says success even when the model could not be reached
         return AgentResult(outcome="failed", reason="agent_failed", text=text)
-    return AgentResult(outcome="succeeded", text=text)
+    return AgentResult(outcome="succeeded", text=text, summary=text)
 
 
 async def _interrupt(client: ClaudeSDKClient, interrupted: asyncio.Event) -> None:

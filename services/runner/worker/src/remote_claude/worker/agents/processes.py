@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from remote_claude.worker import git
 from remote_claude.worker.protocol.messages import GRACE_S
 
 _PROC = Path("/proc")
@@ -30,14 +31,14 @@ def adopt_orphans() -> None:
 
 
 def descendants() -> list[int]:
-    """The living processes below this one, parents first."""
+    """The living processes below this one, parents first, without the worker's own Git."""
     children: dict[int, list[int]] = {}
     for pid, parent, state in _processes():
         if state not in "ZX":
             children.setdefault(parent, []).append(pid)
     found, waiting = list[int](), [os.getpid()]
     while waiting:
-        below = children.get(waiting.pop(0), [])
+        below = [pid for pid in children.get(waiting.pop(0), []) if pid not in git.running]
         found += below
         waiting += below
     return found
@@ -51,6 +52,9 @@ async def end_descendants(grace_s: float = GRACE_S) -> None:
     empty = 0
     # One look can miss a process whose parent ends while it is taken: two in a row have to find nothing.
     while empty < 2:
+        if git.starting:
+            await asyncio.sleep(_POLL_S)
+            continue
         alive = descendants()
         empty = 0 if alive else empty + 1
         if clock() >= deadline:

@@ -32,6 +32,10 @@ GRACE_S = 5.0
 
 MAX_DETAIL = 1_000
 """Characters of a result's detail."""
+MAX_SUMMARY = 20_000
+"""Characters of what an agent says it has done."""
+MAX_CHECKS, MAX_COMMAND = 50, 500
+"""Checks in a result, and characters of each one's command."""
 WORKER_FAILED = "worker_failed"
 """Reason of a failure that is the worker's own: it would fail the same way another time."""
 
@@ -214,9 +218,17 @@ class Saved(_Message, frozen=True, kw_only=True, tag="saved"):
     turn: Count
 
 
+class CheckRun(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A check of the repository that has run on the result."""
+
+    command: str
+    exit_code: Count
+
+
 class Finished(_Message, frozen=True, kw_only=True, tag="result"):
     """The result. `reason` is a stable code, `summary` explains it. `detail` is for the task's user: why it failed, or
-    what of the work did not come back. `messages` is the number of the last message that the agent has taken.
+    what of the work did not come back. `messages` is the number of the last message that the agent has taken, `written` what
+    the agent says it has done.
 
     Reasons of a failure: `agent_exited` (see `exit_code`), `agent_failed` (it said so itself), `agent_unavailable`,
     `stopped`, `worker_failed` (a fault of the worker's own), and those of `worker.repository.RepositoryFailed`.
@@ -231,6 +243,8 @@ class Finished(_Message, frozen=True, kw_only=True, tag="result"):
     commit: str | None = None
     detail: str | None = None
     messages: Count | None = None
+    written: str = ""
+    checks: list[CheckRun] = []
 
 
 ToRunner: TypeAlias = Hello | Frames | Alive | Blob | Checkpoint | Finished | Exited

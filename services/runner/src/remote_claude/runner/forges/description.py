@@ -1,0 +1,91 @@
+"""The description of a pull request: what the agent says of its work, its checks, what it cost, and a link.
+
+It stands between two marks, so that a later task replaces it and leaves what people have written around it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+BEGIN, END = "<!-- rclaude:begin -->", "<!-- rclaude:end -->"
+MAX_SUMMARY = 20_000
+"""Characters of the agent's own words."""
+NANO = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A check of the repository that has run on the result."""
+
+    command: str
+    exit_code: int
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A task that has a part in the pull request. `model_nano_usd` is that of all its attempts."""
+
+    task: str
+    attempts: int
+    model_nano_usd: int
+
+
+def section(summary: str, checks: Sequence[Check], works: Sequence[Work], public_url: str) -> str:
+    """What we say of it, with its marks. `works` has the newest task first. Nothing of a prompt is in it."""
+    parts = [_quiet(summary)[:MAX_SUMMARY].strip()]
+    if checks:
+        ran = [(f"`{_cell(check.command)}`", _outcome(check.exit_code)) for check in checks]
+        parts.append(_table(("Check", "Result"), ran))
+    rows = [
+        (_link(work.task, public_url), str(work.attempts), f"${work.model_nano_usd / NANO:.4f}")
+        for work in works
+    ]
+    if len(works) > 1:
+        rows.append(("All", "", f"${sum(work.model_nano_usd for work in works) / NANO:.4f}"))
+    parts.append(_table(("Task", "Attempts", "Model cost"), rows))
+    parts.append("Opened by Remote Claude.")
+    body = "\n\n".join(filter(None, parts))
+    return f"{BEGIN}\n{body}\n{END}"
+
+
+def placed(section: str, body: str | None) -> str:
+    """The section in a description, or in a template: in its old place if it has one, otherwise in front."""
+    body = (body or "").replace("\r\n", "\n")
+    begin, end = body.find(BEGIN), body.find(END)
+    if 0 <= begin < end:
+        return body[:begin] + section + body[end + len(END) :]
+    return f"{section}\n\n{body}".strip() + "\n"
+
+
+def with_notes(body: str, notes: Sequence[str]) -> str:
+    """The description with what could not be done."""
+    if not notes:
+        return body
+    said = "\n".join(f"- {_quiet(note)}" for note in notes)
+    return body.replace(END, f"\nNot everything could be set:\n\n{said}\n{END}", 1)
+
+
+def _link(task: str, public_url: str) -> str:
+    if public_url:
+        return f"[{task}]({public_url.rstrip('/')}/tasks/{task})"
+    return f"`{task}`, see `rclaude show {task}`"
+
+
+def _outcome(exit_code: int) -> str:
+    return "passed" if exit_code == 0 else f"failed with {exit_code}"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _cell(text: str) -> str:
+    return re.sub(r"\s+", " ", text).replace("|", "\\|").replace("`", "'")[:200]
+
+
+def _quiet(text: str) -> str:
+    """Without HTML comments, which could hide text from people or end our section."""
+    return text.replace("<!--", "&lt;!--")
