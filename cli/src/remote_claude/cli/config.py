@@ -24,7 +24,7 @@ KEYS = {
     "url": "Address of the server, such as https://rclaude.example.com; unset: the embedded stack.",
     "api_key": "API key, rck_...; unset: the embedded stack's own.",
     "agent": "Agent of `rclaude run`: claude, shell, noop. Unset: claude.",
-    "author": "author of commits, NAME <EMAIL>; Git's own identity unless set",
+    "author": "Author of commits, NAME <EMAIL>. Unset: Git's own identity.",
 }
 
 
