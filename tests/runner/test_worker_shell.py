@@ -219,7 +219,10 @@ async def test_token_and_sockets_are_not_in_the_agents_environment() -> None:
         await one.result()
         assert one.session.token not in stored.text()
     names = {line.partition("=")[0] for line in stored.text().splitlines()}
-    assert {name for name in names if name.startswith("RCLAUDE")} == {"RCLAUDE_ARTIFACTS", "RCLAUDE_COMMIT_MESSAGE"}
+    assert {name for name in names if name.startswith("RCLAUDE")} == {
+        "RCLAUDE_ARTIFACTS",
+        "RCLAUDE_COMMIT_MESSAGE",
+    }
     assert "ANTHROPIC" not in stored.text()
 
 

@@ -77,6 +77,13 @@ class AuditPage(TypedDict):
     as_of: int
 
 
+class AuthorRequest(TypedDict):
+    """Who the commit is by. The agent is named in it as its co-author."""
+
+    name: str
+    email: str
+
+
 class BestOfRequest(TypedDict):
     """The task is number `index` of `size` tasks that try the same. All of them carry the same `group`."""
 
@@ -410,6 +417,25 @@ class InvoiceSummary(TypedDict):
     paid_at: str | None
     json_sha256: str
     pdf_sha256: str
+
+
+class JoinedRunner(TypedDict):
+    """A machine of one's own that is a runner. `state` is `joined`, `draining` or `away`; `tasks` run there now."""
+
+    name: str
+    runner: str
+    state: str
+    release: str
+    slots: int
+    agents: list[str]
+    labels: dict[str, str]
+    tasks: list[str]
+
+
+class JoinedRunners(TypedDict):
+    """The machines of one organisation, by name."""
+
+    runners: list[JoinedRunner]
 
 
 class KeyAnswer(TypedDict):
@@ -840,6 +866,11 @@ class PullRequestRequest(TypedDict):
     draft: NotRequired[bool]
     base: NotRequired[str | None]
     title: NotRequired[str | None]
+    reviewers: NotRequired[list[str]]
+    """As the forge's API names them: logins, `ORG/TEAM`, on Bitbucket account ids, on Azure DevOps ids."""
+    labels: NotRequired[list[str]]
+    workflows: NotRequired[bool]
+    """The result may change files that the forge runs, such as those in `.github/workflows`."""
 
 
 class PullRequestRequestAnswer(TypedDict):
@@ -1027,6 +1058,7 @@ class SubmitRequest(TypedDict):
     best_of: NotRequired[BestOfRequest | None]
     repo: NotRequired[RepositoryRequest | None]
     pull_request: NotRequired[PullRequestRequest | None]
+    author: NotRequired[AuthorRequest | None]
     max_attempts: NotRequired[int]
     timeout_s: NotRequired[int | None]
     priority: NotRequired[int]

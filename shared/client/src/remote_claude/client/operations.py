@@ -26,6 +26,7 @@ from remote_claude.client.models import (
     InvoiceAnswer,
     InvoiceList,
     IssueTokenForm,
+    JoinedRunners,
     KeyCreated,
     KeyList,
     KeySetAnswer,
@@ -122,7 +123,7 @@ def change_role(user: str, body: NewRole) -> Call[OrgChanged]:
     return Call("PUT", f"/v1/org/members/{_part(user)}/role", json=body, decode=as_json)
 
 
-def connect_forge(forge: Literal["github"], body: NewToken) -> Call[SecretChanged]:
+def connect_forge(forge: str, body: NewToken) -> Call[SecretChanged]:
     """Store the organisation's token for a forge, sealed. A later token replaces it; none is ever answered."""
     return Call("PUT", f"/v1/org/forges/{_part(forge)}", json=body, decode=as_json)
 
@@ -430,6 +431,11 @@ def list_plans() -> Call[PlanList]:
 def list_providers() -> Call[ProviderList]:
     """Where people may sign in."""
     return Call("GET", "/v1/sign-in/providers", decode=as_json)
+
+
+def list_runners() -> Call[JoinedRunners]:
+    """The organisation's own machines that have joined this service as runners."""
+    return Call("GET", "/v1/runners", decode=as_json)
 
 
 def list_schedules() -> Call[ScheduleList]:
