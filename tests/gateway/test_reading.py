@@ -332,7 +332,7 @@ async def test_a_submission_that_waits_is_answered_with_the_end(stack: Stack, me
     assert answer.status_code == 201
     ended = (await member.http.get(f"/v1/tasks/{queued['id']}")).json()
     shown = answer.json()
-    assert (shown["id"], shown["state"], shown["task"]["exit_code"]) == (queued["id"], "failed", 3)
+    assert (shown["id"], shown["state"], shown["task"]["exit_code"]) == (queued["id"], "failed", 1)
     assert shown["position"] == ended["changed"]
 
 

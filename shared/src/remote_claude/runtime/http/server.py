@@ -20,6 +20,7 @@ from remote_claude.edge.headers import Outermost, hosts_of
 from remote_claude.edge.identity import Caller
 from remote_claude.edge.methods import HeadAsGet, Methods
 from remote_claude.edge.rate_limits import RateLimits
+from remote_claude.edge.thin import ThinRoute, ThinRoutes
 from remote_claude.runtime.http.measured_requests import MeasuredRequests
 from remote_claude.runtime.http.traced_requests import TracedRequests
 from remote_claude.runtime.service import Runtime, Service
@@ -89,6 +90,10 @@ def application(runtime: Runtime, services: Sequence[Service], metrics: Metrics)
         if service.router is not None:
             app.include_router(service.router)
     methods = Methods(app.routes)  # but for the gateway's proxy, which takes every path
+    thin = [route for s in services if s.router is not None for route in s.router.routes]
+    app.add_middleware(
+        ThinRoutes, owner=app, routes=[route for route in thin if isinstance(route, ThinRoute)]
+    )
     app.add_middleware(BodyLimit, bounded_by_route=[path for s in services for path in s.bounds_bodies])
     app.add_middleware(HeadAsGet, methods=methods)
     app.add_middleware(TracedRequests, tracing=runtime.tracing)

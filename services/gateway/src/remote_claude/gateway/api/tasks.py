@@ -11,11 +11,13 @@ import orjson
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from remote_claude.contracts.contexts import message_context
+from remote_claude.contracts.refusals import NotCaughtUp
 from remote_claude.edge.freshness import MAX_POSITION, Freshness
 from remote_claude.edge.identity import Caller, admitted
 from remote_claude.edge.models import json_body, problems
 from remote_claude.edge.paging import CursorText, Limit
 from remote_claude.edge.problems import Problem
+from remote_claude.edge.thin import ThinRoute
 from remote_claude.gateway.api import answers
 from remote_claude.gateway.api.answers import data_key
 from remote_claude.gateway.api.edge import TaskId
@@ -38,7 +40,6 @@ from remote_claude.gateway.api.models import (
 from remote_claude.gateway.api.reading import TaskReading
 from remote_claude.gateway.api.search import TextFilter, search
 from remote_claude.gateway.api.submissions import Submissions, parse
-from remote_claude.gateway.api.thin import ThinRoute
 from remote_claude.gateway.delivery import Delivery
 from remote_claude.gateway.domain.lifecycle import State
 from remote_claude.gateway.domain.offers import KNOWN, Offers
@@ -82,12 +83,18 @@ def add_routes(
         body = parse(await request.body())
         submission = await submissions.submit(principal, body, key)
         answer = _submitted(submission)
-        if not query.wait or submission.decision is None:
+        if not query.wait:
             return answer
-        asked = ReadQuery(wait=query.wait, min_position=submission.decision.position)
-        task = await reading.read(request, principal, submission.task, asked)
+        position = submission.decision.position if submission.decision else submission.position
+        try:
+            task = await reading.read(
+                request, principal, submission.task, ReadQuery(wait=query.wait, min_position=position)
+            )
+        except NotCaughtUp:  # the task stands
+            return answer
         ended = Submitted(id=task.id, state=task.state, position=task.changed, task=task)
-        return Response(ended.model_dump_json(), HTTPStatus.CREATED, media_type="application/json")
+        status = HTTPStatus.ACCEPTED if task.state == "submitted" else HTTPStatus.CREATED
+        return Response(ended.model_dump_json(), status, media_type="application/json")
 
     api.add_api_route(
         "/v1/tasks",
