@@ -1,6 +1,16 @@
 """What the doctor and `up` say of a stack that runs."""
 
-from product import product
+import os
+import socket
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+
+from product import Product, product
+from remote_claude.cli import security
+from remote_claude.cli.config import Target
+from remote_claude.cli.machine import Check
 from servers import until
 
 
@@ -38,3 +48,42 @@ def test_a_plan_that_is_too_large_for_this_machine_is_named() -> None:
         stack.ok("down")
         assert "plan pro: Its plan gives each task 4 vCPU" in stack.ok("up", "--detach").err
         assert not stack.admin("plan", "set", org, "self-hosted").err
+
+
+def test_what_protects_a_stack_is_checked(stack: Product) -> None:
+    def found() -> dict[str, str]:
+        said = stack.run("doctor", "--security", "--json").json
+        return {check["check"]: check["level"] for check in said if check["check"] != "metadata service"}
+
+    assert found() == {
+        "permissions": "ok", "ports": "ok", "TLS": "ok", "gateway": "ok", "isolation": "ok", "credentials": "ok",
+        "API keys": "note",  # the owner's own does not expire
+    }  # fmt: skip
+    key = stack.home / "api_key"
+    key.chmod(0o644)
+    try:
+        assert found()["permissions"] == "failed"
+    finally:
+        key.chmod(0o600)
+    assert security.transport(Target("http://rclaude.example.com", "rck_x")) == Check(
+        "TLS", "failed", "http://rclaude.example.com is not encrypted: rclaude config url https://..."
+    )
+    with socket.create_server(("127.0.0.1", 0)):
+        assert security.listening({"pid": os.getpid(), "pids": {}}).level == "ok"
+    rows = "0: 00000000:1F90 00000000:0000 0A 0:0 0:0 0 0 0 77 1\n1: 0100007F:1F91 00000000:0000 0A 0:0 0:0 0 0 0 78 1\n"
+    assert [str(address) for _, address, _ in security.listeners(rows)] == ["0.0.0.0", "127.0.0.1"]  # noqa: S104 - read, not bound
+
+
+@pytest.mark.parametrize(("status", "level"), [(200, "failed"), (401, "note")])
+def test_a_metadata_service_that_needs_no_token_is_found(status: int, level: str) -> None:
+    class Service(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None: ...
+
+    with HTTPServer(("127.0.0.1", 0), Service) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        assert security.metadata("127.0.0.1", server.server_address[1]).level == level
+        server.shutdown()

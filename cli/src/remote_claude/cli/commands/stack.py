@@ -181,9 +181,15 @@ def _pids(of: int | list[int]) -> str:
     return " ".join(map(str, of)) or "none" if isinstance(of, list) else str(of)
 
 
-def doctor(as_json: Json = False) -> None:
+def doctor(
+    security: Annotated[
+        bool,
+        typer.Option("--security", help="Check what protects the stack instead: ports, files, keys, TLS."),
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """Check what this machine needs, and say what to do about what is missing."""
-    found = checks()
+    found = security_checks() if security else checks()
     if as_json:
         render.emit(
             [{"check": c.name, "ok": c.level == "ok", "level": c.level, "detail": c.detail} for c in found]
@@ -193,6 +199,17 @@ def doctor(as_json: Json = False) -> None:
             print(f"{render.coloured(*MARKS[check.level])}  {check.name}: {safe_text(check.detail)}")
     if any(check.level == "failed" for check in found):
         raise typer.Exit(Exit.FAILED)
+
+
+def security_checks() -> list[Check]:
+    """What `doctor --security` checks. A server that does not answer is left out."""
+    from remote_claude.cli import security
+
+    try:
+        target = config.target()
+    except CliError as error:
+        return [Check("configuration", "failed", str(error))]
+    return list(security.checks(client_of(target) if target is not None else None))
 
 
 MARKS: dict[Level, tuple[str, str]] = {

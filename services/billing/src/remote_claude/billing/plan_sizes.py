@@ -16,7 +16,7 @@ async def slots(log: EventLog) -> list[Resources]:
     async with aclosing(log.read(subjects="ev.runner._.runner.>")) as batches:
         async for batch in batches:
             for recorded in batch:
-                if recorded.type == RunnerJoined.type:
+                if recorded.type == RunnerJoined.type and recorded.event.only_for is None:
                     found[recorded.event.runner] = recorded.event.per_attempt
                 elif recorded.type == RunnerDrained.type:
                     found.pop(recorded.event.runner, None)
