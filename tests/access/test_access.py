@@ -9,7 +9,7 @@ import nats
 import pytest
 
 from remote_claude.access import secrets
-from remote_claude.access.kek import KeyUnusable, create_kek, load_kek
+from remote_claude.access.kek import KeySource, KeyUnusable, create_kek
 from remote_claude.access.keyring import KEPT_S, KeyErased, Keyring
 from remote_claude.access.principal import ApiKey, Identity, Presented, Principal, ServiceAccountKey
 from remote_claude.access.refusals import (
@@ -152,13 +152,13 @@ async def test_what_was_being_read_when_its_key_was_erased_is_not_kept(bucket: n
 
 def test_the_key_encryption_key_is_made_once_for_its_owner_only(tmp_path: Path) -> None:
     create_kek(tmp_path / "kek")
-    made = load_kek(tmp_path / "kek")
+    made = KeySource(tmp_path / "kek").load()
     create_kek(tmp_path / "kek")
-    assert load_kek(tmp_path / "kek") == made
+    assert KeySource(tmp_path / "kek").load() == made
     assert (tmp_path / "kek").stat().st_mode & 0o777 == 0o600
     (tmp_path / "kek").write_text("c2hvcnQ=")
     with pytest.raises(KeyUnusable):
-        load_kek(tmp_path / "kek")
+        KeySource(tmp_path / "kek").load()
 
 
 def test_a_mistyped_api_key_is_told_from_a_key() -> None:

@@ -65,7 +65,12 @@ async def test_a_person_takes_everything_along_and_is_forgotten(
         assert json.loads(content.read("profile.json"))["name"] == NAME
         assert len(json.loads(content.read("organisations.json"))) == 2
         assert json.loads(content.read("sessions.json"))
-        tasks = [json.loads(line) for n in content.namelist() if "tasks" in n for line in content.open(n)]
+        tasks = [
+            json.loads(line)
+            for n in content.namelist()
+            if n.endswith("tasks.jsonl")
+            for line in content.open(n)
+        ]
     assert [task["prompt"] for task in tasks] == [PROMPT]
 
     # the only owner of an organisation settles that first

@@ -19,7 +19,7 @@ from websockets.exceptions import ConnectionClosed
 from event_logs import Proxy
 from gateway_stack import Member, Stack, eventually, output, running_gateway
 from product import Product
-from remote_claude.access.kek import load_kek
+from remote_claude.access.kek import KeySource
 from remote_claude.access.keyring import Keyring
 from remote_claude.eventsourcing.jetstream.streams import KEYS, OUTPUT, ensure_streams
 from remote_claude.runtime.http import server as web
@@ -265,7 +265,7 @@ async def test_what_another_process_erases_is_forgotten_here_within_seconds(
         task = await member.submit("a secret")
         assert (await member.http.get(f"/v1/tasks/{task}")).json()["prompt"] == "a secret"
         bucket = await stack.host.runtime.nats.jetstream().key_value(KEYS)
-        await Keyring(bucket, load_kek(tmp_path / "kek")).erase(member.org)
+        await Keyring(bucket, KeySource(tmp_path / "kek").load).erase(member.org)
 
         async def forgotten() -> bool:
             return (await member.http.get(f"/v1/tasks/{task}")).json()["prompt"] is None

@@ -1,6 +1,6 @@
 """Data keys: one per organisation or person, kept outside the log so that what they seal can be forgotten.
 
-They live in the broker's key-value bucket `KEYS`, wrapped (AES-KW, RFC 3394) by a key-encryption key from a file.
+They live in the broker's key-value bucket `KEYS`, wrapped (AES-KW, RFC 3394) by a key-encryption key ([kek.py](kek.py)).
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ import hmac
 import os
 import time
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap, aes_key_wrap
-from nats.js.errors import KeyNotFoundError, KeyWrongLastSequenceError
+from nats.js.errors import KeyNotFoundError, KeyWrongLastSequenceError, NoKeysError
 from nats.js.kv import KeyValue
 
 from remote_claude.access.kek import KeyUnusable
@@ -85,18 +85,20 @@ class Keyring:
     """Reads data keys out of `KEYS` and keeps them in memory for moments; `create` and `erase` are for the users service.
 
     `clock` is monotonic, in seconds. Whoever asks for a key uses it at once, and does not keep it.
+    `keks` gives the key-encryption keys, the newest first; it is asked again when none of them opens a data key.
     `random` gives as many bytes as it is asked for: keys and nonces come of it.
     """
 
     def __init__(
         self,
         bucket: KeyValue,
-        kek: bytes,
+        keks: bytes | Callable[[], Sequence[bytes]],
         clock: Callable[[], float] = time.monotonic,
         random: Random = os.urandom,
     ) -> None:
         self._bucket = bucket
-        self._kek = kek
+        self._load = keks if callable(keks) else lambda: [keks]
+        self._keks = self._load()
         self._clock = clock
         self._random = random
         self._keys: dict[str, tuple[DataKey, float]] = {}
@@ -126,12 +128,7 @@ class Keyring:
             entry = await self._bucket.get(name)
         except KeyNotFoundError:
             raise KeyErased(f"there is no data key {name}") from None
-        try:
-            secret = aes_key_unwrap(self._kek, entry.value or b"")
-        except (InvalidUnwrap, ValueError):
-            raise KeyUnusable(
-                f"the key-encryption key does not open {name}; was the key file replaced?"
-            ) from None
+        secret = await self._unwrap(name, entry.value or b"")
         second = (entry.revision or 0) > await self._lost_at() > 0
         key = DataKey(name, secret, self._random, second=second)
         if self._reads.get(name) is asyncio.current_task():  # else made or erased meanwhile
@@ -154,9 +151,37 @@ class Keyring:
     async def create(self, name: str) -> DataKey:
         """The data key of a new organisation or person; the one that stands when there is one already."""
         with contextlib.suppress(KeyWrongLastSequenceError):
-            await self._bucket.create(name, aes_key_wrap(self._kek, self._random(32)))
+            await self._bucket.create(name, aes_key_wrap(self._keks[0], self._random(32)))
         self._reads.pop(name, None)
         return await self.get(name)
+
+    async def rewrap(self) -> int:
+        """Wrap every data key with the newest key-encryption key; how many were. Raises `KeyUnusable`.
+
+        A key that is erased meanwhile stays erased.
+        """
+        self._keks = await asyncio.to_thread(self._load)
+        count = 0
+        try:
+            names = await self._bucket.keys()
+        except NoKeysError:
+            return 0
+        for name in names:
+            with contextlib.suppress(KeyNotFoundError, KeyWrongLastSequenceError):
+                entry = await self._bucket.get(name)
+                secret = await self._unwrap(name, entry.value or b"")
+                await self._bucket.update(name, aes_key_wrap(self._keks[0], secret), last=entry.revision)
+                count += 1
+        return count
+
+    async def _unwrap(self, name: str, box: bytes) -> bytes:
+        for again in (False, True):
+            if again:
+                self._keks = await asyncio.to_thread(self._load)  # another process may have added one
+            for kek in self._keks:
+                with contextlib.suppress(InvalidUnwrap, ValueError):
+                    return aes_key_unwrap(kek, box)
+        raise KeyUnusable(f"the key-encryption key does not open {name}; was the key file replaced?")
 
     async def erase(self, name: str) -> None:
         """Forget: what this key sealed can't be read again, in the log, the views or anywhere else."""

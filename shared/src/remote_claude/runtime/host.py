@@ -20,7 +20,7 @@ from psycopg import AsyncConnection
 from psycopg import Error as PostgresError
 from psycopg_pool import AsyncConnectionPool
 
-from remote_claude.access.kek import KeyUnusable, load_kek
+from remote_claude.access.kek import KeyUnusable
 from remote_claude.access.keyring import Keyring
 from remote_claude.access.verifier import Verifier
 from remote_claude.concurrency import tasks
@@ -249,7 +249,7 @@ async def connected(
         if purpose is not Purpose.MAINTAIN:
             await stack.enter_async_context(tail)
             await verifier.load()
-        keyring = Keyring(streams.keys(client), load_kek(settings.kek_file))
+        keyring = Keyring(streams.keys(client), settings.key_source.load)
         yield Runtime(
             settings=settings,
             environment=environment,

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+if TYPE_CHECKING:
+    from remote_claude.access.kek import KeySource
 
 
 class BadSettings(Exception):
@@ -64,8 +67,12 @@ class RuntimeSettings(BrokerSettings):
     postgres_dsn: str
     objects: str
     """A directory, or the URL of a bucket that obstore understands."""
-    kek_file: Path
-    """File with the key-encryption key: 32 bytes, base64url."""
+    kek_file: Path | None = None
+    """File with the key-encryption keys: 32 bytes each, base64url, a line each, the newest first."""
+    kek: str = Field(default="", repr=False)
+    """The same lines in place of a file."""
+    kek_kms: str = ""
+    """The service that has encrypted these lines: `aws:<id, ARN or alias of a key>`; empty: none has."""
     http_host: str = "127.0.0.1"
     http_port: int = 0
     public_url: str = ""
@@ -101,6 +108,13 @@ class RuntimeSettings(BrokerSettings):
 
             Forges(text)
         return text
+
+    @property
+    def key_source(self) -> KeySource:
+        """Where the key-encryption keys are."""
+        from remote_claude.access.kek import KeySource  # `rclaude-admin --help` reads the settings too
+
+        return KeySource(self.kek_file, self.kek, self.kek_kms)
 
     @field_validator("rate_limits")
     @classmethod

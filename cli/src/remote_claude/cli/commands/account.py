@@ -50,9 +50,12 @@ def export(
                 acting = _acting_for(client.target, org["id"])
                 keys = [k for k in acting.get("/v1/keys")["keys"] if k["user"] == me["user"]]
                 archive.writestr(f"{org['id']}/keys.json", json.dumps(keys, indent=1, ensure_ascii=False))
+                tasks = list(_tasks(acting, me["user"]))
                 with archive.open(f"{org['id']}/tasks.jsonl", "w", force_zip64=True) as lines:
-                    for task in _tasks(acting, me["user"]):
-                        lines.write(json.dumps(task, ensure_ascii=False).encode() + b"\n")
+                    for task in tasks:
+                        lines.write(_line(task))
+                for task in tasks:
+                    _add_results(archive, f"{org['id']}/tasks/{task['id']}", acting, task)
     except OSError as error:
         raise CliError(f"{file} can't be written: {error.strerror}", Exit.USAGE) from error
     render.say(f"{file} holds what is kept about you")
@@ -73,6 +76,23 @@ def _tasks(client: Client, user: str) -> Iterator[dict[str, Any]]:
         if page.get("next") is None:
             return
         cursor = {"cursor": page["next"]}
+
+
+def _add_results(archive: zipfile.ZipFile, folder: str, client: Client, task: dict[str, Any]) -> None:
+    """What a task has left: its output, frame by frame, and its result as a Git bundle."""
+    path, after = f"/v1/tasks/{task['id']}", "0.0"
+    with archive.open(f"{folder}/output.jsonl", "w", force_zip64=True) as lines:
+        more = True
+        while more:
+            page = client.get(f"{path}/output", after=after, limit=1000)
+            lines.writelines(_line(frame) for frame in page["frames"])
+            after, more = page["next"], page["more"]
+    if task["result"] and task["result"]["bundle"]:
+        archive.writestr(f"{folder}/result.bundle", client.download(f"{path}/bundle"))
+
+
+def _line(document: Any) -> bytes:
+    return json.dumps(document, ensure_ascii=False).encode() + b"\n"
 
 
 @app.command()
