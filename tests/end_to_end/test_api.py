@@ -21,7 +21,7 @@ ENDS_THE_RUN = ("delete_org", "leave_org", "revoke_key")
 
 
 def document(one: Product, task: str) -> dict[str, Any]:
-    """The served document, with a task that there is. Without `min_position`: waiting for it would take the time."""
+    """The served document, with a task that there is. No request waits for longer than a second, or for a position."""
     found: dict[str, Any] = one.api("/openapi.json").json()
     for item in found["paths"].values():
         for operation in item.values():
@@ -29,6 +29,8 @@ def document(one: Product, task: str) -> dict[str, Any]:
             for parameter in parameters:
                 if parameter["name"] == "task":
                     parameter["schema"] = {"type": "string", "enum": [task, "task_unknown"]}
+                elif parameter["name"] == "wait":
+                    parameter["schema"] = {"type": "integer", "minimum": 0, "maximum": 1}
             operation["parameters"] = parameters
     return found
 
