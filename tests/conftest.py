@@ -1,4 +1,4 @@
-"""Fixtures for every test: a broker and a PostgreSQL per test process, fresh ones per test that asks."""
+"""Fixtures for every test: a broker, a PostgreSQL and a stack per test process, fresh servers per test that asks."""
 
 import gc
 import os
@@ -9,6 +9,7 @@ import pytest
 import structlog
 
 import browsers
+from product import Product, product
 from remote_claude.runtime.settings import RuntimeSettings
 from servers import Broker, Database, empty_nats, running_nats, running_postgres, settings_for
 
@@ -86,6 +87,13 @@ def postgres_dsn(postgres_server: Database) -> Iterator[str]:
     """The DSN of an empty database for this test alone."""
     with postgres_server.fresh() as dsn:
         yield dsn
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[Product]:
+    """One stack for the tests of a process that leave it as they found it."""
+    with product({"RCLAUDE_OUTBOUND_ALLOW": "127.0.0.0/8"}) as one:
+        yield one
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""One stack for the tests that leave it as they found it."""
+"""A stack with a model for the tests that leave it as they found it, and a repository."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,12 +7,6 @@ import pytest
 
 from messages_api import MessagesApi, serving_in_a_thread
 from product import Product, product, repository
-
-
-@pytest.fixture(scope="session")
-def stack() -> Iterator[Product]:
-    with product({"RCLAUDE_OUTBOUND_ALLOW": "127.0.0.0/8"}) as one:
-        yield one
 
 
 @pytest.fixture(scope="session")

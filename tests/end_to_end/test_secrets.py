@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from messages_api import serving_in_a_thread, text
-from product import product
+from product import Product, product
 from tls_hosts import https_host
 
 VALUE, READABLE = "made-up/value+1", "made-up readable value"
@@ -73,24 +73,21 @@ def test_a_secret_goes_to_its_host_and_the_sandbox_has_a_placeholder(tmp_path: P
 
 
 @pytest.mark.timeout(300)
-def test_a_model_key_of_ones_own_is_used_and_not_charged(tmp_path: Path) -> None:
+def test_a_model_key_of_ones_own_is_used_and_not_charged(stack: Product) -> None:
     key = "sk-ant-made-up-for-this-test"
-    with (
-        serving_in_a_thread([text("Done.")]) as api,
-        product({"RCLAUDE_OUTBOUND_ALLOW": "127.0.0.0/8"}) as one,
-    ):
-        missing = one.run("run", "--no-repo", "hello")
+    with serving_in_a_thread([text("Done.")]) as api:
+        missing = stack.run("run", "--no-repo", "hello")
         assert missing.code != 0
         assert "rclaude model add" in missing.err
-        one.ok("model", "add", "anthropic", "--base-url", api.base_url, stdin=key.encode())
-        assert one.ok("model", "list", "--json").json[0]["used"] is True
-        ended = one.run("run", "--no-repo", "--json", "hello")
+        stack.ok("model", "add", "anthropic", "--base-url", api.base_url, stdin=key.encode())
+        assert stack.ok("model", "list", "--json").json[0]["used"] is True
+        ended = stack.run("run", "--no-repo", "--json", "hello")
         assert ended.code == 0, ended.out + ended.err
         assert {request["headers"].get("x-api-key") for request in api.requests} == {key}
         usage = ended.json["usage"]
         assert usage["model_nano_usd"] == 0
         assert usage["customer_model_nano_usd"] > 0
-        one.ok("model", "use", "--none")
-        assert "rclaude model add" in one.run("run", "--no-repo", "hello").err
-        one.ok("model", "remove", "anthropic")
-        assert one.ok("model", "list", "--json").json == []
+        stack.ok("model", "use", "--none")
+        assert "rclaude model add" in stack.run("run", "--no-repo", "hello").err
+        stack.ok("model", "remove", "anthropic")
+        assert stack.ok("model", "list", "--json").json == []

@@ -143,6 +143,20 @@ def test_a_run_that_waits_finds_the_stack_on_another_port(own: Product) -> None:
     assert json.loads(out)["state"] == "succeeded"
 
 
+def test_a_stack_that_goes_away_during_a_run_leaves_the_task_to_be_picked_up(own: Product) -> None:
+    own.ok("up", "--detach")
+    watching = subprocess.Popen(
+        own.command("run", "--agent", "shell", "--no-repo", "sleep 300"),
+        env=own.env, cwd=own.home.parent, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
+    )  # fmt: skip
+    assert watching.stderr is not None
+    task = watching.stderr.readline().split()[-1]
+    own.ok("down")
+    said = watching.stderr.read()
+    assert watching.wait() == 4
+    assert f"`rclaude logs -f --exit-code {task}` picks it up" in said
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_to_the_command_ends_a_stack_that_is_starting(own: Product, number: signal.Signals) -> None:
     own.ok("down")

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from docker_host import ROOT
-from product import product
+from product import Product
 
 FOLDER = ROOT / "deploy/observability"
 RUNBOOKS = ROOT / "docs/guides/runbooks.md"
@@ -48,11 +48,10 @@ def test_the_files_of_dashboards_are_those_of_the_code() -> None:
 
 
 @pytest.mark.timeout(120)
-def test_every_metric_that_is_asked_for_is_served() -> None:
-    with product() as stack:
-        stack.ended(stack.submit("true"))
-        with stack.client() as client:
-            text = client.get("/metrics").text
+def test_every_metric_that_is_asked_for_is_served(stack: Product) -> None:
+    stack.ended(stack.submit("true"))
+    with stack.client() as client:
+        text = client.get("/metrics").text
     served = set(re.findall(r"^([a-z_]+)(?:\{| )", text, re.MULTILINE))
     served |= {
         name for name in re.findall(r"`(rclaude_\w+)`", DOCUMENTED.read_text()) if name.startswith(LATER)

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import psutil
 
-from product import product
+from product import Product
 from servers import until
 
 LISTEN = "0A"
@@ -40,16 +40,16 @@ def readable(family: socket.AddressFamily, address: str) -> str:
     return socket.inet_ntop(family, struct.pack(f"={len(words)}I", *words))
 
 
-def test_every_process_of_an_embedded_stack_listens_on_loopback_only() -> None:
-    with product() as stack:
-        task = stack.submit("sleep 60")
-        until(lambda: stack.task(task)["state"] == "running", "the task to run", 60, pause=0.1)
-        supervisor = psutil.Process(stack.pids()["stack"])
-        everybody = [supervisor, *supervisor.children(recursive=True)]
-        addresses = [(process.name(), *where) for process in everybody for where in listening(process.pid)]
-        document = stack.stack_file()
-        config = json.loads((Path(document["home"]) / "nats" / "nats.conf").read_text())
-        stack.run("cancel", task)
+def test_every_process_of_an_embedded_stack_listens_on_loopback_only(stack: Product) -> None:
+    task = stack.submit("sleep 600")
+    until(lambda: stack.task(task)["state"] == "running", "the task to run", 60, pause=0.1)
+    supervisor = psutil.Process(stack.pids()["stack"])
+    everybody = [supervisor, *supervisor.children(recursive=True)]
+    addresses = [(process.name(), *where) for process in everybody for where in listening(process.pid)]
+    document = stack.stack_file()
+    config = json.loads((Path(document["home"]) / "nats" / "nats.conf").read_text())
+    stack.run("cancel", task)
+    stack.ended(task)
     ports = {port for _, _, port in addresses}
     for url in (document["url"], document["nats_url"], document["postgres_dsn"]):
         assert urlsplit(url).port in ports  # they were really looked at
