@@ -35,6 +35,7 @@ from remote_claude.gateway.domain.refusals import (
     TaskAlreadyFinished,
 )
 from remote_claude.gateway.domain.task import RequestCancellation, RequestPullRequest, SendMessage, SubmitTask
+from remote_claude.gateway.patience import while_moving
 from remote_claude.gateway.projections.queries import TaskQueries
 
 TASK = Decider(domain.initial_state, domain.decide, domain.evolve)
@@ -200,9 +201,9 @@ class TaskHandlers:
 
     @contextlib.asynccontextmanager
     async def _answering(self, task: str) -> AsyncIterator[None]:
-        """Do not wait for the log for longer than a client would. Raises `NotKnownToBeRecorded`."""
+        """Wait for the log while it takes what others send. Raises `NotKnownToBeRecorded`."""
         try:
-            async with asyncio.timeout(self._log_wait_s):
+            async with while_moving(lambda: self._decisions.position, self._log_wait_s):
                 yield
         except (TimeoutError, LogUnavailable) as error:
             log.warning("the event log gave no answer", task=task, detail=str(error) or "not in time")
