@@ -5,18 +5,30 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from books import Books, books
 from event_examples import EXAMPLES
+from rebuilding import assert_rebuild_equals_live
 from remote_claude.billing import margin
 from remote_claude.billing.domain.invoicing import CreditTooLarge, GrantCredit
 from remote_claude.billing.domain.plans import builtin
 from remote_claude.billing.invoices import NotConserved
+from remote_claude.billing.projections.payments import PaymentsView
 from remote_claude.billing.rederive import differences, rederive
-from remote_claude.contracts.billing import AdjustmentPosted, CreditGranted, InvoiceNumberAssigned
+from remote_claude.contracts.billing import (
+    AdjustmentPosted,
+    CreditGranted,
+    CreditNoteIssued,
+    InvoiceIssued,
+    InvoiceNumberAssigned,
+)
+from remote_claude.contracts.payments import InvoiceMirrored, StripeObjectObserved
 from remote_claude.contracts.scheduler import TaskAssigned
+from remote_claude.eventsourcing.postgres.projector import Projector
+from remote_claude.eventsourcing.tail import Tail
 
 ORG, OTHER = "org_01", "org_02"
 ASSIGNED = next(event for event in EXAMPLES if isinstance(event, TaskAssigned))
@@ -161,6 +173,31 @@ async def test_a_negative_total_blocks_no_closing_and_is_carried_over(company: B
     await company.run_task(ORG, nano_usd=20 * 10**9)
     [second] = await company.close(ORG, early=True)
     assert second.total == 500
+
+
+async def test_a_credit_note_of_an_invoice_that_stripe_does_not_have_yet_follows_it(company: Books) -> None:
+    said: dict[type, Any] = {type(e): e for e in EXAMPLES if e.type in PaymentsView.handles}
+    customer = said[StripeObjectObserved].model_copy(update={"kind": "customer", "org": ORG})
+    issued = said[InvoiceIssued].model_copy(update={"org": ORG})
+    note = said[CreditNoteIssued].model_copy(update={"org": ORG, "corrects": issued.invoice})
+    mirrored = said[InvoiceMirrored].model_copy(update={"org": ORG, "invoice": issued.invoice})
+    async with Tail(company.log) as tail:
+        projector = Projector(PaymentsView(), company.pool, company.log, tail)
+        work = asyncio.create_task(projector.run())
+        wanted = []
+        for events in ([customer, issued, note], [mirrored]):
+            await company.record(*events)
+            assert await projector.wait_for(await company.log.last_position(), 30)
+            async with company.pool.connection() as connection:
+                found = await connection.execute(
+                    "SELECT payload FROM billing_payments.payment ORDER BY position"
+                )
+                wanted.append([(row["do"], row.get("object")) for (row,) in await found.fetchall()])
+        await assert_rebuild_equals_live(PaymentsView(), company.pool, company.log)
+        work.cancel()
+        await asyncio.wait([work])
+    mirror = ("mirror", None)
+    assert wanted == [[mirror], [mirror, ("credit_note", mirrored.object)]]
 
 
 async def test_a_credit_is_spent_once_and_not_after_it_expires(company: Books) -> None:
