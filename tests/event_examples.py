@@ -253,6 +253,7 @@ EXAMPLES: tuple[Event, ...] = (
             draft=True, base=SEALED, title=SEALED, reviewers=SEALED, labels=SEALED, workflows=True
         ),
         author=SEALED,
+        feedback=True,
         max_attempts=2,
         timeout_s=600,
         priority=5,

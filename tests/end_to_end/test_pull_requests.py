@@ -84,6 +84,12 @@ def test_a_task_ends_with_a_branch_and_one_pull_request(
     assert forge.git(name, "rev-parse", f"{branch}~1") == done.json["result"]["commit"]
     assert pull.body.startswith("People's words.")
     assert follow_up["id"] in pull.body
+    pull.remarks.append(("grace", "README.md:2", "Say why"))
+    pull.checks.append(("lint", "E501 line too long"))
+    stack.ok("pr", "fix", pull.url, 'printf %s "$RCLAUDE_FEEDBACK" > feedback.md', "--json")
+    said = forge.git(name, "show", f"{branch}:feedback.md")
+    assert "Comment by grace at README.md:2\n\nSay why" in said
+    assert "Failing check: lint\n\nE501" in said
     assert len(forge.pulls) == before + 1
     logged = str(stack.events())
     assert "PullRequestOpened" in logged

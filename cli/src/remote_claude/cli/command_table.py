@@ -47,7 +47,9 @@ COMMANDS = {
     ),
     "apply": Entry("tasks", "apply", "Bring the agent's commit over to the current branch."),
     "pr": Entry(
-        "tasks", "pr", "Open the pull request of a task that has succeeded, or try again; prints its URL."
+        "tasks",
+        "pr",
+        "Open the pull request of a task, or try again; `pr fix URL` lets the agent work on its review and checks.",
     ),
     "push": Entry(
         "hand_off", "push", "Hand the Claude Code session of this folder to a task, with the working tree."

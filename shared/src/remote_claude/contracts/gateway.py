@@ -61,6 +61,8 @@ class TaskSubmitted(GatewayEvent):
 
     `checkpoint` is the SHA-256 of an uploaded archive in the format of a checkpoint, whose conversation this task takes up.
 
+    With `feedback`, the review comments and failing checks of the pull request of the task that it continues follow the prompt.
+
     `author` is JSON: `name` and `email` of who the commit is by.
 
     `started_by` is the schedule or the trigger that submitted it for its user.
@@ -90,6 +92,7 @@ class TaskSubmitted(GatewayEvent):
     repository_hash: str | None = None
     pull_request: PullRequestOptions | None = None
     author: Sealed | None = None
+    feedback: bool = False
     max_attempts: int = 3
     timeout_s: int | None = None
     priority: int = 0

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from remote_claude.cli.client import Client
 
 GO_ON = "Go on with the task from where you stopped."
+FIX = "Address the review comments, and make the failing checks pass."
 CONTINUED = (
     "agent",
     "model",
@@ -267,6 +268,21 @@ def continuation(client: Client, task: str, prompt: str | None) -> dict[str, Any
     if before.get("pull_request"):
         body["pull_request"] = {}  # the one that is open is found again
     return body | {"prompt": checked_prompt(str(prompt)), "continues": task}
+
+
+def fix_pull_request(
+    client: Client, target: str | None, prompt: str | None, *, detach: bool, as_json: bool
+) -> None:
+    """Let the agent of a pull request work on its review comments and failing checks: a task on the same branch."""
+    if target is None:
+        raise CliError("name the pull request: `rclaude pr fix URL`", Exit.USAGE)
+    if "://" in target:
+        found = client.get("/v1/tasks", pull_request=target, limit=1)["tasks"]
+        if not found:
+            raise CliError(f"no task here has opened the pull request {target}", Exit.USAGE)
+        target = found[0]["id"]
+    body = continuation(client, task_id(target, client), prompt or FIX)
+    conduct(client, {**body, "pull_request": {}, "feedback": True}, detach=detach, as_json=as_json)
 
 
 def conduct(client: Client, body: dict[str, Any], *, detach: bool, as_json: bool) -> None:

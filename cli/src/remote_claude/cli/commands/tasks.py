@@ -315,9 +315,31 @@ def await_pull_request(client: Client, task: str, position: int | None = None) -
             shown = client.next_change(shown, left)
 
 
-def pr(task: TaskArgument = None, as_json: Json = False) -> None:
-    """Open the pull request of a task that has succeeded, or try again; prints its URL."""
+def pr(
+    task: Annotated[
+        str | None, typer.Argument(help="The task's id; the newest one if left out. Or `fix`.")
+    ] = None,
+    target: Annotated[
+        str | None, typer.Argument(help="After `fix`: the pull request's URL, or a task that has opened it.")
+    ] = None,
+    prompt: Annotated[
+        str | None,
+        typer.Argument(help="After `fix`: what the agent is to do; what reviews ask for if left out."),
+    ] = None,
+    detach: Annotated[
+        bool, typer.Option("--detach", "-d", help="With `fix`: return as soon as the task is admitted.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Open the pull request of a task, or try again; `pr fix URL` lets the agent work on its review and checks."""
     client = connect()
+    if task == "fix":
+        from remote_claude.cli.commands.run import fix_pull_request
+
+        fix_pull_request(client, target, prompt, detach=detach, as_json=as_json)
+        return
+    if target is not None:
+        raise CliError("what follows the task is not understood: `rclaude pr fix URL`", Exit.USAGE)
     id = task_id(task, client)
     answer = client.post(f"/v1/tasks/{id}/pull-request")
     found = answer["pull_request"] or await_pull_request(client, id, answer["position"])

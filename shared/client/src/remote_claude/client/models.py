@@ -1059,6 +1059,8 @@ class SubmitRequest(TypedDict):
     repo: NotRequired[RepositoryRequest | None]
     pull_request: NotRequired[PullRequestRequest | None]
     author: NotRequired[AuthorRequest | None]
+    feedback: NotRequired[bool]
+    """With `continues`: review comments and failing checks of its pull request follow the prompt."""
     max_attempts: NotRequired[int]
     timeout_s: NotRequired[int | None]
     priority: NotRequired[int]

@@ -132,6 +132,12 @@ def _asked_pull_request(task: Task, key: DataKey | None) -> PullRequestAnswer | 
     return pull_request(task.task, progress.pull_request, key)
 
 
+def pull_request_url(task: Task, key: DataKey | None) -> str | None:
+    """Of the pull request that is open for a task."""
+    found = task.progress.pull_request
+    return _open(key, found.url, pull_request_url_context(task.task)) if found is not None else None
+
+
 def pull_request(task: str, found: PullRequest, key: DataKey | None) -> PullRequestAnswer:
     """The pull request of a task."""
     return PullRequestAnswer(

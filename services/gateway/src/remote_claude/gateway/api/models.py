@@ -173,6 +173,10 @@ class SubmitRequest(Request):
     repo: RepositoryRequest | None = None
     pull_request: PullRequestRequest | None = None
     author: AuthorRequest | None = None
+    feedback: bool = Field(
+        default=False,
+        description="With `continues`: review comments and failing checks of its pull request follow the prompt.",
+    )
     max_attempts: int = Field(default=3, ge=1, le=10)
     timeout_s: int | None = Field(default=None, ge=1, le=86400)
     priority: int = Field(default=0, ge=-100, le=100)

@@ -23,21 +23,25 @@ class TextFilter:
 
     words: tuple[str, ...] = ()
     labels: tuple[tuple[str, str | None], ...] = ()
+    pull_request: str | None = None
 
     @classmethod
-    def of(cls, words: str | None, labels: Sequence[str]) -> Self:
-        """Labels as `name` or `name:value`."""
+    def of(cls, words: str | None, labels: Sequence[str], pull_request: str | None = None) -> Self:
+        """Labels as `name` or `name:value`; a pull request as its URL."""
         pairs = [label.partition(":") for label in labels]
         return cls(
             tuple((words or "").casefold().split()),
             tuple((name, value if colon else None) for name, colon, value in pairs),
+            pull_request.rstrip("/") if pull_request is not None else None,
         )
 
     def __bool__(self) -> bool:
-        return bool(self.words or self.labels)
+        return bool(self.words or self.labels or self.pull_request)
 
-    def matches(self, summary: TaskSummary, prompt: str | None) -> bool:
-        """Whether a task is meant."""
+    def matches(self, summary: TaskSummary, prompt: str | None, pull_request: str | None) -> bool:
+        """Whether a task is meant. `pull_request` is the URL of its own."""
+        if self.pull_request is not None and pull_request != self.pull_request:
+            return False
         for name, value in self.labels:
             if name not in summary.labels or (value is not None and summary.labels[name] != value):
                 return False
@@ -66,7 +70,7 @@ async def search(
         reflected = as_of if reflected is None else reflected
         for task in page:
             summary = answers.summary(task, key)
-            if texts.matches(summary, answers.prompt(task, key)):
+            if texts.matches(summary, answers.prompt(task, key), answers.pull_request_url(task, key)):
                 found.append(summary)
                 if len(found) == limit:
                     return found, encode_cursor(task.position, task.task), reflected

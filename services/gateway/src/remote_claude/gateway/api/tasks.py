@@ -123,12 +123,16 @@ def add_routes(
         q: Annotated[
             str | None, Query(max_length=200, description="Words in the prompt or a label, or an id's end")
         ] = None,
+        pull_request: Annotated[
+            str | None,
+            Query(max_length=2048, description="The URL of the pull request that a task has opened"),
+        ] = None,
         limit: Limit = 50,
         cursor: CursorText = None,
     ) -> TaskPage:
         """The organisation's tasks, newest first."""
         shown = Filter(states=tuple(state or ()), agent=agent, submitted_by=submitted_by)
-        texts = TextFilter.of(q, label or [])
+        texts = TextFilter.of(q, label or [], pull_request)
         key = await data_key(runtime.keyring, principal.org)
         tasks, following, as_of = await search(queries, key, principal.org, shown, texts, limit, cursor)
         waiting = await reasons.of(principal.org, ((task.id, task.state) for task in tasks))

@@ -37,6 +37,9 @@ from remote_claude.runner.execution.sandbox_run import SandboxRun
 from remote_claude.runner.execution.secrets import release, upstream
 from remote_claude.runner.execution.source import Submission, Unstartable, fetch_repository, read_submission
 from remote_claude.runner.execution.verdict import Ended
+from remote_claude.runner.forges.client import ForgeFailed
+from remote_claude.runner.forges.feedback import VARIABLE as FEEDBACK
+from remote_claude.runner.forges.feedback import read_feedback
 from remote_claude.runner.handlers import AttemptLog, Superseded
 from remote_claude.runner.leases.lease import Lease
 from remote_claude.runner.lineage import lineage, with_repository
@@ -152,6 +155,7 @@ class SandboxedExecution:
                 size=self._dependencies.settings.max_source_mib * 1024 * 1024, seconds=self._sandbox.time_left
             )
             line = await lineage(self._dependencies.runtime.log, submission.submitted)
+            feedback = await self._feedback(submission.submitted, line)
             bundle = await self._stopping.unless_stopped(
                 fetch_repository(
                     self._dependencies.runtime,
@@ -184,12 +188,12 @@ class SandboxedExecution:
             task=self._assigned.task,
             attempt=self._assigned.attempt,
             agent=self._assigned.agent,
-            prompt=submission.prompt,
+            prompt=_with_feedback(submission.prompt, feedback, self._assigned.agent),
             continues=continues,
             model=submission.submitted.model,
             lease_s=self._lease.to_pass_on,
             branch=f"rclaude/{self._assigned.task}",
-            environment=dict(self._sandbox.secrets.environment),
+            environment=dict(self._sandbox.secrets.environment) | ({FEEDBACK: feedback} if feedback else {}),
             max_result_bytes=self._dependencies.settings.max_result_mib * 1024 * 1024,
         )
         if submission.author is not None:
@@ -212,6 +216,15 @@ class SandboxedExecution:
         """Before its sandbox was launched."""
         reason = self._stopping.reason or reason
         return Finish(outcome=OUTCOME_OF_STOP[reason], reason=reason)
+
+    async def _feedback(self, submitted: TaskSubmitted, line: Sequence[TaskSubmitted]) -> str | None:
+        """What the pull request asks for, if the task is about that. Raises `Unstartable`."""
+        if not submitted.feedback:
+            return None
+        try:
+            return await read_feedback(self._dependencies.runtime, line)
+        except (ForgeFailed, KeyErased, KeyUnusable) as error:
+            raise Unstartable(error.code, str(error)) from error
 
     async def _checkpoint(
         self, submission: Submission, line: Sequence[TaskSubmitted]
@@ -336,3 +349,8 @@ class SandboxedExecution:
 def _checks(result: WorkerResult | None) -> str:
     """As JSON; empty without checks."""
     return json.dumps(result.checks) if result is not None and result.checks else ""
+
+
+def _with_feedback(prompt: str, feedback: str | None, agent: str) -> str:
+    """The prompt of the agent `shell` is a command: it has the feedback in its environment only."""
+    return f"{prompt}\n\n{feedback}" if feedback and agent != "shell" else prompt
