@@ -36,7 +36,8 @@ def test_two_people_are_apart_until_one_invites_the_other(stack: Product, opened
     ada.goto("/new?agent=shell&prompt=echo+of+the+team")
     ada.get_by_role("button", name="Run it").click()
     expect(ada.get_by_role("status", name="State")).to_be_visible()
-    task = ada.url.rsplit("/", 1)[-1]
+    expect(ada).to_have_url(re.compile(f"org={team}"))  # so that the link opens for others
+    task = ada.url.split("?")[0].rsplit("/", 1)[-1]
     grace.goto(f"/tasks/{task}?org={team}")
     expect(grace.get_by_text("There is no such task")).to_be_visible()
 

@@ -58,6 +58,12 @@ def test_a_parked_event_is_listed_tried_again_dropped_and_left_out(one: Product)
     assert bad["error"].startswith("UndecodableEvent")
     assert good["error"] == "an earlier event of its stream is parked"
     assert "UndecodableEvent" in one.admin("parked", "list").out
+    positions = [bad["position"], good["position"]]
+    assert [e["position"] for e in one.api("/v1/status/parked").json()["parked"]] == positions
+    with one.client() as client:
+        tried = client.post("/v1/status/parked/retry", json={"view": VIEW}).json()
+        assert (tried["folded"], [e["position"] for e in tried["parked"]]) == ([], positions)
+        assert client.post("/v1/status/parked/retry", json={"view": "no_such_view"}).status_code == 404
 
     again = one.admin("parked", "retry", "--all", "--json")
     assert again.code == 1

@@ -1,4 +1,4 @@
-import { createRootRoute, createRoute, createRouter, lazyRouteComponent, Link, redirect } from "@tanstack/react-router";
+import { createRootRoute, createRoute, createRouter, lazyRouteComponent, Link, redirect, retainSearchParams } from "@tanstack/react-router";
 import type { Dimension } from "./api/client";
 import { currentOrg } from "./api/org";
 import { client, task as taskQuery } from "./api/queries";
@@ -18,7 +18,16 @@ const text = (value: unknown): string | undefined => (typeof value === "string" 
 const DIMENSIONS: Dimension[] = ["day", "person", "repository", "label", "model", "agent", "task"];
 const days = (value: unknown): number | undefined => (Number.isInteger(value) && Number(value) > 0 && Number(value) <= 3660 ? Number(value) : undefined);
 
-const root = createRootRoute({ component: Shell });
+interface RootSearch {
+  org?: string;
+}
+
+// Of somebody who is in several organisations the address names the one that the page acts for, so that a link opens for others.
+const root = createRootRoute({
+  component: Shell,
+  validateSearch: (search): RootSearch => ({ org: text(search["org"]) }),
+  search: { middlewares: [retainSearchParams<RootSearch>(["org"])] },
+});
 const parent = () => root;
 
 const tasks = createRoute({
@@ -82,11 +91,13 @@ const analytics = createRoute({
   component: lazyRouteComponent(billingPages, "Analytics"),
   validateSearch: (search): AnalyticsSearch => ({ last: days(search["last"]) }),
 });
-const installation = createRoute({
-  getParentRoute: parent,
-  path: "/installation",
-  component: lazyRouteComponent(() => import("./pages/Installation"), "Installation"),
-});
+const installationPages = () => import("./pages/installation");
+const installation = createRoute({ getParentRoute: parent, path: "/installation", component: lazyRouteComponent(installationPages, "Installation") });
+const inInstallation = () => installation;
+const overview = createRoute({ getParentRoute: inInstallation, path: "/", component: lazyRouteComponent(installationPages, "Overview") });
+const parkedEvents = createRoute({ getParentRoute: inInstallation, path: "/parked", component: lazyRouteComponent(installationPages, "Parked") });
+const organisations = createRoute({ getParentRoute: inInstallation, path: "/organisations", component: lazyRouteComponent(installationPages, "Organisations") });
+const prices = createRoute({ getParentRoute: inInstallation, path: "/prices", component: lazyRouteComponent(installationPages, "Prices") });
 
 const join = createRoute({
   getParentRoute: parent,
@@ -123,7 +134,8 @@ const allTasks = createRoute({
 
 export const router = createRouter({
   routeTree: root.addChildren([
-    tasks, allTasks, create, installation, join, compare, batches,
+    tasks, allTasks, create, join, compare, batches,
+    installation.addChildren([overview, parkedEvents, organisations, prices]),
     billing.addChildren([usage, charts, invoices, invoice, plan, analytics]),
     task.addChildren([activity, changes, timeline, cost, terminal]),
     settings.addChildren([general, sessions, organisation, members, keys, serviceAccounts, secrets, models, schedules, webhooks, audit]),

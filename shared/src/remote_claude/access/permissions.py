@@ -76,12 +76,19 @@ PERMISSIONS: dict[str, Permission] = {
     "open_portal": Permission("billing", PAYERS),
     "change_plan": Permission("billing", PAYERS),
     "set_org_plan": Permission("operations", EVERYBODY),
+    "list_accounts": Permission("operations", EVERYBODY),
+    "simulate_prices": Permission("operations", EVERYBODY),
+    "publish_prices": Permission("operations", EVERYBODY),
+    "get_conservation": Permission("operations", EVERYBODY),
     # auth
     "create_key": Permission("org", MEMBERS),
     "list_keys": Permission("org:read", MEMBERS),
     "revoke_key": Permission("org", MEMBERS),
     "create_sign_in_link": Permission("operations", EVERYBODY),
     # users
+    "list_all_orgs": Permission("operations", EVERYBODY),
+    "suspend_org": Permission("operations", EVERYBODY),
+    "resume_org": Permission("operations", EVERYBODY),
     "rename_org": Permission("org", ADMINS),
     "delete_org": Permission("org", OWNERS),
     "list_members": Permission("org:read", EVERYBODY),
@@ -115,6 +122,8 @@ PERMISSIONS: dict[str, Permission] = {
     "leave_org": Permission("org", EVERYBODY),
     # every process
     "status": Permission("operations", EVERYBODY),
+    "list_parked": Permission("operations", EVERYBODY),
+    "retry_parked": Permission("operations", EVERYBODY),
 }
 
 PERSONAL: dict[str, str | None] = {

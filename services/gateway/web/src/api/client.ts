@@ -15,6 +15,7 @@ export type Plan = Schemas["Plan"];
 export type AuditEntry = Schemas["AuditEntry"];
 export type Secret = Schemas["SecretAnswer"];
 export type ModelCredential = Schemas["ModelAnswer"];
+export type InstalledOrg = Schemas["InstalledOrg"];
 export type Webhook = Schemas["WebhookAnswer"];
 export type Schedule = Schemas["ScheduleAnswer"];
 export type Dimension = Schemas["UsageBreakdown"]["by"];

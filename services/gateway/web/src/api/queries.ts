@@ -208,3 +208,43 @@ export const schedules = queryOptions({
   queryKey: ["schedules"],
   queryFn: ({ signal }) => data(api.GET("/v1/schedules", { signal })),
 });
+
+export const parked = queryOptions({
+  queryKey: ["installation", "parked"],
+  queryFn: ({ signal }) => data(api.GET("/v1/status/parked", { signal })),
+});
+
+export const conservation = queryOptions({
+  queryKey: ["installation", "conservation"],
+  staleTime: 60_000,
+  queryFn: ({ signal }) => data(api.GET("/v1/billing/conservation", { signal })),
+});
+
+const orgPage = (after: string, signal: AbortSignal) => data(api.GET("/v1/orgs/all", { params: { query: { after, limit: 200 } }, signal }));
+const accountPage = (after: string, signal: AbortSignal) => data(api.GET("/v1/billing/accounts", { params: { query: { after, limit: 200 } }, signal }));
+
+export const everyOrg = queryOptions({
+  queryKey: ["installation", "orgs"],
+  queryFn: async ({ signal }) => {
+    const found = [];
+    for (let after: string | null = ""; after !== null; ) {
+      const page: Awaited<ReturnType<typeof orgPage>> = await orgPage(after, signal);
+      found.push(...page.orgs);
+      after = page.next;
+    }
+    return found;
+  },
+});
+
+export const accounts = queryOptions({
+  queryKey: ["installation", "accounts"],
+  queryFn: async ({ signal }) => {
+    const found = [];
+    for (let after: string | null = ""; after !== null; ) {
+      const page: Awaited<ReturnType<typeof accountPage>> = await accountPage(after, signal);
+      found.push(...page.accounts);
+      after = page.next;
+    }
+    return found;
+  },
+});

@@ -61,6 +61,7 @@ function SignedIn() {
   const commands = useCommands({ palette: openPalette, help: () => showHelp(true), signOut: () => void signOut() });
   useShortcuts(commands, openPalette);
   useLive();
+  useOrgInAddress();
   const path = useRouterState({ select: (state) => state.location.pathname });
   const isAt = (to: string) => (to === "/" ? path === "/" || path.startsWith("/tasks/") : path.startsWith(to));
   return (
@@ -121,6 +122,18 @@ function Tab({ to, name, icon: Icon, here }: Place & { here: boolean }) {
       <Icon className="size-5" aria-hidden /> {name}
     </Link>
   );
+}
+
+/** Names the organisation in the address where the person is in several, so that a copied link opens for others too. */
+function useOrgInAddress(): void {
+  const { data: session } = useSession();
+  const navigate = useNavigate();
+  const org = session && session.memberships.length > 1 ? (session.org ?? undefined) : undefined;
+  const named = useRouterState({ select: (state) => (state.location.search as { org?: string }).org });
+  useEffect(() => {
+    // Whatever page is open: no one search type fits.
+    if (org && named !== org) void navigate({ to: ".", search: ((before: object) => ({ ...before, org })) as never, replace: true });
+  }, [navigate, org, named]);
 }
 
 /** Keeps lists and opened tasks true while something changes on the server. */

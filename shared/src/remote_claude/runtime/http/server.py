@@ -21,6 +21,7 @@ from remote_claude.edge.identity import Caller
 from remote_claude.edge.methods import HeadAsGet, Methods
 from remote_claude.edge.rate_limits import RateLimits
 from remote_claude.edge.thin import ThinRoute, ThinRoutes
+from remote_claude.runtime.http import parked
 from remote_claude.runtime.http.measured_requests import MeasuredRequests
 from remote_claude.runtime.http.traced_requests import TracedRequests
 from remote_claude.runtime.service import Runtime, Service
@@ -86,6 +87,7 @@ def application(runtime: Runtime, services: Sequence[Service], metrics: Metrics)
             "services": {s.name: _status(runtime, s, reasons.get(s.name)) for s in services},
         }
 
+    parked.add_routes(app, runtime, services)
     for service in services:
         if service.router is not None:
             app.include_router(service.router)

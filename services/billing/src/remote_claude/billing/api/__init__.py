@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from remote_claude.billing.api import breakdown, customers, invoices, months, payments, usage
+from remote_claude.billing.api import breakdown, customers, invoices, months, operators, payments, usage
 from remote_claude.billing.exports import Exports
 from remote_claude.billing.handlers import Accounts
 from remote_claude.billing.invoices import Invoices
@@ -32,5 +32,6 @@ def router(
     breakdown.add_routes(api, runtime, fresh)
     invoices.add_routes(api, runtime, fresh, issued, exports)
     customers.add_routes(api, fresh, issued)
+    operators.add_routes(api, runtime, fresh, accounts)
     payments.add_routes(api, runtime, accounts, issued, stripe, return_url)
     return api

@@ -43,11 +43,38 @@ export function Organisation() {
           })}
         </Rows>
       </Section>
+      {found.data.deleted.length > 0 && <Deleted orgs={found.data.deleted} />}
       <Create />
       {here && manages && <Rename key={here.id} name={here.name ?? ""} />}
       {here && manages && <Forge />}
       {here && !here.personal && <Leaving name={visible(here.name ?? here.id)} />}
     </div>
+  );
+}
+
+function Deleted({ orgs }: { orgs: { id: string; name: string | null; erased_at: string }[] }) {
+  const restore = useMutation({
+    mutationFn: (org: string) => data(api.POST("/v1/orgs/{org}/restore", { params: { path: { org } } })),
+    onSuccess: ({ id }) => switchTo(id),
+    onError: (error) => toast(error.message, true),
+  });
+  return (
+    <Section title="Deleted organisations">
+      <Rows label="Deleted organisations">
+        {orgs.map((org) => {
+          const name = visible(org.name ?? org.id);
+          return (
+            <li key={org.id} className="flex items-center gap-4 px-4 py-3">
+              <div className="min-w-0 flex-1">
+                <p className="hostile truncate font-medium">{name}</p>
+                <p className="text-xs text-warn">erased for good on {new Date(org.erased_at).toLocaleDateString(undefined, { dateStyle: "medium" })}</p>
+              </div>
+              <Button aria-label={`Bring ${name} back`} busy={restore.isPending && restore.variables === org.id} onClick={() => restore.mutate(org.id)}>Bring it back</Button>
+            </li>
+          );
+        })}
+      </Rows>
+    </Section>
   );
 }
 

@@ -3,7 +3,7 @@
 from fastapi import APIRouter
 
 from remote_claude.runtime.service import Runtime
-from remote_claude.users.api import audit, invitations, members, organisations, policy
+from remote_claude.users.api import audit, invitations, members, operators, organisations, policy
 from remote_claude.users.api.support import Support
 from remote_claude.users.handlers import Directory
 from remote_claude.users.mail import Mailer
@@ -13,6 +13,7 @@ def add_routes(api: APIRouter, runtime: Runtime, directory: Directory, mailer: M
     """Every route of users."""
     support = Support(runtime)
     organisations.add_routes(api, runtime, directory, support)
+    operators.add_routes(api, runtime, directory, support)
     members.add_routes(api, runtime, directory, support)
     audit.add_routes(api, runtime, support)
     policy.add_routes(api, runtime)

@@ -72,8 +72,19 @@ class OrgAnswer(BaseModel):
     created_at: str
 
 
+class DeletedOrgAnswer(BaseModel):
+    """A deleted organisation that the caller may bring back until `erased_at`."""
+
+    id: str
+    name: str | None
+    erased_at: str
+
+
 class OrgList(BaseModel):
+    """`deleted` are those of a person who owned them; an API key sees none."""
+
     orgs: list[OrgAnswer]
+    deleted: list[DeletedOrgAnswer]
     as_of: int
 
 

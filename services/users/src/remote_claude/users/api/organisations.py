@@ -15,7 +15,14 @@ from remote_claude.edge.models import problems
 from remote_claude.eventsourcing.events import timestamp
 from remote_claude.runtime.ids import is_id
 from remote_claude.runtime.service import Runtime
-from remote_claude.users.api.models import NewOrg, OrgAnswer, OrgChanged, OrgList, PersonAnswer
+from remote_claude.users.api.models import (
+    DeletedOrgAnswer,
+    NewOrg,
+    OrgAnswer,
+    OrgChanged,
+    OrgList,
+    PersonAnswer,
+)
 from remote_claude.users.api.support import KNOWN_WITHIN_S, TAGS, Support
 from remote_claude.users.domain.commands import DeleteOrg, RenameOrg, RestoreOrg
 from remote_claude.users.handlers import Directory
@@ -73,7 +80,20 @@ def add_routes(api: APIRouter, runtime: Runtime, directory: Directory, support: 
             for row in rows
             if identity.org in (None, row.id)
         ]
-        return OrgList(orgs=orgs, as_of=fresh.as_of)
+        gone = (
+            await view.deleted_organisations(runtime.pool, identity.user, timestamp(runtime.clock()))
+            if identity.org is None
+            else []
+        )
+        deleted = [
+            DeletedOrgAnswer(
+                id=row.id,
+                name=await support.open(row.name, name_context(row.id)),
+                erased_at=row.erased_at,
+            )
+            for row in gone
+        ]
+        return OrgList(orgs=orgs, deleted=deleted, as_of=fresh.as_of)
 
     @api.post("/v1/orgs", tags=TAGS, status_code=HTTPStatus.CREATED, responses=problems(403, 422, 503))
     async def create_org(identity: Person, body: NewOrg) -> OrgChanged:

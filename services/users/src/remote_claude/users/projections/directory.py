@@ -21,7 +21,9 @@ from remote_claude.contracts.users import (
     OrgDeleted,
     OrgErased,
     OrgRestored,
+    OrgResumed,
     OrgSettingsChanged,
+    OrgSuspended,
     Role,
     ServiceAccountCreated,
     ServiceAccountRemoved,
@@ -54,6 +56,7 @@ class Organisation(Tables, table=True):
     created_at: str
     personal: bool
     erased_at: str | None
+    suspended: str | None
 
 
 class Member(Tables, table=True):
@@ -87,7 +90,7 @@ class DirectoryView(View):
     """Folds what is said of people and organisations."""
 
     name: ClassVar[str] = "users_directory"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     tables = Tables.metadata
     handles = frozenset(
         e.type
@@ -98,6 +101,8 @@ class DirectoryView(View):
             OrgDeleted,
             OrgRestored,
             OrgErased,
+            OrgSuspended,
+            OrgResumed,
             UserErased,
             ServiceAccountCreated,
             ServiceAccountRemoved,
@@ -128,7 +133,7 @@ def _statements(recorded: RecordedEvent) -> list[tuple[str, tuple[Any, ...]]]:
         case OrgCreated() as e:
             return [
                 (
-                    "INSERT INTO organisation VALUES (%s, %s, %s, %s, %s, NULL) ON CONFLICT DO NOTHING",
+                    "INSERT INTO organisation VALUES (%s, %s, %s, %s, %s, NULL, NULL) ON CONFLICT DO NOTHING",
                     (e.org, e.name.key, e.name.box, recorded.occurred_at, e.personal),
                 )
             ]
@@ -139,6 +144,10 @@ def _statements(recorded: RecordedEvent) -> list[tuple[str, tuple[Any, ...]]]:
             return [("UPDATE organisation SET erased_at = %s WHERE id = %s", (at, org))]
         case OrgRestored(org=org):
             return [("UPDATE organisation SET erased_at = NULL WHERE id = %s", (org,))]
+        case OrgSuspended(org=org, reason=reason):
+            return [("UPDATE organisation SET suspended = %s WHERE id = %s", (reason, org))]
+        case OrgResumed(org=org):
+            return [("UPDATE organisation SET suspended = NULL WHERE id = %s", (org,))]
         case OrgErased(org=org):
             tables = ("organisation", "member", "invitation", "service_account")
             return [
@@ -248,6 +257,68 @@ async def organisations(pool: Pool, user: str) -> list[OrgRow]:
                 personal=row["personal"],
                 role=row["role"],
                 created_at=row["created_at"],
+            )
+            for row in await found.fetchall()
+        ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeletedOrg:
+    """A deleted organisation of a person who may bring it back before it is erased."""
+
+    id: str
+    name: Sealed
+    erased_at: str
+
+
+async def deleted_organisations(pool: Pool, owner: str, now: str) -> list[DeletedOrg]:
+    """What an owner may bring back, the next to be erased first."""
+    async with reading(pool, DirectoryView, org=None) as connection:
+        found = await connection.execute(
+            "SELECT o.* FROM member m JOIN organisation o ON o.id = m.org"
+            " WHERE m.person = %s AND m.role = 'owner' AND o.erased_at > %s ORDER BY o.erased_at, o.id",
+            [owner, now],
+        )
+        return [
+            DeletedOrg(
+                id=row["id"],
+                name=Sealed(key=row["name_key"], box=row["name_box"]),
+                erased_at=row["erased_at"],
+            )
+            for row in await found.fetchall()
+        ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstalledOrgRow:
+    """An organisation of the installation."""
+
+    id: str
+    name: Sealed
+    personal: bool
+    members: int
+    created_at: str
+    suspended: str | None
+    erased_at: str | None
+
+
+async def every_organisation(pool: Pool, *, after: str, limit: int) -> list[InstalledOrgRow]:
+    """Organisations of the installation in the order of their ids, after one of them."""
+    async with reading(pool, DirectoryView, org=None) as connection:
+        found = await connection.execute(
+            "SELECT o.*, (SELECT count(*) FROM member m WHERE m.org = o.id) AS members FROM organisation o"
+            " WHERE o.id > %s ORDER BY o.id LIMIT %s",
+            [after, limit],
+        )
+        return [
+            InstalledOrgRow(
+                id=row["id"],
+                name=Sealed(key=row["name_key"], box=row["name_box"]),
+                personal=row["personal"],
+                members=row["members"],
+                created_at=row["created_at"],
+                suspended=row["suspended"],
+                erased_at=row["erased_at"],
             )
             for row in await found.fetchall()
         ]
