@@ -18,8 +18,15 @@ from nats.aio.client import Client
 
 from event_logs import JsonCodec, everything, happened, until, whats
 from remote_claude.eventsourcing.jetstream import JetStreamEventLog
+from remote_claude.eventsourcing.jetstream.connection import Wire
+from remote_claude.eventsourcing.jetstream.fast_connection import FastWire
 from remote_claude.runtime.broker.accounts import ADMIN
-from remote_claude.runtime.broker.connection import BrokerRefused, BrokerUntrusted, connect_nats
+from remote_claude.runtime.broker.connection import (
+    BrokerRefused,
+    BrokerUnreachable,
+    BrokerUntrusted,
+    connect_nats,
+)
 from remote_claude.runtime.broker.make_streams import make_streams
 from remote_claude.runtime.settings import BrokerSettings
 from servers import Broker, nats_with_accounts
@@ -101,11 +108,14 @@ async def refusal(settings: BrokerSettings) -> str:
     return str(refused.value)
 
 
-async def test_with_its_authority_a_broker_is_read_and_written(tmp_path: Path) -> None:
+@pytest.mark.parametrize("plain", [False, True], ids=["fast", "public API only"])
+async def test_with_its_authority_a_broker_is_read_and_written(tmp_path: Path, plain: bool) -> None:
     known = authority(tmp_path / "known")
-    with nats_with_accounts({}, tls=known.tls) as as_user:
+    with nats_with_accounts({}, tls={**known.tls, "handshake_first": "auto"}) as as_user:
         await make_streams(settings(as_user(ADMIN), known.ca))
-        client = await connect_nats(settings(as_user("gateway"), known.ca))
+        reached = settings(as_user("gateway"), known.ca).model_copy(update={"nats_plain": plain})
+        client = await connect_nats(reached)
+        assert type(Wire.over(client)) is (Wire if plain else FastWire)
         assert is_encrypted(client)
         async with JetStreamEventLog(client, JsonCodec()) as log:
             await log.append("ev.gateway.org_1.task.one", [happened("in private")], expected_position=0)
@@ -138,6 +148,9 @@ async def test_the_name_in_the_certificate_has_to_be_the_brokers(tmp_path: Path)
 async def test_nothing_goes_in_the_clear_where_tls_was_asked_for(tmp_path: Path) -> None:
     known = authority(tmp_path / "known")
     with broker("gateway") as clear:
+        plain = settings(clear, known.ca).model_copy(update={"nats_plain": True})
+        with pytest.raises(BrokerUnreachable):
+            await connect_nats(plain, patience=1)
         assert "does not encrypt" in await refusal(settings(clear, known.ca))
         assert "tls://" in await refusal(settings(clear, known.ca, "nats"))
     with broker("gateway", tls=known.tls) as encrypted:

@@ -1,4 +1,7 @@
-"""Columns on a screen: what fits, and what is cut where it does not."""
+"""Columns on a screen: what fits, and what is cut where it does not.
+
+A table of rich can't leave a column out, and cuts ids where it gets narrow; rich measures the text.
+"""
 
 from __future__ import annotations
 

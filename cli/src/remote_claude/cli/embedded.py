@@ -91,7 +91,6 @@ def _start(port: int | None, isolation: str | None, waiting: ProgressLine) -> di
         if (says := _said(log_file, begin)) != said:  # it gets on
             deadline, said = time.monotonic() + START_S, says
             waiting.text = said.splitlines()[-1]
-        waiting.tick()
         stack = config.stack_file()
         if stack is not None and (code == ALREADY_RUNNING or stack["pid"] == process.pid):
             return stack

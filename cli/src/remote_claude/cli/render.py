@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import sys
-import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from remote_claude.cli.columns import elided, fit, screen_width
 from remote_claude.cli.terminal import output_text, safe_text
+
+if TYPE_CHECKING:
+    from rich.live import Live as RichLive
+    from rich.text import Text
 
 NANO = 1_000_000_000
 COLOURS = {"dim": "2", "bold": "1", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
@@ -86,47 +88,39 @@ class ProgressLine:
     """A line on standard error for as long as something takes: on a terminal it counts seconds, then goes away."""
 
     def __init__(self, text: str) -> None:
-        self.text, self._terminal = text, sys.stderr.isatty()
-        self._started, self._shown = time.monotonic(), -1
+        self.text = text
+        self._started = time.monotonic()
+        self._live: RichLive | None = None
 
     def __enter__(self) -> Self:
-        if not self._terminal:
+        if not sys.stderr.isatty():
             note(self.text)
+            return self
+        from rich.console import Console
+        from rich.live import Live as RichLive
+
+        console = Console(stderr=True, highlight=False)
+        self._live = RichLive(
+            get_renderable=self._line,
+            console=console,
+            refresh_per_second=2,
+            transient=True,
+            redirect_stdout=False,
+        )
+        self._live.start(refresh=True)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._shown >= 0:
-            print("\r\x1b[2K", end="", file=sys.stderr, flush=True)
+        if self._live is not None:
+            self._live.stop()
 
-    @contextlib.contextmanager
-    def ticking(self) -> Iterator[None]:
-        """Shown while a block waits for one answer: a thread counts its seconds."""
-        over = threading.Event()
+    def _line(self) -> Text:
+        from rich.text import Text
 
-        def count() -> None:
-            while not over.wait(1.0):
-                self.tick()
-
-        thread = threading.Thread(target=count, daemon=True)
-        with self:
-            if self._terminal:
-                thread.start()
-            try:
-                yield
-            finally:
-                over.set()
-                if self._terminal:
-                    thread.join()
-
-    def tick(self) -> None:
-        """It still takes."""
-        seconds = int(time.monotonic() - self._started)
-        if self._terminal and seconds > self._shown:
-            self._shown = seconds
-            line = elided(safe_text(f"{self.text} · {seconds} s"), (screen_width() or 80) - 1)
-            print(f"\r\x1b[2K\x1b[2m{line}\x1b[0m", end="", file=sys.stderr, flush=True)
+        line = safe_text(f"{self.text} · {int(time.monotonic() - self._started)} s")
+        return Text(line, style="dim", no_wrap=True, overflow="ellipsis")
 
 
 class Live:

@@ -56,7 +56,8 @@ class BrokerSettings(Settings):
     nats_ca: Path | None = None
     """File with the certificates of the authority that has signed the broker's."""
     nats_plain: bool = False
-    """Use nothing but the public API of the broker's client library. Slower; for a version of it that was not tried."""
+    """Use nothing but the public API of the broker's client library. Slower; for a version of it that was not tried.
+    With TLS the broker's `tls` needs `handshake_first: auto`."""
     replicas: int = 1
 
 

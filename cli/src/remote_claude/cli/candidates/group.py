@@ -114,7 +114,7 @@ class Group:
             self.candidates.append(Candidate(number, task))
             self._changed(self.candidates[-1])
 
-    def follow(self, judge: str | None, *, until: bool, tick: Callable[[], None]) -> None:
+    def follow(self, judge: str | None, *, until: bool) -> None:
         """Bring every candidate to its end, and judge it. With `until` the first that passes cancels the others."""
         self._judge = judge
         while True:
@@ -129,7 +129,6 @@ class Group:
             if all(one.has_ended for one in self.candidates):
                 return
             time.sleep(PAUSE_S)
-            tick()
 
     def refresh(self) -> None:
         """Read the tasks of the group. Raises `CliError` when there are none."""

@@ -71,8 +71,8 @@ def agents_of(given: str | None, size: int, default: str) -> list[str]:
 
 def _follow(group: Group, judge: str | None, *, until: bool, as_json: bool) -> Exit:
     try:
-        with render.ProgressLine(f"following the candidates of {group.name}") as line:
-            group.follow(judge, until=until, tick=line.tick)
+        with render.ProgressLine(f"following the candidates of {group.name}"):
+            group.follow(judge, until=until)
     except KeyboardInterrupt:
         render.note(f"\nthe candidates go on; `rclaude compare {group.name}` shows them")
         return Exit.CANCELLED

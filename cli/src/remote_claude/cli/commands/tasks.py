@@ -127,7 +127,7 @@ def wait(
     """Wait until a task has ended; ends with the exit code of its state."""
     client = connect()
     id = task_id(task, client)
-    with render.ProgressLine(f"waiting for {id}").ticking():
+    with render.ProgressLine(f"waiting for {id}"):
         ended = client.wait(id, timeout)
     if ended is None:
         raise CliError(f"{id} has not ended after {timeout} s; it goes on", Exit.TIMED_OUT)
@@ -304,15 +304,24 @@ def bring_over(
 
 def await_pull_request(client: Client, task: str, position: int | None = None) -> dict[str, Any] | None:
     """The pull request of a task that has ended, once it is opened or has failed; None where none was asked for."""
-    with render.ProgressLine(f"opening the pull request of {task}").ticking():
+    shown = client.get(f"/v1/tasks/{task}", min_position=position)
+    if _settled(shown):
+        return _pull_request(shown)
+    with render.ProgressLine(f"opening the pull request of {task}"):
         late = time.monotonic() + PULL_REQUEST_S
-        shown = client.get(f"/v1/tasks/{task}", min_position=position)
-        while True:
-            asked: dict[str, Any] | None = shown["pull_request"]
-            left = late - time.monotonic()
-            if asked is None or asked["state"] != "asked" or shown["state"] != "succeeded" or left <= 0:
-                return asked
+        while not _settled(shown) and (left := late - time.monotonic()) > 0:
             shown = client.next_change(shown, left)
+    return _pull_request(shown)
+
+
+def _pull_request(task: dict[str, Any]) -> dict[str, Any] | None:
+    found: dict[str, Any] | None = task["pull_request"]
+    return found
+
+
+def _settled(task: dict[str, Any]) -> bool:
+    found = _pull_request(task)
+    return found is None or found["state"] != "asked" or task["state"] != "succeeded"
 
 
 def pr(

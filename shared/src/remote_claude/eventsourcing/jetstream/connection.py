@@ -11,7 +11,7 @@ import asyncio
 import re
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import orjson
 from nats.aio.client import Client
@@ -22,6 +22,9 @@ from nats.errors import Error as NatsError
 from remote_claude.concurrency.tasks import first_of
 from remote_claude.eventsourcing.log import LogUnavailable, NotPermitted
 from remote_claude.eventsourcing.message_frames import header_block, published, status
+
+if TYPE_CHECKING:
+    from remote_claude.eventsourcing.jetstream.fast_connection import FastWire
 
 T = TypeVar("T")
 
@@ -55,11 +58,7 @@ class Wire:
         wire: Wire | None = getattr(client, "wire", None)
         if wire is not None:
             return wire
-        try:
-            from remote_claude.eventsourcing.jetstream.fast_connection import FastWire
-        except ImportError:  # another nats-py
-            return Wire(client)
-        return FastWire(client) if FastWire.fits(client) else Wire(client)
+        return (fast_wire(client) or Wire)(client)
 
     @property
     def connected(self) -> bool:
@@ -267,6 +266,15 @@ def note_error(client: Client, error: Exception) -> None:
     wire = getattr(client, "wire", None)
     if wire is not None:
         wire.failed(str(error))
+
+
+def fast_wire(client: Client) -> type[FastWire] | None:
+    """The kind that uses private members of nats-py; None where this version of it lacks one."""
+    try:
+        from remote_claude.eventsourcing.jetstream.fast_connection import FastWire
+    except ImportError:  # another nats-py
+        return None
+    return FastWire if FastWire.fits(client) else None
 
 
 def resolve(future: asyncio.Future[bool], result: bool) -> None:

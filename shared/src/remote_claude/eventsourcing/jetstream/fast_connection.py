@@ -3,7 +3,8 @@
 nats-py spends about 20 microseconds on a message's headers, its queue and its task, and 12 on the headers
 of one that it sends; an event costs 3 each way here. Some of its private members are used for that
 (`_ps`, `_send_command`, `_flush_pending`, `_pending`, `_transport`, a subscription's `_id`), and to notice at once a lost
-connection and a denied publish (`_disconnected_cb`, `_reconnected_cb`, `_process_err`), nowhere but in this module.
+connection and a denied publish (`_disconnected_cb`, `_reconnected_cb`, `_process_err`), and to see whether a broker encrypts (`_server_info`), nowhere but in
+this module.
 Connecting, reconnecting, authentication and subscriptions stay with nats-py.
 """
 
@@ -21,7 +22,7 @@ from remote_claude.eventsourcing.jetstream.connection import Handler, Wire, name
 
 PRIVATE = (
     "_ps", "_send_command", "_flush_pending", "_pending", "_transport",
-    "_disconnected_cb", "_reconnected_cb", "_process_err",
+    "_disconnected_cb", "_reconnected_cb", "_process_err", "_server_info",
 )  # fmt: skip
 
 
@@ -34,6 +35,11 @@ class FastWire(Wire):
         self._awaited: set[asyncio.Future[bool]] = set()
         self._back = asyncio.Event()
         self._divert()
+
+    @staticmethod
+    def encrypts(client: Client) -> bool:
+        """Whether the broker of a connected client asks for TLS. The public API does not say so."""
+        return bool(client._server_info.get("tls_required"))
 
     @classmethod
     def fits(cls, client: Client) -> bool:
@@ -113,11 +119,6 @@ class FastWire(Wire):
         except TimeoutError:
             return False
         return True
-
-
-def encrypts(client: Client) -> bool:
-    """Whether the broker of a connected client asks for TLS."""
-    return bool(client._server_info.get("tls_required"))
 
 
 def _key(subscription: Subscription) -> bytes:

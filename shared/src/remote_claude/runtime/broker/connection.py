@@ -10,8 +10,7 @@ import structlog
 from nats.aio.client import Client
 
 from remote_claude.concurrency.tasks import end, first_of
-from remote_claude.eventsourcing.jetstream.connection import Wire, note_error
-from remote_claude.eventsourcing.jetstream.fast_connection import encrypts
+from remote_claude.eventsourcing.jetstream.connection import Wire, fast_wire, note_error
 from remote_claude.runtime.settings import BrokerSettings
 
 log = structlog.get_logger(__name__)
@@ -65,13 +64,19 @@ async def connect_nats(settings: BrokerSettings, *, patience: float | None = Non
     async def on_reconnect() -> None:
         said.clear()
         log.info("the broker is back", url=settings.nats_url)
-        if _in_the_clear(settings, client):
+        if in_the_clear():
             log.error("the broker does not encrypt any more: disconnecting", url=settings.nats_url)
             await client.close()
 
     client = Client()
-    if settings.nats_plain:
+    fast = None if settings.nats_plain else fast_wire(client)
+    if fast is None:
         Wire(client)
+
+    def in_the_clear() -> bool:
+        """nats-py goes on in the clear when the broker does not offer to encrypt, whatever the URL says."""
+        return _encrypted(settings) and fast is not None and not fast.encrypts(client)
+
     options: dict[str, Any] = {
         "nkeys_seed": str(settings.nats_credentials) if settings.nats_credentials else None,
         "max_reconnect_attempts": -1,
@@ -81,7 +86,7 @@ async def connect_nats(settings: BrokerSettings, *, patience: float | None = Non
         "pending_size": 64 * 1024 * 1024,
         "error_cb": on_error,
         "reconnected_cb": on_reconnect,
-        **_tls(settings),
+        **_tls(settings, encrypted_first=fast is None),
     }
     connecting = asyncio.ensure_future(client.connect(settings.nats_url.split(","), **options))
     try:
@@ -100,7 +105,7 @@ async def connect_nats(settings: BrokerSettings, *, patience: float | None = Non
         if not connecting.done():
             await end(connecting)
             await client.close()  # it may have connected all the same
-    if _in_the_clear(settings, client):
+    if in_the_clear():
         await client.close()
         raise BrokerUntrusted(f"the broker at {settings.nats_url} does not encrypt: switch on its `tls`")
     return client
@@ -117,7 +122,9 @@ def _encrypted(settings: BrokerSettings) -> bool:
     return all(encrypted)
 
 
-def _tls(settings: BrokerSettings) -> dict[str, Any]:
+def _tls(settings: BrokerSettings, *, encrypted_first: bool) -> dict[str, Any]:
+    """Options of nats-py. `encrypted_first`: not a byte goes in the clear, which the broker has to expect
+    (`handshake_first`)."""
     if not _encrypted(settings):
         if settings.nats_ca is not None:
             raise BrokerUntrusted(
@@ -131,12 +138,7 @@ def _tls(settings: BrokerSettings) -> dict[str, Any]:
             f"RCLAUDE_NATS_CA names no file with certificates: {settings.nats_ca}: {error}"
         ) from error
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    return {"tls": context}
-
-
-def _in_the_clear(settings: BrokerSettings, client: Client) -> bool:
-    """nats-py goes on in the clear when the broker does not offer to encrypt, whatever the URL says."""
-    return _encrypted(settings) and not encrypts(client)
+    return {"tls": context, "tls_handshake_first": encrypted_first}
 
 
 def _refused(settings: BrokerSettings, error: Exception) -> BrokerError | None:
