@@ -29,7 +29,7 @@ $(VENV)/.installed: $(UV) requirements.lock pyproject.toml $(MEMBERS:%=%/pyproje
 
 install: $(VENV)/.installed  ## Install everything into .venv, from the lock file
 
-lock: $(UV)  ## Write requirements.lock anew: hashes, no addresses
+lock: $(UV)  ## Write requirements.lock from requirements.in: hashes, no addresses
 	@$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 		--group pyproject.toml:dev --all-extras requirements.in $(MEMBERS:%=%/pyproject.toml) \
 		$(foreach s,shared client auth users gateway scheduler billing runner worker,--no-emit-package remote-claude-$(s)) \

@@ -46,7 +46,7 @@ if __name__ == "__main__":
     ".gitignore": "__pycache__/\n",
 }
 PROMPT = (
-    "The tests of this repository fail. Find out why, mend the code (not the tests), "
+    "The tests of this repository fail. Find out why, fix the code (not the tests), "
     "and run `python3 -m unittest` until they pass. Keep the change small."
 )
 COMMAND = """\
@@ -84,10 +84,10 @@ def show(environment: dict[str, str], stays: bool) -> None:
 
     if any(environment.get(key) for key in KEYS):
         agent, prompt = "claude", PROMPT
-        title("Claude Code mends it in a sandbox, with your key")
+        title("Claude Code fixes it in a sandbox, with your key")
     else:
         agent, prompt = "shell", COMMAND
-        title(f"No model key ({' or '.join(KEYS)}) is set: the agent `shell` mends it, in the same sandbox")
+        title(f"No model key ({' or '.join(KEYS)}) is set: the agent `shell` fixes it, in the same sandbox")
     run(["rclaude", "run", "--agent", agent, "--repo", ".", prompt], environment)
     task = newest(environment, prompt)
 

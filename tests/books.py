@@ -1,4 +1,4 @@
-"""The books of a made-up company: an event log, billing on top of it, and a clock that a test sets."""
+"""The books of a seller: an event log, billing on top of it, and a clock that a test sets."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ MIB = 1024 * 1024
 
 
 class Disk:
-    """Mounted at `path`. The caller ends whoever uses it before it is mounted again."""
+    """Mounted at `path`. The caller ends what uses it before it is mounted again."""
 
     def __init__(self, image: Path, path: Path) -> None:
         self._image, self.path = image, path

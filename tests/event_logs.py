@@ -119,9 +119,9 @@ async def new_place(broker: Broker, *, replicas: int = 1) -> Place:
 class Proxy:
     """A TCP proxy in front of a broker.
 
-    `deaf` swallows what the broker says; while not `hearing` it is kept. `passes`: so many more bytes of the client's get through, the rest is
-    `swallowed`.
-    `cut` breaks the connections; new ones are whole again.
+    `drops_answers`: what the broker sends is dropped. While `passes_answers` is not set, it is kept back. `passes`: so
+    many more bytes of the client's get through; the rest is dropped, and counted as `swallowed`. `cut` breaks the
+    connections; new ones are whole again.
     """
 
     def __init__(self, broker: Broker) -> None:
@@ -129,9 +129,9 @@ class Proxy:
         self._target = target.hostname or "", target.port or 4222
         self._writers: set[asyncio.StreamWriter] = set()
         self._serving: set[asyncio.Task[Any]] = set()
-        self.deaf = False
-        self.hearing = asyncio.Event()
-        self.hearing.set()
+        self.drops_answers = False
+        self.passes_answers = asyncio.Event()
+        self.passes_answers.set()
         self.passes: int | None = None
         self.swallowed = 0
 
@@ -147,8 +147,8 @@ class Proxy:
             await asyncio.wait(self._serving)
 
     def cut(self) -> None:
-        self.deaf, self.passes = False, None
-        self.hearing.set()
+        self.drops_answers, self.passes = False, None
+        self.passes_answers.set()
         for writer in self._writers:
             writer.transport.abort()
 
@@ -177,8 +177,8 @@ class Proxy:
     async def _down(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError):
             while data := await reader.read(65536):
-                await self.hearing.wait()
-                if not self.deaf:
+                await self.passes_answers.wait()
+                if not self.drops_answers:
                     writer.write(data)
                     await writer.drain()
         writer.close()

@@ -7,7 +7,7 @@ from remote_claude.eventsourcing.views import View
 
 
 async def assert_rebuild_equals_live(view: View, pool: Pool, log: EventLog) -> RebuildResult:
-    """Fold the log anew up to where the live view is, and compare byte for byte. The live view stays as it is."""
+    """Fold the log again up to where the live view is, and compare byte for byte. The live view stays as it is."""
     result = await rebuild(view, pool, log, swap=False)
     assert result.equal, f"{view.name} at {result.position}: {result.difference or 'nothing to compare with'}"
     return result

@@ -1,4 +1,4 @@
-"""Real Git repositories for tests, away from the configuration of whoever runs them."""
+"""Real Git repositories for tests, away from the configuration of the user who runs them."""
 
 import asyncio
 import os

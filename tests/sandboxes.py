@@ -43,7 +43,7 @@ async def told(provider: ComputeProvider, launch: LaunchSpec) -> Any:
 
 @asynccontextmanager
 async def listener(path: Path, answer: bytes = b"hello from outside") -> AsyncIterator[Path]:
-    """A unix socket that says `answer` to whoever connects."""
+    """A unix socket that sends `answer` to each client."""
 
     async def greet(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(answer)

@@ -165,7 +165,7 @@ class Database(_Controlled):
 
     @contextmanager
     def fresh(self) -> Iterator[str]:
-        """The DSN of an empty database, dropped afterwards with whoever is still connected to it."""
+        """The DSN of an empty database, dropped afterwards, with the connections that are still open."""
         name = f"test_{uuid4().hex[:12]}"
         with psycopg.connect(self.dsn, autocommit=True) as admin:
             admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))

@@ -105,7 +105,7 @@ class Pairs:
                 assert {task["state"] for task in pages(http) if task["id"] in tasks} == {"succeeded"}
 
     def holds(self) -> None:
-        """The independent reader finds nothing, and every view equals one built anew."""
+        """The independent reader finds nothing, and every view equals one rebuilt from the log."""
         admin = self.apart.operator.admin
         report = admin("verify", "--json")
         assert report.code == 0, report.out

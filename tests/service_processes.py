@@ -30,7 +30,7 @@ class ServiceProcess:
     process: forking.Process | None = None
 
     def start(self) -> None:
-        """Start it; whoever asks for its `url` waits until it listens."""
+        """Start it; a caller that asks for its `url` waits until it listens."""
         with self.log.open("ab") as log:
             self._from = log.tell()
             self.process = forking.service(self.service, self.environment, log)

@@ -19,7 +19,7 @@ class Host:
 
     port: int
     authorities: Path
-    """The file of certificates that whoever asks it has to trust."""
+    """The file of certificates that its clients have to trust."""
     requests: list[str] = field(default_factory=list)
 
 

@@ -68,7 +68,7 @@ async def test_a_head_that_is_gone_is_named(
 
 
 async def test_who_edits_the_archive_and_removes_that_days_head_is_found_out(days: Archive) -> None:
-    """With the chain made anew and the later heads gone too, broker and archive agree, and no head contradicts."""
+    """With the chain computed again and the later heads gone too, broker and archive agree, and no head contradicts."""
     messages = await days.messages()
     messages[44] = (*messages[44][:2], b'{"what": "else"}')
     await days.written_anew(messages)

@@ -4,7 +4,7 @@ The raw broker gets the same messages over one connection: guarded publishes or 
 (from 500 on batches only, since publishes reach a third of them). It is held against in three ways:
 
 - by as many callers, each with bytes made beforehand, which hands in its next when its own answer is there: that is what
-  the same concurrency means, and the limit of the broker for whoever has so many coroutines waiting;
+  the same concurrency means, and the limit of the broker for a process with so many coroutines waiting;
 - by the same callers with their events encoded as they are sent: the limit of any client like this one;
 - with bytes made beforehand and nobody but a counter to be answered: the limit of the broker alone. What N callers cost
   a process to wake is no part of it, so that the more there are the less of it anybody can reach.

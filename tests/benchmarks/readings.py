@@ -13,7 +13,7 @@ Runs = float | Sequence[float]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limit:
-    """What this machine can do, whoever asks."""
+    """What this machine can do, whatever uses it."""
 
     what: str
     runs: Sequence[float]

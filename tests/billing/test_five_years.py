@@ -1,4 +1,4 @@
-"""Five years of a company: plans and prices change, usage comes late, money is given back; and the books balance."""
+"""Five years of a seller: plans and prices change, usage comes late, money is given back; and the books balance."""
 
 from __future__ import annotations
 
@@ -25,59 +25,57 @@ PLANS = {0: "free", 4: "pro", 20: "enterprise", 33: "pro", 41: "free", 44: "ente
 async def test_after_five_years_every_invoice_is_rederived_and_the_books_balance(
     postgres_dsn: str, tmp_path: Path
 ) -> None:
-    async with books(postgres_dsn, tmp_path / "objects") as company:
-        issued = await _live(company, Random(5))
+    async with books(postgres_dsn, tmp_path / "objects") as ledger:
+        issued = await _live(ledger, Random(5))
         assert len(issued) == MONTHS
-        await company.read()
+        await ledger.read()
         found = [
-            await differences(company.invoices, one, derived)
-            async for one, derived, _ in rederive(company.log, company.pool, company.invoices, issued)
+            await differences(ledger.invoices, one, derived)
+            async for one, derived, _ in rederive(ledger.log, ledger.pool, ledger.invoices, issued)
         ]
         assert found == [[]] * MONTHS
-        await _balance(company, issued)
+        await _balance(ledger, issued)
 
 
-async def _live(company: Books, random: Random) -> list[InvoiceIssued]:
+async def _live(ledger: Books, random: Random) -> list[InvoiceIssued]:
     """Sixty months, two of them with a leap day. Returns the invoices."""
-    company.now = datetime(2024, 1, 1, 9, tzinfo=UTC)
-    await company.accounts.open_account(ORG, "free")
+    ledger.now = datetime(2024, 1, 1, 9, tzinfo=UTC)
+    await ledger.accounts.open_account(ORG, "free")
     issued: list[InvoiceIssued] = []
     unfinished: tuple[str, int] | None = None
     for month in range(MONTHS):
         first = datetime(2024 + month // 12, month % 12 + 1, 1, tzinfo=UTC)
-        company.now = first + timedelta(hours=10)
+        ledger.now = first + timedelta(hours=10)
         if month in PLANS and month:
-            company.now = first + timedelta(days=random.randrange(1, 27), seconds=random.randrange(86400))
-            await company.accounts.set_plan(ORG, PLANS[month])
+            ledger.now = first + timedelta(days=random.randrange(1, 27), seconds=random.randrange(86400))
+            await ledger.accounts.set_plan(ORG, PLANS[month])
         if month % 17 == 5:
-            await _raise_prices(company, month)
+            await _raise_prices(ledger, month)
         if unfinished is not None:  # what the last period's invoice could not have
             task, vcpu_ms = unfinished
-            await company.use(ORG, task, 2, vcpu_ms * 2, at=first - timedelta(seconds=1))
-        task = await company.run_task(ORG, vcpu_ms=random.randrange(10**9), nano_usd=random.randrange(10**10))
+            await ledger.use(ORG, task, 2, vcpu_ms * 2, at=first - timedelta(seconds=1))
+        task = await ledger.run_task(ORG, vcpu_ms=random.randrange(10**9), nano_usd=random.randrange(10**10))
         unfinished = (task, 10**9) if month % 7 == 3 else None
         if month % 12 == 1:  # the last second of February, in a leap year the 29th
-            company.now = first.replace(month=3) - timedelta(seconds=1)
-            await company.run_task(ORG, vcpu_ms=10**6)
+            ledger.now = first.replace(month=3) - timedelta(seconds=1)
+            await ledger.run_task(ORG, vcpu_ms=10**6)
         if month % 10 == 2:
             credit = CreditGranted(
                 org=ORG, credit=f"credit_{month}", amount_nano=7 * 10**9, reason="goodwill"
             )
-            await company.invoices.handle(ORG, GrantCredit(granted=credit))
-        company.now = (first + timedelta(days=32)).replace(day=1) + timedelta(hours=3)
-        await company.accounts.open_account(ORG, "free")
-        [invoice] = await company.close(ORG)
+            await ledger.invoices.handle(ORG, GrantCredit(granted=credit))
+        ledger.now = (first + timedelta(days=32)).replace(day=1) + timedelta(hours=3)
+        await ledger.accounts.open_account(ORG, "free")
+        [invoice] = await ledger.close(ORG)
         issued.append(invoice)
         if invoice.total and month % 9 == 0:
-            await company.invoices.correct(
-                ORG, invoice.number, invoice.total // 3 + 1, "goodwill", "operator"
-            )
+            await ledger.invoices.correct(ORG, invoice.number, invoice.total // 3 + 1, "goodwill", "operator")
         if invoice.total and month % 5:
-            await company.invoices.pay(ORG, invoice.number, "manual", f"bank-{month}")
+            await ledger.invoices.pay(ORG, invoice.number, "manual", f"bank-{month}")
     return issued
 
 
-async def _raise_prices(company: Books, month: int) -> None:
+async def _raise_prices(ledger: Books, month: int) -> None:
     catalog = builtin()
     plan = catalog.plans["enterprise"]
     dearer = [
@@ -89,22 +87,22 @@ async def _raise_prices(company: Books, month: int) -> None:
         **catalog.plans,
         "enterprise": plan.model_copy(update={"version": book.version, "price_book": book}),
     }
-    await company.accounts.publish(replace(catalog, version=f"v{month}", plans=plans), "operator")
+    await ledger.accounts.publish(replace(catalog, version=f"v{month}", plans=plans), "operator")
 
 
-async def _balance(company: Books, issued: list[InvoiceIssued]) -> None:
+async def _balance(ledger: Books, issued: list[InvoiceIssued]) -> None:
     """What was metered is on a line or in an adjustment; numbers have no gap; money adds up."""
-    state = await company.account(ORG)
+    state = await ledger.account(ORG)
     metered: Counter[str] = Counter()
     billed: Counter[str] = Counter()
-    async with company.pool.connection() as connection:
+    async with ledger.pool.connection() as connection:
         for period in state.periods:
             for e in await bills.evidence(connection, ORG, period=period):
                 metered[e.meter] += e.quantity
-            assert not any((await conservation(company.pool, period, ORG)).unaccounted.values())
+            assert not any((await conservation(ledger.pool, period, ORG)).unaccounted.values())
     owed = Counter[str]()
     for one in issued:
-        document = await company.document(ORG, one.json_sha256)
+        document = await ledger.document(ORG, one.json_sha256)
         for line in document["lines"]:
             if line["kind"] == "usage" and line["meter"] not in ("subscription", "minimum"):
                 billed[line["meter"]] += int(line["quantity"])
@@ -122,6 +120,6 @@ async def _balance(company: Books, issued: list[InvoiceIssued]) -> None:
         )
         owed[known.state] += known.issued.total - paid - known.corrected + refunded - known.due
     assert not any(owed.values())
-    recorded = [event async for batch in company.log.read() for event in batch]
+    recorded = [event async for batch in ledger.log.read() for event in batch]
     numbers = [r.event.number for r in recorded if r.type == InvoiceNumberAssigned.type]
     assert numbers == list(range(1, MONTHS + len(state.credit_notes) + 1))

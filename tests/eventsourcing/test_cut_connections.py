@@ -43,7 +43,7 @@ class Callers:
 
     place: Place
     taken: str
-    """A stream that has moved on: whoever expects it to be new gets a conflict."""
+    """A stream that has moved on: an append that expects it to be new gets a conflict."""
     claims: list[Claim] = field(default_factory=list)
     used: int = 0
 

@@ -106,12 +106,12 @@ async def test_callers_that_are_back_make_no_batch_with_themselves(nats_server: 
 
     async with Proxy(nats_server) as proxy, place.log(url=proxy.url) as log:
         await log.append(place.subject("first"), [happened()], expected_position=0)
-        proxy.hearing.clear()
+        proxy.passes_answers.clear()
         early = asyncio.gather(*(caller(n, 2) for n in range(100)))
         await until(lambda: log.stats.batches == 1)
         late = asyncio.gather(*(caller(n, 1) for n in range(100, BATCH_THRESHOLD - 80)))
         await until(lambda: log.waiting == BATCH_THRESHOLD - 180)
-        proxy.hearing.set()
+        proxy.passes_answers.set()
         await asyncio.gather(early, late)
         assert log.stats.batch_sizes == {128: 1, 256: 1}
 
@@ -151,7 +151,7 @@ async def test_what_was_ready_in_time_is_sent_after_its_deadline_and_told_the_tr
     bound = 0.5
     async with Proxy(nats_server) as proxy, place.log(url=proxy.url, bound=bound) as log:
         await log.append(place.subject("first"), [happened()], expected_position=0)
-        proxy.hearing.clear()
+        proxy.passes_answers.clear()
         appends = asyncio.gather(
             *(
                 log.append(place.subject(f"t{n}"), [happened()], expected_position=0)
@@ -163,7 +163,7 @@ async def test_what_was_ready_in_time_is_sent_after_its_deadline_and_told_the_tr
         late = asyncio.get_running_loop().time() + bound
         await until(lambda: asyncio.get_running_loop().time() > late)
         assert not appends.done()
-        proxy.hearing.set()
+        proxy.passes_answers.set()
         second = (await appends)[BATCH_THRESHOLD // 2 :]
         assert second == list(range(BATCH_THRESHOLD // 2 + 2, BATCH_THRESHOLD + 2))
 

@@ -98,7 +98,7 @@ def a_new(event: tuple[str, int, bytes]) -> NewEvent:
 
 
 class World:
-    """A log, its view, and whoever works its outbox."""
+    """A log, its view, and the process that works its outbox."""
 
     def __init__(self, pool: Pool, log: Log) -> None:
         self.pool, self.log, self.view = pool, log, Wishes()
@@ -479,7 +479,7 @@ async def test_what_is_done_is_not_done_again_when_its_outcome_can_not_be_record
 
         async with world.pool.connection() as connection:
             await connection.execute("DROP SCHEMA test_wishes CASCADE")
-        await world.log.add("s3", "Wished")  # the view is made anew
+        await world.log.add("s3", "Wished")  # the view is rebuilt
         await eventually(lambda: len(world.outcomes) == 3)
         await eventually(lambda: worker.pending == 40)
     assert len(genie.performed) == len(set(genie.performed)) == 43

@@ -44,7 +44,7 @@ AT = datetime(2026, 11, 1, tzinfo=UTC)
 FOLLOWER = "an earlier event of its stream is parked"
 
 
-class Mended(Tally):
+class Repaired(Tally):
     """The release with the fix: `Cursed` is counted like any other."""
 
     async def apply(self, connection: AsyncConnection[Any], events: Sequence[RecordedEvent]) -> None:
@@ -69,7 +69,7 @@ async def test_what_is_tried_again_is_folded_in_order_and_the_running_service_go
     pool: Pool, log: Log
 ) -> None:
     await leave_parked(pool, log, "Counted", "Cursed", "Counted")
-    view = Mended()
+    view = Repaired()
     async with running(Projector(view, pool, log, log.tail)) as projector:
         assert await projector.wait_for(await log.add("a"), 30)
         assert (projector.state, projector.parked) == ("live", 3)
@@ -87,7 +87,7 @@ async def test_the_first_event_behind_a_retry_is_folded_even_by_a_service_that_h
     pool: Pool, log: Log
 ) -> None:
     await leave_parked(pool, log, "Cursed")
-    view = Mended()
+    view = Repaired()
     projector = Projector(view, pool, log, log.tail, ignored_interval=3600.0)
     async with running(projector):
         assert await projector.wait_for(2, 30)
@@ -114,13 +114,13 @@ async def test_a_second_poison_of_the_same_aggregate_stays_with_what_waits_behin
 ) -> None:
     await leave_parked(pool, log, "Cursed", "Counted", "Broken", "Counted")
 
-    class HalfMended(Mended):
+    class HalfRepaired(Repaired):
         async def apply(self, connection: AsyncConnection[Any], events: Sequence[RecordedEvent]) -> None:
             await super().apply(connection, events)
             if any(event.type == "Broken" for event in events):
                 await connection.execute("SELECT 'a lot'::bigint")
 
-    tried = await retry(HalfMended(), pool, log, position=1)
+    tried = await retry(HalfRepaired(), pool, log, position=1)
     assert tried.folded == (1, 2)
     assert await tally(pool, Tally()) == {"a": (2, 2), "b": (1, 5)}
     reasons = await parked(pool, Tally())
@@ -133,15 +133,15 @@ async def test_one_event_is_tried_with_its_own_aggregate_only(pool: Pool, log: L
     await log.add("c", "Cursed")
     async with running(Projector(Tally(), pool, log, log.tail)) as projector:
         assert await projector.wait_for(log.end, 30)
-    assert (await retry(Mended(), pool, log, position=4)).folded == (4,)
+    assert (await retry(Repaired(), pool, log, position=4)).folded == (4,)
     assert list(await parked(pool, Tally())) == [1, 2]
     with pytest.raises(NotParked, match="waits behind position 1"):
-        await retry(Mended(), pool, log, position=2)
+        await retry(Repaired(), pool, log, position=2)
     with pytest.raises(NotParked, match="position 3 is not parked"):
-        await retry(Mended(), pool, log, position=3)
-    assert (await retry(Mended(), pool, log, position=1)).folded == (1, 2)
+        await retry(Repaired(), pool, log, position=3)
+    assert (await retry(Repaired(), pool, log, position=1)).folded == (1, 2)
     with pytest.raises(NotParked, match="nothing is parked"):
-        await retry(Mended(), pool, log)
+        await retry(Repaired(), pool, log)
     assert await tally(pool, Tally()) == {"a": (2, 2), "b": (1, 3), "c": (1, 4)}
 
 
@@ -152,7 +152,7 @@ async def test_a_retry_waits_for_the_batch_that_is_on_its_way(pool: Pool, log: L
         await log.add("a")
         await log.add("b")
         await view.inside.wait()  # holds the checkpoint
-        trying = asyncio.create_task(retry(Mended(), pool, log))
+        trying = asyncio.create_task(retry(Repaired(), pool, log))
         await eventually(lambda: waits_for_a_lock(pool))
         view.gate.set()
         assert await projector.wait_for(4, 30)
@@ -173,7 +173,7 @@ async def test_retries_beside_a_service_that_goes_on_parking_fold_each_event_onc
     pool: Pool, log: Log
 ) -> None:
     await leave_parked(pool, log, "Cursed")
-    mended, folded = Mended(), 0
+    repaired, folded = Repaired(), 0
 
     async def write() -> None:
         for n in range(300):
@@ -183,23 +183,23 @@ async def test_retries_beside_a_service_that_goes_on_parking_fold_each_event_onc
     async with running(Projector(Tally(), pool, log, log.tail, batch_size=5)) as projector:
         assert await projector.wait_for(2, 30)
         writing = asyncio.create_task(write())
-        while not writing.done() or await parked_events(pool, mended):
-            if await parked_events(pool, mended):
-                folded += len((await retry(mended, pool, log)).folded)
+        while not writing.done() or await parked_events(pool, repaired):
+            if await parked_events(pool, repaired):
+                folded += len((await retry(repaired, pool, log)).folded)
             if writing.done():
                 await writing
                 assert await projector.wait_for(log.end, 30)
             await asyncio.sleep(0)
     assert folded > 15
-    assert sum(count for count, _ in (await tally(pool, mended)).values()) == log.end == 302
-    await assert_rebuild_equals_live(mended, pool, log)
+    assert sum(count for count, _ in (await tally(pool, repaired)).values()) == log.end == 302
+    await assert_rebuild_equals_live(repaired, pool, log)
 
 
 async def test_a_retry_interrupted_at_any_point_has_happened_whole_or_not_at_all(
     pool: Pool, log: Log
 ) -> None:
     await leave_parked(pool, log, "Cursed", "Counted")
-    view, step = Mended(), 0
+    view, step = Repaired(), 0
     while True:
         trying = asyncio.create_task(cancelled_at(retry(view, pool, log), step))
         await asyncio.wait({trying})
@@ -234,7 +234,7 @@ async def test_what_is_dropped_is_left_out_for_good_and_says_who_and_why(pool: P
 
 async def test_a_rebuild_after_the_fix_leaves_nothing_parked(pool: Pool, log: Log) -> None:
     await leave_parked(pool, log, "Cursed", "Counted")
-    view = Mended()
+    view = Repaired()
     async with running(Projector(view, pool, log, log.tail)) as projector:
         assert (await rebuild(view, pool, log)).parked == 0
         assert await projector.wait_for(await log.add("a"), 30)
@@ -248,13 +248,13 @@ async def test_a_view_of_another_release_and_one_that_is_being_rebuilt_are_left_
 ) -> None:
     await leave_parked(pool, log, "Cursed")
     with pytest.raises(OtherVersion, match="is of version 1, this release has 2"):
-        await retry(Mended(version=2), pool, log)
+        await retry(Repaired(version=2), pool, log)
     async with connect(pool, Tally.name) as rebuilder:
         assert await try_lock(rebuilder, view_lock(f"{Tally.name}__next"))
         with pytest.raises(RebuildInProgress):
-            await retry(Mended(), pool, log)
+            await retry(Repaired(), pool, log)
         with pytest.raises(RebuildInProgress):
-            await drop(Mended(), pool, 1, by="ada", reason="a test", at=AT)
+            await drop(Repaired(), pool, 1, by="ada", reason="a test", at=AT)
     assert list(await parked(pool, Tally())) == [1]
 
 
@@ -286,8 +286,8 @@ class Fussy(Tally):
 async def test_over_the_real_broker_another_process_tries_again_what_a_running_one_has_parked(
     fresh_nats: Broker, pool: Pool
 ) -> None:
-    place, view, mended = await new_place(fresh_nats), Fussy(), Fussy()
-    mended.longest = 100
+    place, view, repaired = await new_place(fresh_nats), Fussy(), Fussy()
+    repaired.longest = 100
     async with (
         place.log() as writer,
         place.log() as reader,
@@ -300,7 +300,7 @@ async def test_over_the_real_broker_another_process_tries_again_what_a_running_o
             position = await writer.append(place.subject("a"), [happened(what)], expected_position=position)
         assert await projector.wait_for(position, 30)
         assert [row.position for row in await parked_events(pool, view)] == [2, 3, 4]
-        assert (await retry(mended, pool, administrator)).folded == (2, 3, 4)
+        assert (await retry(repaired, pool, administrator)).folded == (2, 3, 4)
         position = await writer.append(place.subject("a"), [happened("ok")], expected_position=position)
         assert await projector.wait_for(position, 30)
         assert await tally(pool, view) == {"a": (5, 5)}

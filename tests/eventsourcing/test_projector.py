@@ -116,7 +116,7 @@ async def test_a_stand_by_follows_the_position_and_takes_over(pool: Pool, log: L
     assert await tally(pool, view) == {"a": (52, 52)}
 
 
-async def test_of_many_projectors_of_one_view_one_is_live_whoever_is_stopped(pool: Pool, log: Log) -> None:
+async def test_of_many_projectors_of_one_view_one_is_live_when_any_is_stopped(pool: Pool, log: Log) -> None:
     view = Tally()
     projectors = [Projector(view, pool, log, log.tail, standby_interval=0.02) for _ in range(3)]
     tasks = [asyncio.create_task(projector.run()) for projector in projectors]

@@ -48,7 +48,7 @@ async def holds(log: EventLog, events: int) -> bool:
 async def test_an_append_whose_answer_was_cut_off_has_landed_once(
     place: Place, proxy: Proxy, log: JetStreamEventLog, witness: EventLog, n: int, events: int
 ) -> None:
-    proxy.deaf = True
+    proxy.drops_answers = True
     appends = [
         asyncio.create_task(
             log.append(
@@ -75,7 +75,7 @@ async def test_others_may_write_before_the_lost_answer_is_looked_for(
     place: Place, proxy: Proxy, log: JetStreamEventLog, witness: EventLog
 ) -> None:
     stream = place.subject("a")
-    proxy.deaf = True
+    proxy.drops_answers = True
     append = asyncio.create_task(log.append(stream, [happened("ours")], expected_position=0))
     await until(lambda: holds(witness, 2))
     await witness.append(stream, [happened("theirs"), happened("theirs")], expected_position=2)
@@ -119,10 +119,10 @@ async def test_an_answer_that_does_not_come_in_time_is_asked_for_again(
 ) -> None:
     async with place.log(url=proxy.url, attempt_timeout=0.3) as log:
         await log.append(place.subject("warm"), [happened()], expected_position=0)
-        proxy.deaf = True
+        proxy.drops_answers = True
         append = asyncio.create_task(log.append(place.subject("a"), [happened()], expected_position=0))
         await until(lambda: holds(witness, 2))
-        proxy.deaf = False
+        proxy.drops_answers = False
         assert await append == 2
         assert log.stats.retries == 1
         assert await holds(witness, 2)
@@ -186,7 +186,7 @@ async def test_closing_finishes_what_waits_and_takes_no_more(place: Place) -> No
 async def test_a_full_queue_makes_callers_wait(place: Place, proxy: Proxy) -> None:
     async with place.log(url=proxy.url, capacity=5) as log:
         await log.append(place.subject("warm"), [happened()], expected_position=0)
-        proxy.deaf = True
+        proxy.drops_answers = True
         appends = [
             asyncio.create_task(log.append(place.subject(f"t{n}"), [happened()], expected_position=0))
             for n in range(20)
@@ -248,7 +248,7 @@ async def test_however_long_nobody_answers_appends_go_on_afterwards(place: Place
     async with place.log(url=proxy.url, bound=1.0, attempt_timeout=0.2) as log:
         await log.append(place.subject("warm"), [happened()], expected_position=0)
         log._committer._failures = 1023  # as after some eight minutes of it
-        proxy.deaf = True
+        proxy.drops_answers = True
         with pytest.raises(LogUnavailable):
             await log.append(place.subject("lost"), [happened()], expected_position=0)
         proxy.cut()

@@ -139,7 +139,7 @@ async def test_others_use_the_connection_as_before(nats_server: Broker) -> None:
     await client.close()
 
 
-async def test_whoever_asks_again_at_once_lets_the_connection_come_back(nats_server: Broker) -> None:
+async def test_a_caller_that_asks_again_at_once_lets_the_connection_come_back(nats_server: Broker) -> None:
     place, failures = await new_place(nats_server), 0
     async with Proxy(nats_server) as proxy, place.log(url=proxy.url) as log:
         assert await log.read_stream(place.subject("a")) == []

@@ -53,7 +53,7 @@ def follows(stack: Product, tasks: list[str]) -> None:
 
 
 def test_transactions_that_are_ended_in_their_middle_change_nothing(stack: Product) -> None:
-    """Views, the copier of the archive, the scheduler's snapshots and its election: whoever is inside one."""
+    """Views, the copier of the archive, the scheduler's snapshots and its election: each is inside one."""
     ended, tasks = 0, []
     with psycopg.connect(stack.stack_file()["postgres_dsn"], autocommit=True) as admin:
         while ended < 10:

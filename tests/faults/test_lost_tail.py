@@ -139,7 +139,7 @@ def test_a_log_that_was_restored_beside_an_empty_bucket_of_keys_is_refused() -> 
         until(lambda: archived(one), "the archive has caught up")
         one.ok("down")
         shutil.rmtree(one.home / "nats" / "data")
-        assert "log_lost_tail" in one.run("up", "--detach").err  # and it has made the streams anew
+        assert "log_lost_tail" in one.run("up", "--detach").err  # and it has made the streams again
         restored = one.admin("log", "restore")
         assert restored.code == 0, restored.err
         assert restored.err.startswith(

@@ -1,4 +1,4 @@
-"""Messages come again, hours after their time: whoever sends them, they are refused, recognised, or decide nothing.
+"""Messages come again, hours after their time: they are refused, recognised, or decide nothing.
 
 Nothing here depends on a window of time, so a restart stands for the hours: it empties every memory there is.
 """

@@ -464,7 +464,7 @@ async def test_run_waits_for_a_gateway_that_has_not_read_of_its_task_yet(
                     return (await http.get("/v1/tasks")).status_code == 200
 
                 await eventually(known, "the key is known to both")
-            proxy.hearing.clear()
+            proxy.passes_answers.clear()
             product = Product(tmp_path / "home", {"RCLAUDE_URL": url, "RCLAUDE_API_KEY": member.token})
             running = asyncio.create_task(
                 asyncio.to_thread(product.run, "run", "--agent", "shell", "--no-repo", "do it")
@@ -475,7 +475,7 @@ async def test_run_waits_for_a_gateway_that_has_not_read_of_its_task_yet(
 
             await eventually(refused_once, "it comes again")
             assert not running.done(), running.result()
-            proxy.hearing.set()
+            proxy.passes_answers.set()
 
             async def listed() -> list[dict[str, Any]]:
                 found: list[dict[str, Any]] = (await member.http.get("/v1/tasks")).json().get("tasks", [])

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from remote_claude.contracts.users import OrgPolicySet
-from remote_claude.gateway.domain.policies import Asked, PolicyForbids, apply
+from remote_claude.gateway.domain.policies import Choices, PolicyForbids, apply
 
 
 def given(**rules: Any) -> OrgPolicySet:
@@ -30,7 +30,7 @@ def test_what_a_rule_does_not_allow_is_refused_with_the_rule_and_who_can_change_
     rules: dict[str, Any], asked: dict[str, Any], rule: str
 ) -> None:
     with pytest.raises(PolicyForbids) as refused:
-        apply(given(**rules), Asked(**{"agent": "claude", **asked}))
+        apply(given(**rules), Choices(**{"agent": "claude", **asked}))
     assert refused.value.extra == {"rule": rule}
     assert "owner or admin" in refused.value.detail
 
@@ -54,4 +54,4 @@ def test_what_a_rule_does_not_allow_is_refused_with_the_rule_and_who_can_change_
 def test_a_task_gets_what_is_allowed_and_the_defaults_of_its_organisation(
     rules: dict[str, Any], asked: dict[str, Any], gets: dict[str, Any]
 ) -> None:
-    assert apply(given(**rules), Asked(agent="claude", **asked)) == Asked(agent="claude", **gets)
+    assert apply(given(**rules), Choices(agent="claude", **asked)) == Choices(agent="claude", **gets)

@@ -47,7 +47,7 @@ async def test_every_path_needs_a_scope(stack: Stack) -> None:
 
 
 @pytest.mark.parametrize("scopes", [("tasks",), ("tasks:read",), ("billing", "operations")])
-async def test_whoever_may_see_tasks_may_watch_them(stack: Stack, scopes: tuple[str, ...]) -> None:
+async def test_a_key_that_may_see_tasks_may_watch_them(stack: Stack, scopes: tuple[str, ...]) -> None:
     owner = await stack.member()
     task = await owner.submit()
     member = await stack.member(owner.org, scopes=scopes)

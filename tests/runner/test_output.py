@@ -61,7 +61,7 @@ async def test_a_write_whose_answer_was_lost_is_there_once_and_the_next_one_foll
         through = await connect(fresh_nats, proxy.url)
         writer, stream = OutputStream(through).writer(ORG, TASK, 1), OutputStream(client)
         await writer.write([A])
-        proxy.deaf = True
+        proxy.drops_answers = True
         writing = asyncio.create_task(writer.write([B]))
 
         async def landed() -> bool:
@@ -135,7 +135,7 @@ async def test_what_was_given_up_again_and_again_is_there_once(
         await writer.write([A])
 
         async def give_up(*given: dict[str, Any]) -> None:
-            proxy.deaf, proxy.passes = landed, None if landed else 0
+            proxy.drops_answers, proxy.passes = landed, None if landed else 0
             with pytest.raises(NatsError):
                 await writer.write(given)
             await cut(proxy, through)
@@ -157,7 +157,7 @@ async def test_what_may_have_landed_is_not_taken_for_something_else(
     async with Proxy(fresh_nats) as proxy:
         through = await connect(fresh_nats, proxy.url)
         writer = OutputStream(through).writer(ORG, TASK, 1)
-        proxy.deaf = True
+        proxy.drops_answers = True
         with pytest.raises(NatsError):
             await writer.write([A])
         await cut(proxy, through)

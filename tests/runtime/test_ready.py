@@ -43,7 +43,7 @@ def reading() -> Iterator[int]:
 async def test_services_that_read_a_long_log_are_waited_for(
     reading: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    await ready("127.0.0.1", reading, silent_s=0.2, says_s=0.0)
+    await ready("127.0.0.1", reading, silent_s=0.2, print_every_s=0.0)
     said = capsys.readouterr().out.splitlines()
     assert said[0] == f"not ready yet: has read 1 of {TO_READ}"
     assert said[-1] == f"not ready yet: has read {TO_READ - 1} of {TO_READ}"

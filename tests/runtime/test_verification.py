@@ -150,7 +150,7 @@ async def test_a_whole_log_is_read() -> None:
     assert (report.events, report.tasks, report.live) == (2, 2, 2)
 
 
-# Mutants. Each takes the right log's events and says them wrongly; positions are counted anew.
+# Mutants. Each takes the right log's events and says them wrongly; positions are counted again.
 
 Mutant = Callable[[list[RecordedEvent]], list[RecordedEvent]]
 

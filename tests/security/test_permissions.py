@@ -140,10 +140,10 @@ class Connection:
         self.refused: list[str] = []
         self.answers: dict[int, bytes] = {}
 
-    async def heed(self, error: Exception) -> None:
+    async def handle(self, error: Exception) -> None:
         self.refused.append(str(error).split('"')[1])
 
-    def hearing(self, n: int) -> Callable[[Msg], Awaitable[None]]:
+    def passes_answers(self, n: int) -> Callable[[Msg], Awaitable[None]]:
         async def hear(message: Msg) -> None:
             self.answers.setdefault(n, message.data)
 
@@ -153,7 +153,7 @@ class Connection:
 @asynccontextmanager
 async def connected(broker: Broker) -> AsyncIterator[tuple[Client, Connection]]:
     connection = Connection()
-    client = await nats.connect(**broker.options, error_cb=connection.heed)
+    client = await nats.connect(**broker.options, error_cb=connection.handle)
     yield client, connection
     await client.close()
 
@@ -216,7 +216,7 @@ async def test_a_credential_may_publish_what_is_declared_and_nothing_else(as_use
         inbox = client.new_inbox()
         attempts = [(what, subject) for what, subjects in PUBLISHED.items() for subject in subjects]
         for n, (_, subject) in enumerate(attempts):
-            await client.subscribe(f"{inbox}.{n}", cb=seen.hearing(n))
+            await client.subscribe(f"{inbox}.{n}", cb=seen.passes_answers(n))
             await client.publish(subject, request(subject), reply=f"{inbox}.{n}")
         await settled(client)
 
@@ -264,7 +264,7 @@ async def test_a_credential_may_subscribe_to_what_is_declared_and_nothing_else(
 ) -> None:
     async with connected(as_user(user)) as (client, seen):
         for subject in SUBSCRIBED:
-            await client.subscribe(subject, cb=seen.hearing(0))
+            await client.subscribe(subject, cb=seen.passes_answers(0))
         await settled(client)
         refused = [subject for subject in SUBSCRIBED if not may_subscribe(user, subject)]
         assert sorted(seen.refused) == sorted(subject.lower() for subject in refused)

@@ -21,7 +21,7 @@ from remote_claude.runtime.ids import new_id
 from servers import Broker
 
 ROOT = Path(__file__).resolve().parents[2]
-DEAF = ROOT / "tests" / "deaf_rebuild.py"
+OFFLINE = ROOT / "tests" / "offline_rebuild.py"
 OUTSIDE = (
     "httpx2", "httpcore2", "httpx", "aiohttp", "requests", "urllib3", "urllib.request", "http.client", "websockets",
     "smtplib", "aiosmtplib", "ftplib", "nats", "obstore", "stripe", "boto3", "botocore", "google.cloud", "azure", "paramiko",
@@ -117,7 +117,7 @@ async def test_a_rebuild_of_every_view_reaches_nothing_but_its_own_servers(
 
 def rebuilt_without_an_outside(broker: Broker, dsn: str, folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, DEAF, urlsplit(broker.url).netloc, *[view.name for view in VIEWS]],
+        [sys.executable, OFFLINE, urlsplit(broker.url).netloc, *[view.name for view in VIEWS]],
         env=environment_of(folder, broker, dsn),
         capture_output=True,
         text=True,
@@ -125,14 +125,14 @@ def rebuilt_without_an_outside(broker: Broker, dsn: str, folder: Path) -> subpro
     )
 
 
-def test_whoever_reaches_for_the_outside_there_is_caught() -> None:
+def test_an_attempt_to_reach_the_outside_there_is_caught() -> None:
     code = (
-        "import sys; sys.path.insert(0, sys.argv[1]); import deaf_rebuild, httpx2\n"
-        "deaf_rebuild.deaf(('127.0.0.1', 1)); httpx2.post(sys.argv[2])"
+        "import sys; sys.path.insert(0, sys.argv[1]); import offline_rebuild, httpx2\n"
+        "offline_rebuild.stay_offline(('127.0.0.1', 1)); httpx2.post(sys.argv[2])"
     )
     with receiving() as receiver:
         done = subprocess.run(
-            [sys.executable, "-c", code, DEAF.parent, receiver.url],
+            [sys.executable, "-c", code, OFFLINE.parent, receiver.url],
             capture_output=True,
             text=True,
             check=False,

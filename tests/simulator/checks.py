@@ -201,7 +201,7 @@ def _lines(world: World, org: str, quantities: Counter[str], period: PeriodOpene
 
 
 def _keys(world: World) -> None:
-    """Every gateway lets in whoever has a live key, for their own organisation, and nobody with a revoked one."""
+    """Every gateway admits those who have a live key, for their own organisation, and nobody with a revoked one."""
     for machine in world.gateways:
         verifier = machine.program.verifier
         for customer in world.customers:

@@ -151,7 +151,7 @@ class Broker:
             answer.set_result(value)
         else:
             answer.set_exception(error)
-            answer.exception()  # whoever asked may be gone
+            answer.exception()  # the caller may be gone
 
     def _step(self, process: str) -> None:
         if (trap := self.traps.get(process)) is not None:
@@ -259,7 +259,7 @@ class SimulatedLog:
 
 
 class Subscription:
-    """Of core NATS: what is published while it lasts, by whoever reaches it."""
+    """Of core NATS: what is published while it lasts, by all that reach it."""
 
     def __init__(self, broker: Broker, process: str, subject: str) -> None:
         self.broker, self.process, self.subject = broker, process, subject

@@ -56,14 +56,14 @@ class Sandbox:
         return int((min(self.ended, asyncio.get_running_loop().time()) - self.began) * 1000)
 
     def renew(self, seconds: float) -> None:
-        """By whoever launched it: it may go on for so long from now."""
+        """By the one that launched it: it may go on for so long from now."""
         if not self.over.done() and not is_dead():
             self._lapses.cancel()
             loop = asyncio.get_running_loop()
             self._lapses = loop.call_later(seconds, self._end, None, context=outside())
 
     def terminate(self) -> None:
-        """By whoever launched it, or by its next life."""
+        """By the one that launched it, or by its next life."""
         if not is_dead():
             self._end(None)
 

@@ -52,7 +52,7 @@ LEASE_S = 15
 
 
 class Gateway:
-    """Takes submissions and cancellations of whoever has a key."""
+    """Takes submissions and cancellations from clients that have a key."""
 
     def __init__(self, machine: Machine) -> None:
         log = machine.log()
@@ -151,7 +151,7 @@ class Lock:
         self._freed = asyncio.Event()
 
     def cut(self) -> None:
-        """The connection of whoever holds it is gone."""
+        """The connection of its holder is gone."""
         self.holder = None
         self._freed.set()
 
@@ -169,7 +169,7 @@ class Lock:
 
 
 class SimulatedElection:
-    """Whoever has the lock leads; for some seconds two may believe so."""
+    """The holder of the lock leads; for some seconds two may believe so."""
 
     problem: str | None = None
 

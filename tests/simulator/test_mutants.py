@@ -32,7 +32,7 @@ Patch = pytest.MonkeyPatch
 
 
 class Unguarded(InMemoryEventLog):
-    """Whoever appends is right."""
+    """Every append is accepted, whatever its guard."""
 
     async def append(self, stream: str, events: Sequence[NewEvent], *, expected_position: int) -> int:
         history = await self.read_stream(stream)
@@ -74,10 +74,10 @@ def begins_twice(patch: Patch) -> None:
 def no_idempotency(patch: Patch) -> None:
     submit = Submissions.submit
 
-    async def anew(self: Submissions, who: Any, request: Any, key: str | None) -> Any:
+    async def again(self: Submissions, who: Any, request: Any, key: str | None) -> Any:
         return await submit(self, who, request, None)
 
-    patch.setattr(Submissions, "submit", anew)
+    patch.setattr(Submissions, "submit", again)
 
 
 def repeated_sequence(patch: Patch) -> None:

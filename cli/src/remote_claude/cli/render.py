@@ -237,8 +237,8 @@ def describe_task(task: dict[str, Any]) -> None:
     result = task.get("result") or {}
     if result.get("commit"):
         rows.append(("commit", f"{result['commit']} on rclaude/{task['id']}"))
-    if asked := task.get("pull_request"):
-        rows.append(("pull request", safe_text(pull_request(asked))))
+    if wanted := task.get("pull_request"):
+        rows.append(("pull request", safe_text(pull_request(wanted))))
     if task.get("exit_code") is not None:
         rows.append(("exit code", str(task["exit_code"])))
     if task.get("cost"):
@@ -247,13 +247,13 @@ def describe_task(task: dict[str, Any]) -> None:
         print(f"{name:>12}  {value}")
 
 
-def pull_request(asked: dict[str, Any]) -> str:
+def pull_request(wanted: dict[str, Any]) -> str:
     """Where it is, or why there is none."""
-    match asked["state"]:
+    match wanted["state"]:
         case "opened":
-            return str(asked["url"] or f"number {asked['number']} on {asked['forge']}")
+            return str(wanted["url"] or f"number {wanted['number']} on {wanted['forge']}")
         case "failed":
-            return f"none: {asked['detail'] or str(asked['reason']).replace('_', ' ')}"
+            return f"none: {wanted['detail'] or str(wanted['reason']).replace('_', ' ')}"
         case _:
             return "it is opened when the task has succeeded"
 

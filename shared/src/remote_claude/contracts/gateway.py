@@ -185,7 +185,7 @@ class WebhookDelivered(WebhookOutcome):
 
 
 class WebhookFailed(WebhookOutcome):
-    """The hook is not told any more. `reason` is stable; `status` is that of its last answer, if there was one."""
+    """The delivery was given up. `reason` is stable; `status` is that of its last answer, if there was one."""
 
     type: ClassVar[str] = "WebhookFailed"
     version: ClassVar[int] = 1

@@ -26,7 +26,7 @@ class LeaseRequest(Value):
 
 class LeaseAnswer(Value):
     """`revoked` are held attempts that are no longer the runner's: it stops them. What it says of them after that
-    is late and decides nothing; what they have used is still told.
+    is late and decides nothing; what they have used is still recorded.
 
     `known` is False when the scheduler has not seen this runner join: it has to append `RunnerJoined` again.
     """

@@ -14,7 +14,7 @@ class Request:
     """A subject, the message that is sent on it, and the message that answers it. Both are JSON."""
 
     subject: str
-    asked: type[Value]
+    body: type[Value]
     answer: type[Value]
 
 

@@ -37,8 +37,8 @@ class HeadAsGet:
         self._app, self._methods = app, methods
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        asked = scope["type"] == "http" and scope["method"] == "HEAD"
-        if not asked or self._methods.declares_head(scope["path"]):
+        is_head = scope["type"] == "http" and scope["method"] == "HEAD"
+        if not is_head or self._methods.declares_head(scope["path"]):
             await self._app(scope, receive, send)
             return
         as_get = {**scope, "method": "GET"}  # the server goes by its own

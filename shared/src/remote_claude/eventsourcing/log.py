@@ -178,6 +178,6 @@ def check_append(
 
 
 def landed(ids: Sequence[str], since: Sequence[tuple[str, int]]) -> int | None:
-    """Where the last of `ids` is, when all of them are in (id, position) since the expected position; else None."""
+    """Where the last of `ids` is, when all of them are in (id, position) since the expected position; otherwise None."""
     positions = dict(since)
     return positions[ids[-1]] if all(event_id in positions for event_id in ids) else None

@@ -29,7 +29,7 @@ class LogStats:
     consumers_lost: int = 0
     on_group: Callable[[int, float], None] | None = None
     """Told of each group that was dealt with: appends settled, and seconds since the first of them was asked for."""
-    stalled: Callable[[], float] = lambda: 0.0
+    unanswered_s: Callable[[], float] = lambda: 0.0
     """For how many seconds a connected broker has decided no append that was sent to it, 0 when it does."""
 
     def batch(self, events: int) -> None:

@@ -58,7 +58,7 @@ def asyncapi() -> str:
 
 def _describe_answer(document: dict[str, Any], request: Request) -> None:
     """Add the answer to a request's operation: FastStream describes only what is sent."""
-    name, answer = request.asked.__name__, request.answer.__name__
+    name, answer = request.body.__name__, request.answer.__name__
     schema = request.answer.model_json_schema(ref_template="#/components/schemas/{model}")
     components = document["components"]
     components["schemas"] |= schema.pop("$defs", {}) | {answer: schema}
@@ -71,7 +71,7 @@ def _describe_answer(document: dict[str, Any], request: Request) -> None:
     document["operations"][name]["reply"] = {"channel": {"$ref": f"#/channels/{answer}"}}
 
 
-async def _declared(asked: Any) -> Any:
+async def _declared(body: Any) -> Any:
     """Stands for the handler of a request that is declared and not answered."""
 
 

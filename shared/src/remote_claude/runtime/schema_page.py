@@ -47,7 +47,7 @@ def page(services: list[str]) -> str:
 
 
 def _view(view: type[View]) -> Iterator[str]:
-    yield f"## {view.name}\n\nVersion {view.version}. {_said(sys.modules[view.__module__])}\n"
+    yield f"## {view.name}\n\nVersion {view.version}. {_docstring(sys.modules[view.__module__])}\n"
     described = {
         str(getattr(value, "__tablename__", "")): value
         for module in {view.__module__, f"{view.__module__.rpartition('.')[0]}.tables"} & sys.modules.keys()
@@ -56,8 +56,8 @@ def _view(view: type[View]) -> Iterator[str]:
     }
     for name, table in sorted(view.tables.tables.items()):
         yield f"### {view.name}.{name}\n"
-        if name in described and _said(described[name]):
-            yield f"{_said(described[name])}\n"
+        if name in described and _docstring(described[name]):
+            yield f"{_docstring(described[name])}\n"
         yield "| column | type | null |\n|---|---|---|"
         for column in table.columns:
             shown = f"**{column.name}**" if column.primary_key else column.name
@@ -66,6 +66,6 @@ def _view(view: type[View]) -> Iterator[str]:
         yield ""
 
 
-def _said(of: object) -> str:
+def _docstring(of: object) -> str:
     """Its own docstring in one paragraph."""
     return " ".join(inspect.cleandoc(vars(of).get("__doc__") or "").split())

@@ -1,4 +1,4 @@
-"""What every service has to be told, from the environment; `settings_sources` adds to it what files say."""
+"""What every service has to know, from the environment; `settings_sources` adds to it what files say."""
 
 from __future__ import annotations
 

@@ -83,8 +83,8 @@ def read(
         )
     if not items:
         raise _wrong("the batch has no items")
-    asked = json.dumps([(item.key, item.body, item.repo, item.ref) for item in items], sort_keys=True)
-    return Batch(name or hashlib.sha256(asked.encode()).hexdigest()[:12], tuple(items))
+    whole = json.dumps([(item.key, item.body, item.repo, item.ref) for item in items], sort_keys=True)
+    return Batch(name or hashlib.sha256(whole.encode()).hexdigest()[:12], tuple(items))
 
 
 def idempotency_key(batch: str, item: str) -> str:

@@ -69,33 +69,33 @@ def batch(
     }
     text, kind = _content(file, format)
     repositories = _Repositories(no_repo=no_repo)
-    asked = read(text, kind, name=name, template=prompt, defaults=defaults, place=repositories.place)
-    _check(asked)
+    batch = read(text, kind, name=name, template=prompt, defaults=defaults, place=repositories.place)
+    _check(batch)
     client = connect_or_start()
-    view = _view(asked, as_json=as_json)
-    run = Run(client, asked, lambda item: repositories.of(client, item), view.changed)
+    view = _view(batch, as_json=as_json)
+    run = Run(client, batch, lambda item: repositories.of(client, item), view.changed)
     try:
         if before := run.pick_up():
-            render.note(f"batch {asked.name}: {before} of {len(asked.items)} tasks were submitted before")
+            render.note(f"batch {batch.name}: {before} of {len(batch.items)} tasks were submitted before")
         if detach:
             run.submit_all()
         else:
             with view.shown(run):
                 run.follow(max_parallel, fail_fast=fail_fast, tick=view.tick)
     except KeyboardInterrupt:
-        render.note(f"\nwhat has been submitted goes on; {_again(asked)}")
+        render.note(f"\nwhat has been submitted goes on; {_again(batch)}")
         raise typer.Exit(Exit.CANCELLED) from None
     except CliError as error:
         if error.exit is Exit.UNREACHABLE:
             raise CliError(
-                f"{error}. What has been submitted goes on; {_again(asked)}", error.exit
+                f"{error}. What has been submitted goes on; {_again(batch)}", error.exit
             ) from error
         raise
     raise typer.Exit(_conclude(run, as_json=as_json, detach=detach))
 
 
-def _again(asked: Batch) -> str:
-    return f"the same command again picks the batch up (its name is {asked.name})"
+def _again(batch: Batch) -> str:
+    return f"the same command again picks the batch up (its name is {batch.name})"
 
 
 def _content(file: str, format: Format | None) -> tuple[str, str]:
@@ -113,8 +113,8 @@ def _content(file: str, format: Format | None) -> tuple[str, str]:
         raise CliError(f"there is no file {file}", Exit.USAGE) from error
 
 
-def _check(asked: Batch) -> None:
-    for item in asked.items:
+def _check(batch: Batch) -> None:
+    for item in batch.items:
         checked_prompt(item.body["prompt"])
         if item.ref and (item.repo is None or Path(item.repo).is_absolute()):
             raise CliError(f"item {item.key}: ref goes with the URL of a repository", Exit.USAGE)
@@ -243,5 +243,5 @@ class _Table:
         self._live.update(table, refresh=True)
 
 
-def _view(asked: Batch, *, as_json: bool) -> _Lines | _Table:
-    return _Table(asked.name) if sys.stdout.isatty() and not as_json else _Lines(quiet=as_json)
+def _view(batch: Batch, *, as_json: bool) -> _Lines | _Table:
+    return _Table(batch.name) if sys.stdout.isatty() and not as_json else _Lines(quiet=as_json)

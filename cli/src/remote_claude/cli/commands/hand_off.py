@@ -57,8 +57,8 @@ def push(
         archive = Path(folder) / "session.tar"
         archive.write_bytes(content)
         client.put_blob(sha256, archive)
-    asked = {"model": model, "network": network, "timeout_s": timeout}
-    body: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
+    options = {"model": model, "network": network, "timeout_s": timeout}
+    body: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
     if budget is not None:
         body["budget_nano_usd"] = nano_usd(budget)
     body |= {"prompt": checked_prompt(prompt or GO_ON), "agent": "claude", "checkpoint": sha256}

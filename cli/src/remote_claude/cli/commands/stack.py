@@ -226,8 +226,10 @@ def checks() -> list[Check]:
     found = [Check("python", _level(sys.version_info >= (3, 11)), platform.python_version())]
     git = shutil.which("git")
     if git:
-        said = subprocess.run([git, "--version"], capture_output=True, text=True, check=False).stdout.strip()
-        found.append(Check("git", "ok", said))
+        version = subprocess.run(
+            [git, "--version"], capture_output=True, text=True, check=False
+        ).stdout.strip()
+        found.append(Check("git", "ok", version))
     else:
         found.append(Check("git", "failed", "not found; on Debian: apt-get install git"))
     found.append(Check("rclaude", "ok", release()))
@@ -243,10 +245,10 @@ def checks() -> list[Check]:
         return [*found, Check("server", "ok", f"nothing runs in {config.home()}; `rclaude run` starts it")]
     client = client_of(target)
     try:
-        said = client.get("/v1/status")
+        status = client.get("/v1/status")
     except CliError as error:
         return [*found, Check("server", "failed", str(error))]
-    services, event_log = said["services"], said["log"]
+    services, event_log = status["services"], status["log"]
     found.append(Check("server", "ok", target.url))
     found.append(
         Check("log", _level(event_log["state"] == "ready"), event_log["reason"] or event_log["state"])
@@ -261,13 +263,13 @@ def checks() -> list[Check]:
         Check(f"agent {agent['name']}", "note" if agent["reason"] else "ok", _availability(agent))
         for agent in services.get("runner", {}).get("agents", [])
     ]
-    found += [Check(f"plan {p['plan']}", "note", p["detail"]) for p in _plans_without_runner(said)]
+    found += [Check(f"plan {p['plan']}", "note", p["detail"]) for p in _plans_without_runner(status)]
     return [*found, _waiting(client)]
 
 
 def _availability(agent: dict[str, Any]) -> str:
-    said = "available" if agent["available"] else "not available"
-    return f"{said}: {agent['reason']}" if agent["reason"] else said
+    state = "available" if agent["available"] else "not available"
+    return f"{state}: {agent['reason']}" if agent["reason"] else state
 
 
 def _waiting(client: Client) -> Check:

@@ -151,8 +151,8 @@ def _settings(
     agent: str | None, model: str | None, network: str | None, budget: str | None, timeout: int | None
 ) -> dict[str, Any]:
     """Fields of a submission that schedules and triggers share."""
-    asked = {"model": model, "network": network, "timeout_s": timeout}
-    found: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
+    options = {"model": model, "network": network, "timeout_s": timeout}
+    found: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
     if budget is not None:
         found["budget_nano_usd"] = nano_usd(budget)
     return {"agent": agent or config.setting("agent") or "claude", **found}

@@ -88,18 +88,18 @@ def server(connect: Callable[[Context[Any, Any]], Client], place: Path | None) -
         "remote-claude", version=release(), instructions=INSTRUCTIONS, log_level="WARNING"
     )
     tools = _Tools(connect, place)
-    mcp.add_tool(_told(tools.run_task), annotations=ToolAnnotations(destructive_hint=False))
-    mcp.add_tool(_told(tools.list_tasks), annotations=READS)
-    mcp.add_tool(_told(tools.watch_task), annotations=READS)
-    mcp.add_tool(_told(tools.diff_task), annotations=READS)
-    mcp.add_tool(_told(tools.send_message), annotations=ToolAnnotations(destructive_hint=False))
-    mcp.add_tool(_told(tools.cancel_task))
+    mcp.add_tool(_with_tool_errors(tools.run_task), annotations=ToolAnnotations(destructive_hint=False))
+    mcp.add_tool(_with_tool_errors(tools.list_tasks), annotations=READS)
+    mcp.add_tool(_with_tool_errors(tools.watch_task), annotations=READS)
+    mcp.add_tool(_with_tool_errors(tools.diff_task), annotations=READS)
+    mcp.add_tool(_with_tool_errors(tools.send_message), annotations=ToolAnnotations(destructive_hint=False))
+    mcp.add_tool(_with_tool_errors(tools.cancel_task))
     if place is not None:
-        mcp.add_tool(_told(tools.apply_task))
+        mcp.add_tool(_with_tool_errors(tools.apply_task))
     return mcp
 
 
-def _told(tool: Callable[P, R]) -> Callable[P, R]:
+def _with_tool_errors(tool: Callable[P, R]) -> Callable[P, R]:
     """The tool, with refusals as errors that the model reads."""
 
     @functools.wraps(tool)

@@ -84,8 +84,8 @@ def _ignored_files(
     """Those that a pattern names."""
     ignored = repository.git("ls-files", "-z", "--others", "--ignored", "--exclude-standard", env=env).paths
     files = [path for path in ignored if not path.endswith(b"/")]
-    asked = _matching(repository, env, files, include)
-    entries = _entries(repository, asked, env)
+    included = _matching(repository, env, files, include)
+    entries = _entries(repository, included, env)
     taken = {path for _, _, path in entries}
     if taken:
         account.sent.append(f"ignored files ({_names(taken)})")

@@ -169,5 +169,5 @@ def run(
 
 
 def failed(args: Collection[str | Path], code: int, stderr: bytes) -> RepositoryError:
-    said = stderr.decode("utf-8", "replace").strip() or f"it ended with {code}"
-    return RepositoryError("git_failed", f"git {next(iter(args))}: {said}")
+    message = stderr.decode("utf-8", "replace").strip() or f"it ended with {code}"
+    return RepositoryError("git_failed", f"git {next(iter(args))}: {message}")

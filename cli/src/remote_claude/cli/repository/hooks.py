@@ -10,10 +10,10 @@ from remote_claude.cli.repository.git import Repository, RepositoryError, caller
 class HookRefused(RepositoryError):
     """`hook_refused`: a hook ended with an error. The change is staged, and nothing is committed."""
 
-    def __init__(self, name: str, said: str, task: str) -> None:
+    def __init__(self, name: str, output: str, task: str) -> None:
         super().__init__(
             "hook_refused",
-            f"the hook {name} refused the commit; the change is staged:\n{said}\nCorrect it and commit it yourself, or "
+            f"the hook {name} refused the commit; the change is staged:\n{output}\nCorrect it and commit it yourself, or "
             f"apply again: `rclaude apply {task}`, with `--hooks` or without.",
         )
 

@@ -192,11 +192,11 @@ class Stripe:
         self, invoice: str, amount: int, number: str, *, refund: bool, key: str
     ) -> Observed:
         """Take a part of an invoice back, in the currency's smallest unit; `refund` pays it back."""
-        asked: dict[str, Any] = {"invoice": invoice, "amount": amount, "memo": number}
+        params: dict[str, Any] = {"invoice": invoice, "amount": amount, "memo": number}
         if refund:
-            asked["refund_amount"] = amount
+            params["refund_amount"] = amount
         made = await self._call(
-            self._client.v1.credit_notes.create, asked, {"idempotency_key": f"{key}-credit-note"}
+            self._client.v1.credit_notes.create, params, {"idempotency_key": f"{key}-credit-note"}
         )
         return Observed(kind="credit_note", object=made.id, status=made.status, org=None, amount=made.amount)
 

@@ -67,10 +67,10 @@ def list_(
             typer.echo(json.dumps(rows))
             return
         for row in rows:
-            told = "{delivered} delivered, {failed} failed, {pending} pending".format_map(row)
+            summary = "{delivered} delivered, {failed} failed, {pending} pending".format_map(row)
             if row["last"]:
-                told += f", last: {row['last']}"
-            typer.echo(f"{row['id']} {row['org']} {row['url']}: {told}")
+                summary += f", last: {row['last']}"
+            typer.echo(f"{row['id']} {row['org']} {row['url']}: {summary}")
 
     administer(work, Purpose.LOOK, user="gateway")
 

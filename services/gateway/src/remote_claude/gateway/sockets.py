@@ -131,7 +131,7 @@ class Socket:
 
 
 class Sockets:
-    """All open sockets of a process, and what closes them: a revoked key, a silent log, a stalled client."""
+    """All open sockets of a process, and what closes them: a revoked key, a silent log, a client that does not read."""
 
     def __init__(self, settings: GatewaySettings, verifier: Verifier, tail: Tail, watchers: Watchers) -> None:
         self._settings, self._verifier, self._tail, self._watchers = settings, verifier, tail, watchers

@@ -54,16 +54,16 @@ class UsageRecorder:
     def __init__(self, attempt_log: AttemptLog, measure: Callable[[], Awaitable[Measured]]) -> None:
         self._attempt_log, self._measure = attempt_log, measure
         self._turn = asyncio.Lock()
-        self._asked = self._recorded = 0
+        self._requested = self._recorded = 0
 
     async def record(self) -> None:
         """Returns once everything that was used before this call is on record. Raises as `AttemptLog.record` does."""
-        self._asked += 1
-        asked = self._asked
+        self._requested += 1
+        number = self._requested
         async with self._turn:
-            if self._recorded >= asked:
+            if self._recorded >= number:
                 return
-            covers = self._asked
+            covers = self._requested
             # A sandbox can be faster than the event that says it has started.
             await self._attempt_log.record(Start(), Sample(await self._measure()))
             self._recorded = covers

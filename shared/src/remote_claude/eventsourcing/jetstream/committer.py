@@ -70,7 +70,7 @@ class Committer:
         self._id = uuid4().hex[:16]
         self._batches = count()
         self._failures = 0
-        self._stalled: tuple[float, int] | None = None  # since when, and on which connection
+        self._unanswered: tuple[float, int] | None = None  # since when, and on which connection
         self._task: asyncio.Task[None] | None = None
         self._closed = False
 
@@ -79,11 +79,11 @@ class Committer:
         """How many appends wait for the next group."""
         return self._waiting.appends
 
-    def stalled(self) -> float:
+    def unanswered_s(self) -> float:
         """For how many seconds a connected broker has decided no append that was sent to it, 0 when it does."""
-        if self._stalled is None or self._stalled[1] != self._wire.epoch or not self._wire.connected:
+        if self._unanswered is None or self._unanswered[1] != self._wire.epoch or not self._wire.connected:
             return 0.0
-        return time.monotonic() - self._stalled[0]
+        return time.monotonic() - self._unanswered[0]
 
     async def append(
         self, stream: str, expected: int, ids: Sequence[str], messages: Sequence[Message], size: int
@@ -213,11 +213,11 @@ class Committer:
             self._fail_all(group, error)
             return
         if len(undecided) < len(group.together) + len(group.superseded):
-            self._failures, self._stalled = 0, None
+            self._failures, self._unanswered = 0, None
         elif undecided:
             self._failures = min(self._failures + 1, MOST_FAILURES)
-            if not self.stalled():
-                self._stalled = time.monotonic(), self._wire.epoch
+            if not self.unanswered_s():
+                self._unanswered = time.monotonic(), self._wire.epoch
             if await self._wire.pause(min(0.005 * 2**self._failures, 0.5)):
                 self._failures = 0
 

@@ -63,7 +63,7 @@ class JetStreamEventLog:
         self._committer = Committer(
             wire, self._direct, self.stats, bound=bound, attempt_timeout=attempt_timeout, capacity=capacity
         )
-        self.stats.stalled = self._committer.stalled
+        self.stats.unanswered_s = self._committer.unanswered_s
         self._reader = Reader(
             wire,
             self._direct,
@@ -190,7 +190,7 @@ class JetStreamEventLog:
                         raise LogUnavailable(f"a replica of the log lacks what comes after {after}")
 
     async def _was_all(self, after: int, end: int, subjects: str | None) -> bool:
-        """Whether nothing is left up to `end`. Whoever feeds a reader may be a replica that is not there yet."""
+        """Whether nothing is left up to `end`. A reader may be fed by a replica that is not there yet."""
         try:
             following = await self._direct.leader_next(after, subjects)
         except LogUnavailable:

@@ -173,7 +173,7 @@ class Consumer:
         self._heartbeat = heartbeat
         self._frames: list[tuple[bytes, bytes, bytes, bytes]] = []
         self._arrived = asyncio.Event()
-        self._asked = 0
+        self._requested = 0
         self._sequence = 0
 
     def receive(self, subject: bytes, reply: bytes, headers: bytes, data: bytes) -> None:
@@ -183,15 +183,15 @@ class Consumer:
     async def batches(self) -> AsyncGenerator[Batch, None]:
         """What arrives, as it arrives. Raises `ConsumerLost`."""
         while True:
-            if self._asked <= IN_FLIGHT // 2:
-                await self._ask(IN_FLIGHT - self._asked)
+            if self._requested <= IN_FLIGHT // 2:
+                await self._ask(IN_FLIGHT - self._requested)
             if await self._arrives():
                 frames, self._frames = self._frames, []
                 self._arrived.clear()
                 yield Batch(self._decode(frames), self.pending)
 
     async def _ask(self, n: int) -> None:
-        self._asked += n
+        self._requested += n
         request = {
             "batch": n,
             "max_bytes": IN_FLIGHT_BYTES,
@@ -229,7 +229,7 @@ class Consumer:
             if sequence != self._sequence + 1:
                 raise ConsumerLost(f"message {sequence} after {self._sequence}")
             self._sequence = sequence
-            self._asked -= 1
+            self._requested -= 1
             self.pending = int(pending)
             events.append(decode_event(int(position), subject.decode(), headers, data, self._codec))
         return events
@@ -242,4 +242,4 @@ class Consumer:
         rest = parse_headers(headers).get("Nats-Pending-Messages")
         if rest is None or "Deleted" in text or "Shutdown" in text or "Leadership" in text or code == 503:
             raise ConsumerLost(text)
-        self._asked -= int(rest)
+        self._requested -= int(rest)

@@ -31,7 +31,7 @@ class Refused(Exception):
 
 @contextlib.asynccontextmanager
 async def settings(user: str = ADMIN, *, start: bool = False) -> AsyncIterator[RuntimeSettings]:
-    """Where the stack is: from the environment, else from the file that an embedded stack keeps in its home.
+    """Where the stack is: from the environment, otherwise from the file that an embedded stack keeps in its home.
 
     `start` brings the servers of a home that is down up for as long as this lasts, without the services.
     """
@@ -72,7 +72,7 @@ def administer(
 ) -> None:
     """Connect, do the work, disconnect. `failure` says what its errors end in.
 
-    Whoever does not work with the log but looks at it or maintains it needs no services: a home's servers are started.
+    A command that only looks at the log or maintains it needs no services: a home's servers are started.
     `user` of the embedded broker: the service itself for what is said in its name.
     """
     from remote_claude.eventsourcing import actors

@@ -122,7 +122,7 @@ class Checker:
         self._reserved: Counter[tuple[str, str]] = Counter()
         self._samples: dict[tuple[str, int], tuple[int, dict[str, Any]]] = {}
         self._hooks: dict[str, str] = {}
-        self._told: set[tuple[str, str]] = set()
+        self._settled: set[tuple[str, str]] = set()
 
     def check(self, recorded: RecordedEvent) -> None:
         """One event, in its turn."""
@@ -207,9 +207,9 @@ class Checker:
             task = self._tasks.get(name)
             if task is None or task.org != data["org"] or task.terminal is None:
                 self._violated("a webhook hears of a task that has ended", f"{kind} of {name} for {hook}")
-            if (name, hook) in self._told:
-                self._violated("what a webhook was told has one outcome", f"{kind} of {name} for {hook}")
-            self._told.add((name, hook))
+            if (name, hook) in self._settled:
+                self._violated("a delivery to a webhook has one outcome", f"{kind} of {name} for {hook}")
+            self._settled.add((name, hook))
 
     def _check_scheduler(self, recorded: RecordedEvent, data: dict[str, Any]) -> None:
         kind, name = recorded.type, data["task"]

@@ -46,7 +46,8 @@ class Comparison:
         self._broken: list[tuple[Row, bytes | None]] = []
         self._next = 1
         self._stored: bytes | None = GENESIS  # the archived hash of the position before, where there is one
-        self._told = GENESIS  # the chain as it follows from the contents: the broker's, else the archive's
+        # the chain as it follows from the contents: the broker's, otherwise the archive's
+        self._expected = GENESIS
         self._witness = True  # all of it since the last head came from the broker
         self._signed = 0
         report.heads = len(heads)
@@ -67,10 +68,10 @@ class Comparison:
             self._stored = None
         self._next = position + 1
         if event is not None:
-            self._told = link(self._told, position, event.stream, event.headers, event.data)
+            self._expected = link(self._expected, position, event.stream, event.headers, event.data)
         elif row is not None:
             self._witness = False
-            self._told = link(self._told, position, row.subject, row.headers, row.data)
+            self._expected = link(self._expected, position, row.subject, row.headers, row.data)
         if row is not None:
             self._archived(event, row)
             self._stored = row.hash
@@ -118,7 +119,7 @@ class Comparison:
         place = row.position
         if place > self._head.position:
             self.report.add("archive", "edited", place, "the archive's checkpoint is not there yet")
-        follows = row.hash == self._told
+        follows = row.hash == self._expected
         same = event is None or (event.stream, event.headers, event.data) == (
             row.subject,
             row.headers,
@@ -150,12 +151,12 @@ class Comparison:
                 self._beyond(signed)
             return
         where = f"it does not lead to the head {signed.name}, signed at {signed.position}"
-        self._blame("archive" if row.hash != signed.hash == self._told else "broker")
+        self._blame("archive" if row.hash != signed.hash == self._expected else "broker")
         if row.hash != signed.hash:
             self.report.add("archive", "contradicted", after + 1, where, last=signed.position)
-            if self._told != signed.hash and self._witness:
+            if self._expected != signed.hash and self._witness:
                 self.report.add("broker", "contradicted", after + 1, where, last=signed.position)
-        self._told, self._witness = signed.hash, True
+        self._expected, self._witness = signed.hash, True
 
     def _beyond(self, signed: SignedHead) -> None:
         self.report.add(
@@ -163,7 +164,7 @@ class Comparison:
         )
 
     def _blame(self, otherwise: Side) -> None:
-        """Of the differences so far: the archive's where its chain breaks there, else those of `otherwise`."""
+        """Of the differences so far: the archive's where its chain breaks there, otherwise those of `otherwise`."""
         for suspect in self._suspects:
             suspect.side = suspect.side or (otherwise if suspect.chained else "archive")
 

@@ -103,17 +103,17 @@ def read_export(path: Path) -> Iterator[Row | Head]:
             at = Head(begin["after"], bytes.fromhex(begin["hash"]))
             yield at
             for line in file:
-                said = json.loads(line)
-                if "until" in said:
-                    if (said["until"], said["hash"]) != (at.position, at.hash.hex()):
+                entry = json.loads(line)
+                if "until" in entry:
+                    if (entry["until"], entry["hash"]) != (at.position, at.hash.hex()):
                         raise ExportDamaged(f"{path}: what stands at {at.position} is not what was exported")
                     yield End(*at)
                     return
-                if said["position"] != at.position + 1:
-                    raise ExportDamaged(f"{path}: position {said['position']} follows {at.position}")
-                headers, data = b64decode(said["headers"]), b64decode(said["data"])
-                at = Head(at.position + 1, link(at.hash, at.position + 1, said["subject"], headers, data))
-                yield Row(at.position, said["subject"], (None, "", ""), headers, data, at.hash)
+                if entry["position"] != at.position + 1:
+                    raise ExportDamaged(f"{path}: position {entry['position']} follows {at.position}")
+                headers, data = b64decode(entry["headers"]), b64decode(entry["data"])
+                at = Head(at.position + 1, link(at.hash, at.position + 1, entry["subject"], headers, data))
+                yield Row(at.position, entry["subject"], (None, "", ""), headers, data, at.hash)
     except (ValueError, KeyError, TypeError, AttributeError, EOFError, zlib.error, gzip.BadGzipFile) as error:
         if at is None:
             raise ExportDamaged(f"{path} is no export of a log, or its beginning is damaged") from error

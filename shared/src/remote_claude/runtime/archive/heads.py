@@ -91,16 +91,16 @@ class Heads:
             if path.exists():
                 return path
             last = max([self._last(), *self.read()], key=lambda known: known.number)
-            said = {
+            content = {
                 "position": head.position,
                 "hash": head.hash.hex(),
                 "at": at,
                 "number": last.number + 1,
                 "follows": last.name if last.number else None,
             }
-            signature = key.sign(_signed(said)).hex()
-            write_once(path, json.dumps({**said, "signature": signature}) + "\n", 0o400)
-            write_private(self._last_file(), json.dumps({**said, "name": path.name}) + "\n")
+            signature = key.sign(_signed(content)).hex()
+            write_once(path, json.dumps({**content, "signature": signature}) + "\n", 0o400)
+            write_private(self._last_file(), json.dumps({**content, "name": path.name}) + "\n")
         return path
 
     def public_key(self, *, make: bool = False) -> bytes | None:
@@ -129,9 +129,9 @@ class Heads:
         aside.mkdir(exist_ok=True, mode=0o700)
         with self._alone():
             if kept is not None:
-                said = json.loads((self.folder / kept.name).read_text())
-                del said["signature"]
-                write_private(self._last_file(), json.dumps({**said, "name": kept.name}) + "\n")
+                content = json.loads((self.folder / kept.name).read_text())
+                del content["signature"]
+                write_private(self._last_file(), json.dumps({**content, "name": kept.name}) + "\n")
             else:
                 self._last_file().unlink(missing_ok=True)
             for head in heads:
@@ -184,8 +184,8 @@ class Heads:
     def _last(self) -> SignedHead:
         """The last head, as noted beside the key; number 0 without a note."""
         try:
-            said = json.loads(self._last_file().read_text())
-            return _head(said["name"], said)
+            content = json.loads(self._last_file().read_text())
+            return _head(content["name"], content)
         except FileNotFoundError:
             return SignedHead("", 0, b"")
         except UNREADABLE as error:
@@ -253,13 +253,13 @@ def write_once(path: Path, text: str, mode: int) -> None:
     sync_folder(path.parent)
 
 
-def _head(name: str, said: dict[str, Any], problem: str | None = None) -> SignedHead:
+def _head(name: str, content: dict[str, Any], problem: str | None = None) -> SignedHead:
     return SignedHead(
         name,
-        int(said["position"]),
-        bytes.fromhex(said["hash"]),
-        int(said.get("number", 0)),
-        said.get("follows"),
+        int(content["position"]),
+        bytes.fromhex(content["hash"]),
+        int(content.get("number", 0)),
+        content.get("follows"),
         problem,
     )
 
@@ -269,20 +269,20 @@ def _next(last: SignedHead) -> SignedHead:
     return SignedHead("", last.position, b"", last.number + 1, last.name)
 
 
-def _signed(said: dict[str, Any]) -> bytes:
-    return json.dumps(said, sort_keys=True, separators=(",", ":")).encode()
+def _signed(content: dict[str, Any]) -> bytes:
+    return json.dumps(content, sort_keys=True, separators=(",", ":")).encode()
 
 
 def _read(path: Path, public: Ed25519PublicKey | None, problem: str | None) -> SignedHead:
     try:
-        said = json.loads(path.read_text())
-        signature = bytes.fromhex(said.pop("signature"))
-        head = _head(path.name, said, problem)
+        content = json.loads(path.read_text())
+        signature = bytes.fromhex(content.pop("signature"))
+        head = _head(path.name, content, problem)
     except UNREADABLE as error:
         return SignedHead(path.name, 0, b"", problem=f"it can't be read: {error!r}")
     if public is not None:
         try:
-            public.verify(signature, _signed(said))
+            public.verify(signature, _signed(content))
         except InvalidSignature:
             return replace(head, problem="its signature is not that of the key")
     return head

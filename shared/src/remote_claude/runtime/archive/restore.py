@@ -51,13 +51,13 @@ class LostForGood(ArchiveError):
     code = "log_lost_for_good"
 
     def __init__(self, end: int, last: int, held: int, ahead: Sequence[str]) -> None:
-        said = [f"positions {end + 1} to {last} are lost: neither broker nor archive has position {end + 1}"]
+        parts = [f"positions {end + 1} to {last} are lost: neither broker nor archive has position {end + 1}"]
         if held:
-            said.append(f"The broker still has {held} of them, but nothing is read past a hole")
+            parts.append(f"The broker still has {held} of them, but nothing is read past a hole")
         if ahead:
-            said.append(f"Views that had applied some of them: {', '.join(ahead)}")
+            parts.append(f"Views that had applied some of them: {', '.join(ahead)}")
         super().__init__(
-            f"{'. '.join(said)}. Nothing was changed. If a backup goes further, bring that back (`pg_restore` a dump, "
+            f"{'. '.join(parts)}. Nothing was changed. If a backup goes further, bring that back (`pg_restore` a dump, "
             "`rclaude-admin log import` an export) and try again; if none does, `rclaude-admin log restore "
             f"--without-lost` gives these positions up for good, makes the log end at {end}, and rebuilds the views "
             "that are ahead of it"
@@ -206,12 +206,12 @@ def _batches(rows: Sequence[Row]) -> list[list[Row]]:
 async def append_batch(wire: Wire, rows: Sequence[Row]) -> None:
     """One atomic batch, which the broker takes at these positions or not at all."""
     name, frames = uuid4().hex, []
-    said: list[Answer] = []
+    answers: list[Answer] = []
     done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
 
     def receive(headers: bytes, data: bytes) -> None:
         if not done.done():
-            said.append(read_answer(headers, data))
+            answers.append(read_answer(headers, data))
             done.set_result(True)
 
     await wire.open()
@@ -233,8 +233,8 @@ async def append_batch(wire: Wire, rows: Sequence[Row]) -> None:
         await wire.arrives(done, epoch, TIMEOUT)
     finally:
         wire.forget(reply)
-    if said != [Landed(rows[-1].position)]:
+    if answers != [Landed(rows[-1].position)]:
         raise RestoreFailed(
-            f"positions {rows[0].position} to {rows[-1].position} were not taken: {said or 'no answer'}. "
+            f"positions {rows[0].position} to {rows[-1].position} were not taken: {answers or 'no answer'}. "
             "What was restored before stays and is right: see that nobody else writes, and try again"
         )

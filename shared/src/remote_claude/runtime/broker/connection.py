@@ -49,20 +49,20 @@ async def connect_nats(settings: BrokerSettings, *, patience: float | None = Non
     refusal: asyncio.Future[BrokerError] = asyncio.get_running_loop().create_future()
     reason = "no answer"
 
-    said: set[str] = set()  # since the broker was last there: it is dialled ten times a second
+    reported: set[str] = set()  # since the broker was last there: it is dialled ten times a second
 
     async def on_error(error: Exception) -> None:
         nonlocal reason
         note_error(client, error)
         reason = str(error) or repr(error)
-        if (patience is None or connecting.done()) and (client.is_connected or repr(error) not in said):
-            said.add(repr(error))
+        if (patience is None or connecting.done()) and (client.is_connected or repr(error) not in reported):
+            reported.add(repr(error))
             log.warning("broker connection", error=repr(error))
         if (refused := _refused(settings, error)) is not None and not refusal.done():
             refusal.set_result(refused)
 
     async def on_reconnect() -> None:
-        said.clear()
+        reported.clear()
         log.info("the broker is back", url=settings.nats_url)
         if in_the_clear():
             log.error("the broker does not encrypt any more: disconnecting", url=settings.nats_url)
@@ -98,8 +98,8 @@ async def connect_nats(settings: BrokerSettings, *, patience: float | None = Non
                 f"the broker at {settings.nats_url} can't be reached, for {patience:g} s now: {reason}"
             )
         await connecting
-        if said:
-            said.clear()
+        if reported:
+            reported.clear()
             log.info("the broker is there", url=settings.nats_url)
     finally:
         if not connecting.done():

@@ -44,17 +44,17 @@ def register(broker: NatsBroker, request: Request, handle: Handle) -> None:
     """Make `handle` the broker's handler of a request."""
     from faststream.exceptions import RejectMessage
 
-    async def answer(asked: Any) -> Any:
-        found = await handle(asked)
+    async def answer(body: Any) -> Any:
+        found = await handle(body)
         if found is None:
             raise RejectMessage  # which sends nothing
         return found
 
-    answer.__annotations__ = {"asked": request.asked, "return": request.answer}
+    answer.__annotations__ = {"body": request.body, "return": request.answer}
     broker.subscriber(
         request.subject,
-        title=request.asked.__name__,
-        description=request.asked.__doc__,
+        title=request.body.__name__,
+        description=request.body.__doc__,
         max_workers=AT_ONE_TIME,
     )(answer)
 

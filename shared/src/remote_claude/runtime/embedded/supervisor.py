@@ -135,8 +135,8 @@ class Supervisor:
 
     async def _bring_up(self, child: Child) -> Process:
         """Start the child and wait until it is ready. Otherwise it is ended, and `ServerDidNotStart` raised."""
-        with open_log(self._log_dir, child.name) as said:
-            begin = said.tell()
+        with open_log(self._log_dir, child.name) as output:
+            begin = output.tell()
         process = self._processes[child.name] = spawn(child, self._log_dir)
         self._on_change(self.pids)
         ended, ready = await first_of(exited(process), child.ready(), timeout=child.ready_timeout)

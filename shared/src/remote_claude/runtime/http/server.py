@@ -57,7 +57,7 @@ def application(runtime: Runtime, services: Sequence[Service], metrics: Metrics)
 
     def unready() -> dict[str, str]:
         reasons = {s.name: reason for s in services if (reason := s.ready() or _views_unready(runtime, s))}
-        reasons |= {LOG: stalled} if (stalled := _stalled(runtime)) else {}
+        reasons |= {LOG: problem} if (problem := _log_problem(runtime)) else {}
         return reasons | ({BROKER: silent} if (silent := _silent(runtime)) else {})
 
     @app.get("/healthz", include_in_schema=False)
@@ -115,8 +115,8 @@ def application(runtime: Runtime, services: Sequence[Service], metrics: Metrics)
     return app
 
 
-def _stalled(runtime: Runtime) -> str | None:
-    seconds = runtime.stats.stalled()
+def _log_problem(runtime: Runtime) -> str | None:
+    seconds = runtime.stats.unanswered_s()
     if seconds < STALLED_S:
         return None
     return f"the broker has taken no event for {seconds:.0f} s: is its disk full? Its log says"

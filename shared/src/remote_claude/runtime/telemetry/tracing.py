@@ -62,12 +62,12 @@ class Tracing:
 
     @classmethod
     def of(cls, environment: Mapping[str, str]) -> Tracing:
-        asked = any(environment.get(name) for name in ENDPOINTS)
+        wanted = any(environment.get(name) for name in ENDPOINTS)
         disabled = (
             environment.get("OTEL_SDK_DISABLED", "").lower() == "true"
             or environment.get("OTEL_TRACES_EXPORTER") == "none"
         )
-        if not asked or disabled:
+        if not wanted or disabled:
             return cls()
         return cls(Exporter())
 

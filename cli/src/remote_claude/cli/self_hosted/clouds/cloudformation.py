@@ -179,12 +179,12 @@ class Account:
 
     def _wait(self, id: str, say: Say, before: Collection[str] = ()) -> Any:
         """Until the stack is at rest; each step is said once, those before apart."""
-        said = set(before)
+        shown = set(before)
         while True:
             found = self._stack(id) or {"StackStatus": "DELETE_COMPLETE"}
             for event in reversed(self._events(id)):
-                if event["EventId"] not in said:
-                    said.add(event["EventId"])
+                if event["EventId"] not in shown:
+                    shown.add(event["EventId"])
                     say(f"{event['LogicalResourceId']}: {event['ResourceStatus']}")
             if not found["StackStatus"].endswith("_IN_PROGRESS"):
                 return found

@@ -130,9 +130,9 @@ def add_routes(api: APIRouter, runtime: Runtime, starters: Starters) -> None:
     @api.post(
         "/v1/schedules", status_code=HTTPStatus.CREATED, responses=problems(403, 422, 503), tags=["starters"]
     )
-    async def create_schedule(principal: Caller, asked: ScheduleRequest) -> ScheduleAnswer:
+    async def create_schedule(principal: Caller, body: ScheduleRequest) -> ScheduleAnswer:
         """Submit a task at the times of a cron expression, as the person who asks."""
-        id, position = await starters.create_schedule(principal, asked.cron, asked.zone, asked.task)
+        id, position = await starters.create_schedule(principal, body.cron, body.zone, body.task)
         await shown_at(position)
         key = await data_key(runtime.keyring, principal.org)
         found = next(s for s in await view.schedules(runtime.pool, principal.org) if s.schedule == id)
@@ -158,16 +158,16 @@ def add_routes(api: APIRouter, runtime: Runtime, starters: Starters) -> None:
     @api.post(
         "/v1/triggers", status_code=HTTPStatus.CREATED, responses=problems(403, 422, 503), tags=["starters"]
     )
-    async def create_trigger(principal: Caller, asked: TriggerRequest) -> CreatedTrigger:
+    async def create_trigger(principal: Caller, body: TriggerRequest) -> CreatedTrigger:
         """Let comments and labels on GitHub start tasks, as the person who asks."""
         rules = domain.Rules(
-            allow=tuple(asked.allow),
-            repositories=tuple(asked.repositories),
-            command=asked.command,
-            label=asked.label,
+            allow=tuple(body.allow),
+            repositories=tuple(body.repositories),
+            command=body.command,
+            label=body.label,
         )
-        task = asked.task.model_dump(exclude={"pull_request"}, exclude_none=True)
-        if asked.task.pull_request:
+        task = body.task.model_dump(exclude={"pull_request"}, exclude_none=True)
+        if body.task.pull_request:
             task["pull_request"] = {}
         request = models.SubmitRequest.model_validate({"prompt": "set by the trigger", **task})
         secret = secrets.token_urlsafe(32)

@@ -80,8 +80,8 @@ class Offers:
         offers = self._by_runner.values()
         return agent in NEED_MODEL and bool(offers) and not any(o.has_model_for(org) for o in offers)
 
-    def check(self, agent: str, provider: str | None, asked: Mapping[str, object], org: str) -> None:
-        """Refuse what no runner offers to this organisation. `asked` maps names of `CAPABILITIES` to what the submission asks of them, if anything.
+    def check(self, agent: str, provider: str | None, wanted: Mapping[str, object], org: str) -> None:
+        """Refuse what no runner offers to this organisation. `wanted` maps names of `CAPABILITIES` to what the submission asks of them, if anything.
 
         Raises `UnknownAgent`, `AgentUnavailable`, `NotOffered`. While there is no runner, a known agent and any provider
         are accepted: the task waits for one.
@@ -94,7 +94,7 @@ class Offers:
             if not offers:
                 raise NotOffered("provider", provider, sorted({o.provider for o in there}))
         for capability in CAPABILITIES:
-            if asked.get(capability):
+            if wanted.get(capability):
                 offers = [offer for offer in offers if capability in offer.capabilities]
                 if not offers:
                     raise NotOffered(capability)

@@ -23,9 +23,9 @@ class PolicyForbids(Refusal):
     code = "not_allowed_by_policy"
     status = 403
 
-    def __init__(self, rule: str, asked: str, allowed: str) -> None:
+    def __init__(self, rule: str, chosen: str, allowed: str) -> None:
         super().__init__(
-            f"The policy of your organisation ({rule}) does not allow {asked}. Allowed: {allowed}. {WHO}",
+            f"The policy of your organisation ({rule}) does not allow {chosen}. Allowed: {allowed}. {WHO}",
             rule=rule,
         )
 
@@ -53,7 +53,7 @@ class Policies:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class Choices:
     """What a submission asks for, as far as a policy has a say in it."""
 
     agent: str
@@ -64,26 +64,26 @@ class Asked:
     budget_nano_usd: int | None = None
 
 
-def apply(rules: OrgPolicySet | None, asked: Asked) -> Asked:
+def apply(rules: OrgPolicySet | None, chosen: Choices) -> Choices:
     """What the task gets: what it asks for, and the organisation's defaults. Raises `PolicyForbids`."""
     if rules is None:
-        return asked
-    if rules.agents and asked.agent not in rules.agents:
-        raise PolicyForbids("agents", f"the agent {asked.agent!r}", ", ".join(rules.agents))
-    model = asked.model
-    if model is None and asked.agent in NEED_MODEL:
+        return chosen
+    if rules.agents and chosen.agent not in rules.agents:
+        raise PolicyForbids("agents", f"the agent {chosen.agent!r}", ", ".join(rules.agents))
+    model = chosen.model
+    if model is None and chosen.agent in NEED_MODEL:
         model = next((name for name in rules.models if "*" not in name), None)
     _matches("models", "the model", model, rules.models)
-    _matches("images", "the image", asked.image, rules.images)
-    provider = asked.provider or rules.default_provider or next(iter(rules.providers), None)
+    _matches("images", "the image", chosen.image, rules.images)
+    provider = chosen.provider or rules.default_provider or next(iter(rules.providers), None)
     if rules.providers and provider not in rules.providers:
         raise PolicyForbids("providers", f"the provider {provider!r}", ", ".join(rules.providers))
     return replace(
-        asked,
+        chosen,
         model=model,
         provider=provider,
-        network=_network(rules, asked.network),
-        budget_nano_usd=_budget(rules.max_budget_nano_usd, asked.budget_nano_usd),
+        network=_network(rules, chosen.network),
+        budget_nano_usd=_budget(rules.max_budget_nano_usd, chosen.budget_nano_usd),
     )
 
 
@@ -92,23 +92,23 @@ def _matches(rule: str, what: str, name: str | None, patterns: Sequence[str]) ->
         raise PolicyForbids(rule, f"{what} {name!r}", ", ".join(patterns))
 
 
-def _budget(greatest: int | None, asked: int | None) -> int | None:
+def _budget(greatest: int | None, chosen: int | None) -> int | None:
     if greatest is None:
-        return asked
-    if asked is not None and asked > greatest:
-        raise PolicyForbids("max-budget", f"--budget {asked / 1e9:,.2f}", f"at most {greatest / 1e9:,.2f}")
-    return asked or greatest
+        return chosen
+    if chosen is not None and chosen > greatest:
+        raise PolicyForbids("max-budget", f"--budget {chosen / 1e9:,.2f}", f"at most {greatest / 1e9:,.2f}")
+    return chosen or greatest
 
 
-def _network(rules: OrgPolicySet, asked: str | None) -> str | None:
+def _network(rules: OrgPolicySet, chosen: str | None) -> str | None:
     """The hosts that the task may reach; the organisation's own join the default list."""
-    if asked is None and not rules.hosts and not rules.network:
+    if chosen is None and not rules.hosts and not rules.network:
         return None
-    if asked is None:
-        asked = DEFAULT if not rules.hosts or DEFAULT in rules.hosts else ",".join(rules.hosts)
-    hosts = network(asked)
+    if chosen is None:
+        chosen = DEFAULT if not rules.hosts or DEFAULT in rules.hosts else ",".join(rules.hosts)
+    hosts = network(chosen)
     if hosts == [(NONE, None)]:
-        return asked
+        return chosen
     if rules.hosts:
         allowed = network(",".join((*rules.hosts, *rules.network)))
         for host, port in hosts:
@@ -116,7 +116,7 @@ def _network(rules: OrgPolicySet, asked: str | None) -> str | None:
                 raise PolicyForbids(
                     "hosts", f"the network host {host!r}", ", ".join((*rules.hosts, *rules.network))
                 )
-    return ",".join((asked, *rules.network)) if (DEFAULT, None) in hosts else asked
+    return ",".join((chosen, *rules.network)) if (DEFAULT, None) in hosts else chosen
 
 
 def _covers(pattern: str, only: int | None, host: str, port: int | None) -> bool:

@@ -59,20 +59,20 @@ def from_github(kind: str, payload: Mapping[str, Any], rules: Rules) -> Start | 
     """What an event of GitHub (`X-GitHub-Event`) starts. Raises `KeyError` or `TypeError` for one without its fields."""
     match kind, payload.get("action"):
         case "issue_comment", "created":
-            words, asked = str(payload["comment"]["body"]).strip(), payload["comment"]["user"]["login"]
+            words, requester = str(payload["comment"]["body"]).strip(), payload["comment"]["user"]["login"]
             if words.split(maxsplit=1)[:1] != [rules.command]:
                 return Ignored(f"the comment does not begin with {rules.command}")
             words = words.removeprefix(rules.command).strip()
             key = f"comment-{payload['comment']['id']}"
         case "issues", "labeled":
-            words, asked = "", payload["sender"]["login"]
+            words, requester = "", payload["sender"]["login"]
             if rules.label is None or payload["label"]["name"] != rules.label:
                 return Ignored("it is not the trigger's label")
             key = f"label-{payload['issue']['id']}-{payload['issue']['updated_at']}"
         case _:
             return Ignored("this kind of event starts nothing")
-    if str(asked).casefold() not in {login.casefold() for login in rules.allow}:
-        return Ignored(f"{asked} is not allowed to start tasks")
+    if str(requester).casefold() not in {login.casefold() for login in rules.allow}:
+        return Ignored(f"{requester} is not allowed to start tasks")
     repository, issue = payload["repository"], payload["issue"]
     name = str(repository["full_name"])
     if name.casefold() not in {one.casefold() for one in rules.repositories}:
@@ -82,7 +82,7 @@ def from_github(kind: str, payload: Mapping[str, Any], rules: Rules) -> Start | 
     place = f"{name}#{int(issue['number'])}"
     text = f"{issue['title']}\n\n{issue.get('body') or ''}".strip()[:MAX_TEXT]
     prompt = f"{words or 'Do what this issue asks for.'}\n\nThe issue {place}:\n\n{text}"
-    labels = {"issue": place, "asked-by": str(asked)}
+    labels = {"issue": place, "asked-by": str(requester)}
     return Start(key=key, prompt=prompt.replace("\0", ""), url=str(repository["clone_url"]), labels=labels)
 
 

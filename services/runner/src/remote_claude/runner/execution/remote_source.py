@@ -304,15 +304,15 @@ class _Source:
         return SourceFailed("ref_not_found", f"{shown(self.url)} has no branch, tag or commit {ref!r}")
 
     def _explained(self, error: GitFailed) -> SourceFailed:
-        said = re.sub(r"[^\x20-\x7e]+", " ", error.stderr).replace(self.url, shown(self.url)).strip()
-        if _NO_SUCH_OBJECT.search(said):
-            return SourceFailed("ref_not_found", f"{shown(self.url)} doesn't have it: {said[-300:]}")
-        if _MISSING.search(said):
+        message = re.sub(r"[^\x20-\x7e]+", " ", error.stderr).replace(self.url, shown(self.url)).strip()
+        if _NO_SUCH_OBJECT.search(message):
+            return SourceFailed("ref_not_found", f"{shown(self.url)} doesn't have it: {message[-300:]}")
+        if _MISSING.search(message):
             return SourceFailed(
                 "repository_not_found",
-                f"there is no repository at {shown(self.url)}, or it is not open to everyone: {said[-300:]}",
+                f"there is no repository at {shown(self.url)}, or it is not open to everyone: {message[-300:]}",
             )
-        return SourceFailed("repository_unreachable", f"{shown(self.url)} can't be fetched: {said[-300:]}")
+        return SourceFailed("repository_unreachable", f"{shown(self.url)} can't be fetched: {message[-300:]}")
 
 
 async def _bounded(work: Coroutine[Any, Any, str], folder: Path, limits: Limits) -> str:

@@ -65,8 +65,8 @@ def unreachable(error: Exception) -> ModelFailure:
 
 
 def _failure(reason: str, what: str, message: str) -> ModelFailure:
-    said = f"{what[0].upper()}{what[1:]}" + (f": {message}" if message else "")
-    ended = said if said.endswith((".", "!", "?")) else f"{said}."
+    sentence = f"{what[0].upper()}{what[1:]}" + (f": {message}" if message else "")
+    ended = sentence if sentence.endswith((".", "!", "?")) else f"{sentence}."
     return ModelFailure(reason, " ".join(filter(None, (ended, _ADVICE.get(reason)))))
 
 

@@ -28,13 +28,13 @@ class Month:
     ) -> None:
         self._client, self._request, self._monotonic = client, MonthRequest(org=org, user=user), monotonic
         self._answer: MonthAnswer | None = None
-        self._asked, self._counted = float("-inf"), 0
+        self._refreshed_at, self._counted = float("-inf"), 0
 
     async def refresh(self, used: int) -> None:
         """Ask, unless that was a moment ago. `used` is what the attempt has on record, in nano-dollars."""
-        if self._monotonic() - self._asked < ASKED_AGAIN_AFTER_S:
+        if self._monotonic() - self._refreshed_at < ASKED_AGAIN_AFTER_S:
             return
-        self._asked = self._monotonic()
+        self._refreshed_at = self._monotonic()
         try:
             reply = await self._client.request(
                 ASK_MONTH.subject, self._request.model_dump_json().encode(), timeout=TIMEOUT_S

@@ -83,7 +83,7 @@ class Policy:
         model = str(request.get("model"))
         if self._models and not any(fnmatchcase(model, pattern) for pattern in self._models):
             raise ModelNotAllowed(model)
-        for kind, name in _asked(request):
+        for kind, name in _features(request):
             if not self._allows(kind, name):
                 raise NotAllowed(kind, name)
 
@@ -96,7 +96,7 @@ class Policy:
         return any(fnmatchcase(name, pattern) for pattern in self._rules[kind])
 
 
-def _asked(request: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _features(request: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for name, value in request.items():
         if value not in (None, [], {}):
             yield "field", name

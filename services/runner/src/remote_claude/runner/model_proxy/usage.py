@@ -161,8 +161,8 @@ class AnswerReader:
                 self._block(_object(event.get("content_block")))
             case "content_block_delta":
                 delta = _object(event.get("delta"))
-                said = (delta.get(part) for part in ("text", "thinking", "partial_json"))
-                self._output_bytes += sum(len(part.encode()) for part in said if isinstance(part, str))
+                parts = (delta.get(part) for part in ("text", "thinking", "partial_json"))
+                self._output_bytes += sum(len(part.encode()) for part in parts if isinstance(part, str))
             case "error":
                 self.error = _object(event.get("error"))
             case "message_delta":

@@ -78,7 +78,7 @@ class RunnerConnection:
         self.received: asyncio.Future[Received] = asyncio.Future()
         self.messages: asyncio.Queue[Message] = asyncio.Queue()
         self.interrupted = asyncio.Event()
-        """A message is to be taken at once; whoever does so clears it."""
+        """A message is to be taken at once; the reader clears it."""
         self.openings: asyncio.Queue[Open] = asyncio.Queue()
         """What people want to connect to."""
         self.stop = asyncio.Event()

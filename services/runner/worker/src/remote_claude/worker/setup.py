@@ -1,6 +1,6 @@
 """What a repository says of its sandbox: `.rclaude.toml`, otherwise `.devcontainer/devcontainer.json`.
 
-The worker reads the set-up step, the checks and variables. Agent, image, network and secrets are for whoever submits the
+The worker reads the set-up step, the checks and variables. Agent, image, network and secrets are for the one who submits the
 task: the command line reads them where the repository is on its disk.
 """
 

@@ -109,13 +109,13 @@ class CloudRunCloud:
     async def output(self, handle: str) -> str:
         """Out of Cloud Logging, where lines arrive some seconds after they were written."""
         project = (await self._jobs()).split("/")[2]
-        asked = {
+        query = {
             "resourceNames": [f"projects/{project}"],
             "filter": f'resource.type="cloud_run_job" resource.labels.job_name="{handle}"',
             "orderBy": "timestamp desc",
             "pageSize": _LINES,
         }
-        answer = await self._logs.call("POST", "/entries:list", "the output can't be read", json=asked)
+        answer = await self._logs.call("POST", "/entries:list", "the output can't be read", json=query)
         lines = [entry["textPayload"] for entry in answer.get("entries", []) if "textPayload" in entry]
         return "".join(f"{line}\n" for line in reversed(lines))
 
@@ -212,16 +212,16 @@ def _condition(condition: Any) -> Any:
 
 def _never_ran(name: str, condition: Any) -> ProviderError:
     reason, message = str(condition.get("reason", "")), str(condition.get("message", ""))
-    said = f"the job of {name} never ran: {reason}: {message}"
+    problem = f"the job of {name} never ran: {reason}: {message}"
     if reason.startswith("CONTAINER_") or "image" in message.lower():
         return ImageUnusable(
-            f"{said}. Push the image, and let the region's service agent of Cloud Run read it"
+            f"{problem}. Push the image, and let the region's service agent of Cloud Run read it"
         )
     if "quota" in message.lower():
-        return QuotaReached(f"{said}. Raise it in the console under IAM & Admin, Quotas")
+        return QuotaReached(f"{problem}. Raise it in the console under IAM & Admin, Quotas")
     if "capacity" in message.lower() or "unavailable" in message.lower():
-        return CapacityMissing(f"{said}. It is tried again; use another region if this goes on")
-    return SandboxFailed(said)
+        return CapacityMissing(f"{problem}. It is tried again; use another region if this goes on")
+    return SandboxFailed(problem)
 
 
 def _end(name: str, execution: Any, tasks: list[Any]) -> Exit | ProviderError:
@@ -245,9 +245,9 @@ def _end(name: str, execution: Any, tasks: list[Any]) -> Exit | ProviderError:
 
 
 def _refusal(status: int, message: str, what: str) -> ProviderError | None:
-    said = f"{what}: Google Cloud says {status}: {message}"
+    problem = f"{what}: Google Cloud says {status}: {message}"
     if "quota" in message.lower():
-        return QuotaReached(f"{said}. Raise it in the console under IAM & Admin, Quotas")
+        return QuotaReached(f"{problem}. Raise it in the console under IAM & Admin, Quotas")
     if status == 503:
-        return CapacityMissing(f"{said}. It is tried again; use another region if this goes on")
+        return CapacityMissing(f"{problem}. It is tried again; use another region if this goes on")
     return None

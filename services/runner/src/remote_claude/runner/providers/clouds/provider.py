@@ -227,12 +227,12 @@ class CloudProvider:
         guard = ("timeout", "--signal=KILL", str(deadline_s), "prlimit", "--core=0")
         command = (*guard, f"--nproc={spec.limits.processes}", *(spec.argv or WORKER))
         scope = self._process if spec.name == self._check_name else ""
-        asked = [command, sorted(env.items()), spec.image, repr(spec.limits)]
+        contents = [command, sorted(env.items()), spec.image, repr(spec.limits)]
         return Launch(
             spec=spec,
             runner=self._runner,
             id=f"rc-{_hash(scope, self._runner, spec.name, str(one.launch))[:40]}",
-            request=_hash(json.dumps(asked)),
+            request=_hash(json.dumps(contents)),
             command=command,
             env=env,
             deadline_s=deadline_s,

@@ -106,16 +106,16 @@ class Rest:
         status, message = answer.status_code, _message(answer)
         if (own := self._refusal(status, message, what)) is not None:
             return own
-        said = f"{what}: {self._vendor} says {status}: {message}"
+        problem = f"{what}: {self._vendor} says {status}: {message}"
         if status in (401, 403):
-            return CredentialsRefused(f"{said}. {self._sign_in}")
+            return CredentialsRefused(f"{problem}. {self._sign_in}")
         if status == 409:
-            return SandboxExists(f"{said}. Another process has launched under this name")
+            return SandboxExists(f"{problem}. Another process has launched under this name")
         if status == 429:
             return RequestThrottled(
-                f"{said}. It is tried again; start fewer tasks at one time if this goes on"
+                f"{problem}. It is tried again; start fewer tasks at one time if this goes on"
             )
-        return SandboxFailed(said)
+        return SandboxFailed(problem)
 
 
 def _content(answer: httpx2.Response) -> Any:

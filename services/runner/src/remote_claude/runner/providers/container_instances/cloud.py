@@ -68,10 +68,10 @@ class ContainerInstancesCloud:
 
     async def start(self, launch: Launch) -> str:
         what = f"the container group of {launch.spec.name} can't be created"
-        asked = self.group(launch)
+        group = self.group(launch)
         found = await self._call("GET", f"/{launch.id}", what, missing=True)
         if found is None:
-            await self._call("PUT", f"/{launch.id}", what, json=asked)
+            await self._call("PUT", f"/{launch.id}", what, json=group)
         elif found.get("tags", {}).get(REQUEST) != launch.request:
             raise SandboxExists(f"{what}: another process has launched under this name")
         return launch.id
@@ -178,19 +178,21 @@ def _end(group: Any) -> Exit | ProviderError | None:
     if properties.get("provisioningState") == "Failed" or of_group == "Failed":
         events = [*view.get("events", []), *properties.get("instanceView", {}).get("events", [])]
         why = "; ".join(str(event.get("message", "")) for event in events[-3:]) or "no reason given"
-        said = f"the container group of {name} never ran: {why}"
-        return ImageUnusable(said) if "pull" in why.lower() else SandboxFailed(said)
+        problem = f"the container group of {name} never ran: {why}"
+        return ImageUnusable(problem) if "pull" in why.lower() else SandboxFailed(problem)
     return None
 
 
 def _refusal(status: int, message: str, what: str) -> ProviderError | None:
-    said = f"{what}: Azure says {status}: {message}"
+    problem = f"{what}: Azure says {status}: {message}"
     if "QuotaReached" in message or "QuotaExceeded" in message:
-        return QuotaReached(f"{said}. Ask for a higher quota in the portal under Quotas, Container Instances")
+        return QuotaReached(
+            f"{problem}. Ask for a higher quota in the portal under Quotas, Container Instances"
+        )
     if "InaccessibleImage" in message:
         return ImageUnusable(
-            f"{said}. Push the image, and set the registry's name and password where it asks for one"
+            f"{problem}. Push the image, and set the registry's name and password where it asks for one"
         )
     if "not available in the location" in message or "ServiceUnavailable" in message:
-        return CapacityMissing(f"{said}. It is tried again; use another location if this goes on")
+        return CapacityMissing(f"{problem}. It is tried again; use another location if this goes on")
     return None

@@ -23,17 +23,19 @@ def of_client(error: Mapping[str, Any], what: str) -> ProviderError:
     """The error behind `ClientError.response`."""
     found = error.get("Error", {})
     code, message = str(found.get("Code", "unknown")), str(found.get("Message", ""))
-    said = f"{what}: AWS says {code}: {message}"
+    problem = f"{what}: AWS says {code}: {message}"
     if code in _QUOTA:
-        return QuotaReached(f"{said}. Raise the quota in the console under Service Quotas, Amazon EC2")
+        return QuotaReached(f"{problem}. Raise the quota in the console under Service Quotas, Amazon EC2")
     if code in _CAPACITY:
-        return CapacityMissing(f"{said}. It is tried again; name a subnet in another zone, or leave spot out")
+        return CapacityMissing(
+            f"{problem}. It is tried again; name a subnet in another zone, or leave spot out"
+        )
     if code == "IdempotentParameterMismatch":
-        return SandboxExists(f"{said}. Another process has launched under this name")
+        return SandboxExists(f"{problem}. Another process has launched under this name")
     if code.startswith("InvalidAMIID"):
-        return ImageUnusable(f"{said}. Set RCLAUDE_RUNNER_EC2_AMI to an image of this region")
+        return ImageUnusable(f"{problem}. Set RCLAUDE_RUNNER_EC2_AMI to an image of this region")
     if code == "AuthFailure":
         return CredentialsRefused(
-            f"{said}. Check the credentials of this runner (`aws sts get-caller-identity`)"
+            f"{problem}. Check the credentials of this runner (`aws sts get-caller-identity`)"
         )
     return errors.of_client(error, what)

@@ -28,30 +28,32 @@ def of_client(error: Mapping[str, Any], what: str) -> ProviderError:
     """The error behind `ClientError.response`."""
     found = error.get("Error", {})
     code, message = str(found.get("Code", "unknown")), str(found.get("Message", ""))
-    said = f"{what}: AWS says {code}: {message}"
+    problem = f"{what}: AWS says {code}: {message}"
     if code in _CREDENTIALS:
         return CredentialsRefused(
-            f"{said}. Check the credentials of this runner (`aws sts get-caller-identity`) and the rights of its role"
+            f"{problem}. Check the credentials of this runner (`aws sts get-caller-identity`) and the rights of its role"
         )
     if code in _QUOTA or "limit on the number" in message.lower():
-        return QuotaReached(f"{said}. Raise the quota in the console under Service Quotas, AWS Fargate")
+        return QuotaReached(f"{problem}. Raise the quota in the console under Service Quotas, AWS Fargate")
     if code in _THROTTLED:
-        return RequestThrottled(f"{said}. It is tried again; start fewer tasks at one time if this goes on")
+        return RequestThrottled(
+            f"{problem}. It is tried again; start fewer tasks at one time if this goes on"
+        )
     if code == "ConflictException":
-        return SandboxExists(f"{said}. Another process has launched under this name")
-    return SandboxFailed(said)
+        return SandboxExists(f"{problem}. Another process has launched under this name")
+    return SandboxFailed(problem)
 
 
 def of_failure(reason: str, detail: str, what: str) -> ProviderError:
     """The error behind a failure of RunTask, or the `stoppedReason` of a task that never started."""
-    said = f"{what}: {reason}" + (f" ({detail})" if detail else "")
+    problem = f"{what}: {reason}" + (f" ({detail})" if detail else "")
     lower = reason.lower()
     if "limit on the number" in lower or "vcpu limit" in lower:
-        return QuotaReached(f"{said}. Raise the quota in the console under Service Quotas, AWS Fargate")
+        return QuotaReached(f"{problem}. Raise the quota in the console under Service Quotas, AWS Fargate")
     if "capacity" in lower or lower.startswith("resource:"):
         return CapacityMissing(
-            f"{said}. It is tried again; name subnets in more availability zones, or use capacity that is not spot"
+            f"{problem}. It is tried again; name subnets in more availability zones, or use capacity that is not spot"
         )
     if "cannotpull" in lower:
-        return SandboxFailed(f"{said}. Push the worker's image to where the task definition names it")
-    return SandboxFailed(said)
+        return SandboxFailed(f"{problem}. Push the worker's image to where the task definition names it")
+    return SandboxFailed(problem)

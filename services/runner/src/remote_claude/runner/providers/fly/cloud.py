@@ -150,25 +150,29 @@ def _end(machine: Any) -> Exit | ProviderError | None:
         return SandboxFailed(
             f"the Machine of {name} never ran: it is {machine['state']}; `fly logs` says more"
         )
-    said = (max(exits, key=lambda e: e["timestamp"]).get("request") or {}).get("exit_event", {})
-    code, signal = int(said.get("exit_code", 0)), int(said.get("signal", -1))
-    if said.get("oom_killed"):
+    exit_event = (max(exits, key=lambda e: e["timestamp"]).get("request") or {}).get("exit_event", {})
+    code, signal = int(exit_event.get("exit_code", 0)), int(exit_event.get("signal", -1))
+    if exit_event.get("oom_killed"):
         return Exit(code or KILLED, "out_of_memory")
     if signal > 0:
         code = code or _SIGNALLED + signal
-    return Exit(code, "killed" if code == KILLED or said.get("requested_stop") else "exited")
+    return Exit(code, "killed" if code == KILLED or exit_event.get("requested_stop") else "exited")
 
 
 def _refusal(status: int, message: str, what: str) -> ProviderError | None:
-    said, lower = f"{what}: Fly says {status}: {message}", message.lower()
+    problem, lower = f"{what}: Fly says {status}: {message}", message.lower()
     if "insufficient resources" in lower or "no capacity" in lower or "could not reserve resource" in lower:
-        return CapacityMissing(f"{said}. It is tried again; name another region in RCLAUDE_RUNNER_FLY_REGION")
+        return CapacityMissing(
+            f"{problem}. It is tried again; name another region in RCLAUDE_RUNNER_FLY_REGION"
+        )
     if "limit" in lower and status in (403, 422):
-        return QuotaReached(f"{said}. Ask Fly for a higher limit of the organisation")
+        return QuotaReached(f"{problem}. Ask Fly for a higher limit of the organisation")
     if "manifest" in lower or "image" in lower:
-        return ImageUnusable(f"{said}. Push the worker's image to where RCLAUDE_RUNNER_FLY_IMAGE says")
+        return ImageUnusable(f"{problem}. Push the worker's image to where RCLAUDE_RUNNER_FLY_IMAGE says")
     if "already exists" in lower or "unique name violation" in lower:
-        return SandboxExists(f"{said}. Another process has launched under this name")
+        return SandboxExists(f"{problem}. Another process has launched under this name")
     if status == 404:
-        return SandboxFailed(f"{said}. Create the app that RCLAUDE_RUNNER_FLY_APP names: `fly apps create`")
+        return SandboxFailed(
+            f"{problem}. Create the app that RCLAUDE_RUNNER_FLY_APP names: `fly apps create`"
+        )
     return None

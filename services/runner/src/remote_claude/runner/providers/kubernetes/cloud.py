@@ -217,11 +217,13 @@ class KubernetesCloud:
 
 
 def _refusal(status: int, message: str, what: str) -> ProviderError | None:
-    said = f"{what}: the cluster says {status}: {message}"
+    problem = f"{what}: the cluster says {status}: {message}"
     if status == 403 and "exceeded quota" in message:
-        return QuotaReached(f"{said}. Raise the ResourceQuota of the namespace")
+        return QuotaReached(f"{problem}. Raise the ResourceQuota of the namespace")
     if status == 403:
-        return CredentialsRefused(f"{said}. {_RIGHTS}")
+        return CredentialsRefused(f"{problem}. {_RIGHTS}")
     if status == 404:
-        return SandboxFailed(f"{said}. Create the namespace that RCLAUDE_RUNNER_KUBERNETES_NAMESPACE names")
+        return SandboxFailed(
+            f"{problem}. Create the namespace that RCLAUDE_RUNNER_KUBERNETES_NAMESPACE names"
+        )
     return None

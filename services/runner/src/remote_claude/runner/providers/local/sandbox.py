@@ -79,11 +79,11 @@ class Sandbox:
     async def follow(self, begun: Started) -> Exit:
         """Announce that it has started, and tell how it ended. Raises `SandboxFailed` if it never began."""
         self.process = process = begun.process
-        loop, said = asyncio.get_running_loop(), bytearray()
+        loop, collected = asyncio.get_running_loop(), bytearray()
         left = self.begun + self.spec.limits.duration_s - time.monotonic()
         deadline = loop.call_later(max(left, 0), self.kill, "deadline")
         async with reading(begun.status) as status, reading(begun.output) as output:
-            drain = asyncio.create_task(_keep_end(output, said))
+            drain = asyncio.create_task(_keep_end(output, collected))
             try:
                 reported = (
                     _documents(await status.readline()) if self.isolated else {"child-pid": process.pid}
@@ -107,7 +107,7 @@ class Sandbox:
                 if begun.gate is not None:
                     os.close(begun.gate)
         code = reported.get("exit-code", code if code >= 0 else 128 - code)
-        text = said.decode(errors="replace")
+        text = collected.decode(errors="replace")
         if self.why_killed == "deadline":
             return Exit(code, "deadline", text)
         if code and self.cgroup.out_of_memory():

@@ -48,7 +48,7 @@ async def end_descendants(grace_s: float = GRACE_S) -> None:
     """SIGTERM to all of them, SIGKILL to those alive after the grace. Returns when none is left."""
     clock = asyncio.get_running_loop().time
     deadline = clock() + grace_s
-    told: set[int] = set()
+    signalled: set[int] = set()
     empty = 0
     # One look can miss a process whose parent ends while it is taken: two in a row have to find nothing.
     while empty < 2:
@@ -60,8 +60,8 @@ async def end_descendants(grace_s: float = GRACE_S) -> None:
         if clock() >= deadline:
             _signal(alive, signal.SIGKILL)
         else:
-            _signal([pid for pid in alive if pid not in told], signal.SIGTERM)
-            told.update(alive)
+            _signal([pid for pid in alive if pid not in signalled], signal.SIGTERM)
+            signalled.update(alive)
         await asyncio.sleep(_POLL_S)
 
 
@@ -88,13 +88,13 @@ def _signal(pids: list[int], number: signal.Signals) -> None:
 async def reap_orphans() -> None:
     """Never returns. Takes leave of adopted processes that have ended, so that they don't fill the process table.
 
-    Whoever started a child here waits for it himself and at once: what stays a zombie is an orphan.
+    The code that starts a child here waits for it itself and at once: what stays a zombie is an orphan.
     """
     before: set[int] = set()
     while True:
         await asyncio.sleep(_REAP_S)
         zombies = {pid for pid, parent, state in _processes() if state == "Z" and parent == os.getpid()}
         for pid in zombies & before:
-            with suppress(ChildProcessError):  # whoever started it has been slow
+            with suppress(ChildProcessError):  # the code that started it has been slow
                 os.waitpid(pid, os.WNOHANG)  # noqa: ASYNC222 - it does not wait
         before = zombies

@@ -123,7 +123,7 @@ async def _stream(
 ) -> None:
     """Whole lines as they come; an unfinished one when it has waited, or has filled a frame.
 
-    Ends with the pipe; or when it is over, and whoever still holds the pipe says nothing more.
+    Ends with the pipe; or when it is over, and nothing more comes from those that still hold the pipe.
     """
     decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
     waiting, ended = "", False

@@ -1,6 +1,6 @@
 """`rclaude-admin rebuild VIEW...` in a process that may connect to its broker and nowhere else.
 
-`python tests/deaf_rebuild.py HOST:PORT VIEW...`. PostgreSQL's library connects by itself, and is no business of Python's
+`python tests/offline_rebuild.py HOST:PORT VIEW...`. PostgreSQL's library connects by itself, and is no business of Python's
 sockets. Anything else that resolves a name or connects ends the process at once, with status 99 and the address.
 """
 
@@ -13,7 +13,7 @@ from remote_claude.runtime.admin import command_line
 STATUS = 99
 
 
-def deaf(allowed: tuple[str, int]) -> None:
+def stay_offline(allowed: tuple[str, int]) -> None:
     """Refuse the outside, for good: an audit hook can't be taken off."""
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
@@ -33,7 +33,7 @@ def deaf(allowed: tuple[str, int]) -> None:
 
 def main(broker: str, *views: str) -> None:
     host, _, port = broker.partition(":")
-    deaf((host, int(port)))
+    stay_offline((host, int(port)))
     for view in views:
         sys.argv = ["rclaude-admin", "rebuild", view]
         try:
