@@ -260,8 +260,8 @@ MUTANTS: list[tuple[str, Mutant]] = [
     ("a webhook hears of its own organisation", changed(WebhookRemoved, org="org_other")),
     ("a webhook hears of a task that has ended", dropped(TaskSucceeded)),
     ("a webhook hears of a task that has ended", changed(WebhookFailed, task="task_9")),
-    ("what a webhook was told has one outcome", repeated(WebhookDelivered)),
-    ("what a webhook was told has one outcome", changed(WebhookFailed, task="task_1")),
+    ("a delivery to a webhook has one outcome", repeated(WebhookDelivered)),
+    ("a delivery to a webhook has one outcome", changed(WebhookFailed, task="task_1")),
 ]  # fmt: skip
 
 

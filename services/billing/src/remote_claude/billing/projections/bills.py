@@ -156,12 +156,12 @@ async def evidence(
     until: int | None = None,
 ) -> list[Evidence]:
     """The events that a bill of a period, or of a task, stands on, in log order, after a position."""
-    asked = {
+    parameters = {
         "org": org, "period": period, "task": task, "meter": meter, "after": after, "limit": limit,
         "until": until,
     }  # fmt: skip
     conditions = ["org = %(org)s", "position > %(after)s"]
-    conditions += [f"{name} = %({name})s" for name in ("period", "task") if asked[name] is not None]
+    conditions += [f"{name} = %({name})s" for name in ("period", "task") if parameters[name] is not None]
     if until is not None:
         conditions.append("generation < %(until)s")
     executions, usage = list(conditions), list(conditions)
@@ -172,7 +172,7 @@ async def evidence(
             usage.append(f"'{meter}' = ANY (meters)")
     query = EVIDENCE.format(executions=" AND ".join(executions), usage=" AND ".join(usage))
     found = []
-    for row in await _all(connection, query, asked):
+    for row in await _all(connection, query, parameters):
         key = key_of(row.pop("key"))
         row["quantity"] = int(row["quantity"])
         found.append(Evidence(meter=key.meter, model=key.model, token=key.token, **row))
@@ -186,15 +186,15 @@ async def task_share(
 
     The line is split over its days by largest remainder, and a day over its tasks by what they and those before them used.
     """
-    asked: dict[str, Any] = {
+    parameters: dict[str, Any] = {
         "org": whole.org, "period": whole.period, "segment": line.segment, "task": task,
         "keys": [key_text(key) for key in keys],
     }  # fmt: skip
-    days = {row["day"]: int(row["sum"]) for row in await _all(connection, DAYS, asked)}
+    days = {row["day"]: int(row["sum"]) for row in await _all(connection, DAYS, parameters)}
     amounts = dict(zip(days, allocate(line.amount_nano, list(days.values())), strict=True))
-    asked["days"] = [row["day"] for row in await _all(connection, DAYS_OF_TASK, asked)]
+    parameters["days"] = [row["day"] for row in await _all(connection, DAYS_OF_TASK, parameters)]
     share = 0
-    for day, before, own in await (await connection.execute(OF_DAY.encode(), asked)).fetchall():
+    for day, before, own in await (await connection.execute(OF_DAY.encode(), parameters)).fetchall():
         if of_day := days.get(day):
             amount, before = amounts[day], int(before)
             share += amount * (before + int(own)) // of_day - amount * before // of_day

@@ -78,19 +78,21 @@ async def conservation(pool: Pool, period: str, org: str | None = None) -> Conse
     sums = Conservation()
     metered = METERED if org is None else METERED.replace("= %(period)s", "= %(period)s AND org = %(org)s")
     only = "" if org is None else "AND org = %(org)s"
-    asked = {"period": period, "org": org}
+    parameters = {"period": period, "org": org}
     async with connect(pool, "billing_usage") as connection:
         await connection.set_isolation_level(IsolationLevel.REPEATABLE_READ)
         async with connection.transaction(), connection.cursor(row_factory=dict_row) as cursor:
-            for row in await (await cursor.execute(metered.encode(), asked)).fetchall():
+            for row in await (await cursor.execute(metered.encode(), parameters)).fetchall():
                 sums.metered[row["meter"]] += int(row["metered"])
                 sums.written_off[row["meter"]] += int(row["written_off"])
             for query, counted in ((PEOPLE, sums.people), (TASKS, sums.tasks)):
-                for row in await (await cursor.execute(query.format(only=only).encode(), asked)).fetchall():
+                for row in await (
+                    await cursor.execute(query.format(only=only).encode(), parameters)
+                ).fetchall():
                     counted[row["meter"]] += int(row["sum"])
             orgs = [org] if org is not None else None
             if orgs is None:
-                found = await cursor.execute(ORGANISATIONS, asked)
+                found = await cursor.execute(ORGANISATIONS, parameters)
                 orgs = [row["org"] for row in await found.fetchall()]
             for one in orgs:
                 bill = await bills.period_bill(connection, one, period)
