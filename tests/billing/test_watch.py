@@ -59,63 +59,63 @@ def mail() -> Iterator[tuple[Inbox, str]]:
 
 
 @pytest.fixture
-async def company(postgres_dsn: str, tmp_path: Path) -> AsyncIterator[Books]:
+async def ledger(postgres_dsn: str, tmp_path: Path) -> AsyncIterator[Books]:
     async with books(postgres_dsn, tmp_path / "objects") as made:
         yield made
 
 
-def watch(company: Books) -> Watch:
-    return Watch(company.pool, lambda: company.now, company.accounts, company.invoices, "free", GRACE)
+def watch(ledger: Books) -> Watch:
+    return Watch(ledger.pool, lambda: ledger.now, ledger.accounts, ledger.invoices, "free", GRACE)
 
 
-async def events(company: Books, type: str) -> list[Any]:
-    return [r.event async for batch in company.log.read() for r in batch if r.type == type]
+async def events(ledger: Books, type: str) -> list[Any]:
+    return [r.event async for batch in ledger.log.read() for r in batch if r.type == type]
 
 
-async def test_each_threshold_of_a_quota_is_recorded_once_a_period(company: Books) -> None:
-    await company.accounts.open_account(ORG, "free")
+async def test_each_threshold_of_a_quota_is_recorded_once_a_period(ledger: Books) -> None:
+    await ledger.accounts.open_account(ORG, "free")
     for _ in range(80):
-        await company.run_task(ORG)
-    await company.read()
+        await ledger.run_task(ORG)
+    await ledger.read()
     for _ in range(2):
-        await watch(company).quotas()  # another process looks as well
-    assert [(e.percent, e.used, e.limit) for e in await events(company, QuotaThresholdReached.type)] == [
+        await watch(ledger).quotas()  # another process looks as well
+    assert [(e.percent, e.used, e.limit) for e in await events(ledger, QuotaThresholdReached.type)] == [
         (50, 80, 100), (80, 80, 100),
     ]  # fmt: skip
 
 
-async def test_an_invoice_that_can_not_be_collected_ends_the_plan_after_the_grace(company: Books) -> None:
-    await company.accounts.open_account(ORG, "pro")
-    company.now = datetime(2026, 12, 2, tzinfo=UTC)
-    [issued] = await company.close(ORG)
+async def test_an_invoice_that_can_not_be_collected_ends_the_plan_after_the_grace(ledger: Books) -> None:
+    await ledger.accounts.open_account(ORG, "pro")
+    ledger.now = datetime(2026, 12, 2, tzinfo=UTC)
+    [issued] = await ledger.close(ORG)
     failed = FailPayment(org=ORG, invoice=issued.invoice, attempt=1, reason="card_declined")
-    await company.invoices.handle(ORG, failed)
-    await company.read()
-    company.now += GRACE - timedelta(hours=1)
-    await watch(company).unpaid()
-    assert (await company.account(ORG)).plan == "pro"
-    company.now += timedelta(hours=2)
-    await watch(company).unpaid()
-    await watch(company).unpaid()
-    last = (await events(company, PlanChanged.type))[-1]
+    await ledger.invoices.handle(ORG, failed)
+    await ledger.read()
+    ledger.now += GRACE - timedelta(hours=1)
+    await watch(ledger).unpaid()
+    assert (await ledger.account(ORG)).plan == "pro"
+    ledger.now += timedelta(hours=2)
+    await watch(ledger).unpaid()
+    await watch(ledger).unpaid()
+    last = (await events(ledger, PlanChanged.type))[-1]
     assert (last.plan, last.reason) == ("free", "unpaid")
-    assert len(await events(company, PlanChanged.type)) == 2
+    assert len(await events(ledger, PlanChanged.type)) == 2
 
 
-async def test_an_invoice_is_mailed_once_with_its_documents(company: Books, mail: tuple[Inbox, str]) -> None:
-    await company.accounts.open_account(ORG, "pro")
-    await company.invoices.change_customer(ORG, ADDRESS, "DE", "user_01")
-    [issued] = await company.close(ORG, early=True)
-    await company.read()
-    async with reading(company.pool, MailView, org=None) as connection:
+async def test_an_invoice_is_mailed_once_with_its_documents(ledger: Books, mail: tuple[Inbox, str]) -> None:
+    await ledger.accounts.open_account(ORG, "pro")
+    await ledger.invoices.change_customer(ORG, ADDRESS, "DE", "user_01")
+    [issued] = await ledger.close(ORG, early=True)
+    await ledger.read()
+    async with reading(ledger.pool, MailView, org=None) as connection:
         [row] = [MailRow(**r) for r in await (await connection.execute("SELECT * FROM mail")).fetchall()]
     inbox, url = mail
-    unset = Mails(company.invoices, "", "")
+    unset = Mails(ledger.invoices, "", "")
     assert unset.outcome(row, Park("no_mail_server")) == MailFailed(
         org=ORG, about="invoice", reference=issued.invoice, reason="no_mail_server"
     )
     assert await unset.perform(row) == Park("no_mail_server")
-    mails = Mails(company.invoices, url, "billing@example.com")
+    mails = Mails(ledger.invoices, url, "billing@example.com")
     assert await mails.perform(row) == Done(None)
     [message] = inbox
     assert (message["To"], message["Subject"]) == ("ada@example.com", "Invoice INV-000001")
@@ -125,11 +125,11 @@ async def test_an_invoice_is_mailed_once_with_its_documents(company: Books, mail
 
 
 async def test_a_payment_whose_webhook_was_lost_is_found_and_the_drift_is_recorded_once(
-    company: Books,
+    ledger: Books,
 ) -> None:
-    await company.accounts.open_account(ORG, "pro")
-    [issued] = await company.close(ORG, early=True)
-    document = await company.document(ORG, issued.json_sha256)
+    await ledger.accounts.open_account(ORG, "pro")
+    [issued] = await ledger.close(ORG, early=True)
+    document = await ledger.document(ORG, issued.json_sha256)
     with stripe_double() as double:
         double.delivery = "drop"
         client = Stripe(KEY, SECRET, double.url)
@@ -139,15 +139,15 @@ async def test_a_payment_whose_webhook_was_lost_is_found_and_the_drift_is_record
         double.complete(session.page or "")
         await client.fetch(session.object)
         made = await client.mirror(document, session.customer or "", "key-1")
-        await company.record(
+        await ledger.record(
             InvoiceMirrored(org=ORG, invoice=issued.invoice, object=made.object, status=made.status)
         )
-        await company.read()
-        payments = Payments(client, company.accounts, company.invoices, lambda: company.now)
-        watching = watch(company)
+        await ledger.read()
+        payments = Payments(client, ledger.accounts, ledger.invoices, lambda: ledger.now)
+        watching = watch(ledger)
         assert await watching.reconcile(client, payments) == 1
-        assert (await company.invoices.invoice(ORG, issued.number)).state == "paid"
-        await company.read()
+        assert (await ledger.invoices.invoice(ORG, issued.number)).state == "paid"
+        await ledger.read()
         assert await watching.reconcile(client, payments) == 0
-    [drift] = await events(company, ReconciliationDrift.type)
+    [drift] = await events(ledger, ReconciliationDrift.type)
     assert (drift.field, drift.ours, drift.theirs) == ("status", "open", "paid")

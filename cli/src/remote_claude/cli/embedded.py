@@ -85,17 +85,17 @@ def _start(port: int | None, isolation: str | None, waiting: ProgressLine) -> di
             start_new_session=True,
             cwd="/",
         )
-    deadline, said = time.monotonic() + START_S, ""
+    deadline, printed = time.monotonic() + START_S, ""
     while time.monotonic() < deadline:
         code = process.poll()
-        if (says := _said(log_file, begin)) != said:  # it gets on
-            deadline, said = time.monotonic() + START_S, says
-            waiting.text = said.splitlines()[-1]
+        if (now_printed := _log_since(log_file, begin)) != printed:  # it gets on
+            deadline, printed = time.monotonic() + START_S, now_printed
+            waiting.text = printed.splitlines()[-1]
         stack = config.stack_file()
         if stack is not None and (code == ALREADY_RUNNING or stack["pid"] == process.pid):
             return stack
         if code not in (None, ALREADY_RUNNING):
-            raise CliError(f"the stack did not start:\n{_said(log_file, begin)}", Exit.UNREACHABLE)
+            raise CliError(f"the stack did not start:\n{_log_since(log_file, begin)}", Exit.UNREACHABLE)
         if code == ALREADY_RUNNING:  # another's stack: it is on its way up, or has been for too long
             check_file()
             if config.held_for() > START_S:
@@ -114,15 +114,15 @@ def _start(port: int | None, isolation: str | None, waiting: ProgressLine) -> di
     )
 
 
-def _said(log_file: Path, begin: int) -> str:
+def _log_since(log_file: Path, begin: int) -> str:
     """The end of what the stack has said since then, from the beginning of a line on."""
     start = max(begin, log_file.stat().st_size - SHOWN)
     with log_file.open("rb") as log:
         log.seek(start)
-        said = log.read().decode(errors="replace")
+        printed = log.read().decode(errors="replace")
     if start > begin:
-        said = said.partition("\n")[2] or said
-    return said.strip()
+        printed = printed.partition("\n")[2] or printed
+    return printed.strip()
 
 
 def foreground(
@@ -133,23 +133,23 @@ def foreground(
     `on_ready` is called once in a thread of its own when the stack answers.
     """
     process: subprocess.Popen[bytes] | None = None
-    asked = False
+    signalled = False
 
     def end(*_: object) -> None:
-        nonlocal asked
-        asked = True
+        nonlocal signalled
+        signalled = True
         if process is not None:
             process.terminate()
 
     for number in ENDS:
         signal.signal(number, end)
     process = subprocess.Popen(command(port), env=environment(isolation), cwd="/")
-    if asked:
+    if signalled:
         process.terminate()
     threading.Thread(target=_when_ready, args=(process, on_ready), daemon=True).start()
     code = process.wait()
     # before it listens for signals, and after, it ends of one: nothing of it runs then
-    return 0 if asked and -code in ENDS else code
+    return 0 if signalled and -code in ENDS else code
 
 
 def _when_ready(process: subprocess.Popen[bytes], on_ready: Callable[[], None]) -> None:
