@@ -43,6 +43,14 @@ def test_run_brings_the_stack_up_and_up_again_is_no_error(own: Product) -> None:
     assert own.run("up", "--detach").code == 0
 
 
+def test_a_stack_works_with_the_public_api_of_the_brokers_client_only() -> None:
+    with product({"RCLAUDE_NATS_PLAIN": "1"}, up=False) as one:
+        done = one.run("run", "--agent", "shell", "--no-repo", "--json", "echo hello")
+        assert done.code == 0, done.err
+        assert done.json["state"] == "succeeded"
+        assert "hello" in one.ok("logs", done.json["id"]).out
+
+
 def test_a_home_is_its_own_users_and_its_databases_only(stack: Product) -> None:
     stack.ended(stack.submit("echo kept"))
     assert any((stack.home / "objects").rglob("?" * 64))
@@ -206,7 +214,7 @@ def test_on_a_terminal_a_line_counts_the_seconds_of_the_start_and_goes_away(own:
     assert out.startswith(b"ready at ")
     assert "starting the embedded stack" in said
     assert "0 s" in said
-    assert said.endswith("\r\x1b[2K")
+    assert "\x1b[2K" in said.rpartition(" s")[2]
 
 
 def test_the_doctor_marks_what_is_not_there_and_is_no_fault(stack: Product) -> None:

@@ -199,7 +199,7 @@ def run(
         body["secrets"] = secret
     if label:
         body["labels"] = labels_of(label)
-    asked = {
+    options = {
         "draft": draft,
         "base": base,
         "title": title,
@@ -208,8 +208,8 @@ def run(
         "workflows": workflows,
     }
     if pr:
-        body["pull_request"] = {name: value for name, value in asked.items() if value}
-    elif any(asked.values()):
+        body["pull_request"] = {name: value for name, value in options.items() if value}
+    elif any(options.values()):
         raise CliError(
             "--draft, --base, --title, --reviewer, --pr-label and --workflows go with --pr", Exit.USAGE
         )
@@ -395,8 +395,8 @@ def resume(
     client = connect()
     id = task_id(task, client)
     body = continuation(client, id, prompt)
-    asked = {"timeout_s": timeout, "model": model, "provider": provider}
-    body |= {name: value for name, value in asked.items() if value is not None}
+    options = {"timeout_s": timeout, "model": model, "provider": provider}
+    body |= {name: value for name, value in options.items() if value is not None}
     if budget is not None:
         body["budget_nano_usd"] = nano_usd(budget)
     conduct(client, body, detach=detach, as_json=as_json)

@@ -37,7 +37,7 @@ from remote_claude.contracts.runner import CAPABILITIES
 from remote_claude.edge.problems import Problem
 from remote_claude.gateway.api.models import SubmitRequest
 from remote_claude.gateway.domain.offers import Offers
-from remote_claude.gateway.domain.policies import Asked, Policies, apply
+from remote_claude.gateway.domain.policies import Choices, Policies, apply
 from remote_claude.gateway.domain.refusals import (
     BundleNotFound,
     ModelKeyNeeded,
@@ -126,16 +126,16 @@ class Submissions:
         """The request with the defaults of its organisation. Raises `PolicyForbids`, `BudgetExhausted`, `BudgetUnknown`."""
         policy = self._policies.of(who.org)
         if policy.rules is not None:
-            asked = Asked(**{field.name: getattr(request, field.name) for field in fields(Asked)})
-            request = request.model_copy(update=asdict(apply(policy.rules, asked)))
+            chosen = Choices(**{field.name: getattr(request, field.name) for field in fields(Choices)})
+            request = request.model_copy(update=asdict(apply(policy.rules, chosen)))
         if policy.has_budget(who.user):
             await self._months.check(who.org, who.user)
         return request
 
     async def _check(self, who: Principal, request: SubmitRequest) -> None:
         org = who.org
-        asked = {name: getattr(request, ASKED_AS.get(name, name)) for name in CAPABILITIES}
-        self._offers.check(request.agent, request.provider, asked, org)
+        wanted = {name: getattr(request, ASKED_AS.get(name, name)) for name in CAPABILITIES}
+        self._offers.check(request.agent, request.provider, wanted, org)
         repo = request.repo
         follows = repo is None and request.continues is not None
         if (
@@ -216,16 +216,16 @@ def _submission(
 
 
 def _pull_request(request: SubmitRequest, key: DataKey, task: str) -> PullRequestOptions | None:
-    asked = request.pull_request
-    if asked is None:
+    wanted = request.pull_request
+    if wanted is None:
         return None
     return PullRequestOptions(
-        draft=asked.draft,
-        base=key.seal(asked.base, pull_request_base_context(task)) if asked.base else None,
-        title=key.seal(asked.title, pull_request_title_context(task)) if asked.title else None,
-        reviewers=_sealed_list(asked.reviewers, key, pull_request_reviewers_context(task)),
-        labels=_sealed_list(asked.labels, key, pull_request_labels_context(task)),
-        workflows=asked.workflows,
+        draft=wanted.draft,
+        base=key.seal(wanted.base, pull_request_base_context(task)) if wanted.base else None,
+        title=key.seal(wanted.title, pull_request_title_context(task)) if wanted.title else None,
+        reviewers=_sealed_list(wanted.reviewers, key, pull_request_reviewers_context(task)),
+        labels=_sealed_list(wanted.labels, key, pull_request_labels_context(task)),
+        workflows=wanted.workflows,
     )
 
 

@@ -163,8 +163,10 @@ class Openings:
         return _Task(await lineage(log, submitted), finished, result, attempt)
 
     async def _finished(self, org: str, task: str, attempt: int) -> AttemptFinished | None:
-        said = await self._runtime.log.read_stream(stream_id("runner", org, "attempt", f"{task}-{attempt}"))
-        return next((r.event for r in said if r.type == AttemptFinished.type), None)
+        history = await self._runtime.log.read_stream(
+            stream_id("runner", org, "attempt", f"{task}-{attempt}")
+        )
+        return next((r.event for r in history if r.type == AttemptFinished.type), None)
 
     async def _place(self, asked: _Task) -> tuple[Place, TaskSubmitted]:
         """Where the repository is, and the submission that names it."""

@@ -340,33 +340,33 @@ class WorkerSession:
             raise Malformed("a checkpoint needs its archive first")
         await self._on_checkpoint(checkpoint, archive)
 
-    def _finish(self, said: Finished) -> None:
-        for commit in (said.base, said.sent, said.commit):
+    def _finish(self, finished: Finished) -> None:
+        for commit in (finished.base, finished.sent, finished.commit):
             if commit is not None and not _COMMIT.fullmatch(commit):
                 raise Malformed("a commit is 40 or 64 hexadecimal digits")
-        if said.reason is not None and not _REASON.fullmatch(said.reason):
+        if finished.reason is not None and not _REASON.fullmatch(finished.reason):
             raise Malformed("a reason is a short code")
-        if frames.size(said.summary) > MAX_SUMMARY:
+        if frames.size(finished.summary) > MAX_SUMMARY:
             raise Malformed("the summary is too long")
-        if said.detail is not None and len(said.detail) > protocol.MAX_DETAIL:
+        if finished.detail is not None and len(finished.detail) > protocol.MAX_DETAIL:
             raise Malformed("the detail is too long")
         if not self.result.done():  # otherwise it is sent again: the acknowledgement was lost
             self.result.set_result(
                 WorkerResult(
-                    outcome=said.outcome,
-                    summary=said.summary.replace("\0", "\ufffd"),
-                    exit_code=said.exit_code,
-                    reason=said.reason,
-                    base=said.base,
-                    sent=said.sent,
-                    commit=said.commit,
-                    detail=said.detail.replace("\0", "\ufffd") if said.detail else None,
-                    messages=said.messages,
+                    outcome=finished.outcome,
+                    summary=finished.summary.replace("\0", "\ufffd"),
+                    exit_code=finished.exit_code,
+                    reason=finished.reason,
+                    base=finished.base,
+                    sent=finished.sent,
+                    commit=finished.commit,
+                    detail=finished.detail.replace("\0", "\ufffd") if finished.detail else None,
+                    messages=finished.messages,
                     checks=tuple(
                         (check.command.replace("\0", "\ufffd")[:MAX_COMMAND], check.exit_code)
-                        for check in said.checks[:MAX_CHECKS]
+                        for check in finished.checks[:MAX_CHECKS]
                     ),
-                    written=said.written.replace("\0", "\ufffd")[: protocol.MAX_SUMMARY],
+                    written=finished.written.replace("\0", "\ufffd")[: protocol.MAX_SUMMARY],
                     bundle=self._files.get(protocol.RESULT_BUNDLE),
                     patch=self._files.get(protocol.CHANGES_PATCH),
                     artifacts=self._files.get(protocol.ARTIFACTS),
