@@ -84,7 +84,7 @@ class DataKey:
 class Keyring:
     """Reads data keys out of `KEYS` and keeps them in memory for moments; `create` and `erase` are for the users service.
 
-    `clock` is monotonic, in seconds. Whoever asks for a key uses it at once, and does not keep it.
+    `clock` is monotonic, in seconds. A caller uses a key at once, and does not keep it.
     `keks` gives the key-encryption keys, the newest first; it is asked again when none of them opens a data key.
     `random` gives as many bytes as it is asked for: keys and nonces come of it.
     """
