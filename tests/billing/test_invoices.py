@@ -40,106 +40,106 @@ ADDRESS = {
 
 
 @pytest.fixture
-async def company(postgres_dsn: str, tmp_path: Path) -> AsyncIterator[Books]:
+async def ledger(postgres_dsn: str, tmp_path: Path) -> AsyncIterator[Books]:
     async with books(postgres_dsn, tmp_path / "objects") as made:
         yield made
 
 
-async def tax(company: Books, **percent: str) -> None:
-    catalog = await company.accounts.catalog()
+async def tax(ledger: Books, **percent: str) -> None:
+    catalog = await ledger.accounts.catalog()
     seller = catalog.seller.model_copy(update={"tax_percent": percent})
-    await company.accounts.publish(replace(catalog, seller=seller), "operator")
+    await ledger.accounts.publish(replace(catalog, seller=seller), "operator")
 
 
 async def test_an_invoice_has_the_address_and_the_tax_of_its_closing_and_both_are_sealed(
-    company: Books,
+    ledger: Books,
 ) -> None:
-    await company.accounts.open_account(ORG, "pro")
-    await tax(company, DE="19")
-    await company.invoices.change_customer(ORG, ADDRESS, "DE", "user_01")
-    company.now = DECEMBER
-    [issued] = await company.close(ORG)
-    document = await company.document(ORG, issued.json_sha256)
+    await ledger.accounts.open_account(ORG, "pro")
+    await tax(ledger, DE="19")
+    await ledger.invoices.change_customer(ORG, ADDRESS, "DE", "user_01")
+    ledger.now = DECEMBER
+    [issued] = await ledger.close(ORG)
+    document = await ledger.document(ORG, issued.json_sha256)
     assert document["customer"]["name"] == "Example GmbH"
     assert (issued.subtotal, issued.tax, issued.total) == (2900, 551, 3451)
     assert [line["amount"] for line in document["lines"] if line["kind"] == "tax"] == [551]
-    recorded = [event async for batch in company.log.read() for event in batch]
+    recorded = [event async for batch in ledger.log.read() for event in batch]
     assert not [event for event in recorded if b"Example" in event.data]
-    customer = (await company.account(ORG)).customer
+    customer = (await ledger.account(ORG)).customer
     assert customer is not None
     assert customer.details.key == f"invoices.{ORG}"  # erasing the organisation's own key leaves it
 
 
 async def test_a_credit_note_takes_back_no_more_than_the_invoice_and_its_part_of_the_tax(
-    company: Books,
+    ledger: Books,
 ) -> None:
-    await company.accounts.open_account(ORG, "pro")
-    await tax(company, DE="19")
-    await company.invoices.change_customer(ORG, ADDRESS, "DE", "user_01")
-    company.now = DECEMBER
-    [issued] = await company.close(ORG)
-    note = await company.invoices.correct(ORG, issued.number, 1190, "charged twice", "operator")
-    document = await company.document(ORG, note.json_sha256)
+    await ledger.accounts.open_account(ORG, "pro")
+    await tax(ledger, DE="19")
+    await ledger.invoices.change_customer(ORG, ADDRESS, "DE", "user_01")
+    ledger.now = DECEMBER
+    [issued] = await ledger.close(ORG)
+    note = await ledger.invoices.correct(ORG, issued.number, 1190, "charged twice", "operator")
+    document = await ledger.document(ORG, note.json_sha256)
     assert (document["document"], document["subtotal"], document["tax"]) == ("credit_note", 1000, 190)
     assert (note.number, note.refund) == ("INV-000002", None)
-    assert (await company.invoices.invoice(ORG, issued.number)).due == 3451 - 1190
-    paid = await company.invoices.pay(ORG, issued.number, "manual", "bank-1")
+    assert (await ledger.invoices.invoice(ORG, issued.number)).due == 3451 - 1190
+    paid = await ledger.invoices.pay(ORG, issued.number, "manual", "bank-1")
     assert paid.paid is not None
     assert paid.paid.amount == 3451 - 1190
     with pytest.raises(CreditTooLarge):
-        await company.invoices.correct(ORG, issued.number, 2262, "too much", "operator")
-    rest = await company.invoices.correct(ORG, issued.number, None, "goodwill", "operator")
+        await ledger.invoices.correct(ORG, issued.number, 2262, "too much", "operator")
+    rest = await ledger.invoices.correct(ORG, issued.number, None, "goodwill", "operator")
     assert (rest.total, rest.refund) == (2261, "manual")
 
 
 async def test_usage_that_comes_late_is_an_adjustment_of_its_own_period_on_the_next_invoice(
-    company: Books,
+    ledger: Books,
 ) -> None:
-    await company.accounts.open_account(ORG, "enterprise")
-    task = await company.run_task(ORG, vcpu_ms=10**9)
-    company.now = DECEMBER
-    await company.accounts.open_account(ORG, "enterprise")
-    [first] = await company.close(ORG)
+    await ledger.accounts.open_account(ORG, "enterprise")
+    task = await ledger.run_task(ORG, vcpu_ms=10**9)
+    ledger.now = DECEMBER
+    await ledger.accounts.open_account(ORG, "enterprise")
+    [first] = await ledger.close(ORG)
     assert first.total == 1100
-    await company.use(ORG, task, 2, 3 * 10**9, at=DECEMBER - timedelta(days=3))
-    company.now = DECEMBER + timedelta(days=31)
-    await company.accounts.open_account(ORG, "enterprise")
-    [second] = await company.close(ORG)
-    lines = (await company.document(ORG, second.json_sha256))["lines"]
+    await ledger.use(ORG, task, 2, 3 * 10**9, at=DECEMBER - timedelta(days=3))
+    ledger.now = DECEMBER + timedelta(days=31)
+    await ledger.accounts.open_account(ORG, "enterprise")
+    [second] = await ledger.close(ORG)
+    lines = (await ledger.document(ORG, second.json_sha256))["lines"]
     assert [(line["kind"], line["period"], line["amount"]) for line in lines] == [
         ("adjustment", "2026-11", 2200)
     ]
-    assert (await company.close(ORG)) == []
+    assert (await ledger.close(ORG)) == []
 
 
-async def test_a_draft_is_what_the_invoice_says_once_the_period_is_over(company: Books) -> None:
-    await company.accounts.open_account(ORG, "pro")
-    await company.run_task(ORG, nano_usd=5 * 10**9)
-    await company.read()
-    draft = await company.invoices.draft(ORG)
+async def test_a_draft_is_what_the_invoice_says_once_the_period_is_over(ledger: Books) -> None:
+    await ledger.accounts.open_account(ORG, "pro")
+    await ledger.run_task(ORG, nano_usd=5 * 10**9)
+    await ledger.read()
+    draft = await ledger.invoices.draft(ORG)
     assert (draft["state"], draft["total"]) == ("draft", 3400)
-    company.now = DECEMBER
-    assert (await company.invoices.draft(ORG, "2026-11"))["state"] == "grace"
-    [issued] = await company.close(ORG)
-    document = await company.document(ORG, issued.json_sha256)
+    ledger.now = DECEMBER
+    assert (await ledger.invoices.draft(ORG, "2026-11"))["state"] == "grace"
+    [issued] = await ledger.close(ORG)
+    document = await ledger.document(ORG, issued.json_sha256)
     assert document["lines"] == draft["lines"]
-    assert (await company.invoices.draft(ORG, "2026-11"))["state"] == "final"
+    assert (await ledger.invoices.draft(ORG, "2026-11"))["state"] == "final"
 
 
-async def test_numbers_of_a_seller_have_no_gaps_however_many_are_issued_at_once(company: Books) -> None:
+async def test_numbers_of_a_seller_have_no_gaps_however_many_are_issued_at_once(ledger: Books) -> None:
     orgs = [f"org_{n:02}" for n in range(1, 9)]
     for org in orgs:
-        await company.accounts.open_account(org, "free")
-    await asyncio.gather(*(company.close(org, early=True) for org in orgs))
-    await asyncio.gather(*(company.close(org, early=True) for org in orgs))
-    recorded = [event async for batch in company.log.read() for event in batch]
+        await ledger.accounts.open_account(org, "free")
+    await asyncio.gather(*(ledger.close(org, early=True) for org in orgs))
+    await asyncio.gather(*(ledger.close(org, early=True) for org in orgs))
+    recorded = [event async for batch in ledger.log.read() for event in batch]
     numbers = [r.event.number for r in recorded if r.type == InvoiceNumberAssigned.type]
     assert numbers == list(range(1, 9))
 
 
-async def test_a_price_that_is_edited_is_not_used_for_a_past_period(company: Books) -> None:
-    await company.accounts.open_account(ORG, "enterprise")
-    await company.run_task(ORG, vcpu_ms=10**9)
+async def test_a_price_that_is_edited_is_not_used_for_a_past_period(ledger: Books) -> None:
+    await ledger.accounts.open_account(ORG, "enterprise")
+    await ledger.run_task(ORG, vcpu_ms=10**9)
     catalog = builtin()
     plan = catalog.plans["enterprise"]
     dear = plan.price_book.components[0].model_copy(update={"price": "99"})
@@ -148,14 +148,14 @@ async def test_a_price_that_is_edited_is_not_used_for_a_past_period(company: Boo
         **catalog.plans,
         "enterprise": plan.model_copy(update={"version": "enterprise-2", "price_book": book}),
     }
-    await company.accounts.publish(replace(catalog, version="2", plans=plans), "operator")
-    company.now = DECEMBER
-    [issued] = await company.close(ORG)
+    await ledger.accounts.publish(replace(catalog, version="2", plans=plans), "operator")
+    ledger.now = DECEMBER
+    [issued] = await ledger.close(ORG)
     assert issued.total == 1100
 
 
-async def test_a_negative_total_blocks_no_closing_and_is_carried_over(company: Books) -> None:
-    await company.accounts.open_account(ORG, "enterprise")
+async def test_a_negative_total_blocks_no_closing_and_is_carried_over(ledger: Books) -> None:
+    await ledger.accounts.open_account(ORG, "enterprise")
     taken_back = AdjustmentPosted(
         org=ORG,
         adjustment="adj_1",
@@ -164,90 +164,90 @@ async def test_a_negative_total_blocks_no_closing_and_is_carried_over(company: B
         amount_nano=-25 * 10**9,
         reason="correction",
     )
-    await company.record(taken_back)
-    await company.run_task(ORG, nano_usd=10 * 10**9)
-    company.now = DECEMBER
-    [first] = await company.close(ORG)
+    await ledger.record(taken_back)
+    await ledger.run_task(ORG, nano_usd=10 * 10**9)
+    ledger.now = DECEMBER
+    [first] = await ledger.close(ORG)
     assert (first.total, first.carried_nano) == (0, 15 * 10**9)
-    await company.accounts.open_account(ORG, "enterprise")
-    await company.run_task(ORG, nano_usd=20 * 10**9)
-    [second] = await company.close(ORG, early=True)
+    await ledger.accounts.open_account(ORG, "enterprise")
+    await ledger.run_task(ORG, nano_usd=20 * 10**9)
+    [second] = await ledger.close(ORG, early=True)
     assert second.total == 500
 
 
-async def test_a_credit_note_of_an_invoice_that_stripe_does_not_have_yet_follows_it(company: Books) -> None:
+async def test_a_credit_note_of_an_invoice_that_stripe_does_not_have_yet_follows_it(ledger: Books) -> None:
     said: dict[type, Any] = {type(e): e for e in EXAMPLES if e.type in PaymentsView.handles}
     customer = said[StripeObjectObserved].model_copy(update={"kind": "customer", "org": ORG})
     issued = said[InvoiceIssued].model_copy(update={"org": ORG})
     note = said[CreditNoteIssued].model_copy(update={"org": ORG, "corrects": issued.invoice})
     mirrored = said[InvoiceMirrored].model_copy(update={"org": ORG, "invoice": issued.invoice})
-    async with Tail(company.log) as tail:
-        projector = Projector(PaymentsView(), company.pool, company.log, tail)
+    async with Tail(ledger.log) as tail:
+        projector = Projector(PaymentsView(), ledger.pool, ledger.log, tail)
         work = asyncio.create_task(projector.run())
         wanted = []
         for events in ([customer, issued, note], [mirrored]):
-            await company.record(*events)
-            assert await projector.wait_for(await company.log.last_position(), 30)
-            async with company.pool.connection() as connection:
+            await ledger.record(*events)
+            assert await projector.wait_for(await ledger.log.last_position(), 30)
+            async with ledger.pool.connection() as connection:
                 found = await connection.execute(
                     "SELECT payload FROM billing_payments.payment ORDER BY position"
                 )
                 wanted.append([(row["do"], row.get("object")) for (row,) in await found.fetchall()])
-        await assert_rebuild_equals_live(PaymentsView(), company.pool, company.log)
+        await assert_rebuild_equals_live(PaymentsView(), ledger.pool, ledger.log)
         work.cancel()
         await asyncio.wait([work])
     mirror = ("mirror", None)
     assert wanted == [[mirror], [mirror, ("credit_note", mirrored.object)]]
 
 
-async def test_a_credit_is_spent_once_and_not_after_it_expires(company: Books) -> None:
-    await company.accounts.open_account(ORG, "pro")
+async def test_a_credit_is_spent_once_and_not_after_it_expires(ledger: Books) -> None:
+    await ledger.accounts.open_account(ORG, "pro")
     for name, expires in (("credit_1", None), ("credit_2", "2026-11-15T00:00:00.000000Z")):
         granted = CreditGranted(
             org=ORG, credit=name, amount_nano=40 * 10**9, expires_at=expires, reason="goodwill"
         )
-        await company.invoices.handle(ORG, GrantCredit(granted=granted))
-    company.now = DECEMBER
-    await company.accounts.open_account(ORG, "pro")
-    totals = [issued.total for issued in await company.close(ORG, early=True)]
+        await ledger.invoices.handle(ORG, GrantCredit(granted=granted))
+    ledger.now = DECEMBER
+    await ledger.accounts.open_account(ORG, "pro")
+    totals = [issued.total for issued in await ledger.close(ORG, early=True)]
     assert totals == [0, 2900 - 1100]
 
 
-async def test_usage_that_was_accepted_and_never_counted_blocks_closing(company: Books) -> None:
-    await company.accounts.open_account(ORG, "enterprise")
-    await company.run_task(ORG, vcpu_ms=100)
-    await company.read()
-    async with company.pool.connection() as connection:
+async def test_usage_that_was_accepted_and_never_counted_blocks_closing(ledger: Books) -> None:
+    await ledger.accounts.open_account(ORG, "enterprise")
+    await ledger.run_task(ORG, vcpu_ms=100)
+    await ledger.read()
+    async with ledger.pool.connection() as connection:
         await connection.execute("UPDATE billing_usage.total SET metered = metered - 1 WHERE key = 'vcpu_ms'")
     with pytest.raises(NotConserved):
-        await company.close(ORG, early=True)
+        await ledger.close(ORG, early=True)
 
 
-async def test_every_invoice_is_rederived_in_one_reading_of_the_log(company: Books) -> None:
-    await company.accounts.open_account(ORG, "enterprise")
-    await company.accounts.open_account(OTHER, "pro")
-    await company.run_task(ORG, vcpu_ms=10**9)
-    await company.run_task(OTHER, nano_usd=10**9)
-    issued = [*await company.close(ORG, early=True), *await company.close(OTHER, early=True)]
+async def test_every_invoice_is_rederived_in_one_reading_of_the_log(ledger: Books) -> None:
+    await ledger.accounts.open_account(ORG, "enterprise")
+    await ledger.accounts.open_account(OTHER, "pro")
+    await ledger.run_task(ORG, vcpu_ms=10**9)
+    await ledger.run_task(OTHER, nano_usd=10**9)
+    issued = [*await ledger.close(ORG, early=True), *await ledger.close(OTHER, early=True)]
     again = [
-        (one.number, await differences(company.invoices, one, derived))
-        async for one, derived, _ in rederive(company.log, company.pool, company.invoices, issued)
+        (one.number, await differences(ledger.invoices, one, derived))
+        async for one, derived, _ in rederive(ledger.log, ledger.pool, ledger.invoices, issued)
     ]
     assert again == [("INV-000001", []), ("INV-000002", [])]
 
 
-async def test_the_margin_is_the_bill_less_what_its_use_costs_where_it_ran(company: Books) -> None:
+async def test_the_margin_is_the_bill_less_what_its_use_costs_where_it_ran(ledger: Books) -> None:
     costs = margin.parse(
         '[providers.default]\nvcpu_ms = "4"\nmodel_percent = "80"\n[providers.ecs]\nvcpu_ms = "9"\n'
     )
-    await company.accounts.open_account(ORG, "enterprise")
-    here = await company.run_task(ORG, vcpu_ms=10**9, nano_usd=10**9)
-    there = await company.run_task(ORG, vcpu_ms=10**9)
+    await ledger.accounts.open_account(ORG, "enterprise")
+    here = await ledger.run_task(ORG, vcpu_ms=10**9, nano_usd=10**9)
+    there = await ledger.run_task(ORG, vcpu_ms=10**9)
     for task, provider in ((here, "local"), (there, "ecs")):
         assigned = {"task": task, "org": ORG, "provider": provider, "admission": None}
-        await company.record(ASSIGNED.model_copy(update=assigned))
-    await company.read()
-    [found] = await margin.margins(company.pool, costs, 1)
+        await ledger.record(ASSIGNED.model_copy(update=assigned))
+    await ledger.read()
+    [found] = await margin.margins(ledger.pool, costs, 1)
     assert (found.plan, found.revenue) == ("enterprise", 2 * 11 * 10**9 + 10**9)
     assert found.cost == (4 + 9) * 10**9 + 8 * 10**8
     with pytest.raises(margin.InvalidCosts):
