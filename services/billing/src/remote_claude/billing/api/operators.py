@@ -111,7 +111,9 @@ def add_routes(api: APIRouter, runtime: Runtime, fresh: Freshness, accounts: Acc
     )
     async def list_accounts(
         _: Caller,
-        after: Annotated[str, Query(max_length=64, description="Organisations after this id")] = "",
+        after: Annotated[
+            str, Query(max_length=64, pattern="^[0-9A-Za-z_]*$", description="Organisations after this id")
+        ] = "",
         limit: Limit = 200,
     ) -> AccountPage:
         """Plan and executions of every organisation, for the operator."""

@@ -57,7 +57,9 @@ def add_routes(api: APIRouter, runtime: Runtime, directory: Directory, support: 
     @api.get("/v1/orgs/all", tags=TAGS, dependencies=[Depends(fresh)], responses=problems(403, 503))
     async def list_all_orgs(
         _: Caller,
-        after: Annotated[str, Query(max_length=64, description="Organisations after this id")] = "",
+        after: Annotated[
+            str, Query(max_length=64, pattern="^[0-9A-Za-z_]*$", description="Organisations after this id")
+        ] = "",
         limit: Limit = 200,
     ) -> InstalledOrgPage:
         """Every organisation of the installation, for its operator."""
