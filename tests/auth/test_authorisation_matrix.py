@@ -254,3 +254,25 @@ async def test_a_bad_token_is_refused_everywhere(world: World, monkeypatch: pyte
             assert json.loads(await socket.recv())["code"] == "unauthenticated", what
             await socket.wait_closed()
             assert socket.close_code == 4401, what
+
+
+async def test_what_ends_its_own_world_is_done_where_it_is_allowed(world: World) -> None:
+    """These operations are left out above: after each of them, who asked for it can't ask much more."""
+    own = await populated(world.installation)
+    users = {role: (await browser.get("/v1/session")).json()["user"] for role, browser in own.people.items()}
+
+    async def does(role: str, name: str, status: int, **ids: str) -> None:
+        answer = await ask(own.people[role], own.operations[name], fresh() | ids)
+        assert answer.status_code == status, (role, name, answer.text)
+
+    await does("owner", "transfer_org", 200, user=users["member"])  # the member is the owner now
+    await does("owner", "delete_org", 403)
+    for role in ("owner", "admin", "billing"):
+        await does(role, "leave_org", 200)
+        await does(role, "list_members", 404)
+    await does("member", "delete_org", 200)
+    await does("member", "list_members", 404)
+    await does("billing", "end_session", 204)
+    await does("billing", "get_me", 401)
+    await does("admin", "delete_account", 204)
+    await does("admin", "get_me", 401)

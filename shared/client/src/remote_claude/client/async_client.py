@@ -206,10 +206,9 @@ class AsyncTask:
     async def wait(self) -> TaskAnswer:
         """The task once it has ended. Bound it with `asyncio.timeout`."""
         while True:
-            found = await self.get()
+            found = await self._client.call(operations.get_task(self.id, wait=submitting.WAIT_S))
             if found["state"] in submitting.ENDED:
                 return found
-            await asyncio.sleep(submitting.POLL_S)
 
     async def cancel(self) -> None:
         """Ask for its end."""

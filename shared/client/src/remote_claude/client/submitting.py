@@ -19,7 +19,8 @@ State = Literal[
     "submitted", "queued", "assigned", "running", "succeeded", "failed", "cancelled", "timed_out", "rejected"
 ]
 ENDED = frozenset({"succeeded", "failed", "cancelled", "timed_out", "rejected"})
-POLL_S = 0.5
+WAIT_S = 25
+"""How long one request waits for the end of a task: less than a request may take."""
 
 
 class TaskOptions(TypedDict, total=False):

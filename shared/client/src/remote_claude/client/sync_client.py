@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -222,18 +223,20 @@ class Task:
                 yield from message["frames"]
 
     def wait(
-        self, timeout_s: float | None = None, tick: Callable[[], None] = lambda: None
+        self, timeout_s: float | None = None, tick: Callable[[], None] | None = None
     ) -> TaskAnswer | None:
-        """The task once it has ended; None when the time is over first. `tick` is called at least every second."""
+        """The task once it has ended; None when the time is over first. `tick` is called about every second."""
+        step = submitting.WAIT_S if tick is None else 1
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         while True:
-            found = self.get()
+            left = step if deadline is None else max(0, min(step, math.ceil(deadline - time.monotonic())))
+            found = self._client.call(operations.get_task(self.id, wait=left))
             if found["state"] in submitting.ENDED:
                 return found
-            if deadline is not None and time.monotonic() > deadline:
+            if deadline is not None and time.monotonic() >= deadline:
                 return None
-            tick()
-            time.sleep(submitting.POLL_S)
+            if tick is not None:
+                tick()
 
     def cancel(self) -> None:
         """Ask for its end."""
