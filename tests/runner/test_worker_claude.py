@@ -118,7 +118,9 @@ async def test_real_binary_edits_a_file_in_a_real_repository(
     git("fetch", "-q", str(fetched), "refs/heads/rclaude/task_1:refs/heads/rclaude/task_1", cwd=repository)
     assert git("rev-parse", "rclaude/task_1", cwd=repository) == result.commit
     assert git("show", "rclaude/task_1:add.py", cwd=repository) == "def add(a, b):\n    return a + b"
-    assert git("log", "-1", "--format=%s %an", "rclaude/task_1", cwd=repository) == "fix add Remote Claude"
+    assert (
+        git("log", "-1", "--format=%s %an", "rclaude/task_1", cwd=repository) == "It adds now Remote Claude"
+    )
 
     # The frames.
     assert [f["phase"] for f in stored.of("status")] == ["preparing", "running", "committing"]
