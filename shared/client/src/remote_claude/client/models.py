@@ -11,6 +11,23 @@ class AcceptedInvitation(TypedDict):
     token: str
 
 
+class AccountPage(TypedDict):
+    """In the order of the organisations' ids. `next` is what to send as `after` to go on, null at the end."""
+
+    accounts: list[AccountUse]
+    next: str | None
+    as_of: int
+
+
+class AccountUse(TypedDict):
+    """The plan of an organisation, and what it has executed in its latest period."""
+
+    org: str
+    plan: str
+    period: str
+    executions: int
+
+
 class AgentAnswer(TypedDict):
     """An agent; `offered` says whether a runner that is there now has it."""
 
@@ -194,6 +211,14 @@ class CancelAnswer(TypedDict):
     position: int
 
 
+class ConservationAnswer(TypedDict):
+    """`breaches` says what does not add up, by name; empty while all does."""
+
+    period: str
+    meters: list[MeterSums]
+    breaches: dict[str, int]
+
+
 class CreatedTrigger(TypedDict):
     """`secret` is shown this once: GitHub signs with it."""
 
@@ -226,6 +251,14 @@ class Cumulative(TypedDict):
     model_nano_usd: NotRequired[int | str]
     customer_model_nano_usd: NotRequired[int | str]
     price_table: NotRequired[str | None]
+
+
+class DeletedOrgAnswer(TypedDict):
+    """A deleted organisation that the caller may bring back until `erased_at`."""
+
+    id: str
+    name: str | None
+    erased_at: str
 
 
 class DeliveryAnswer(TypedDict):
@@ -358,6 +391,29 @@ class IdentityList(TypedDict):
     """`IdentityList`."""
 
     identities: list[IdentityAnswer]
+    as_of: int
+
+
+class InstalledOrg(TypedDict):
+    """An organisation of the installation. `suspended` is the reason that its members see, null while it is not.
+
+    `erased_at` is set while it is deleted and can come back.
+    """
+
+    id: str
+    name: str | None
+    personal: bool
+    members: int
+    created_at: str
+    suspended: str | None
+    erased_at: str | None
+
+
+class InstalledOrgPage(TypedDict):
+    """In the order of their ids. `next` is what to send as `after` to go on, null at the end."""
+
+    orgs: list[InstalledOrg]
+    next: str | None
     as_of: int
 
 
@@ -543,6 +599,17 @@ class MetadataAnswer(TypedDict):
     token_endpoint_auth_methods_supported: list[str]
 
 
+class MeterSums(TypedDict):
+    """`metered` = `charged` + `included` + `written_off`, in the meter's own unit; `unaccounted` is the rest."""
+
+    meter: str
+    metered: int
+    charged: int
+    included: int
+    written_off: int
+    unaccounted: int
+
+
 class Minimum(TypedDict):
     """What is metered comes to `amount` at least, for a whole period. Prorated like `Flat`."""
 
@@ -709,9 +776,10 @@ class OrgChanged(TypedDict):
 
 
 class OrgList(TypedDict):
-    """`OrgList`."""
+    """`deleted` are those of a person who owned them; an API key sees none."""
 
     orgs: list[OrgAnswer]
+    deleted: list[DeletedOrgAnswer]
     as_of: int
 
 
@@ -743,6 +811,24 @@ class Page(TypedDict):
     """The address of a page to open in a browser."""
 
     url: str
+
+
+class ParkedAnswer(TypedDict):
+    """An event that a view could not fold. `reason` is the error, or says that it waits behind an earlier one."""
+
+    view: str
+    position: int
+    id: str
+    type: str
+    version: int
+    aggregate: str
+    reason: str
+
+
+class ParkedList(TypedDict):
+    """By view, then in log order."""
+
+    parked: list[ParkedAnswer]
 
 
 class PerUnit(TypedDict):
@@ -824,6 +910,12 @@ class PriceBook(TypedDict):
     components: NotRequired[list[Flat | PerUnit | Graduated | Volume | Allowance | Minimum]]
 
 
+class PriceFile(TypedDict):
+    """`file` is TOML with catalog, seller and plans, as `rclaude-admin prices publish` takes it."""
+
+    file: str
+
+
 ProblemDocument = dict[str, Any]
 """RFC 9457. `code` is stable; `detail` says what to do next; some codes carry further fields."""
 
@@ -840,6 +932,14 @@ class ProviderList(TypedDict):
     """`ProviderList`."""
 
     providers: list[ProviderAnswer]
+
+
+class PublishedPrices(TypedDict):
+    """`position` is that of the event; the same prices again are not recorded again."""
+
+    catalog: str
+    plans: list[str]
+    position: int
 
 
 class PullRequestAnswer(TypedDict):
@@ -911,6 +1011,20 @@ class Result(TypedDict):
     bundle: NotRequired[str | None]
     patch: NotRequired[str | None]
     artifacts: NotRequired[str | None]
+
+
+class RetryAnswer(TypedDict):
+    """Positions that are folded now, and what is parked still."""
+
+    folded: list[int]
+    parked: list[ParkedAnswer]
+
+
+class RetryRequest(TypedDict):
+    """`position` names one event, which is tried with what waits behind it; without it all that is parked in the view."""
+
+    view: str
+    position: NotRequired[int | None]
 
 
 class Rules(TypedDict):
@@ -1024,6 +1138,30 @@ class SessionList(TypedDict):
     as_of: int
 
 
+class SimulatedPeriod(TypedDict):
+    """A period of an organisation in nano-dollars: `before` at its own prices, `after` at those of the file."""
+
+    org: str
+    period: str
+    plans: list[str]
+    before: int
+    after: int
+
+
+class Simulation(TypedDict):
+    """`Simulation`."""
+
+    catalog: str
+    periods: list[SimulatedPeriod]
+
+
+class SimulationRequest(TypedDict):
+    """`last` counts the periods of each organisation."""
+
+    file: str
+    last: NotRequired[int]
+
+
 class SpentAnswer(TypedDict):
     """Billionths of a dollar; `limit_nano_usd` is null where no budget is set."""
 
@@ -1087,6 +1225,12 @@ class Submitted(TypedDict):
     ]
     position: int
     task: NotRequired[TaskAnswer | None]
+
+
+class Suspension(TypedDict):
+    """Why; the members see it when they submit a task. No personal data."""
+
+    reason: str
 
 
 class TaskAnswer(TypedDict):

@@ -8,6 +8,7 @@ from urllib.parse import quote
 from remote_claude.client.calls import Call, Content, as_bytes, as_json, nothing
 from remote_claude.client.models import (
     AcceptedInvitation,
+    AccountPage,
     AgentList,
     AuditPage,
     BeginDeviceForm,
@@ -17,11 +18,13 @@ from remote_claude.client.models import (
     BillingAddressAnswer,
     BlobAnswer,
     CancelAnswer,
+    ConservationAnswer,
     CreatedTrigger,
     DeliveryPage,
     EventPage,
     Explanation,
     IdentityList,
+    InstalledOrgPage,
     InvitationCreated,
     InvoiceAnswer,
     InvoiceList,
@@ -52,14 +55,19 @@ from remote_claude.client.models import (
     OrgList,
     OutputPage,
     Page,
+    ParkedList,
     PersonAnswer,
     PlanAssigned,
     PlanChange,
     PlanList,
     PlanRequest,
     PolicyAnswer,
+    PriceFile,
     ProviderList,
+    PublishedPrices,
     PullRequestRequestAnswer,
+    RetryAnswer,
+    RetryRequest,
     Rules,
     ScheduleAnswer,
     ScheduleList,
@@ -69,8 +77,11 @@ from remote_claude.client.models import (
     ServiceAccountList,
     SessionAnswer,
     SessionList,
+    Simulation,
+    SimulationRequest,
     SubmitRequest,
     Submitted,
+    Suspension,
     TaskAnswer,
     TaskBillAnswer,
     TaskPage,
@@ -235,6 +246,11 @@ def get_billing_address() -> Call[BillingAddressAnswer]:
     return Call("GET", "/v1/billing/address", decode=as_json)
 
 
+def get_conservation(*, min_position: int | None = None) -> Call[ConservationAnswer]:
+    """Whether all that was metered this month is charged, included in a plan, or written off. It reads the whole month."""
+    return Call("GET", "/v1/billing/conservation", query={"min_position": min_position}, decode=as_json)
+
+
 def get_invoice(invoice: str, *, min_position: int | None = None) -> Call[InvoiceAnswer]:
     """An invoice, by its id or its number."""
     return Call("GET", f"/v1/invoices/{_part(invoice)}", query={"min_position": min_position}, decode=as_json)
@@ -376,9 +392,33 @@ def leave_org() -> Call[OrgChanged]:
     return Call("POST", "/v1/org/leave", decode=as_json)
 
 
+def list_accounts(
+    *, after: str | None = None, limit: int | None = None, min_position: int | None = None
+) -> Call[AccountPage]:
+    """Plan and executions of every organisation, for the operator."""
+    return Call(
+        "GET",
+        "/v1/billing/accounts",
+        query={"after": after, "limit": limit, "min_position": min_position},
+        decode=as_json,
+    )
+
+
 def list_agents() -> Call[AgentList]:
     """What a task may ask for: agents, and what the runners that are there now offer."""
     return Call("GET", "/v1/agents", decode=as_json)
+
+
+def list_all_orgs(
+    *, after: str | None = None, limit: int | None = None, min_position: int | None = None
+) -> Call[InstalledOrgPage]:
+    """Every organisation of the installation, for its operator."""
+    return Call(
+        "GET",
+        "/v1/orgs/all",
+        query={"after": after, "limit": limit, "min_position": min_position},
+        decode=as_json,
+    )
 
 
 def list_audit(
@@ -421,6 +461,11 @@ def list_models() -> Call[ModelList]:
 def list_orgs(*, min_position: int | None = None) -> Call[OrgList]:
     """The organisations of the person who asks; an API key sees its own."""
     return Call("GET", "/v1/orgs", query={"min_position": min_position}, decode=as_json)
+
+
+def list_parked() -> Call[ParkedList]:
+    """What the views of this process could not fold."""
+    return Call("GET", "/v1/status/parked", decode=as_json)
 
 
 def list_plans() -> Call[PlanList]:
@@ -546,6 +591,11 @@ def open_portal() -> Call[Page]:
     return Call("POST", "/v1/billing/portal", decode=as_json)
 
 
+def publish_prices(body: PriceFile) -> Call[PublishedPrices]:
+    """Offer the plans of a file from now on. Accounts keep what they have until their plan is changed."""
+    return Call("PUT", "/v1/billing/prices", json=body, decode=as_json)
+
+
 def put_blob(sha256: str, body: Content) -> Call[BlobAnswer]:
     """Upload a file. It is kept only when its content has this SHA-256."""
     return Call("PUT", f"/v1/blobs/{_part(sha256)}", content=body, decode=as_json)
@@ -611,6 +661,16 @@ def restore_org(org: str) -> Call[OrgChanged]:
     return Call("POST", f"/v1/orgs/{_part(org)}/restore", decode=as_json)
 
 
+def resume_org(org: str) -> Call[OrgChanged]:
+    """End a suspension."""
+    return Call("DELETE", f"/v1/orgs/{_part(org)}/suspension", decode=as_json)
+
+
+def retry_parked(body: RetryRequest) -> Call[RetryAnswer]:
+    """Fold what is parked in a view again, in log order. What still can't be folded stays parked."""
+    return Call("POST", "/v1/status/parked/retry", json=body, decode=as_json)
+
+
 def revoke_invitation(invitation: str) -> Call[None]:
     """The link is good no more."""
     return Call("DELETE", f"/v1/org/invitations/{_part(invitation)}", decode=nothing)
@@ -671,6 +731,13 @@ def set_secret(name: str, body: NewSecret) -> Call[SecretChanged]:
     return Call("PUT", f"/v1/me/secrets/{_part(name)}", json=body, decode=as_json)
 
 
+def simulate_prices(body: SimulationRequest, *, min_position: int | None = None) -> Call[Simulation]:
+    """Rate the last periods of every organisation at the prices of a file. Nothing is published."""
+    return Call(
+        "POST", "/v1/billing/simulation", query={"min_position": min_position}, json=body, decode=as_json
+    )
+
+
 def start_checkout(body: PlanRequest) -> Call[Page]:
     """Choose a larger plan: a Checkout page takes a card, and the plan holds once it is completed."""
     return Call("POST", "/v1/billing/checkout", json=body, decode=as_json)
@@ -696,6 +763,11 @@ def submit_task(
         json=body,
         decode=as_json,
     )
+
+
+def suspend_org(org: str, body: Suspension) -> Call[OrgChanged]:
+    """Admit no further task of an organisation. What is queued or runs goes on; people can sign in, read and pay."""
+    return Call("PUT", f"/v1/orgs/{_part(org)}/suspension", json=body, decode=as_json)
 
 
 def transfer_org(body: NewOwner) -> Call[OrgChanged]:
