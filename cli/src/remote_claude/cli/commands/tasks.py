@@ -370,12 +370,12 @@ def _files(names: Sequence[str]) -> str:
 
 
 def details(client: Client, task: str, position: int | None = None) -> dict[str, Any]:
-    """A task with what it cost, both as they are at a log position or later."""
+    """A task with what it cost, both as they are at a log position or later; `cost` is None for who may not read it."""
     shown: dict[str, Any] = client.get(f"/v1/tasks/{task}", min_position=position)
     try:
         bill = client.get(f"/v1/tasks/{task}/bill", min_position=shown["as_of"])
     except CliError as error:
-        if error.exit is not Exit.UNREACHABLE and error.code != "period_not_found":
+        if error.exit is not Exit.UNREACHABLE and error.code not in ("period_not_found", "scope_missing"):
             raise
         bill = None
     return {**shown, "cost": bill}
