@@ -24,8 +24,8 @@ LAYERS = {"domain": 0, "projections": 1, "handlers": 2, "consumers": 3, "api": 3
 """The rooms that every service has. A room imports its own layer and what is below it."""
 OWN_ROOMS: dict[str, dict[str, int]] = {
     "auth": {"settings": 0, "providers": 1, "signing": 2, "tickets": 2},
-    "users": {"settings": 0, "mail": 1, "seats": 2, "erasures": 3, "vault_api": 3, "key_admin": 4, "stacks": 4},
-    "gateway": {"settings": 0, "delivery": 2, "dashboard": 3, "waiting": 2, "months": 2, "patience": 0, "live": 2, "watchers": 2, "webhooks": 2, "sockets": 3},
+    "users": {"settings": 0, "mail": 1, "seats": 2, "erasures": 3, "key_admin": 4, "stacks": 4},
+    "gateway": {"settings": 0, "delivery": 2, "dashboard": 3, "waiting_reasons": 2, "month_budgets": 2, "log_waits": 0, "live_tasks": 2, "watchers": 2, "webhooks": 2, "sockets": 3},
     "scheduler": {"settings": 0, "leadership": 2, "terms": 3, "requests": 4, "process": 4, "metrics": 4},
     "billing": {
         "settings": 0, "documents": 0, "signing": 0, "stripe_adapter": 0, "plan_sizes": 1, "simulation": 2, "margin": 2, "months": 2,

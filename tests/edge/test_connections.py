@@ -8,14 +8,14 @@ import httpx2
 from fastapi import FastAPI, Request
 
 from remote_claude.edge import connections
-from remote_claude.edge.connections import Limits
+from remote_claude.edge.connections import ConnectionLimits
 from remote_claude.runtime.http import server as web
 
 WHOLE = b"GET /ok HTTP/1.1\r\nhost: x\r\n\r\n"
 
 
 @asynccontextmanager
-async def serving(limits: Limits) -> AsyncIterator[int]:
+async def serving(limits: ConnectionLimits) -> AsyncIterator[int]:
     """The port of a server with these limits."""
     app = FastAPI()
 
@@ -55,25 +55,25 @@ async def answer(port: int, *pieces: bytes) -> bytes:
 
 
 async def test_a_connection_that_says_nothing_is_closed() -> None:
-    async with serving(Limits(1000, head_s=0.1)) as port:
+    async with serving(ConnectionLimits(1000, head_s=0.1)) as port:
         assert await answer(port) == b""
 
 
 async def test_headers_that_stop_coming_are_a_timeout() -> None:
-    async with serving(Limits(1000, head_s=0.1)) as port:
+    async with serving(ConnectionLimits(1000, head_s=0.1)) as port:
         got = await answer(port, b"GET /ok HTTP/1.1\r\nhost: x\r\n")
     assert got.startswith(b"HTTP/1.1 408 ")
     assert b'"code":"request_timeout"' in got
 
 
 async def test_a_body_that_stops_coming_is_a_timeout() -> None:
-    async with serving(Limits(1000, body_s=0.1)) as port:
+    async with serving(ConnectionLimits(1000, body_s=0.1)) as port:
         got = await answer(port, b"POST /size HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\n", b"12345")
     assert got.startswith(b"HTTP/1.1 408 ")
 
 
 async def test_headers_that_are_too_large_are_refused() -> None:
-    async with serving(Limits(1000)) as port:
+    async with serving(ConnectionLimits(1000)) as port:
         got = await answer(port, b"GET /ok HTTP/1.1\r\nhost: x\r\na: " + b"a" * connections.MAX_HEAD_BYTES)
         assert got.startswith(b"HTTP/1.1 431 ")
         many = b"".join(b"a%d: b\r\n" % n for n in range(20_000))
@@ -84,7 +84,7 @@ async def test_headers_that_are_too_large_are_refused() -> None:
 
 
 async def test_silent_connections_give_way_to_one_that_asks() -> None:
-    async with serving(Limits(50, head_s=60)) as port:
+    async with serving(ConnectionLimits(50, head_s=60)) as port:
         silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(200)]
         for _, writer in silent[::2]:
             writer.write(b"GET /ok HTTP/1.1\r\n")
@@ -95,7 +95,7 @@ async def test_silent_connections_give_way_to_one_that_asks() -> None:
 
 
 async def test_one_address_may_keep_so_many_silent_connections() -> None:
-    async with serving(Limits(1000, per_address=20, head_s=60)) as port:
+    async with serving(ConnectionLimits(1000, per_address=20, head_s=60)) as port:
         silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(40)]
         for reader, _ in silent[:20]:  # the oldest ones
             async with asyncio.timeout(60):
@@ -105,14 +105,14 @@ async def test_one_address_may_keep_so_many_silent_connections() -> None:
 
 
 async def test_a_thousand_connections_at_once_are_all_answered() -> None:
-    async with serving(Limits(2000)) as port:
+    async with serving(ConnectionLimits(2000)) as port:
         whole = WHOLE.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n")
         answers = await asyncio.gather(*(answer(port, whole) for _ in range(1000)))
     assert {a[:12] for a in answers} == {b"HTTP/1.1 200"}
 
 
 async def test_a_connection_waits_for_its_next_request_longer_than_for_headers() -> None:
-    async with serving(Limits(1000, head_s=0.1)) as port:
+    async with serving(ConnectionLimits(1000, head_s=0.1)) as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         for _ in range(3):
             writer.write(WHOLE)

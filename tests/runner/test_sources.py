@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 
 from remote_claude.outbound import AllowedHosts
-from remote_claude.runner.execution.remote_source import Limits, SourceFailed, checked_url, fetch, shown
+from remote_claude.runner.execution.remote_source import SourceFailed, SourceLimits, checked_url, fetch, shown
 from remote_claude.worker.repository import conclude, prepare
 from repositories import AGENT, BRANCH, Repo, git_home, until
 
-LIMITS = Limits(size=64 * 1024 * 1024, seconds=60)
+LIMITS = SourceLimits(size=64 * 1024 * 1024, seconds=60)
 LOOPBACK = AllowedHosts.parse("127.0.0.0/8")
 
 
@@ -309,7 +309,7 @@ async def test_a_repository_beyond_the_size_limit_is_refused(daemon: str, repo: 
             f"{daemon}/project.git",
             None,
             tmp_path / "b",
-            limits=Limits(size=1_000_000, seconds=60),
+            limits=SourceLimits(size=1_000_000, seconds=60),
             allowed=LOOPBACK,
         )
     assert not (tmp_path / "b").exists()
@@ -322,7 +322,7 @@ async def test_a_server_that_never_answers_is_left_and_no_process_stays(web: str
             f"{web}/slow/x.git",
             None,
             tmp_path / "b",
-            limits=Limits(size=1_000_000, seconds=0.5),
+            limits=SourceLimits(size=1_000_000, seconds=0.5),
             allowed=LOOPBACK,
         )
     assert "within 0.5 s" in said[0]

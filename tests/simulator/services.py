@@ -31,7 +31,7 @@ from remote_claude.gateway.domain.policies import Policies
 from remote_claude.gateway.domain.refusals import TaskNotFound
 from remote_claude.gateway.domain.task import RequestCancellation
 from remote_claude.gateway.handlers import Decisions, Submission, TaskHandlers
-from remote_claude.gateway.live import LiveTasks
+from remote_claude.gateway.live_tasks import LiveTasks
 from remote_claude.gateway.projections.tasks import TasksView
 from remote_claude.runner.assignments import Executor
 from remote_claude.runner.handlers import AttemptLog

@@ -96,7 +96,7 @@ COMMANDS = {
     "model": Entry(
         "secrets", "model_app", "Keys of your own for a model; what they cost is not on the bill."
     ),
-    "webhook": Entry("webhooks", "app", "Webhooks: addresses that hear when a task has ended."),
+    "webhook": Entry("webhooks", "app", "Webhooks: addresses that get a request when a task ends."),
     "service-account": Entry(
         "organisations", "account_app", "Service accounts: API keys that belong to no person."
     ),

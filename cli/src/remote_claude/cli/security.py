@@ -139,7 +139,7 @@ def keys(client: Client) -> Check:
 
 
 def metadata(host: str, port: int) -> Check:
-    """Whether this machine's metadata service gives credentials to whoever can make a request."""
+    """Whether this machine's metadata service gives credentials to anything that can make a request."""
     began = time.monotonic()
     try:
         with socket.create_connection((host, port), METADATA_S):

@@ -158,7 +158,7 @@ class ApiKeys:
         self._hashes[issued.key] = issued.hash
 
     def discard(self, recorded: RecordedEvent) -> None:
-        """The key is good no more; the event need not be readable for that."""
+        """The key is revoked; this works without decoding the event."""
         if (hash_ := self._hashes.pop(recorded.aggregate_id, None)) is not None:
             del self._keys[hash_]
 
@@ -226,7 +226,7 @@ class BrowserSessions:
             self._hashes[opened.hash] = opened.session
 
     def discard(self, recorded: RecordedEvent) -> None:
-        """The session is good no more; the event need not be readable for that."""
+        """The session is revoked; this works without decoding the event."""
         if (live := self._live.pop(recorded.aggregate_id, None)) is not None:
             self._hashes.pop(live.hash, None)
 

@@ -50,14 +50,14 @@ class Verifier:
         for subjects in WHO:
             async for batch in self._log.read(until=self._position, subjects=subjects):
                 self.fold(batch)
-        self._reached.tell(self._position)
+        self._reached.reach(self._position)
 
     async def run(self) -> None:
         """Fold what they record from now on; never ends by itself."""
         async for batch in self._tail.subscribe(after=self._position):
             self.fold(batch)
             self._position = batch[-1].position
-            self._reached.tell(self._position)
+            self._reached.reach(self._position)
 
     @property
     def position(self) -> int:

@@ -1,4 +1,4 @@
-"""Events of the auth service: who may ask, and for whom."""
+"""Events of the auth service: identities, sessions, API keys."""
 
 from typing import ClassVar, Literal
 

@@ -86,7 +86,7 @@ class PlanChanged(BillingEvent):
 
     `plan_version` names the published version of the plan. `anchor` says which periods the account has; it never
     changes. `actor` is who changed it (a person, an operator, `billing`), `reason` a stable code. `contract` names the
-    agreement that `entitlements` differ for. `upgrade` is what to tell those who reach a limit.
+    agreement that `entitlements` differ for. `upgrade` is the text for users who reach a limit.
     """
 
     type: ClassVar[str] = "PlanChanged"

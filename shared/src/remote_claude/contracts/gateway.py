@@ -1,4 +1,4 @@
-"""Events of the gateway: what a user asked for, and what came of telling webhooks that a task has ended."""
+"""Events of the gateway: what users request of tasks, webhooks with their deliveries, schedules and triggers."""
 
 from typing import Annotated, ClassVar, Literal
 
@@ -53,7 +53,7 @@ class PullRequestOptions(Value):
 
 
 class TaskSubmitted(GatewayEvent):
-    """A task as its user asked for it. None always means: not asked for, so the default applies.
+    """A task as its user submitted it. None always means: not given, so the default applies.
 
     `timeout_s` bounds each attempt, in seconds; without it the plan does. `budget_nano_usd` bounds the model use of all
     attempts together, in billionths of a dollar. `continues` is the finished task whose branch and conversation this one
@@ -68,7 +68,7 @@ class TaskSubmitted(GatewayEvent):
     `started_by` is the schedule or the trigger that submitted it for its user.
 
     `repository_hash` and `label_hashes` (name to value) are keyed hashes, HMAC-SHA256 in hex under the organisation's data
-    key: costs can be grouped by them without opening a text. `body_hash` tells a repeated idempotency key from a reused one.
+    key: costs can be grouped by them without opening a text. `body_hash` shows whether an idempotency key was repeated or reused.
     """
 
     type: ClassVar[str] = "TaskSubmitted"
@@ -141,7 +141,7 @@ class PullRequestRequested(GatewayEvent):
 
 
 class WebhookEvent(Event):
-    """About an address that hears of the tasks of its organisation."""
+    """About an address that gets a request when a task of its organisation ends."""
 
     producer: ClassVar[str] = "gateway"
     aggregate: ClassVar[str] = "webhook"
@@ -151,7 +151,7 @@ class WebhookEvent(Event):
 
 
 class WebhookAdded(WebhookEvent):
-    """From here on `url` hears when a task ends. The secret signs what it is told."""
+    """The end of each later task is posted to `url`. The secret signs each delivery."""
 
     type: ClassVar[str] = "WebhookAdded"
     version: ClassVar[int] = 1
@@ -161,14 +161,14 @@ class WebhookAdded(WebhookEvent):
 
 
 class WebhookRemoved(WebhookEvent):
-    """It hears no more, not even what it has missed."""
+    """Nothing more is sent to it. Deliveries that are still pending are dropped."""
 
     type: ClassVar[str] = "WebhookRemoved"
     version: ClassVar[int] = 1
 
 
 class WebhookOutcome(GatewayEvent):
-    """What came of telling a hook that the task has ended. Its event id is the `webhook-id` that the hook was sent."""
+    """The outcome of a delivery: the end of the task, posted to a hook. Its event id is the `webhook-id` of the request."""
 
     task: str
     org: str
@@ -176,7 +176,7 @@ class WebhookOutcome(GatewayEvent):
 
 
 class WebhookDelivered(WebhookOutcome):
-    """The hook has taken it. `status` is that of its answer."""
+    """The hook answered with success. `status` is that of its answer."""
 
     type: ClassVar[str] = "WebhookDelivered"
     version: ClassVar[int] = 1
@@ -195,7 +195,7 @@ class WebhookFailed(WebhookOutcome):
 
 
 class ScheduleEvent(Event):
-    """About a schedule: a task that is submitted again and again, for the user who made it."""
+    """About a schedule: it submits tasks at its times, for the user who made it."""
 
     producer: ClassVar[str] = "gateway"
     aggregate: ClassVar[str] = "schedule"
@@ -218,7 +218,7 @@ class ScheduleCreated(ScheduleEvent):
 
 
 class ScheduleRemoved(ScheduleEvent):
-    """It starts nothing more."""
+    """It starts no more tasks."""
 
     type: ClassVar[str] = "ScheduleRemoved"
     version: ClassVar[int] = 1
@@ -247,7 +247,7 @@ class ScheduleRefused(ScheduleEvent):
 
 
 class TriggerEvent(Event):
-    """About a trigger: an address at which a forge says what has happened, which may start a task."""
+    """About a trigger: an address to which a forge posts its events. Such an event may start a task."""
 
     producer: ClassVar[str] = "gateway"
     aggregate: ClassVar[str] = "trigger"
@@ -270,7 +270,7 @@ class TriggerCreated(TriggerEvent):
 
 
 class TriggerRemoved(TriggerEvent):
-    """It starts nothing more."""
+    """It starts no more tasks."""
 
     type: ClassVar[str] = "TriggerRemoved"
     version: ClassVar[int] = 1

@@ -1,4 +1,4 @@
-"""The events of billing about its payment provider: what it says, and what it was given."""
+"""Events of billing about its payment provider: what was received from it, and what was sent to it."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class StripeObjectObserved(BillingEvent):
 
 
 class WebhookHandled(Event):
-    """What came of fetching the object that a webhook names: `observed`, `unrelated` (no organisation of ours has it),
+    """The outcome of fetching the object that a webhook names: `observed`, `unrelated` (no organisation of ours has it),
     or a stable reason why it was given up."""
 
     type: ClassVar[str] = "WebhookHandled"

@@ -110,7 +110,7 @@ class OrgResumed(UsersEvent):
 
 
 class StackConfigured(UsersEvent):
-    """An organisation has an installation of its own, set up like this. Said again, it was upgraded or changed."""
+    """An organisation has an installation of its own, set up like this. A later event: it was upgraded or changed."""
 
     type: ClassVar[str] = "StackConfigured"
     version: ClassVar[int] = 1
@@ -142,7 +142,7 @@ class StackRemoved(UsersEvent):
 class MemberInvited(UsersEvent):
     """The holder of the invitation's secret can join in this role. `email` is sealed by the organisation's key.
 
-    Said again of the same invitation, it was sent again: with another secret and a later end.
+    A later event for the same invitation: it was sent again, with another secret and a later end.
     """
 
     type: ClassVar[str] = "MemberInvited"
@@ -158,7 +158,7 @@ class MemberInvited(UsersEvent):
 
 
 class InvitationRevoked(UsersEvent):
-    """The invitation is good no more."""
+    """The invitation was revoked: its link no longer works."""
 
     type: ClassVar[str] = "InvitationRevoked"
     version: ClassVar[int] = 1

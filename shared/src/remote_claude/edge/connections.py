@@ -67,7 +67,7 @@ def most_connections(files: int) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ConnectionLimits:
     """`in_all`: connections of the process. `per_address`: those of one address without a whole request head."""
 
     in_all: int
@@ -88,7 +88,7 @@ class Phase(Enum):
 class Connections:
     """The connections of one server that have not sent a whole request head, oldest first."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: ConnectionLimits) -> None:
         self.limits = limits
         self._new: OrderedDict[BoundedProtocol, None] = OrderedDict()
         self._by_address: defaultdict[str, OrderedDict[BoundedProtocol, None]] = defaultdict(OrderedDict)
@@ -106,7 +106,7 @@ class Connections:
         elif in_all > self.limits.in_all:
             self._drop(next(iter(self._new)) if len(self._new) > 1 else next(iter(self._idle), connection))
 
-    def asked(self, connection: BoundedProtocol) -> None:
+    def head_received(self, connection: BoundedProtocol) -> None:
         """The connection has sent a whole request head."""
         self._idle.pop(connection, None)
         if self._new.pop(connection, connection) is None:
@@ -117,8 +117,8 @@ class Connections:
         self._idle[connection] = None
 
     def closed(self, connection: BoundedProtocol) -> None:
-        """The connection is no more."""
-        self.asked(connection)
+        """The connection is closed."""
+        self.head_received(connection)
 
     def _forget(self, connection: BoundedProtocol) -> None:
         same = self._by_address[connection.address]
@@ -128,7 +128,7 @@ class Connections:
 
     def _drop(self, connection: BoundedProtocol) -> None:
         self.dropped += 1
-        self.asked(connection)
+        self.head_received(connection)
         connection.transport.abort()
 
 
@@ -186,7 +186,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._stop_waiting()
-        self._counted.asked(self)
+        self._counted.head_received(self)
         self._phase, self._body_bytes, self._body_began = Phase.BODY, 0, self.loop.time()
         if not self._refused:
             super().on_headers_complete()

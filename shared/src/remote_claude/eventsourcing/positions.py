@@ -6,14 +6,14 @@ import asyncio
 
 
 class Reached:
-    """A position that is told how far it has come, and that others wait for. It may go back."""
+    """A position that others wait for. It may go back."""
 
     def __init__(self) -> None:
         self.position = 0
         self._waiters: dict[asyncio.Future[bool], int] = {}
 
-    def tell(self, position: int) -> None:
-        """It is here now."""
+    def reach(self, position: int) -> None:
+        """Set the position, and wake those who wait for it."""
         self.position = position
         for waiter, wanted in self._waiters.items():
             if wanted <= position and not waiter.done():

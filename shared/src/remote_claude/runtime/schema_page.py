@@ -18,7 +18,7 @@ HEAD = """\
 # The database schema
 
 Generated from the models by `make docs`. Each view is a PostgreSQL schema of its name, folded from the log; with its tables it
-has a `checkpoint` and its `parked` events. PostgreSQL holds nothing that the log could not tell again. Beside the views there
+has a `checkpoint` and its `parked` events. PostgreSQL holds nothing that can't be rebuilt from the log. Beside the views there
 is the schema `log`, the [archive](../architecture.md#the-archive). Keys are bold.
 """
 

@@ -65,7 +65,7 @@ class Candidate:
 
 
 class Group:
-    """The candidates of one group. `changed` hears of every change of state."""
+    """The candidates of one group. `changed` is called at every change of state."""
 
     def __init__(
         self,

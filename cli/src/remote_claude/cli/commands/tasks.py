@@ -172,7 +172,7 @@ def cancel(task: TaskArgument = None, as_json: Json = False) -> None:
 
 def send(
     task: Annotated[str, typer.Argument(help="The task, or the start of its id.")],
-    text: Annotated[str, typer.Argument(help="What to tell its agent; `-` reads it from standard input.")],
+    text: Annotated[str, typer.Argument(help="The message to its agent; `-` reads it from standard input.")],
     interrupt: Annotated[
         bool, typer.Option("--interrupt", help="End what the agent does at the moment first.")
     ] = False,

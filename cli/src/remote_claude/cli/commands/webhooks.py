@@ -1,4 +1,4 @@
-"""Commands about webhooks: addresses that hear when a task of the organisation has ended."""
+"""Commands about webhooks: addresses that get a request when a task of the organisation ends."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from remote_claude.cli import render
 from remote_claude.cli.commands.tasks import Json
 from remote_claude.cli.session import connect
 
-app = typer.Typer(no_args_is_help=True, help="Webhooks: addresses that hear when a task has ended.")
+app = typer.Typer(no_args_is_help=True, help="Webhooks: addresses that get a request when a task ends.")
 
 Hook = Annotated[str, typer.Argument(help="The webhook's id, hook_...")]
 
@@ -30,7 +30,7 @@ def create(
 
 @app.command("list")
 def list_webhooks(as_json: Json = False) -> None:
-    """Show the webhooks of the organisation, and what came of their deliveries."""
+    """Show the webhooks of the organisation, and the outcomes of their deliveries."""
     found = connect().get("/v1/webhooks")["webhooks"]
     if as_json:
         render.emit(found)
@@ -55,6 +55,6 @@ def deliveries(hook: Hook, as_json: Json = False) -> None:
 
 @app.command()
 def remove(hook: Hook) -> None:
-    """Remove a webhook: it hears nothing more, not even what it has missed."""
+    """Remove a webhook. Deliveries that are still pending are dropped."""
     connect().delete(f"/v1/webhooks/{hook}")
     render.say(f"{hook} is removed")

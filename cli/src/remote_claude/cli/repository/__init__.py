@@ -1,4 +1,4 @@
-"""The user's Git repository: sending what is in it, and bringing over what came of it.
+"""The user's Git repository: sending what is in it, and bringing over the result.
 
 Plain `git` (2.38 or newer) as a subprocess. The repository is not touched before `apply`.
 """

@@ -25,7 +25,7 @@ REACHABILITY = (
 
 
 def is_attended() -> bool:
-    """Whether somebody can be asked."""
+    """Whether a person is at the terminal."""
     return sys.stdin.isatty()
 
 
@@ -82,7 +82,7 @@ def confirm(yes: bool, question: str) -> None:
     if yes:
         return
     if not is_attended():
-        raise CliError("nobody is here to be asked: add --yes", Exit.USAGE, code="not_confirmed")
+        raise CliError("there is no terminal to confirm on: add --yes", Exit.USAGE, code="not_confirmed")
     if not typer.confirm(question, err=True):
         raise CliError("nothing was done", Exit.CANCELLED, code="not_confirmed")
 

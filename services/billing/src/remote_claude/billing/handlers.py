@@ -121,7 +121,7 @@ class Accounts:
             log.error("an account can't be read, and is left as it is", org=org, detail=str(error))
 
     def _upgrade(self, catalog: Catalog, plan: str) -> str | None:
-        """What to tell those who reach a limit of a plan."""
+        """The text for users who reach a limit of a plan."""
         larger = catalog.upgrade_of(catalog.plans[plan]) if plan in catalog.plans else None
         if larger is None:
             return None

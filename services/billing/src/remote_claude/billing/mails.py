@@ -1,4 +1,4 @@
-"""Sends what the view `billing_mail` asks for, and records what came of it."""
+"""Sends what the view `billing_mail` asks for, and records the outcome."""
 
 from __future__ import annotations
 

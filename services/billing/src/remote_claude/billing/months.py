@@ -53,10 +53,10 @@ class Months:
 
 async def _spent(connection: AsyncConnection[Any], org: str, user: str, period: Period) -> tuple[int, int]:
     """Nano-dollars of the organisation, and of the person, on any key."""
-    asked = {"org": org, "user": user, "period": period.id, "days": period.days()}
+    params = {"org": org, "user": user, "period": period.id, "days": period.days()}
     sums = []
     for query in (SPENT, SPENT_BY):
-        row = await (await connection.execute(query.encode(), asked)).fetchone()
+        row = await (await connection.execute(query.encode(), params)).fetchone()
         assert row is not None
         sums.append(int(row[0]))
     return sums[0], sums[1]

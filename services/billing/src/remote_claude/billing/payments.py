@@ -1,4 +1,4 @@
-"""Does what the view `billing_payments` asks for at Stripe, and records what came of it."""
+"""Does what the view `billing_payments` asks for at Stripe, and records the outcome."""
 
 from __future__ import annotations
 

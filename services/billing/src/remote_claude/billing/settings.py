@@ -22,7 +22,7 @@ class BillingSettings(Settings):
     owner_duration_s: int = 7200
     """What a task of an embedded stack's owner may use: 2 vCPU and 4 GiB, or what the machine has."""
     upgrade_url: str | None = None
-    """A page where a larger plan can be chosen. Who reaches a limit is told."""
+    """A page where a larger plan can be chosen. It is shown to users who reach a limit."""
     return_url: str = "http://127.0.0.1:8080/"
     """Where a browser goes after Stripe's Checkout and portal."""
     stripe_key: SecretStr | None = None

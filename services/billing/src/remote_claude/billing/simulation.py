@@ -1,4 +1,4 @@
-"""What other prices would have come to: the periods of every organisation, rated again."""
+"""The effect of other prices: the periods of every organisation, rated again with them."""
 
 from __future__ import annotations
 

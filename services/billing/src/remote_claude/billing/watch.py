@@ -138,7 +138,7 @@ def _differences(row: dict[str, Any], found: Any) -> list[tuple[str, str, str]]:
 
 
 async def every(seconds: float, look: Callable[[], Awaitable[Any]], may: Callable[[], bool]) -> None:
-    """Look, again and again, while `may` says that this process should; never ends by itself."""
+    """Look periodically, while `may` is true for this process; never ends by itself."""
     while True:
         if may():
             await look()

@@ -1,4 +1,4 @@
-"""`rclaude-admin webhook`: who hears that a task has ended."""
+"""`rclaude-admin webhook`: the addresses that get a request when a task ends."""
 
 from __future__ import annotations
 
@@ -14,14 +14,16 @@ if TYPE_CHECKING:
     from remote_claude.gateway.projections.webhooks import Webhook
     from remote_claude.runtime.service import Runtime
 
-app = typer.Typer(no_args_is_help=True, help="Webhooks: who hears that a task has ended.")
+app = typer.Typer(no_args_is_help=True, help="Webhooks: addresses that get a request when a task ends.")
 
 Org = Annotated[str, typer.Argument(help="The organisation's id, org_...")]
 
 
 @app.command()
-def add(org: Org, url: Annotated[str, typer.Argument(help="Where to post to, http:// or https://.")]) -> None:
-    """Tell an address from now on; prints `<hook> <secret>`, the only time that anybody sees the secret."""
+def add(
+    org: Org, url: Annotated[str, typer.Argument(help="The address to post to, http:// or https://.")]
+) -> None:
+    """Add a webhook for the tasks that end from now on. Prints `<hook> <secret>`; the secret is shown only once."""
 
     async def work(runtime: Runtime) -> None:
         from remote_claude.access.keyring import KeyErased
@@ -44,7 +46,7 @@ def list_(
     org: Annotated[str | None, typer.Argument(help="Only this organisation's.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output.")] = False,
 ) -> None:
-    """Show them: how many ends each was told, what is still to be told, and what came of the last."""
+    """Show webhooks: how many deliveries succeeded, failed or are pending, and the outcome of the last."""
 
     async def work(runtime: Runtime) -> None:
         from remote_claude.gateway.projections.webhooks import webhooks
@@ -77,7 +79,7 @@ def list_(
 
 @app.command()
 def remove(org: Org, hook: Annotated[str, typer.Argument(help="The webhook's id, hook_...")]) -> None:
-    """Tell it nothing more, not even what it has missed."""
+    """Remove a webhook. Deliveries that are still pending are dropped."""
 
     async def work(runtime: Runtime) -> None:
         from remote_claude.gateway.domain.webhooks import WebhookRefused

@@ -25,7 +25,7 @@ from remote_claude.eventsourcing.tail import Tail
 from remote_claude.gateway.domain.offers import Offers
 from remote_claude.gateway.domain.policies import Policies
 from remote_claude.gateway.handlers import Decision, Decisions
-from remote_claude.gateway.live import LiveTasks
+from remote_claude.gateway.live_tasks import LiveTasks
 from remote_claude.gateway.projections.starters import StartersView
 from remote_claude.gateway.projections.tasks import TasksView
 from remote_claude.gateway.projections.webhooks import WebhooksView
@@ -106,11 +106,11 @@ class LogConsumer:
                 pass
             case TaskAdmitted.type | TaskAssigned.type:
                 decision = Decision(position=recorded.position)
-                self._decisions.tell(recorded.event.task, decision)
+                self._decisions.resolve(recorded.event.task, decision)
             case TaskRejected.type:
                 event: TaskRejected = recorded.event
                 decision = Decision(position=recorded.position, code=event.code, detail=event.detail)
-                self._decisions.tell(event.task, decision)
+                self._decisions.resolve(event.task, decision)
             case RunnerJoined.type | RunnerDrained.type | RunnerUndrained.type:
                 self._handle_runner(recorded)
             case OrgPolicySet.type | MonthlyBudgetSet.type:

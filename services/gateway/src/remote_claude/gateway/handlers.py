@@ -35,7 +35,7 @@ from remote_claude.gateway.domain.refusals import (
     TaskAlreadyFinished,
 )
 from remote_claude.gateway.domain.task import RequestCancellation, RequestPullRequest, SendMessage, SubmitTask
-from remote_claude.gateway.patience import while_moving
+from remote_claude.gateway.log_waits import while_moving
 from remote_claude.gateway.projections.queries import TaskQueries
 
 TASK = Decider(domain.initial_state, domain.decide, domain.evolve)
@@ -74,8 +74,8 @@ class Decisions:
             if not futures:
                 self._waiting.pop(task, None)
 
-    def tell(self, task: str, decision: Decision) -> None:
-        """Wake those who wait for it."""
+    def resolve(self, task: str, decision: Decision) -> None:
+        """Give a decision to the requests that wait for it."""
         for future in self._waiting.get(task, ()):
             if not future.done():
                 future.set_result(decision)
@@ -252,7 +252,7 @@ class WebhookHandlers:
         return secret, position
 
     async def remove(self, hook: str, org: str) -> None:
-        """Record that it hears no more. Raises `WebhookNotFound`."""
+        """Remove it: nothing is sent to it any more. Raises `WebhookNotFound`."""
         await self._handle(webhooks.RemoveWebhook(hook=hook, org=org))
 
     async def _handle(self, command: webhooks.Command) -> int:

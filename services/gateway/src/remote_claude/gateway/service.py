@@ -7,18 +7,18 @@ from fastapi import APIRouter
 
 from remote_claude.edge.freshness import Freshness
 from remote_claude.gateway import dashboard
-from remote_claude.gateway.api import blobs, output, proxy, starters, stream, tasks
+from remote_claude.gateway.api import blobs, output, proxy, schedules_and_triggers, stream, tasks
 from remote_claude.gateway.api import webhooks as webhooks_api
 from remote_claude.gateway.api.reading import TaskReading
-from remote_claude.gateway.api.starting import Starters
+from remote_claude.gateway.api.starter_handlers import Starters
 from remote_claude.gateway.api.stream import Stream
 from remote_claude.gateway.api.submissions import Submissions
 from remote_claude.gateway.consumers import LogConsumer, OutputConsumer
 from remote_claude.gateway.domain.offers import Offers
 from remote_claude.gateway.domain.policies import Policies
 from remote_claude.gateway.handlers import Decisions, TaskHandlers, WebhookHandlers
-from remote_claude.gateway.live import LiveTasks
-from remote_claude.gateway.months import Months
+from remote_claude.gateway.live_tasks import LiveTasks
+from remote_claude.gateway.month_budgets import MonthBudgets
 from remote_claude.gateway.projections.output import OutputHistory
 from remote_claude.gateway.projections.queries import TaskQueries
 from remote_claude.gateway.projections.starters import StartersView
@@ -26,7 +26,7 @@ from remote_claude.gateway.projections.tasks import TasksView
 from remote_claude.gateway.projections.webhooks import WebhooksView
 from remote_claude.gateway.settings import GatewaySettings
 from remote_claude.gateway.sockets import Sockets
-from remote_claude.gateway.waiting import WaitingReasons
+from remote_claude.gateway.waiting_reasons import WaitingReasons
 from remote_claude.gateway.watchers import Watchers
 from remote_claude.gateway.webhooks import outbox
 from remote_claude.runtime.service import Runtime, Service
@@ -48,7 +48,7 @@ def build(runtime: Runtime) -> Service:
         admission_wait_s=settings.admission_wait_s,
         log_wait_s=settings.log_wait_s,
     )
-    submissions = Submissions(runtime, offers, policies, Months(runtime.nats), handlers, queries)
+    submissions = Submissions(runtime, offers, policies, MonthBudgets(runtime.nats), handlers, queries)
     live = LiveTasks(queries, wait_s=settings.position_wait_s)
     watchers = Watchers(
         live,
@@ -81,7 +81,7 @@ def build(runtime: Runtime) -> Service:
     )
     dashboard.add_routes(api)
     starting = Starters(runtime, submissions)
-    starters.add_routes(api, runtime, starting)
+    schedules_and_triggers.add_routes(api, runtime, starting)
     stream.add_routes(api, Stream(settings, runtime.verifier, runtime.tail, watchers, sockets))
 
     webhooks = outbox(runtime, settings)

@@ -22,7 +22,7 @@ class GatewaySettings(BaseModel):
     log_wait_s: float = Field(default=5, gt=0)
     """How long a request waits for the log to take what it says before it is answered with 503."""
     position_wait_s: float = Field(default=5, ge=0)
-    """How long a read waits for `?min_position=`, and an open stream until output is heard."""
+    """How long a read waits for `?min_position=`, and an open stream for output."""
     stale_after_s: float = Field(default=10, gt=0)
     """Reads are refused once the log has shown no sign of life for so long."""
     max_bundle_mib: int = Field(default=512, ge=1)
@@ -36,7 +36,7 @@ class GatewaySettings(BaseModel):
     webhook_timeout_s: float = Field(default=15, gt=0)
     """How long a webhook may take to answer."""
     webhook_give_up_s: float = Field(default=86400, ge=0)
-    """How long a webhook that fails is told again that a task has ended."""
+    """How long a failed delivery to a webhook is tried again."""
     routes: Json[dict[str, str]] = Field(default_factory=dict, validate_default=False)
     """Where services run apart: path prefix to the base URL of its owner, as JSON."""
 

@@ -29,7 +29,7 @@ from remote_claude.contracts.scheduler import (
 from remote_claude.eventsourcing.events import Clock, RecordedEvent, parse_timestamp
 from remote_claude.gateway.domain.cursor import START, Cursor
 from remote_claude.gateway.domain.lifecycle import Progress, State
-from remote_claude.gateway.live import LiveTask, LiveTasks
+from remote_claude.gateway.live_tasks import LiveTask, LiveTasks
 from remote_claude.gateway.projections.output import Frames, OutputHistory
 from remote_claude.gateway.projections.tasks import TasksView
 from remote_claude.runtime.agent_output import OutputChunk, OutputUnavailable

@@ -33,7 +33,7 @@ class Deliveries:
         self._timeout_s = timeout_s
 
     async def perform(self, row: OutboxRow) -> Verdict:
-        """Post it. Done with any 2xx; 410 is the receiver's way to want no more of it."""
+        """Post it. Done with any 2xx; with 410 the receiver refuses all further tries."""
         found = await webhooks(self._pool, hook=row.lane)
         if not found:
             return Retry("removed", after=0)  # the row is gone as well

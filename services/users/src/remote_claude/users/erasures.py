@@ -15,7 +15,7 @@ LOOKS_S = 600.0
 
 
 class Erasures:
-    """Looks again and again for what is to be erased. Every process may: what is erased already stays so."""
+    """Looks periodically for what is to be erased. Every process does so: to erase twice changes nothing."""
 
     def __init__(self, runtime: Runtime, directory: Directory) -> None:
         self._runtime, self._directory = runtime, directory

@@ -25,7 +25,7 @@ CHUNK = 1024 * 1024
 
 
 class AsyncClient:
-    """One server, and who asks. `call` does every operation of `operations`."""
+    """One server and a credential. `call` does every operation of `operations`."""
 
     def __init__(
         self,
@@ -35,7 +35,7 @@ class AsyncClient:
         credentials: Credentials | None = None,
         retry: Retry | None = None,
     ) -> None:
-        """Give an `api_key`, or other `credentials`; without either nobody asks. Raises `Unusable`."""
+        """Give an `api_key`, or other `credentials`; without either, requests have no credential. Raises `Unusable`."""
         self.retry = retry or Retry()
         self._credentials = credentials or (ApiKey(api_key) if api_key else None)
         self._refreshing = asyncio.Lock()
@@ -69,7 +69,7 @@ class AsyncClient:
         return answer
 
     async def headers(self) -> Mapping[str, str]:
-        """The headers that say who asks; tokens are refreshed first where they are about to expire."""
+        """The headers with the credential; tokens are refreshed first where they are about to expire."""
         if self._credentials is None:
             return {}
         async with self._refreshing:
@@ -78,7 +78,7 @@ class AsyncClient:
         return self._credentials.headers()
 
     async def submit(self, prompt: str, **task: Unpack[submitting.TaskOptions]) -> AsyncTask:
-        """Submit a task. Asked again after a lost connection, it is one task: the request has an idempotency key."""
+        """Submit a task. A retry after a lost connection makes no second task: the request has an idempotency key."""
         submitted = await self.call(submitting.submission(prompt, task))
         return AsyncTask(self, submitted["id"], submitted["position"])
 
@@ -190,7 +190,7 @@ class AsyncTask:
         return await self._client.call(operations.get_task(self.id, min_position=self.position or None))
 
     async def stream(self, *, after: str | None = None) -> AsyncIterator[Message]:
-        """See `AsyncClient.stream`. What is asked of the task afterwards is no older than what was streamed."""
+        """See `AsyncClient.stream`. Later reads of the task are no older than what was streamed."""
         async for message in self._client.stream(self.id, after=after, min_position=self.position):
             if message["type"] == "state":
                 self.position = max(self.position, message["position"])
@@ -211,11 +211,11 @@ class AsyncTask:
                 return found
 
     async def cancel(self) -> None:
-        """Ask for its end."""
+        """Request its cancellation."""
         await self._client.call(operations.cancel_task(self.id))
 
     async def send(self, text: str) -> None:
-        """Tell the agent something; it takes it after its current turn."""
+        """Send the agent a message; it takes it after its current turn."""
         await self._client.call(operations.send_message(self.id, {"text": text}))
 
     async def diff(self) -> str:

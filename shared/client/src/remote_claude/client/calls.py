@@ -33,7 +33,7 @@ def as_bytes(response: httpx.Response) -> Any:
 
 
 def nothing(response: httpx.Response) -> Any:
-    """Nothing: that it was answered with success is all."""
+    """Nothing: only the success counts."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Call(Generic[Answer]):
     """One request, whose answer is an `Answer`.
 
     `query` and `headers` leave out what is None. A call that is `repeatable` may be sent again when its connection is
-    lost; every method but POST and PATCH is, and so is whatever has an idempotency key.
+    lost; every method but POST and PATCH is, and so is a request with an idempotency key.
     """
 
     method: str

@@ -1,4 +1,4 @@
-"""Who asks: an API key, or the tokens of a sign-in, which are refreshed before they expire."""
+"""What authenticates a request: an API key, or the tokens of a sign-in, which are refreshed before they expire."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ EARLY_S = 30.0
 
 
 class Credentials(Protocol):
-    """What authenticates a request. The client asks `due` first, and gives `take` what came of it."""
+    """What authenticates a request. The client asks `due` first, and passes its answer to `take`."""
 
     def headers(self) -> Mapping[str, str]:
         """The headers of a request now."""
         ...
 
     def due(self) -> Call[TokenAnswer] | None:
-        """What has to be asked before the next request; None: nothing."""
+        """The call to make before the next request; None: none."""
         ...
 
     def take(self, answer: TokenAnswer) -> None:
-        """Use what `due` was answered from now on."""
+        """Use the answer to `due` from now on."""
         ...
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 
 class RemoteClaudeError(Exception):
-    """Whatever this package raises."""
+    """The base of all errors of this package."""
 
 
 class NotConfigured(RemoteClaudeError):

@@ -262,7 +262,7 @@ class DeletedOrgAnswer(TypedDict):
 
 
 class DeliveryAnswer(TypedDict):
-    """One end of a task, and what came of its delivery. `id` is its `webhook-id`.
+    """The delivery of one task's end, and its outcome. `id` is its `webhook-id`.
 
     `at` and `position` are those of the outcome; of a pending delivery, those of the task's end. `status` is that of the
     last answer, `reason` says why the delivery failed.
@@ -578,7 +578,7 @@ class MessageAnswer(TypedDict):
 
 
 class MessageRequest(TypedDict):
-    """What to tell the agent of a task that has not ended."""
+    """A message to the agent of a task that has not ended."""
 
     text: str
     interrupt: NotRequired[bool]
@@ -1279,7 +1279,7 @@ class TaskAnswer(TypedDict):
 
 
 class TaskBillAnswer(TypedDict):
-    """What one task comes to; `events` are those that its lines stand on, the first 1,000."""
+    """The cost of one task; `events` are the first 1,000 behind its lines."""
 
     task: str
     currency: str
@@ -1479,7 +1479,7 @@ class WaitingAnswer(TypedDict):
 
 
 class WebhookAnswer(TypedDict):
-    """`url` is null once the organisation's data key is erased. `last` is what came of the last settled delivery."""
+    """`url` is null once the organisation's data key is erased. `last` is the outcome of the last settled delivery."""
 
     id: str
     url: str | None

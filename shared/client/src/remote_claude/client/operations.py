@@ -170,7 +170,7 @@ def create_trigger(body: TriggerRequest) -> Call[CreatedTrigger]:
 
 
 def create_webhook(body: NewWebhook) -> Call[WebhookCreated]:
-    """Add a webhook: it hears of every task of the organisation that ends from now on."""
+    """Add a webhook. It gets a request for each task of the organisation that ends from now on."""
     return Call("POST", "/v1/webhooks", json=body, decode=as_json)
 
 
@@ -642,7 +642,7 @@ def remove_trigger(trigger: str) -> Call[None]:
 
 
 def remove_webhook(webhook: str) -> Call[None]:
-    """Remove a webhook. It hears nothing more, not even what it has missed."""
+    """Remove a webhook. Deliveries that are still pending are dropped."""
     return Call("DELETE", f"/v1/webhooks/{_part(webhook)}", decode=nothing)
 
 
@@ -672,7 +672,7 @@ def retry_parked(body: RetryRequest) -> Call[RetryAnswer]:
 
 
 def revoke_invitation(invitation: str) -> Call[None]:
-    """The link is good no more."""
+    """Revoke an invitation: its link stops working."""
     return Call("DELETE", f"/v1/org/invitations/{_part(invitation)}", decode=nothing)
 
 
@@ -687,7 +687,7 @@ def revoke_session(session: str) -> Call[None]:
 
 
 def send_invitation_again(invitation: str) -> Call[InvitationCreated]:
-    """Send an invitation again, with a new link and seven more days. The link before it is good no more."""
+    """Send an invitation again, with a new link and seven more days. The earlier link stops working."""
     return Call("POST", f"/v1/org/invitations/{_part(invitation)}/send", decode=as_json)
 
 
@@ -776,7 +776,7 @@ def transfer_org(body: NewOwner) -> Call[OrgChanged]:
 
 
 def unlink_identity(account: str, *, min_position: int | None = None) -> Call[None]:
-    """Take an account away: it signs the person who asks in no more."""
+    """Unlink an account: the caller can no longer sign in with it."""
     return Call(
         "DELETE", f"/v1/identities/{_part(account)}", query={"min_position": min_position}, decode=nothing
     )

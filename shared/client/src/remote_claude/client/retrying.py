@@ -1,4 +1,4 @@
-"""How long a client goes on asking, and the exchange of one call: without I/O, the same for both clients."""
+"""How long a client retries, and the exchange of one call: without I/O, the same for both clients."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from remote_claude.client.calls import Call
 from remote_claude.client.errors import Unreachable, refusal
 
 REPEATED = (429, 503)
-"""Answers after which the same is asked again, when `Retry-After` says or `PAUSE_S` later."""
+"""Statuses after which the request is sent again, after `Retry-After` or `PAUSE_S`."""
 PAUSE_S = 0.3
 
 
@@ -42,7 +42,7 @@ Steps = Generator["Mapping[str, Any] | float", "httpx.Response | httpx.Transport
 
 
 def exchange(call: Call[Any], url: str, retry: Retry, headers: Mapping[str, str]) -> Steps:
-    """Ask until there is an answer of success. Raises `ApiError` and `Unreachable`.
+    """Send the request until an answer is a success. Raises `ApiError` and `Unreachable`.
 
     A call that is not repeatable is sent again only where the server can't have taken it: before a connection, or after
     an answer that refuses it for now.

@@ -26,7 +26,7 @@ Answer = TypeVar("Answer")
 
 
 class Client:
-    """One server, and who asks. Threads may share it. `call` does every operation of `operations`."""
+    """One server and a credential. Threads may share it. `call` does every operation of `operations`."""
 
     def __init__(
         self,
@@ -36,7 +36,7 @@ class Client:
         credentials: Credentials | None = None,
         retry: Retry | None = None,
     ) -> None:
-        """Give an `api_key`, or other `credentials`; without either nobody asks. Raises `Unusable`."""
+        """Give an `api_key`, or other `credentials`; without either, requests have no credential. Raises `Unusable`."""
         self.retry = retry or Retry()
         self._credentials = credentials or (ApiKey(api_key) if api_key else None)
         self._refreshing = threading.Lock()
@@ -66,7 +66,7 @@ class Client:
         return answer
 
     def headers(self) -> Mapping[str, str]:
-        """The headers that say who asks; tokens are refreshed first where they are about to expire."""
+        """The headers with the credential; tokens are refreshed first where they are about to expire."""
         if self._credentials is None:
             return {}
         with self._refreshing:
@@ -77,7 +77,7 @@ class Client:
     # tasks
 
     def submit(self, prompt: str, **task: Unpack[submitting.TaskOptions]) -> Task:
-        """Submit a task. Asked again after a lost connection, it is one task: the request has an idempotency key."""
+        """Submit a task. A retry after a lost connection makes no second task: the request has an idempotency key."""
         submitted = self.call(submitting.submission(prompt, task))
         return Task(self, submitted["id"], submitted["position"])
 
@@ -168,7 +168,7 @@ class Client:
             raise connecting.proxy_unusable(error) from error
 
     def _follow(self) -> None:
-        """Go where the server is now."""
+        """Use the server's present address."""
         if (url := self.retry.new_address()) is not None and url != self.url:
             self._http.close()
             self._connect(url)
@@ -210,7 +210,7 @@ class Task:
         return self._client.call(operations.get_task(self.id, min_position=self.position or None))
 
     def stream(self, *, after: str | None = None) -> Iterator[Message]:
-        """See `Client.stream`. What is asked of the task afterwards is no older than what was streamed."""
+        """See `Client.stream`. Later reads of the task are no older than what was streamed."""
         for message in self._client.stream(self.id, after=after, min_position=self.position):
             if message["type"] == "state":
                 self.position = max(self.position, message["position"])
@@ -239,11 +239,11 @@ class Task:
                 tick()
 
     def cancel(self) -> None:
-        """Ask for its end."""
+        """Request its cancellation."""
         self._client.call(operations.cancel_task(self.id))
 
     def send(self, text: str) -> None:
-        """Tell the agent something; it takes it after its current turn."""
+        """Send the agent a message; it takes it after its current turn."""
         self._client.call(operations.send_message(self.id, {"text": text}))
 
     def diff(self) -> str:

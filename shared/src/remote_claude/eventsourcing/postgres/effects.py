@@ -1,4 +1,4 @@
-"""Does what an outbox says is to be done, and tells the log what came of it.
+"""Performs the side effects in an outbox, and records their outcomes as events.
 
 Only a running service has an `OutboxWorker`, and only the worker opens the handle to the outside, while it works: a
 fold, a rebuild or a replay has none. At least once, under a key that the receiver can tell repetitions by; exactly one
@@ -87,7 +87,7 @@ Verdict = Done | Retry | Park
 
 
 class Effects(Protocol):
-    """The handle to the outside, and the words for what came of it."""
+    """Performs an effect, and makes the event of its outcome."""
 
     async def perform(self, row: OutboxRow) -> Verdict:
         """Do it, under `row.key`. It may have been done before. What it raises is a `Retry` with the reason `error`."""
@@ -112,7 +112,7 @@ class Outbox:
 class OutboxWorker:
     """Works one outbox in the process that applies its view. `run()` until cancelled.
 
-    Two that both believe to be that process do harm to nobody: a receiver hears twice under one key.
+    Two that both believe to be that process do harm to nobody: a receiver gets two requests under one key.
     """
 
     def __init__(self, outbox: Outbox, pool: Pool, log: EventLog, projector: Projector, clock: Clock) -> None:
@@ -120,7 +120,7 @@ class OutboxWorker:
         self.pending: int | None = None
         """How many effects are not settled; None where another process works."""
         self.attempts: Counter[str] = Counter()
-        """By what came of them: `done`, `retry`, `park`."""
+        """By outcome: `done`, `retry`, `park`."""
         self.refused: set[str] = set()
         """Keys of what is settled here and will have no outcome: the log refuses it for good, or it can't be made."""
         self.lane_failures = 0

@@ -184,7 +184,7 @@ class Projector:
         if checkpoint.position > self._tail.position:
             await check_reaches(self._eventlog, checkpoint.position)
         self.stored = checkpoint.position
-        self._reached.tell(checkpoint.position)
+        self._reached.reach(checkpoint.position)
         return checkpoint
 
     async def _stand_by(self, connection: AsyncConnection[Any]) -> None:
@@ -194,7 +194,7 @@ class Projector:
         await self._open(connection)
         async for notification in connection.notifies(timeout=self._standby_interval):
             self.stored = int(notification.payload)
-            self._reached.tell(self.stored)
+            self._reached.reach(self.stored)
         await connection.execute(sql.SQL("UNLISTEN {}").format(channel))  # a busy applier would hoard its own
 
     async def _apply_tail(self, connection: AsyncConnection[Any]) -> None:
@@ -218,7 +218,7 @@ class Projector:
                     letters = await applier.apply(events)
                     self._report(letters)
                     self.stored = applier.stored
-                    self._reached.tell(applier.position)
+                    self._reached.reach(applier.position)
                     if self._on_batch is not None:
                         self._on_batch(view, events, letters, began)
                 else:

@@ -84,7 +84,7 @@ async def rebuild(
             builder = _Builder(view, connection, log, progress, await Applier.at(view, connection, 0))
             result = await _build_and_compare(builder, view, pool, fresh)
             if swap:
-                builder.tell(0, 0, "swap")
+                builder.report(0, 0, "swap")
                 await _drop(connection, old)
                 for table in view.tables.sorted_tables:
                     await connection.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(fresh, table.name)))
@@ -114,7 +114,7 @@ async def _build_and_compare(builder: _Builder, view: View, pool: Pool, fresh: s
         rows, difference = 0, None
         if comparable := live == Checkpoint(position, view.version):
             rows, difference = await compare(
-                snapshot, view.name, fresh, lambda rows: builder.tell(rows, 0, "compare")
+                snapshot, view.name, fresh, lambda rows: builder.report(rows, 0, "compare")
             )
     return RebuildResult(
         view=view.name,
@@ -147,8 +147,8 @@ class _Builder:
     def position(self) -> int:
         return self._applier.position
 
-    def tell(self, done: int, total: int, phase: str) -> None:
-        """Say how far this is, if somebody wants to know."""
+    def report(self, done: int, total: int, phase: str) -> None:
+        """Pass on the progress, if the caller wants it."""
         if self._progress is not None:
             self._progress(done, total, phase)
 
@@ -175,7 +175,7 @@ class _Builder:
                 if self._applier.stop is not None:
                     raise ViewStopped(self._view.name, self._applier.stop)
                 self.events += len(events)
-                self.tell(self.position, goal, "fold")
+                self.report(self.position, goal, "fold")
         await self._applier.write_checkpoint()
 
 

@@ -60,7 +60,7 @@ class Checkpoint:
 async def connect(pool: Pool, schema: str) -> AsyncIterator[AsyncConnection[Any]]:
     """A connection of its own, outside the pool's count, for one that keeps a lock or works for long.
 
-    It commits asynchronously (the log can tell everything again) and finds `schema`'s tables unqualified.
+    It commits asynchronously (everything can be rebuilt from the log) and finds `schema`'s tables unqualified.
     """
     conninfo, kwargs = cast(str, pool.conninfo), dict(cast(dict[str, Any], pool.kwargs or {}))
     connection = await AsyncConnection.connect(conninfo, **(kwargs | {"autocommit": True}))

@@ -122,7 +122,7 @@ class Copier:
 
     def _move(self, head: Head) -> None:
         self._head = head
-        self._reached.tell(head.position)
+        self._reached.reach(head.position)
 
     async def _sign(self, connection: AsyncConnection[Any]) -> None:
         if self._heads is None or not self.position:

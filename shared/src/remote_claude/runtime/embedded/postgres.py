@@ -34,7 +34,7 @@ _SETTINGS = {
     "shared_buffers": "64MB",
     "max_connections": "100",
     "synchronous_commit": "on",
-    "wal_writer_delay": "1s",  # what commits without waiting (views, the archive), the log can tell again
+    "wal_writer_delay": "1s",  # what commits without waiting (views, the archive), can be rebuilt from the log
     "wal_writer_flush_after": "8MB",
     "wal_buffers": "16MB",  # otherwise a commit writes what doesn't fit, and waits for it
     "max_wal_size": "512MB",

@@ -178,11 +178,13 @@ def server(
     app: FastAPI,
     host: str,
     port: int,
-    limits: connections.Limits | None = None,
+    limits: connections.ConnectionLimits | None = None,
     trusted_proxies: str = "127.0.0.1",
 ) -> Server:
     """A server for one process; it keeps what is in flight for at most five seconds when it stops."""
-    limits = limits or connections.Limits(connections.most_connections(connections.raise_file_limit()))
+    limits = limits or connections.ConnectionLimits(
+        connections.most_connections(connections.raise_file_limit())
+    )
     counted = Connections(limits)
     return Server(
         uvicorn.Config(

@@ -12,7 +12,7 @@ Level = Literal["ok", "note", "failed"]
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What the wizard was told. Empty text is what the cloud chooses by itself."""
+    """The answers to the wizard. The cloud chooses where a text is empty."""
 
     cloud: str
     name: str = "remote-claude"

@@ -145,7 +145,7 @@ def add_routes(
         responses=problems(403, 404, 409, 503),
     )
     async def unlink_identity(identity: Person, account: str) -> Response:
-        """Take an account away: it signs the person who asks in no more."""
+        """Unlink an account: the caller can no longer sign in with it."""
         own = {row.id for row in await identities_of(runtime.pool, identity.user)}
         if account not in own:
             raise IdentityNotFound

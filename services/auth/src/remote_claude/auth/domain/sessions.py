@@ -43,7 +43,7 @@ class SignInUsed(Refusal):
 
 
 class SessionEnded(Refusal):
-    """The refresh token is good no more."""
+    """The refresh token was revoked, used or has expired."""
 
     code = "session_ended"
     status = 401

@@ -99,7 +99,7 @@ class BillEventPage(BaseModel):
 
 
 class TaskBillAnswer(BaseModel):
-    """What one task comes to; `events` are those that its lines stand on, the first 1,000."""
+    """The cost of one task; `events` are the first 1,000 behind its lines."""
 
     task: str
     currency: str

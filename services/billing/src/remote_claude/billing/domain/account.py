@@ -73,7 +73,7 @@ class NoAccount(Exception):
 class SetPlan:
     """Put the organisation on a plan, now or when its period ends.
 
-    `entitlements` replaces what the plan allows, for a contract or one's own machine. `upgrade` is what to tell those
+    `entitlements` replaces what the plan allows, for a contract or one's own machine. `upgrade` is the text for those
     who reach a limit.
     """
 
@@ -117,7 +117,7 @@ class Credit:
 
 @dataclass(frozen=True, slots=True)
 class Invoiced:
-    """An invoice, and what came of it."""
+    """An invoice and its payments."""
 
     issued: InvoiceIssued
     paid: InvoicePaid | None = None
@@ -141,7 +141,7 @@ class Invoiced:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """What the events of an account come to. `opened_at` is when its first plan began."""
+    """The state of an account, folded from its events. `opened_at` is when its first plan began."""
 
     plan: str | None = None
     plan_version: str | None = None

@@ -1,4 +1,4 @@
-"""A bill: what a period of an organisation comes to. One type for the routes, the invoices and the conservation check."""
+"""A bill: the cost of a period of an organisation, line by line. One type for the routes, the invoices and the conservation check."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Queries on the usage view: what a period or a task comes to, and the events that say so."""
+"""Queries on the usage view: the cost of a period or a task, and the events behind it."""
 
 from __future__ import annotations
 

@@ -44,8 +44,8 @@ async def breakdown(
     connection: AsyncConnection[Any], org: str, by: str, since: str, limit: int
 ) -> list[Used]:
     """What was used since a day by anything but tasks: by day in order, otherwise the largest first."""
-    asked = {"org": org, "by": by, "since": since, "limit": limit}
-    found = await connection.execute((BY_DAY if by == "day" else BY_GROUP).encode(), asked)
+    params = {"org": org, "by": by, "since": since, "limit": limit}
+    found = await connection.execute((BY_DAY if by == "day" else BY_GROUP).encode(), params)
     return [_used(*row) for row in await found.fetchall()]
 
 
@@ -56,11 +56,11 @@ async def task_breakdown(
 
     `after` is the model use and the id of a task: those that follow it.
     """
-    asked: dict[str, Any] = {"org": org, "since": since, "limit": limit}
+    params: dict[str, Any] = {"org": org, "since": since, "limit": limit}
     if after is not None:
-        asked["cost"], asked["task"] = after
+        params["cost"], params["task"] = after
     query = BY_TASK.format(following=FOLLOWING if after is not None else "")
-    found = await connection.execute(query.encode(), asked)
+    found = await connection.execute(query.encode(), params)
     return [_used(task, quantities) for task, quantities, _ in await found.fetchall()]
 
 

@@ -1,4 +1,4 @@
-"""The view `billing_invoices`: every invoice of every organisation, and what came of it."""
+"""The view `billing_invoices`: every invoice of every organisation, and its state."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ class MailRow(OutboxRow, Tables, table=True):
 
 
 class MailView(View):
-    """Folds what organisations are told by mail."""
+    """Folds the mails to organisations."""
 
     name: ClassVar[str] = "billing_mail"
     version: ClassVar[int] = 1

@@ -219,7 +219,7 @@ class ReadQuery(BaseModel):
 
 
 class MessageRequest(BaseModel):
-    """What to tell the agent of a task that has not ended."""
+    """A message to the agent of a task that has not ended."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

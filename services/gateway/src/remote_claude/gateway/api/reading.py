@@ -17,9 +17,9 @@ from remote_claude.edge.identity import presented
 from remote_claude.gateway.api import answers
 from remote_claude.gateway.api.answers import data_key
 from remote_claude.gateway.api.models import ReadQuery, TaskAnswer
-from remote_claude.gateway.live import LiveTask, LiveTasks, is_due
+from remote_claude.gateway.live_tasks import LiveTask, LiveTasks, is_due
 from remote_claude.gateway.projections.queries import Task, TaskQueries
-from remote_claude.gateway.waiting import WaitingReasons
+from remote_claude.gateway.waiting_reasons import WaitingReasons
 
 UNATTENDED_S = 1.0
 """So long a wait does not look whether its client is still there: most are over by then."""

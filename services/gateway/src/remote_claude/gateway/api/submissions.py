@@ -48,7 +48,7 @@ from remote_claude.gateway.domain.refusals import (
 from remote_claude.gateway.domain.repositories import check_url, identity
 from remote_claude.gateway.domain.task import SubmitTask
 from remote_claude.gateway.handlers import Submission, TaskHandlers
-from remote_claude.gateway.months import Months
+from remote_claude.gateway.month_budgets import MonthBudgets
 from remote_claude.gateway.projections.queries import TaskQueries
 from remote_claude.runtime.ids import derived_id, is_id
 from remote_claude.runtime.service import Runtime
@@ -87,7 +87,7 @@ class Submissions:
         runtime: Runtime,
         offers: Offers,
         policies: Policies,
-        months: Months,
+        months: MonthBudgets,
         handlers: TaskHandlers,
         queries: TaskQueries,
     ) -> None:

@@ -46,7 +46,7 @@ from remote_claude.gateway.domain.offers import KNOWN, Offers
 from remote_claude.gateway.domain.task import RequestCancellation, RequestPullRequest, SendMessage
 from remote_claude.gateway.handlers import Submission, TaskHandlers
 from remote_claude.gateway.projections.queries import Filter, TaskQueries
-from remote_claude.gateway.waiting import WaitingReasons
+from remote_claude.gateway.waiting_reasons import WaitingReasons
 from remote_claude.runtime.service import Runtime
 
 KEY = re.compile(r"[\x21-\x7e]{1,255}")

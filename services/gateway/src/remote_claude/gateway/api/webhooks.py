@@ -1,4 +1,4 @@
-"""Webhooks over HTTP: an organisation's admins add, list and remove them, and see what came of each delivery."""
+"""Webhooks over HTTP: an organisation's admins add, list and remove them, and see the outcome of each delivery."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class WebhookCreated(BaseModel):
 
 
 class WebhookAnswer(BaseModel):
-    """`url` is null once the organisation's data key is erased. `last` is what came of the last settled delivery."""
+    """`url` is null once the organisation's data key is erased. `last` is the outcome of the last settled delivery."""
 
     id: str
     url: str | None
@@ -61,7 +61,7 @@ class WebhookList(BaseModel):
 
 
 class DeliveryAnswer(BaseModel):
-    """One end of a task, and what came of its delivery. `id` is its `webhook-id`.
+    """The delivery of one task's end, and its outcome. `id` is its `webhook-id`.
 
     `at` and `position` are those of the outcome; of a pending delivery, those of the task's end. `status` is that of the
     last answer, `reason` says why the delivery failed.
@@ -101,7 +101,7 @@ def add_routes(api: APIRouter, runtime: Runtime, handlers: WebhookHandlers, fres
         responses=problems(403, 422, 503),
     )
     async def create_webhook(principal: Caller, body: NewWebhook) -> WebhookCreated:
-        """Add a webhook: it hears of every task of the organisation that ends from now on."""
+        """Add a webhook. It gets a request for each task of the organisation that ends from now on."""
         hook = runtime.new_id("hook")
         secret, position = await handlers.add(hook, principal.org, body.url)
         return WebhookCreated(id=hook, url=body.url, secret=secret, position=position)
@@ -120,7 +120,7 @@ def add_routes(api: APIRouter, runtime: Runtime, handlers: WebhookHandlers, fres
         responses=problems(403, 404, 503),
     )
     async def remove_webhook(principal: Caller, webhook: HookId) -> Response:
-        """Remove a webhook. It hears nothing more, not even what it has missed."""
+        """Remove a webhook. Deliveries that are still pending are dropped."""
         await handlers.remove(webhook, principal.org)
         return Response(status_code=HTTPStatus.NO_CONTENT)
 

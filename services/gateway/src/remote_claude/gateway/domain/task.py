@@ -1,4 +1,4 @@
-"""The task as the gateway owns it: what its user has asked for."""
+"""The task as the gateway owns it: its submission, messages and requests. The decider of submissions."""
 
 from __future__ import annotations
 

@@ -152,12 +152,12 @@ class TasksView(View):
 def progress_of(row: dict[str, Any]) -> Progress:
     """The progress in a row of `task`."""
     values = {name: row[name] for name in PROGRESS}
-    asked = values["pull_request"]
+    pull_request = values["pull_request"]
     return Progress(
         **values
         | {
             "attempts": ATTEMPTS.validate_python(values["attempts"]),
-            "pull_request": PullRequest.model_validate(asked) if asked is not None else None,
+            "pull_request": PullRequest.model_validate(pull_request) if pull_request is not None else None,
         }
     )
 
@@ -177,10 +177,10 @@ def _is_sealed(value: Any) -> bool:
 
 def _columns(progress: Progress) -> dict[str, Any]:
     values = {name: getattr(progress, name) for name in PROGRESS}
-    asked = progress.pull_request
+    pull_request = progress.pull_request
     return values | {
         "attempts": ATTEMPTS.dump_python(progress.attempts, mode="json"),
-        "pull_request": asked.model_dump(mode="json") if asked is not None else None,
+        "pull_request": pull_request.model_dump(mode="json") if pull_request is not None else None,
     }
 
 

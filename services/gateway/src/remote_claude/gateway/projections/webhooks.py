@@ -56,7 +56,7 @@ class DeliveryRow(OutboxRow, Tables, table=True):
 
 
 class OutcomeRow(Tables, table=True):
-    """What came of a delivery to a hook that is not removed. `event` is the delivery's key."""
+    """The outcome of a delivery to a hook that is not removed. `event` is the delivery's key."""
 
     __tablename__ = "outcome"
     __table_args__ = (Index("outcome_by_hook", "hook", "position"),)

@@ -79,7 +79,7 @@ class _Refused(Exception):
 class EgressProxy:
     """`handle` serves one stream that speaks HTTP to a proxy, from wherever it comes; `listen` does for a unix socket.
 
-    `on_connection` is told of every connection that is over, and once of each host and port that is refused.
+    `on_connection` is called after every connection, and once for each host and port that is refused.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class EgressProxy:
         return port
 
     async def close(self) -> None:
-        """Refuse what comes, cut what is open, tell of it."""
+        """Refuse new connections, cut open ones and report them."""
         self._closed = True
         if self._server is not None:
             self._server.close()

@@ -151,7 +151,7 @@ class SandboxedExecution:
                 submission.submitted,
                 self._dependencies.upstream_of(self._assigned.org),
             )
-            limits = remote_source.Limits(
+            limits = remote_source.SourceLimits(
                 size=self._dependencies.settings.max_source_mib * 1024 * 1024, seconds=self._sandbox.time_left
             )
             line = await lineage(self._dependencies.runtime.log, submission.submitted)
@@ -258,9 +258,9 @@ class SandboxedExecution:
     def _network(self, submitted: TaskSubmitted) -> NetworkPolicy:
         """What the task asks for and the hosts of its secrets, unless there is no network."""
         default = self._dependencies.settings.network
-        asked = default if default == NONE else submitted.network or default
-        policy = NetworkPolicy.parse(asked)
-        if asked == NONE:
+        requested = default if default == NONE else submitted.network or default
+        policy = NetworkPolicy.parse(requested)
+        if requested == NONE:
             return policy
         return policy.also(host for one in self._sandbox.secrets.placeholders for host in one.hosts)
 

@@ -66,7 +66,7 @@ class SourceFailed(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class SourceLimits:
     size: int  # bytes, of the history as packed
     seconds: float
 
@@ -84,7 +84,7 @@ async def fetch(
     ref: str | None,
     out: Path,
     *,
-    limits: Limits,
+    limits: SourceLimits,
     allowed: AllowedHosts,
     credential: Credential | None = None,
 ) -> Sent:
@@ -315,7 +315,7 @@ class _Source:
         return SourceFailed("repository_unreachable", f"{shown(self.url)} can't be fetched: {message[-300:]}")
 
 
-async def _bounded(work: Coroutine[Any, Any, str], folder: Path, limits: Limits) -> str:
+async def _bounded(work: Coroutine[Any, Any, str], folder: Path, limits: SourceLimits) -> str:
     """Ends the work, and all its processes, when it outgrows its limits."""
     task = asyncio.ensure_future(work)
     late = asyncio.get_running_loop().time() + limits.seconds

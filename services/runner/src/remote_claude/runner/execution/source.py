@@ -79,7 +79,7 @@ async def fetch_repository(
     submitted: TaskSubmitted,
     target: Path,
     *,
-    limits: remote_source.Limits,
+    limits: remote_source.SourceLimits,
     allowed: AllowedHosts,
 ) -> Path | None:
     """The repository as a bundle in `target`: fetched outside the sandbox, which has no network of its own.

@@ -66,8 +66,12 @@ class AzureDevOps(ForgeClient):
         return f"/{organisation}/{project}/_apis/git/repositories/{name}"
 
     async def find(self, branch: str) -> OpenPullRequest | None:
-        asked = {"searchCriteria.sourceRefName": HEADS + branch, "searchCriteria.status": "active", **VERSION}
-        found = self.read(await self.ask("GET", f"{self._repo}/pullrequests", params=asked), "value")
+        params = {
+            "searchCriteria.sourceRefName": HEADS + branch,
+            "searchCriteria.status": "active",
+            **VERSION,
+        }
+        found = self.read(await self.ask("GET", f"{self._repo}/pullrequests", params=params), "value")
         return self._opened(found[0]) if found else None
 
     async def default_branch(self) -> str:
@@ -98,13 +102,13 @@ class AzureDevOps(ForgeClient):
         return attempts.refused
 
     async def file(self, path: str, ref: str) -> str | None:
-        asked = {
+        params = {
             "path": f"/{path}",
             "versionDescriptor.version": ref,
             "versionDescriptor.versionType": "branch",
         }
         return await self.text(
-            f"{self._repo}/items", params=asked | VERSION, headers={"accept": "text/plain"}
+            f"{self._repo}/items", params=params | VERSION, headers={"accept": "text/plain"}
         )
 
     async def feedback(self, number: int) -> Feedback:

@@ -50,8 +50,8 @@ class Bitbucket(ForgeClient):
         return f"/repositories/{quote(self._path)}"
 
     async def find(self, branch: str) -> OpenPullRequest | None:
-        asked = {"q": f'source.branch.name="{branch}" AND state="OPEN"'}
-        found = self.read(await self.ask("GET", f"{self._repo}/pullrequests", params=asked), "values")
+        params = {"q": f'source.branch.name="{branch}" AND state="OPEN"'}
+        found = self.read(await self.ask("GET", f"{self._repo}/pullrequests", params=params), "values")
         return self._opened(found[0]) if found else None
 
     async def default_branch(self) -> str:
@@ -121,9 +121,9 @@ class Bitbucket(ForgeClient):
         await self.ask("POST", self._comments(number, issue), json={"content": {"raw": text}})
 
     async def search(self, words: str) -> Sequence[Listed]:
-        asked = {"role": "member", "pagelen": "100"}
+        params = {"role": "member", "pagelen": "100"}
         if words:
-            asked["q"] = f'full_name~"{words.replace(chr(34), "")}"'
+            params["q"] = f'full_name~"{words.replace(chr(34), "")}"'
         return [
             Listed(
                 one["full_name"],
@@ -131,7 +131,7 @@ class Bitbucket(ForgeClient):
                 bool(one["is_private"]),
                 str((one.get("mainbranch") or {}).get("name") or ""),
             )
-            for one in self.read(await self.ask("GET", "/repositories", params=asked), "values")
+            for one in self.read(await self.ask("GET", "/repositories", params=params), "values")
         ]
 
     def _comments(self, number: int, issue: bool) -> str:

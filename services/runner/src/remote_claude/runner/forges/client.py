@@ -1,4 +1,4 @@
-"""What a pull request needs of any forge. A module per kind says it in its own API; failures have the same codes everywhere."""
+"""What a pull request needs of any forge. A module per kind implements it with its own API; failures have the same codes everywhere."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Repository:
 
 @dataclass(frozen=True, slots=True)
 class OpenPullRequest:
-    """A pull request as its forge has it."""
+    """A pull request as its forge shows it."""
 
     number: int
     url: str
@@ -62,7 +62,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Remark:
-    """What somebody has said of a pull request; `place` is a file and a line, or empty."""
+    """A comment on a pull request; `place` is a file and a line, or empty."""
 
     author: str
     text: str
@@ -132,7 +132,7 @@ class ForgeClient(ABC):
     @property
     @abstractmethod
     def headers(self) -> Mapping[str, str]:
-        """Of each request, the credential too."""
+        """The headers of each request, with the credential."""
 
     @abstractmethod
     async def find(self, branch: str) -> OpenPullRequest | None:

@@ -33,7 +33,7 @@ class Work:
 
 
 def section(summary: str, checks: Sequence[Check], works: Sequence[Work], public_url: str) -> str:
-    """What we say of it, with its marks. `works` has the newest task first. Nothing of a prompt is in it."""
+    """Our section, with its marks. `works` has the newest task first. Nothing of a prompt is in it."""
     parts = [_quiet(summary)[:MAX_SUMMARY].strip()]
     if checks:
         ran = [(f"`{_cell(check.command)}`", _outcome(check.exit_code)) for check in checks]

@@ -59,8 +59,8 @@ class Gitea(ForgeClient):
     async def find(self, branch: str) -> OpenPullRequest | None:
         """The list has no filter by branch."""
         for page in range(1, MAX_PAGES + 1):
-            asked = {"state": "open", "sort": "recentupdate", "limit": str(PAGE), "page": str(page)}
-            found = await self.ask("GET", f"{self._repo}/pulls", params=asked)
+            params = {"state": "open", "sort": "recentupdate", "limit": str(PAGE), "page": str(page)}
+            found = await self.ask("GET", f"{self._repo}/pulls", params=params)
             for pull in found or ():
                 if self.read(pull, "head", "ref") == branch:
                     return self._opened(pull)

@@ -58,8 +58,8 @@ class GitLab(ForgeClient):
         return f"/projects/{segment(self._path)}"
 
     async def find(self, branch: str) -> OpenPullRequest | None:
-        asked = {"source_branch": branch, "state": "opened"}
-        found = await self.ask("GET", f"{self._project}/merge_requests", params=asked)
+        params = {"source_branch": branch, "state": "opened"}
+        found = await self.ask("GET", f"{self._project}/merge_requests", params=params)
         return self._opened(found[0]) if found else None
 
     async def default_branch(self) -> str:
@@ -125,9 +125,9 @@ class GitLab(ForgeClient):
         await self.ask("POST", self._notes(number, issue), json={"body": text})
 
     async def search(self, words: str) -> Sequence[Listed]:
-        asked = {"membership": "true", "per_page": "100", "order_by": "last_activity_at"}
+        params = {"membership": "true", "per_page": "100", "order_by": "last_activity_at"}
         if words:
-            asked |= {"search": words, "search_namespaces": "true"}
+            params |= {"search": words, "search_namespaces": "true"}
         return [
             Listed(
                 one["path_with_namespace"],
@@ -135,7 +135,7 @@ class GitLab(ForgeClient):
                 one["visibility"] != "public",
                 str(one.get("default_branch") or ""),
             )
-            for one in await self.ask("GET", "/projects", params=asked)
+            for one in await self.ask("GET", "/projects", params=params)
         ]
 
     def _notes(self, number: int, issue: bool) -> str:

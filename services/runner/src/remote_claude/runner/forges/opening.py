@@ -129,28 +129,28 @@ class Openings:
 
     async def _open(self, org: str, task: str, attempt: int) -> dict[str, Any]:
         """The fields of `PullRequestOpened`. Raises `ForgeFailed`, `KeyErased`, `KeyUnusable`."""
-        asked = await self._task(org, task, attempt)
-        place, source = await self._place(asked)
+        job = await self._task(org, task, attempt)
+        place, source = await self._place(job)
         name = place.forge.name
         token = await forge_token(self._runtime.log, self._runtime.keyring, org, name)
         if token is None:
             hint = connect_hint(name)
             raise ForgeFailed("forge_token_missing", f"The organisation has no token for {name}. {hint}")
         forge = place.client(self._client, token)
-        found = await forge.find(asked.branch)
-        if found is None or asked.follows:
-            subject = await self._push(org, place, token, asked)
+        found = await forge.find(job.branch)
+        if found is None or job.follows:
+            subject = await self._push(org, place, token, job)
         if found is None:
-            found = await self._create(forge, asked, source, subject)
+            found = await self._create(forge, job, source, subject)
         else:
-            await forge.update(found.number, placed(await self._section(asked), found.body))
+            await forge.update(found.number, placed(await self._section(job), found.body))
         key = await self._runtime.keyring.get(org)
         return {
             "forge": name,
             "number": found.number,
             "url": key.seal(found.url, pull_request_url_context(task)),
-            "branch": asked.branch,
-            "commit": asked.result.commit,
+            "branch": job.branch,
+            "commit": job.result.commit,
         }
 
     async def _task(self, org: str, task: str, attempt: int) -> _Task:
@@ -168,9 +168,9 @@ class Openings:
         )
         return next((r.event for r in history if r.type == AttemptFinished.type), None)
 
-    async def _place(self, asked: _Task) -> tuple[Place, TaskSubmitted]:
+    async def _place(self, job: _Task) -> tuple[Place, TaskSubmitted]:
         """Where the repository is, and the submission that names it."""
-        source = with_repository(asked.line)
+        source = with_repository(job.line)
         if not isinstance(source.repository, RemoteRepository):
             raise ForgeFailed("forge_unknown", "The task's repository has no URL on a forge.")
         url = await self._runtime.keyring.open(source.repository.url, repository_url_context(source.task))
@@ -183,9 +183,9 @@ class Openings:
             )
         return place, source
 
-    async def _push(self, org: str, place: Place, token: str, asked: _Task) -> str:
+    async def _push(self, org: str, place: Place, token: str, job: _Task) -> str:
         """The subject of the commit that was pushed."""
-        result, options = asked.result, asked.submitted.pull_request or PullRequestOptions()
+        result, options = job.result, job.submitted.pull_request or PullRequestOptions()
         assert result.bundle is not None
         assert result.commit is not None
         with tempfile.TemporaryDirectory(prefix="rclaude-push-") as name:
@@ -205,22 +205,22 @@ class Openings:
                 bundle=bundle,
                 base=result.base,
                 commit=result.commit,
-                branch=asked.branch,
+                branch=job.branch,
                 folder=folder,
-                follows=asked.follows,
+                follows=job.follows,
                 workflows=options.workflows,
             )
 
     async def _create(
-        self, forge: ForgeClient, asked: _Task, source: TaskSubmitted, subject: str
+        self, forge: ForgeClient, job: _Task, source: TaskSubmitted, subject: str
     ) -> OpenPullRequest:
         """Opened, with its reviewers and labels; what of these the forge refuses is noted in the description."""
-        task, options = asked.submitted.task, asked.submitted.pull_request or PullRequestOptions()
+        task, options = job.submitted.task, job.submitted.pull_request or PullRequestOptions()
         base = await self._base(task, options, source) or await forge.default_branch()
-        body = placed(await self._section(asked), await forge.template(base))
+        body = placed(await self._section(job), await forge.template(base))
         title = await self._opened(options.title, pull_request_title_context(task)) or subject
         wanted = Wanted(
-            head=asked.branch,
+            head=job.branch,
             base=base,
             title=title if len(title) <= MAX_TITLE else title[: MAX_TITLE - 1] + "…",
             body=body,
@@ -240,12 +240,12 @@ class Openings:
         given = await self._opened(options.base, pull_request_base_context(task))
         return given or await self._opened(source.repository.ref, repository_ref_context(source.task))
 
-    async def _section(self, asked: _Task) -> str:
+    async def _section(self, job: _Task) -> str:
         """What we say of it: the newest task's words and checks, and what each task has cost."""
-        task, finished = asked.submitted.task, asked.finished
-        summary = await self._opened(finished.summary, attempt_summary_context(task, asked.attempt))
-        checks = await self._opened(finished.checks, attempt_checks_context(task, asked.attempt))
-        works = [Work(one.task, *await self._spent(one.org, one.task)) for one in asked.line]
+        task, finished = job.submitted.task, job.finished
+        summary = await self._opened(finished.summary, attempt_summary_context(task, job.attempt))
+        checks = await self._opened(finished.checks, attempt_checks_context(task, job.attempt))
+        works = [Work(one.task, *await self._spent(one.org, one.task)) for one in job.line]
         return section(
             summary or "",
             [Check(str(command), int(code)) for command, code in json.loads(checks or "[]")],

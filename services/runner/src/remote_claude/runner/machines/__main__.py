@@ -55,13 +55,13 @@ async def _run(key: str, offered: dict[str, object]) -> int:
     )
     machine = JoinedMachine(Server(url, key), hello, provider)
     running = asyncio.create_task(machine.run())
-    loop, asked = asyncio.get_running_loop(), set[asyncio.Task[None]]()
+    loop, drains = asyncio.get_running_loop(), set[asyncio.Task[None]]()
 
     def leave() -> None:
         """The first time it lets what runs come to its end, the second time it does not."""
-        if asked:
+        if drains:
             running.cancel()
-        asked.add(asyncio.create_task(machine.drain()))
+        drains.add(asyncio.create_task(machine.drain()))
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, leave)

@@ -1,4 +1,4 @@
-"""What a machine and the runner service say to each other: JSON text messages of one WebSocket.
+"""The protocol between a machine and the runner service: JSON text messages of one WebSocket.
 
 The machine begins with `Hello` and gets `Welcome`. Then the service calls, and the machine answers each call once, in any
 order. Calls that had no answer when the connection was cut are made again on the next one, under the same number.
@@ -71,7 +71,7 @@ class Launch(Message):
 
 
 class Answer(Message):
-    """What a call came to: a result, or the code and the text of a `ProviderError`."""
+    """The outcome of a call: a result, or the code and the text of a `ProviderError`."""
 
     kind: Literal["answer"] = "answer"
     number: int

@@ -29,7 +29,7 @@ from remote_claude.runner.model_proxy.policy import NotAllowed, Policy
 from remote_claude.runner.model_proxy.requests import (
     MAX_BODY,
     Body,
-    BoundedProtocol,
+    BoundedModelProtocol,
     Gone,
     Receive,
     Refusal,
@@ -118,7 +118,7 @@ class ModelProxy:
         )
         config.load()
         self._server = await asyncio.get_running_loop().create_unix_server(
-            lambda: BoundedProtocol(config, self._state, {}), unix_sockets.prepare(self._socket)
+            lambda: BoundedModelProtocol(config, self._state, {}), unix_sockets.prepare(self._socket)
         )
         unix_sockets.open_to_sandbox(self._socket)
         return self

@@ -62,7 +62,7 @@ class Body:
             pass
 
 
-class BoundedProtocol(H11Protocol):
+class BoundedModelProtocol(H11Protocol):
     """Refuses to be one connection too many: what is inside must not use up this process's descriptors."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]

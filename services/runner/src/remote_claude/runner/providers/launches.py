@@ -37,7 +37,7 @@ class Launches(Generic[T]):
         return one
 
     def end(self, name: str) -> None:
-        """It runs no more."""
+        """It has ended."""
         self._ended[name] = self.live.pop(name)
         while len(self._ended) > REMEMBERED:
             self._ended.popitem(last=False)

@@ -78,7 +78,7 @@ class WorkerListener:
         unix_sockets.open_to_sandbox(self.socket)
 
     async def close(self) -> None:
-        """Listen no more."""
+        """Stop listening."""
         if self._server is None or self._place is None:
             return
         self._server.close(code=Close.SILENT, reason="the runner ends")

@@ -1,9 +1,9 @@
-"""People and organisations over HTTP."""
+"""People, organisations and their secrets over HTTP."""
 
 from fastapi import APIRouter
 
 from remote_claude.runtime.service import Runtime
-from remote_claude.users.api import audit, invitations, members, operators, organisations, policy
+from remote_claude.users.api import audit, invitations, members, operators, organisations, policy, vault
 from remote_claude.users.api.support import Support
 from remote_claude.users.handlers import Directory
 from remote_claude.users.mail import Mailer
@@ -18,3 +18,4 @@ def add_routes(api: APIRouter, runtime: Runtime, directory: Directory, mailer: M
     audit.add_routes(api, runtime, support)
     policy.add_routes(api, runtime)
     invitations.add_routes(api, runtime, directory, support, mailer)
+    vault.add_routes(api, runtime)

@@ -78,7 +78,7 @@ def add_routes(
     async def send_invitation_again(
         principal: Caller, invitation: str, request: Request
     ) -> InvitationCreated:
-        """Send an invitation again, with a new link and seven more days. The link before it is good no more."""
+        """Send an invitation again, with a new link and seven more days. The earlier link stops working."""
         secret = secrets.generate(secrets.INVITATION)
         command = SendInvitationAgain(
             org=principal.org,
@@ -124,7 +124,7 @@ def add_routes(
         responses=problems(403, 404, 503),
     )
     async def revoke_invitation(principal: Caller, invitation: str) -> Response:
-        """The link is good no more."""
+        """Revoke an invitation: its link stops working."""
         command = RevokeInvitation(org=principal.org, by=principal.user, invitation=invitation)
         await directory.handle(command)
         return Response(status_code=HTTPStatus.NO_CONTENT)

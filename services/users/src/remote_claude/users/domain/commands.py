@@ -42,7 +42,7 @@ class Invite:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SendInvitationAgain:
-    """The link that was sent before is good no more."""
+    """Replace the secret: the link that was sent before stops working."""
 
     org: str
     by: str

@@ -49,7 +49,7 @@ from remote_claude.eventsourcing.postgres.tables import reading
 from remote_claude.eventsourcing.views import View
 
 UNSAID = {"org", "hash", "by", "issued_by", "actor", "entitlements", "price_book", "quantities"}
-"""Fields of events that the details leave out: said elsewhere, secret, or long."""
+"""Fields of events that the details leave out: shown elsewhere, secret, or long."""
 BY = ("by", "issued_by", "owner")
 """Fields that name the person who did it, the first of them that an event has."""
 
@@ -137,7 +137,7 @@ def _person(event: Any) -> str | None:
 
 
 def _details(event: Any) -> dict[str, Any]:
-    """What the event says besides, without what is sealed."""
+    """The other fields of the event, without sealed ones."""
     return {
         name: value
         for name, value in event.model_dump(mode="json").items()

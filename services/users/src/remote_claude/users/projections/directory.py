@@ -87,7 +87,7 @@ class ServiceAccount(Tables, table=True):
 
 
 class DirectoryView(View):
-    """Folds what is said of people and organisations."""
+    """Folds the events about people and organisations."""
 
     name: ClassVar[str] = "users_directory"
     version: ClassVar[int] = 4

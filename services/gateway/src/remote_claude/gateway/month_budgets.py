@@ -1,4 +1,4 @@
-"""Whether a month's money is spent: asked of billing, which has the fold of usage that bills stand on."""
+"""Whether the budget of a month is spent. Billing answers, from the fold of usage that bills are made from."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class BudgetUnknown(Refusal):
         )
 
 
-class Months:
+class MonthBudgets:
     """Asks what is left of a month's money."""
 
     def __init__(self, client: Client) -> None:

@@ -1,7 +1,7 @@
-"""The tasks of the moment, folded as their events arrive: what is asked about them needs no database.
+"""Recent tasks in memory, folded as their events arrive: requests about them need no database.
 
-A task is here from its submission on, or from when somebody waits for it. It is forgotten some time after its end;
-what is past is asked of the view.
+A task is held from its submission on, or from the first request that waits for it. After its end it is dropped in time;
+older tasks are read from the view.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from remote_claude.gateway.projections.tasks import TasksView
 
 MAX_TASKS = 20_000
 MAX_BYTES = 64 * 1024 * 1024
-"""Of submissions, as they stand in the log. Above either bound the oldest tasks are forgotten, ended ones first."""
+"""Of submissions, as stored in the log. Above either bound the oldest tasks are dropped, ended ones first."""
 MAX_ENDED = 1_000
 """How many tasks that have ended are kept: their results are read now."""
 
@@ -90,7 +90,7 @@ class LiveTasks:
 
     def reach(self, position: int) -> None:
         """Everything up to this position has been folded."""
-        self._reached.tell(position)
+        self._reached.reach(position)
 
     async def wait_for(self, position: int, timeout: float) -> bool:
         """Wait until `position` has been folded, at most `timeout` seconds; False when it has not."""
@@ -114,7 +114,7 @@ class LiveTasks:
             loading.pending.append(recorded)
 
     def on_unreadable(self, recorded: RecordedEvent) -> None:
-        """An event can't be decoded here: what the organisation's tasks are is what the view says."""
+        """An event can't be decoded here: the organisation's tasks are read from the view from now on."""
         if recorded.type in TasksView.handles and (org := recorded.organisation) is not None:
             self._unreadable.add(org)
             for key in [key for key in self._tasks if key[0] == org]:
@@ -125,7 +125,7 @@ class LiveTasks:
         return self._tasks.get((org, task))
 
     async def get(self, org: str, task: str) -> LiveTask:
-        """A task, read from the view where it is not held here; from now on it is. Raises `TaskNotFound`, `NotCaughtUp`."""
+        """A task; if it is not held here, it is read from the view and then held. Raises `TaskNotFound`, `NotCaughtUp`."""
         key = org, task
         if (found := self._tasks.get(key)) is not None:
             return found
@@ -137,7 +137,7 @@ class LiveTasks:
         return await asyncio.shield(loading.reading)
 
     async def wait(self, live: LiveTask, seconds: float, changed: int | None) -> bool:
-        """Wait until the task has ended, or has changed since the position `changed`; False when neither is so in time.
+        """Wait until the task has ended, or has changed since the position `changed`; False at the timeout.
 
         All waits end when the process stops.
         """
@@ -161,14 +161,14 @@ class LiveTasks:
         return is_due(live.progress, changed)
 
     def stop(self) -> None:
-        """End all waits: each request is answered with what is known."""
+        """End all waits: each request is answered with the current state."""
         self._stopping = True
         for done in self._waiting:
             if not done.done():
                 done.set_result(None)
 
     async def _load(self, key: Key, loading: _Loading) -> LiveTask:
-        """Take a task from the view, as of at least what has been folded before, and fold what came meanwhile."""
+        """Read a task from the view at this process's position or later, then fold the events that arrived meanwhile."""
         try:
             await self._queries.caught_up(self.position, self._wait_s)
             task, as_of = await self._queries.get(*key)
@@ -199,7 +199,7 @@ class LiveTasks:
             self._forget_ended()
 
     def _make_room(self) -> None:
-        """Forget one task that nobody waits for: a new one takes its place."""
+        """Drop one task that nobody waits for, to make room for a new one."""
         if self._ended:
             self._forget_ended()
         elif (

@@ -1,4 +1,4 @@
-"""Why tasks wait: asked of the leading scheduler, which knows its queue and which runners renew their leases."""
+"""Why tasks wait. The leading scheduler answers: it knows its queue and which runners renew their leases."""
 
 from __future__ import annotations
 

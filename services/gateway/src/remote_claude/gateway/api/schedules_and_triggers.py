@@ -19,7 +19,7 @@ from remote_claude.edge.models import problems
 from remote_claude.edge.problems import Problem
 from remote_claude.gateway.api import models
 from remote_claude.gateway.api.answers import data_key
-from remote_claude.gateway.api.starting import Starters
+from remote_claude.gateway.api.starter_handlers import Starters
 from remote_claude.gateway.domain import triggers as domain
 from remote_claude.gateway.domain.refusals import TriggerNotFound
 from remote_claude.gateway.projections import starters as view
@@ -113,7 +113,7 @@ class TriggerList(BaseModel):
 
 
 class Received(BaseModel):
-    """What came of an event: the task that it started, or why it started none."""
+    """The outcome of an event: the task that it started, or why it started none."""
 
     task: str | None = None
     ignored: str | None = None

@@ -1,4 +1,4 @@
-"""What starts tasks by itself: schedules by the clock, triggers by what a forge reports. Both act for a member."""
+"""Commands on schedules and triggers, and the tasks that they start. Both act for a member."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ from remote_claude.runtime.service import Runtime
 SCHEDULE = Decider(schedules.initial_state, schedules.decide, schedules.evolve)
 TRIGGER = Decider(triggers.initial_state, triggers.decide, triggers.evolve)
 LOOK_S = 1.0
-"""How often the clock is looked at. A schedule is due to the minute."""
+"""Seconds between two looks for what is due. A schedule is due to the minute."""
 
 log = structlog.get_logger(__name__)
 
 
 class Starters:
-    """Schedules and triggers: made, removed, and brought to start their tasks."""
+    """Creates and removes schedules and triggers, and submits their tasks."""
 
     def __init__(self, runtime: Runtime, submissions: Submissions) -> None:
         self._runtime, self._submissions = runtime, submissions
@@ -83,16 +83,16 @@ class Starters:
         return await self._trigger(triggers.RemoveTrigger(trigger=trigger, org=who.org, user=who.user))
 
     async def start_triggered(self, trigger: Trigger, start: triggers.Start) -> Submission:
-        """Submit what a forge's report starts, for the member who made the trigger. Raises refusals."""
+        """Submit the task that a forge's event starts, for the member who made the trigger. Raises refusals."""
         self._check_member(trigger.org, trigger.created_by)
         text = await self._runtime.keyring.open(trigger.request, starter_context(trigger.trigger, "request"))
         request = SubmitRequest.model_validate_json(text)
-        asked = {
+        overrides = {
             "prompt": start.prompt,
             "labels": {**request.labels, **start.labels, "trigger": trigger.trigger},
             "repo": {"url": start.url},
         }
-        whole = SubmitRequest.model_validate({**request.model_dump(exclude_defaults=True), **asked})
+        whole = SubmitRequest.model_validate({**request.model_dump(exclude_defaults=True), **overrides})
         key = f"{trigger.trigger}-{start.key}"
         return await self._submissions.submit(
             _acting(trigger.org, trigger.created_by), whole, key, trigger.trigger

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from remote_claude.gateway.patience import while_moving
+from remote_claude.gateway.log_waits import while_moving
 
 
 @asynccontextmanager
