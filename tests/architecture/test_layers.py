@@ -1,4 +1,4 @@
-"""The rules of the house, held by reading the imports."""
+"""Which module may import which, checked by reading the imports."""
 
 import ast
 import re
@@ -21,8 +21,8 @@ PACKAGES = {
     "worker": ROOT / "services/runner/worker/src/remote_claude/worker",
 }
 LAYERS = {"domain": 0, "projections": 1, "handlers": 2, "consumers": 3, "api": 3, "admin": 4, "service": 5}
-"""The rooms that every service has. A room imports its own layer and what is below it."""
-OWN_ROOMS: dict[str, dict[str, int]] = {
+"""The parts that every service has, each with its layer. A part imports its own layer and those below."""
+OWN_LAYERS: dict[str, dict[str, int]] = {
     "auth": {"settings": 0, "providers": 1, "signing": 2, "tickets": 2},
     "users": {"settings": 0, "mail": 1, "seats": 2, "erasures": 3, "key_admin": 4, "stacks": 4},
     "gateway": {"settings": 0, "delivery": 2, "dashboard": 3, "waiting_reasons": 2, "month_budgets": 2, "log_waits": 0, "live_tasks": 2, "watchers": 2, "webhooks": 2, "sockets": 3},
@@ -37,7 +37,7 @@ OWN_ROOMS: dict[str, dict[str, int]] = {
         "machines": 3, "lifecycle": 4,
     },
 }  # fmt: skip
-"""The rooms that one service has."""
+"""The parts that only this service has."""
 IMPURE = {
     "asyncio", "fastapi", "faststream", "httpx2", "nats", "os", "psycopg", "random", "secrets", "socket",
     "sqlmodel", "subprocess", "time", "uuid", "uuid_utils",
@@ -110,25 +110,25 @@ def test_contracts_import_the_standard_library_pydantic_and_orjson_only() -> Non
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_a_service_has_its_rooms_in_order(service: str) -> None:
-    layers = LAYERS | OWN_ROOMS[service]
+def test_a_service_has_its_layers_in_order(service: str) -> None:
+    layers = LAYERS | OWN_LAYERS[service]
     wrong = []
     for path, tree in modules(PACKAGES[service]):
         here = path.relative_to(PACKAGES[service]).parts[0].removesuffix(".py")
         if here in {"__init__", "__main__"}:
             continue
         if here not in layers:
-            wrong.append(f"{path.relative_to(ROOT)} is in no layer: give it one in OWN_ROOMS")
+            wrong.append(f"{path.relative_to(ROOT)} is in no layer: give it one in OWN_LAYERS")
             continue
         for name in imports(tree):
-            room = [*name.split("."), ""][2] if own(name) == service else ""
-            if layers.get(room, -1) > layers[here]:
+            part = [*name.split("."), ""][2] if own(name) == service else ""
+            if layers.get(part, -1) > layers[here]:
                 wrong.append(f"{path.relative_to(ROOT)} imports {name}")
     assert wrong == []
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_no_two_rooms_of_a_service_import_each_other(service: str) -> None:
+def test_no_two_parts_of_a_service_import_each_other(service: str) -> None:
     """Not by way of others either."""
     graph: dict[str, set[str]] = {}
     for path, tree in modules(PACKAGES[service]):
@@ -226,8 +226,8 @@ def test_private_members_of_nats_py_are_used_in_one_module(package: str) -> None
     assert {name for name, _ in used} == ({"fast_connection.py"} if package == "eventsourcing" else set())
 
 
-# From the bottom up. A room imports what is below it and itself, and nothing of the rooms beside it.
-ROOMS: dict[str, list[set[str]]] = {
+# From the bottom up. A part imports what is below it and itself, and nothing of the parts beside it.
+PACKAGE_LAYERS: dict[str, list[set[str]]] = {
     "eventsourcing": [{"core"}, {"jetstream", "postgres"}],
     "runtime": [
         {"ids", "durable_files", "purpose", "settings", "sealed_objects", "mail"},
@@ -243,8 +243,8 @@ ROOMS: dict[str, list[set[str]]] = {
 PARTS = {"eventsourcing": {"jetstream", "postgres"}}
 
 
-def room(package: str, dotted: str) -> str | None:
-    """The room of a module of a package, by the module's name below the package; None for the package itself."""
+def part(package: str, dotted: str) -> str | None:
+    """The part of a module of a package, by the module's name below the package; None for the package itself."""
     first = dotted.split(".")[0]
     if package == "eventsourcing":
         return first if first in PARTS[package] else "core"
@@ -252,27 +252,27 @@ def room(package: str, dotted: str) -> str | None:
 
 
 def arrows(package: str) -> Iterator[tuple[str, str, str]]:
-    """Which room imports which, and where that is."""
+    """Which part imports which, and where that is."""
     prefix = f"remote_claude.{package}."
     for path, tree in modules(PACKAGES[package]):
-        here = room(package, ".".join(path.relative_to(PACKAGES[package]).with_suffix("").parts))
+        here = part(package, ".".join(path.relative_to(PACKAGES[package]).with_suffix("").parts))
         for name in imports(tree):
-            there = room(package, name.removeprefix(prefix)) if name.startswith(prefix) else None
+            there = part(package, name.removeprefix(prefix)) if name.startswith(prefix) else None
             if here is not None and there is not None and here != there:
                 yield here, there, f"{path.relative_to(ROOT)} imports {name}"
 
 
-@pytest.mark.parametrize("package", ROOMS)
-def test_every_module_is_in_a_room(package: str) -> None:
-    known = set().union(*ROOMS[package])
+@pytest.mark.parametrize("package", PACKAGE_LAYERS)
+def test_every_module_is_in_a_part(package: str) -> None:
+    known = set().union(*PACKAGE_LAYERS[package])
     found = {
-        room(package, ".".join(path.relative_to(PACKAGES[package]).with_suffix("").parts))
+        part(package, ".".join(path.relative_to(PACKAGES[package]).with_suffix("").parts))
         for path, _ in modules(PACKAGES[package])
     }
     assert found - {None} == known
 
 
-@pytest.mark.parametrize("package", ROOMS)
-def test_rooms_import_what_is_below_them_only(package: str) -> None:
-    level = {name: n for n, rooms in enumerate(ROOMS[package]) for name in rooms}
+@pytest.mark.parametrize("package", PACKAGE_LAYERS)
+def test_parts_import_what_is_below_them_only(package: str) -> None:
+    level = {name: n for n, parts in enumerate(PACKAGE_LAYERS[package]) for name in parts}
     assert [where for here, there, where in arrows(package) if level[there] >= level[here]] == []

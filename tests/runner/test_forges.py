@@ -13,7 +13,7 @@ import pytest
 from forge_doubles import DOUBLES, TOKEN, ForgeDouble, forge_double
 from product import git, repository
 from remote_claude.outbound.forges import Forge, Forges
-from remote_claude.runner.forges.client import ForgeClient, ForgeFailed, OpenPullRequest, Wanted
+from remote_claude.runner.forges.client import ForgeClient, ForgeFailed, NewPullRequest, OpenPullRequest
 from remote_claude.runner.forges.kinds import CLIENTS, place_of
 from remote_claude.runner.forges.pushing import Credential, push
 
@@ -43,8 +43,8 @@ def asked(
     return asyncio.run(run())
 
 
-def wanted(head: str = BRANCH, **more: object) -> Wanted:
-    return Wanted(head=head, base="main", title="t", body="b", **more)  # type: ignore[arg-type]  # options by name
+def wanted(head: str = BRANCH, **more: object) -> NewPullRequest:
+    return NewPullRequest(head=head, base="main", title="t", body="b", **more)  # type: ignore[arg-type]  # options by name
 
 
 def opened(forge: ForgeDouble, head: str = BRANCH, name: str = "") -> OpenPullRequest:
@@ -112,7 +112,7 @@ def test_options_feedback_and_comments(forge: ForgeDouble) -> None:
         await client.comment(found.number, "begun", issue=False)
         assert "begun" in await client.comments(found.number, issue=False)
         feedback = await client.feedback(found.number)
-        said = {(one.author, one.place, one.text) for one in feedback.remarks}
+        said = {(one.author, one.place, one.text) for one in feedback.review_comments}
         assert {("grace", "a.txt:3", "Name it"), ("grace", "", "Not yet")} <= said
         assert [(one.name, one.text.strip()) for one in feedback.checks] == [("lint", "E501 line too long")]
         words = forge.example.partition("/")[0] + "/calc" if forge.kind == "azure" else "calc"

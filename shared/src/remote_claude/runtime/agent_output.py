@@ -140,9 +140,9 @@ class OutputStream:
                     if wire.epoch != epoch:  # the broker may have lost some, and counted on from before them
                         break
                     for message in messages:
-                        yield self._heard(message)
+                        yield self._chunk(message)
 
-    def _heard(self, message: RecordedEvent) -> OutputChunk:
+    def _chunk(self, message: RecordedEvent) -> OutputChunk:
         _, org, name = message.stream.split(".")
         task, _, attempt = name.rpartition("-")
         body = orjson.loads(message.data)

@@ -135,7 +135,7 @@ async def credit(runtime: Runtime, org: str, amount: str, reason: str) -> None:
 
 
 async def simulate(runtime: Runtime, file: Path, last: int, as_json: bool) -> None:
-    """Show what the prices of a file would have come to."""
+    """Show the effect of a file's prices on past periods."""
     catalog = _catalog(file)
     await caught_up(runtime.log, runtime.pool, UsageView.name)
     found = await simulation.simulate(runtime.pool, catalog, last)

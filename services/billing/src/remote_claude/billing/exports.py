@@ -1,4 +1,4 @@
-"""An invoice with all that it stands on, signed, so that its customer can check it without the installation.
+"""An invoice with everything it is derived from, signed, so that its customer can check it without the installation.
 
 The document has the invoice, the prices, what each event counts for, and these events as they are stored, each with its
 link of the hash chain. `rclaude billing verify` checks it with code of its own.
@@ -26,7 +26,7 @@ from remote_claude.eventsourcing.postgres.tables import query_for
 from remote_claude.runtime.archive import store
 
 PURPOSE = b"remote-claude invoice export 1\n"
-"""What is signed begins with this, so that the signature is good for nothing else."""
+"""What is signed begins with this, so that the signature is valid for nothing else."""
 
 
 class NotArchived(BillingRefusal):
@@ -111,7 +111,7 @@ class Exports:
         return contents | {"signature": self._key.sign(PURPOSE + canonical_json(contents))}
 
     async def _account_events(self, org: str, issued: InvoiceIssued) -> list[int]:
-        """The positions of the events that prices, period and invoice stand in."""
+        """The positions of the events with the prices, the period and the invoice."""
         found = []
         for recorded in await self._log.read_stream(account_stream(org)):
             match recorded.event:

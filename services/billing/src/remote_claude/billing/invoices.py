@@ -226,7 +226,7 @@ class Invoices:
         return await self.invoice(org, invoice)
 
     async def draft(self, org: str, period: str | None = None) -> dict[str, Any]:
-        """What the invoice of a period would say now, the running one unless named. Raises `UnknownPeriod`.
+        """A draft of a period's invoice, as of now, the running one unless named. Raises `UnknownPeriod`.
 
         `state` is `draft` while the period runs, `grace` until it is closed, `final` once it is invoiced.
         """
@@ -319,7 +319,7 @@ class Invoices:
         await self._objects.put(invoice_key(org), made.pdf)
 
     async def derive(self, connection: AsyncConnection[Any], org: str, issued: InvoiceIssued) -> Derived:
-        """An invoice again, from a view that has read the log and from the events of its account."""
+        """An invoice, derived again from a view that has read the log and from the events of its account."""
         history = await self._log.read_stream(account_stream(org))
         closed = _closing(history, issued.period)
         bill = await bills.period_bill(connection, org, issued.period, until=1)

@@ -35,7 +35,7 @@ class Months:
         self._runtime = runtime
 
     async def of(self, request: MonthRequest) -> MonthAnswer:
-        """The month as it stands."""
+        """The current month."""
         runtime, org, user = self._runtime, request.org, request.user
         await runtime.projectors[UsageView.name].wait_for(runtime.tail.position, CAUGHT_UP_S)
         budgets = (await read_policy(runtime.log, org)).budgets

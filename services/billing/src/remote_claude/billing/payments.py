@@ -33,7 +33,7 @@ class Payments:
         self._stripe, self._accounts, self._invoices, self._clock = client, accounts, invoices, clock
 
     async def perform(self, row: OutboxRow) -> Verdict:
-        """Mirror an invoice or a credit note, or fetch the object that a webhook names and follow what it says."""
+        """Mirror an invoice or a credit note, or fetch the object that a webhook names and act on its state."""
         about = row.payload
         try:
             if about["do"] == "mirror":
@@ -56,7 +56,7 @@ class Payments:
         return Done("observed")
 
     async def follow(self, found: Observed) -> None:
-        """Record what an object of an organisation of ours says now. A second time changes nothing."""
+        """Record the present state of an organisation's object. A second time changes nothing."""
         org = found.org or ""
         if found.kind == "checkout.session" and found.status == "complete" and found.customer and found.plan:
             await self._observe(found, kind="customer", object=found.customer, status="active")

@@ -1,4 +1,4 @@
-"""Makes invoices again: the log is folded into an empty database, and the documents are made from that."""
+"""Derives invoices again: the log is folded into an empty database, and the documents are made from that."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class NoDatabase(BillingRefusal):
 async def rederive(
     log: EventLog, pool: Pool, invoices: Invoices, wanted: Sequence[InvoiceIssued]
 ) -> AsyncIterator[tuple[InvoiceIssued, Derived, int]]:
-    """Each invoice as the log gives it, and how many events were read until then. The database is dropped again.
+    """Each invoice as the log gives it, and how many events were read until then. The database is dropped afterwards.
 
     The log is read once, however many invoices there are. Raises `NoDatabase`.
     """

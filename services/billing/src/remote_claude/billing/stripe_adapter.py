@@ -45,7 +45,7 @@ class Observed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notice:
-    """What a webhook says: its own id, what happened, and to which object."""
+    """The content of a webhook: its own id, what happened, and to which object."""
 
     event: str
     kind: str
@@ -67,7 +67,7 @@ class Stripe:
         self._webhook_secret = webhook_secret
 
     def notice(self, payload: bytes, signature: str) -> Notice:
-        """What a webhook says, once its signature over the raw bytes is good. Raises `BadSignature`."""
+        """The content of a webhook whose signature over the raw bytes is valid. Raises `BadSignature`."""
         if self._webhook_secret is None:
             raise BadSignature
         try:

@@ -74,7 +74,7 @@ class Piece:
 class Channel:
     """One task that somebody watches.
 
-    `heard` is the last frame that has come by live; `base` is the cursor before the ring, None while it is empty.
+    `newest` is the last frame that has arrived live; `base` is the cursor before the ring, None while it is empty.
     """
 
     org: str
@@ -82,7 +82,7 @@ class Channel:
     live: LiveTask
     ring_bytes: int
     base: Cursor | None = None
-    heard: Cursor = START
+    newest: Cursor = START
     watches: set[Watch] = field(default_factory=set)
     _ring: list[Piece] = field(default_factory=list)
     _size: int = 0
@@ -103,15 +103,15 @@ class Channel:
 
     def on_output(self, frames: Frames) -> None:
         """Take live frames into the ring. Where they don't go on from its end, it starts over."""
-        if frames.end <= self.heard:
+        if frames.end <= self.newest:
             return
-        rest = frames.after(self.heard) or frames
-        if self.heard != (rest.attempt, rest.first - 1) or self.base is None:
+        rest = frames.after(self.newest) or frames
+        if self.newest != (rest.attempt, rest.first - 1) or self.base is None:
             self._ring.clear()
             self._size = 0
             self.base = Cursor(rest.attempt, rest.first - 1)
         piece = Piece(rest, rest.end, output_frame(self, rest))
-        self.heard = piece.end
+        self.newest = piece.end
         self._ring.append(piece)
         self._size += len(piece.text)
         while self._size > self.ring_bytes and len(self._ring) > 1:
@@ -123,7 +123,7 @@ class Channel:
 
     def after(self, cursor: Cursor) -> Piece | None:
         """What the ring has right after a cursor; None when that is nothing, or before the ring."""
-        if self.base is None or not self.base <= cursor < self.heard:
+        if self.base is None or not self.base <= cursor < self.newest:
             return None
         piece = self._ring[bisect_right(self._ring, cursor, key=_end)]
         rest = piece.frames.after(cursor)
@@ -263,7 +263,7 @@ class Watchers:
         watch.due = False
         channel = watch.channel
         return self._history.read(
-            channel.org, channel.task, channel.progress, watch.cursor, upto=channel.heard.attempt
+            channel.org, channel.task, channel.progress, watch.cursor, upto=channel.newest.attempt
         )
 
     async def lags(self, watch: Watch, attempt: int) -> bool:

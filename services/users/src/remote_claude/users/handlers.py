@@ -83,7 +83,7 @@ class Directory:
         return await self.handle(CreateOrg(org=org, name=sealed, owner=owner, personal=personal))
 
     async def invite_again(self, command: SendInvitationAgain) -> MemberInvited:
-        """Give an invitation another secret; the event that says so. Raises what `decide` raises."""
+        """Give an invitation another secret; returns its event. Raises what `decide` raises."""
         stream = stream_id("users", command.org, "org", command.org)
         invited = (await self._handler.handle(ORGANISATION, stream, command)).events[-1]
         assert isinstance(invited, MemberInvited)

@@ -110,7 +110,7 @@ class BestOfRequest(TypedDict):
 
 
 class BillAnswer(TypedDict):
-    """The bill of a period as it stands."""
+    """The current bill of a period."""
 
     org: str
     plan: str | None
@@ -325,7 +325,7 @@ class EventPage(TypedDict):
 
 
 class Evidence(TypedDict):
-    """An event that a line stands on: `quantity` of `meter`, in its own unit. `model` and `token` for tokens."""
+    """An event behind a line: `quantity` of `meter`, in its own unit. `model` and `token` for tokens."""
 
     meter: str
     model: NotRequired[str | None]
@@ -347,7 +347,7 @@ class Executions(TypedDict):
 
 
 class Explanation(TypedDict):
-    """What a line stands on. `events` in log order; `next` is the position to go on after, null at the end.
+    """What a line is derived from. `events` in log order; `next` is the position to go on after, null at the end.
 
     `chain` has the links of these events in the log's hash chain, as far as they are archived.
     """
@@ -618,7 +618,7 @@ class Minimum(TypedDict):
 
 
 class ModelAnswer(TypedDict):
-    """`used`: tasks of the person who asks use this one."""
+    """`used`: tasks of the caller use this one."""
 
     name: str
     of: Literal["person", "organisation"]
@@ -666,7 +666,7 @@ class ModelUse(TypedDict):
 
 
 class MonthBudget(TypedDict):
-    """What models have cost this month, and the budgets that bound it. `person` is the one who asks."""
+    """What models have cost this month, and the budgets that bound it. `person` is the caller."""
 
     period: str
     ends_at: str
@@ -1077,7 +1077,7 @@ class ScheduleRequest(TypedDict):
 
 
 class SecretAnswer(TypedDict):
-    """`of` says whose it is. Where both have one of this name, the person's is used."""
+    """`of` is its owner. If both have one of this name, the person's is used."""
 
     name: str
     of: Literal["person", "organisation"]

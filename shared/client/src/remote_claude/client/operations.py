@@ -100,7 +100,7 @@ def _part(text: object) -> str:
 
 
 def accept_invitation(body: AcceptedInvitation) -> Call[OrgChanged]:
-    """Join the organisation of an invitation, as the person who asks."""
+    """Join the organisation of an invitation, as the caller."""
     return Call("POST", "/v1/invitations/accept", json=body, decode=as_json)
 
 
@@ -140,17 +140,17 @@ def connect_forge(forge: str, body: NewToken) -> Call[SecretChanged]:
 
 
 def create_key(body: NewKey) -> Call[KeyCreated]:
-    """Make an API key for the organisation, of the person who asks or of a service account. It is shown once."""
+    """Make an API key for the organisation, of the caller or of a service account. It is shown once."""
     return Call("POST", "/v1/keys", json=body, decode=as_json)
 
 
 def create_org(body: NewOrg) -> Call[OrgChanged]:
-    """Create an organisation; the person who asks is its owner."""
+    """Create an organisation; the caller is its owner."""
     return Call("POST", "/v1/orgs", json=body, decode=as_json)
 
 
 def create_schedule(body: ScheduleRequest) -> Call[ScheduleAnswer]:
-    """Submit a task at the times of a cron expression, as the person who asks."""
+    """Submit a task at the times of a cron expression, as the caller."""
     return Call("POST", "/v1/schedules", json=body, decode=as_json)
 
 
@@ -165,7 +165,7 @@ def create_sign_in_link() -> Call[LinkAnswer]:
 
 
 def create_trigger(body: TriggerRequest) -> Call[CreatedTrigger]:
-    """Let comments and labels on GitHub start tasks, as the person who asks."""
+    """Let comments and labels on GitHub start tasks, as the caller."""
     return Call("POST", "/v1/triggers", json=body, decode=as_json)
 
 
@@ -175,7 +175,7 @@ def create_webhook(body: NewWebhook) -> Call[WebhookCreated]:
 
 
 def delete_account() -> Call[None]:
-    """Erase the person who asks, with their personal organisation. Nobody can bring them back."""
+    """Erase the caller, with their personal organisation. Nobody can bring them back."""
     return Call("DELETE", "/v1/me", decode=nothing)
 
 
@@ -197,7 +197,7 @@ def explain_invoice_line(
     limit: int | None = None,
     min_position: int | None = None,
 ) -> Call[Explanation]:
-    """What a line of an invoice stands on: its prices, quantities, and the events with their positions."""
+    """What a line of an invoice is derived from: its prices, quantities, and the events with their positions."""
     return Call(
         "GET",
         f"/v1/invoices/{_part(invoice)}/lines/{_part(line)}",
@@ -214,7 +214,7 @@ def export_invoice(invoice: str, *, min_position: int | None = None) -> Call[dic
 
 
 def get_bill(*, period: str | None = None, min_position: int | None = None) -> Call[BillAnswer]:
-    """The bill of a period as it stands: lines, and how many events each is the sum of."""
+    """The current bill of a period: its lines, each with the number of its events."""
     return Call("GET", "/v1/bill", query={"period": period, "min_position": min_position}, decode=as_json)
 
 
@@ -257,7 +257,7 @@ def get_invoice(invoice: str, *, min_position: int | None = None) -> Call[Invoic
 
 
 def get_invoice_draft(*, period: str | None = None, min_position: int | None = None) -> Call[dict[str, Any]]:
-    """What the invoice of a period would say now. `state`: `draft`, `grace` until it is closed, `final`."""
+    """A draft of a period's invoice, as of now. `state`: `draft`, `grace` until it is closed, `final`."""
     return Call(
         "GET", "/v1/billing/draft", query={"period": period, "min_position": min_position}, decode=as_json
     )
@@ -271,12 +271,12 @@ def get_invoice_pdf(invoice: str, *, min_position: int | None = None) -> Call[by
 
 
 def get_me(*, min_position: int | None = None) -> Call[PersonAnswer]:
-    """The person who asks, or the service account."""
+    """The caller, or the service account."""
     return Call("GET", "/v1/me", query={"min_position": min_position}, decode=as_json)
 
 
 def get_month(*, min_position: int | None = None) -> Call[MonthBudget]:
-    """What models have cost this month, of the organisation and of the person who asks, against their budgets."""
+    """What models have cost this month, of the organisation and of the caller, against their budgets."""
     return Call("GET", "/v1/usage/budget", query={"min_position": min_position}, decode=as_json)
 
 
@@ -315,7 +315,7 @@ def get_task_artifacts(task: str, *, min_position: int | None = None) -> Call[by
 
 
 def get_task_bill(task: str, *, min_position: int | None = None) -> Call[TaskBillAnswer]:
-    """A task's part of the bills of its periods, with the events that say so. Empty for one that never ran."""
+    """A task's part of the bills of its periods, with the events behind it. Empty for one that never ran."""
     return Call("GET", f"/v1/tasks/{_part(task)}/bill", query={"min_position": min_position}, decode=as_json)
 
 
@@ -378,7 +378,7 @@ def head_blob(sha256: str) -> Call[None]:
 
 
 def invite_member(body: NewInvitation) -> Call[InvitationCreated]:
-    """Invite a person, by a link that is good once and for seven days. It is mailed where a mail server is set up."""
+    """Invite a person, by a link that works once, for seven days. It is mailed if a mail server is set up."""
     return Call("POST", "/v1/org/invitations", json=body, decode=as_json)
 
 
@@ -434,7 +434,7 @@ def list_audit(
 
 
 def list_identities(*, min_position: int | None = None) -> Call[IdentityList]:
-    """The accounts at sign-in providers that sign the person who asks in."""
+    """The accounts at sign-in providers that sign the caller in."""
     return Call("GET", "/v1/identities", query={"min_position": min_position}, decode=as_json)
 
 
@@ -454,12 +454,12 @@ def list_members(*, min_position: int | None = None) -> Call[MemberList]:
 
 
 def list_models() -> Call[ModelList]:
-    """The model credentials of the person who asks, and the organisation's."""
+    """The model credentials of the caller, and the organisation's."""
     return Call("GET", "/v1/org/models", decode=as_json)
 
 
 def list_orgs(*, min_position: int | None = None) -> Call[OrgList]:
-    """The organisations of the person who asks; an API key sees its own."""
+    """The organisations of the caller; an API key sees its own."""
     return Call("GET", "/v1/orgs", query={"min_position": min_position}, decode=as_json)
 
 
@@ -489,7 +489,7 @@ def list_schedules() -> Call[ScheduleList]:
 
 
 def list_secrets() -> Call[SecretList]:
-    """The secrets that tasks of the person who asks can use: their own, and the organisation's."""
+    """The secrets that tasks of the caller can use: their own, and the organisation's."""
     return Call("GET", "/v1/org/secrets", decode=as_json)
 
 
@@ -499,7 +499,7 @@ def list_service_accounts(*, min_position: int | None = None) -> Call[ServiceAcc
 
 
 def list_sessions(*, min_position: int | None = None) -> Call[SessionList]:
-    """The open sessions of the person who asks."""
+    """The open sessions of the caller."""
     return Call("GET", "/v1/sessions", query={"min_position": min_position}, decode=as_json)
 
 
@@ -682,7 +682,7 @@ def revoke_key(key: str) -> Call[None]:
 
 
 def revoke_session(session: str) -> Call[None]:
-    """End a session of the person who asks, everywhere."""
+    """End a session of the caller, everywhere."""
     return Call("DELETE", f"/v1/sessions/{_part(session)}", decode=nothing)
 
 
@@ -771,7 +771,7 @@ def suspend_org(org: str, body: Suspension) -> Call[OrgChanged]:
 
 
 def transfer_org(body: NewOwner) -> Call[OrgChanged]:
-    """Make another member the owner, and the owner who asks an admin."""
+    """Make another member the owner, and the calling owner an admin."""
     return Call("POST", "/v1/org/transfer", json=body, decode=as_json)
 
 

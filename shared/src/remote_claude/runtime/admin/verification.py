@@ -201,12 +201,14 @@ class Checker:
             self._hooks[hook] = data["org"]
             return
         if self._hooks.get(hook) != data["org"]:
-            self._violated("a webhook hears of its own organisation", f"{kind} of {hook} in {data['org']}")
+            self._violated(
+                "a webhook gets tasks of its own organisation", f"{kind} of {hook} in {data['org']}"
+            )
         if kind in WEBHOOK_OUTCOMES:
             name = data["task"]
             task = self._tasks.get(name)
             if task is None or task.org != data["org"] or task.terminal is None:
-                self._violated("a webhook hears of a task that has ended", f"{kind} of {name} for {hook}")
+                self._violated("a webhook gets tasks that have ended", f"{kind} of {name} for {hook}")
             if (name, hook) in self._settled:
                 self._violated("a delivery to a webhook has one outcome", f"{kind} of {name} for {hook}")
             self._settled.add((name, hook))

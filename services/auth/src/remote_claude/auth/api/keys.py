@@ -58,7 +58,7 @@ def add_routes(
 
     @api.post("/v1/keys", tags=KEYS, status_code=HTTPStatus.CREATED, responses=problems(403, 404, 422, 503))
     async def create_key(principal: Caller, body: NewKey) -> KeyCreated:
-        """Make an API key for the organisation, of the person who asks or of a service account. It is shown once."""
+        """Make an API key for the organisation, of the caller or of a service account. It is shown once."""
         user = body.service_account or principal.user
         if body.service_account is not None:
             if (
@@ -125,7 +125,7 @@ def add_routes(
 
     @api.get("/v1/identities", tags=SESSIONS, dependencies=reads, responses=problems(403, 503))
     async def list_identities(identity: Person) -> IdentityList:
-        """The accounts at sign-in providers that sign the person who asks in."""
+        """The accounts at sign-in providers that sign the caller in."""
         found = [
             IdentityAnswer(
                 id=row.id,
@@ -156,7 +156,7 @@ def add_routes(
 
     @api.get("/v1/sessions", tags=SESSIONS, dependencies=reads, responses=problems(403, 503))
     async def list_sessions(identity: Person) -> SessionList:
-        """The open sessions of the person who asks."""
+        """The open sessions of the caller."""
         now = timestamp(runtime.clock())
         found = []
         for row in await sessions_of(runtime.pool, identity.user):
@@ -187,7 +187,7 @@ def add_routes(
         responses=problems(403, 404, 503),
     )
     async def revoke_session(identity: Person, session: str) -> Response:
-        """End a session of the person who asks, everywhere."""
+        """End a session of the caller, everywhere."""
         if not is_id("session", session):
             raise SessionNotFound(session)
         position = await sessions.revoke(session, identity.user, "ended")

@@ -113,7 +113,7 @@ class NewKey(BaseModel):
     scopes: list[str] | None = None
     expires_in_days: Annotated[int, Field(ge=1, le=3650)] | None = None
     service_account: Annotated[str, StringConstraints(max_length=64)] | None = None
-    """Of whom the key is; left out: of the person who asks."""
+    """Of whom the key is; left out: of the caller."""
 
 
 class IdentityAnswer(BaseModel):

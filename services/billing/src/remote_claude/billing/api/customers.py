@@ -1,4 +1,4 @@
-"""Who invoices are made out to, and what the next one will say."""
+"""The customer's billing address, and a draft of the next invoice."""
 
 from __future__ import annotations
 
@@ -52,5 +52,5 @@ def add_routes(api: APIRouter, fresh: Freshness, invoices: Invoices) -> None:
         responses=problems(401, 403, 404, 503),
     )  # fmt: skip
     async def get_invoice_draft(principal: Caller, period: PeriodId = None) -> dict[str, Any]:
-        """What the invoice of a period would say now. `state`: `draft`, `grace` until it is closed, `final`."""
+        """A draft of a period's invoice, as of now. `state`: `draft`, `grace` until it is closed, `final`."""
         return await invoices.draft(principal.org, period)

@@ -1,4 +1,4 @@
-"""Invoices: the list, one, its PDF, and what stands behind each of its lines."""
+"""Invoices: the list, one, its PDF, and the events behind each line."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class InvoiceAnswer(InvoiceSummary):
 
 
 class Explanation(BaseModel):
-    """What a line stands on. `events` in log order; `next` is the position to go on after, null at the end.
+    """What a line is derived from. `events` in log order; `next` is the position to go on after, null at the end.
 
     `chain` has the links of these events in the log's hash chain, as far as they are archived.
     """
@@ -124,7 +124,7 @@ def add_routes(
         after: Annotated[int, Query(ge=0, le=MAX_POSITION, description="Events after this position")] = 0,
         limit: Annotated[int, Query(ge=1, le=200)] = 50,
     ) -> Explanation:
-        """What a line of an invoice stands on: its prices, quantities, and the events with their positions."""
+        """What a line of an invoice is derived from: its prices, quantities, and the events with their positions."""
         known = await invoices.invoice(principal.org, invoice)
         document = await contents(principal.org, known)
         found = invoices.line(known, document, line)

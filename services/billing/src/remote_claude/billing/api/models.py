@@ -76,7 +76,7 @@ class UsageAnswer(BaseModel):
 
 
 class BillAnswer(BaseModel):
-    """The bill of a period as it stands."""
+    """The current bill of a period."""
 
     org: str
     plan: str | None

@@ -20,7 +20,7 @@ class SpentAnswer(BaseModel):
 
 
 class MonthBudget(BaseModel):
-    """What models have cost this month, and the budgets that bound it. `person` is the one who asks."""
+    """What models have cost this month, and the budgets that bound it. `person` is the caller."""
 
     period: str
     ends_at: str
@@ -34,7 +34,7 @@ def add_routes(api: APIRouter, months: Months, fresh: Freshness) -> None:
 
     @api.get("/usage/budget", dependencies=[Depends(fresh)], responses=problems(401, 403, 503))
     async def get_month(principal: Caller) -> MonthBudget:
-        """What models have cost this month, of the organisation and of the person who asks, against their budgets."""
+        """What models have cost this month, of the organisation and of the caller, against their budgets."""
         month = await months.of(MonthRequest(org=principal.org, user=principal.user))
         return MonthBudget(
             period=month.period,

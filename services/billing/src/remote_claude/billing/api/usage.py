@@ -109,7 +109,7 @@ def add_routes(api: APIRouter, runtime: Runtime, fresh: Freshness) -> None:
 
     @api.get("/bill", operation_id="get_bill", **reads)
     async def get_bill(principal: Caller, period: PeriodId = None) -> BillAnswer:
-        """The bill of a period as it stands: lines, and how many events each is the sum of."""
+        """The current bill of a period: its lines, each with the number of its events."""
         position = fresh.as_of
         async with query_for(runtime.pool, UsageView, principal.org) as connection:
             bill = await opened(connection, principal.org, period)
@@ -150,7 +150,7 @@ def add_routes(api: APIRouter, runtime: Runtime, fresh: Freshness) -> None:
 
     @api.get("/tasks/{task}/bill", operation_id="get_task_bill", **reads)
     async def get_task_bill(task: str, principal: Caller) -> TaskBillAnswer:
-        """A task's part of the bills of its periods, with the events that say so. Empty for one that never ran."""
+        """A task's part of the bills of its periods, with the events behind it. Empty for one that never ran."""
         if not is_id("task", task):
             raise _task_not_found(task)
         if not await known(principal.org, task):

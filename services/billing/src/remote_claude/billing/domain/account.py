@@ -159,14 +159,14 @@ class Account:
     customer: CustomerDetailsChanged | None = None
     stripe_customer: str | None = None
     observed: Mapping[str, str] = field(default_factory=dict)
-    """What the payment provider said last, by object."""
+    """The last state that the payment provider reported, by object."""
     posted: tuple[AdjustmentPosted, ...] = ()
     """Every adjustment, whether it is on an invoice or not."""
     credit_notes: Mapping[str, CreditNoteIssued] = field(default_factory=dict)
     alerted: frozenset[tuple[str, str, int]] = frozenset()
     """(period, meter, percent) of the thresholds that were reached."""
     drifts: frozenset[tuple[str, str, str]] = frozenset()
-    """(object, field, what Stripe says) of the differences that were found."""
+    """(object, field, value at Stripe) of the differences that were found."""
 
     @property
     def last_period(self) -> PeriodOpened | None:
@@ -240,7 +240,7 @@ def _schedule(command: SetPlan, state: Account) -> list[BillingEvent]:
 
 
 def open_periods(org: str, state: Account, now: datetime, catalog: Catalog) -> list[BillingEvent]:
-    """The periods that are missing, at the prices of the plan that stands, and the change that was scheduled for one."""
+    """The periods that are missing, at the prices of the current plan, and the change that was scheduled for one."""
     current, last = period_at(state.anchor, now), state.last_period
     period = period_at(state.anchor, datetime.fromisoformat(last.ends_at)) if last is not None else current
     events: list[BillingEvent] = []

@@ -50,7 +50,7 @@ class Bill:
         return list(dict.fromkeys(s.key for s in self._of(line)))
 
     def has(self, meter: str) -> bool:
-        """Whether anything of a meter was recorded in the period, also what was written off again."""
+        """Whether anything of a meter was recorded in the period, also if it was written off later."""
         return any(s.key.meter == meter and s.events for s in self.sums)
 
     def _of(self, line: Line) -> Iterable[Sum]:

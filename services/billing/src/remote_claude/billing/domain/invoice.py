@@ -1,4 +1,4 @@
-"""What an invoice says: from a bill, adjustments and credits to lines in the currency's unit, and to a document."""
+"""The content of an invoice: from a bill, adjustments and credits to lines in the currency's unit, and to a document."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def minor_digits(currency: str) -> int:
 
 
 def draft(bill: Bill, account: Account, seller: Seller, at: str) -> Invoice:
-    """What an invoice says. `account` is as it was when the period was closed; `at` is when the invoice is issued.
+    """The content of an invoice. `account` is as it was when the period was closed; `at` is when the invoice is issued.
 
     Each line is rounded once, the total is the sum of the lines. What would make it negative is a credit for later.
     """

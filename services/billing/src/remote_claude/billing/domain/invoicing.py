@@ -54,7 +54,7 @@ class UnknownInvoice(BillingRefusal):
 
 
 class CreditTooLarge(BillingRefusal):
-    """The credit notes of an invoice would come to more than it does."""
+    """The credit notes of an invoice would exceed its total."""
 
     code = "credit_too_large"
 
@@ -114,7 +114,7 @@ class FailPayment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observe:
-    """Record what the payment provider says of an object, unless it is what it said last."""
+    """Record the state of an object at the payment provider, unless it is the one recorded last."""
 
     observed: StripeObjectObserved
 

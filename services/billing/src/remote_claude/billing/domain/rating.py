@@ -140,7 +140,7 @@ def _rate(segment: Segment) -> Iterator[Line]:
 
 
 def _by_target(segment: Segment) -> list[tuple[Key, int]]:
-    """What was used, by the narrowest component that takes it; what no component takes stands for itself, without a price."""
+    """What was used, by the narrowest component that takes it; usage without a component has a line without a price."""
     targets = {Key(*c.target) for c in segment.price_book.components if isinstance(c, PerUnit | Tiered)}
     sums: dict[Key, int] = {}
     for key, quantity in segment.quantities.items():

@@ -59,7 +59,7 @@ UNION SELECT day FROM billing_usage.execution WHERE org = %(org)s AND task = %(t
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """An event that a line stands on: `quantity` of `meter`, in its own unit. `model` and `token` for tokens."""
+    """An event behind a line: `quantity` of `meter`, in its own unit. `model` and `token` for tokens."""
 
     meter: str
     model: str | None = None
@@ -155,7 +155,7 @@ async def evidence(
     limit: int | None = None,
     until: int | None = None,
 ) -> list[Evidence]:
-    """The events that a bill of a period, or of a task, stands on, in log order, after a position."""
+    """The events behind the bill of a period or of a task, in log order, after a position."""
     parameters = {
         "org": org, "period": period, "task": task, "meter": meter, "after": after, "limit": limit,
         "until": until,

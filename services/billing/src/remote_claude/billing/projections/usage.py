@@ -1,4 +1,4 @@
-"""The view `billing_usage`: what organisations have used, down to the event that says so, and the sums of it."""
+"""The view `billing_usage`: the usage of organisations, down to the single event, and its sums."""
 
 from __future__ import annotations
 

@@ -131,7 +131,7 @@ def add_routes(api: APIRouter, runtime: Runtime, starters: Starters) -> None:
         "/v1/schedules", status_code=HTTPStatus.CREATED, responses=problems(403, 422, 503), tags=["starters"]
     )
     async def create_schedule(principal: Caller, body: ScheduleRequest) -> ScheduleAnswer:
-        """Submit a task at the times of a cron expression, as the person who asks."""
+        """Submit a task at the times of a cron expression, as the caller."""
         id, position = await starters.create_schedule(principal, body.cron, body.zone, body.task)
         await shown_at(position)
         key = await data_key(runtime.keyring, principal.org)
@@ -159,7 +159,7 @@ def add_routes(api: APIRouter, runtime: Runtime, starters: Starters) -> None:
         "/v1/triggers", status_code=HTTPStatus.CREATED, responses=problems(403, 422, 503), tags=["starters"]
     )
     async def create_trigger(principal: Caller, body: TriggerRequest) -> CreatedTrigger:
-        """Let comments and labels on GitHub start tasks, as the person who asks."""
+        """Let comments and labels on GitHub start tasks, as the caller."""
         rules = domain.Rules(
             allow=tuple(body.allow),
             repositories=tuple(body.repositories),

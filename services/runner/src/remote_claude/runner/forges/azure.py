@@ -18,11 +18,11 @@ from remote_claude.runner.forges.client import (
     Feedback,
     ForgeClient,
     ForgeFailed,
-    Listed,
+    ListedRepository,
+    NewPullRequest,
     OpenPullRequest,
-    Remark,
     Repository,
-    Wanted,
+    ReviewComment,
     path_of,
 )
 
@@ -78,7 +78,7 @@ class AzureDevOps(ForgeClient):
         found = self.read(await self.ask("GET", self._repo, params=VERSION), "defaultBranch")
         return str(found).removeprefix(HEADS)
 
-    async def create(self, wanted: Wanted) -> OpenPullRequest:
+    async def create(self, wanted: NewPullRequest) -> OpenPullRequest:
         body = {
             "sourceRefName": HEADS + wanted.head,
             "targetRefName": HEADS + wanted.base,
@@ -92,7 +92,7 @@ class AzureDevOps(ForgeClient):
         change = {"description": body[:MAX_DESCRIPTION]}
         await self.ask("PATCH", f"{self._repo}/pullrequests/{number}", json=change, params=VERSION)
 
-    async def add(self, number: int, wanted: Wanted) -> Iterable[ForgeFailed]:
+    async def add(self, number: int, wanted: NewPullRequest) -> Iterable[ForgeFailed]:
         attempts, pulls = Attempts(), f"{self._repo}/pullrequests/{number}"
         for name in wanted.labels:
             await attempts.of(self.ask("POST", f"{pulls}/labels", json={"name": name}, params=VERSION))
@@ -113,15 +113,17 @@ class AzureDevOps(ForgeClient):
 
     async def feedback(self, number: int) -> Feedback:
         pulls = f"{self._repo}/pullrequests/{number}"
-        remarks = []
+        review_comments = []
         for thread in self.read(await self.ask("GET", f"{pulls}/threads", params=VERSION), "value"):
             if thread.get("status") in ("fixed", "closed", "wontFix", "byDesign"):
                 continue
             context = thread.get("threadContext") or {}
             line = (context.get("rightFileStart") or {}).get("line", 1)
             place = f"{context['filePath'].lstrip('/')}:{line}" if context.get("filePath") else ""
-            remarks += [
-                Remark(str((one.get("author") or {}).get("displayName") or "?"), str(one["content"]), place)
+            review_comments += [
+                ReviewComment(
+                    str((one.get("author") or {}).get("displayName") or "?"), str(one["content"]), place
+                )
                 for one in thread["comments"]
                 if one.get("commentType") != "system" and one.get("content")
             ]
@@ -135,7 +137,7 @@ class AzureDevOps(ForgeClient):
             for one in (statuses or {}).get("value", ())
             if one.get("state") in ("failed", "error")
         ]
-        return Feedback(remarks, checks)
+        return Feedback(review_comments, checks)
 
     async def comments(self, number: int, *, issue: bool) -> Sequence[str]:
         self._only_pull_requests(issue)
@@ -149,7 +151,7 @@ class AzureDevOps(ForgeClient):
         body = {"comments": [comment], "status": "closed"}
         await self.ask("POST", f"{self._repo}/pullrequests/{number}/threads", json=body, params=VERSION)
 
-    async def search(self, words: str) -> Sequence[Listed]:
+    async def search(self, words: str) -> Sequence[ListedRepository]:
         """A token is of one organisation; `words` begin with its name: `ORGANISATION/WORDS`."""
         organisation, _, rest = words.partition("/")
         if not organisation:
@@ -159,7 +161,7 @@ class AzureDevOps(ForgeClient):
             )
         found = await self.ask("GET", f"/{quote(organisation)}/_apis/git/repositories", params=VERSION)
         return [
-            Listed(
+            ListedRepository(
                 f"{organisation}/{one['project']['name']}/{one['name']}",
                 one["webUrl"],
                 one["project"].get("visibility") != "public",

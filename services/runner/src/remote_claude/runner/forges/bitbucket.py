@@ -18,11 +18,11 @@ from remote_claude.runner.forges.client import (
     Feedback,
     ForgeClient,
     ForgeFailed,
-    Listed,
+    ListedRepository,
+    NewPullRequest,
     OpenPullRequest,
-    Remark,
     Repository,
-    Wanted,
+    ReviewComment,
 )
 
 
@@ -57,7 +57,7 @@ class Bitbucket(ForgeClient):
     async def default_branch(self) -> str:
         return str(self.read(await self.ask("GET", self._repo), "mainbranch", "name"))
 
-    async def create(self, wanted: Wanted) -> OpenPullRequest:
+    async def create(self, wanted: NewPullRequest) -> OpenPullRequest:
         body = {
             "title": wanted.title,
             "description": wanted.body,
@@ -70,7 +70,7 @@ class Bitbucket(ForgeClient):
     async def update(self, number: int, body: str) -> None:
         await self._change(number, {"description": body})
 
-    async def add(self, number: int, wanted: Wanted) -> Iterable[ForgeFailed]:
+    async def add(self, number: int, wanted: NewPullRequest) -> Iterable[ForgeFailed]:
         attempts = Attempts()
         if wanted.labels:
             attempts.refused.append(ForgeFailed("forge_refused", "Bitbucket has no labels."))
@@ -92,8 +92,8 @@ class Bitbucket(ForgeClient):
     async def feedback(self, number: int) -> Feedback:
         pulls = f"{self._repo}/pullrequests/{number}"
         found = self.read(await self.ask("GET", f"{pulls}/comments", params={"pagelen": "100"}), "values")
-        remarks = [
-            Remark(
+        review_comments = [
+            ReviewComment(
                 str((one.get("user") or {}).get("display_name") or "?"),
                 str(one["content"]["raw"]),
                 f"{one['inline']['path']}:{one['inline'].get('to') or 1}" if one.get("inline") else "",
@@ -111,7 +111,7 @@ class Bitbucket(ForgeClient):
             for one in (statuses or {}).get("values", ())
             if one.get("state") == "FAILED"
         ]
-        return Feedback(remarks, checks)
+        return Feedback(review_comments, checks)
 
     async def comments(self, number: int, *, issue: bool) -> Sequence[str]:
         found = await self.ask("GET", self._comments(number, issue), params={"pagelen": "100"})
@@ -120,12 +120,12 @@ class Bitbucket(ForgeClient):
     async def comment(self, number: int, text: str, *, issue: bool) -> None:
         await self.ask("POST", self._comments(number, issue), json={"content": {"raw": text}})
 
-    async def search(self, words: str) -> Sequence[Listed]:
+    async def search(self, words: str) -> Sequence[ListedRepository]:
         params = {"role": "member", "pagelen": "100"}
         if words:
             params["q"] = f'full_name~"{words.replace(chr(34), "")}"'
         return [
-            Listed(
+            ListedRepository(
                 one["full_name"],
                 one["links"]["html"]["href"],
                 bool(one["is_private"]),

@@ -14,7 +14,7 @@ import httpx2
 
 from remote_claude.outbound.forges import Forge
 
-MAX_SAID = 300
+MAX_MESSAGE = 300
 """Characters of the forge's own message that are passed on."""
 MAX_PAGES = 20
 SEGMENT = r"[A-Za-z0-9_.][A-Za-z0-9_.-]*"
@@ -48,7 +48,7 @@ class OpenPullRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class NewPullRequest:
     """A pull request to open. Reviewers are named as the forge's API takes them."""
 
     head: str
@@ -61,7 +61,7 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class Remark:
+class ReviewComment:
     """A comment on a pull request; `place` is a file and a line, or empty."""
 
     author: str
@@ -80,12 +80,12 @@ class FailedCheck:
 class Feedback:
     """What a pull request still asks for."""
 
-    remarks: Sequence[Remark] = ()
+    review_comments: Sequence[ReviewComment] = ()
     checks: Sequence[FailedCheck] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
+class ListedRepository:
     """A repository that a token can see."""
 
     name: str
@@ -142,7 +142,7 @@ class ForgeClient(ABC):
     async def default_branch(self) -> str: ...
 
     @abstractmethod
-    async def create(self, wanted: Wanted) -> OpenPullRequest:
+    async def create(self, wanted: NewPullRequest) -> OpenPullRequest:
         """Open it, without reviewers and labels."""
 
     @abstractmethod
@@ -150,7 +150,7 @@ class ForgeClient(ABC):
         """Replace the description."""
 
     @abstractmethod
-    async def add(self, number: int, wanted: Wanted) -> Iterable[ForgeFailed]:
+    async def add(self, number: int, wanted: NewPullRequest) -> Iterable[ForgeFailed]:
         """Ask the reviewers, set the labels. What the forge refuses is returned; the pull request stays open."""
 
     @abstractmethod
@@ -169,10 +169,10 @@ class ForgeClient(ABC):
     async def comment(self, number: int, text: str, *, issue: bool) -> None: ...
 
     @abstractmethod
-    async def search(self, words: str) -> Sequence[Listed]:
+    async def search(self, words: str) -> Sequence[ListedRepository]:
         """Repositories that the token can see, at most 100; those with `words` in their name."""
 
-    async def open(self, wanted: Wanted) -> OpenPullRequest:
+    async def open(self, wanted: NewPullRequest) -> OpenPullRequest:
         """Open a pull request; the one that is open already, if there is one."""
         try:
             return await self.create(wanted)
@@ -242,18 +242,18 @@ class ForgeClient(ABC):
         )
 
     def _failure(self, answer: httpx2.Response) -> ForgeFailed:
-        said, hint = _said(answer), connect_hint(self._forge.name)
+        message, hint = _message(answer), connect_hint(self._forge.name)
         limited = answer.headers.get("x-ratelimit-remaining") == "0" or "retry-after" in answer.headers
         match answer.status_code:
             case HTTPStatus.UNAUTHORIZED | HTTPStatus.NON_AUTHORITATIVE_INFORMATION | HTTPStatus.FOUND:
-                return ForgeFailed("forge_token_refused", f"{self.title} refused the token{said}. {hint}")
+                return ForgeFailed("forge_token_refused", f"{self.title} refused the token{message}. {hint}")
             case HTTPStatus.TOO_MANY_REQUESTS:
                 return self._rate_limited(answer)
             case HTTPStatus.FORBIDDEN if limited:
                 return self._rate_limited(answer)
             case HTTPStatus.FORBIDDEN:
                 return ForgeFailed(
-                    "forge_forbidden", f"The token may not do this in {self._path}{said}. {hint}"
+                    "forge_forbidden", f"The token may not do this in {self._path}{message}. {hint}"
                 )
             case HTTPStatus.NOT_FOUND:
                 return ForgeFailed(
@@ -269,7 +269,7 @@ class ForgeClient(ABC):
             case status:
                 return ForgeFailed(
                     "forge_refused",
-                    f"{self.title} refused the pull request ({status}){said}. Correct what it names, then `rclaude pr TASK`.",
+                    f"{self.title} refused the pull request ({status}){message}. Correct what it names, then `rclaude pr TASK`.",
                 )
 
     def _rate_limited(self, answer: httpx2.Response) -> ForgeFailed:
@@ -313,14 +313,14 @@ def path_of(url: str) -> str:
     return unquote(urlsplit(url).path)
 
 
-def _said(answer: httpx2.Response) -> str:
-    """The forge's own words, on one line."""
+def _message(answer: httpx2.Response) -> str:
+    """The forge's own message, on one line."""
     try:
         document = answer.json()
     except ValueError:
         return ""
     words = [*_words(document)]
-    text = re.sub(r"[^\x20-\x7e]+", " ", "; ".join(words))[:MAX_SAID].rstrip(". ")
+    text = re.sub(r"[^\x20-\x7e]+", " ", "; ".join(words))[:MAX_MESSAGE].rstrip(". ")
     return f": {text}" if text else ""
 
 

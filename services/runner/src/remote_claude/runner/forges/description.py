@@ -63,8 +63,8 @@ def with_notes(body: str, notes: Sequence[str]) -> str:
     """The description with what could not be done."""
     if not notes:
         return body
-    said = "\n".join(f"- {_quiet(note)}" for note in notes)
-    return body.replace(END, f"\nNot everything could be set:\n\n{said}\n{END}", 1)
+    listed = "\n".join(f"- {_quiet(note)}" for note in notes)
+    return body.replace(END, f"\nNot everything could be set:\n\n{listed}\n{END}", 1)
 
 
 def _link(task: str, public_url: str) -> str:

@@ -16,11 +16,11 @@ from remote_claude.runner.forges.client import (
     Feedback,
     ForgeClient,
     ForgeFailed,
-    Listed,
+    ListedRepository,
+    NewPullRequest,
     OpenPullRequest,
-    Remark,
     Repository,
-    Wanted,
+    ReviewComment,
 )
 
 DRAFT = "WIP: "
@@ -71,7 +71,7 @@ class Gitea(ForgeClient):
     async def default_branch(self) -> str:
         return str(self.read(await self.ask("GET", self._repo), "default_branch"))
 
-    async def create(self, wanted: Wanted) -> OpenPullRequest:
+    async def create(self, wanted: NewPullRequest) -> OpenPullRequest:
         title = (DRAFT if wanted.draft else "") + wanted.title
         body = {"title": title, "head": wanted.head, "base": wanted.base, "body": wanted.body}
         return self._opened(await self.ask("POST", f"{self._repo}/pulls", json=body))
@@ -79,7 +79,7 @@ class Gitea(ForgeClient):
     async def update(self, number: int, body: str) -> None:
         await self.ask("PATCH", f"{self._repo}/pulls/{number}", json={"body": body})
 
-    async def add(self, number: int, wanted: Wanted) -> Iterable[ForgeFailed]:
+    async def add(self, number: int, wanted: NewPullRequest) -> Iterable[ForgeFailed]:
         attempts = Attempts()
         if wanted.labels:
             known = await attempts.of(self.ask("GET", f"{self._repo}/labels", params={"limit": str(PAGE)}))
@@ -103,18 +103,18 @@ class Gitea(ForgeClient):
     async def feedback(self, number: int) -> Feedback:
         pulls = f"{self._repo}/pulls/{number}"
         sha = self.read(await self.ask("GET", pulls), "head", "sha")
-        remarks = []
+        review_comments = []
         for review in await self.ask("GET", f"{pulls}/reviews") or ():
             if review.get("body"):
-                remarks.append(Remark(_login(review), str(review["body"])))
+                review_comments.append(ReviewComment(_login(review), str(review["body"])))
             if review.get("comments_count"):
                 found = await self.ask("GET", f"{pulls}/reviews/{review['id']}/comments")
-                remarks += [
-                    Remark(_login(one), str(one["body"]), f"{one['path']}:{one.get('position') or 1}")
+                review_comments += [
+                    ReviewComment(_login(one), str(one["body"]), f"{one['path']}:{one.get('position') or 1}")
                     for one in found or ()
                 ]
         found = await self.ask("GET", f"{self._repo}/issues/{number}/comments")
-        remarks += [Remark(_login(one), str(one["body"])) for one in found or ()]
+        review_comments += [ReviewComment(_login(one), str(one["body"])) for one in found or ()]
         status = await self.maybe("GET", f"{self._repo}/commits/{sha}/status")
         checks = [
             FailedCheck(
@@ -123,7 +123,7 @@ class Gitea(ForgeClient):
             for one in (status or {}).get("statuses") or ()
             if one.get("status") in ("failure", "error")
         ]
-        return Feedback(remarks, checks)
+        return Feedback(review_comments, checks)
 
     async def comments(self, number: int, *, issue: bool) -> Sequence[str]:
         found = await self.ask("GET", f"{self._repo}/issues/{number}/comments")
@@ -132,10 +132,12 @@ class Gitea(ForgeClient):
     async def comment(self, number: int, text: str, *, issue: bool) -> None:
         await self.ask("POST", f"{self._repo}/issues/{number}/comments", json={"body": text})
 
-    async def search(self, words: str) -> Sequence[Listed]:
+    async def search(self, words: str) -> Sequence[ListedRepository]:
         found = await self.ask("GET", "/user/repos", params={"limit": str(PAGE)})
         return [
-            Listed(one["full_name"], one["html_url"], bool(one["private"]), str(one["default_branch"]))
+            ListedRepository(
+                one["full_name"], one["html_url"], bool(one["private"]), str(one["default_branch"])
+            )
             for one in found or ()
             if words.casefold() in one["full_name"].casefold()
         ]

@@ -15,11 +15,11 @@ from remote_claude.runner.forges.client import (
     Feedback,
     ForgeClient,
     ForgeFailed,
-    Listed,
+    ListedRepository,
+    NewPullRequest,
     OpenPullRequest,
-    Remark,
     Repository,
-    Wanted,
+    ReviewComment,
 )
 
 API_VERSION = "2022-11-28"
@@ -68,7 +68,7 @@ class GitHub(ForgeClient):
     async def default_branch(self) -> str:
         return str(self.read(await self.ask("GET", self._repo), "default_branch"))
 
-    async def create(self, wanted: Wanted) -> OpenPullRequest:
+    async def create(self, wanted: NewPullRequest) -> OpenPullRequest:
         body = {
             "title": wanted.title,
             "head": wanted.head,
@@ -81,7 +81,7 @@ class GitHub(ForgeClient):
     async def update(self, number: int, body: str) -> None:
         await self.ask("PATCH", f"{self._repo}/pulls/{number}", json={"body": body})
 
-    async def add(self, number: int, wanted: Wanted) -> Iterable[ForgeFailed]:
+    async def add(self, number: int, wanted: NewPullRequest) -> Iterable[ForgeFailed]:
         attempts = Attempts()
         if wanted.labels:
             body: dict[str, Any] = {"labels": list(wanted.labels)}
@@ -103,17 +103,19 @@ class GitHub(ForgeClient):
         pulls = f"{self._repo}/pulls/{number}"
         pull = await self.ask("GET", pulls)
         sha = self.read(pull, "head", "sha")
-        remarks = [
-            Remark(_login(one), str(one.get("body") or ""), f"{one.get('path')}:{one.get('line') or 1}")
+        review_comments = [
+            ReviewComment(
+                _login(one), str(one.get("body") or ""), f"{one.get('path')}:{one.get('line') or 1}"
+            )
             for one in await self.ask("GET", f"{pulls}/comments", params=page)
         ]
-        remarks += [
-            Remark(_login(one), str(one["body"]))
+        review_comments += [
+            ReviewComment(_login(one), str(one["body"]))
             for one in await self.ask("GET", f"{pulls}/reviews", params=page)
             if one.get("body")
         ]
-        remarks += [
-            Remark(_login(one), str(one.get("body") or ""))
+        review_comments += [
+            ReviewComment(_login(one), str(one.get("body") or ""))
             for one in await self.ask("GET", f"{self._repo}/issues/{number}/comments", params=page)
         ]
         runs = await self.maybe("GET", f"{self._repo}/commits/{sha}/check-runs", params=page)
@@ -134,7 +136,7 @@ class GitHub(ForgeClient):
             for one in (status or {}).get("statuses", ())
             if one.get("state") in ("failure", "error")
         ]
-        return Feedback(remarks, checks)
+        return Feedback(review_comments, checks)
 
     async def comments(self, number: int, *, issue: bool) -> Sequence[str]:
         url = f"{self._repo}/issues/{number}/comments"
@@ -144,7 +146,7 @@ class GitHub(ForgeClient):
     async def comment(self, number: int, text: str, *, issue: bool) -> None:
         await self.ask("POST", f"{self._repo}/issues/{number}/comments", json={"body": text})
 
-    async def search(self, words: str) -> Sequence[Listed]:
+    async def search(self, words: str) -> Sequence[ListedRepository]:
         """A token of an App's installation sees the installation's repositories, a person's token that person's."""
         page = {"per_page": "100", "sort": "pushed"}
         if self._token.startswith("ghs_"):
@@ -153,7 +155,9 @@ class GitHub(ForgeClient):
         else:
             found = await self.ask("GET", "/user/repos", params=page)
         return [
-            Listed(one["full_name"], one["html_url"], bool(one["private"]), str(one["default_branch"]))
+            ListedRepository(
+                one["full_name"], one["html_url"], bool(one["private"]), str(one["default_branch"])
+            )
             for one in found
             if words.casefold() in one["full_name"].casefold()
         ]

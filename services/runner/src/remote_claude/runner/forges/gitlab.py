@@ -15,11 +15,11 @@ from remote_claude.runner.forges.client import (
     Feedback,
     ForgeClient,
     ForgeFailed,
-    Listed,
+    ListedRepository,
+    NewPullRequest,
     OpenPullRequest,
-    Remark,
     Repository,
-    Wanted,
+    ReviewComment,
     plain_path,
     segment,
 )
@@ -65,7 +65,7 @@ class GitLab(ForgeClient):
     async def default_branch(self) -> str:
         return str(self.read(await self.ask("GET", self._project), "default_branch"))
 
-    async def create(self, wanted: Wanted) -> OpenPullRequest:
+    async def create(self, wanted: NewPullRequest) -> OpenPullRequest:
         body = {
             "source_branch": wanted.head,
             "target_branch": wanted.base,
@@ -77,7 +77,7 @@ class GitLab(ForgeClient):
     async def update(self, number: int, body: str) -> None:
         await self.ask("PUT", f"{self._project}/merge_requests/{number}", json={"description": body})
 
-    async def add(self, number: int, wanted: Wanted) -> Iterable[ForgeFailed]:
+    async def add(self, number: int, wanted: NewPullRequest) -> Iterable[ForgeFailed]:
         attempts, body = Attempts(), dict[str, Any]()
         if wanted.labels:
             body["add_labels"] = ",".join(wanted.labels)
@@ -102,8 +102,8 @@ class GitLab(ForgeClient):
         merge = f"{self._project}/merge_requests/{number}"
         found = await self.ask("GET", f"{merge}/discussions", params={"per_page": "100"})
         notes = [note for one in found for note in one["notes"]]
-        remarks = [
-            Remark(str(note["author"]["username"]), str(note["body"]), _place(note))
+        review_comments = [
+            ReviewComment(str(note["author"]["username"]), str(note["body"]), _place(note))
             for note in notes
             if not note.get("system") and not note.get("resolved")
         ]
@@ -115,7 +115,7 @@ class GitLab(ForgeClient):
                 trace = await self.text(f"{self._project}/jobs/{job['id']}/trace")
                 last = (trace or "")[-4000:] or str(job.get("failure_reason") or "")
                 checks.append(FailedCheck(str(job["name"]), last, str(job.get("web_url") or "")))
-        return Feedback(remarks, checks)
+        return Feedback(review_comments, checks)
 
     async def comments(self, number: int, *, issue: bool) -> Sequence[str]:
         found = await self.ask("GET", self._notes(number, issue), params={"per_page": "100"})
@@ -124,12 +124,12 @@ class GitLab(ForgeClient):
     async def comment(self, number: int, text: str, *, issue: bool) -> None:
         await self.ask("POST", self._notes(number, issue), json={"body": text})
 
-    async def search(self, words: str) -> Sequence[Listed]:
+    async def search(self, words: str) -> Sequence[ListedRepository]:
         params = {"membership": "true", "per_page": "100", "order_by": "last_activity_at"}
         if words:
             params |= {"search": words, "search_namespaces": "true"}
         return [
-            Listed(
+            ListedRepository(
                 one["path_with_namespace"],
                 one["web_url"],
                 one["visibility"] != "public",

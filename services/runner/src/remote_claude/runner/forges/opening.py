@@ -43,8 +43,8 @@ from remote_claude.outbound.forges import Forges
 from remote_claude.runner.forges.client import (
     ForgeClient,
     ForgeFailed,
+    NewPullRequest,
     OpenPullRequest,
-    Wanted,
     connect_hint,
 )
 from remote_claude.runner.forges.description import Check, Work, placed, section, with_notes
@@ -219,7 +219,7 @@ class Openings:
         base = await self._base(task, options, source) or await forge.default_branch()
         body = placed(await self._section(job), await forge.template(base))
         title = await self._opened(options.title, pull_request_title_context(task)) or subject
-        wanted = Wanted(
+        wanted = NewPullRequest(
             head=job.branch,
             base=base,
             title=title if len(title) <= MAX_TITLE else title[: MAX_TITLE - 1] + "…",
@@ -241,7 +241,7 @@ class Openings:
         return given or await self._opened(source.repository.ref, repository_ref_context(source.task))
 
     async def _section(self, job: _Task) -> str:
-        """What we say of it: the newest task's words and checks, and what each task has cost."""
+        """Our section of the description: the newest task's summary and checks, and the cost of each task."""
         task, finished = job.submitted.task, job.finished
         summary = await self._opened(finished.summary, attempt_summary_context(task, job.attempt))
         checks = await self._opened(finished.checks, attempt_checks_context(task, job.attempt))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from remote_claude.outbound.forges import Forge
-from remote_claude.runner.forges.client import MAX_SAID, ForgeFailed, connect_hint
+from remote_claude.runner.forges.client import MAX_MESSAGE, ForgeFailed, connect_hint
 from remote_claude.worker.git import GitFailed, environment, git
 
 TOKEN = "RCLAUDE_FORGE_TOKEN"  # noqa: S105 - the name of a variable
@@ -115,7 +115,7 @@ async def _on_top(run: Callable[..., Awaitable[str]], url: str, branch: str, com
 
 
 def _explained(error: GitFailed, branch: str, hint: str) -> ForgeFailed:
-    words = re.sub(r"[^\x20-\x7e]+", " ", error.stderr).strip()[-MAX_SAID:]
+    words = re.sub(r"[^\x20-\x7e]+", " ", error.stderr).strip()[-MAX_MESSAGE:]
     if _REFUSED.search(error.stderr):
         return ForgeFailed("forge_token_refused", f"The forge refused the token at the push. {hint}")
     if _REJECTED.search(error.stderr):

@@ -122,7 +122,7 @@ class JoinedMachine:
                 log.warning("the server can't be reached", detail=str(error))
             except ValidationError as error:
                 raise NotJoined(
-                    f"the server says something else than this release expects: {error}"
+                    f"the server sent a message that this release does not know: {error}"
                 ) from error
             finally:
                 self._connection = None

@@ -133,7 +133,7 @@ class MachineProvider:
 
 
 def _built(type_: Any, values: Any) -> Any:
-    """What a machine says, in its form. Raises `SandboxFailed` for anything else."""
+    """A machine's answer as its type. Raises `SandboxFailed` for anything else."""
     try:
         return type_(**values)
     except TypeError as error:

@@ -53,7 +53,7 @@ def add_routes(
         responses=problems(403, 404, 409, 422, 503),
     )
     async def invite_member(principal: Caller, body: NewInvitation, request: Request) -> InvitationCreated:
-        """Invite a person, by a link that is good once and for seven days. It is mailed where a mail server is set up."""
+        """Invite a person, by a link that works once, for seven days. It is mailed if a mail server is set up."""
         key = await runtime.keyring.get(principal.org)
         invitation, secret = runtime.new_id("invitation"), secrets.generate(secrets.INVITATION)
         command = Invite(
@@ -131,7 +131,7 @@ def add_routes(
 
     @api.post("/v1/invitations/accept", tags=TAGS, responses=problems(403, 404, 422, 503))
     async def accept_invitation(identity: Person, body: AcceptedInvitation, request: Request) -> OrgChanged:
-        """Join the organisation of an invitation, as the person who asks."""
+        """Join the organisation of an invitation, as the caller."""
         guess(request, "accept_invitation", identity.user)
         org, _, rest = body.token.partition(".")
         invitation, _, secret = rest.partition(".")

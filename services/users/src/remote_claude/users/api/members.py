@@ -85,7 +85,7 @@ def add_routes(api: APIRouter, runtime: Runtime, directory: Directory, support: 
 
     @api.post("/v1/org/transfer", tags=TAGS, responses=problems(403, 404, 409, 422, 503))
     async def transfer_org(principal: Caller, body: NewOwner) -> OrgChanged:
-        """Make another member the owner, and the owner who asks an admin."""
+        """Make another member the owner, and the calling owner an admin."""
         command = TransferOwnership(org=principal.org, by=principal.user, user=body.user)
         return await support.changed(principal.org, await directory.handle(command))
 

@@ -1,4 +1,4 @@
-"""The person who asks, and organisations."""
+"""The caller, and organisations."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def add_routes(api: APIRouter, runtime: Runtime, directory: Directory, support: 
 
     @api.get("/v1/me", tags=TAGS, dependencies=reads, responses=problems(404, 503))
     async def get_me(identity: Person) -> PersonAnswer:
-        """The person who asks, or the service account."""
+        """The caller, or the service account."""
         found = await view.person(runtime.pool, identity.user)
         if found is None:
             await fresh.reach(runtime.verifier.position)
@@ -56,7 +56,7 @@ def add_routes(api: APIRouter, runtime: Runtime, directory: Directory, support: 
 
     @api.delete("/v1/me", tags=TAGS, status_code=HTTPStatus.NO_CONTENT, responses=problems(403, 409, 503))
     async def delete_account(identity: Person) -> Response:
-        """Erase the person who asks, with their personal organisation. Nobody can bring them back."""
+        """Erase the caller, with their personal organisation. Nobody can bring them back."""
         orgs = runtime.verifier.memberships.joined(identity.user)
         position = await directory.erase_person(identity.user, orgs, timestamp(runtime.clock()))
         await runtime.verifier.wait_for(position, KNOWN_WITHIN_S)
@@ -64,7 +64,7 @@ def add_routes(api: APIRouter, runtime: Runtime, directory: Directory, support: 
 
     @api.get("/v1/orgs", tags=TAGS, dependencies=reads, responses=problems(503))
     async def list_orgs(identity: Person) -> OrgList:
-        """The organisations of the person who asks; an API key sees its own."""
+        """The organisations of the caller; an API key sees its own."""
         rows = await view.organisations(runtime.pool, identity.user)
         if not identity.memberships.keys() <= {row.id for row in rows}:
             await fresh.reach(runtime.verifier.position)
@@ -97,7 +97,7 @@ def add_routes(api: APIRouter, runtime: Runtime, directory: Directory, support: 
 
     @api.post("/v1/orgs", tags=TAGS, status_code=HTTPStatus.CREATED, responses=problems(403, 422, 503))
     async def create_org(identity: Person, body: NewOrg) -> OrgChanged:
-        """Create an organisation; the person who asks is its owner."""
+        """Create an organisation; the caller is its owner."""
         org = runtime.new_id("org")
         return await support.changed(org, await directory.create_org(org, body.name, identity.user))
 

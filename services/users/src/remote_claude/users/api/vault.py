@@ -87,7 +87,7 @@ class ModelChoice(Body):
 
 
 class SecretAnswer(BaseModel):
-    """`of` says whose it is. Where both have one of this name, the person's is used."""
+    """`of` is its owner. If both have one of this name, the person's is used."""
 
     name: str
     of: Literal["person", "organisation"]
@@ -101,7 +101,7 @@ class SecretList(BaseModel):
 
 
 class ModelAnswer(BaseModel):
-    """`used`: tasks of the person who asks use this one."""
+    """`used`: tasks of the caller use this one."""
 
     name: str
     of: Literal["person", "organisation"]
@@ -186,7 +186,7 @@ def add_routes(api: APIRouter, runtime: Runtime) -> None:
 
     @api.get("/v1/org/secrets", tags=SECRETS, responses=problems(503))
     async def list_secrets(principal: Caller) -> SecretList:
-        """The secrets that tasks of the person who asks can use: their own, and the organisation's."""
+        """The secrets that tasks of the caller can use: their own, and the organisation's."""
         found = await vault.read_vault(runtime.log, principal.org)
         return SecretList(
             secrets=[
@@ -228,7 +228,7 @@ def add_routes(api: APIRouter, runtime: Runtime) -> None:
 
     @api.get("/v1/org/models", tags=MODELS, responses=problems(503))
     async def list_models(principal: Caller) -> ModelList:
-        """The model credentials of the person who asks, and the organisation's."""
+        """The model credentials of the caller, and the organisation's."""
         found = await vault.read_vault(runtime.log, principal.org)
         used = found.model(principal.user)
         return ModelList(
@@ -293,7 +293,7 @@ def _of(owner: str | None) -> Literal["person", "organisation"]:
 
 
 async def check_model(access: ModelAccess, value: str, allowed: AllowedHosts) -> None:
-    """Ask the model's service for its models with the credential. Raises `ModelKeyRefused`."""
+    """Request the list of models from the model's service with the credential. Raises `ModelKeyRefused`."""
     header = value if access.header == "x-api-key" else f"Bearer {value}"
     try:
         async with httpx2.AsyncClient(transport=CheckedTransport(allowed), timeout=CHECK_S) as client:

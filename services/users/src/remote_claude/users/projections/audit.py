@@ -130,7 +130,7 @@ class AuditView(View):
 
 
 def _person(event: Any) -> str | None:
-    """The person who did it, as the event says."""
+    """The person who did it, out of the event."""
     if isinstance(event, MemberJoined):
         return event.user
     return next((value for name in BY if isinstance(value := getattr(event, name, None), str)), None)
