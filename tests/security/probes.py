@@ -16,6 +16,7 @@ from typing import Any
 
 WHAT = json.load(sys.stdin)
 MARKER = WHAT["rekram"][::-1]
+GIVEN = ("RCLAUDE_ARTIFACTS", "RCLAUDE_COMMIT_MESSAGE")  # files for the agent's own use
 LIBC = ctypes.CDLL(None, use_errno=True)
 PROBES: dict[str, tuple[Any, tuple[Any, ...]]] = {}
 
@@ -128,7 +129,7 @@ def runner_socket(hello: dict[str, Any]) -> bool:
 probe("environment", lambda: any(MARKER in value for value in os.environ.values()))
 probe(
     "environment names",
-    lambda: [n for n in os.environ if n.startswith(("RCLAUDE_", "ANTHROPIC_")) and n != "RCLAUDE_ARTIFACTS"],
+    lambda: [n for n in os.environ if n.startswith(("RCLAUDE_", "ANTHROPIC_")) and n not in GIVEN],
 )
 for which in ("environ", "cmdline"):
     probe(

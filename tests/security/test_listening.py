@@ -3,6 +3,7 @@
 import json
 import socket
 import struct
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -15,16 +16,17 @@ LISTEN = "0A"
 
 
 def listening(pid: int) -> set[tuple[str, int]]:
-    """The addresses and ports on which one process takes TCP connections, out of /proc."""
-    inodes = set()
-    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
-        try:
-            target = str(descriptor.readlink())
-        except FileNotFoundError:  # closed meanwhile
-            continue
-        if target.startswith("socket:["):
-            inodes.add(target[8:-1])
-    found = set()
+    """The addresses and ports on which one process takes TCP connections, out of /proc; none once it has ended."""
+    inodes: set[str] = set()
+    found: set[tuple[str, int]] = set()
+    with suppress(FileNotFoundError, ProcessLookupError):
+        for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(FileNotFoundError):  # closed meanwhile
+                target = str(descriptor.readlink())
+                if target.startswith("socket:["):
+                    inodes.add(target[8:-1])
+    if not inodes:
+        return found
     for family, table in ((socket.AF_INET, "tcp"), (socket.AF_INET6, "tcp6")):
         for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
             _, local, _, state, *rest = line.split()
