@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
@@ -73,12 +74,16 @@ def invoice(events: Sequence[Event]) -> bytes:
                 position, f"ev.x.{ORG}.x.x", f"id-{position}", name, version, STARTS, data, REGISTRY
             ),
         )
+    totals: defaultdict[tuple[int, int, str], list[int]] = defaultdict(lambda: [0, 0])
+    for (_, _, generation, segment, _day, key), (metered, written_off, _) in state.sums.items():
+        totals[generation, segment, key][0] += metered
+        totals[generation, segment, key][1] += written_off
     sums = [
         Sum(
             generation=generation, segment=segment, key=key_of(key), metered=metered, written_off=written_off,
             events=0,
         )
-        for (_, _, generation, segment, key), (metered, written_off, _) in sorted(state.sums.items())
+        for (generation, segment, key), (metered, written_off) in sorted(totals.items())
     ]  # fmt: skip
     made = bill(
         org=ORG,
