@@ -191,7 +191,10 @@ async def test_a_submission_without_a_broker_is_answered_soon_and_may_be_sent_ag
         assert "Idempotency-Key" in lost.json()["detail"]
         assert lost.headers["retry-after"] == "1"
         cancelled = await member.http.post(f"/v1/tasks/{before}/cancel", timeout=patience)
-        assert (cancelled.status_code, cancelled.json()["code"]) == (503, "log_unavailable")
+        assert cancelled.status_code == 503
+        assert cancelled.json()["code"] in ("log_unavailable", "broker_unavailable"), (
+            "whichever is asked first"
+        )
         await asyncio.to_thread(fresh_nats.start)
 
         async def taken() -> httpx2.Response | None:
