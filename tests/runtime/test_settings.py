@@ -16,7 +16,7 @@ WHOLE = {"NATS_URL": "nats://127.0.0.1:1", "POSTGRES_DSN": "postgresql://", "OBJ
 @pytest.mark.parametrize(
     ("given", "named"),
     [
-        ({}, [f"RCLAUDE_{name}" for name in WHOLE]),
+        ({}, ["RCLAUDE_NATS_URL", "RCLAUDE_POSTGRES_DSN", "RCLAUDE_OBJECTS"]),
         (WHOLE | {"REPLICAS": "many"}, ["RCLAUDE_REPLICAS"]),
         (WHOLE | {"HTTP_PROT": "8080"}, ["RCLAUDE_HTTP_PROT"]),
     ],

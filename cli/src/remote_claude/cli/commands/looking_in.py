@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import select
-import shutil
 import signal
 import sys
 import termios
@@ -39,7 +38,7 @@ def shell(task: Annotated[str, typer.Argument(help="A task that runs.")]) -> Non
     """Open a terminal in the sandbox of a task; Ctrl-] leaves it. What is piped in is typed."""
     client = connect()
     id = task_id(task, client)
-    size = shutil.get_terminal_size()
+    size = _size()
     query = {"columns": size.columns, "rows": size.lines, "term": os.environ.get("TERM") or "dumb"}
     from websockets.exceptions import ConnectionClosed
 
@@ -50,6 +49,11 @@ def shell(task: Annotated[str, typer.Argument(help="A task that runs.")]) -> Non
             raise _refused(id, closed.rcvd.code if closed.rcvd else 1006, closed.reason) from closed
 
 
+def _size() -> os.terminal_size:
+    """Of the terminal itself: `LINES` and `COLUMNS` of the environment don't follow it."""
+    return os.get_terminal_size() if sys.stdout.isatty() else os.terminal_size((80, 24))
+
+
 def _terminal(socket: Socket) -> int:
     """The exit code of the shell there."""
     interactive = sys.stdin.isatty()
@@ -57,7 +61,7 @@ def _terminal(socket: Socket) -> int:
         render.note("Ctrl-] leaves the terminal")
 
         def resized(*_: object) -> None:
-            now = shutil.get_terminal_size()
+            now = _size()
             socket.send(json.dumps({"type": "size", "columns": now.columns, "rows": now.lines}))
 
         signal.signal(signal.SIGWINCH, resized)
