@@ -6,10 +6,10 @@ import json
 import os
 import platform
 import re
+import select
 import signal
 import subprocess
 import sys
-import time
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
@@ -110,10 +110,9 @@ def drain() -> None:
 @runner_app.command("leave")
 def leave() -> None:
     """The same, and wait until it has left."""
-    pid = _running()
-    os.kill(pid, signal.SIGTERM)
-    while Path(f"/proc/{pid}").exists():
-        time.sleep(0.1)
+    process = os.pidfd_open(_running())
+    signal.pidfd_send_signal(process, signal.SIGTERM)
+    select.select([process], [], [])  # readable once it has ended
     render.say("left")
 
 

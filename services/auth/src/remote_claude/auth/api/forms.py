@@ -1,4 +1,4 @@
-"""The forms of auth's own pages: who is signed in in this browser, and whether a form is this session's own."""
+"""The forms of auth's own pages: who is signed in in a browser, and whether a form was made for that person."""
 
 from __future__ import annotations
 
@@ -31,5 +31,5 @@ def confirmed(runtime: Runtime, request: Request, token: str) -> Identity:
 
 
 def csrf_token(request: Request) -> str:
-    """What a form of this session has to bring back."""
+    """What a form has to bring back: it goes with the browser's cookie."""
     return secrets.csrf_token(request.cookies[cookie_name(request)])

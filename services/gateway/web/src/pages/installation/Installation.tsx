@@ -6,7 +6,7 @@ const GROUPS: PartGroup[] = [
   { name: "Customers", parts: [{ to: "/installation/organisations", name: "Organisations" }, { to: "/installation/prices", name: "Plans and prices" }] },
 ];
 
-/** For whoever runs the installation. */
+/** For the operator of the installation. */
 export function Installation() {
   return <Sided title="Installation" groups={GROUPS}><Outlet /></Sided>;
 }
