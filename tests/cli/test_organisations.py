@@ -126,8 +126,10 @@ async def test_an_organisation_from_its_first_member_to_its_end(
     assert (await ci.delete("/v1/org")).json()["code"] == "role_missing"
     assert (await ci.get("/v1/session")).json()["credential"] == "service_account_key"
     assert (await ci.get("/v1/me")).json()["name"] == "CI"
-    assert (await ci.post("/v1/org/service-accounts", json={"name": "more"})).status_code == 201
-    [entry, *_] = (await ci.get("/v1/org/audit")).json()["entries"]
+    made = await ci.post("/v1/org/service-accounts", json={"name": "more"})
+    assert made.status_code == 201
+    audit = await ci.get("/v1/org/audit", params={"min_position": made.json()["position"]})
+    [entry, *_] = audit.json()["entries"]
     assert [entry[name] for name in ("action", "kind", "user", "name")] == [
         "ServiceAccountCreated", "service_account", account, "CI"
     ]  # fmt: skip
