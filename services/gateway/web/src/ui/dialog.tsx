@@ -1,4 +1,4 @@
-import { type ReactNode, useEffect, useRef } from "react";
+import { type ReactNode, useLayoutEffect, useRef } from "react";
 
 interface DialogProps {
   open: boolean;
@@ -9,20 +9,30 @@ interface DialogProps {
 }
 
 /** The browser's own modal dialog: it holds the focus, closes on Escape and gives the focus back. */
-export function Dialog({ open, onClose, label, children, className = "" }: DialogProps) {
+export function Dialog({ open, ...shown }: DialogProps) {
+  return open ? <Opened {...shown} /> : null;
+}
+
+function Opened({ onClose, label, children, className = "" }: Omit<DialogProps, "open">) {
   const dialog = useRef<HTMLDialogElement>(null);
-  useEffect(() => {
+  // Closed before it is taken out of the page: a dialog that is only removed does not give the focus back.
+  useLayoutEffect(() => {
     const element = dialog.current;
-    if (open && element && !element.open) element.showModal();
-    if (!open && element?.open) element.close();
-  }, [open]);
-  if (!open) return null;
+    element?.showModal();
+    return () => element?.close();
+  }, []);
   return (
     <dialog
       ref={dialog}
       aria-label={label}
       className={`rise m-auto max-h-[85dvh] w-[min(92vw,34rem)] rounded-2xl border border-line bg-surface p-0 shadow-2xl ${className}`}
       onClose={onClose}
+      onKeyDown={(event) => {
+        // The browser reports its own closing late: a key that comes before would go to a dialog that is closed already.
+        if (event.key !== "Escape") return;
+        event.preventDefault();
+        onClose();
+      }}
       onClick={(event) => event.target === dialog.current && onClose()}
     >
       {children}

@@ -7,7 +7,7 @@ import { useOpened } from "./Task";
 
 export function TaskCost() {
   const { task } = useOpened();
-  const bill = useQuery({ ...taskBill(task.id), refetchInterval: isActive(task.state) ? 3_000 : false });
+  const bill = useQuery({ ...taskBill(task.id, task.changed), refetchInterval: isActive(task.state) ? 3_000 : false });
   if (bill.isPending) return <Skeleton />;
   if (!bill.data) return <Failed error={bill.error} retry={() => void bill.refetch()} />;
   const { lines, events, total_nano_usd } = bill.data;

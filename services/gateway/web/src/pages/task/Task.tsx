@@ -62,7 +62,7 @@ function Loaded({ id }: { id: string }) {
   }
   const state = live.state ?? found.data.state;
   return (
-    <Context.Provider value={{ task: { ...found.data, state }, live }}>
+    <Context.Provider value={{ task: { ...found.data, state, changed: Math.max(found.data.changed, live.changed) }, live }}>
       <Page />
     </Context.Provider>
   );
@@ -150,7 +150,7 @@ function Facts() {
 function Cost() {
   const { task, live } = useOpened();
   const active = isActive(task.state);
-  const bill = useQuery({ ...taskBill(task.id), refetchInterval: active ? 3_000 : false });
+  const bill = useQuery({ ...taskBill(task.id, task.changed), refetchInterval: active ? 3_000 : false });
   if (!bill.data) return null;
   // The stream says what the model has cost before the meter has it.
   const total = Math.max(bill.data.total_nano_usd, active ? Number(live.cost ?? 0) : 0);
