@@ -9,16 +9,25 @@ import asyncio
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import kubernetes_validate
 import pytest
-import yaml
 
-from docker_host import ROOT
+from kubernetes_manifests import (
+    K8S,
+    OVERLAYS,
+    SERVICES,
+    TOOLS,
+    Manifest,
+    matches,
+    of_kind,
+    pods,
+    printed_secrets,
+    rendered,
+    values_of,
+)
 from nats_cluster import free_ports
 from remote_claude.auth.settings import PREFIX as AUTH
 from remote_claude.auth.settings import AuthSettings
@@ -26,7 +35,7 @@ from remote_claude.billing.settings import BillingSettings
 from remote_claude.gateway.api.proxy import Routes
 from remote_claude.gateway.settings import PREFIX as GATEWAY
 from remote_claude.gateway.settings import GatewaySettings
-from remote_claude.runner.providers.settings import DockerSettings
+from remote_claude.runner.providers.kubernetes import KubernetesSettings
 from remote_claude.runner.settings import RunnerSettings
 from remote_claude.runtime.broker.connection import connect_nats
 from remote_claude.runtime.embedded.nats import find_nats
@@ -37,53 +46,18 @@ from remote_claude.runtime.telemetry.logs_and_metrics import Metrics
 from remote_claude.scheduler.settings import SchedulerSettings
 from servers import running_nats, running_postgres, settings_for
 
-K8S = ROOT / "deploy/k8s"
-TOOLS = Path(sys.executable).parent
-OVERLAYS = ("development", "production", "dedicated")
-SERVICES = ("auth", "users", "gateway", "scheduler", "billing", "runner")
-
-Manifest = dict[str, Any]
-
-
-def rendered(overlay: str) -> list[Manifest]:
-    """All objects of an overlay."""
-    made = subprocess.run(
-        [TOOLS / "kubectl", "kustomize", K8S / "overlays" / overlay], check=True, capture_output=True
-    )
-    return list(yaml.safe_load_all(made.stdout))
-
-
-@pytest.fixture(scope="module", params=OVERLAYS)
-def manifests(request: pytest.FixtureRequest) -> list[Manifest]:
-    return rendered(request.param)
-
 
 @pytest.fixture(scope="module")
 def secrets(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, set[str]]]:
     """The folder that `secrets.sh` fills, and the keys of each Secret that it prints."""
     folder = tmp_path_factory.mktemp("secrets")
-    environment = {"PATH": f"{TOOLS}:{os.environ['PATH']}", "HOME": str(folder)}
-    made = subprocess.run(
-        [K8S / "secrets.sh", folder, "remote-claude"], check=True, capture_output=True, env=environment
-    )
-    printed = [one for one in yaml.safe_load_all(made.stdout) if one]
-    return folder, {one["metadata"]["name"]: set(one["data"]) for one in printed}
+    return folder, printed_secrets(folder)
 
 
-def of_kind(manifests: list[Manifest], *kinds: str) -> dict[str, Manifest]:
-    return {one["metadata"]["name"]: one for one in manifests if one["kind"] in kinds}
-
-
-def pods(manifests: list[Manifest]) -> dict[str, Manifest]:
-    """The pod templates, by the name of their workload."""
-    workloads = of_kind(manifests, "Deployment", "StatefulSet", "Job")
-    return {name: workload["spec"]["template"] for name, workload in workloads.items()}
-
-
-def matches(selector: Manifest, labels: dict[str, str]) -> bool:
-    return all(labels.get(k) == v for k, v in selector.get("matchLabels", {}).items()) and all(
-        labels.get(one["key"]) in one["values"] for one in selector.get("matchExpressions", [])
-    )
+@pytest.fixture(scope="module", params=OVERLAYS)
+def manifests(request: pytest.FixtureRequest) -> list[Manifest]:
+    """The services of an overlay."""
+    return rendered(f"overlays/{request.param}/services")
 
 
 def test_every_object_fits_its_schema(manifests: list[Manifest]) -> None:
@@ -115,7 +89,7 @@ def test_everything_is_in_one_namespace_that_enforces_restricted_pods(manifests:
 def test_every_container_is_restricted(manifests: list[Manifest]) -> None:
     for name, pod in pods(manifests).items():
         spec = pod["spec"]
-        assert spec["automountServiceAccountToken"] is False, name
+        assert spec["automountServiceAccountToken"] is (name == "runner"), name  # it asks for Jobs
         # Otherwise RCLAUDE_GATEWAY_... of a Service's address would be taken for an unknown setting.
         assert spec["enableServiceLinks"] is False, name
         assert not {"hostNetwork", "hostPID", "hostIPC"} & set(spec), name
@@ -226,18 +200,6 @@ def test_the_ingress_serves_the_public_name_and_no_page_of_operators(manifests: 
     assert to == {"/": "gateway", "/healthz": "no-backend", "/readyz": "no-backend", "/metrics": "no-backend"}
 
 
-def _named(value: Any, key: str) -> Iterator[Any]:
-    """Every value under `key`, at any depth."""
-    if isinstance(value, dict):
-        for name, inner in value.items():
-            if name == key:
-                yield inner
-            yield from _named(inner, key)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from _named(inner, key)
-
-
 def test_secrets_are_named_and_never_written_down(
     manifests: list[Manifest], secrets: tuple[Path, dict[str, set[str]]]
 ) -> None:
@@ -245,12 +207,12 @@ def test_secrets_are_named_and_never_written_down(
 
     assert not of_kind(manifests, "Secret")
     for name, pod in pods(manifests).items():
-        for reference in _named(pod, "secretKeyRef"):
+        for reference in values_of(pod, "secretKeyRef"):
             assert reference["key"] in made[reference["name"]], name
-        for volume in _named(pod, "secret"):
+        for volume in values_of(pod, "secret"):
             keys = {item["key"] for item in volume.get("items", [])}
             assert keys <= made[volume.get("name") or volume["secretName"]], name
-        for reference in _named(pod, "secretRef"):
+        for reference in values_of(pod, "secretRef"):
             assert reference["optional"], name
         plain = {
             e["name"]
@@ -275,7 +237,7 @@ def test_each_service_has_its_own_broker_credential_only(manifests: list[Manifes
 
 
 def test_every_setting_exists(manifests: list[Manifest]) -> None:
-    classes = (RuntimeSettings, SchedulerSettings, BillingSettings, RunnerSettings, DockerSettings)
+    classes = (RuntimeSettings, SchedulerSettings, BillingSettings, RunnerSettings, KubernetesSettings)
     known = {
         str(one.model_config.get("env_prefix")) + field.upper()
         for one in classes
@@ -285,7 +247,7 @@ def test_every_setting_exists(manifests: list[Manifest]) -> None:
     known |= {AUTH + field.upper() for field in AuthSettings.model_fields}
 
     used = {name for c in of_kind(manifests, "ConfigMap").values() for name in c["data"]}
-    used |= {one["name"] for env in _named(list(pods(manifests).values()), "env") for one in env}
+    used |= {one["name"] for env in values_of(list(pods(manifests).values()), "env") for one in env}
     ours = {name for name in used if name.startswith("RCLAUDE_")}
     assert ours
     assert ours <= known
@@ -297,7 +259,9 @@ def test_every_setting_exists(manifests: list[Manifest]) -> None:
 
 async def test_the_gateway_knows_the_owner_of_every_path(tmp_path: Path) -> None:
     [routes] = [
-        c["data"] for n, c in of_kind(rendered("production"), "ConfigMap").items() if n.startswith("routes")
+        c["data"]
+        for n, c in of_kind(rendered("overlays/production/services"), "ConfigMap").items()
+        if n.startswith("routes")
     ]
     owners = Routes(GatewaySettings.from_environment(routes).routes)
 
@@ -359,9 +323,11 @@ async def test_the_job_makes_streams_on_three_nodes_that_trust_one_another(
 ) -> None:
     folder, _ = secrets
     [settings] = [
-        c["data"] for n, c in of_kind(rendered("production"), "ConfigMap").items() if n.startswith("settings")
+        c["data"]
+        for n, c in of_kind(rendered("overlays/production/services"), "ConfigMap").items()
+        if n.startswith("settings")
     ]
-    job = pods(rendered("production"))["broker-init"]["spec"]["containers"][0]
+    job = pods(rendered("overlays/production/services"))["broker-init"]["spec"]["containers"][0]
 
     environment = settings | {
         "PATH": os.defpath,

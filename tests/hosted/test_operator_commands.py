@@ -38,9 +38,9 @@ def test_a_dedicated_stack_is_rendered_recorded_upgraded_alone_and_removed(
     taken = stack.admin("stack", "create", "acme", str(tmp_path / "x"), "--domain", "a.example.com", *create)
     assert (taken.code, (tmp_path / "x").exists()) == (2, False)
 
-    before = (folders["other"] / "kustomization.yaml").read_bytes()
+    before = (folders["other"] / "services/kustomization.yaml").read_bytes()
     assert stack.admin("stack", "upgrade", "acme", str(folders["acme"]), "--release", "0.2.0").code == 0
-    assert (folders["other"] / "kustomization.yaml").read_bytes() == before
+    assert (folders["other"] / "services/kustomization.yaml").read_bytes() == before
     shown = {one["stack"]: one for one in stack.admin("stack", "list", "--json").json}
     assert {name: one["release"] for name, one in shown.items()} == {"acme": "0.2.0", "other": "0.1.0"}
     assert shown["acme"]["plan"] == "enterprise"
@@ -49,7 +49,14 @@ def test_a_dedicated_stack_is_rendered_recorded_upgraded_alone_and_removed(
     objects = [one for one in yaml.safe_load_all(made.stdout) if one]
     for one in objects:
         kubernetes_validate.validate(one, kubernetes_validate.latest_version(), strict=True)
-    assert {o["metadata"]["namespace"] for o in objects if o["kind"] != "Namespace"} == {"remote-claude-acme"}
+    assert {o["metadata"]["namespace"] for o in objects if o["kind"] != "Namespace"} == {
+        "remote-claude-acme",
+        "remote-claude-acme-tasks",
+    }
+    [binding] = [o for o in objects if o["kind"] == "RoleBinding"]
+    assert binding["subjects"][0]["namespace"] == "remote-claude-acme"
+    assert "0.1.0" not in made.stdout.decode()
+    assert "registry.example.com/remote-claude/worker:0.2.0" in made.stdout.decode()
     [ingress] = [o for o in objects if o["kind"] == "Ingress"]
     assert ingress["spec"]["rules"][0]["host"] == "acme.example.com"
     images = {

@@ -51,13 +51,57 @@ def _shaped(pattern: re.Pattern[str], what: str) -> Any:
     return check
 
 
-def kustomization(stack: StackConfigured, base: str) -> str:
-    """The kustomization of a stack: JSON, which is YAML. Everything of the stack has its name in it."""
+def manifests(stack: StackConfigured, base: str) -> dict[str, str]:
+    """The files of a stack by their paths. Kustomizations are JSON, which is YAML. Everything has the stack's name in it."""
+    namespace = f"remote-claude-{stack.stack}"
+    return {
+        "kustomization.yaml": _kustomization({"resources": ["services", "tasks"]}),
+        "services/kustomization.yaml": _kustomization(_services(stack, namespace, _part(base, "services"))),
+        "services/quota.yaml": QUOTA,
+        "tasks/kustomization.yaml": _kustomization(_tasks(namespace, _part(base, "tasks"))),
+    }
+
+
+def _kustomization(document: dict[str, Any]) -> str:
+    head = {"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization"}
+    return json.dumps(head | document, indent=2) + "\n"
+
+
+def _part(base: str, part: str) -> str:
+    """A part of the overlay, as a folder below the stack's names it."""
+    path, mark, query = base.partition("?")
+    return f"{'../' if base.startswith('.') else ''}{path.rstrip('/')}/{part}{mark}{query}"
+
+
+def _replaced(path: str, value: str) -> str:
+    return json.dumps([{"op": "replace", "path": path, "value": value}])
+
+
+NAMED = "namespaceSelector/matchLabels/kubernetes.io~1metadata.name"
+
+
+def _tasks(namespace: str, base: str) -> dict[str, Any]:
+    """Where the stack's tasks run: its own runner, and no other, may start Jobs there and is reached from there."""
+    return {
+        "namespace": f"{namespace}-tasks",
+        "resources": [base],
+        "patches": [
+            {
+                "target": {"kind": "RoleBinding", "name": "runner"},
+                "patch": _replaced("/subjects/0/namespace", namespace),
+            },
+            {
+                "target": {"kind": "NetworkPolicy", "name": "to-runner"},
+                "patch": _replaced(f"/spec/egress/0/to/0/{NAMED}", namespace),
+            },
+        ],
+    }
+
+
+def _services(stack: StackConfigured, namespace: str, base: str) -> dict[str, Any]:
     host = {"op": "replace", "value": stack.domain}
-    document = {
-        "apiVersion": "kustomize.config.k8s.io/v1beta1",
-        "kind": "Kustomization",
-        "namespace": f"remote-claude-{stack.stack}",
+    return {
+        "namespace": namespace,
         "resources": [base, "quota.yaml"],
         "labels": [{"pairs": {"remote-claude/stack": stack.stack}, "includeTemplates": True}],
         "images": [
@@ -74,9 +118,21 @@ def kustomization(stack: StackConfigured, base: str) -> str:
                     f"RCLAUDE_OBJECTS={stack.objects}",
                     f"RCLAUDE_BILLING_DEFAULT_PLAN={stack.plan}",
                 ],
-            }
+            },
+            {
+                "name": "tasks",
+                "behavior": "merge",
+                "literals": [
+                    f"RCLAUDE_RUNNER_KUBERNETES_NAMESPACE={namespace}-tasks",
+                    f"RCLAUDE_RUNNER_KUBERNETES_IMAGE={stack.registry}/worker:{stack.release}",
+                ],
+            },
         ],
         "patches": [
+            {
+                "target": {"kind": "NetworkPolicy", "name": "runner"},
+                "patch": _replaced(f"/spec/ingress/0/from/0/{NAMED}", f"{namespace}-tasks"),
+            },
             {
                 "target": {"kind": "Ingress"},
                 "patch": json.dumps(
@@ -104,7 +160,6 @@ def kustomization(stack: StackConfigured, base: str) -> str:
             },
         ],
     }
-    return json.dumps(document, indent=2) + "\n"
 
 
 @app.command()
@@ -209,9 +264,9 @@ def list_(as_json: Json = False) -> None:
 
 
 def _write(folder: Path, stack: StackConfigured, base: str) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "kustomization.yaml").write_text(kustomization(stack, base))
-    (folder / "quota.yaml").write_text(QUOTA)
+    for path, text in manifests(stack, base).items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(text)
 
 
 async def _find(runtime: Runtime, name: str) -> StackConfigured:
