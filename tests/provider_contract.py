@@ -19,11 +19,11 @@ import pytest
 
 from remote_claude.runner.providers import (
     ComputeProvider,
-    Exit,
     LaunchSpec,
-    Limits,
     SandboxExists,
+    SandboxExit,
     SandboxFailed,
+    SandboxLimits,
     SandboxUnknown,
     UnixSocket,
     WebSocketAddress,
@@ -51,9 +51,9 @@ class ProviderContract:
     def _spec(self, name: str, argv: tuple[str, ...], changes: dict[str, Any]) -> LaunchSpec:
         limits = {"vcpu_millis": 1000, "memory_mib": 256, "duration_s": 60, "disk_mib": 64}
         given = limits | {key: changes.pop(key) for key in (*limits, "processes") if key in changes}
-        return LaunchSpec(name=name, argv=argv, limits=Limits(**given), **changes)
+        return LaunchSpec(name=name, argv=argv, limits=SandboxLimits(**given), **changes)
 
-    async def ended(self, provider: ComputeProvider, spec: LaunchSpec) -> Exit:
+    async def ended(self, provider: ComputeProvider, spec: LaunchSpec) -> SandboxExit:
         await provider.launch(spec)
         return await provider.wait(spec.name)
 

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from remote_claude.runner.providers import ComputeProvider, Exit, LaunchSpec, Limits
+from remote_claude.runner.providers import ComputeProvider, LaunchSpec, SandboxExit, SandboxLimits
 
 
 def spec(script: str, name: str = "task-1", **changes: Any) -> LaunchSpec:
@@ -25,10 +25,10 @@ def spec(script: str, name: str = "task-1", **changes: Any) -> LaunchSpec:
         for key in ("vcpu_millis", "memory_mib", "duration_s", "disk_mib", "processes")
         if key in changes
     }
-    return LaunchSpec(name=name, argv=(*interpreter, script), limits=Limits(**limits), **changes)
+    return LaunchSpec(name=name, argv=(*interpreter, script), limits=SandboxLimits(**limits), **changes)
 
 
-async def outcome(provider: ComputeProvider, launch: LaunchSpec) -> Exit:
+async def outcome(provider: ComputeProvider, launch: LaunchSpec) -> SandboxExit:
     """Run it to its end."""
     await provider.launch(launch)
     return await provider.wait(launch.name)

@@ -34,7 +34,7 @@ from remote_claude.scheduler.domain.decide import Moment
 from remote_claude.scheduler.domain.dispatch import decide_round
 from remote_claude.scheduler.domain.draft import Draft
 from remote_claude.scheduler.domain.evolve import evolve
-from remote_claude.scheduler.domain.state import State
+from remote_claude.scheduler.domain.state import SchedulerState
 from remote_claude.scheduler.domain.tasks import Assigned, Ended, Outcome, Running, end
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -165,7 +165,7 @@ class World:
     """A log and what is folded from it."""
 
     history: list[RecordedEvent] = field(default_factory=list)
-    state: State = field(default_factory=State)
+    state: SchedulerState = field(default_factory=SchedulerState)
 
     def record(self, *events: Event | NewEvent) -> World:
         for event in events:

@@ -18,7 +18,7 @@ from remote_claude.billing.domain.invoice import as_bytes, draft
 from remote_claude.billing.domain.invoice import document as invoice_document
 from remote_claude.billing.domain.plans import builtin
 from remote_claude.billing.domain.rating import Key
-from remote_claude.billing.projections.metering import State, fold, key_of
+from remote_claude.billing.projections.metering import MeteringRows, fold, key_of
 from remote_claude.contracts import REGISTRY, Event
 from remote_claude.contracts.billing import Seller
 from remote_claude.contracts.prices import Allowance, Flat, PerUnit, PriceBook
@@ -65,7 +65,9 @@ def attempt(task: str, samples: Sequence[tuple[int, int]], *, lost: bool) -> lis
 
 def invoice(events: Sequence[Event]) -> bytes:
     """The invoice's canonical JSON after these events, in this order."""
-    state = State(accounts={}, periods={}, segments=(), tasks={}, executions=set(), lost=set(), usage=())
+    state = MeteringRows(
+        accounts={}, periods={}, segments=(), tasks={}, executions=set(), lost=set(), usage=()
+    )
     for position, event in enumerate(events, 1):
         name, version, data = REGISTRY.encode(event)
         fold(

@@ -18,7 +18,7 @@ from remote_claude.billing.mails import Mails
 from remote_claude.billing.payments import Payments
 from remote_claude.billing.projections.mail import MailRow, MailView
 from remote_claude.billing.stripe_adapter import Stripe
-from remote_claude.billing.watch import Watch
+from remote_claude.billing.watch import BillingWatch
 from remote_claude.contracts.billing import (
     MailFailed,
     MailSent,
@@ -64,8 +64,8 @@ async def ledger(postgres_dsn: str, tmp_path: Path) -> AsyncIterator[Books]:
         yield made
 
 
-def watch(ledger: Books) -> Watch:
-    return Watch(ledger.pool, lambda: ledger.now, ledger.accounts, ledger.invoices, "free", GRACE)
+def watch(ledger: Books) -> BillingWatch:
+    return BillingWatch(ledger.pool, lambda: ledger.now, ledger.accounts, ledger.invoices, "free", GRACE)
 
 
 async def events(ledger: Books, type: str) -> list[Any]:

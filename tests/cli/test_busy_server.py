@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from remote_claude.cli.client import Client
+from remote_claude.cli.client import CliClient
 from remote_claude.cli.config import Target
 
 Answer = tuple[int, dict[str, str]]
@@ -49,6 +49,6 @@ def answering(answers: list[Answer], keys: list[str | None]) -> Iterator[str]:
 def test_a_submission_that_a_busy_server_refuses_is_sent_again_under_its_key(refusal: Answer) -> None:
     keys: list[str | None] = []
     with answering([refusal, (201, {})], keys) as url:
-        answer = Client(Target(url, "rck_made_up")).post("/v1/tasks", {}, idempotency_key="one")
+        answer = CliClient(Target(url, "rck_made_up")).post("/v1/tasks", {}, idempotency_key="one")
     assert answer["id"] == "task_1"
     assert keys == ["one", "one"]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from applying import LINES, bring, edits, refused
-from remote_claude.cli.repository import Applied, Conflict
+from remote_claude.cli.repository import Applied, ApplyConflict
 from repositories import TASK, USER, Repo, Sandbox, git_home, tree
 
 
@@ -119,7 +119,7 @@ def test_a_conflict_names_the_files_and_changes_nothing(repo: Repo, sandbox: San
     result = sandbox.result(repo, edits({"src/b.txt": "agent\n", "a.txt": "agent\n", "c.txt": "c\n"}))
     repo.write({"src/b.txt": "mine\n", "notes.txt": "keep\n"})
     error = refused(repo, result)
-    assert isinstance(error, Conflict)
+    assert isinstance(error, ApplyConflict)
     assert error.files == ("src/b.txt",)
     assert "src/b.txt" in str(error)
     assert f"`rclaude apply {TASK} --merge`" in str(error)

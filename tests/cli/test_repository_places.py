@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from applying import LINES, bring, edits, refused
-from remote_claude.cli.repository import Conflict, RepositoryError, apply, bundle
+from remote_claude.cli.repository import ApplyConflict, RepositoryError, apply, bundle
 from repositories import TASK, Repo, Sandbox, git_home, tree
 
 
@@ -107,7 +107,7 @@ def test_files_that_git_overlooks_by_a_flag_are_not_overwritten(repo: Repo, sand
     other = Sandbox(sandbox.folder / "other")
     clash = other.result(repo, edits({"src/b.txt": "agent\n"}))
     before = tree(repo.path)
-    with pytest.raises(Conflict) as caught:
+    with pytest.raises(ApplyConflict) as caught:
         apply(repo.repository, clash, task=TASK, agent="shell", message="x", commit=False)
     assert caught.value.files == ("src/b.txt",)
     assert tree(repo.path) == before

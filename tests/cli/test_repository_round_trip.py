@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from remote_claude.cli.repository import Conflict, apply
+from remote_claude.cli.repository import ApplyConflict, apply
 from repositories import TASK, Repo, Sandbox, everything, git_home, tree
 
 
@@ -123,7 +123,7 @@ def test_the_agents_tree_comes_back_as_it_left_it_or_not_at_all(
             applied = apply(
                 repo.repository, concluded.bundle, task=TASK, agent="shell", message="m", sent=sent.sent
             )
-        except Conflict:
+        except ApplyConflict:
             after = everything(repo.path)
             assert {**after, str(repo.path / ".git"): None} == {**before, str(repo.path / ".git"): None}
             return
@@ -163,7 +163,7 @@ def test_what_the_user_does_meanwhile_is_never_lost(
         theirs = tree(sandbox.folder / "workspace")
         try:
             apply(repo.repository, concluded.bundle, task=TASK, agent="shell", message="m")
-        except Conflict:
+        except ApplyConflict:
             assert tree(repo.path) == mine
             return
         merged = tree(repo.path)

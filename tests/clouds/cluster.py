@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from clouds.machines import Machines
-from remote_claude.runner.providers import Exit
+from remote_claude.runner.providers import SandboxExit
 
 VERSION = "1.37"
 
@@ -122,7 +122,7 @@ class Cluster:
         }
 
 
-def _status(end: Exit | None) -> dict[str, Any]:
+def _status(end: SandboxExit | None) -> dict[str, Any]:
     if end is None:
         return running({"running": {"startedAt": "2030-01-01T00:00:00Z"}}, "Running")
     done = {"exitCode": end.code, "reason": "Completed" if end.code == 0 else "Error"}

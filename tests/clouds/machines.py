@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from remote_claude.runner.providers import Exit, LaunchSpec, Limits, ProviderError
+from remote_claude.runner.providers import LaunchSpec, ProviderError, SandboxExit, SandboxLimits
 from remote_claude.runner.providers.clouds.provider import WORKER
 from remote_claude.runner.providers.local import LocalProvider
 
@@ -23,7 +23,7 @@ class Machines:
 
     def __init__(self, home: Path) -> None:
         self._local = LocalProvider(home)
-        self._waiting: dict[str, asyncio.Task[Exit]] = {}
+        self._waiting: dict[str, asyncio.Task[SandboxExit]] = {}
 
     async def start(self, id: str, command: Sequence[str], env: Mapping[str, str], memory_mib: int) -> None:
         """`command` starts in the workspace. Memory is held to by the size of the address space."""
@@ -32,19 +32,21 @@ class Machines:
             name=id,
             argv=("prlimit", f"--as={memory_mib << 20}", *own),
             env={key: value for key, value in env.items() if key not in OF_THE_IMAGE},
-            limits=Limits(vcpu_millis=1000, memory_mib=4096, duration_s=300, processes=1000, disk_mib=64),
+            limits=SandboxLimits(
+                vcpu_millis=1000, memory_mib=4096, duration_s=300, processes=1000, disk_mib=64
+            ),
         )
         await self._local.launch(spec)
         self._waiting[id] = asyncio.create_task(self._local.wait(id))
 
-    def end(self, id: str) -> Exit | None:
+    def end(self, id: str) -> SandboxExit | None:
         """None while it runs."""
         waiting = self._waiting[id]
         if not waiting.done():
             return None
         error = waiting.exception()
         assert error is None or isinstance(error, ProviderError)
-        return waiting.result() if error is None else Exit(127, "exited", str(error))
+        return waiting.result() if error is None else SandboxExit(127, "exited", str(error))
 
     async def kill(self, id: str) -> None:
         await self._local.terminate(id)

@@ -12,7 +12,7 @@ from typing import Any
 from uuid import uuid4
 
 from crashing.points import Point
-from remote_claude.billing.projections.metering import State
+from remote_claude.billing.projections.metering import MeteringRows
 from remote_claude.contracts.scheduler import TaskRequeued
 from remote_claude.eventsourcing.jetstream import append_queue as appends
 from remote_claude.eventsourcing.postgres import batches
@@ -21,7 +21,7 @@ from remote_claude.gateway import handlers, webhooks
 from remote_claude.gateway.api.submissions import Submissions
 from remote_claude.gateway.domain.task import SubmitTask
 from remote_claude.gateway.domain.webhooks import headers
-from remote_claude.gateway.handlers import Submission, TaskHandlers
+from remote_claude.gateway.handlers import SubmissionResult, TaskHandlers
 from remote_claude.gateway.watchers import Watchers
 from remote_claude.runner.sessions import WorkerSession
 from remote_claude.runtime.agent_output import OutputStream, OutputWriter
@@ -77,13 +77,13 @@ def acknowledged_before_it_is_appended() -> None:
     """A submission is answered before it is in the log."""
     submit = TaskHandlers.submit
 
-    async def hasty(self: TaskHandlers, command: Any) -> Submission:
+    async def hasty(self: TaskHandlers, command: Any) -> SubmissionResult:
         async def later() -> None:
             await asyncio.sleep(1)
             await submit(self, command)
 
         hasty.later = asyncio.ensure_future(later())  # type: ignore[attr-defined]
-        return Submission(task=command.task, position=1, decision=None)
+        return SubmissionResult(task=command.task, position=1, decision=None)
 
     TaskHandlers.submit = hasty  # type: ignore[method-assign]
 
@@ -119,15 +119,15 @@ def ended_twice() -> None:
 @breaks(4, "run_shells")
 def samples_summed() -> None:
     """The samples of an attempt are added up, though they are cumulative."""
-    record = State.sample
+    record = MeteringRows.sample
 
-    def summed(self: State, recorded: Any, attempt: Any, sample: Any) -> None:
+    def summed(self: MeteringRows, recorded: Any, attempt: Any, sample: Any) -> None:
         rows = self._of_attempt[attempt]
         before = rows[-1]["cumulative"].get("vcpu_ms", 0) if rows else 0
         total = sample.cumulative.model_copy(update={"vcpu_ms": sample.cumulative.vcpu_ms + before})
         record(self, recorded, attempt, sample.model_copy(update={"cumulative": total}))
 
-    State.sample = summed  # type: ignore[method-assign]
+    MeteringRows.sample = summed  # type: ignore[method-assign]
 
 
 @breaks(

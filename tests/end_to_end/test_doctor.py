@@ -10,7 +10,7 @@ import pytest
 from product import Product, product
 from remote_claude.cli import security
 from remote_claude.cli.config import Target
-from remote_claude.cli.machine import Check
+from remote_claude.cli.machine import MachineCheck
 from servers import until
 
 
@@ -65,7 +65,7 @@ def test_what_protects_a_stack_is_checked(stack: Product) -> None:
         assert found()["permissions"] == "failed"
     finally:
         key.chmod(0o600)
-    assert security.transport(Target("http://rclaude.example.com", "rck_x")) == Check(
+    assert security.transport(Target("http://rclaude.example.com", "rck_x")) == MachineCheck(
         "TLS", "failed", "http://rclaude.example.com is not encrypted: rclaude config url https://..."
     )
     with socket.create_server(("127.0.0.1", 0)):

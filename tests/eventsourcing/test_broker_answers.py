@@ -10,7 +10,7 @@ from remote_claude.eventsourcing.jetstream.append_answers import (
     Answer,
     Landed,
     Moved,
-    Refused,
+    RefusedAppend,
     Undecided,
     read_answer,
 )
@@ -138,4 +138,4 @@ async def test_nobody_listening_decides_nothing(ask: Ask) -> None:
 
 async def test_a_batch_of_1001_is_refused_for_good(ask: Ask) -> None:
     answer = await ask(*((f"t{n}", {GUARD: 0}) for n in range(1001)))
-    assert isinstance(answer, Refused)
+    assert isinstance(answer, RefusedAppend)

@@ -6,7 +6,12 @@ from typing import Any
 import pytest
 
 from event_logs import Proxy, happened, new_place, until
-from remote_claude.eventsourcing.jetstream.append_queue import BATCH_THRESHOLD, Append, AppendQueue, Group
+from remote_claude.eventsourcing.jetstream.append_queue import (
+    BATCH_THRESHOLD,
+    Append,
+    AppendGroup,
+    AppendQueue,
+)
 from remote_claude.eventsourcing.log import MAX_BATCH_EVENTS, ConcurrencyConflict
 from servers import Broker
 
@@ -23,7 +28,7 @@ def waiting_in(n: int) -> AppendQueue:
     return waiting
 
 
-def size(group: Group) -> int:
+def size(group: AppendGroup) -> int:
     return len(group.together)
 
 

@@ -17,7 +17,7 @@ import pytest
 from disks import Disk, disk, end
 from product import Product
 from remote_claude.runtime.broker.accounts import ADMIN
-from remote_claude.runtime.embedded import Holder, Home
+from remote_claude.runtime.embedded import Home, HomeUse
 from remote_claude.runtime.embedded.stack_file import StackFile
 from remote_claude.runtime.host import connected
 from remote_claude.runtime.purpose import Purpose
@@ -104,7 +104,7 @@ class Machine:
 
     async def opens(self, paths: Iterable[Path]) -> None:
         """Every object opens under the key of its organisation, and is what its name says."""
-        where = StackFile.load(Home.from_env(self.stack.env, Holder.COMMAND)).settings(ADMIN)
+        where = StackFile.load(Home.from_env(self.stack.env, HomeUse.COMMAND)).settings(ADMIN)
         async with connected(where, self.stack.env, Metrics("test"), Purpose.LOOK) as runtime:
             for path in paths:
                 content = await runtime.objects.get(path.parent.parent.name, path.name)

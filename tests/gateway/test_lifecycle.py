@@ -28,7 +28,7 @@ from remote_claude.contracts.scheduler import (
     TaskSucceeded,
     TaskTimedOut,
 )
-from remote_claude.gateway.domain.lifecycle import Progress, evolve, total_usage
+from remote_claude.gateway.domain.lifecycle import TaskProgress, evolve, total_usage
 
 ID: dict[str, Any] = {"task": "task_1", "org": "org_1"}
 ADMITTED = TaskAdmitted(**ID, admission=admission())
@@ -76,8 +76,8 @@ def used(sequence: int, vcpu_ms: int, attempt: int = 1) -> UsageRecorded:
     )
 
 
-def told(*events: Event) -> Progress:
-    progress = Progress(changed=1)
+def told(*events: Event) -> TaskProgress:
+    progress = TaskProgress(changed=1)
     for position, event in enumerate(events, 2):
         progress = evolve(progress, event, position=position, occurred_at=f"t{position}")
     return progress

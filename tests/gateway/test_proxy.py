@@ -16,7 +16,7 @@ from websockets.exceptions import ConnectionClosed
 
 from gateway_stack import running_gateway
 from remote_claude.gateway.api.proxy import Routes
-from remote_claude.runtime.http.server import Server
+from remote_claude.runtime.http.server import HttpServer
 from servers import Broker
 
 
@@ -57,7 +57,7 @@ async def owner() -> AsyncIterator[str]:
         answer.headers.append("Set-Cookie", "two=2")
         return answer
 
-    server = Server(uvicorn.Config(app, port=0, log_config=None, lifespan="off"))
+    server = HttpServer(uvicorn.Config(app, port=0, log_config=None, lifespan="off"))
     serving = asyncio.create_task(server.serve())
     while not server.started:  # noqa: ASYNC110  # uvicorn has no event for it
         await asyncio.sleep(0)

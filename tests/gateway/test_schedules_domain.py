@@ -12,7 +12,7 @@ from remote_claude.contracts.gateway import ScheduleCreated, ScheduleDue, Schedu
 from remote_claude.gateway.domain import schedules
 from remote_claude.gateway.domain.refusals import ScheduleInvalid, ScheduleNotFound
 from remote_claude.gateway.domain.schedules import RefuseDue, RemoveSchedule, StartDue
-from remote_claude.gateway.domain.triggers import Ignored, Rules, Start, from_github, is_signed
+from remote_claude.gateway.domain.triggers import Ignored, TaskStart, TriggerRules, from_github, is_signed
 
 ID = {"schedule": "schedule_1", "org": "org_1"}
 
@@ -96,7 +96,7 @@ def test_what_is_never_due_is_refused(cron: str, zone: str) -> None:
         schedules.check(cron, zone)
 
 
-RULES = Rules(allow=("Ada",), repositories=("ada/calc",), label="rclaude")
+RULES = TriggerRules(allow=("Ada",), repositories=("ada/calc",), label="rclaude")
 
 
 def comment(body: str = "/rclaude fix this", **changed: Any) -> dict[str, Any]:
@@ -112,14 +112,14 @@ def comment(body: str = "/rclaude fix this", **changed: Any) -> dict[str, Any]:
 
 def test_a_comment_starts_a_task_about_its_issue() -> None:
     start = from_github("issue_comment", comment(), RULES)
-    assert isinstance(start, Start)
+    assert isinstance(start, TaskStart)
     assert start.prompt == "fix this\n\nThe issue ada/calc#7:\n\nWrong sum\n\n1+1=0"
     assert (start.key, start.url) == ("comment-5", "https://forge.example/ada/calc.git")
 
 
 def test_a_label_starts_a_task() -> None:
     start = from_github("issues", comment(action="labeled", label={"name": "rclaude"}), RULES)
-    assert isinstance(start, Start)
+    assert isinstance(start, TaskStart)
 
 
 @pytest.mark.parametrize(

@@ -15,14 +15,14 @@ import pytest
 
 from docker_host import SYSTEM_PATH
 from docker_images import worker_image, worker_images
-from remote_claude.runner.providers import LaunchSpec, Limits, UnixSocket
+from remote_claude.runner.providers import LaunchSpec, SandboxLimits, UnixSocket
 from remote_claude.runner.providers.docker import DockerProvider
 from remote_claude.runner.providers.docker_proxy import DockerProxy, refusal_of_create, serve
 from remote_claude.runner.providers.settings import DockerSettings
 from sandboxes import listener
 
 RUNNER = f"runner_{uuid.uuid4().hex}"
-LIMITS = Limits(vcpu_millis=1000, memory_mib=128, duration_s=60, disk_mib=16)
+LIMITS = SandboxLimits(vcpu_millis=1000, memory_mib=128, duration_s=60, disk_mib=16)
 
 
 @pytest.fixture(scope="module")

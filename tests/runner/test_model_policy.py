@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from remote_claude.runner.model_proxy.policy import NotAllowed, Policy
+from remote_claude.runner.model_proxy.policy import CallPolicy, NotAllowed
 from remote_claude.runner.settings import RunnerSettings
 
 IMAGE = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AAAA"}}
@@ -26,7 +26,7 @@ def with_content(*blocks: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_what_stays_between_sandbox_and_model_passes() -> None:
-    Policy().check(ORDINARY)
+    CallPolicy().check(ORDINARY)
 
 
 @pytest.mark.parametrize(
@@ -53,14 +53,14 @@ def test_what_reaches_other_hosts_or_files_is_refused_until_a_rule_allows_it(
     asked: dict[str, Any], rule: str
 ) -> None:
     with pytest.raises(NotAllowed, match=rule):
-        Policy().check(ORDINARY | asked)
-    Policy([rule]).check(ORDINARY | asked)
+        CallPolicy().check(ORDINARY | asked)
+    CallPolicy([rule]).check(ORDINARY | asked)
 
 
 def test_features_that_no_rule_allows_are_left_out_of_the_header() -> None:
     asked = "claude-code-20250219, files-api-2025-04-14,mcp-client-2025-04-04,interleaved-thinking-2025-05-14"
-    assert Policy().betas(asked) == "claude-code-20250219,interleaved-thinking-2025-05-14"
-    assert Policy(["beta:files-api-*"]).betas("files-api-2025-04-14") == "files-api-2025-04-14"
+    assert CallPolicy().betas(asked) == "claude-code-20250219,interleaved-thinking-2025-05-14"
+    assert CallPolicy(["beta:files-api-*"]).betas("files-api-2025-04-14") == "files-api-2025-04-14"
 
 
 def test_rules_come_from_a_setting_and_a_wrong_one_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

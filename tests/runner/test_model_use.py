@@ -7,9 +7,15 @@ from typing import Any
 
 from remote_claude.contracts.runner import Cumulative, ModelUse
 from remote_claude.runner.model_proxy import prices
-from remote_claude.runner.model_proxy.usage import AnswerReader, Terms, UsageMeter, request_size, uses_of
+from remote_claude.runner.model_proxy.usage import (
+    AnswerReader,
+    PaymentTerms,
+    UsageMeter,
+    request_size,
+    uses_of,
+)
 
-TERMS = Terms()
+TERMS = PaymentTerms()
 MODEL = "claude-opus-5"
 
 
@@ -114,9 +120,10 @@ def test_every_dollar_follows_from_the_quantities() -> None:
 
 
 def test_what_the_customers_own_key_pays_is_apart() -> None:
-    meter = UsageMeter(Terms(paid_by="customer"))
+    meter = UsageMeter(PaymentTerms(paid_by="customer"))
     meter.end(
-        meter.begin(10, {"model": MODEL}), uses_of(Terms(paid_by="customer"), MODEL, {"input_tokens": 2})
+        meter.begin(10, {"model": MODEL}),
+        uses_of(PaymentTerms(paid_by="customer"), MODEL, {"input_tokens": 2}),
     )
     used = meter.usage().cumulative
     assert (used.model_nano_usd, used.customer_model_nano_usd) == (0, 10_000)

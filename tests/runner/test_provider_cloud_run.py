@@ -13,9 +13,9 @@ import pytest
 from clouds.cloud_run_jobs import CloudRun
 from clouds.contract import CloudContract
 from clouds.machines import Machines
-from remote_claude.runner.providers import LaunchSpec, Limits, ProviderError
+from remote_claude.runner.providers import LaunchSpec, ProviderError, SandboxLimits
 from remote_claude.runner.providers.cloud_run import CloudRunCloud, CloudRunSettings
-from remote_claude.runner.providers.cloud_run.sizes import Size, cloud_run_size
+from remote_claude.runner.providers.cloud_run.sizes import CloudRunSize, cloud_run_size
 from remote_claude.runner.providers.clouds import CloudProvider
 
 
@@ -42,7 +42,7 @@ class TestContract(CloudContract):
 
 
 def spec() -> LaunchSpec:
-    return LaunchSpec(name="task_1-1", limits=Limits(vcpu_millis=1000, memory_mib=1024, duration_s=60))
+    return LaunchSpec(name="task_1-1", limits=SandboxLimits(vcpu_millis=1000, memory_mib=1024, duration_s=60))
 
 
 @pytest.mark.parametrize(
@@ -110,17 +110,17 @@ async def test_each_end_of_an_execution_has_a_reason(
 @pytest.mark.parametrize(
     ("asked", "size"),
     [
-        ((100, 100), Size(1, 512)),
-        ((1000, 4097), Size(2, 4097)),
-        ((3000, 1024), Size(4, 2048)),
-        ((8000, 32768), Size(8, 32768)),
+        ((100, 100), CloudRunSize(1, 512)),
+        ((1000, 4097), CloudRunSize(2, 4097)),
+        ((3000, 1024), CloudRunSize(4, 2048)),
+        ((8000, 32768), CloudRunSize(8, 32768)),
     ],
 )
-def test_a_size_is_rounded_up_to_what_is_sold(asked: tuple[int, int], size: Size) -> None:
-    assert cloud_run_size(Limits(vcpu_millis=asked[0], memory_mib=asked[1], duration_s=1)) == size
+def test_a_size_is_rounded_up_to_what_is_sold(asked: tuple[int, int], size: CloudRunSize) -> None:
+    assert cloud_run_size(SandboxLimits(vcpu_millis=asked[0], memory_mib=asked[1], duration_s=1)) == size
 
 
 def test_a_size_that_is_not_sold_is_refused() -> None:
     with pytest.raises(ProviderError) as refusal:
-        cloud_run_size(Limits(vcpu_millis=9000, memory_mib=1024, duration_s=1))
+        cloud_run_size(SandboxLimits(vcpu_millis=9000, memory_mib=1024, duration_s=1))
     assert refusal.value.code == "provider_size"

@@ -13,13 +13,13 @@ import pytest
 from clouds.container_groups import ContainerGroups
 from clouds.contract import CloudContract
 from clouds.machines import Machines
-from remote_claude.runner.providers import LaunchSpec, Limits, ProviderError
+from remote_claude.runner.providers import LaunchSpec, ProviderError, SandboxLimits
 from remote_claude.runner.providers.clouds import CloudProvider
 from remote_claude.runner.providers.container_instances import (
     ContainerInstancesCloud,
     ContainerInstancesSettings,
 )
-from remote_claude.runner.providers.container_instances.sizes import Size, container_size
+from remote_claude.runner.providers.container_instances.sizes import ContainerGroupSize, container_size
 
 
 class MadeUp:
@@ -50,7 +50,7 @@ class TestContract(CloudContract):
 
 
 def spec() -> LaunchSpec:
-    return LaunchSpec(name="task_1-1", limits=Limits(vcpu_millis=1000, memory_mib=1024, duration_s=60))
+    return LaunchSpec(name="task_1-1", limits=SandboxLimits(vcpu_millis=1000, memory_mib=1024, duration_s=60))
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,9 @@ async def test_each_end_of_a_group_has_a_reason(
 
 
 def test_a_size_is_rounded_up_to_what_is_sold() -> None:
-    assert container_size(Limits(vcpu_millis=1100, memory_mib=1025, duration_s=1)) == Size(2, 1.1)
+    assert container_size(
+        SandboxLimits(vcpu_millis=1100, memory_mib=1025, duration_s=1)
+    ) == ContainerGroupSize(2, 1.1)
     with pytest.raises(ProviderError) as refusal:
-        container_size(Limits(vcpu_millis=1000, memory_mib=20000, duration_s=1))
+        container_size(SandboxLimits(vcpu_millis=1000, memory_mib=20000, duration_s=1))
     assert refusal.value.code == "provider_size"

@@ -12,10 +12,10 @@ import pytest
 from clouds.contract import CloudContract
 from clouds.instances import Ec2
 from clouds.machines import Machines
-from remote_claude.runner.providers import LaunchSpec, Limits, ProviderError
+from remote_claude.runner.providers import LaunchSpec, ProviderError, SandboxLimits
 from remote_claude.runner.providers.clouds import CloudProvider
 from remote_claude.runner.providers.ec2 import Ec2Cloud, Ec2Settings, user_data
-from remote_claude.runner.providers.ec2.sizes import Size, ec2_size
+from remote_claude.runner.providers.ec2.sizes import InstanceSize, ec2_size
 
 
 def cloud_of(double: Ec2, runner: str) -> Ec2Cloud:
@@ -33,7 +33,7 @@ class TestContract(CloudContract):
 
 
 def spec() -> LaunchSpec:
-    return LaunchSpec(name="task_1-1", limits=Limits(vcpu_millis=1000, memory_mib=1024, duration_s=60))
+    return LaunchSpec(name="task_1-1", limits=SandboxLimits(vcpu_millis=1000, memory_mib=1024, duration_s=60))
 
 
 @pytest.mark.parametrize(
@@ -93,9 +93,9 @@ def test_output_can_not_pretend_to_be_an_end() -> None:
 
 
 def test_a_size_leaves_room_for_the_system() -> None:
-    assert ec2_size(Limits(vcpu_millis=1000, memory_mib=1024, disk_mib=2048, duration_s=1)) == Size(
-        "t3.small", 2, 2048, 10
-    )
+    assert ec2_size(
+        SandboxLimits(vcpu_millis=1000, memory_mib=1024, disk_mib=2048, duration_s=1)
+    ) == InstanceSize("t3.small", 2, 2048, 10)
     with pytest.raises(ProviderError) as refusal:
-        ec2_size(Limits(vcpu_millis=33000, memory_mib=1024, duration_s=1))
+        ec2_size(SandboxLimits(vcpu_millis=33000, memory_mib=1024, duration_s=1))
     assert refusal.value.code == "provider_size"

@@ -20,14 +20,14 @@ from provider_contract import ProviderContract
 from remote_claude.runner.providers import (
     ComputeProvider,
     LaunchSpec,
-    Limits,
     ProviderError,
+    SandboxLimits,
     SandboxUnavailable,
 )
 from remote_claude.runner.providers.clouds import CloudProvider
 from remote_claude.runner.providers.ecs import EcsCloud, EcsSettings
 from remote_claude.runner.providers.ecs.client import EcsClient
-from remote_claude.runner.providers.ecs.sizes import Size, fargate_size
+from remote_claude.runner.providers.ecs.sizes import EcsTaskSize, fargate_size
 
 WORKER = "remote-claude-worker"
 LOGS = "/remote-claude/worker"
@@ -131,24 +131,24 @@ class TestContract(ProviderContract):
 @pytest.mark.parametrize(
     ("asked", "size"),
     [
-        ((100, 100, 10), Size(256, 512, 20)),
-        ((250, 513, 10), Size(256, 1024, 20)),
-        ((1000, 2048, 10), Size(1024, 2048, 20)),
-        ((1000, 9000, 10), Size(2048, 9216, 20)),
-        ((2001, 4096, 10), Size(4096, 8192, 20)),
-        ((4000, 16384, 21 * 1024 + 1), Size(4096, 16384, 22)),
-        ((16000, 120 * 1024, 10), Size(16384, 120 * 1024, 20)),
+        ((100, 100, 10), EcsTaskSize(256, 512, 20)),
+        ((250, 513, 10), EcsTaskSize(256, 1024, 20)),
+        ((1000, 2048, 10), EcsTaskSize(1024, 2048, 20)),
+        ((1000, 9000, 10), EcsTaskSize(2048, 9216, 20)),
+        ((2001, 4096, 10), EcsTaskSize(4096, 8192, 20)),
+        ((4000, 16384, 21 * 1024 + 1), EcsTaskSize(4096, 16384, 22)),
+        ((16000, 120 * 1024, 10), EcsTaskSize(16384, 120 * 1024, 20)),
     ],
 )
-def test_a_size_is_rounded_up_to_what_is_sold(asked: tuple[int, int, int], size: Size) -> None:
+def test_a_size_is_rounded_up_to_what_is_sold(asked: tuple[int, int, int], size: EcsTaskSize) -> None:
     vcpu, memory, disk = asked
-    limits = Limits(vcpu_millis=vcpu, memory_mib=memory, disk_mib=disk, duration_s=1)
+    limits = SandboxLimits(vcpu_millis=vcpu, memory_mib=memory, disk_mib=disk, duration_s=1)
     assert fargate_size(limits) == size
 
 
 def test_a_size_that_is_not_sold_is_refused() -> None:
     with pytest.raises(ProviderError) as refusal:
-        fargate_size(Limits(vcpu_millis=17000, memory_mib=1024, duration_s=1))
+        fargate_size(SandboxLimits(vcpu_millis=17000, memory_mib=1024, duration_s=1))
     assert refusal.value.code == "provider_size"
 
 
@@ -169,7 +169,7 @@ class Stubbed(EcsClient):
 
 
 def spec() -> LaunchSpec:
-    return LaunchSpec(name="task_1-1", limits=Limits(vcpu_millis=1000, memory_mib=2048, duration_s=60))
+    return LaunchSpec(name="task_1-1", limits=SandboxLimits(vcpu_millis=1000, memory_mib=2048, duration_s=60))
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,10 @@ import pytest
 from clouds.contract import CloudContract
 from clouds.fly_machines import Fly
 from clouds.machines import Machines
-from remote_claude.runner.providers import LaunchSpec, Limits, ProviderError
+from remote_claude.runner.providers import LaunchSpec, ProviderError, SandboxLimits
 from remote_claude.runner.providers.clouds import CloudProvider
 from remote_claude.runner.providers.fly import FlyCloud, FlySettings
-from remote_claude.runner.providers.fly.sizes import Size, fly_size
+from remote_claude.runner.providers.fly.sizes import FlyMachineSize, fly_size
 
 
 def cloud_of(fly: Fly, runner: str, *, signed_in: bool = True) -> FlyCloud:
@@ -34,7 +34,7 @@ class TestContract(CloudContract):
 
 
 def spec() -> LaunchSpec:
-    return LaunchSpec(name="task_1-1", limits=Limits(vcpu_millis=1000, memory_mib=1024, duration_s=60))
+    return LaunchSpec(name="task_1-1", limits=SandboxLimits(vcpu_millis=1000, memory_mib=1024, duration_s=60))
 
 
 @pytest.mark.parametrize(
@@ -90,17 +90,17 @@ async def test_each_end_of_a_machine_has_a_reason(
 @pytest.mark.parametrize(
     ("asked", "size"),
     [
-        ((100, 100), Size("shared", 1, 256)),
-        ((1000, 2049), Size("shared", 2, 2304)),
-        ((9000, 1024), Size("performance", 16, 32768)),
-        ((1000, 20000), Size("performance", 4, 20224)),
+        ((100, 100), FlyMachineSize("shared", 1, 256)),
+        ((1000, 2049), FlyMachineSize("shared", 2, 2304)),
+        ((9000, 1024), FlyMachineSize("performance", 16, 32768)),
+        ((1000, 20000), FlyMachineSize("performance", 4, 20224)),
     ],
 )
-def test_a_size_is_rounded_up_to_what_is_sold(asked: tuple[int, int], size: Size) -> None:
-    assert fly_size(Limits(vcpu_millis=asked[0], memory_mib=asked[1], duration_s=1)) == size
+def test_a_size_is_rounded_up_to_what_is_sold(asked: tuple[int, int], size: FlyMachineSize) -> None:
+    assert fly_size(SandboxLimits(vcpu_millis=asked[0], memory_mib=asked[1], duration_s=1)) == size
 
 
 def test_a_size_that_is_not_sold_is_refused() -> None:
     with pytest.raises(ProviderError) as refusal:
-        fly_size(Limits(vcpu_millis=17000, memory_mib=1024, duration_s=1))
+        fly_size(SandboxLimits(vcpu_millis=17000, memory_mib=1024, duration_s=1))
     assert refusal.value.code == "provider_size"

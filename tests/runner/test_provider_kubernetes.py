@@ -15,7 +15,7 @@ import pytest
 from clouds.cluster import Cluster, running
 from clouds.contract import CloudContract
 from clouds.machines import Machines
-from remote_claude.runner.providers import LaunchSpec, Limits, ProviderError, SandboxUnavailable
+from remote_claude.runner.providers import LaunchSpec, ProviderError, SandboxLimits, SandboxUnavailable
 from remote_claude.runner.providers.clouds import CloudProvider
 from remote_claude.runner.providers.kubernetes import KubernetesCloud, KubernetesSettings, access
 
@@ -55,7 +55,7 @@ class TestContract(CloudContract):
 
 
 def spec() -> LaunchSpec:
-    return LaunchSpec(name="task_1-1", limits=Limits(vcpu_millis=500, memory_mib=1024, duration_s=60))
+    return LaunchSpec(name="task_1-1", limits=SandboxLimits(vcpu_millis=500, memory_mib=1024, duration_s=60))
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from provider_contract import ProviderContract
-from remote_claude.runner.providers import ComputeProvider, Limits, SandboxFailed, UnixSocket
+from remote_claude.runner.providers import ComputeProvider, SandboxFailed, SandboxLimits, UnixSocket
 from remote_claude.runner.providers.local import HomeBusy, Isolation, LocalProvider
 from sandboxes import control_groups, has_begun, listener, outcome, processes_with, spec, told, until
 
@@ -185,7 +185,7 @@ def test_a_name_that_is_not_a_token_is_refused(name: str) -> None:
 def test_a_limit_is_positive(limit: str) -> None:
     good = {"vcpu_millis": 1, "memory_mib": 1, "duration_s": 1}
     with pytest.raises(ValueError, match=limit):
-        Limits(**(good | {limit: 0}))
+        SandboxLimits(**(good | {limit: 0}))
 
 
 async def test_two_providers_do_not_share_a_home(tmp_path: Path) -> None:

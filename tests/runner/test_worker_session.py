@@ -24,7 +24,7 @@ from remote_claude.runner.sessions.channel import SocketChannel
 from remote_claude.runner.sessions.listener import MAX_STRANGERS, WARNINGS
 from remote_claude.worker.protocol import frames
 from remote_claude.worker.protocol import messages as protocol
-from remote_claude.worker.protocol.messages import Checkpoint, Close, Message
+from remote_claude.worker.protocol.messages import CheckpointSent, Close, TaskMessage
 from workers import Stored, listening, task
 
 TEXT = {"kind": "text", "at": "2026-01-01T00:00:00.000000Z", "text": "hi"}
@@ -391,9 +391,9 @@ async def test_a_token_opens_no_stream() -> None:
 async def test_messages_arrive_once_and_again_after_a_drop() -> None:
     async with line(Stored()) as one:
         async with admitted(one) as it:
-            await one.session.send_message(Message(number=1, text="also this"))
+            await one.session.send_message(TaskMessage(number=1, text="also this"))
             assert await it.receive() == {"type": "message", "number": 1, "text": "also this"}
-        await one.session.send_message(Message(number=2, text="and that"))
+        await one.session.send_message(TaskMessage(number=2, text="and that"))
         key = one.session.session_key
         async with client(one) as it:
             await it.say({"type": "hello", "session_key": key, "prepared": True, "messages": 1})
@@ -404,7 +404,7 @@ async def test_messages_arrive_once_and_again_after_a_drop() -> None:
 async def test_a_checkpoint_is_acknowledged_once_it_is_stored() -> None:
     kept: list[tuple[int, bytes]] = []
 
-    async def keep(checkpoint: Checkpoint, archive: Path) -> None:
+    async def keep(checkpoint: CheckpointSent, archive: Path) -> None:
         kept.append((checkpoint.turn, archive.read_bytes()))  # noqa: ASYNC240  five bytes
 
     async with line(Stored(), on_checkpoint=keep) as one, admitted(one) as it:

@@ -8,7 +8,7 @@ import os
 import tarfile
 from pathlib import Path
 
-from remote_claude.worker.protocol.messages import Checkpoint, Message
+from remote_claude.worker.protocol.messages import CheckpointSent, TaskMessage
 from repositories import Repo, Sandbox, git_home
 from workers import Stored, task, worker
 
@@ -21,7 +21,7 @@ class Kept:
         self.turns: list[tuple[int, int]] = []
         self.grown = asyncio.Event()
 
-    async def __call__(self, checkpoint: Checkpoint, archive: Path) -> None:
+    async def __call__(self, checkpoint: CheckpointSent, archive: Path) -> None:
         os.replace(archive, self.archive)
         self.turns.append((checkpoint.turn, checkpoint.messages))
         self.grown.set()
@@ -31,8 +31,8 @@ async def test_messages_are_further_commands_of_the_shell() -> None:
     stored = Stored()
     async with worker(task("echo one; sleep 0.3"), stored) as one:
         await stored.until_text("one")
-        await one.session.send_message(Message(number=1, text="echo two"))
-        await one.session.send_message(Message(number=2, text="echo three; exit 3"))
+        await one.session.send_message(TaskMessage(number=1, text="echo two"))
+        await one.session.send_message(TaskMessage(number=2, text="echo three; exit 3"))
         result = await one.result()
     assert stored.text() == "one\ntwo\nthree\n"
     assert [frame["text"] for frame in stored.of("user_message")] == ["echo two", "echo three; exit 3"]
@@ -50,7 +50,7 @@ async def test_the_next_attempt_continues_after_the_last_saved_turn(tmp_path: Pa
     first = "echo new > a.txt; echo made > made.txt; rm gone.txt; mkdir -p ~/state && echo kept > ~/state/note; echo done"
     async with worker(task(first), stored, bundle=sent, on_checkpoint=kept) as one:
         await one.session.connected.wait()
-        await one.session.send_message(Message(number=1, text="echo second; sleep 1000"))
+        await one.session.send_message(TaskMessage(number=1, text="echo second; sleep 1000"))
         await stored.until_text("second")
         await kept.grown.wait()
         one.process.kill()
@@ -64,7 +64,7 @@ async def test_the_next_attempt_continues_after_the_last_saved_turn(tmp_path: Pa
     ) as two:
         await two.session.connected.wait()
         look = "cat a.txt made.txt ~/state/note; ls gone.txt; git status --short | sort"
-        await two.session.send_message(Message(number=1, text=look))
+        await two.session.send_message(TaskMessage(number=1, text=look))
         result = await two.result()
         assert result.patch is not None
         patch = result.patch.read_text()
@@ -81,13 +81,13 @@ async def test_files_of_a_task_without_a_repository_are_restored(tmp_path: Path)
     kept, stored = Kept(tmp_path), Stored()
     async with worker(task("mkdir deep; echo x > deep/file"), stored, on_checkpoint=kept) as one:
         await one.session.connected.wait()
-        await one.session.send_message(Message(number=1, text="echo up; sleep 1000"))
+        await one.session.send_message(TaskMessage(number=1, text="echo up; sleep 1000"))
         await stored.until_text("up")
         await kept.grown.wait()
     again = Stored()
     async with worker(task("false", attempt=2), again, checkpoint=kept.archive, on_checkpoint=kept) as two:
         await two.session.connected.wait()
-        await two.session.send_message(Message(number=1, text="cat deep/file"))
+        await two.session.send_message(TaskMessage(number=1, text="cat deep/file"))
         assert (await two.result()).outcome == "succeeded"
     assert again.text() == "x\n"
 

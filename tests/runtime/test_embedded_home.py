@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from remote_claude.runtime.embedded import Holder, Home, HomeInUse, StackAlreadyRunning
+from remote_claude.runtime.embedded import Home, HomeInUse, HomeUse, StackAlreadyRunning
 
 
 def mode(path: Path) -> int:
@@ -37,18 +37,18 @@ def test_second_stack_in_a_home_is_refused_until_the_first_has_ended(tmp_path: P
         pass
 
 
-@pytest.mark.parametrize("second", Holder)
+@pytest.mark.parametrize("second", HomeUse)
 def test_what_is_refused_while_a_command_holds_the_home_is_to_wait_for_it(
-    tmp_path: Path, second: Holder
+    tmp_path: Path, second: HomeUse
 ) -> None:
     with (
-        Home(tmp_path, Holder.COMMAND),
+        Home(tmp_path, HomeUse.COMMAND),
         pytest.raises(HomeInUse, match=rf"process {os.getpid()}\): wait") as refused,
         Home(tmp_path, second),
     ):
         pass
     assert refused.value.code == "home_in_use"
-    with Home(tmp_path), pytest.raises(StackAlreadyRunning), Home(tmp_path, Holder.COMMAND):
+    with Home(tmp_path), pytest.raises(StackAlreadyRunning), Home(tmp_path, HomeUse.COMMAND):
         pass
 
 

@@ -18,10 +18,10 @@ from remote_claude.eventsourcing.jetstream.streams import ensure_streams
 from remote_claude.runtime.broker.accounts import accounts
 from remote_claude.runtime.embedded import (
     Home,
+    NatsBinaryTooOld,
     NatsServer,
     NatsUser,
     ServerNotFound,
-    ServerTooOld,
     Supervisor,
     find_nats,
     servers_for,
@@ -52,7 +52,9 @@ def fake_server(folder: Path, says: str) -> Path:
 
 def test_old_broker_is_refused_by_name_and_version(tmp_path: Path) -> None:
     old = fake_server(tmp_path / "old", "nats-server: v2.9.10")
-    with pytest.raises(ServerTooOld, match=r"2\.12 or newer.*old/nats-server is 2\.9\.10.*RCLAUDE_NATS_URL"):
+    with pytest.raises(
+        NatsBinaryTooOld, match=r"2\.12 or newer.*old/nats-server is 2\.9\.10.*RCLAUDE_NATS_URL"
+    ):
         find_nats([old])
 
 
@@ -63,7 +65,7 @@ def test_newer_broker_behind_an_old_one_is_found(tmp_path: Path) -> None:
 
 
 def test_binary_that_says_nothing_is_no_broker(tmp_path: Path) -> None:
-    with pytest.raises(ServerTooOld):
+    with pytest.raises(NatsBinaryTooOld):
         find_nats([fake_server(tmp_path / "mute", "")])
 
 

@@ -6,8 +6,8 @@ import subprocess
 import sys
 
 SHOWING = """
-from remote_claude.runtime.admin.progress import Progress
-with Progress("fold") as progress:
+from remote_claude.runtime.admin.progress import ProgressDisplay
+with ProgressDisplay("fold") as progress:
     progress(412_000, 824_000)
     progress._bar.refresh()
     progress(3, 0, "compare")

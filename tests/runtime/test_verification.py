@@ -23,7 +23,7 @@ from remote_claude.contracts.scheduler import (
 )
 from remote_claude.eventsourcing.events import Context, NewEvent, RecordedEvent, timestamp
 from remote_claude.eventsourcing.memory import InMemoryEventLog
-from remote_claude.runtime.admin.verification import Checker, Report, verify
+from remote_claude.runtime.admin.verification import Checker, VerificationReport, verify
 from scheduling import (
     FREE,
     NOW,
@@ -111,7 +111,7 @@ def told(world: World) -> World:
     return world
 
 
-def checked(history: Sequence[RecordedEvent]) -> Report:
+def checked(history: Sequence[RecordedEvent]) -> VerificationReport:
     checker = Checker()
     for recorded in history:
         checker.check(recorded)

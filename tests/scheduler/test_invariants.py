@@ -20,7 +20,7 @@ from remote_claude.contracts.scheduler import (
 from remote_claude.eventsourcing.events import RecordedEvent, timestamp
 from remote_claude.runtime.admin.verification import Checker
 from remote_claude.scheduler.domain.evolve import evolve
-from remote_claude.scheduler.domain.state import State
+from remote_claude.scheduler.domain.state import SchedulerState
 from remote_claude.scheduler.domain.tasks import Assigned, Running
 from remote_claude.scheduler.projections.snapshots import SNAPSHOT, Snapshot
 from scheduling import NOW, World, cancelled, declined, drained, finished, joined, on_plan, started, submitted
@@ -198,7 +198,7 @@ def test_attempt_numbers_rise(world: World) -> None:
 @random(plays)
 @settings(max_examples=200, deadline=None)
 def test_slots_and_concurrency_are_never_oversubscribed(world: World) -> None:
-    state = State()
+    state = SchedulerState()
     for recorded in world.history:
         evolve(state, recorded)
         if isinstance(assigned := recorded.event, TaskAssigned):
@@ -210,7 +210,7 @@ def test_slots_and_concurrency_are_never_oversubscribed(world: World) -> None:
 @random(plays)
 @settings(max_examples=200, deadline=None)
 def test_indexes_say_what_the_tasks_say(world: World) -> None:
-    state = State()
+    state = SchedulerState()
     for recorded in world.history:
         evolve(state, recorded)
     for org in state.organisations.values():
@@ -227,7 +227,7 @@ def test_indexes_say_what_the_tasks_say(world: World) -> None:
 @random(plays)
 @settings(max_examples=200, deadline=None)
 def test_a_replay_gives_the_live_state(world: World) -> None:
-    replayed = State()
+    replayed = SchedulerState()
     for recorded in world.history:
         evolve(replayed, again(recorded))
     assert replayed == world.state
@@ -236,7 +236,7 @@ def test_a_replay_gives_the_live_state(world: World) -> None:
 @random(plays, st.integers(0, 200))
 @settings(max_examples=200, deadline=None)
 def test_a_snapshot_and_what_came_after_it_give_the_live_state(world: World, n: int) -> None:
-    state = State()
+    state = SchedulerState()
     for recorded in world.history[:n]:
         evolve(state, recorded)
     restored = SNAPSHOT.validate_json(SNAPSHOT.dump_json(Snapshot.of(state))).state()

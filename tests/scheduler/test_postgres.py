@@ -19,7 +19,7 @@ from remote_claude.contracts.scheduler import (
 from remote_claude.eventsourcing.memory import InMemoryEventLog
 from remote_claude.eventsourcing.tail import Tail
 from remote_claude.scheduler.domain.evolve import evolve
-from remote_claude.scheduler.domain.state import State
+from remote_claude.scheduler.domain.state import SchedulerState
 from remote_claude.scheduler.leadership import LeadershipLost, PostgresElection
 from remote_claude.scheduler.projections.snapshots import PostgresSnapshots, code_version
 from remote_claude.scheduler.settings import SchedulerSettings
@@ -216,7 +216,7 @@ class TestSnapshots:
                 live = scheduler.state
         assert ended_once(decided, TERMINAL)
         assert sum(isinstance(event, TaskSucceeded) for event in decided) == 100
-        replayed = State()
+        replayed = SchedulerState()
         for recorded in await history(log):
             evolve(replayed, recorded)
         assert live == replayed

@@ -29,7 +29,7 @@ from remote_claude.eventsourcing.memory import InMemoryEventLog
 from remote_claude.eventsourcing.tail import Tail
 from remote_claude.scheduler.domain.evolve import evolve
 from remote_claude.scheduler.domain.leases import Leases
-from remote_claude.scheduler.domain.state import State
+from remote_claude.scheduler.domain.state import SchedulerState
 from remote_claude.scheduler.handlers import Leader
 from remote_claude.scheduler.leadership import LeadershipLost, Uncontested, Watch
 from remote_claude.scheduler.process import Scheduler
@@ -131,7 +131,7 @@ async def test_two_schedulers_that_both_lead_decide_everything_once(log: EventLo
 
 
 async def test_a_decision_is_guarded_by_what_it_was_made_on() -> None:
-    log, state = InMemoryEventLog(REGISTRY), State()
+    log, state = InMemoryEventLog(REGISTRY), SchedulerState()
     await say(log, on_plan())
     await say(log, submitted())
     for recorded in await history(log):
@@ -212,7 +212,7 @@ async def test_a_restart_goes_on_where_the_log_ends(log: EventLog, tail: Tail) -
             live = last.state
     assert ended_once(decided, TERMINAL)
     assert Counter(type(e) for e in decided)[TaskSucceeded] == 60
-    replayed = State()
+    replayed = SchedulerState()
     for recorded in await history(log):
         evolve(replayed, recorded)
     assert replayed == live

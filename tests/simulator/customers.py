@@ -18,7 +18,7 @@ from remote_claude.edge.problems import Problem
 from remote_claude.eventsourcing.log import EventLogError
 from remote_claude.gateway.api.models import SubmitRequest
 from remote_claude.gateway.domain.refusals import IdempotencyKeyReused, TaskNotFound
-from remote_claude.gateway.handlers import Submission
+from remote_claude.gateway.handlers import SubmissionResult
 from simulator.network import Note
 from simulator.processes import Machine, Unanswered
 
@@ -30,7 +30,7 @@ class Asked:
     """A body that was sent under a key, and every answer to it."""
 
     body: SubmitRequest
-    answers: list[Submission] = field(default_factory=list)
+    answers: list[SubmissionResult] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -104,7 +104,7 @@ class Customer:
         bodies = [self._body() for _ in range(self._random.randint(2, 6))]
         answers = await asyncio.gather(*(self._send(body, None) for body in bodies), return_exceptions=True)
         for answer in answers:
-            if isinstance(answer, Submission):
+            if isinstance(answer, SubmissionResult):
                 self._hear(answer, None)
 
     async def _ask_again(self) -> None:
@@ -128,12 +128,12 @@ class Customer:
             asked.body = other  # the first had never arrived
             self._hear(answer, key)
 
-    async def _send(self, body: SubmitRequest, key: str | None) -> Submission:
+    async def _send(self, body: SubmitRequest, key: str | None) -> SubmissionResult:
         secret = self._secret()
-        answer: Submission = await self._gateway().call(lambda g: g.submit(secret, body, key))
+        answer: SubmissionResult = await self._gateway().call(lambda g: g.submit(secret, body, key))
         return answer
 
-    def _hear(self, answer: Submission, key: str | None) -> None:
+    def _hear(self, answer: SubmissionResult, key: str | None) -> None:
         self.acknowledged.setdefault(answer.task, answer.position)
         if key is None:
             return

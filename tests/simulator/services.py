@@ -25,12 +25,12 @@ from remote_claude.eventsourcing.tail import Tail
 from remote_claude.gateway.api.models import SubmitRequest
 from remote_claude.gateway.api.submissions import Submissions
 from remote_claude.gateway.consumers import LogConsumer
-from remote_claude.gateway.domain.lifecycle import Progress, evolve
+from remote_claude.gateway.domain.lifecycle import TaskProgress, evolve
 from remote_claude.gateway.domain.offers import Offers
 from remote_claude.gateway.domain.policies import Policies
 from remote_claude.gateway.domain.refusals import TaskNotFound
 from remote_claude.gateway.domain.task import RequestCancellation
-from remote_claude.gateway.handlers import Decisions, Submission, TaskHandlers
+from remote_claude.gateway.handlers import Decisions, SubmissionResult, TaskHandlers
 from remote_claude.gateway.live_tasks import LiveTasks
 from remote_claude.gateway.projections.tasks import TasksView
 from remote_claude.runner.assignments import Executor
@@ -38,7 +38,7 @@ from remote_claude.runner.handlers import AttemptLog
 from remote_claude.runner.leases.lease import Lease
 from remote_claude.runner.leases.renewals import keep_leases
 from remote_claude.runner.projections.held import AssignedAttempt, HeldView, changes
-from remote_claude.scheduler.domain.state import State
+from remote_claude.scheduler.domain.state import SchedulerState
 from remote_claude.scheduler.leadership import LeadershipLost, Watch
 from remote_claude.scheduler.process import Scheduler
 from remote_claude.scheduler.projections.snapshots import SNAPSHOT, Snapshot
@@ -89,11 +89,11 @@ class Gateway:
     async def close(self) -> None:
         pass
 
-    async def submit(self, secret: str, request: SubmitRequest, key: str | None) -> Submission:
+    async def submit(self, secret: str, request: SubmitRequest, key: str | None) -> SubmissionResult:
         who = self.verifier.admit(Presented(authorization=f"Bearer {secret}"), "submit_task")
         return await self.submissions.submit(who, request, key)
 
-    async def cancel(self, secret: str, task: str) -> tuple[Progress, int]:
+    async def cancel(self, secret: str, task: str) -> tuple[TaskProgress, int]:
         who = self.verifier.admit(Presented(authorization=f"Bearer {secret}"), "cancel_task")
         return await self.handlers.request_cancellation(
             RequestCancellation(task=task, org=who.org, user=who.user)
@@ -105,7 +105,7 @@ class TasksInMemory:
 
     def __init__(self, tail: Tail) -> None:
         self._tail = tail
-        self._rows: dict[tuple[str, str], Progress] = {}
+        self._rows: dict[tuple[str, str], TaskProgress] = {}
         self._moved = asyncio.Event()
         self.position = 0
 
@@ -121,7 +121,7 @@ class TasksInMemory:
             event = recorded.event
             key = event.org, event.task
             if recorded.type == TaskSubmitted.type:
-                self._rows[key] = Progress(changed=recorded.position)
+                self._rows[key] = TaskProgress(changed=recorded.position)
             if key in self._rows:
                 self._rows[key] = evolve(
                     self._rows[key], event, position=recorded.position, occurred_at=recorded.occurred_at
@@ -198,10 +198,10 @@ class SnapshotsInMemory:
         self._document: bytes | None = None
         self._position = 0
 
-    async def load(self) -> State | None:
+    async def load(self) -> SchedulerState | None:
         return None if self._document is None else SNAPSHOT.validate_json(self._document).state()
 
-    async def save(self, state: State) -> None:
+    async def save(self, state: SchedulerState) -> None:
         document, position = SNAPSHOT.dump_json(Snapshot.of(state)), state.position
         await asyncio.sleep(0.02)
         if not is_dead() and position > self._position:

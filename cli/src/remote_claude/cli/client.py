@@ -64,7 +64,7 @@ class _Where(Retry, Credentials):
     def take(self, answer: TokenAnswer) -> None: ...
 
 
-class Client:
+class CliClient:
     """One server, one key. Every method raises `CliError`."""
 
     def __init__(self, target: Target) -> None:

@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 
-class Entry(NamedTuple):
+class CommandEntry(NamedTuple):
     """Where a command is, below `remote_claude.cli.commands`, and the line that the list of commands has about it."""
 
     module: str
@@ -19,106 +19,124 @@ class Entry(NamedTuple):
 
 
 COMMANDS = {
-    "run": Entry("run", "run", "Hand a task to an agent, watch it, and get a commit and its bill."),
-    "resume": Entry(
+    "run": CommandEntry("run", "run", "Hand a task to an agent, watch it, and get a commit and its bill."),
+    "resume": CommandEntry(
         "run",
         "resume",
         "Go on with a task that has ended, as a new task: the same files, the same conversation.",
     ),
-    "batch": Entry(
+    "batch": CommandEntry(
         "batch", "batch", "Hand over the tasks of a file, follow them to their ends, and sum them up."
     ),
-    "list": Entry("tasks", "list_tasks", "List tasks, newest first."),
-    "show": Entry("tasks", "show", "Show one task: state, usage, result, cost."),
-    "logs": Entry("tasks", "logs", "Print what the agent did."),
-    "wait": Entry("tasks", "wait", "Wait until a task has ended; ends with the exit code of its state."),
-    "send": Entry("tasks", "send", "Send a message to a task that runs."),
-    "attach": Entry(
+    "list": CommandEntry("tasks", "list_tasks", "List tasks, newest first."),
+    "show": CommandEntry("tasks", "show", "Show one task: state, usage, result, cost."),
+    "logs": CommandEntry("tasks", "logs", "Print what the agent did."),
+    "wait": CommandEntry(
+        "tasks", "wait", "Wait until a task has ended; ends with the exit code of its state."
+    ),
+    "send": CommandEntry("tasks", "send", "Send a message to a task that runs."),
+    "attach": CommandEntry(
         "conversation", "attach", "Talk with the agent of a task: what it did, then what it does."
     ),
-    "shell": Entry("looking_in", "shell", "Open a terminal in the sandbox of a task; Ctrl-] leaves it."),
-    "port": Entry(
+    "shell": CommandEntry(
+        "looking_in", "shell", "Open a terminal in the sandbox of a task; Ctrl-] leaves it."
+    ),
+    "port": CommandEntry(
         "looking_in", "port", "Bring a port of the sandbox to this machine's loopback, until Ctrl-C."
     ),
-    "cancel": Entry("tasks", "cancel", "Ask for the end of a task."),
-    "diff": Entry("tasks", "diff", "Print the agent's change as a patch."),
-    "artifacts": Entry(
+    "cancel": CommandEntry("tasks", "cancel", "Ask for the end of a task."),
+    "diff": CommandEntry("tasks", "diff", "Print the agent's change as a patch."),
+    "artifacts": CommandEntry(
         "artifacts", "artifacts", "List or download what a task left in its folder $RCLAUDE_ARTIFACTS."
     ),
-    "apply": Entry("tasks", "apply", "Bring the agent's commit over to the current branch."),
-    "pr": Entry(
+    "apply": CommandEntry("tasks", "apply", "Bring the agent's commit over to the current branch."),
+    "pr": CommandEntry(
         "tasks",
         "pr",
         "Open the pull request of a task, or try again; `pr fix URL` lets the agent work on its review and checks.",
     ),
-    "push": Entry(
+    "push": CommandEntry(
         "hand_off", "push", "Hand the Claude Code session of this folder to a task, with the working tree."
     ),
-    "pull": Entry("hand_off", "pull", "Bring the change and the conversation of a task to this folder."),
-    "schedule": Entry("starters", "schedule_app", "Schedules: tasks that are submitted at set times."),
-    "trigger": Entry("starters", "trigger_app", "Triggers: comments and labels on GitHub that start tasks."),
-    "compare": Entry("best_of", "compare", "Show the candidates of a group side by side, the best first."),
-    "usage": Entry(
+    "pull": CommandEntry(
+        "hand_off", "pull", "Bring the change and the conversation of a task to this folder."
+    ),
+    "schedule": CommandEntry("starters", "schedule_app", "Schedules: tasks that are submitted at set times."),
+    "trigger": CommandEntry(
+        "starters", "trigger_app", "Triggers: comments and labels on GitHub that start tasks."
+    ),
+    "compare": CommandEntry(
+        "best_of", "compare", "Show the candidates of a group side by side, the best first."
+    ),
+    "usage": CommandEntry(
         "money", "usage", "What has been used this month, against what the plan allows; or by what."
     ),
-    "bill": Entry("money", "bill", "The bill as it stands, each line the sum of events in the log."),
-    "budget": Entry("policy", "budget_app", "What models may cost in a month: show, set."),
-    "billing": Entry("billing", "app", "Plans, invoices, and what stands behind them."),
-    "mcp": Entry(
+    "bill": CommandEntry("money", "bill", "The bill as it stands, each line the sum of events in the log."),
+    "budget": CommandEntry("policy", "budget_app", "What models may cost in a month: show, set."),
+    "billing": CommandEntry("billing", "app", "Plans, invoices, and what stands behind them."),
+    "mcp": CommandEntry(
         "mcp",
         "mcp",
         "Serve tasks to clients of the Model Context Protocol, such as editors and other agents.",
     ),
-    "up": Entry(
+    "up": CommandEntry(
         "stack", "up", "Bring the embedded stack up: broker, PostgreSQL and all services, on this machine."
     ),
-    "down": Entry("stack", "down", "Take the embedded stack down."),
-    "open": Entry("stack", "open_dashboard", "Open the dashboard in a browser, signed in as you."),
-    "status": Entry("stack", "status", "Where the stack is, what runs, and how far its views are."),
-    "doctor": Entry(
+    "down": CommandEntry("stack", "down", "Take the embedded stack down."),
+    "open": CommandEntry("stack", "open_dashboard", "Open the dashboard in a browser, signed in as you."),
+    "status": CommandEntry("stack", "status", "Where the stack is, what runs, and how far its views are."),
+    "doctor": CommandEntry(
         "stack", "doctor", "Check what this machine needs, and say what to do about what is missing."
     ),
-    "login": Entry("identity", "login", "Sign in at a server."),
-    "logout": Entry(
+    "login": CommandEntry("identity", "login", "Sign in at a server."),
+    "logout": CommandEntry(
         "identity", "logout", "Sign out: end the session on the server, and forget its tokens here."
     ),
-    "whoami": Entry("identity", "whoami", "Show who you are, where, and for which organisation you act."),
-    "account": Entry("account", "app", "What is kept about you: export it, or delete your account."),
-    "audit": Entry("audit", "audit", "Show who did what in the organisation, from where, and when."),
-    "org": Entry("organisations", "org_app", "Organisations: list, switch, create, members."),
-    "repo": Entry("organisations", "repo_app", "Repositories on a forge: connect."),
-    "key": Entry("organisations", "key_app", "API keys of the organisation."),
-    "secret": Entry(
+    "whoami": CommandEntry(
+        "identity", "whoami", "Show who you are, where, and for which organisation you act."
+    ),
+    "account": CommandEntry("account", "app", "What is kept about you: export it, or delete your account."),
+    "audit": CommandEntry("audit", "audit", "Show who did what in the organisation, from where, and when."),
+    "org": CommandEntry("organisations", "org_app", "Organisations: list, switch, create, members."),
+    "repo": CommandEntry("organisations", "repo_app", "Repositories on a forge: connect."),
+    "key": CommandEntry("organisations", "key_app", "API keys of the organisation."),
+    "secret": CommandEntry(
         "secrets",
         "secret_app",
         "Secrets that tasks use: the sandbox has placeholders, the value goes to named hosts.",
     ),
-    "model": Entry(
+    "model": CommandEntry(
         "secrets", "model_app", "Keys of your own for a model; what they cost is not on the bill."
     ),
-    "webhook": Entry("webhooks", "app", "Webhooks: addresses that get a request when a task ends."),
-    "service-account": Entry(
+    "webhook": CommandEntry("webhooks", "app", "Webhooks: addresses that get a request when a task ends."),
+    "service-account": CommandEntry(
         "organisations", "account_app", "Service accounts: API keys that belong to no person."
     ),
-    "profile": Entry("identity", "profile_app", "The servers that you are signed in at."),
-    "provider": Entry(
+    "profile": CommandEntry("identity", "profile_app", "The servers that you are signed in at."),
+    "provider": CommandEntry(
         "providers", "provider_app", "Where tasks run: compute providers and their credentials."
     ),
-    "runner": Entry("runner", "runner_app", "Machines of your own that run tasks of a server elsewhere."),
-    "init": Entry(
+    "runner": CommandEntry(
+        "runner", "runner_app", "Machines of your own that run tasks of a server elsewhere."
+    ),
+    "init": CommandEntry(
         "self_hosted",
         "init",
         "Choose where tasks run, make what they need there, and let this machine's stack use it.",
     ),
-    "upgrade": Entry(
+    "upgrade": CommandEntry(
         "self_hosted",
         "upgrade",
         "Bring what this home has made in a cloud up to the templates of this release.",
     ),
-    "destroy": Entry("self_hosted", "destroy", "Remove all that this home has made in a cloud account."),
-    "support": Entry("support", "app", "Help with a fault: what is needed to find it, without secrets."),
-    "self": Entry("self_update", "self_app", "This program itself: update it."),
-    "config": Entry("settings", "configure", "Show, set or forget a setting."),
+    "destroy": CommandEntry(
+        "self_hosted", "destroy", "Remove all that this home has made in a cloud account."
+    ),
+    "support": CommandEntry(
+        "support", "app", "Help with a fault: what is needed to find it, without secrets."
+    ),
+    "self": CommandEntry("self_update", "self_app", "This program itself: update it."),
+    "config": CommandEntry("settings", "configure", "Show, set or forget a setting."),
 }
 
 

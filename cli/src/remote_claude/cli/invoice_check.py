@@ -28,7 +28,7 @@ Target = tuple[str, str | None, str | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class InvoiceReport:
     """What is wrong, nothing if all is well; and how much was checked."""
 
     fingerprint: str
@@ -36,7 +36,7 @@ class Report:
     counts: dict[str, int] = field(default_factory=dict)
 
 
-def check(document: dict[str, Any], key: str | None = None) -> Report:
+def check(document: dict[str, Any], key: str | None = None) -> InvoiceReport:
     """Check an export; with `key` (PEM) instead of the one in the file. Raises what a file of another kind raises."""
     if document["export"] != "invoice" or document["version"] != 1:
         raise ValueError("another kind or version of export")
@@ -50,7 +50,7 @@ def check(document: dict[str, Any], key: str | None = None) -> Report:
         problems.append("the total is not the sum of the lines")
     fingerprint = hashlib.sha256("".join(pem.split()).encode()).hexdigest()[:16]
     counts = {"lines": len(invoice["lines"]), "events": len(document["chain"])}
-    return Report(fingerprint, problems, counts)
+    return InvoiceReport(fingerprint, problems, counts)
 
 
 def canonical(value: Any) -> bytes:

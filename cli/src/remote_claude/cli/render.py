@@ -123,7 +123,7 @@ class ProgressLine:
         return Text(line, style="dim", no_wrap=True, overflow="ellipsis")
 
 
-class Live:
+class LiveView:
     """What an agent does, line by line; on a terminal with a quiet line below that says how long it has taken."""
 
     def __init__(self, since: str | None = None, *, progress: bool = True) -> None:

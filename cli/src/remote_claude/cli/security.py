@@ -16,9 +16,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from remote_claude.cli import config
-from remote_claude.cli.client import Client
+from remote_claude.cli.client import CliClient
 from remote_claude.cli.errors import CliError
-from remote_claude.cli.machine import Check
+from remote_claude.cli.machine import MachineCheck
 from remote_claude.cli.self_hosted import deployment, providers
 
 SECRETS = (
@@ -33,7 +33,7 @@ LISTENS = "0A"
 """The state of a listening socket in /proc/net/tcp."""
 
 
-def checks(client: Client | None) -> Iterator[Check]:
+def checks(client: CliClient | None) -> Iterator[MachineCheck]:
     """Without a server that answers, what is on this machine only."""
     yield permissions(config.home())
     yield listening(config.stack_file())
@@ -46,23 +46,23 @@ def checks(client: Client | None) -> Iterator[Check]:
     yield metadata(*METADATA)
 
 
-def permissions(home: Path) -> Check:
+def permissions(home: Path) -> MachineCheck:
     """Whether others may read what is secret."""
     found = [file for pattern in SECRETS for file in home.glob(pattern) if file.is_file()]
     open_ones = sorted(str(file) for file in found if stat.S_IMODE(file.stat().st_mode) & 0o077)
     if open_ones:
-        return Check(
+        return MachineCheck(
             "permissions",
             "failed",
             f"others may read {', '.join(open_ones)}: chmod 600 {' '.join(open_ones)}",
         )
-    return Check("permissions", "ok", f"{len(found)} secret files of {home} are their owner's alone")
+    return MachineCheck("permissions", "ok", f"{len(found)} secret files of {home} are their owner's alone")
 
 
-def listening(stack: dict[str, Any] | None) -> Check:
+def listening(stack: dict[str, Any] | None) -> MachineCheck:
     """Whether a process of the stack can be reached from other machines."""
     if stack is None:
-        return Check("ports", "ok", "no stack runs here")
+        return MachineCheck("ports", "ok", "no stack runs here")
     inodes = {inode for pid in (stack["pid"], *_numbers(stack["pids"])) for inode in _sockets(pid)}
     outside = sorted(
         {
@@ -72,73 +72,75 @@ def listening(stack: dict[str, Any] | None) -> Check:
         }
     )
     if outside:
-        return Check(
+        return MachineCheck(
             "ports",
             "failed",
             f"other machines can reach {', '.join(outside)}: listen on 127.0.0.1 (RCLAUDE_HTTP_HOST)",
         )
-    return Check("ports", "ok", "the stack listens on this machine only")
+    return MachineCheck("ports", "ok", "the stack listens on this machine only")
 
 
-def transport(target: config.Target | None) -> Check:
+def transport(target: config.Target | None) -> MachineCheck:
     """Whether the way to the server is encrypted."""
     if target is None:
-        return Check("TLS", "ok", "no server is configured")
+        return MachineCheck("TLS", "ok", "no server is configured")
     return _encrypted("TLS", target.url, "https://", "rclaude config url https://...")
 
 
-def gateway() -> Check:
+def gateway() -> MachineCheck:
     """Whether workers in a cloud reach the gateway over TLS."""
     url = os.environ.get("RCLAUDE_RUNNER_GATEWAY_URL") or deployment.runner_settings().get(
         "RCLAUDE_RUNNER_GATEWAY_URL"
     )
     if not url:
-        return Check("gateway", "ok", "no worker comes from elsewhere")
+        return MachineCheck("gateway", "ok", "no worker comes from elsewhere")
     return _encrypted("gateway", url, "wss://", "put TLS before the gateway and use wss://")
 
 
-def isolation() -> Check:
+def isolation() -> MachineCheck:
     """Whether agents are kept from this machine."""
     if os.environ.get("RCLAUDE_RUNNER_ISOLATION") == "none":
-        return Check("isolation", "failed", "RCLAUDE_RUNNER_ISOLATION is none: agents run as you; unset it")
-    return Check("isolation", "ok", "agents run in sandboxes")
+        return MachineCheck(
+            "isolation", "failed", "RCLAUDE_RUNNER_ISOLATION is none: agents run as you; unset it"
+        )
+    return MachineCheck("isolation", "ok", "agents run in sandboxes")
 
 
-def stored() -> Check:
+def stored() -> MachineCheck:
     """Where the credentials of providers are."""
     files = sorted(name for name, one in providers.load().items() if one.secrets and one.store == "file")
     if files:
-        return Check(
+        return MachineCheck(
             "credentials", "note", f"those of {', '.join(files)} are in files: a keyring protects them better"
         )
-    return Check("credentials", "ok", "no credential of a provider is in a file")
+    return MachineCheck("credentials", "ok", "no credential of a provider is in a file")
 
 
-def keys(client: Client) -> Check:
+def keys(client: CliClient) -> MachineCheck:
     """API keys that are old, or good for ever."""
     try:
         found = client.get("/v1/keys")["keys"]
     except CliError as error:
-        return Check("API keys", "note", f"not known: {error}")
+        return MachineCheck("API keys", "note", f"not known: {error}")
     now = datetime.now(UTC)
     old = [k["id"] for k in found if (now - datetime.fromisoformat(k["created_at"])).days > OLD_DAYS]
     endless = [k["id"] for k in found if not k["expires_at"] and k["id"] not in old]
     if old:
-        return Check(
+        return MachineCheck(
             "API keys",
             "note",
             f"older than {OLD_DAYS} days: {', '.join(old)}. Make new ones: `rclaude key create`",
         )
     if endless:
-        return Check(
+        return MachineCheck(
             "API keys",
             "note",
             f"never expire: {', '.join(endless)}. Use --expires-in-days for those you give away",
         )
-    return Check("API keys", "ok", f"{len(found)}, none older than {OLD_DAYS} days")
+    return MachineCheck("API keys", "ok", f"{len(found)}, none older than {OLD_DAYS} days")
 
 
-def metadata(host: str, port: int) -> Check:
+def metadata(host: str, port: int) -> MachineCheck:
     """Whether this machine's metadata service gives credentials to anything that can make a request."""
     began = time.monotonic()
     try:
@@ -149,28 +151,28 @@ def metadata(host: str, port: int) -> Check:
     except urllib.error.HTTPError as error:
         open_to_all = error.code == 200
     except OSError:
-        return Check("metadata service", "ok", f"none answers ({time.monotonic() - began:.1f} s)")
+        return MachineCheck("metadata service", "ok", f"none answers ({time.monotonic() - began:.1f} s)")
     if open_to_all:
-        return Check(
+        return MachineCheck(
             "metadata service",
             "failed",
             "it answers without a token (IMDSv1): aws ec2 modify-instance-metadata-options --http-tokens required "
             "--http-put-response-hop-limit 1",
         )
-    return Check("metadata service", "note", "it needs a token; sandboxes don't reach it")
+    return MachineCheck("metadata service", "note", "it needs a token; sandboxes don't reach it")
 
 
-def _encrypted(name: str, url: str, scheme: str, advice: str) -> Check:
+def _encrypted(name: str, url: str, scheme: str, advice: str) -> MachineCheck:
     host = urlsplit(url).hostname or ""
     if url.startswith(scheme):
-        return Check(name, "ok", url)
+        return MachineCheck(name, "ok", url)
     try:
         is_here = ipaddress.ip_address(host).is_loopback
     except ValueError:
         is_here = host == "localhost"
     if is_here:
-        return Check(name, "ok", f"{url} stays on this machine")
-    return Check(name, "failed", f"{url} is not encrypted: {advice}")
+        return MachineCheck(name, "ok", f"{url} stays on this machine")
+    return MachineCheck(name, "failed", f"{url} is not encrypted: {advice}")
 
 
 def _numbers(pids: dict[str, Any]) -> Iterator[int]:

@@ -12,16 +12,16 @@ from remote_claude.cli.errors import CliError, Exit
 if (
     TYPE_CHECKING
 ):  # the HTTP library is read when there is a server to talk to: help and completion stay quick
-    from remote_claude.cli.client import Client
+    from remote_claude.cli.client import CliClient
 
 TASK_ID = re.compile(r"task_[0-9a-z]{26}")
 
 
-def client_of(target: Target) -> Client:
+def client_of(target: Target) -> CliClient:
     """A client of one server."""
-    from remote_claude.cli.client import Client
+    from remote_claude.cli.client import CliClient
 
-    return Client(target)
+    return CliClient(target)
 
 
 def not_running() -> CliError:
@@ -41,7 +41,7 @@ def not_running() -> CliError:
     )
 
 
-def connect() -> Client:
+def connect() -> CliClient:
     """A client of the configured server, or of the embedded stack that runs. Raises `CliError`."""
     target = config.target()
     if target is None:
@@ -49,7 +49,7 @@ def connect() -> Client:
     return client_of(target)
 
 
-def connect_or_start() -> Client:
+def connect_or_start() -> CliClient:
     """The same; an embedded stack that does not run is brought up."""
     target: Target | None = config.target()
     if target is None:
@@ -60,7 +60,7 @@ def connect_or_start() -> Client:
     return client_of(target)
 
 
-def task_id(text: str | None, client: Client) -> str:
+def task_id(text: str | None, client: CliClient) -> str:
     """The task that is meant; the newest when none is named."""
     if text is not None:
         if not TASK_ID.fullmatch(text):

@@ -137,7 +137,7 @@ class Memberships:
             raise Unauthenticated("This account has been deleted.")
 
 
-class ApiKeys:
+class ApiKeyVerifier:
     """`Authorization: Bearer rck_...`, by the hashes of all live keys."""
 
     handles: ClassVar[frozenset[str]] = frozenset({ApiKeyIssued.type, ApiKeyRevoked.type})

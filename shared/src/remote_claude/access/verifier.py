@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import structlog
 
-from remote_claude.access.credentials import AccessTokens, ApiKeys, BrowserSessions, Memberships
+from remote_claude.access.credentials import AccessTokens, ApiKeyVerifier, BrowserSessions, Memberships
 from remote_claude.access.permissions import OWNERS, PERMISSIONS, PERSONAL, Permission
 from remote_claude.access.principal import Identity, Presented, Principal, ServiceAccountKey
 from remote_claude.access.refusals import (
@@ -42,7 +42,7 @@ class Verifier:
         self.memberships = Memberships()
         self.sessions = BrowserSessions(clock)
         self.tokens = AccessTokens(clock, self.sessions)
-        self._chain = (ApiKeys(clock), self.tokens, self.sessions)
+        self._chain = (ApiKeyVerifier(clock), self.tokens, self.sessions)
 
     async def load(self) -> None:
         """Fold what auth and users have recorded so far."""

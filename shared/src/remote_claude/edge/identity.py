@@ -124,7 +124,7 @@ async def _remember(request: Request, credential: Credential, sealed_by: str) ->
 
 
 @dataclass(frozen=True, slots=True)
-class Client:
+class ClientInfo:
     """The program that asks, and from where. Both are personal data."""
 
     address: str
@@ -135,9 +135,9 @@ class Client:
         return json.dumps({"address": self.address, "agent": self.agent[:200]})
 
 
-def client_of(request: Request) -> Client:
+def client_of(request: Request) -> ClientInfo:
     """The program that asks, and its address."""
-    return Client(request.client.host if request.client else "", request.headers.get("user-agent", ""))
+    return ClientInfo(request.client.host if request.client else "", request.headers.get("user-agent", ""))
 
 
 Caller = Annotated[Principal, Depends(caller)]

@@ -314,7 +314,9 @@ async def _archived(runtime: Runtime, archive: Copier) -> None:
             await archive.wait_for(end, ARCHIVED_S)
 
 
-async def _stop_serving(server: web.Server, serving: asyncio.Task[None], services: Sequence[Service]) -> None:
+async def _stop_serving(
+    server: web.HttpServer, serving: asyncio.Task[None], services: Sequence[Service]
+) -> None:
     server.should_exit = True
     for service in services:
         if service.on_stopping is not None:

@@ -13,7 +13,7 @@ from remote_claude.cli.errors import CliError, Exit
 from remote_claude.cli.render import TERMINAL_STATES
 
 if TYPE_CHECKING:
-    from remote_claude.cli.client import Client
+    from remote_claude.cli.client import CliClient
 
 PAUSE_S = 0.5
 WAITING, REFUSED = "not submitted", "refused"
@@ -21,7 +21,7 @@ WAITING, REFUSED = "not submitted", "refused"
 
 
 @dataclass(slots=True)
-class Entry:
+class BatchEntry:
     """An item and its task, as far as it is known."""
 
     item: Item
@@ -45,13 +45,13 @@ class Run:
 
     def __init__(
         self,
-        client: Client,
+        client: CliClient,
         batch: Batch,
         repo_of: Callable[[Item], dict[str, Any] | None],
-        changed: Callable[[Entry], None] = lambda _: None,
+        changed: Callable[[BatchEntry], None] = lambda _: None,
     ) -> None:
         self.batch = batch
-        self.entries = [Entry(item) for item in batch.items]
+        self.entries = [BatchEntry(item) for item in batch.items]
         self.submitted = 0
         self._client, self._repo_of, self._changed = client, repo_of, changed
 
@@ -113,7 +113,7 @@ class Run:
             ],
         }
 
-    def _submit(self, entry: Entry) -> None:
+    def _submit(self, entry: BatchEntry) -> None:
         item = entry.item
         labels = {**item.body["labels"], BATCH_LABEL: self.batch.name, ITEM_LABEL: item.key}
         body = {**item.body, "labels": labels}
@@ -152,7 +152,7 @@ class Run:
                 self._conclude(entry)
             self._changed(entry)
 
-    def _conclude(self, entry: Entry) -> None:
+    def _conclude(self, entry: BatchEntry) -> None:
         from remote_claude.cli.commands.tasks import details
 
         assert entry.id is not None

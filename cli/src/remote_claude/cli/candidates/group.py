@@ -17,7 +17,7 @@ from remote_claude.cli.render import TERMINAL_STATES
 from remote_claude.cli.session import TASK_ID, task_id
 
 if TYPE_CHECKING:
-    from remote_claude.cli.client import Client
+    from remote_claude.cli.client import CliClient
 
 GROUP_LABEL, CANDIDATE_LABEL, JUDGE_LABEL = "best-of", "candidate", "judge-of"
 """Labels of the tasks: the group of all of them, the number of a candidate, the candidate's number of a judge's task."""
@@ -69,7 +69,7 @@ class Group:
 
     def __init__(
         self,
-        client: Client,
+        client: CliClient,
         name: str,
         changed: Callable[[Candidate], None] = lambda _: None,
         judge_settings: Mapping[str, Any] | None = None,
@@ -245,7 +245,7 @@ def changed_lines(patch: bytes) -> int:
     return sum(line[:1] in (b"+", b"-") and line[:4] not in (b"+++ ", b"--- ") for line in patch.splitlines())
 
 
-def group_of(client: Client, text: str | None) -> str:
+def group_of(client: CliClient, text: str | None) -> str:
     """The group that is meant: by its name, by any of its tasks, or that of the newest candidate."""
     if text is not None and not TASK_ID.fullmatch(text):
         return text
@@ -262,7 +262,7 @@ def group_of(client: Client, text: str | None) -> str:
     return str(name)
 
 
-def candidate_id(client: Client, text: str | None, number: int | None) -> str:
+def candidate_id(client: CliClient, text: str | None, number: int | None) -> str:
     """The task that is meant: candidate `number` of a group, where one is given; otherwise as anywhere."""
     if number is None:
         return task_id(text, client)

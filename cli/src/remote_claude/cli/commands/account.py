@@ -17,7 +17,7 @@ from remote_claude.cli.errors import CliError, Exit
 from remote_claude.cli.session import client_of, connect
 
 if TYPE_CHECKING:
-    from remote_claude.cli.client import Client
+    from remote_claude.cli.client import CliClient
 
 PAGE = 200
 
@@ -61,12 +61,12 @@ def export(
     render.say(f"{file} holds what is kept about you")
 
 
-def _acting_for(target: Target, org: str) -> Client:
+def _acting_for(target: Target, org: str) -> CliClient:
     """The same server, for another organisation. A key of the embedded stack has one."""
     return client_of(replace(target, profile=target.profile and replace(target.profile, org=org)))
 
 
-def _tasks(client: Client, user: str) -> Iterator[dict[str, Any]]:
+def _tasks(client: CliClient, user: str) -> Iterator[dict[str, Any]]:
     """Every task of the person in an organisation, whole."""
     cursor: dict[str, str] = {}
     while True:
@@ -78,7 +78,7 @@ def _tasks(client: Client, user: str) -> Iterator[dict[str, Any]]:
         cursor = {"cursor": page["next"]}
 
 
-def _add_results(archive: zipfile.ZipFile, folder: str, client: Client, task: dict[str, Any]) -> None:
+def _add_results(archive: zipfile.ZipFile, folder: str, client: CliClient, task: dict[str, Any]) -> None:
     """What a task has left: its output, frame by frame, and its result as a Git bundle."""
     path, after = f"/v1/tasks/{task['id']}", "0.0"
     with archive.open(f"{folder}/output.jsonl", "w", force_zip64=True) as lines:

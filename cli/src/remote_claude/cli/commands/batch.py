@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from remote_claude.cli.batches.items import Batch, Item
-    from remote_claude.cli.batches.running import Entry, Run
-    from remote_claude.cli.client import Client
+    from remote_claude.cli.batches.running import BatchEntry, Run
+    from remote_claude.cli.client import CliClient
 
 Format = StrEnum("Format", ["yaml", "jsonl", "csv"])
 
@@ -138,7 +138,7 @@ class _Repositories:
         self._folders[str(local.top)] = local
         return str(local.top)
 
-    def of(self, client: Client, item: Item) -> dict[str, Any] | None:
+    def of(self, client: CliClient, item: Item) -> dict[str, Any] | None:
         """The field `repo` of a request."""
         if item.repo is None:
             return None
@@ -174,11 +174,11 @@ def _print(run: Run, summary: dict[str, Any]) -> None:
     render.say(f"batch {summary['name']}: {states}; {render.money(summary['total_nano_usd'])}")
 
 
-def _cost(entry: Entry) -> str:
+def _cost(entry: BatchEntry) -> str:
     return "-" if entry.cost is None else render.money(entry.cost)
 
 
-def _why(entry: Entry) -> str:
+def _why(entry: BatchEntry) -> str:
     if entry.detail is not None:
         return " ".join(entry.detail.split())
     return render.explanation(entry.task) or ""
@@ -190,7 +190,7 @@ class _Lines:
     def __init__(self, *, quiet: bool) -> None:
         self._quiet = quiet
 
-    def changed(self, entry: Entry) -> None:
+    def changed(self, entry: BatchEntry) -> None:
         if not self._quiet:
             why = f": {_why(entry)}" if entry.has_failed and _why(entry) else ""
             render.say(f"{entry.item.key} {entry.id or '-'} {entry.state.replace('_', ' ')}{why}")
@@ -215,7 +215,7 @@ class _Table:
         self._live = Live(console=Console(), auto_refresh=False, transient=True)
         self._run: Run | None = None
 
-    def changed(self, entry: Entry) -> None:
+    def changed(self, entry: BatchEntry) -> None:
         """It is drawn at the next tick."""
 
     def shown(self, run: Run) -> AbstractContextManager[object]:

@@ -12,14 +12,14 @@ from remote_claude.cli.errors import CliError, Exit
 from remote_claude.cli.session import connect
 
 if TYPE_CHECKING:
-    from remote_claude.cli.client import Client
+    from remote_claude.cli.client import CliClient
 
 OF_THE_JUDGE = ("provider", "image", "network", "secrets", "priority", "timeout_s")
 """Fields of a submission that the judge's task has too."""
 
 
 def run_candidates(
-    client: Client,
+    client: CliClient,
     body: dict[str, Any],
     agents: list[str],
     size: int,

@@ -17,7 +17,7 @@ from remote_claude.cli.errors import OF_STATE, CliError, Exit
 from remote_claude.cli.session import connect, task_id
 
 if TYPE_CHECKING:
-    from remote_claude.cli.client import Client
+    from remote_claude.cli.client import CliClient
 
 HELP = "Enter sends; Ctrl-C interrupts the agent; Ctrl-D leaves, and the task goes on. /cancel ends the task."
 
@@ -30,7 +30,7 @@ def attach(
     raise typer.Exit(converse(client, task_id(task, client)))
 
 
-def converse(client: Client, task: str) -> Exit:
+def converse(client: CliClient, task: str) -> Exit:
     """Until the person leaves, or, where messages are piped in, until the task has ended after the last one."""
     talk = _Conversation(client, task)
     if not sys.stdin.isatty():
@@ -64,7 +64,7 @@ def converse(client: Client, task: str) -> Exit:
 class _Conversation:
     """One task at a time: the one that continues it takes its place."""
 
-    def __init__(self, client: Client, task: str) -> None:
+    def __init__(self, client: CliClient, task: str) -> None:
         self._client, self.task = client, task
         self._position = 0
         self._following: threading.Thread | None = None
@@ -99,7 +99,7 @@ class _Conversation:
         self.follow()
 
     def _print(self, task: str) -> None:
-        live = render.Live(progress=False)
+        live = render.LiveView(progress=False)
         try:
             for message in self._client.live(task, self._position):
                 if message["type"] == "output":

@@ -15,7 +15,7 @@ from remote_claude.cli.config import Target
 from remote_claude.cli.errors import CliError, Exit
 from remote_claude.cli.identity import profiles, sign_in, tokens
 from remote_claude.cli.identity.profiles import LOCAL, Profile
-from remote_claude.cli.identity.tokens import Tokens
+from remote_claude.cli.identity.tokens import StoredTokens
 from remote_claude.cli.session import client_of, connect
 
 profile_app = typer.Typer(no_args_is_help=True, help="The servers that you are signed in at.")
@@ -50,7 +50,7 @@ def login(
     if with_key:
         key = _from_standard_input("the API key")
         config.check("api_key", key)
-        got = Tokens(api_key=key)
+        got = StoredTokens(api_key=key)
     elif github_token:
         got = sign_in.by_github_token(
             address, os.environ.get("GITHUB_TOKEN") or _from_standard_input("the GitHub token")

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from websockets.asyncio.client import ClientConnection
     from websockets.sync.client import ClientConnection as Socket
 
-    from remote_claude.cli.client import Client
+    from remote_claude.cli.client import CliClient
 
 LEAVE = b"\x1d"
 """Ctrl-]."""
@@ -106,7 +106,7 @@ def _raw_terminal() -> Iterator[None]:
 
 
 @contextmanager
-def _socket(client: Client, path: str) -> Iterator[Socket]:
+def _socket(client: CliClient, path: str) -> Iterator[Socket]:
     from websockets.exceptions import InvalidHandshake
     from websockets.sync.client import connect as dial
 
@@ -145,7 +145,7 @@ def port(
         asyncio.run(_forward(client, id, number, number if local is None else local))
 
 
-async def _forward(client: Client, task: str, number: int, local: int) -> None:
+async def _forward(client: CliClient, task: str, number: int, local: int) -> None:
     from websockets.asyncio.client import connect as dial
     from websockets.exceptions import ConnectionClosed, InvalidHandshake
 

@@ -23,7 +23,7 @@ from remote_claude.cli.repository.preferences import DEVCONTAINER, preferences
 from remote_claude.cli.session import connect, connect_or_start, task_id
 
 if TYPE_CHECKING:
-    from remote_claude.cli.client import Client
+    from remote_claude.cli.client import CliClient
 
 GO_ON = "Go on with the task from where you stopped."
 FIX = "Address the review comments, and make the failing checks pass."
@@ -250,13 +250,13 @@ def run(
     conduct(client, body, detach=detach, as_json=as_json)
 
 
-def hand_over(client: Client, body: dict[str, Any]) -> dict[str, Any]:
+def hand_over(client: CliClient, body: dict[str, Any]) -> dict[str, Any]:
     """Submit a task, once."""
     submitted: dict[str, Any] = client.post("/v1/tasks", body, idempotency_key=str(uuid.uuid4()))
     return submitted
 
 
-def continuation(client: Client, task: str, prompt: str | None) -> dict[str, Any]:
+def continuation(client: CliClient, task: str, prompt: str | None) -> dict[str, Any]:
     """The submission that goes on with a task that has ended; without a prompt, where it stopped."""
     events = client.get(f"/v1/tasks/{task}/events", limit=200)["events"]
     before = next(event["data"] for event in events if event["type"] == "TaskSubmitted")
@@ -271,7 +271,7 @@ def continuation(client: Client, task: str, prompt: str | None) -> dict[str, Any
 
 
 def fix_pull_request(
-    client: Client, target: str | None, prompt: str | None, *, detach: bool, as_json: bool
+    client: CliClient, target: str | None, prompt: str | None, *, detach: bool, as_json: bool
 ) -> None:
     """Let the agent of a pull request work on its review comments and failing checks: a task on the same branch."""
     if target is None:
@@ -285,7 +285,7 @@ def fix_pull_request(
     conduct(client, {**body, "pull_request": {}, "feedback": True}, detach=detach, as_json=as_json)
 
 
-def conduct(client: Client, body: dict[str, Any], *, detach: bool, as_json: bool) -> None:
+def conduct(client: CliClient, body: dict[str, Any], *, detach: bool, as_json: bool) -> None:
     """Hand over a task, and watch it to its end unless `detach`."""
     submitted = hand_over(client, body)
     if detach:
@@ -298,7 +298,7 @@ def conduct(client: Client, body: dict[str, Any], *, detach: bool, as_json: bool
     raise typer.Exit(_watch(client, submitted["id"], submitted["position"], as_json=as_json))
 
 
-def _watch(client: Client, task: str, position: int, *, as_json: bool) -> Exit:
+def _watch(client: CliClient, task: str, position: int, *, as_json: bool) -> Exit:
     render.note(f"task: {task}")
 
     def cancel(*_: object) -> None:  # and the output goes on where it is
@@ -328,7 +328,7 @@ def _watch(client: Client, task: str, position: int, *, as_json: bool) -> Exit:
     return OF_STATE.get(shown["state"], Exit.CANCELLED)
 
 
-def _cancel(client: Client, task: str) -> None:
+def _cancel(client: CliClient, task: str) -> None:
     render.note(
         ("\n" if sys.stdout.isatty() else "") + "cancelling; press Ctrl-C again to leave it to itself"
     )
@@ -360,7 +360,7 @@ def local_repository(repo: str | None) -> repository.Repository | None:
     return found
 
 
-def send_repository(client: Client, local: repository.Repository, include: Sequence[str] = ()) -> str:
+def send_repository(client: CliClient, local: repository.Repository, include: Sequence[str] = ()) -> str:
     """Upload the working tree, unless the server has it; returns the SHA-256 of its bundle."""
     with tempfile.TemporaryDirectory(prefix="rclaude-") as folder:
         out = Path(folder) / "source.bundle"

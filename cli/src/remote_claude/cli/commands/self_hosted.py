@@ -15,7 +15,7 @@ from remote_claude.cli.commands.tasks import Json
 from remote_claude.cli.errors import CliError, Exit
 from remote_claude.cli.identity import profiles
 from remote_claude.cli.self_hosted import deployment, wizard
-from remote_claude.cli.self_hosted.clouds import Answers, Cloud, Deployed, reach
+from remote_claude.cli.self_hosted.clouds import Answers, CloudAccount, Deployed, reach
 from remote_claude.cli.self_hosted.deployment import Deployment
 
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
@@ -164,7 +164,7 @@ def _place(answers: Answers) -> tuple[str, str, str]:
     return answers.cloud, answers.name, answers.region
 
 
-def _plan(chosen: Cloud, cost: dict[str, float]) -> dict[str, Any]:
+def _plan(chosen: CloudAccount, cost: dict[str, float]) -> dict[str, Any]:
     answers = chosen.answers
     return {
         "provider": answers.cloud,
@@ -179,7 +179,7 @@ def _plan(chosen: Cloud, cost: dict[str, float]) -> dict[str, Any]:
     }
 
 
-def _deploy(chosen: Cloud, before: Deployment | None) -> Deployed:
+def _deploy(chosen: CloudAccount, before: Deployment | None) -> Deployed:
     """Written down before anything is made, and again with what the runner needs."""
     Deployment(chosen.answers, before.settings if before else {}, before.release if before else "").save()
     done = chosen.deploy(render.note)

@@ -14,12 +14,12 @@ import typer
 from remote_claude.cli import config, embedded, machine, release, render
 from remote_claude.cli.commands.tasks import Json
 from remote_claude.cli.errors import CliError, Exit
-from remote_claude.cli.machine import Check, Level
+from remote_claude.cli.machine import Level, MachineCheck
 from remote_claude.cli.session import client_of, connect, not_running
 from remote_claude.cli.terminal import safe_text
 
 if TYPE_CHECKING:
-    from remote_claude.cli.client import Client
+    from remote_claude.cli.client import CliClient
 
 
 class Isolation(StrEnum):
@@ -201,14 +201,14 @@ def doctor(
         raise typer.Exit(Exit.FAILED)
 
 
-def security_checks() -> list[Check]:
+def security_checks() -> list[MachineCheck]:
     """What `doctor --security` checks. A server that does not answer is left out."""
     from remote_claude.cli import security
 
     try:
         target = config.target()
     except CliError as error:
-        return [Check("configuration", "failed", str(error))]
+        return [MachineCheck("configuration", "failed", str(error))]
     return list(security.checks(client_of(target) if target is not None else None))
 
 
@@ -221,49 +221,52 @@ WAITING_SHOWN = 5
 """So many of the tasks that wait are in a check."""
 
 
-def checks() -> list[Check]:
+def checks() -> list[MachineCheck]:
     """What `doctor` checks, in its order."""
-    found = [Check("python", _level(sys.version_info >= (3, 11)), platform.python_version())]
+    found = [MachineCheck("python", _level(sys.version_info >= (3, 11)), platform.python_version())]
     git = shutil.which("git")
     if git:
         version = subprocess.run(
             [git, "--version"], capture_output=True, text=True, check=False
         ).stdout.strip()
-        found.append(Check("git", "ok", version))
+        found.append(MachineCheck("git", "ok", version))
     else:
-        found.append(Check("git", "failed", "not found; on Debian: apt-get install git"))
-    found.append(Check("rclaude", "ok", release()))
+        found.append(MachineCheck("git", "failed", "not found; on Debian: apt-get install git"))
+    found.append(MachineCheck("rclaude", "ok", release()))
     try:
         target = config.target()
     except CliError as error:
-        return [*found, Check("configuration", "failed", str(error))]
+        return [*found, MachineCheck("configuration", "failed", str(error))]
     if (target is None or target.supervised) and machine.is_installed():
         found += machine.checks(config.home(), running=target is not None)
     if target is None:
         if config.holder() is not None:
-            return [*found, Check("server", "failed", str(not_running()))]
-        return [*found, Check("server", "ok", f"nothing runs in {config.home()}; `rclaude run` starts it")]
+            return [*found, MachineCheck("server", "failed", str(not_running()))]
+        return [
+            *found,
+            MachineCheck("server", "ok", f"nothing runs in {config.home()}; `rclaude run` starts it"),
+        ]
     client = client_of(target)
     try:
         status = client.get("/v1/status")
     except CliError as error:
-        return [*found, Check("server", "failed", str(error))]
+        return [*found, MachineCheck("server", "failed", str(error))]
     services, event_log = status["services"], status["log"]
-    found.append(Check("server", "ok", target.url))
+    found.append(MachineCheck("server", "ok", target.url))
     found.append(
-        Check("log", _level(event_log["state"] == "ready"), event_log["reason"] or event_log["state"])
+        MachineCheck("log", _level(event_log["state"] == "ready"), event_log["reason"] or event_log["state"])
     )
     found += [
-        Check(
+        MachineCheck(
             f"service {name}", _level(service["state"] == "ready"), service.get("reason") or service["state"]
         )
         for name, service in services.items()
     ]
     found += [
-        Check(f"agent {agent['name']}", "note" if agent["reason"] else "ok", _availability(agent))
+        MachineCheck(f"agent {agent['name']}", "note" if agent["reason"] else "ok", _availability(agent))
         for agent in services.get("runner", {}).get("agents", [])
     ]
-    found += [Check(f"plan {p['plan']}", "note", p["detail"]) for p in _plans_without_runner(status)]
+    found += [MachineCheck(f"plan {p['plan']}", "note", p["detail"]) for p in _plans_without_runner(status)]
     return [*found, _waiting(client)]
 
 
@@ -272,17 +275,17 @@ def _availability(agent: dict[str, Any]) -> str:
     return f"{state}: {agent['reason']}" if agent["reason"] else state
 
 
-def _waiting(client: Client) -> Check:
+def _waiting(client: CliClient) -> MachineCheck:
     """What waits, and why."""
     try:
         tasks = client.get("/v1/tasks", state=["submitted", "queued"], limit=200)["tasks"]
     except CliError as error:
-        return Check("waiting tasks", "note", f"not known: {error}")
+        return MachineCheck("waiting tasks", "note", f"not known: {error}")
     waiting = [f"{task['id']}: {render.explanation(task)}" for task in tasks if task.get("waiting")]
     if not waiting:
-        return Check("waiting tasks", "ok", "none")
+        return MachineCheck("waiting tasks", "ok", "none")
     more = f"; and {len(waiting) - WAITING_SHOWN} more" if len(waiting) > WAITING_SHOWN else ""
-    return Check("waiting tasks", "note", "; ".join(waiting[:WAITING_SHOWN]) + more)
+    return MachineCheck("waiting tasks", "note", "; ".join(waiting[:WAITING_SHOWN]) + more)
 
 
 def _level(holds: bool) -> Level:

@@ -19,7 +19,7 @@ from remote_claude.cli.session import connect, task_id
 
 if TYPE_CHECKING:
     from remote_claude.cli import repository
-    from remote_claude.cli.client import Client
+    from remote_claude.cli.client import CliClient
 
 TaskArgument = Annotated[str | None, typer.Argument(help="The task's id; the newest one if left out.")]
 CandidateOption = Annotated[
@@ -144,8 +144,8 @@ def _leave_with(task: dict[str, Any]) -> None:
     raise typer.Exit(OF_STATE.get(task["state"], Exit.OK))
 
 
-def _print_output(client: Client, id: str, *, as_json: bool) -> None:
-    live = render.Live()
+def _print_output(client: CliClient, id: str, *, as_json: bool) -> None:
+    live = render.LiveView()
     after: str | None = None
     while True:
         page = client.get(f"/v1/tasks/{id}/output", after=after, limit=200)
@@ -272,7 +272,7 @@ def apply(
 
 
 def bring_over(
-    client: Client,
+    client: CliClient,
     task: str,
     here: repository.Repository,
     *,
@@ -302,7 +302,7 @@ def bring_over(
         )
 
 
-def await_pull_request(client: Client, task: str, position: int | None = None) -> dict[str, Any] | None:
+def await_pull_request(client: CliClient, task: str, position: int | None = None) -> dict[str, Any] | None:
     """The pull request of a task that has ended, once it is opened or has failed; None where none was asked for."""
     shown = client.get(f"/v1/tasks/{task}", min_position=position)
     if _settled(shown):
@@ -369,7 +369,7 @@ def _files(names: Sequence[str]) -> str:
     return f"{len(names)} file{'s' * (len(names) != 1)}"
 
 
-def details(client: Client, task: str, position: int | None = None) -> dict[str, Any]:
+def details(client: CliClient, task: str, position: int | None = None) -> dict[str, Any]:
     """A task with what it cost, both as they are at a log position or later; `cost` is None for who may not read it."""
     shown: dict[str, Any] = client.get(f"/v1/tasks/{task}", min_position=position)
     try:
@@ -382,11 +382,11 @@ def details(client: Client, task: str, position: int | None = None) -> dict[str,
 
 
 def follow(
-    client: Client, task: str, position: int = 0, *, quiet: bool = False, as_json: bool = False
+    client: CliClient, task: str, position: int = 0, *, quiet: bool = False, as_json: bool = False
 ) -> int:
     """Print what happens until the task has ended, as of a log position or later; returns that of its end."""
     task_now = client.get(f"/v1/tasks/{task}", min_position=position or None)
-    live = render.Live(task_now["started_at"] or task_now["submitted_at"])
+    live = render.LiveView(task_now["started_at"] or task_now["submitted_at"])
     if not quiet and (why := task_now.get("waiting") and render.explanation(task_now)):
         render.note(f"waiting: {why}")
     try:
@@ -402,7 +402,7 @@ def follow(
     return position
 
 
-def show_frames(frames: list[dict[str, Any]], live: render.Live, *, as_json: bool) -> None:
+def show_frames(frames: list[dict[str, Any]], live: render.LiveView, *, as_json: bool) -> None:
     """Print frames, for people or as JSON lines."""
     if as_json:
         for frame in frames:

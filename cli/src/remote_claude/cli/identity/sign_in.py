@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 from remote_claude.cli import render
 from remote_claude.cli.errors import CliError, Exit
-from remote_claude.cli.identity.tokens import Tokens, request
+from remote_claude.cli.identity.tokens import StoredTokens, request
 from remote_claude.client.credentials import CLIENT_ID
 
 DEVICE_GRANT = "urn:ietf:params:oauth:grant-type:device_code"
@@ -36,7 +36,7 @@ def has_browser() -> bool:
     )
 
 
-def by_browser(url: str) -> Tokens:
+def by_browser(url: str) -> StoredTokens:
     """Open a browser, and wait for it to come back to a port of this machine. Raises `CliError`."""
     import webbrowser
 
@@ -63,10 +63,10 @@ def by_browser(url: str) -> Tokens:
         redirect_uri=redirect_uri,
         code_verifier=verifier,
     )
-    return Tokens.of(answer)
+    return StoredTokens.of(answer)
 
 
-def by_device(url: str) -> Tokens:
+def by_device(url: str) -> StoredTokens:
     """Show a code that is confirmed in a browser elsewhere, and wait for it. Raises `CliError`."""
     from remote_claude.cli.client import unsigned
     from remote_claude.client import operations
@@ -78,16 +78,16 @@ def by_device(url: str) -> Tokens:
     while time.monotonic() < deadline:
         time.sleep(float(begun["interval"]))
         try:
-            return Tokens.of(request(url, grant_type=DEVICE_GRANT, device_code=begun["device_code"]))
+            return StoredTokens.of(request(url, grant_type=DEVICE_GRANT, device_code=begun["device_code"]))
         except CliError as error:
             if error.code not in ("authorization_pending", "slow_down"):
                 raise
     raise CliError("nobody has confirmed the code in time: run `rclaude login` again", Exit.TIMED_OUT)
 
 
-def by_github_token(url: str, token: str) -> Tokens:
+def by_github_token(url: str, token: str) -> StoredTokens:
     """Sign in with a GitHub token that this machine has. Raises `CliError`."""
-    return Tokens.of(request(url, grant_type=GITHUB_GRANT, github_token=token))
+    return StoredTokens.of(request(url, grant_type=GITHUB_GRANT, github_token=token))
 
 
 class _Callback(HTTPServer):

@@ -23,7 +23,7 @@ SERVICE = "rclaude"
 
 
 @dataclass(frozen=True, slots=True)
-class Tokens:
+class StoredTokens:
     """An API key, or an access token with the refresh token that gives the next. `expires_at` is in seconds since 1970."""
 
     api_key: str | None = None
@@ -32,7 +32,7 @@ class Tokens:
     expires_at: float = 0.0
 
     @classmethod
-    def of(cls, answer: TokenAnswer) -> Tokens:
+    def of(cls, answer: TokenAnswer) -> StoredTokens:
         """From the answer of the token endpoint."""
         return cls(
             access_token=str(answer["access_token"]),
@@ -54,7 +54,7 @@ def bearer(profile: Profile) -> str:
     return str(tokens.access_token)
 
 
-def keep(profile: Profile, tokens: Tokens) -> None:
+def keep(profile: Profile, tokens: StoredTokens) -> None:
     """Keep the tokens of a profile."""
     text = json.dumps(asdict(tokens))
     if profile.store == "keyring":
@@ -65,7 +65,7 @@ def keep(profile: Profile, tokens: Tokens) -> None:
         write_private(_file(profile), text)
 
 
-def forget(profile: Profile) -> Tokens | None:
+def forget(profile: Profile) -> StoredTokens | None:
     """Remove the tokens of a profile, and return them."""
     try:
         tokens = _read(profile)
@@ -107,7 +107,7 @@ def request(url: str, grant_type: str, **form: str) -> TokenAnswer:
     return unsigned(url, operations.issue_token(body))
 
 
-def _refresh(profile: Profile, tokens: Tokens) -> Tokens:
+def _refresh(profile: Profile, tokens: StoredTokens) -> StoredTokens:
     if not tokens.refresh_token:
         raise _signed_out(profile)
     try:
@@ -116,12 +116,12 @@ def _refresh(profile: Profile, tokens: Tokens) -> Tokens:
         if error.code == "invalid_grant":
             raise _signed_out(profile) from error
         raise
-    fresh = Tokens.of(answer)
+    fresh = StoredTokens.of(answer)
     keep(profile, fresh)
     return fresh
 
 
-def _read(profile: Profile) -> Tokens:
+def _read(profile: Profile) -> StoredTokens:
     try:
         if profile.store == "keyring":
             import keyring
@@ -129,7 +129,7 @@ def _read(profile: Profile) -> Tokens:
             text = keyring.get_password(SERVICE, _account(profile))
         else:
             text = _file(profile).read_text()
-        return Tokens(**json.loads(text or ""))
+        return StoredTokens(**json.loads(text or ""))
     except (OSError, ValueError, TypeError):
         raise _signed_out(profile) from None
 

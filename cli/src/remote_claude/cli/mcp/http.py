@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from remote_claude.cli import render
-from remote_claude.cli.client import Client
+from remote_claude.cli.client import CliClient
 from remote_claude.cli.config import Target
 from remote_claude.cli.mcp.tools import server
 from remote_claude.cli.session import client_of
@@ -23,7 +23,7 @@ BEARER = "bearer "
 def serve(target: Target, place: Path | None, port: int) -> None:
     """Serve until a signal ends it. `place` is the repository that its clients may use."""
 
-    def connect(context: Context[Any, Any]) -> Client:
+    def connect(context: Context[Any, Any]) -> CliClient:
         key = (context.headers or {}).get("authorization", "")[len(BEARER) :]
         return client_of(Target(target.url, key.strip(), supervised=target.supervised))
 

@@ -17,7 +17,7 @@ from pydantic import BaseModel, Field
 
 from remote_claude.cli import config, release, render, repository
 from remote_claude.cli.arguments import checked_prompt
-from remote_claude.cli.client import Client
+from remote_claude.cli.client import CliClient
 from remote_claude.cli.commands.run import local_repository, send_repository
 from remote_claude.cli.commands.tasks import bring_over, details
 from remote_claude.cli.errors import CliError
@@ -82,7 +82,7 @@ class AppliedResult(BaseModel):
     conflicts: list[str]
 
 
-def server(connect: Callable[[Context[Any, Any]], Client], place: Path | None) -> MCPServer[Any]:
+def server(connect: Callable[[Context[Any, Any]], CliClient], place: Path | None) -> MCPServer[Any]:
     """The server. `connect` makes a client for the request that is served; `place` is the repository on this disk, if any."""
     mcp: MCPServer[Any] = MCPServer(
         "remote-claude", version=release(), instructions=INSTRUCTIONS, log_level="WARNING"
@@ -113,7 +113,7 @@ def _with_tool_errors(tool: Callable[P, R]) -> Callable[P, R]:
 
 
 class _Tools:
-    def __init__(self, connect: Callable[[Context[Any, Any]], Client], place: Path | None) -> None:
+    def __init__(self, connect: Callable[[Context[Any, Any]], CliClient], place: Path | None) -> None:
         self._connect, self._place = connect, place
 
     def run_task(
@@ -241,7 +241,7 @@ def _state(task: dict[str, Any]) -> TaskState:
     )
 
 
-def _output(client: Client, id: str, after: str | None) -> tuple[str, str | None, bool]:
+def _output(client: CliClient, id: str, after: str | None) -> tuple[str, str | None, bool]:
     """The text since a cursor, the next cursor, and whether nothing comes after it any more."""
     pieces: list[str] = []
     while True:

@@ -29,7 +29,7 @@ class Applied:
     ] = ()  # the agent's own .gitattributes name a filter for them, which was not run
 
 
-class Conflict(RepositoryError):
+class ApplyConflict(RepositoryError):
     """`apply_conflict`: the agent's commit and what is here now can't both stand. Nothing changed."""
 
     def __init__(self, reasons: dict[str, str], task: str, ways: Sequence[str]) -> None:
@@ -228,7 +228,7 @@ class _Apply:
         return True
 
     def _refuse(self, *ways: str) -> NoReturn:
-        raise Conflict(self.reasons, self.task, ways)
+        raise ApplyConflict(self.reasons, self.task, ways)
 
     def _earlier(self, head: str) -> str | None:
         """The commit that says it is this task's."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from remote_claude.access.scopes import ORG_SCOPES, SCOPES
-from remote_claude.runtime.admin.command_support import Refused, administer, require
+from remote_claude.runtime.admin.command_support import CommandRefused, administer, require
 
 if TYPE_CHECKING:
     from remote_claude.runtime.service import Runtime
@@ -42,7 +42,7 @@ def issue(
         history = await runtime.log.read_stream(stream_id("users", org, "org", org))
         joined = (recorded.event for recorded in history if isinstance(recorded.event, MemberJoined))
         if user not in {member.user for member in joined}:
-            raise Refused(f"{user} is no member of {org}")
+            raise CommandRefused(f"{user} is no member of {org}")
         key, secret = runtime.new_id("key"), secrets.generate()
         scopes = tuple(dict.fromkeys(scope or ORG_SCOPES))
         try:
@@ -50,7 +50,7 @@ def issue(
                 key=key, org=org, user=user, secret=secret, scopes=scopes
             )
         except UnknownScope as error:
-            raise Refused(str(error)) from error
+            raise CommandRefused(str(error)) from error
         typer.echo(f"{key} {secret}")
 
     administer(work, user="auth")
@@ -71,7 +71,7 @@ def revoke(
         try:
             await ApiKeys(runtime.log, runtime.clock).revoke(key=key, org=org, reason=reason)
         except (KeyNotFound, ValueError) as error:
-            raise Refused(str(error)) from error
+            raise CommandRefused(str(error)) from error
         typer.echo(f"{key} is revoked")
 
     administer(work, user="auth")

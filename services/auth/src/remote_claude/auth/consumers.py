@@ -18,7 +18,7 @@ USES: frozenset[Use] = frozenset({Use.WRITE_KEYS})
 """What auth uses of the broker besides the log."""
 
 
-class Erasures:
+class IdentityErasures:
     """Unlinks the accounts of people who have been erased: who signs in with one of them is a new person."""
 
     def __init__(self, log: EventLog, tail: Tail, identities: Identities) -> None:

@@ -13,7 +13,7 @@ from remote_claude.auth.domain import identities, keys, sessions
 from remote_claude.auth.domain.identities import Linked, LinkIdentity, UnlinkIdentity
 from remote_claude.auth.domain.keys import IssueKey, RevokeKey
 from remote_claude.auth.domain.sessions import OpenSession, RefreshSession, RevokeSession, SessionEnded
-from remote_claude.auth.providers import Profile
+from remote_claude.auth.providers import ProviderProfile
 from remote_claude.auth.tickets import Tickets
 from remote_claude.contracts import Sealed
 from remote_claude.contracts.auth import (
@@ -30,7 +30,7 @@ from remote_claude.contracts.contexts import (
     session_client_context,
 )
 from remote_claude.contracts.refusals import Refusal
-from remote_claude.edge.identity import Client
+from remote_claude.edge.identity import ClientInfo
 from remote_claude.eventsourcing import (
     Clock,
     CommandHandler,
@@ -98,7 +98,7 @@ class ApiKeys:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Opened:
+class OpenedSession:
     """A new session; `secret` is its cookie or its refresh token, and stands nowhere else."""
 
     session: str
@@ -133,7 +133,7 @@ class Identities:
         self._handler = CommandHandler(log, clock, event_id)
         self._keyring, self._tickets, self._new_id = keyring, tickets, new_id
 
-    async def person(self, provider: str, profile: Profile, user: str | None = None) -> str:
+    async def person(self, provider: str, profile: ProviderProfile, user: str | None = None) -> str:
         """The person of an account: a new one at its first sign-in, or `user`, who asked for it to be linked.
 
         Raises `IdentityTaken` where `user` is not the account's person.
@@ -207,8 +207,8 @@ class Sessions:
         kind: SessionKind,
         method: SignInMethod,
         scopes: tuple[str, ...],
-        client: Client,
-    ) -> Opened:
+        client: ClientInfo,
+    ) -> OpenedSession:
         """Open a session under an id that was chosen before. Raises `SignInUsed` for one that has been used."""
         browser = kind == "browser"
         secret = secrets.generate(secrets.SESSION if browser else secrets.REFRESH)
@@ -224,9 +224,9 @@ class Sessions:
             client=key.seal(client.to_json(), session_client_context(session)),
         )
         position = (await self._handle(command)).position
-        return Opened(session=session, secret=secret, position=position)
+        return OpenedSession(session=session, secret=secret, position=position)
 
-    async def refresh(self, session: str, token: str) -> Opened:
+    async def refresh(self, session: str, token: str) -> OpenedSession:
         """Take a refresh token and give the next. Raises `SessionEnded`; a used token ends the session."""
         secret = secrets.generate(secrets.REFRESH)
         command = RefreshSession(
@@ -239,7 +239,7 @@ class Sessions:
         handled = await self._handle(command)
         if any(isinstance(event, SessionRevoked) for event in handled.events):
             raise SessionEnded
-        return Opened(session=session, secret=secret, position=handled.position)
+        return OpenedSession(session=session, secret=secret, position=handled.position)
 
     async def revoke(self, session: str, user: str, reason: RevocationReason) -> int:
         """End a session. Returns the position. Raises `SessionNotFound`."""

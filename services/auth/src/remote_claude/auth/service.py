@@ -7,7 +7,7 @@ from remote_claude.auth.api import keys as key_routes
 from remote_claude.auth.api import sessions as session_routes
 from remote_claude.auth.api.oauth import OAuth
 from remote_claude.auth.api.sign_in import SignIn
-from remote_claude.auth.consumers import Erasures
+from remote_claude.auth.consumers import IdentityErasures
 from remote_claude.auth.handlers import ApiKeys, Devices, Identities, Sessions
 from remote_claude.auth.projections.credentials import CredentialsView
 from remote_claude.auth.providers import configured
@@ -52,6 +52,6 @@ def build(runtime: Runtime) -> Service:
         on_start=start,
         background={
             "signing keys": signing.run,
-            "erasures": Erasures(runtime.log, runtime.tail, identities).run,
+            "erasures": IdentityErasures(runtime.log, runtime.tail, identities).run,
         },
     )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from remote_claude.runtime.admin.command_support import Refused, administer
+from remote_claude.runtime.admin.command_support import CommandRefused, administer
 
 if TYPE_CHECKING:
     from remote_claude.runtime.service import Runtime
@@ -29,7 +29,7 @@ def set_plan(
         try:
             assigned = await Accounts(runtime.log, runtime.clock).assign_plan(org, plan, OPERATOR)
         except (UnknownOrganisation, UnknownPlan) as error:
-            raise Refused(str(error)) from error
+            raise CommandRefused(str(error)) from error
         typer.echo(f"{org} is on {plan} (position {assigned.position})")
         if assigned.note is not None:
             typer.echo(f"note: {assigned.note}", err=True)

@@ -25,10 +25,10 @@ from remote_claude.billing.projections.issued import InvoicesView, find_invoices
 from remote_claude.billing.projections.usage import UsageView
 from remote_claude.billing.settings import BillingSettings
 from remote_claude.billing.stripe_adapter import Stripe
-from remote_claude.billing.watch import Watch
+from remote_claude.billing.watch import BillingWatch
 from remote_claude.contracts.billing import CreditGranted, Seller
 from remote_claude.eventsourcing import new_event_id
-from remote_claude.runtime.admin.command_support import Refused, require
+from remote_claude.runtime.admin.command_support import CommandRefused, require
 from remote_claude.runtime.service import Runtime
 
 OPERATOR = "operator"
@@ -40,35 +40,35 @@ def _invoices(runtime: Runtime) -> Invoices:
 
 
 async def _org_of(runtime: Runtime, invoice: str) -> str:
-    """The organisation that an invoice belongs to. Raises `Refused`."""
+    """The organisation that an invoice belongs to. Raises `CommandRefused`."""
     await caught_up(runtime.log, runtime.pool, InvoicesView.name)
     found = await find_invoices(runtime.pool, named=invoice)
     if not found:
-        raise Refused(f"there is no invoice {invoice}; list them: rclaude-admin billing invoices")
+        raise CommandRefused(f"there is no invoice {invoice}; list them: rclaude-admin billing invoices")
     return str(found[0]["org"])
 
 
 def _catalog(file: Path) -> Catalog:
-    """The catalog of a file. Raises `Refused`."""
+    """The catalog of a file. Raises `CommandRefused`."""
     try:
         return parse(file.read_text(encoding="utf-8"))
     except InvalidPlans as error:
-        raise Refused(f"{file}: {error}") from error
+        raise CommandRefused(f"{file}: {error}") from error
 
 
 def _costs(file: Path) -> dict[str, margins.Costs]:
-    """What providers cost, by the file. Raises `Refused`."""
+    """What providers cost, by the file. Raises `CommandRefused`."""
     try:
         return margins.parse(file.read_text(encoding="utf-8"))
     except margins.InvalidCosts as error:
-        raise Refused(f"{file}: {error}") from error
+        raise CommandRefused(f"{file}: {error}") from error
 
 
 def _nano(amount: str) -> int:
-    """Billionths of an amount in the currency's unit. Raises `Refused`."""
+    """Billionths of an amount in the currency's unit. Raises `CommandRefused`."""
     whole, _, part = amount.partition(".")
     if not (whole.isdigit() and (part.isdigit() or not part) and len(part) <= 9):
-        raise Refused(f"{amount!r} is no amount; write it as 12.50")
+        raise CommandRefused(f"{amount!r} is no amount; write it as 12.50")
     return int(whole) * NANO + int(part.ljust(9, "0") or 0)
 
 
@@ -90,7 +90,7 @@ async def close(runtime: Runtime, now: bool, org: str | None) -> None:
         if not issued:
             typer.echo(f"{one}: nothing to close")
     if refused:
-        raise Refused(f"{refused} organisations were not closed; see above")
+        raise CommandRefused(f"{refused} organisations were not closed; see above")
 
 
 async def list_invoices(runtime: Runtime, org: str | None) -> None:
@@ -117,7 +117,7 @@ async def credit_note(runtime: Runtime, invoice: str, amount: str | None, reason
     try:
         note = await invoices.correct(org, invoice, minor, reason, OPERATOR)
     except BillingRefusal as error:
-        raise Refused(str(error)) from error
+        raise CommandRefused(str(error)) from error
     back = {"stripe": "Stripe pays it back", "manual": "pay it back by hand", None: "so much less is due"}
     typer.echo(
         f"{note.number} ({note.invoice}) over {note.total} {note.currency} minor units: {back[note.refund]}"
@@ -183,18 +183,18 @@ async def reconcile(runtime: Runtime) -> None:
     """Compare invoices with Stripe's now."""
     settings = BillingSettings.from_environment()
     if settings.stripe_key is None:
-        raise Refused("there is no Stripe key: set RCLAUDE_BILLING_STRIPE_KEY")
+        raise CommandRefused("there is no Stripe key: set RCLAUDE_BILLING_STRIPE_KEY")
     await caught_up(runtime.log, runtime.pool, InvoicesView.name)
     stripe = Stripe(settings.stripe_key.get_secret_value(), None, settings.stripe_url)
     accounts, invoices = Accounts(runtime.log, runtime.clock), _invoices(runtime)
     grace = timedelta(seconds=settings.unpaid_grace_s)
-    watch = Watch(runtime.pool, runtime.clock, accounts, invoices, settings.default_plan, grace)
+    watch = BillingWatch(runtime.pool, runtime.clock, accounts, invoices, settings.default_plan, grace)
     differing = await watch.reconcile(stripe, Payments(stripe, accounts, invoices, runtime.clock))
     typer.echo(f"{differing} invoices differ from Stripe's" if differing else "Stripe agrees")
 
 
 async def rederive(runtime: Runtime, invoice: str | None) -> None:
-    """Make an invoice again, or all of them, and compare. Raises `Refused` where one differs."""
+    """Make an invoice again, or all of them, and compare. Raises `CommandRefused` where one differs."""
     await caught_up(runtime.log, runtime.pool, InvoicesView.name)
     invoices = _invoices(runtime)
     if invoice is not None:
@@ -218,7 +218,7 @@ async def rederive(runtime: Runtime, invoice: str | None) -> None:
         else:
             typer.echo(f"{issued.number} follows from {read:,} events up to position {issued.closed_at:,}")
     if different:
-        raise Refused(f"{different} of {len(wanted)} invoices differ; see above")
+        raise CommandRefused(f"{different} of {len(wanted)} invoices differ; see above")
 
 
 async def publish(runtime: Runtime, file: Path) -> None:
@@ -238,7 +238,7 @@ async def tax(runtime: Runtime, country: str, percent: str) -> None:
     try:
         seller = Seller.model_validate(catalog.seller.model_dump() | {"tax_percent": rates})
     except ValidationError as error:
-        raise Refused(f"{percent!r} is no rate; write it as 19 or 8.875, or none") from error
+        raise CommandRefused(f"{percent!r} is no rate; write it as 19 or 8.875, or none") from error
     position = await accounts.publish(replace(catalog, seller=seller), OPERATOR)
     typer.echo(
         f"tax in {country}: {percent} (position {position}); it holds for periods that are closed from now on"

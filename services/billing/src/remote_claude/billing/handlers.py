@@ -43,7 +43,7 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Assigned:
+class AssignedPlan:
     """A plan was set. `note` says why no runner can take a task of the plan; None where one can."""
 
     position: int
@@ -93,13 +93,13 @@ class Accounts:
         )
         return await self._handle(command)
 
-    async def assign_plan(self, org: str, plan: str, actor: str) -> Assigned:
+    async def assign_plan(self, org: str, plan: str, actor: str) -> AssignedPlan:
         """Put an organisation on a plan, as the operator decides. Raises `UnknownOrganisation`, `UnknownPlan`."""
         if not is_id("org", org) or not await self._log.read_stream(stream_id("users", org, "org", org)):
             raise UnknownOrganisation(org)
         position = await self.set_plan(org, plan, actor=actor)
         allowed = (await self.catalog()).plans[plan].entitlements
-        return Assigned(position, too_large(allowed, await slots(self._log)))
+        return AssignedPlan(position, too_large(allowed, await slots(self._log)))
 
     async def open_account(self, org: str, plan: str, entitlements: Entitlements | None = None) -> None:
         """Put an organisation on its first plan; one that has a plan keeps it. Opens the periods that are missing.

@@ -10,7 +10,7 @@ from opentelemetry.metrics import CallbackOptions, Observation
 
 from remote_claude.billing.projections.conservation import Conservation, conservation
 from remote_claude.billing.projections.usage import UsageView
-from remote_claude.billing.watch import Watch
+from remote_claude.billing.watch import BillingWatch
 from remote_claude.contracts.periods import CALENDAR, period_at
 from remote_claude.runtime.service import Runtime
 
@@ -31,7 +31,7 @@ GAUGES = {
 class Audit:
     """Adds up the current period every few minutes, in the process that applies the view."""
 
-    def __init__(self, runtime: Runtime, watch: Watch) -> None:
+    def __init__(self, runtime: Runtime, watch: BillingWatch) -> None:
         self._runtime = runtime
         self._sums = Conservation()
         runtime.meter.create_observable_gauge(

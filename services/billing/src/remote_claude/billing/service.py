@@ -19,7 +19,13 @@ from remote_claude.billing.projections.usage import UsageView
 from remote_claude.billing.settings import BillingSettings
 from remote_claude.billing.signing import SigningKey
 from remote_claude.billing.stripe_adapter import Stripe
-from remote_claude.billing.watch import DUNNING_EVERY_S, QUOTAS_EVERY_S, RECONCILE_EVERY_S, Watch, every
+from remote_claude.billing.watch import (
+    DUNNING_EVERY_S,
+    QUOTAS_EVERY_S,
+    RECONCILE_EVERY_S,
+    BillingWatch,
+    every,
+)
 from remote_claude.contracts.billing import Entitlements
 from remote_claude.contracts.requests import ASK_MONTH
 from remote_claude.runtime import owner
@@ -36,7 +42,7 @@ def build(runtime: Runtime) -> Service:
     exports = Exports(runtime.log, runtime.pool, runtime.clock, invoices, key)
     mail_server = settings.smtp_url.get_secret_value() if settings.smtp_url is not None else ""
     outboxes = [mails.outbox(mails.Mails(invoices, mail_server, settings.mail_from))]
-    watch = Watch(
+    watch = BillingWatch(
         runtime.pool,
         runtime.clock,
         accounts,

@@ -41,7 +41,7 @@ GROUP BY account.org, period.period, account.entitlements, total.key
 log = structlog.get_logger(__name__)
 
 
-class Watch:
+class BillingWatch:
     """Each look is safe to repeat: the deciders record a thing once. `drifting` is how many invoices differed last."""
 
     def __init__(

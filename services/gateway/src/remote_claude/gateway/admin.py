@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from remote_claude.runtime.admin.command_support import Refused, administer, require
+from remote_claude.runtime.admin.command_support import CommandRefused, administer, require
 from remote_claude.runtime.purpose import Purpose
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def add(
         try:
             secret, _ = await WebhookHandlers(runtime.log, runtime.keyring, runtime.clock).add(hook, org, url)
         except (WebhookRefused, KeyErased) as error:
-            raise Refused(str(error)) from error
+            raise CommandRefused(str(error)) from error
         typer.echo(f"{hook} {secret}")
 
     administer(work, user="gateway")
@@ -88,7 +88,7 @@ def remove(org: Org, hook: Annotated[str, typer.Argument(help="The webhook's id,
         try:
             await WebhookHandlers(runtime.log, runtime.keyring, runtime.clock).remove(hook, org)
         except WebhookRefused as error:
-            raise Refused(str(error)) from error
+            raise CommandRefused(str(error)) from error
         typer.echo(f"{hook} is removed")
 
     administer(work, user="gateway")

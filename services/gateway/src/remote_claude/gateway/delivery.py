@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from remote_claude.gateway.domain.lifecycle import Progress
+from remote_claude.gateway.domain.lifecycle import TaskProgress
 from remote_claude.gateway.domain.refusals import MessageNotTaken
 from remote_claude.runtime.agent_output import OutputStream, OutputUnavailable
 
@@ -14,10 +14,10 @@ LAST_FRAMES = 8
 """An agent that had ended before shows it in one of so many frames at the end of the output."""
 
 
-class Delivery:
+class MessageDelivery:
     """Looks at the output of an attempt around the recording of one message."""
 
-    def __init__(self, output: OutputStream, org: str, task: str, progress: Progress) -> None:
+    def __init__(self, output: OutputStream, org: str, task: str, progress: TaskProgress) -> None:
         self._output, self._org, self._task = output, org, task
         self._attempt = progress.attempts[-1].number if progress.attempts else None
         self._end = 0

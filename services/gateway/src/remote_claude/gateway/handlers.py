@@ -27,7 +27,7 @@ from remote_claude.eventsourcing import (
 from remote_claude.eventsourcing.traces import correlation
 from remote_claude.gateway.domain import task as domain
 from remote_claude.gateway.domain import webhooks
-from remote_claude.gateway.domain.lifecycle import Progress, PullRequest
+from remote_claude.gateway.domain.lifecycle import PullRequest, TaskProgress
 from remote_claude.gateway.domain.refusals import (
     NoPullRequest,
     NotKnownToBeRecorded,
@@ -82,7 +82,7 @@ class Decisions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Submission:
+class SubmissionResult:
     """What became of a submission. `decision` is None when none was seen in time; the task stands all the same."""
 
     task: str
@@ -108,7 +108,7 @@ class TaskHandlers:
         self._handler = CommandHandler(log, clock, event_id)
         self._admission_wait_s, self._log_wait_s = admission_wait_s, log_wait_s
 
-    async def submit(self, command: SubmitTask) -> Submission:
+    async def submit(self, command: SubmitTask) -> SubmissionResult:
         """Record the task and wait for the scheduler's decision. The same submission again gets the same answer.
 
         Raises `IdempotencyKeyReused`, `NotKnownToBeRecorded`, `NotCaughtUp`.
@@ -121,10 +121,10 @@ class TaskHandlers:
                 handled = await self._handler.handle(TASK, stream, command, subject=command.task, new=True)
             position = handled.first_position
             if not handled.events and (decided := await self._decided_before(command, position)) is not None:
-                return Submission(task=command.task, position=position, decision=decided)
+                return SubmissionResult(task=command.task, position=position, decision=decided)
             left = max(0.0, deadline - asyncio.get_running_loop().time())
             await asyncio.wait([decision], timeout=left)
-            return Submission(
+            return SubmissionResult(
                 task=command.task, position=position, decision=decision.result() if decision.done() else None
             )
 
@@ -132,7 +132,7 @@ class TaskHandlers:
         """Whether there is such a task already."""
         return bool(await self._log.read_stream(stream_id("gateway", org, "task", task)))
 
-    async def request_cancellation(self, command: RequestCancellation) -> tuple[Progress, int]:
+    async def request_cancellation(self, command: RequestCancellation) -> tuple[TaskProgress, int]:
         """Ask the scheduler to end the task. Returns the progress known so far, and the request's position.
 
         A task that was cancelled before is answered the same again. Raises `TaskNotFound`, `TaskAlreadyFinished`,

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from remote_claude.contracts.gateway import TaskSubmitted
 from remote_claude.eventsourcing.events import RecordedEvent
 from remote_claude.eventsourcing.positions import Reached
-from remote_claude.gateway.domain.lifecycle import Progress, evolve
+from remote_claude.gateway.domain.lifecycle import TaskProgress, evolve
 from remote_claude.gateway.projections.queries import Task, TaskQueries
 from remote_claude.gateway.projections.tasks import TasksView
 
@@ -24,17 +24,17 @@ MAX_BYTES = 64 * 1024 * 1024
 MAX_ENDED = 1_000
 """How many tasks that have ended are kept: their results are read now."""
 
-OnChange = Callable[[Progress], None]
+OnChange = Callable[[TaskProgress], None]
 """Called after each event of a task with the progress before it."""
 Key = tuple[str, str]
 
 
 @dataclass(slots=True, eq=False)
-class LiveTask:
+class WatchedTask:
     """A task as of the last event of this process. It is kept while `listeners` holds one."""
 
     submission: Task
-    progress: Progress
+    progress: TaskProgress
     bytes: int = 0
     listeners: set[OnChange] = field(default_factory=set)
 
@@ -57,7 +57,7 @@ class LiveTask:
 class _Loading:
     """A task that is being read from the view, and its events meanwhile."""
 
-    reading: asyncio.Task[LiveTask] | None = None
+    reading: asyncio.Task[WatchedTask] | None = None
     pending: list[RecordedEvent] = field(default_factory=list)
 
 
@@ -66,7 +66,7 @@ class LiveTasks:
 
     def __init__(self, queries: TaskQueries, *, wait_s: float) -> None:
         self._queries, self._wait_s = queries, wait_s
-        self._tasks: dict[Key, LiveTask] = {}
+        self._tasks: dict[Key, WatchedTask] = {}
         self._ended: deque[Key] = deque()
         self._loading: dict[Key, _Loading] = {}
         self._unreadable: set[str] = set()
@@ -120,11 +120,11 @@ class LiveTasks:
             for key in [key for key in self._tasks if key[0] == org]:
                 self._forget(key)
 
-    def find(self, org: str, task: str) -> LiveTask | None:
+    def find(self, org: str, task: str) -> WatchedTask | None:
         """A task, if it is held here."""
         return self._tasks.get((org, task))
 
-    async def get(self, org: str, task: str) -> LiveTask:
+    async def get(self, org: str, task: str) -> WatchedTask:
         """A task; if it is not held here, it is read from the view and then held. Raises `TaskNotFound`, `NotCaughtUp`."""
         key = org, task
         if (found := self._tasks.get(key)) is not None:
@@ -136,14 +136,14 @@ class LiveTasks:
         assert loading.reading is not None
         return await asyncio.shield(loading.reading)
 
-    async def wait(self, live: LiveTask, seconds: float, changed: int | None) -> bool:
+    async def wait(self, live: WatchedTask, seconds: float, changed: int | None) -> bool:
         """Wait until the task has ended, or has changed since the position `changed`; False at the timeout.
 
         All waits end when the process stops.
         """
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-        def look(_: Progress) -> None:
+        def look(_: TaskProgress) -> None:
             if is_due(live.progress, changed) and not done.done():
                 done.set_result(None)
 
@@ -167,7 +167,7 @@ class LiveTasks:
             if not done.done():
                 done.set_result(None)
 
-    async def _load(self, key: Key, loading: _Loading) -> LiveTask:
+    async def _load(self, key: Key, loading: _Loading) -> WatchedTask:
         """Read a task from the view at this process's position or later, then fold the events that arrived meanwhile."""
         try:
             await self._queries.caught_up(self.position, self._wait_s)
@@ -176,7 +176,7 @@ class LiveTasks:
             del self._loading[key]
         if (submitted := self._tasks.get(key)) is not None:  # meanwhile
             return submitted
-        live = LiveTask(task, task.progress)
+        live = WatchedTask(task, task.progress)
         for recorded in loading.pending:
             if recorded.position > as_of:
                 live.fold(recorded)
@@ -186,7 +186,7 @@ class LiveTasks:
                 self._end(key)
         return live
 
-    def _add(self, key: Key, live: LiveTask) -> None:
+    def _add(self, key: Key, live: WatchedTask) -> None:
         self._forget(key)
         self._tasks[key] = live
         self._bytes += live.bytes
@@ -220,15 +220,15 @@ class LiveTasks:
             self._bytes -= live.bytes
 
 
-def is_due(progress: Progress, changed: int | None) -> bool:
+def is_due(progress: TaskProgress, changed: int | None) -> bool:
     """Whether a wait is over: the task has ended, or with `changed` has changed since that position."""
     return progress.terminal if changed is None else progress.changed > changed
 
 
-def _submitted(recorded: RecordedEvent) -> LiveTask:
+def _submitted(recorded: RecordedEvent) -> WatchedTask:
     event: TaskSubmitted = recorded.event
     progress = evolve(
-        Progress(changed=recorded.position),
+        TaskProgress(changed=recorded.position),
         event,
         position=recorded.position,
         occurred_at=recorded.occurred_at,
@@ -248,4 +248,4 @@ def _submitted(recorded: RecordedEvent) -> LiveTask:
         priority=event.priority,
         progress=progress,
     )
-    return LiveTask(task, progress, len(recorded.data))
+    return WatchedTask(task, progress, len(recorded.data))

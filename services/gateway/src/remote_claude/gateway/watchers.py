@@ -28,9 +28,9 @@ from remote_claude.contracts.scheduler import (
 )
 from remote_claude.eventsourcing.events import Clock, RecordedEvent, parse_timestamp
 from remote_claude.gateway.domain.cursor import START, Cursor
-from remote_claude.gateway.domain.lifecycle import Progress, State
-from remote_claude.gateway.live_tasks import LiveTask, LiveTasks
-from remote_claude.gateway.projections.output import Frames, OutputHistory
+from remote_claude.gateway.domain.lifecycle import State, TaskProgress
+from remote_claude.gateway.live_tasks import LiveTasks, WatchedTask
+from remote_claude.gateway.projections.output import FrameRange, OutputHistory
 from remote_claude.gateway.projections.tasks import TasksView
 from remote_claude.runtime.agent_output import OutputChunk, OutputUnavailable
 
@@ -65,13 +65,13 @@ class Outlet(Protocol):
 class Piece:
     """Frames with their encoded form; `end` is the cursor of the last."""
 
-    frames: Frames
+    frames: FrameRange
     end: Cursor
     text: str
 
 
 @dataclass(slots=True, eq=False)
-class Channel:
+class TaskChannel:
     """One task that somebody watches.
 
     `newest` is the last frame that has arrived live; `base` is the cursor before the ring, None while it is empty.
@@ -79,7 +79,7 @@ class Channel:
 
     org: str
     task: str
-    live: LiveTask
+    live: WatchedTask
     ring_bytes: int
     base: Cursor | None = None
     newest: Cursor = START
@@ -88,11 +88,11 @@ class Channel:
     _size: int = 0
 
     @property
-    def progress(self) -> Progress:
+    def progress(self) -> TaskProgress:
         """How far the task is."""
         return self.live.progress
 
-    def on_change(self, before: Progress) -> None:
+    def on_change(self, before: TaskProgress) -> None:
         """Pass on to the watches what an event has changed."""
         if self.progress.changed != before.changed:
             frame = state_frame(self)
@@ -101,7 +101,7 @@ class Channel:
         if self.progress.settled and not before.settled:
             self.look_again()
 
-    def on_output(self, frames: Frames) -> None:
+    def on_output(self, frames: FrameRange) -> None:
         """Take live frames into the ring. Where they don't go on from its end, it starts over."""
         if frames.end <= self.newest:
             return
@@ -145,12 +145,12 @@ class Watch:
     `due` says that there may be something in the history that does not come by live.
     """
 
-    channel: Channel
+    channel: TaskChannel
     outlet: Outlet
     cursor: Cursor
     _watchers: Watchers
     due: bool = True
-    _history: AsyncGenerator[Frames, None] | None = None
+    _history: AsyncGenerator[FrameRange, None] | None = None
 
     async def pull(self) -> str | None:
         """The next frame to send; None when there is none for now. Raises what reading the history raises."""
@@ -206,7 +206,7 @@ class Watchers:
     ) -> None:
         self._tasks, self._history, self._clock = tasks, history, clock
         self._wait_s, self._ring_bytes = wait_s, ring_bytes
-        self._channels: dict[tuple[str, str], Channel] = {}
+        self._channels: dict[tuple[str, str], TaskChannel] = {}
         self._followers: defaultdict[str, set[Outlet]] = defaultdict(set)
         self._ends: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
         self._connected = asyncio.Event()
@@ -238,7 +238,7 @@ class Watchers:
         """A chunk of output."""
         channel = self._channels.get((chunk.org, chunk.task))
         if channel is not None:
-            channel.on_output(Frames(chunk.attempt, chunk.first, chunk.frames))
+            channel.on_output(FrameRange(chunk.attempt, chunk.first, chunk.frames))
 
     def on_connect(self) -> None:
         """Output arrives from here on. The history has what came before."""
@@ -250,7 +250,7 @@ class Watchers:
         """No output arrives from here on."""
         self._connected.clear()
 
-    async def history(self, watch: Watch) -> AsyncGenerator[Frames, None]:
+    async def history(self, watch: Watch) -> AsyncGenerator[FrameRange, None]:
         """The history after a watch's cursor. It waits until output arrives, so that nothing is missed between.
 
         Raises `OutputUnavailable`.
@@ -282,7 +282,7 @@ class Watchers:
         live = await self._tasks.get(org, task)
         channel = self._channels.get((org, task))
         if channel is None:
-            channel = self._channels[org, task] = Channel(org, task, live, self._ring_bytes)
+            channel = self._channels[org, task] = TaskChannel(org, task, live, self._ring_bytes)
             live.listeners.add(channel.on_change)
         watch = Watch(channel, outlet, cursor, self)
         channel.watches.add(watch)
@@ -319,12 +319,12 @@ class Watchers:
             if not channel.progress.settled and self._overdue(channel.progress):
                 channel.look_again()
 
-    def _overdue(self, progress: Progress) -> bool:
+    def _overdue(self, progress: TaskProgress) -> bool:
         ended = progress.finished_at if progress.terminal else None
         return ended is not None and self._clock() - parse_timestamp(ended) > SETTLES_WITHIN
 
 
-def state_frame(channel: Channel) -> str:
+def state_frame(channel: TaskChannel) -> str:
     """The frame `state`: how far the task is, and since which position."""
     progress = channel.progress
     return _dump(
@@ -337,7 +337,7 @@ def state_frame(channel: Channel) -> str:
     )
 
 
-def output_frame(channel: Channel, frames: Frames) -> str:
+def output_frame(channel: TaskChannel, frames: FrameRange) -> str:
     """The frame `output`: frames of one attempt, and the cursor of the last."""
     return _dump(
         type="output",

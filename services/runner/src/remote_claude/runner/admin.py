@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from remote_claude.runtime.admin.command_support import Refused, administer
+from remote_claude.runtime.admin.command_support import CommandRefused, administer
 from remote_claude.runtime.purpose import Purpose
 
 if TYPE_CHECKING:
@@ -76,7 +76,9 @@ def _record(event: RunnerDrained | RunnerUndrained, *, drained: bool) -> None:
 
         before = (await known(runtime.log)).get(event.runner)
         if before is None:
-            raise Refused(f"there is no runner {event.runner}: `rclaude-admin runners list` shows them")
+            raise CommandRefused(
+                f"there is no runner {event.runner}: `rclaude-admin runners list` shows them"
+            )
         if before[1] != drained:
             stream = stream_id("runner", None, "runner", event.runner)
             await CommandHandler(runtime.log, runtime.clock).handle(PRESENCE, stream, event)

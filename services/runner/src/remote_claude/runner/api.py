@@ -19,7 +19,7 @@ from remote_claude.runner.sessions import (
     Channel,
     ChannelClosed,
     HttpChannel,
-    NotOpened,
+    StreamNotOpened,
     WorkerListener,
     WorkerSession,
 )
@@ -132,7 +132,7 @@ async def carry(peer: WebSocket, session: WorkerSession, **opening: int | str) -
     try:
         async with session.openings.opened(**opening) as sandbox:  # type: ignore[arg-type]  # as the routes have them
             await first_of(_pass(person, sandbox), _pass(sandbox, person))
-    except NotOpened as error:
+    except StreamNotOpened as error:
         await person.close(NOT_OPENED, str(error)[:120])
     except ChannelClosed:
         pass  # the sandbox is gone already

@@ -32,7 +32,7 @@ from remote_claude.eventsourcing.events import (
 from remote_claude.eventsourcing.log import EventLog, EventLogError
 from remote_claude.eventsourcing.tail import Tail
 from remote_claude.runner.consumers import INTERRUPTING
-from remote_claude.runner.domain.attempt import AttemptId, Decline, Finish, Running
+from remote_claude.runner.domain.attempt import AttemptId, Decline, Finish, RunningAttempt
 from remote_claude.runner.handlers import AttemptLog, Superseded
 from remote_claude.runner.projections.held import AssignedAttempt
 from remote_claude.runner.stopping import StopReason
@@ -45,7 +45,7 @@ DRAINS_WITHIN_S = 5.0
 Terminal = TaskSucceeded | TaskFailed | TaskCancelled | TaskTimedOut
 
 
-class Execution(Protocol):
+class AttemptExecution(Protocol):
     """One attempt in progress."""
 
     def stop(self, reason: StopReason) -> None:
@@ -83,7 +83,7 @@ class Executor:
         *,
         joined: Callable[[], RunnerJoined],
         slots: int,
-        execute: Callable[[TaskAssigned, AttemptLog], Execution],
+        execute: Callable[[TaskAssigned, AttemptLog], AttemptExecution],
         held: Callable[[int], Awaitable[Sequence[AssignedAttempt]]],
         event_id: NewEventId = new_event_id,
     ) -> None:
@@ -92,7 +92,7 @@ class Executor:
         self._log, self._tail, self._clock = log, tail, clock
         self._handler = CommandHandler(log, clock, event_id)
         self._joined, self._slots, self._execute, self._held = joined, slots, execute, held
-        self._running: dict[tuple[str, str, int], Execution] = {}
+        self._running: dict[tuple[str, str, int], AttemptExecution] = {}
         self._work: set[asyncio.Task[None]] = set()
         self.joined = False
 
@@ -188,7 +188,7 @@ class Executor:
         with traces.about(recorded):  # the task that is started here keeps that
             self._spawn(work)
 
-    async def _run_to_end(self, key: tuple[str, str, int], execution: Execution) -> None:
+    async def _run_to_end(self, key: tuple[str, str, int], execution: AttemptExecution) -> None:
         try:
             await execution.run()
         finally:
@@ -223,7 +223,7 @@ async def _record_lost(attempt_log: AttemptLog) -> None:
     while True:
         await attempt_log.load()
         lost = Finish(outcome="lost", reason=RUNNER_RESTARTED)
-        command = lost if isinstance(attempt_log.state, Running) else Decline(RUNNER_RESTARTED)
+        command = lost if isinstance(attempt_log.state, RunningAttempt) else Decline(RUNNER_RESTARTED)
         try:
             await attempt_log.record(command)
         except Superseded:

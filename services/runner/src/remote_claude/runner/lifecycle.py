@@ -25,7 +25,7 @@ from remote_claude.runner.execution import ExecutionDependencies, SandboxedExecu
 from remote_claude.runner.handlers import AttemptLog
 from remote_claude.runner.leases.lease import Lease
 from remote_claude.runner.leases.renewals import keep_leases
-from remote_claude.runner.machines.protocol import Hello
+from remote_claude.runner.machines.protocol import MachineHello
 from remote_claude.runner.model_proxy import Upstream
 from remote_claude.runner.projections.held import AssignedAttempt, HeldView, held_by
 from remote_claude.runner.providers import (
@@ -202,7 +202,7 @@ def provider_runner(runtime: Runtime, settings: RunnerSettings, provider: str) -
 
 
 def machine_runner(
-    runtime: Runtime, settings: RunnerSettings, org: str, hello: Hello, provider: ComputeProvider
+    runtime: Runtime, settings: RunnerSettings, org: str, hello: MachineHello, provider: ComputeProvider
 ) -> RunnerLifecycle:
     """The runner of a machine that has joined, for the tasks of its own organisation."""
     offered = settings.model_copy(

@@ -9,7 +9,7 @@ from typing import Any
 from remote_claude.runner import api
 from remote_claude.runner.forges.opening import outbox
 from remote_claude.runner.lifecycle import machine_runner, provider_runner
-from remote_claude.runner.machines.registry import Machines, Runner
+from remote_claude.runner.machines.registry import Machines, TaskRunner
 from remote_claude.runner.projections.held import HeldView
 from remote_claude.runner.sessions import WorkerListener, WorkerSession
 from remote_claude.runner.settings import RunnerSettings
@@ -27,7 +27,7 @@ def build(runtime: Runtime) -> Service:
     async def close() -> None:
         await asyncio.gather(*(runner.close() for runner in runners.values()), machines.close())
 
-    def all_runners() -> list[Runner]:
+    def all_runners() -> list[TaskRunner]:
         return [*runners.values(), *machines.runners()]
 
     def session_of(org: str, task: str) -> WorkerSession | None:

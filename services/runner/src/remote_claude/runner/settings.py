@@ -8,7 +8,7 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 
 from remote_claude.outbound.hosts import DEFAULT
 from remote_claude.runner.egress.policy import NetworkPolicy
-from remote_claude.runner.model_proxy.policy import Policy
+from remote_claude.runner.model_proxy.policy import CallPolicy
 from remote_claude.runtime.settings import Settings
 
 
@@ -64,7 +64,7 @@ class RunnerSettings(Settings):
     @classmethod
     def _rules(cls, value: object) -> object:
         rules = tuple(filter(None, map(str.strip, value.split(",")))) if isinstance(value, str) else value
-        Policy(rules)  # type: ignore[arg-type]  # what is no list of texts is refused after this
+        CallPolicy(rules)  # type: ignore[arg-type]  # what is no list of texts is refused after this
         return rules
 
 

@@ -19,7 +19,7 @@ from remote_claude.eventsourcing.tail import Tail
 from remote_claude.runtime.broker.uses import Use
 from remote_claude.scheduler.domain.evolve import FOLDS, evolve, pass_over
 from remote_claude.scheduler.domain.leases import Leases
-from remote_claude.scheduler.domain.state import State
+from remote_claude.scheduler.domain.state import SchedulerState
 from remote_claude.scheduler.handlers import Monotonic
 from remote_claude.scheduler.projections.snapshots import Snapshots
 from remote_claude.scheduler.settings import SchedulerSettings
@@ -58,7 +58,7 @@ class LogFold:
         self._moved = asyncio.Event()
         self._saved = 0
         self._head: int | None = None
-        self.state = State()
+        self.state = SchedulerState()
         self.unreadable = 0
 
     async def restore(self) -> None:
@@ -120,11 +120,11 @@ class LogFold:
         except (psycopg.Error, TimeoutError) as error:
             log.warning("no snapshot could be stored", error=repr(error))
 
-    async def _restored(self) -> State:
+    async def _restored(self) -> SchedulerState:
         """The state of the last snapshot if it is of this log, otherwise an empty one."""
         state = await self._snapshots.load()
         if state is None or state.position == 0:
-            return State()
+            return SchedulerState()
         with suppress(PositionAhead):
             await check_reaches(self._log, state.position)
             async with aclosing(self._log.read(after=state.position - 1, until=state.position)) as batches:
@@ -136,7 +136,7 @@ class LogFold:
             position=state.position,
         )
         await self._snapshots.discard()
-        return State()
+        return SchedulerState()
 
     def _fold(self, batch: Sequence[RecordedEvent]) -> None:
         for recorded in batch:

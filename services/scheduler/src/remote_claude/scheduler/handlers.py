@@ -20,7 +20,7 @@ from remote_claude.scheduler.domain.decide import Moment
 from remote_claude.scheduler.domain.dispatch import decide_round
 from remote_claude.scheduler.domain.draft import Draft
 from remote_claude.scheduler.domain.leases import Leases
-from remote_claude.scheduler.domain.state import State
+from remote_claude.scheduler.domain.state import SchedulerState
 from remote_claude.scheduler.domain.tasks import Ended
 
 log = structlog.get_logger(__name__)
@@ -45,7 +45,7 @@ class Leader:
     def __init__(
         self,
         event_log: EventLog,
-        state: State,
+        state: SchedulerState,
         leases: Leases,
         clock: Clock,
         lease_s: int,

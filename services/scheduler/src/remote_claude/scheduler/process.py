@@ -12,14 +12,14 @@ from remote_claude.eventsourcing.log import EventLog
 from remote_claude.eventsourcing.tail import Tail
 from remote_claude.scheduler.consumers import LogFold
 from remote_claude.scheduler.domain.leases import Leases
-from remote_claude.scheduler.domain.state import State
+from remote_claude.scheduler.domain.state import SchedulerState
 from remote_claude.scheduler.domain.waiting import too_large
 from remote_claude.scheduler.handlers import Leader, Monotonic
 from remote_claude.scheduler.leadership import Election
 from remote_claude.scheduler.projections.snapshots import Snapshots
 from remote_claude.scheduler.requests import Requests
 from remote_claude.scheduler.settings import SchedulerSettings
-from remote_claude.scheduler.terms import Terms
+from remote_claude.scheduler.terms import LeaderTerms
 
 
 class Scheduler:
@@ -38,7 +38,7 @@ class Scheduler:
         self._monotonic = monotonic
         self.leases = Leases(settings.lease_s, settings.lease_s + settings.grace_s, monotonic())
         self.fold = LogFold(event_log, tail, clock, settings, snapshots, self.leases, monotonic)
-        self.terms = Terms(event_log, self.fold, self.leases, clock, settings, election, monotonic)
+        self.terms = LeaderTerms(event_log, self.fold, self.leases, clock, settings, election, monotonic)
         self.requests = Requests(self.fold, self.terms, self.leases, monotonic)
 
     async def run(self) -> None:
@@ -54,7 +54,7 @@ class Scheduler:
         await self.fold.save()
 
     @property
-    def state(self) -> State:
+    def state(self) -> SchedulerState:
         """The state as of the last event that was read."""
         return self.fold.state
 

@@ -12,14 +12,14 @@ from remote_claude.scheduler.domain.leases import Leases
 from remote_claude.scheduler.domain.tasks import Attempted
 from remote_claude.scheduler.domain.waiting import explain
 from remote_claude.scheduler.handlers import Monotonic
-from remote_claude.scheduler.terms import Terms
+from remote_claude.scheduler.terms import LeaderTerms
 
 
 class Requests:
     """Each answer is None while this process does not lead."""
 
     def __init__(
-        self, fold: LogFold, terms: Terms, leases: Leases, monotonic: Monotonic = time.monotonic
+        self, fold: LogFold, terms: LeaderTerms, leases: Leases, monotonic: Monotonic = time.monotonic
     ) -> None:
         self._fold, self._terms, self._leases, self._monotonic = fold, terms, leases, monotonic
 

@@ -35,7 +35,7 @@ class NoRenewals(LeadershipLost):
     code = "no_runner_seen"
 
 
-class Terms:
+class LeaderTerms:
     """`leader` is set during a term. `decided` counts the events that this process has recorded, by type."""
 
     def __init__(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from remote_claude.runtime.admin.command_support import Refused, administer, settings
+from remote_claude.runtime.admin.command_support import CommandRefused, administer, settings
 
 if TYPE_CHECKING:
     from remote_claude.runtime.service import Runtime
@@ -22,7 +22,7 @@ def create() -> None:
     async def work() -> None:
         async with settings() as where:
             if where.kek_file is None or where.kek_file.exists():
-                raise Refused(
+                raise CommandRefused(
                     f"{where.kek_file or 'RCLAUDE_KEK_FILE'} is there already, or is not set: `rotate` adds a key"
                 )
             where.key_source.add()

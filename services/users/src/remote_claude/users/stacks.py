@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from remote_claude.runtime.admin.command_support import Refused, administer, require
+from remote_claude.runtime.admin.command_support import CommandRefused, administer, require
 
 if TYPE_CHECKING:
     from remote_claude.contracts.users import StackConfigured
@@ -195,7 +195,7 @@ def create(
 
         await require(runtime, "organisation", org)
         if name in (found := await _inventory(runtime)):
-            raise Refused(f"there is a stack {name} already, of {found[name].org}: take another name")
+            raise CommandRefused(f"there is a stack {name} already, of {found[name].org}: take another name")
         stack = StackConfigured(
             stack=name,
             org=org,
@@ -272,7 +272,9 @@ def _write(folder: Path, stack: StackConfigured, base: str) -> None:
 async def _find(runtime: Runtime, name: str) -> StackConfigured:
     found = await _inventory(runtime)
     if name not in found:
-        raise Refused(f"there is no stack {name}; `rclaude-admin stack list` shows those that there are")
+        raise CommandRefused(
+            f"there is no stack {name}; `rclaude-admin stack list` shows those that there are"
+        )
     return found[name]
 
 

@@ -902,6 +902,24 @@ class PolicyAnswer(TypedDict):
     max_budget_nano_usd: int | None
 
 
+class PolicyRules(TypedDict):
+    """What tasks may use; an empty list allows everything. `models` and `images` are patterns with `*`.
+
+    `hosts` are what a task may connect to, `default` for the product's list; `network` is added to that list. A task
+    that names no provider gets `default_provider`, or the first of `providers`. `max_budget_nano_usd` bounds the budget of a
+    task, in billionths of a dollar, and is the budget of one that names none.
+    """
+
+    agents: NotRequired[list[str]]
+    models: NotRequired[list[str]]
+    providers: NotRequired[list[str]]
+    images: NotRequired[list[str]]
+    hosts: NotRequired[list[str]]
+    network: NotRequired[list[str]]
+    default_provider: NotRequired[str | None]
+    max_budget_nano_usd: NotRequired[int | None]
+
+
 class PriceBook(TypedDict):
     """The prices of one version of a plan. A meter without a price costs nothing."""
 
@@ -1025,24 +1043,6 @@ class RetryRequest(TypedDict):
 
     view: str
     position: NotRequired[int | None]
-
-
-class Rules(TypedDict):
-    """What tasks may use; an empty list allows everything. `models` and `images` are patterns with `*`.
-
-    `hosts` are what a task may connect to, `default` for the product's list; `network` is added to that list. A task
-    that names no provider gets `default_provider`, or the first of `providers`. `max_budget_nano_usd` bounds the budget of a
-    task, in billionths of a dollar, and is the budget of one that names none.
-    """
-
-    agents: NotRequired[list[str]]
-    models: NotRequired[list[str]]
-    providers: NotRequired[list[str]]
-    images: NotRequired[list[str]]
-    hosts: NotRequired[list[str]]
-    network: NotRequired[list[str]]
-    default_provider: NotRequired[str | None]
-    max_budget_nano_usd: NotRequired[int | None]
 
 
 class ScheduleAnswer(TypedDict):
@@ -1169,6 +1169,28 @@ class SpentAnswer(TypedDict):
     limit_nano_usd: int | None
 
 
+class SubmitAnswer(TypedDict):
+    """`position` is that of the decision, or of the submission while there is none: reads with `min_position` show it.
+
+    After a `wait`, `task` is the whole task, and `state` and `position` are those of its last change.
+    """
+
+    id: str
+    state: Literal[
+        "submitted",
+        "queued",
+        "assigned",
+        "running",
+        "succeeded",
+        "failed",
+        "cancelled",
+        "timed_out",
+        "rejected",
+    ]
+    position: int
+    task: NotRequired[TaskAnswer | None]
+
+
 class SubmitRequest(TypedDict):
     """A task. `timeout_s` bounds each attempt; without it the plan does.
 
@@ -1203,28 +1225,6 @@ class SubmitRequest(TypedDict):
     timeout_s: NotRequired[int | None]
     priority: NotRequired[int]
     labels: NotRequired[dict[str, str]]
-
-
-class Submitted(TypedDict):
-    """`position` is that of the decision, or of the submission while there is none: reads with `min_position` show it.
-
-    After a `wait`, `task` is the whole task, and `state` and `position` are those of its last change.
-    """
-
-    id: str
-    state: Literal[
-        "submitted",
-        "queued",
-        "assigned",
-        "running",
-        "succeeded",
-        "failed",
-        "cancelled",
-        "timed_out",
-        "rejected",
-    ]
-    position: int
-    task: NotRequired[TaskAnswer | None]
 
 
 class Suspension(TypedDict):
@@ -1264,7 +1264,7 @@ class TaskAnswer(TypedDict):
     started_at: str | None
     finished_at: str | None
     position: int
-    waiting: NotRequired[WaitingAnswer | None]
+    waiting: NotRequired[TaskWaiting | None]
     detail: str | None
     prompt: str | None
     priority: int
@@ -1345,7 +1345,18 @@ class TaskSummary(TypedDict):
     started_at: str | None
     finished_at: str | None
     position: int
-    waiting: NotRequired[WaitingAnswer | None]
+    waiting: NotRequired[TaskWaiting | None]
+
+
+class TaskWaiting(TypedDict):
+    """Why a task waits. `code` is stable, `detail` says what it waits for and what helps.
+
+    `place` is its place in the organisation's queue, from 1; null when it is not counted.
+    """
+
+    code: str
+    detail: str
+    place: int | None
 
 
 class Tier(TypedDict):
@@ -1465,17 +1476,6 @@ class Volume(TypedDict):
     token: NotRequired[str | None]
     tiers: list[Tier]
     kind: NotRequired[Literal["volume"]]
-
-
-class WaitingAnswer(TypedDict):
-    """Why a task waits. `code` is stable, `detail` says what it waits for and what helps.
-
-    `place` is its place in the organisation's queue, from 1; null when it is not counted.
-    """
-
-    code: str
-    detail: str
-    place: int | None
 
 
 class WebhookAnswer(TypedDict):

@@ -62,13 +62,13 @@ from remote_claude.client.models import (
     PlanList,
     PlanRequest,
     PolicyAnswer,
+    PolicyRules,
     PriceFile,
     ProviderList,
     PublishedPrices,
     PullRequestRequestAnswer,
     RetryAnswer,
     RetryRequest,
-    Rules,
     ScheduleAnswer,
     ScheduleList,
     ScheduleRequest,
@@ -79,8 +79,8 @@ from remote_claude.client.models import (
     SessionList,
     Simulation,
     SimulationRequest,
+    SubmitAnswer,
     SubmitRequest,
-    Submitted,
     Suspension,
     TaskAnswer,
     TaskBillAnswer,
@@ -721,7 +721,7 @@ def set_org_secret(name: str, body: NewSecret) -> Call[SecretChanged]:
     return Call("PUT", f"/v1/org/secrets/{_part(name)}", json=body, decode=as_json)
 
 
-def set_policy(body: Rules) -> Call[OrgChanged]:
+def set_policy(body: PolicyRules) -> Call[OrgChanged]:
     """Set what tasks may use from here on; it replaces the policy before it. Tasks that run go on."""
     return Call("PUT", "/v1/org/policy", json=body, decode=as_json)
 
@@ -750,7 +750,7 @@ def status() -> Call[dict[str, Any]]:
 
 def submit_task(
     body: SubmitRequest, *, wait: int | None = None, idempotency_key: str | None = None
-) -> Call[Submitted]:
+) -> Call[SubmitAnswer]:
     """Submit a task. The same `Idempotency-Key` with the same body gets the same answer, whenever it is sent.
 
     With `wait` the answer is the task at its end: one request, however long the task takes up to a minute.

@@ -11,8 +11,8 @@ from remote_claude.client.models import (
     BestOfRequest,
     PullRequestRequest,
     RepositoryRequest,
+    SubmitAnswer,
     SubmitRequest,
-    Submitted,
 )
 
 State = Literal[
@@ -60,7 +60,7 @@ class Filters(TypedDict, total=False):
     min_position: int
 
 
-def submission(prompt: str, options: TaskOptions) -> Call[Submitted]:
+def submission(prompt: str, options: TaskOptions) -> Call[SubmitAnswer]:
     """The call that submits a task."""
     given = dict(options)
     key = given.pop("idempotency_key", None) or uuid.uuid4().hex

@@ -28,7 +28,7 @@ class Undecided(NamedTuple):
     apart: bool = False
 
 
-class Refused(NamedTuple):
+class RefusedAppend(NamedTuple):
     """An answer that another try won't change."""
 
     reason: str
@@ -40,7 +40,7 @@ class Denied(NamedTuple):
     stream: str
 
 
-Answer = Landed | Moved | Undecided | Refused | Denied
+Answer = Landed | Moved | Undecided | RefusedAppend | Denied
 
 
 def read_answer(headers: bytes, data: bytes) -> Answer:
@@ -61,4 +61,4 @@ def read_answer(headers: bytes, data: bytes) -> Answer:
             return Undecided(text)
         case 10176:  # a message of the batch never arrived: a leader has changed, or one was not permitted
             return Undecided(text, apart=True)
-    return Undecided(text) if error.get("code", 0) in (429, 500, 503) else Refused(text)
+    return Undecided(text) if error.get("code", 0) in (429, 500, 503) else RefusedAppend(text)

@@ -15,7 +15,7 @@ BATCH_THRESHOLD = 256
 """From so many appends on, two groups in turn are quicker than one of all of them."""
 
 
-class Message(NamedTuple):
+class EncodedMessage(NamedTuple):
     """Header lines without the guard, and payload."""
 
     headers: bytes
@@ -33,7 +33,7 @@ class Append:
     stream: str
     expected: int
     ids: Sequence[str]
-    messages: Sequence[Message]
+    messages: Sequence[EncodedMessage]
     size: int
     deadline: float
     done: asyncio.Future[int]
@@ -42,7 +42,7 @@ class Append:
     reason: str = "it was waiting for its turn"
 
 
-class Group(NamedTuple):
+class AppendGroup(NamedTuple):
     """What is dealt with at once: to be sent `together`, only to be looked up (`superseded`), or too late."""
 
     together: list[Append]
@@ -85,14 +85,14 @@ class AppendQueue:
         """Whether they reach the threshold with those that have been `sent`, and are not the smaller half."""
         return len(self._queues) >= max(min(sent, MAX_BATCH_EVENTS), BATCH_THRESHOLD - sent)
 
-    def take(self, now: float, others: int = 0, apart: Container[str] = ()) -> Group:
+    def take(self, now: float, others: int = 0, apart: Container[str] = ()) -> AppendGroup:
         """The next group: the first append of each stream, as many as fit into one batch, `apart` from some streams.
 
         From the threshold on it takes half, `others` included that are on their way or have been answered just now: while the
         broker works on one half, the callers of the other come back. All of them at once would find it idle, and
         leave it so.
         """
-        group = Group([], [], [])
+        group = AppendGroup([], [], [])
         events = size = 0
         waiting = len(self._queues) + others
         batch_size = min(MAX_BATCH_EVENTS, waiting if waiting < BATCH_THRESHOLD else (waiting + 1) // 2)
@@ -115,7 +115,7 @@ class AppendQueue:
                 self._queues[stream] = queue
         return group
 
-    def _settled_first(self, queue: list[Append], group: Group, now: float) -> Append | None:
+    def _settled_first(self, queue: list[Append], group: AppendGroup, now: float) -> Append | None:
         """Take off what needs no sending; the first that does."""
         while queue:
             append = queue[0]

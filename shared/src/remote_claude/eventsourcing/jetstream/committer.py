@@ -20,10 +20,15 @@ from remote_claude.eventsourcing.jetstream.append_answers import (
     Denied,
     Landed,
     Moved,
-    Refused,
+    RefusedAppend,
     Undecided,
 )
-from remote_claude.eventsourcing.jetstream.append_queue import Append, AppendQueue, Group, Message
+from remote_claude.eventsourcing.jetstream.append_queue import (
+    Append,
+    AppendGroup,
+    AppendQueue,
+    EncodedMessage,
+)
 from remote_claude.eventsourcing.jetstream.connection import Wire
 from remote_claude.eventsourcing.jetstream.direct_get import DirectReader, Last
 from remote_claude.eventsourcing.jetstream.exchange import Exchange
@@ -86,7 +91,7 @@ class Committer:
         return time.monotonic() - self._unanswered[0]
 
     async def append(
-        self, stream: str, expected: int, ids: Sequence[str], messages: Sequence[Message], size: int
+        self, stream: str, expected: int, ids: Sequence[str], messages: Sequence[EncodedMessage], size: int
     ) -> int:
         """Commit with the next group; the position of the last message, or the errors that `EventLog` names."""
         loop = asyncio.get_running_loop()
@@ -122,7 +127,7 @@ class Committer:
     async def _run(self) -> None:
         sent: Exchange | None = None
         ready: Exchange | None = None
-        group = Group([], [], [])
+        group = AppendGroup([], [], [])
         try:
             while (group := await self._next(sent)) or sent:
                 for append in group.expired:
@@ -143,14 +148,14 @@ class Committer:
             for append in self._waiting:
                 self._fail(append, stopped)
 
-    def _tell(self, group: Group) -> None:
+    def _tell(self, group: AppendGroup) -> None:
         if self._stats.on_group is not None:
             settled = [append.deadline for append in group.together if append.done.done()]
             if settled:
                 asked = min(settled) - self._bound
                 self._stats.on_group(len(settled), asyncio.get_running_loop().time() - asked)
 
-    async def _next(self, sent: Exchange | None) -> Group:
+    async def _next(self, sent: Exchange | None) -> AppendGroup:
         """The next group, or an empty one when closing and nothing is left.
 
         While one is `sent`: half of what waits, as soon as the threshold is reached, to be ready for the answer; or an empty one when
@@ -175,11 +180,11 @@ class Committer:
                 self._room.set()
                 return group
             elif sent.answered:
-                return Group([], [], [])
+                return AppendGroup([], [], [])
             self._arrived.clear()
             await self._arrived.wait()
 
-    def _exchange(self, group: Group) -> Exchange | None:
+    def _exchange(self, group: AppendGroup) -> Exchange | None:
         """A group's, ready to be written; None where nothing is left of it to be sent."""
         if not (group.together or group.superseded):
             return None
@@ -203,7 +208,7 @@ class Committer:
             return False
         return True
 
-    async def _conclude(self, group: Group, answers: list[Answer], batched: bool) -> None:
+    async def _conclude(self, group: AppendGroup, answers: list[Answer], batched: bool) -> None:
         """Tell the callers. What is undecided goes back to the head of its queue."""
         try:
             undecided = await self._settle_all(group, answers, batched)
@@ -221,7 +226,7 @@ class Committer:
             if await self._wire.pause(min(0.005 * 2**self._failures, 0.5)):
                 self._failures = 0
 
-    async def _settle_all(self, group: Group, answers: list[Answer], batched: bool) -> list[Append]:
+    async def _settle_all(self, group: AppendGroup, answers: list[Answer], batched: bool) -> list[Append]:
         """Settle what is decided by the answers. Returns the others."""
         together = group.together
         moved = [(append, append.superseded) for append in group.superseded]
@@ -237,7 +242,9 @@ class Committer:
                     if apart:
                         append.batch_size = max(1, len(together) // 2)
                     undecided.append(append)
-                case Refused(reason) if batched and len(together) > 1:  # perhaps because of one of them only
+                case RefusedAppend(reason) if (
+                    batched and len(together) > 1
+                ):  # perhaps because of one of them only
                     append.batch_size, append.reason = len(together) // 2, reason
                     undecided.append(append)
                 case Denied(stream) if stream != append.stream:
@@ -245,7 +252,7 @@ class Committer:
                     undecided.append(append)
                 case Denied():
                     self._fail(append, NotPermitted(append.stream))
-                case Refused():
+                case RefusedAppend():
                     self._fail(
                         append,
                         AppendRefused(f"the broker refuses an append to {append.stream}: {answer.reason}"),
@@ -310,7 +317,7 @@ class Committer:
         if not append.done.done():
             append.done.set_exception(error)
 
-    def _fail_all(self, group: Group, error: Exception) -> None:
+    def _fail_all(self, group: AppendGroup, error: Exception) -> None:
         for append in chain(group.together, group.superseded):
             self._fail(append, error)
 

@@ -11,7 +11,7 @@ from nats.aio.client import Client
 
 from remote_claude.eventsourcing.cloudevents import encode_headers
 from remote_claude.eventsourcing.events import Codec, NewEvent, RecordedEvent
-from remote_claude.eventsourcing.jetstream.append_queue import Message
+from remote_claude.eventsourcing.jetstream.append_queue import EncodedMessage
 from remote_claude.eventsourcing.jetstream.committer import Committer
 from remote_claude.eventsourcing.jetstream.connection import Wire
 from remote_claude.eventsourcing.jetstream.direct_get import DirectReader
@@ -102,7 +102,7 @@ class JetStreamEventLog:
         messages, sizes, headers = [], [], []
         for new in events:
             name, version, data = self._codec.encode(new.event)
-            message = Message(encode_headers(new, producer, name, version), data)
+            message = EncodedMessage(encode_headers(new, producer, name, version), data)
             messages.append(message)
             sizes.append(len(data))
             headers.append(len(message.headers))
@@ -113,7 +113,13 @@ class JetStreamEventLog:
         return await self._append_after_history(self._history, stream, expected_position, ids, messages, size)
 
     async def _append_after_history(
-        self, history: History, stream: str, expected: int, ids: list[str], messages: list[Message], size: int
+        self,
+        history: History,
+        stream: str,
+        expected: int,
+        ids: list[str],
+        messages: list[EncodedMessage],
+        size: int,
     ) -> int:
         """To a stream whose end is trimmed or which is new: the history says which, the broker has nothing of it."""
         if await history.last(stream, until=self._trimmed) == expected:

@@ -13,7 +13,7 @@ from remote_claude.eventsourcing.jetstream.append_answers import (
     Undecided,
     read_answer,
 )
-from remote_claude.eventsourcing.jetstream.append_queue import Append, Group, batch, single
+from remote_claude.eventsourcing.jetstream.append_queue import Append, AppendGroup, batch, single
 from remote_claude.eventsourcing.jetstream.connection import ReplyHandler, Wire
 from remote_claude.eventsourcing.log import LogUnavailable
 
@@ -27,7 +27,7 @@ class Exchange:
     All of a batch lands, or nothing. `batch_id` is one that has never been used, so halves of two attempts can't meet.
     """
 
-    def __init__(self, wire: Wire, group: Group, batch_id: bytes) -> None:
+    def __init__(self, wire: Wire, group: AppendGroup, batch_id: bytes) -> None:
         self.group = group
         together = group.together
         self.events = sum([len(append.messages) for append in together])

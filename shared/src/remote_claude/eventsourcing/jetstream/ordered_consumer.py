@@ -40,7 +40,7 @@ class ConsumerLost(Exception):
     """The consumer is gone, has skipped something, or keeps silent."""
 
 
-class Batch(NamedTuple):
+class EventBatch(NamedTuple):
     """Events in order, none as a sign of life; `pending` is how many more there were at the last of them."""
 
     events: list[RecordedEvent]
@@ -83,7 +83,7 @@ class Reader:
 
     async def batches(
         self, after: int, subjects: str | None = None, *, patience: float | None = None, whole: bool = False
-    ) -> AsyncGenerator[Batch, None]:
+    ) -> AsyncGenerator[EventBatch, None]:
         """Everything after a position, for ever. The first batch comes at once, if need be without events.
 
         Raises `LogUnavailable` after `patience` seconds without a consumer, or when the connection is closed,
@@ -98,12 +98,14 @@ class Reader:
                 if position + 1 < first:
                     raise LogTrimmed(position, first)
                 async with self._consumer(position, subjects) as consumer:
-                    yield Batch([], consumer.pending)
+                    yield EventBatch([], consumer.pending)
                     seen, pause = loop.time(), 0.0
                     async for batch in consumer.batches():
                         if batch.events and batch.events[0].position <= position:
                             # the consumer's replica was behind, and began at its own end
-                            batch = Batch([e for e in batch.events if e.position > position], batch.pending)
+                            batch = EventBatch(
+                                [e for e in batch.events if e.position > position], batch.pending
+                            )
                         if batch.events:
                             if whole:
                                 check_whole(position, batch.events)
@@ -180,7 +182,7 @@ class Consumer:
         self._frames.append((subject, reply, headers, data))
         self._arrived.set()
 
-    async def batches(self) -> AsyncGenerator[Batch, None]:
+    async def batches(self) -> AsyncGenerator[EventBatch, None]:
         """What arrives, as it arrives. Raises `ConsumerLost`."""
         while True:
             if self._requested <= IN_FLIGHT // 2:
@@ -188,7 +190,7 @@ class Consumer:
             if await self._arrives():
                 frames, self._frames = self._frames, []
                 self._arrived.clear()
-                yield Batch(self._decode(frames), self.pending)
+                yield EventBatch(self._decode(frames), self.pending)
 
     async def _ask(self, n: int) -> None:
         self._requested += n

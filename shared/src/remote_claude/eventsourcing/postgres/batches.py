@@ -35,7 +35,7 @@ class DeadLetter:
 
 
 @dataclass(slots=True)
-class Batch:
+class ViewBatch:
     """A run of the log as one view sees it: up to `end`, what to fold, what to park.
 
     `stop` says why nothing after `end` may be applied.
@@ -120,12 +120,12 @@ def sift(
     start: int,
     parked: Collection[str] = (),
     dropped: Collection[str] = (),
-) -> Batch:
+) -> ViewBatch:
     """Keep what the view handles and can decode.
 
     `parked` are the streams with a parked event, `dropped` the ids of events that are not to be folded.
     """
-    batch, parked, handles = Batch(events[-1].position), set(parked), view.handles
+    batch, parked, handles = ViewBatch(events[-1].position), set(parked), view.handles
     end = start
     for event in events:
         if event.type in handles and event.event_id not in dropped:
@@ -152,7 +152,7 @@ def sift(
 
 
 async def apply_batch(
-    connection: AsyncConnection[Any], view: View, batch: Batch, *, start: int
+    connection: AsyncConnection[Any], view: View, batch: ViewBatch, *, start: int
 ) -> list[DeadLetter]:
     """Move the checkpoint from `start` to the batch's end, fold it, park what can't be. All of it, or nothing.
 

@@ -12,9 +12,9 @@ import typer
 
 from remote_claude.runtime.admin import broker_commands, evidence_commands, parked_commands
 from remote_claude.runtime.admin import log_commands as archive_commands
-from remote_claude.runtime.admin.command_support import Refused, administer, check_range, registered
+from remote_claude.runtime.admin.command_support import CommandRefused, administer, check_range, registered
 from remote_claude.runtime.admin.lines import event_line, print_views, screen_width
-from remote_claude.runtime.admin.progress import Progress
+from remote_claude.runtime.admin.progress import ProgressDisplay
 from remote_claude.runtime.purpose import Purpose
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def read(
 
     async def work(runtime: Runtime) -> None:
         if start - 1 > (last := await runtime.log.last_position()):
-            raise Refused(f"the log ends at {last}")
+            raise CommandRefused(f"the log ends at {last}")
         async for batch in runtime.log.read(after=start - 1, until=until, subjects=subject):
             _print(batch, type_, as_json)
 
@@ -189,8 +189,8 @@ def rebuild(
 
         known = {v.name: v for v in registered(runtime)}
         if view not in known:
-            raise Refused(f"there is no view {view!r}; there are: {', '.join(sorted(known))}")
-        with Progress("fold") as progress:
+            raise CommandRefused(f"there is no view {view!r}; there are: {', '.join(sorted(known))}")
+        with ProgressDisplay("fold") as progress:
             result = await rebuild_view(known[view], runtime.pool, runtime.log, progress=progress)
         rate = result.events / result.seconds if result.seconds else 0.0
         if as_json:

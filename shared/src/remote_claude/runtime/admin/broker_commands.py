@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from remote_claude.runtime.admin.command_support import PATIENCE_S, Refused, settings
+from remote_claude.runtime.admin.command_support import PATIENCE_S, CommandRefused, settings
 
 if TYPE_CHECKING:
     from nats.aio.client import Client
@@ -33,7 +33,7 @@ def accounts_(
         seeds.mkdir(parents=True, exist_ok=True, mode=0o700)
         made = accounts_config(accounts(), seeds)
     except OSError as error:
-        raise Refused(f"{seeds} can't be the folder of the seeds: {error.strerror}") from error
+        raise CommandRefused(f"{seeds} can't be the folder of the seeds: {error.strerror}") from error
     typer.echo(f"accounts: {json.dumps(made, indent=1)}")
 
 
@@ -95,7 +95,7 @@ def import_keys(
         try:
             return f"{await import_(client, file, replicas=where.replicas):,} data keys were put back"
         except NoDataKeys as error:
-            raise Refused(str(error)) from error
+            raise CommandRefused(str(error)) from error
 
     _with_broker(work)
 

@@ -23,7 +23,7 @@ PATIENCE_S = 10.0
 """How long a command waits for a broker that does not answer. Services wait for as long as it takes."""
 
 
-class Refused(Exception):
+class CommandRefused(Exception):
     """The command can't be carried out as asked; nothing was changed."""
 
     code = "refused"
@@ -36,7 +36,7 @@ async def settings(user: str = ADMIN, *, start: bool = False) -> AsyncIterator[R
     `start` brings the servers of a home that is down up for as long as this lasts, without the services.
     """
     from remote_claude.runtime.broker.accounts import accounts
-    from remote_claude.runtime.embedded import Holder, Home, Supervisor, servers_for
+    from remote_claude.runtime.embedded import Home, HomeUse, Supervisor, servers_for
     from remote_claude.runtime.embedded.stack_file import NotRunning, StackFile
     from remote_claude.runtime.settings import RuntimeSettings
     from remote_claude.runtime.settings_sources import resolve
@@ -45,7 +45,7 @@ async def settings(user: str = ADMIN, *, start: bool = False) -> AsyncIterator[R
     if "RCLAUDE_NATS_URL" in os.environ:
         yield RuntimeSettings.from_environment()
         return
-    home = Home.from_env(os.environ, Holder.COMMAND)
+    home = Home.from_env(os.environ, HomeUse.COMMAND)
     try:
         known = StackFile.load(home).settings(user)
     except NotRunning:
@@ -101,7 +101,7 @@ def _login_name() -> str:
 
 
 async def require(runtime: Runtime, what: Literal["organisation", "person"], id: str) -> None:
-    """Raises `Refused` when there is no such organisation or person."""
+    """Raises `CommandRefused` when there is no such organisation or person."""
     from remote_claude.eventsourcing.events import stream_id
 
     try:
@@ -115,7 +115,7 @@ async def require(runtime: Runtime, what: Literal["organisation", "person"], id:
     else:
         known = bool(await runtime.log.read_stream(stream))
     if not known:
-        raise Refused(f"there is no {what} {id}")
+        raise CommandRefused(f"there is no {what} {id}")
 
 
 def registered(runtime: Runtime) -> list[View]:
@@ -144,7 +144,7 @@ class Failure(NamedTuple):
 def failure(error: Exception) -> Failure | None:
     """What becomes of an error of a command, in words that need no traceback; None for one that is a fault of ours."""
     message = str(error) or repr(error)
-    if isinstance(error, Refused):
+    if isinstance(error, CommandRefused):
         return Failure(Exit.REFUSED, error.code, message)
     from nats.errors import Error as NatsError
     from nats.js.errors import APIError, ServiceUnavailableError

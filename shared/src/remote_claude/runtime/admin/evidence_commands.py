@@ -14,7 +14,7 @@ import typer
 
 from remote_claude.runtime.admin.command_support import administer
 from remote_claude.runtime.admin.log_commands import log_of
-from remote_claude.runtime.admin.progress import Progress
+from remote_claude.runtime.admin.progress import ProgressDisplay
 from remote_claude.runtime.purpose import Purpose
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ CHANGES = frozenset(
 MANIFEST, SIGNATURE, PUBLIC_KEY = "manifest.json", "manifest.sig", "public_key.pem"
 
 
-class Access:
+class AccessReview:
     """Who has access: a fold of membership and keys. `found` has roles and live keys by organisation."""
 
     def __init__(self) -> None:
@@ -76,13 +76,13 @@ def collect(file: Annotated[Path, typer.Argument(help="The archive to write; it 
     async def work(runtime: Runtime) -> None:
         from remote_claude.runtime.archive import verify as verifying
 
-        access, changes = Access(), []
+        access, changes = AccessReview(), []
         async for batch in runtime.log.read():
             for recorded in batch:
                 access.apply(recorded)
                 if recorded.type in CHANGES:
                     changes.append(_line(recorded))
-        with Progress("verify") as progress:
+        with ProgressDisplay("verify") as progress:
             report = await verifying.verify(log_of(runtime), runtime.pool, runtime.heads, progress=progress)
         heads = [head for head in runtime.heads.read() if head.problem is None]
         newest = {"position": heads[-1].position, "hash": heads[-1].hash.hex()} if heads else None

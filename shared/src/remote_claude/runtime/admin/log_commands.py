@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from remote_claude.runtime.admin.command_support import Refused, administer, check_range, registered
-from remote_claude.runtime.admin.progress import Progress
+from remote_claude.runtime.admin.command_support import CommandRefused, administer, check_range, registered
+from remote_claude.runtime.admin.progress import ProgressDisplay
 from remote_claude.runtime.purpose import Purpose
 
 if TYPE_CHECKING:
@@ -43,12 +43,12 @@ def head(
         async with connect(runtime.pool, store.SCHEMA) as connection:
             found = await store.read_head(connection)
             if found is None or not found.position:
-                raise Refused("nothing has been archived yet: the services do that while they run")
+                raise CommandRefused("nothing has been archived yet: the services do that while they run")
             await signer.claim(connection, runtime.heads, replace=new_key)
         try:
             path = runtime.heads.sign(found)
         except OSError as error:
-            raise Refused(f"the head could not be written: {error}") from error
+            raise CommandRefused(f"the head could not be written: {error}") from error
         if as_json:
             document = {"position": found.position, "hash": found.hash.hex(), "file": str(path)}
             typer.echo(json.dumps(document))
@@ -64,7 +64,7 @@ def verify(as_json: Json = False) -> None:
     async def work(runtime: Runtime) -> None:
         from remote_claude.runtime.archive import verify as verifying
 
-        with Progress("verify") as progress:
+        with ProgressDisplay("verify") as progress:
             report = await verifying.verify(log_of(runtime), runtime.pool, runtime.heads, progress=progress)
         typer.echo(json.dumps(report.document()) if as_json else report.summary())
         if report.findings:
@@ -91,13 +91,13 @@ def restore(
         from remote_claude.runtime.archive import restore as restoring
 
         known = {view.name: view for view in registered(runtime)}
-        with Progress("restore") as progress:
+        with ProgressDisplay("restore") as progress:
             done = await restoring.restore(
                 log_of(runtime), runtime.nats, runtime.pool, runtime.heads,
                 without_lost=without_lost, progress=progress,
             )  # fmt: skip
         rebuilt = [name for name in done.ahead if name in known]
-        with Progress("fold") as progress:
+        with ProgressDisplay("fold") as progress:
             for name in rebuilt:
                 await rebuild(known[name], runtime.pool, runtime.log, progress=progress)
         lost = {"first": done.last + 1, "last": done.lost} if done.lost else None
@@ -141,12 +141,12 @@ def export(
         from remote_claude.runtime.archive import export as exporting
 
         try:
-            with Progress("export") as progress:
+            with ProgressDisplay("export") as progress:
                 end = await exporting.export(
                     runtime.pool, file, after=start - 1, until=until, progress=progress
                 )
         except OSError as error:
-            raise Refused(f"{file} can't be written: {error.strerror or error}") from error
+            raise CommandRefused(f"{file} can't be written: {error.strerror or error}") from error
         document = {"first": start, "last": end.position, "hash": end.hash.hex(), "file": str(file)}
         text = f"positions {start} to {end.position} in {file}"
         typer.echo(json.dumps(document) if as_json else text)
@@ -204,9 +204,9 @@ def trim(
                 await store.create(connection)
                 position = await store.position_before(connection, timestamp(before.replace(tzinfo=UTC)))
             if not position:
-                raise Refused(f"nothing that is archived occurred before {before}")
+                raise CommandRefused(f"nothing that is archived occurred before {before}")
         assert position is not None
-        with Progress("verify") as progress:
+        with ProgressDisplay("verify") as progress:
             done = await trimming.trim(
                 log_of(runtime), runtime.nats, runtime.pool, runtime.heads,
                 to=position, backup=backed_up, clock=runtime.clock, progress=progress,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from remote_claude.runtime.admin.command_support import Refused, administer
+from remote_claude.runtime.admin.command_support import CommandRefused, administer
 
 if TYPE_CHECKING:
     from remote_claude.eventsourcing.log import EventLog
@@ -139,7 +139,7 @@ def chosen(runtime: Runtime, name: str | None) -> list[View]:
     if name is None:
         return [views[each] for each in sorted(views)]
     if name not in views:
-        raise Refused(f"there is no view {name!r}; there are: {', '.join(sorted(views))}")
+        raise CommandRefused(f"there is no view {name!r}; there are: {', '.join(sorted(views))}")
     return [views[name]]
 
 
@@ -151,7 +151,7 @@ def _refused() -> Iterator[None]:
     try:
         yield
     except (NotParked, OtherVersion, RebuildInProgress) as error:
-        raise Refused(str(error)) from error
+        raise CommandRefused(str(error)) from error
 
 
 async def _parked(

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
 
-class Progress:
+class ProgressDisplay:
     """Call it with what is done, of how much, and in which phase. It writes to a terminal only."""
 
     def __init__(self, phase: str) -> None:

@@ -31,7 +31,7 @@ class Violation:
 
 
 @dataclass(slots=True)
-class Assignment:
+class AttemptAssignment:
     """When an attempt was assigned, to whom, and what it may use."""
 
     at: datetime
@@ -53,7 +53,7 @@ class TaskHistory:
     period: str | None = None
     reserved: dict[str, int] | None = None
     attempts: int = 0
-    assigned: dict[int, Assignment] = field(default_factory=dict)
+    assigned: dict[int, AttemptAssignment] = field(default_factory=dict)
     started: set[int] = field(default_factory=set)
     first_start: int | None = None
     finished: dict[int, str] = field(default_factory=dict)
@@ -65,7 +65,7 @@ class TaskHistory:
 
 
 @dataclass(slots=True)
-class Report:
+class VerificationReport:
     """How much was read, and the first violations."""
 
     events: int = 0
@@ -94,7 +94,7 @@ class Report:
         return f"VIOLATED: {first.rule} at position {first.position}: {first.detail}\n({read})"
 
 
-async def verify(log: EventLog) -> Report:
+async def verify(log: EventLog) -> VerificationReport:
     """Read the whole log once and check every rule on the way."""
     checker = Checker()
     async for batch in log.read():
@@ -107,7 +107,7 @@ class Checker:
     """The rules, folded over raw events in log order. A decision is held against what it was decided on: its cause."""
 
     def __init__(self) -> None:
-        self.report = Report()
+        self.report = VerificationReport()
         self._position = 0
         self._decided_on = 0
         self._ids: set[str] = set()
@@ -270,7 +270,7 @@ class Checker:
         if going_on := task.assigned.keys() - task.over:
             self._violated("one attempt at a time", f"{name}-{attempt} beside {sorted(going_on)}")
         task.attempts = attempt
-        task.assigned[attempt] = assignment = Assignment(
+        task.assigned[attempt] = assignment = AttemptAssignment(
             _instant(at), runner, lease_s=data["lease_s"], **limits
         )
         self._occupying[task.org].add((name, attempt))
@@ -352,7 +352,7 @@ class Checker:
         task.first_start = task.first_start or self._position
 
     def _within_limits(
-        self, name: str, attempt: int, assignment: Assignment, used: dict[str, Any], at: str
+        self, name: str, attempt: int, assignment: AttemptAssignment, used: dict[str, Any], at: str
     ) -> None:
         """What is measured by time is at most the size that was allocated, times the time that has passed.
 

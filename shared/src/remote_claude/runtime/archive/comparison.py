@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from remote_claude.eventsourcing.events import RecordedEvent
 from remote_claude.runtime.archive.chain import GENESIS, content, link
-from remote_claude.runtime.archive.findings import Report, Side
+from remote_claude.runtime.archive.findings import ArchiveReport, Side
 from remote_claude.runtime.archive.heads import SignedHead
 from remote_claude.runtime.archive.store import Head, Row, columns_of, recorded
 
@@ -37,7 +37,9 @@ class Comparison:
     Up to `trimmed` the broker's log may begin later.
     """
 
-    def __init__(self, report: Report, head: Head, heads: Sequence[SignedHead], *, trimmed: int = 0) -> None:
+    def __init__(
+        self, report: ArchiveReport, head: Head, heads: Sequence[SignedHead], *, trimmed: int = 0
+    ) -> None:
         self.report = report
         self._head = head
         self._trimmed = trimmed

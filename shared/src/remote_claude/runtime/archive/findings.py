@@ -29,7 +29,7 @@ class Finding:
 
 
 @dataclass(slots=True)
-class Report:
+class ArchiveReport:
     """What was held against each other, and what was found.
 
     `broker` and `archive` are the first and last position of each (last 0 for an empty one), `heads` how many signed

@@ -21,7 +21,7 @@ from remote_claude.eventsourcing.postgres.schemas import Pool, connect
 from remote_claude.runtime.archive import store
 from remote_claude.runtime.archive.chain import GENESIS
 from remote_claude.runtime.archive.errors import ArchiveEmpty, ArchiveError
-from remote_claude.runtime.archive.findings import Report
+from remote_claude.runtime.archive.findings import ArchiveReport
 from remote_claude.runtime.archive.heads import Heads
 from remote_claude.runtime.archive.start import read_views
 from remote_claude.runtime.archive.store import Head, Row
@@ -36,7 +36,7 @@ class NotRestorable(ArchiveError):
 
     code = "log_not_restorable"
 
-    def __init__(self, report: Report) -> None:
+    def __init__(self, report: ArchiveReport) -> None:
         super().__init__(
             "the log is restored only from an intact archive that has all that is missing and contradicts nothing; "
             "nothing was changed. Restore PostgreSQL from a backup, or the broker, whichever is the damaged one.\n"

@@ -13,7 +13,7 @@ from remote_claude.eventsourcing.postgres.schemas import Pool, connect
 from remote_claude.runtime.archive import signer, store
 from remote_claude.runtime.archive.chain import GENESIS
 from remote_claude.runtime.archive.comparison import Comparison
-from remote_claude.runtime.archive.findings import Report
+from remote_claude.runtime.archive.findings import ArchiveReport
 from remote_claude.runtime.archive.heads import Heads
 from remote_claude.runtime.archive.store import Head
 
@@ -25,7 +25,7 @@ Progress = Callable[[int, int], None]
 
 async def verify(
     log: JetStreamEventLog, pool: Pool, heads: Heads, *, progress: Progress | None = None
-) -> Report:
+) -> ArchiveReport:
     """Hold every event of broker, archive and signed heads against each other, as they are now.
 
     Reads in order with bounded memory, beside whatever is being written.
@@ -38,7 +38,7 @@ async def verify(
         async with connection.transaction():
             head = await store.read_head(connection) or Head(0, GENESIS)
             first, last = await log.bounds()
-            report = Report(broker=(first, last), archive=(1, head.position))
+            report = ArchiveReport(broker=(first, last), archive=(1, head.position))
             comparison = Comparison(report, head, signed, trimmed=await store.read_trimmed(connection))
             if signed_by is not None and signed_by.public_key != heads.public_key():
                 report.add(

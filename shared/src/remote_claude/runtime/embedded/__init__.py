@@ -11,14 +11,14 @@ from remote_claude.runtime.embedded.errors import (
     EmbeddedError,
     HomeInUse,
     HomeUnusable,
+    NatsBinaryTooOld,
     NoUsableUser,
     ServerDidNotStart,
     ServerNotFound,
     ServerSetupFailed,
-    ServerTooOld,
     StackAlreadyRunning,
 )
-from remote_claude.runtime.embedded.home import Holder, Home
+from remote_claude.runtime.embedded.home import Home, HomeUse
 from remote_claude.runtime.embedded.nats import NatsServer, NatsUser, find_nats
 from remote_claude.runtime.embedded.postgres import PostgresServer, find_postgres
 from remote_claude.runtime.embedded.process import Child, RunAs
@@ -30,10 +30,11 @@ __all__ = [
     "Child",
     "DataVersionMismatch",
     "EmbeddedError",
-    "Holder",
     "Home",
     "HomeInUse",
     "HomeUnusable",
+    "HomeUse",
+    "NatsBinaryTooOld",
     "NatsServer",
     "NatsUser",
     "NoUsableUser",
@@ -42,7 +43,6 @@ __all__ = [
     "ServerDidNotStart",
     "ServerNotFound",
     "ServerSetupFailed",
-    "ServerTooOld",
     "Servers",
     "StackAlreadyRunning",
     "Supervisor",

@@ -33,7 +33,7 @@ class ServerNotFound(EmbeddedError):
     code = "server_not_found"
 
 
-class ServerTooOld(EmbeddedError):
+class NatsBinaryTooOld(EmbeddedError):
     """The only binary found is older than what the product needs."""
 
     code = "server_too_old"

@@ -21,7 +21,7 @@ from remote_claude.runtime.embedded.process import NOBODY
 _PORTS = range(15000, 32000)
 
 
-class Holder(StrEnum):
+class HomeUse(StrEnum):
     """What a home is held for."""
 
     STACK = "stack"
@@ -36,7 +36,7 @@ class Home:
     it are the process and what it is, a line each.
     """
 
-    def __init__(self, root: Path, holder: Holder = Holder.STACK) -> None:
+    def __init__(self, root: Path, holder: HomeUse = HomeUse.STACK) -> None:
         self._holder = holder
         self.root = root.expanduser().absolute()
         self.nats = self.root / "nats"
@@ -47,7 +47,7 @@ class Home:
         self._lock: int | None = None
 
     @classmethod
-    def from_env(cls, env: Mapping[str, str], holder: Holder = Holder.STACK) -> Self:
+    def from_env(cls, env: Mapping[str, str], holder: HomeUse = HomeUse.STACK) -> Self:
         """`RCLAUDE_HOME`, by default `~/.rclaude`."""
         return cls(Path(env.get("RCLAUDE_HOME") or "~/.rclaude"), holder)
 
@@ -96,7 +96,7 @@ class Home:
     def _held(self, written: str) -> EmbeddedError:
         """Who holds the home, by what is written in the lock."""
         pid, _, holder = written.partition("\n")
-        if holder.strip() == Holder.COMMAND:
+        if holder.strip() == HomeUse.COMMAND:
             return HomeInUse(
                 f"another command is at work in {self.root} (process {pid}): wait until it has ended, "
                 "or set RCLAUDE_HOME to another folder"

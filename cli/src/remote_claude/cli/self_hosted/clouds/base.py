@@ -28,7 +28,7 @@ class Answers:
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class CloudCheck:
     """One thing that was looked at before anything is made. `failed` stops the wizard."""
 
     name: str
@@ -54,7 +54,7 @@ class Deployed:
     outputs: dict[str, str] | None = None
 
 
-class Cloud(Protocol):
+class CloudAccount(Protocol):
     """One account of a cloud. Every method raises `CliError` for what the vendor refuses."""
 
     answers: Answers
@@ -66,7 +66,7 @@ class Cloud(Protocol):
     needs_gateway: bool
     """Whether tasks run on other machines than the server."""
 
-    def checks(self) -> list[Check]:
+    def checks(self) -> list[CloudCheck]:
         """Rights and quotas; nothing is made."""
 
     def plan(self) -> dict[str, int]:

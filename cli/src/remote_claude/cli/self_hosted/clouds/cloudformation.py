@@ -33,7 +33,7 @@ def plan() -> dict[str, int]:
     return dict(sorted(Counter(re.findall(r"^    Type: (AWS::\S+)$", template(), re.MULTILINE)).items()))
 
 
-class Account:
+class AwsAccount:
     """One account and region, as a profile leads to it. Raises `CliError` for whatever AWS refuses."""
 
     def __init__(self, region: str | None, profile: str | None) -> None:

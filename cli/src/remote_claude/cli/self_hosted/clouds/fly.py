@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 from remote_claude.cli.errors import CliError, Exit
-from remote_claude.cli.self_hosted.clouds.base import Answers, Check, Deployed, Prices, Say
+from remote_claude.cli.self_hosted.clouds.base import Answers, CloudCheck, Deployed, Prices, Say
 
 API = "https://api.machines.dev"
 
@@ -31,16 +31,18 @@ class Fly:
         self.account = self._org
         self.identity = f"organisation {self._org}"
 
-    def checks(self) -> list[Check]:
+    def checks(self) -> list[CloudCheck]:
         status, answer = self._ask("GET", f"/v1/apps?org_slug={self._org}")
         if status != 200:
             return [
-                Check("rights", "failed", f"Fly refuses the token for {self._org} ({_why(status, answer)})")
+                CloudCheck(
+                    "rights", "failed", f"Fly refuses the token for {self._org} ({_why(status, answer)})"
+                )
             ]
         taken = self._app()
         return [
-            Check("rights", "ok", f"{len(answer.get('apps', []))} apps in {self._org}"),
-            Check(
+            CloudCheck("rights", "ok", f"{len(answer.get('apps', []))} apps in {self._org}"),
+            CloudCheck(
                 "app",
                 "note" if taken else "ok",
                 f"{self.answers.name} is there already" if taken else "the name is not used here",

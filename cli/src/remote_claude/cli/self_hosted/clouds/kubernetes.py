@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from remote_claude.cli.errors import CliError, Exit
-from remote_claude.cli.self_hosted.clouds.base import Answers, Check, Deployed, Prices, Say
+from remote_claude.cli.self_hosted.clouds.base import Answers, CloudCheck, Deployed, Prices, Say
 
 RIGHTS = (
     ("create", "namespaces"), ("create", "networkpolicies.networking.k8s.io"), ("create", "resourcequotas"),
@@ -53,18 +53,18 @@ class Kubernetes:
         self.account = context
         self.identity = f"context {context}"
 
-    def checks(self) -> list[Check]:
+    def checks(self) -> list[CloudCheck]:
         found = [(verb, kind, self._may(verb, kind)) for verb, kind in RIGHTS]
         missing = [f"{verb} {kind}" for verb, kind, may in found if not may]
         if missing:
             return [
-                Check(
+                CloudCheck(
                     "rights",
                     "failed",
                     f"you may not {', '.join(missing)} in this cluster: use another context",
                 )
             ]
-        return [Check("rights", "ok", f"all {len(RIGHTS)} that were asked for")]
+        return [CloudCheck("rights", "ok", f"all {len(RIGHTS)} that were asked for")]
 
     def plan(self) -> dict[str, int]:
         return dict(sorted(Counter(str(one["kind"]) for one in self._documents()).items()))

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 
 from remote_claude.cli import config, machine
-from remote_claude.cli.self_hosted.clouds.base import Answers, Check, Deployed, Prices, Say
+from remote_claude.cli.self_hosted.clouds.base import Answers, CloudCheck, Deployed, Prices, Say
 
 WORKER = "remote-claude/worker"
 
@@ -25,17 +25,17 @@ class Local:
         self.account = platform.node()
         self.identity = f"{getpass.getuser()} on {platform.node()}"
 
-    def checks(self) -> list[Check]:
+    def checks(self) -> list[CloudCheck]:
         if not machine.is_installed():
             return [
-                Check(
+                CloudCheck(
                     "stack",
                     "failed",
                     "only the client is installed here: pip install 'remote-claude[embedded]'",
                 )
             ]
         running = config.stack_file() is not None
-        return [Check(c.name, c.level, c.detail) for c in machine.checks(config.home(), running=running)]
+        return [CloudCheck(c.name, c.level, c.detail) for c in machine.checks(config.home(), running=running)]
 
     def plan(self) -> dict[str, int]:
         return {}
@@ -59,25 +59,25 @@ class Docker(Local):
 
     provider = "docker"
 
-    def checks(self) -> list[Check]:
+    def checks(self) -> list[CloudCheck]:
         return [*super().checks(), self._engine(), self._image()]
 
     def _settings(self) -> dict[str, str]:
         return {"RCLAUDE_RUNNER_DOCKER_IMAGE": self.answers.image or WORKER}
 
-    def _engine(self) -> Check:
+    def _engine(self) -> CloudCheck:
         said, ok = _docker("version", "--format", "{{.Server.Version}}")
-        return Check(
+        return CloudCheck(
             "engine",
             "ok" if ok else "failed",
             f"Docker {said}" if ok else f"{said}: start it, or set DOCKER_HOST",
         )
 
-    def _image(self) -> Check:
+    def _image(self) -> CloudCheck:
         image = self.answers.image or WORKER
         said, ok = _docker("image", "inspect", "--format", "{{.Id}}", image)
         missing = f"{image} is not there: `deploy/images/build.sh worker` builds it, or name one with --image"
-        return Check("image", "ok" if ok else "failed", f"{image} ({said})" if ok else missing)
+        return CloudCheck("image", "ok" if ok else "failed", f"{image} ({said})" if ok else missing)
 
 
 def _docker(*arguments: str) -> tuple[str, bool]:

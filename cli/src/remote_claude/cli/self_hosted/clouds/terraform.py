@@ -16,7 +16,7 @@ from typing import Any
 from remote_claude.cli import config
 from remote_claude.cli.errors import CliError, Exit
 from remote_claude.cli.identity.profiles import write_private
-from remote_claude.cli.self_hosted.clouds.base import Answers, Check, Deployed, Prices, Say
+from remote_claude.cli.self_hosted.clouds.base import Answers, CloudCheck, Deployed, Prices, Say
 
 HINT = "https://developer.hashicorp.com/terraform/install"
 
@@ -30,10 +30,10 @@ class Terraform:
         self._variables = variables
         self._program = next(filter(None, map(shutil.which, ("terraform", "tofu"))), None)
 
-    def check(self) -> Check:
+    def check(self) -> CloudCheck:
         if self._program is None:
-            return Check("terraform", "failed", f"neither terraform nor tofu is installed: {HINT}")
-        return Check("terraform", "ok", self._program)
+            return CloudCheck("terraform", "failed", f"neither terraform nor tofu is installed: {HINT}")
+        return CloudCheck("terraform", "ok", self._program)
 
     def plan(self) -> dict[str, int]:
         text = (self._template / "main.tf").read_text()
@@ -112,7 +112,7 @@ class _TerraformCloud:
             "image": answers.image,
         }
 
-    def checks(self) -> list[Check]:
+    def checks(self) -> list[CloudCheck]:
         return [self._terraform.check()]
 
     def plan(self) -> dict[str, int]:

@@ -24,9 +24,9 @@ from remote_claude.access.scopes import SESSION_SCOPES
 from remote_claude.auth.api import forms, pages
 from remote_claude.auth.api.models import DeviceAnswer, KeySetAnswer, MetadataAnswer, TokenAnswer, TokenError
 from remote_claude.auth.api.sessions import KNOWN_WITHIN_S
-from remote_claude.auth.handlers import Devices, Identities, Opened, Sessions
+from remote_claude.auth.handlers import Devices, Identities, OpenedSession, Sessions
 from remote_claude.auth.providers import Provider, SignInFailed
-from remote_claude.auth.providers.github import GitHub
+from remote_claude.auth.providers.github import GitHubSignIn
 from remote_claude.auth.signing import TOKEN_LASTS, SigningKeys
 from remote_claude.auth.tickets import TicketRefused, Tickets
 from remote_claude.contracts.auth import SignInMethod
@@ -265,7 +265,7 @@ class OAuth:
 
     async def _by_code(
         self, request: Request, code: str, redirect_uri: str, code_verifier: str
-    ) -> tuple[str, Opened]:
+    ) -> tuple[str, OpenedSession]:
         ticket = await self._tickets.open("code", code)
         challenge = urlsafe_b64encode(sha256(code_verifier.encode()).digest()).decode().rstrip("=")
         if ticket["redirect_uri"] != redirect_uri or not compare_digest(ticket["challenge"], challenge):
@@ -274,7 +274,7 @@ class OAuth:
             request, ticket["session"], ticket["user"], "code", tuple(ticket["scopes"])
         )
 
-    async def _by_device(self, request: Request, device_code: str) -> tuple[str, Opened]:
+    async def _by_device(self, request: Request, device_code: str) -> tuple[str, OpenedSession]:
         try:
             ticket = await self._tickets.open("device", device_code)
         except TicketRefused:
@@ -284,9 +284,9 @@ class OAuth:
             raise OAuthError("authorization_pending", "The code has not been confirmed yet.")
         return user, await self._open(request, ticket["session"], user, "device", SESSION_SCOPES)
 
-    async def _by_github(self, request: Request, github_token: str) -> tuple[str, Opened]:
+    async def _by_github(self, request: Request, github_token: str) -> tuple[str, OpenedSession]:
         github = self._providers.get("github")
-        if not isinstance(github, GitHub):
+        if not isinstance(github, GitHubSignIn):
             raise OAuthError("unsupported_grant_type", "This server has no GitHub sign-in.")
         profile = await github.profile_of(github_token)
         user = await self._identities.person("github", profile)
@@ -295,7 +295,7 @@ class OAuth:
         await self._runtime.verifier.wait_for_member(user, KNOWN_WITHIN_S)
         return user, opened
 
-    async def _by_refresh(self, refresh_token: str) -> tuple[str, Opened]:
+    async def _by_refresh(self, refresh_token: str) -> tuple[str, OpenedSession]:
         session, _, secret = refresh_token.partition(".")
         live = self._runtime.verifier.sessions.get(session)
         if live is None or not secrets.is_well_formed(secret, secrets.REFRESH):
@@ -304,7 +304,7 @@ class OAuth:
 
     async def _open(
         self, request: Request, session: str, user: str, method: SignInMethod, scopes: tuple[str, ...]
-    ) -> Opened:
+    ) -> OpenedSession:
         return await self._sessions.open(
             session=session, user=user, kind="cli", method=method, scopes=scopes, client=client_of(request)
         )

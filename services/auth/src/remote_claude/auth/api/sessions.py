@@ -20,7 +20,7 @@ from remote_claude.access.principal import (
     ServiceAccountKey,
 )
 from remote_claude.auth.api.models import LinkAnswer, MembershipAnswer, SessionAnswer
-from remote_claude.auth.handlers import BROWSER_LASTS, Opened, Sessions
+from remote_claude.auth.handlers import BROWSER_LASTS, OpenedSession, Sessions
 from remote_claude.auth.tickets import Tickets
 from remote_claude.edge.identity import (
     Caller,
@@ -122,7 +122,7 @@ def add_routes(api: APIRouter, runtime: Runtime, sessions: Sessions, tickets: Ti
         return response
 
 
-async def signed_in(runtime: Runtime, request: Request, opened: Opened, location: str) -> Response:
+async def signed_in(runtime: Runtime, request: Request, opened: OpenedSession, location: str) -> Response:
     """The answer that gives a browser the cookie of its new session, once this process knows the session."""
     await runtime.verifier.wait_for(opened.position, KNOWN_WITHIN_S)
     response = RedirectResponse(location, HTTPStatus.SEE_OTHER, {"Cache-Control": "no-store"})

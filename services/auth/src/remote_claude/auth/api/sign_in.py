@@ -19,7 +19,7 @@ from remote_claude.auth.api.models import ProviderAnswer, ProviderList
 from remote_claude.auth.api.sessions import KNOWN_WITHIN_S, Next, local_path, signed_in
 from remote_claude.auth.handlers import Identities, Sessions
 from remote_claude.auth.providers import Flow, Provider, SignInFailed
-from remote_claude.auth.providers.base import Profile
+from remote_claude.auth.providers.base import ProviderProfile
 from remote_claude.auth.tickets import TicketRefused, Tickets
 from remote_claude.edge.identity import Person, client_of, cookie_name, is_secure, own_origin
 from remote_claude.edge.models import problems
@@ -164,7 +164,7 @@ class SignIn:
         return response
 
     async def _ask_to_link(
-        self, request: Request, provider: Provider, profile: Profile, kept: dict[str, Any]
+        self, request: Request, provider: Provider, profile: ProviderProfile, kept: dict[str, Any]
     ) -> Response:
         """Show the person which account came back, and ask whether it may sign them in."""
         person = forms.person(self._runtime, request)
@@ -195,7 +195,7 @@ class SignIn:
         provider, user, next = content.pop("provider"), content.pop("user"), content.pop("next")
         if user != person.user:
             raise TicketRefused
-        await self._identities.person(provider, Profile(**content), user)
+        await self._identities.person(provider, ProviderProfile(**content), user)
         return RedirectResponse(next, HTTPStatus.SEE_OTHER, {"Cache-Control": "no-store"})
 
     def _provider(self, name: str) -> Provider:

@@ -20,18 +20,18 @@ class Unknown:
 
 
 @dataclass(frozen=True, slots=True)
-class Live:
+class ActiveKey:
     """It is good."""
 
     user: str
 
 
 @dataclass(frozen=True, slots=True)
-class Revoked:
+class RevokedKey:
     """It was good."""
 
 
-State = Unknown | Live | Revoked
+State = Unknown | ActiveKey | RevokedKey
 
 initial_state: State = Unknown()
 
@@ -97,10 +97,10 @@ def decide(command: Command, state: State) -> list[KeyEvent]:
                 )
             ]
         case RevokeKey():
-            of_another = isinstance(state, Live) and command.owner not in (None, state.user)
+            of_another = isinstance(state, ActiveKey) and command.owner not in (None, state.user)
             if isinstance(state, Unknown) or of_another:
                 raise KeyNotFound(f"there is no key {command.key} of {command.org}")
-            if isinstance(state, Revoked):
+            if isinstance(state, RevokedKey):
                 return []
             return [ApiKeyRevoked(key=command.key, org=command.org, reason=command.reason)]
         case _:
@@ -110,9 +110,9 @@ def decide(command: Command, state: State) -> list[KeyEvent]:
 def evolve(_: State, event: KeyEvent) -> State:
     match event:
         case ApiKeyIssued():
-            return Live(event.user)
+            return ActiveKey(event.user)
         case ApiKeyRevoked():
-            return Revoked()
+            return RevokedKey()
         case _:
             assert_never(event)
 

@@ -86,12 +86,12 @@ Command = OpenSession | RefreshSession | RevokeSession
 
 
 @dataclass(frozen=True, slots=True)
-class NotOpened:
+class NoSession:
     """There is no such session."""
 
 
 @dataclass(frozen=True, slots=True)
-class Live:
+class ActiveSession:
     """`hash` is that of the token or cookie that is good now, `used` those of refresh tokens before it."""
 
     user: str
@@ -101,15 +101,15 @@ class Live:
 
 
 @dataclass(frozen=True, slots=True)
-class Revoked:
+class RevokedSession:
     """It has ended."""
 
     user: str
 
 
-State = NotOpened | Live | Revoked
+State = NoSession | ActiveSession | RevokedSession
 
-initial_state: State = NotOpened()
+initial_state: State = NoSession()
 
 
 def decide(command: Command, state: State) -> list[SessionEvent]:
@@ -119,7 +119,7 @@ def decide(command: Command, state: State) -> list[SessionEvent]:
     """
     match command:
         case OpenSession():
-            if not isinstance(state, NotOpened):
+            if not isinstance(state, NoSession):
                 raise SignInUsed
             return [
                 SessionOpened(
@@ -136,9 +136,9 @@ def decide(command: Command, state: State) -> list[SessionEvent]:
         case RefreshSession():
             return _refresh(command, state)
         case RevokeSession():
-            if isinstance(state, NotOpened) or state.user != command.user:
+            if isinstance(state, NoSession) or state.user != command.user:
                 raise SessionNotFound(command.session)
-            if isinstance(state, Revoked):
+            if isinstance(state, RevokedSession):
                 return []
             return [SessionRevoked(session=command.session, user=state.user, reason=command.reason)]
         case _:
@@ -146,7 +146,7 @@ def decide(command: Command, state: State) -> list[SessionEvent]:
 
 
 def _refresh(command: RefreshSession, state: State) -> list[SessionEvent]:
-    if not isinstance(state, Live):
+    if not isinstance(state, ActiveSession):
         raise SessionEnded
     if command.presented in state.used:
         return [SessionRevoked(session=command.session, user=state.user, reason="token_reused")]
@@ -162,14 +162,14 @@ def evolve(state: State, event: SessionEvent) -> State:
     """The state after an event."""
     match event:
         case SessionOpened():
-            return Live(event.user, event.hash, event.expires_at)
+            return ActiveSession(event.user, event.hash, event.expires_at)
         case SessionRefreshed():
-            if not isinstance(state, Live):
+            if not isinstance(state, ActiveSession):
                 return state
             return replace(
                 state, hash=event.hash, expires_at=event.expires_at, used=state.used | {state.hash}
             )
         case SessionRevoked():
-            return Revoked(event.user)
+            return RevokedSession(event.user)
         case _:
             assert_never(event)

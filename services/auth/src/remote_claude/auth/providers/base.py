@@ -21,7 +21,7 @@ class SignInFailed(Refusal):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Profile:
+class ProviderProfile:
     """Who somebody is at a provider. `subject` never changes; `email` is there only if the provider has verified it."""
 
     issuer: str
@@ -52,7 +52,7 @@ class Provider(Protocol):
     async def authorization_url(self, flow: Flow) -> str:
         """Where the browser goes. Raises `SignInFailed`."""
 
-    async def profile(self, flow: Flow, code: str) -> Profile:
+    async def profile(self, flow: Flow, code: str) -> ProviderProfile:
         """Who has come back with this code. Raises `SignInFailed`."""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from remote_claude.auth.providers.base import Provider
-from remote_claude.auth.providers.github import GitHub
+from remote_claude.auth.providers.github import GitHubSignIn
 from remote_claude.auth.providers.oidc import OpenIdConnect
 from remote_claude.auth.settings import AuthSettings
 from remote_claude.eventsourcing.events import Clock
@@ -14,7 +14,7 @@ def configured(settings: AuthSettings, clock: Clock) -> dict[str, Provider]:
     found: list[Provider] = []
     if settings.github_client_id:
         found.append(
-            GitHub(
+            GitHubSignIn(
                 client_id=settings.github_client_id,
                 client_secret=settings.github_client_secret.get_secret_value(),
                 url=settings.github_url,

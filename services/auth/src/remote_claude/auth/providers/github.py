@@ -8,12 +8,12 @@ import httpx2
 from authlib.integrations.base_client import OAuthError
 from authlib.integrations.httpx_client import AsyncOAuth2Client
 
-from remote_claude.auth.providers.base import TIMEOUT, Flow, Profile, SignInFailed, oauth_client
+from remote_claude.auth.providers.base import TIMEOUT, Flow, ProviderProfile, SignInFailed, oauth_client
 
 API_VERSION = "2022-11-28"
 
 
-class GitHub:
+class GitHubSignIn:
     """Sign-in with a GitHub account, for everybody or for members of some GitHub organisations."""
 
     name = "github"
@@ -34,7 +34,7 @@ class GitHub:
             )
             return str(url)
 
-    async def profile(self, flow: Flow, code: str) -> Profile:
+    async def profile(self, flow: Flow, code: str) -> ProviderProfile:
         """Who has come back with this code. Raises `SignInFailed`."""
         try:
             async with self._client(flow) as client:
@@ -45,7 +45,7 @@ class GitHub:
             raise SignInFailed(f"GitHub did not accept the sign-in ({error}). Start it again.") from error
         return await self.profile_of(str(token["access_token"]))
 
-    async def profile_of(self, token: str) -> Profile:
+    async def profile_of(self, token: str) -> ProviderProfile:
         """Who owns a GitHub token. Raises `SignInFailed`."""
         headers = {
             "Authorization": f"Bearer {token}",
@@ -64,7 +64,7 @@ class GitHub:
         except httpx2.HTTPError as error:
             raise SignInFailed("GitHub does not answer. Try again in a moment.") from error
         email = next((e["email"] for e in emails if e.get("primary") and e.get("verified")), None)
-        return Profile(
+        return ProviderProfile(
             issuer=self._url,
             subject=str(user["id"]),
             name=str(user.get("name") or user["login"]),

@@ -12,7 +12,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 from joserfc.jwt import JWTClaimsRegistry
 
-from remote_claude.auth.providers.base import TIMEOUT, Flow, Profile, SignInFailed, oauth_client
+from remote_claude.auth.providers.base import TIMEOUT, Flow, ProviderProfile, SignInFailed, oauth_client
 from remote_claude.eventsourcing.events import Clock
 
 ALGORITHMS = ["RS256", "ES256", "PS256"]
@@ -54,7 +54,7 @@ class OpenIdConnect:
             )
             return str(url)
 
-    async def profile(self, flow: Flow, code: str) -> Profile:
+    async def profile(self, flow: Flow, code: str) -> ProviderProfile:
         """Who has come back with this code. Raises `SignInFailed`."""
         found = await self._discover()
         try:
@@ -72,7 +72,7 @@ class OpenIdConnect:
         if self._hosted_domain and claims.get("hd") != self._hosted_domain:
             raise SignInFailed(f"Only accounts of {self._hosted_domain} may sign in here. Ask the operator.")
         email = claims.get("email") if claims.get("email_verified") is True else None
-        return Profile(
+        return ProviderProfile(
             issuer=self._issuer,
             subject=str(claims["sub"]),
             name=str(claims.get("name") or claims.get("preferred_username") or email or claims["sub"]),

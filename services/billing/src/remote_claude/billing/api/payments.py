@@ -75,7 +75,7 @@ class PlanAssigned(BaseModel):
     note: str | None
 
 
-class Received(BaseModel):
+class WebhookRecorded(BaseModel):
     """The webhook is on record."""
 
     received: bool = True
@@ -175,7 +175,7 @@ def add_routes(
     )
     async def receive_stripe_webhook(
         request: Request, stripe_signature: Annotated[str, Header()] = ""
-    ) -> Received:
+    ) -> WebhookRecorded:
         """For Stripe: a signed webhook is recorded and answered; the object it names is fetched afterwards."""
         if stripe is None:
             raise NO_STRIPE
@@ -200,4 +200,4 @@ def add_routes(
             await runtime.log.append(
                 stream_id("billing", None, "webhook", webhook), [new], expected_position=0
             )
-        return Received()
+        return WebhookRecorded()

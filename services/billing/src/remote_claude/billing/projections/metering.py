@@ -32,7 +32,7 @@ Quantities = dict[str, int]
 """By the text of a key."""
 
 
-class Place(NamedTuple):
+class SumPlace(NamedTuple):
     """Where a quantity is summed."""
 
     org: str
@@ -64,7 +64,7 @@ def flatten(used: Cumulative) -> Quantities:
     return {key: count for key, count in found.items() if count}
 
 
-class State:
+class MeteringRows:
     """The rows that one batch of events touches."""
 
     def __init__(
@@ -102,14 +102,14 @@ class State:
             self._usage[attempt, _slot(row)] = row
             self._of_attempt[attempt].append(row)
 
-    def place(self, org: str, instant: str, period: str | None = None) -> Place:
+    def place(self, org: str, instant: str, period: str | None = None) -> SumPlace:
         """The period of an instant, or the one named; its segment at that instant, and its generation."""
         if period is None:
             anchor = self.accounts.get(org, NO_ACCOUNT)["anchor"]
             period = period_at(anchor, datetime.fromisoformat(instant)).id
         starts = self.segments.get((org, period), ())
         segment = max(0, sum(start <= instant for start in starts) - 1)
-        return Place(org, period, self.generation(org, period), segment)
+        return SumPlace(org, period, self.generation(org, period), segment)
 
     def generation(self, org: str, period: str) -> int:
         row = self.periods.get((org, period))
@@ -122,7 +122,14 @@ class State:
             self.changed_periods.add((org, period))
 
     def sum(
-        self, place: Place, task: str, day: str, key: str, metered: int, written_off: int = 0, events: int = 0
+        self,
+        place: SumPlace,
+        task: str,
+        day: str,
+        key: str,
+        metered: int,
+        written_off: int = 0,
+        events: int = 0,
     ) -> None:
         """Add to the sums of the period, of the groups that the task belongs to, and of the task."""
         sums = self.sums[(*place, day, key)]
@@ -184,7 +191,7 @@ class State:
         self.new_lost.append(dict(zip(("org", "task", "attempt"), attempt, strict=True)))
         for row in list(self._of_attempt[attempt]):
             free = {k: n for k, n in row["metered"].items() if k in COMPUTE}
-            place = Place(
+            place = SumPlace(
                 attempt[0], row["period"], self.generation(attempt[0], row["period"]), row["segment"]
             )
             if place.generation != row["generation"]:
@@ -194,7 +201,7 @@ class State:
             self._changed[id(row)] = row
             self._count(row, place, {}, free)
 
-    def _row(self, recorded: RecordedEvent, attempt: Attempt, place: Place, day: str) -> Row:
+    def _row(self, recorded: RecordedEvent, attempt: Attempt, place: SumPlace, day: str) -> Row:
         slot = (place.period, place.segment, place.generation, day)
         row = self._usage.get((attempt, slot))
         if row is None:
@@ -209,7 +216,7 @@ class State:
         self._changed[id(row)] = row
         return row
 
-    def _count(self, row: Row, place: Place, metered: Quantities, written_off: Quantities) -> None:
+    def _count(self, row: Row, place: SumPlace, metered: Quantities, written_off: Quantities) -> None:
         for key in metered.keys() | written_off.keys():
             known = _counts(row, key)
             for name, quantities in (("metered", metered), ("written_off", written_off)):
@@ -242,7 +249,7 @@ def _counts(row: Row, key: str) -> bool:
     return bool(row["metered"].get(key, 0) - row["written_off"].get(key, 0))
 
 
-def fold(state: State, recorded: RecordedEvent) -> None:
+def fold(state: MeteringRows, recorded: RecordedEvent) -> None:
     """One event, in its turn."""
     match recorded.event:
         case UsageRecorded() as e:
@@ -274,7 +281,7 @@ def fold(state: State, recorded: RecordedEvent) -> None:
             state.next_generation(e.org, e.period)
 
 
-def _submit(state: State, e: TaskSubmitted) -> None:
+def _submit(state: MeteringRows, e: TaskSubmitted) -> None:
     state.tasks[e.org, e.task] = {
         "org": e.org, "task": e.task, "person": e.user, "agent": e.agent, "repository": e.repository_hash,
         "labels": dict(e.label_hashes), "provider": None, "period": None, "admitted_at": None,
@@ -282,7 +289,7 @@ def _submit(state: State, e: TaskSubmitted) -> None:
     state.changed_tasks.add((e.org, e.task))
 
 
-def _admit(state: State, recorded: RecordedEvent, org: str, task: str, admission: Admission) -> None:
+def _admit(state: MeteringRows, recorded: RecordedEvent, org: str, task: str, admission: Admission) -> None:
     row = state.tasks.get((org, task))
     if row is None:  # its submission can't be read
         row = {
@@ -299,7 +306,7 @@ def _admit(state: State, recorded: RecordedEvent, org: str, task: str, admission
     state.changed_tasks.add((org, task))
 
 
-def _start(state: State, recorded: RecordedEvent, org: str, task: str) -> None:
+def _start(state: MeteringRows, recorded: RecordedEvent, org: str, task: str) -> None:
     if (org, task) in state.executions:
         return
     state.executions.add((org, task))
@@ -314,7 +321,7 @@ def _start(state: State, recorded: RecordedEvent, org: str, task: str) -> None:
     state.sum(place, task, recorded.occurred_at[:10], EXECUTIONS, 1, events=1)
 
 
-def _change_plan(state: State, recorded: RecordedEvent, e: PlanChanged) -> None:
+def _change_plan(state: MeteringRows, recorded: RecordedEvent, e: PlanChanged) -> None:
     effective_at = e.effective_at or recorded.occurred_at
     known = state.accounts.get(e.org)
     state.accounts[e.org] = {
@@ -328,7 +335,7 @@ def _change_plan(state: State, recorded: RecordedEvent, e: PlanChanged) -> None:
         _add_segment(state, e.org, period, effective_at, e.plan, e.price_book.model_dump(mode="json"))
 
 
-def _open(state: State, e: PeriodOpened) -> None:
+def _open(state: MeteringRows, e: PeriodOpened) -> None:
     if (e.org, e.period) in state.periods:
         return
     state.periods[e.org, e.period] = {
@@ -342,7 +349,7 @@ def _open(state: State, e: PeriodOpened) -> None:
     _add_segment(state, e.org, e.period, starts_at, e.plan, e.price_book.model_dump(mode="json"))
 
 
-def _add_segment(state: State, org: str, period: str, starts_at: str, plan: str, book: Row) -> None:
+def _add_segment(state: MeteringRows, org: str, period: str, starts_at: str, plan: str, book: Row) -> None:
     starts = state.segments[org, period]
     state.new_segments.append(
         {

@@ -77,7 +77,7 @@ def _changed(rows: dict[Any, Row], keys: Iterable[Any]) -> list[Row]:
     return [rows[key] for key in keys]
 
 
-async def _load(connection: AsyncConnection[Any], events: Sequence[RecordedEvent]) -> metering.State:
+async def _load(connection: AsyncConnection[Any], events: Sequence[RecordedEvent]) -> metering.MeteringRows:
     """What these events are folded into."""
     attempts: set[tuple[str, str, int]] = set()
     tasks: set[tuple[str, str]] = set()
@@ -100,7 +100,7 @@ async def _load(connection: AsyncConnection[Any], events: Sequence[RecordedEvent
             " USING (org, task, attempt)",
             given,
         )
-    return metering.State(
+    return metering.MeteringRows(
         accounts=await load(connection, Account, orgs),
         periods={
             (row["org"], row["period"]): row

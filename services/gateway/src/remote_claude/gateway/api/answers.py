@@ -27,9 +27,9 @@ from remote_claude.gateway.api.models import (
     RepositoryAnswer,
     TaskAnswer,
     TaskSummary,
-    WaitingAnswer,
+    TaskWaiting,
 )
-from remote_claude.gateway.domain.lifecycle import Progress, PullRequest, total_usage
+from remote_claude.gateway.domain.lifecycle import PullRequest, TaskProgress, total_usage
 from remote_claude.gateway.projections.queries import Task, TaskEvent
 
 TITLE_CHARACTERS = 120
@@ -84,7 +84,7 @@ def with_reason(task: Shown, waiting: Waiting | None) -> Shown:
     """The task with the reason why it waits."""
     if waiting is None:
         return task
-    reason = WaitingAnswer(code=waiting.code, detail=waiting.detail, place=waiting.place)
+    reason = TaskWaiting(code=waiting.code, detail=waiting.detail, place=waiting.place)
     return task.model_copy(update={"waiting": reason})
 
 
@@ -160,7 +160,7 @@ ENDED_BY = {
 """The sentence for a state that a task ends in without a word of its attempt, by whether it had started."""
 
 
-def _detail(progress: Progress, details: list[str | None]) -> str | None:
+def _detail(progress: TaskProgress, details: list[str | None]) -> str | None:
     """Why it ended as it did, or what of a success did not come back: the sentence of its last attempt."""
     if not progress.terminal:
         return None

@@ -58,13 +58,13 @@ def _network(text: str) -> str:
     return text
 
 
-class Request(BaseModel):
+class StrictRequest(BaseModel):
     """What is not known is refused: a misspelt field would do something else than was meant."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
-class RepositoryRequest(Request):
+class RepositoryRequest(StrictRequest):
     """Either a URL to clone, with a branch, tag or commit if it is not the default one, or an uploaded bundle."""
 
     url: Annotated[str, StringConstraints(max_length=2048), AfterValidator(_printable)] | None = None
@@ -87,7 +87,7 @@ class RepositoryRequest(Request):
         return self
 
 
-class BestOfRequest(Request):
+class BestOfRequest(StrictRequest):
     """The task is number `index` of `size` tasks that try the same. All of them carry the same `group`."""
 
     group: Name
@@ -101,7 +101,7 @@ class BestOfRequest(Request):
         return self
 
 
-class PullRequestRequest(Request):
+class PullRequestRequest(StrictRequest):
     """Open a pull request when the task has succeeded; `repo` names an https URL then.
 
     Without `base` it goes to `repo.ref`, without that to the repository's default branch.
@@ -124,7 +124,7 @@ class PullRequestRequest(Request):
     )
 
 
-class AuthorRequest(Request):
+class AuthorRequest(StrictRequest):
     """Who the commit is by. The agent is named in it as its co-author."""
 
     name: Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_printable)]
@@ -135,7 +135,7 @@ Network = Annotated[str, StringConstraints(max_length=2048), AfterValidator(_net
 """`none`, `default`, or hosts with a comma between them."""
 
 
-class SubmitRequest(Request):
+class SubmitRequest(StrictRequest):
     """A task. `timeout_s` bounds each attempt; without it the plan does.
 
     Where no runner offers `model`, `image`, `network`, `secrets` or `budget_nano_usd`, a task that asks for it
@@ -293,7 +293,7 @@ class OutputSize(BaseModel):
     complete: bool
 
 
-class WaitingAnswer(BaseModel):
+class TaskWaiting(BaseModel):
     """Why a task waits. `code` is stable, `detail` says what it waits for and what helps.
 
     `place` is its place in the organisation's queue, from 1; null when it is not counted.
@@ -325,7 +325,7 @@ class TaskSummary(BaseModel):
     started_at: str | None
     finished_at: str | None
     position: int
-    waiting: WaitingAnswer | None = None
+    waiting: TaskWaiting | None = None
 
 
 class TaskAnswer(TaskSummary):
@@ -347,7 +347,7 @@ class TaskAnswer(TaskSummary):
     as_of: int
 
 
-class Submitted(BaseModel):
+class SubmitAnswer(BaseModel):
     """`position` is that of the decision, or of the submission while there is none: reads with `min_position` show it.
 
     After a `wait`, `task` is the whole task, and `state` and `position` are those of its last change.

@@ -17,7 +17,7 @@ from remote_claude.edge.identity import presented
 from remote_claude.gateway.api import answers
 from remote_claude.gateway.api.answers import data_key
 from remote_claude.gateway.api.models import ReadQuery, TaskAnswer
-from remote_claude.gateway.live_tasks import LiveTask, LiveTasks, is_due
+from remote_claude.gateway.live_tasks import LiveTasks, WatchedTask, is_due
 from remote_claude.gateway.projections.queries import Task, TaskQueries
 from remote_claude.gateway.waiting_reasons import WaitingReasons
 
@@ -64,7 +64,7 @@ class TaskReading:
                 return await self._answer(org, *await self._queries.get(org, task))
         return await self._answer(org, live.task, self._live.position)
 
-    async def _wait(self, request: Request, live: LiveTask, seconds: float, changed: int | None) -> None:
+    async def _wait(self, request: Request, live: WatchedTask, seconds: float, changed: int | None) -> None:
         """Wait until the task has ended or changed, the time is over, the client has hung up, or the process stops."""
         if await self._live.wait(live, min(seconds, UNATTENDED_S), changed) or seconds <= UNATTENDED_S:
             return

@@ -32,7 +32,7 @@ WAIT_S = 5.0
 """How long a request waits for its own change to be visible."""
 
 
-class ScheduleRequest(models.Request):
+class ScheduleRequest(models.StrictRequest):
     """A task, and when it is submitted: five cron fields in a time zone, such as `0 7 * * 1-5` in `Europe/Berlin`."""
 
     cron: Annotated[str, Field(max_length=256)]
@@ -63,7 +63,7 @@ class ScheduleList(BaseModel):
     schedules: list[ScheduleAnswer]
 
 
-class TriggerTask(models.Request):
+class TriggerTask(models.StrictRequest):
     """What holds for all tasks of a trigger."""
 
     agent: models.Name
@@ -74,7 +74,7 @@ class TriggerTask(models.Request):
     pull_request: bool = True
 
 
-class TriggerRequest(models.Request):
+class TriggerRequest(models.StrictRequest):
     """Who may start tasks on which repositories: by a comment that begins with `command`, or by `label`."""
 
     allow: list[models.Name] = Field(min_length=1, max_length=100, description="Logins on GitHub.")
@@ -112,7 +112,7 @@ class TriggerList(BaseModel):
     triggers: list[TriggerAnswer]
 
 
-class Received(BaseModel):
+class TriggerOutcome(BaseModel):
     """The outcome of an event: the task that it started, or why it started none."""
 
     task: str | None = None
@@ -160,7 +160,7 @@ def add_routes(api: APIRouter, runtime: Runtime, starters: Starters) -> None:
     )
     async def create_trigger(principal: Caller, body: TriggerRequest) -> CreatedTrigger:
         """Let comments and labels on GitHub start tasks, as the caller."""
-        rules = domain.Rules(
+        rules = domain.TriggerRules(
             allow=tuple(body.allow),
             repositories=tuple(body.repositories),
             command=body.command,
@@ -202,7 +202,7 @@ def add_routes(api: APIRouter, runtime: Runtime, starters: Starters) -> None:
         request: Request,
         x_github_event: Annotated[str, Header()] = "",
         x_hub_signature_256: Annotated[str, Header()] = "",
-    ) -> Received:
+    ) -> TriggerOutcome:
         """For GitHub: a signed event starts a task if the trigger's rules say so. Sent again, it starts none."""
         found = await view.triggers(runtime.pool, trigger=trigger)
         if not found:
@@ -212,7 +212,7 @@ def add_routes(api: APIRouter, runtime: Runtime, starters: Starters) -> None:
         secret = await runtime.keyring.open(one.secret, starter_context(trigger, "secret"))
         if not domain.is_signed(secret, body, x_hub_signature_256):
             raise Problem(400, "bad_signature", "The event is not signed with this trigger's secret.")
-        rules = domain.Rules.model_validate_json(
+        rules = domain.TriggerRules.model_validate_json(
             await runtime.keyring.open(one.rules, starter_context(trigger, "rules"))
         )
         try:
@@ -224,9 +224,9 @@ def add_routes(api: APIRouter, runtime: Runtime, starters: Starters) -> None:
                 "The event has not the fields that GitHub documents. Send JSON, not a form.",
             ) from error
         if isinstance(start, domain.Ignored):
-            return Received(ignored=start.reason)
+            return TriggerOutcome(ignored=start.reason)
         submission = await starters.start_triggered(one, start)
-        return Received(task=submission.task)
+        return TriggerOutcome(task=submission.task)
 
 
 def _schedule(found: view.Schedule, key: DataKey | None) -> ScheduleAnswer:
@@ -255,7 +255,9 @@ def _schedule(found: view.Schedule, key: DataKey | None) -> ScheduleAnswer:
 
 def _trigger(found: view.Trigger, key: DataKey | None) -> TriggerAnswer:
     rules = (
-        domain.Rules.model_validate_json(key.open(found.rules, starter_context(found.trigger, "rules")))
+        domain.TriggerRules.model_validate_json(
+            key.open(found.rules, starter_context(found.trigger, "rules"))
+        )
         if key is not None
         else None
     )

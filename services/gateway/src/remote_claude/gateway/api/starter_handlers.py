@@ -26,7 +26,7 @@ from remote_claude.gateway.domain.refusals import (
     ScheduleNotFound,
     TriggerNotFound,
 )
-from remote_claude.gateway.handlers import Submission
+from remote_claude.gateway.handlers import SubmissionResult
 from remote_claude.gateway.projections.starters import Schedule, StartersView, Trigger, due_schedules
 from remote_claude.runtime.service import Runtime
 
@@ -68,7 +68,7 @@ class Starters:
         return await self._schedule(schedules.RemoveSchedule(schedule=schedule, org=who.org, user=who.user))
 
     async def create_trigger(
-        self, who: Principal, secret: str, rules: triggers.Rules, request: SubmitRequest
+        self, who: Principal, secret: str, rules: triggers.TriggerRules, request: SubmitRequest
     ) -> tuple[str, int]:
         """A new trigger's id, and the position to read at. Raises `MembersOnly`, `KeyErased`."""
         self._check_member(who.org, who.user)
@@ -82,7 +82,7 @@ class Starters:
         """Raises `TriggerNotFound`."""
         return await self._trigger(triggers.RemoveTrigger(trigger=trigger, org=who.org, user=who.user))
 
-    async def start_triggered(self, trigger: Trigger, start: triggers.Start) -> Submission:
+    async def start_triggered(self, trigger: Trigger, start: triggers.TaskStart) -> SubmissionResult:
         """Submit the task that a forge's event starts, for the member who made the trigger. Raises refusals."""
         self._check_member(trigger.org, trigger.created_by)
         text = await self._runtime.keyring.open(trigger.request, starter_context(trigger.trigger, "request"))

@@ -45,38 +45,38 @@ EXPECTED = (*UNAVAILABLE, OutputUnavailable, WebSocketDisconnect, RuntimeError, 
 """How a socket may end."""
 
 
-class Message(BaseModel):
+class ClientMessage(BaseModel):
     """What a client may say."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Auth(Message):
+class Auth(ClientMessage):
     type: Literal["auth"]
     token: str
 
 
-class Subscribe(Message):
+class Subscribe(ClientMessage):
     type: Literal["subscribe"]
     task: str
     after: str | None = None
     min_position: Annotated[int, Field(ge=0)] = 0
 
 
-class Unsubscribe(Message):
+class Unsubscribe(ClientMessage):
     type: Literal["unsubscribe"]
     task: str
 
 
-class Follow(Message):
+class Follow(ClientMessage):
     type: Literal["follow"]
 
 
-class Unfollow(Message):
+class Unfollow(ClientMessage):
     type: Literal["unfollow"]
 
 
-class Ping(Message):
+class Ping(ClientMessage):
     type: Literal["ping"]
 
 

@@ -47,7 +47,7 @@ from remote_claude.gateway.domain.refusals import (
 )
 from remote_claude.gateway.domain.repositories import check_url, identity
 from remote_claude.gateway.domain.task import SubmitTask
-from remote_claude.gateway.handlers import Submission, TaskHandlers
+from remote_claude.gateway.handlers import SubmissionResult, TaskHandlers
 from remote_claude.gateway.month_budgets import MonthBudgets
 from remote_claude.gateway.projections.queries import TaskQueries
 from remote_claude.runtime.ids import derived_id, is_id
@@ -100,7 +100,7 @@ class Submissions:
         request: SubmitRequest,
         idempotency_key: str | None,
         started_by: str | None = None,
-    ) -> Submission:
+    ) -> SubmissionResult:
         """`started_by` is the schedule or the trigger that submits it.
 
         Raises what `TaskHandlers.submit` raises, and refusals of what the request names.

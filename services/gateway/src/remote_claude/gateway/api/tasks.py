@@ -31,20 +31,20 @@ from remote_claude.gateway.api.models import (
     MessageRequest,
     PullRequestRequestAnswer,
     ReadQuery,
+    SubmitAnswer,
     SubmitQuery,
     SubmitRequest,
-    Submitted,
     TaskAnswer,
     TaskPage,
 )
 from remote_claude.gateway.api.reading import TaskReading
 from remote_claude.gateway.api.search import TextFilter, search
 from remote_claude.gateway.api.submissions import Submissions, parse
-from remote_claude.gateway.delivery import Delivery
+from remote_claude.gateway.delivery import MessageDelivery
 from remote_claude.gateway.domain.lifecycle import State
 from remote_claude.gateway.domain.offers import KNOWN, Offers
 from remote_claude.gateway.domain.task import RequestCancellation, RequestPullRequest, SendMessage
-from remote_claude.gateway.handlers import Submission, TaskHandlers
+from remote_claude.gateway.handlers import SubmissionResult, TaskHandlers
 from remote_claude.gateway.projections.queries import Filter, TaskQueries
 from remote_claude.gateway.waiting_reasons import WaitingReasons
 from remote_claude.runtime.service import Runtime
@@ -92,7 +92,7 @@ def add_routes(
             )
         except NotCaughtUp:  # the task stands
             return answer
-        ended = Submitted(id=task.id, state=task.state, position=task.changed, task=task)
+        ended = SubmitAnswer(id=task.id, state=task.state, position=task.changed, task=task)
         status = HTTPStatus.ACCEPTED if task.state == "submitted" else HTTPStatus.CREATED
         return Response(ended.model_dump_json(), status, media_type="application/json")
 
@@ -102,9 +102,9 @@ def add_routes(
         methods=["POST"],
         route_class_override=ThinRoute,
         status_code=HTTPStatus.CREATED,
-        response_model=Submitted,
+        response_model=SubmitAnswer,
         responses={
-            202: {"model": Submitted, "description": "Recorded; the scheduler has not decided yet"},
+            202: {"model": SubmitAnswer, "description": "Recorded; the scheduler has not decided yet"},
             **problems(402, 409, 410, 413, 422, 503),
         },
         openapi_extra={"parameters": [IDEMPOTENCY_KEY], "requestBody": json_body(SubmitRequest)},
@@ -201,7 +201,7 @@ def add_routes(
         if key is None:
             raise Problem(HTTPStatus.CONFLICT, "key_erased", "The data of this organisation has been erased.")
         row, _ = await queries.get(principal.org, task)
-        delivery = Delivery(runtime.output, principal.org, task, row.progress)
+        delivery = MessageDelivery(runtime.output, principal.org, task, row.progress)
         await delivery.begin()
         number, position = await handlers.send_message(
             SendMessage(
@@ -238,7 +238,7 @@ def _idempotency_key(request: Request) -> str | None:
     return key
 
 
-def _submitted(submission: Submission) -> Response:
+def _submitted(submission: SubmissionResult) -> Response:
     decision = submission.decision
     if decision is None:
         body = {"id": submission.task, "state": "submitted", "position": submission.position}

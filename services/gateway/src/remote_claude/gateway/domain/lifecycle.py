@@ -71,7 +71,7 @@ class PullRequest(Value):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
+class TaskProgress:
     """How far a task is.
 
     `attempt` is the number of the current attempt, 0 before the first. `decided` is the position of the admission
@@ -105,7 +105,7 @@ class Progress:
         return next((a for a in self.attempts if a.number == number), None)
 
 
-def evolve(progress: Progress, event: Event, *, position: int, occurred_at: str) -> Progress:
+def evolve(progress: TaskProgress, event: Event, *, position: int, occurred_at: str) -> TaskProgress:
     """The progress after an event of the task.
 
     What a runner says of another attempt than the current one, or after the end, is kept with its attempt and
@@ -170,11 +170,13 @@ def total_usage(attempts: Sequence[Attempt]) -> Cumulative:
     return sum((attempt.usage for attempt in attempts), Cumulative())
 
 
-def _end(progress: Progress, state: State, position: int, at: str, reason: str | None = None) -> Progress:
+def _end(
+    progress: TaskProgress, state: State, position: int, at: str, reason: str | None = None
+) -> TaskProgress:
     return replace(progress, state=state, reason=reason, finished_at=at, changed=position)
 
 
-def _attempt_says(progress: Progress, event: AttemptEvent, position: int, at: str) -> Progress:
+def _attempt_says(progress: TaskProgress, event: AttemptEvent, position: int, at: str) -> TaskProgress:
     attempt = progress.get(event.attempt)
     if attempt is None:
         return progress
@@ -219,7 +221,7 @@ def _closing(event: AttemptFinished) -> dict[str, Any]:
     return {"usage_sequence": event.usage.sequence, "usage": event.usage.total}
 
 
-def _started(progress: Progress, attempt: Attempt, position: int, at: str) -> Progress:
+def _started(progress: TaskProgress, attempt: Attempt, position: int, at: str) -> TaskProgress:
     started = attempt.model_copy(update={"started_at": at})
     current = attempt.number == progress.attempt and progress.state == "assigned"
     progress = replace(progress, attempts=_put(progress.attempts, started))
@@ -228,7 +230,7 @@ def _started(progress: Progress, attempt: Attempt, position: int, at: str) -> Pr
     return replace(progress, state="running", started_at=progress.started_at or at, changed=position)
 
 
-def _lost(progress: Progress, event: RunnerLost, at: str) -> Progress:
+def _lost(progress: TaskProgress, event: RunnerLost, at: str) -> TaskProgress:
     attempt = progress.get(event.attempt)
     if attempt is None or attempt.outcome is not None:
         return progress

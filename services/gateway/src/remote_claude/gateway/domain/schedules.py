@@ -65,12 +65,12 @@ Command = CreateSchedule | RemoveSchedule | StartDue | RefuseDue
 
 
 @dataclass(frozen=True, slots=True)
-class NotCreated:
+class ScheduleNotCreated:
     """Nothing is known of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Active:
+class ActiveSchedule:
     """Due times count from `since`: its creation, then the last one."""
 
     cron: str
@@ -80,18 +80,18 @@ class Active:
 
 
 @dataclass(frozen=True, slots=True)
-class Removed:
+class RemovedSchedule:
     """It starts nothing more."""
 
 
-State = NotCreated | Active | Removed
-initial_state: State = NotCreated()
+State = ScheduleNotCreated | ActiveSchedule | RemovedSchedule
+initial_state: State = ScheduleNotCreated()
 
 
 def decide(command: Command, state: State) -> list[Event]:
     """What is to be recorded. Raises `ScheduleNotFound`."""
     match command, state:
-        case CreateSchedule(), NotCreated():
+        case CreateSchedule(), ScheduleNotCreated():
             return [
                 ScheduleCreated(
                     schedule=command.schedule,
@@ -103,22 +103,22 @@ def decide(command: Command, state: State) -> list[Event]:
                     request=command.request,
                 )
             ]
-        case RemoveSchedule(), Active():
+        case RemoveSchedule(), ActiveSchedule():
             return [ScheduleRemoved(schedule=command.schedule, org=command.org, user=command.user)]
-        case StartDue(), Active(cron=cron, zone=zone, since=since):
+        case StartDue(), ActiveSchedule(cron=cron, zone=zone, since=since):
             due, missed = latest_due(cron, zone, since, command.now)
             if due is None:
                 return []
             return [
                 ScheduleDue(schedule=command.schedule, org=command.org, due=timestamp(due), missed=missed)
             ]
-        case RefuseDue(), Active() if state.refused != command.due:
+        case RefuseDue(), ActiveSchedule() if state.refused != command.due:
             return [
                 ScheduleRefused(
                     schedule=command.schedule, org=command.org, due=command.due, reason=command.reason
                 )
             ]
-        case RemoveSchedule(), NotCreated():
+        case RemoveSchedule(), ScheduleNotCreated():
             raise ScheduleNotFound(command.schedule)
         case ((CreateSchedule() | RemoveSchedule() | StartDue() | RefuseDue()), _):
             return []
@@ -130,13 +130,13 @@ def evolve(state: State, event: Event) -> State:
     """The state after an event."""
     match event, state:
         case ScheduleCreated(cron=cron, zone=zone, since=since), _:
-            return Active(cron=cron, zone=zone, since=datetime.fromisoformat(since))
-        case ScheduleDue(due=due), Active():
+            return ActiveSchedule(cron=cron, zone=zone, since=datetime.fromisoformat(since))
+        case ScheduleDue(due=due), ActiveSchedule():
             return replace(state, since=datetime.fromisoformat(due))
-        case ScheduleRefused(due=due), Active():
+        case ScheduleRefused(due=due), ActiveSchedule():
             return replace(state, refused=due)
         case ScheduleRemoved(), _:
-            return Removed()
+            return RemovedSchedule()
         case _:
             return state
 

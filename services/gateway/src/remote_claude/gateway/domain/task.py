@@ -67,7 +67,7 @@ class NotSubmitted:
 
 
 @dataclass(frozen=True, slots=True)
-class Submitted:
+class SubmittedTask:
     body_hash: str
     messages: int = 0
 
@@ -78,7 +78,7 @@ class CancellationRequested:
     messages: int = 0
 
 
-State = NotSubmitted | Submitted | CancellationRequested
+State = NotSubmitted | SubmittedTask | CancellationRequested
 
 initial_state: State = NotSubmitted()
 
@@ -111,8 +111,8 @@ def evolve(state: State, event: Event) -> State:
     """The state after an event; one that says nothing here changes nothing."""
     match event:
         case TaskSubmitted():
-            return Submitted(event.body_hash)
-        case TaskCancellationRequested() if isinstance(state, Submitted):
+            return SubmittedTask(event.body_hash)
+        case TaskCancellationRequested() if isinstance(state, SubmittedTask):
             return CancellationRequested(state.body_hash, state.messages)
         case TaskMessageSent() if not isinstance(state, NotSubmitted):
             return replace(state, messages=event.number)
@@ -124,7 +124,7 @@ def _submit(command: SubmitTask, state: State) -> list[Event]:
     match state:
         case NotSubmitted():
             return [command.submission]
-        case Submitted(body_hash=body_hash) | CancellationRequested(body_hash=body_hash):
+        case SubmittedTask(body_hash=body_hash) | CancellationRequested(body_hash=body_hash):
             if body_hash != command.submission.body_hash:
                 raise IdempotencyKeyReused(command.task)
             return []
@@ -136,7 +136,7 @@ def _request_cancellation(command: RequestCancellation, state: State) -> list[Ev
     match state:
         case NotSubmitted():
             raise TaskNotFound(command.task)
-        case Submitted():
+        case SubmittedTask():
             return [TaskCancellationRequested(task=command.task, org=command.org, user=command.user)]
         case CancellationRequested():
             return []
@@ -150,7 +150,7 @@ def _send_message(command: SendMessage, state: State) -> list[Event]:
             raise TaskNotFound(command.task)
         case CancellationRequested():
             raise TaskAlreadyFinished("cancelled")
-        case Submitted(messages=before):
+        case SubmittedTask(messages=before):
             return [
                 TaskMessageSent(
                     task=command.task,

@@ -18,7 +18,7 @@ MAX_TEXT = 32_000
 """Characters of an issue that the prompt has."""
 
 
-class Rules(BaseModel):
+class TriggerRules(BaseModel):
     """Who may start what. `allow` are logins on the forge, `repositories` are `owner/name`.
 
     A comment starts a task when it begins with `command`; a label when it is `label`.
@@ -33,7 +33,7 @@ class Rules(BaseModel):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Start:
+class TaskStart:
     """A task to start. `key` is the same for the same happening, however often the forge reports it."""
 
     key: str
@@ -55,7 +55,7 @@ def is_signed(secret: str, body: bytes, signature: str) -> bool:
     return hmac.compare_digest(f"sha256={digest}", signature)
 
 
-def from_github(kind: str, payload: Mapping[str, Any], rules: Rules) -> Start | Ignored:
+def from_github(kind: str, payload: Mapping[str, Any], rules: TriggerRules) -> TaskStart | Ignored:
     """What an event of GitHub (`X-GitHub-Event`) starts. Raises `KeyError` or `TypeError` for one without its fields."""
     match kind, payload.get("action"):
         case "issue_comment", "created":
@@ -83,7 +83,9 @@ def from_github(kind: str, payload: Mapping[str, Any], rules: Rules) -> Start | 
     text = f"{issue['title']}\n\n{issue.get('body') or ''}".strip()[:MAX_TEXT]
     prompt = f"{words or 'Do what this issue asks for.'}\n\nThe issue {place}:\n\n{text}"
     labels = {"issue": place, "asked-by": str(requester)}
-    return Start(key=key, prompt=prompt.replace("\0", ""), url=str(repository["clone_url"]), labels=labels)
+    return TaskStart(
+        key=key, prompt=prompt.replace("\0", ""), url=str(repository["clone_url"]), labels=labels
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,29 +110,29 @@ Command = CreateTrigger | RemoveTrigger
 
 
 @dataclass(frozen=True, slots=True)
-class NotCreated:
+class TriggerNotCreated:
     """Nothing is known of it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Active:
+class ActiveTrigger:
     """It starts tasks."""
 
 
 @dataclass(frozen=True, slots=True)
-class Removed:
+class RemovedTrigger:
     """It starts nothing more."""
 
 
-State = NotCreated | Active | Removed
-initial_state: State = NotCreated()
+State = TriggerNotCreated | ActiveTrigger | RemovedTrigger
+initial_state: State = TriggerNotCreated()
 
 
 def decide(command: Command, state: State) -> list[Event]:
     """What is to be recorded. Raises `TriggerNotFound`."""
     match command:
         case CreateTrigger():
-            if isinstance(state, NotCreated):
+            if isinstance(state, TriggerNotCreated):
                 return [
                     TriggerCreated(
                         trigger=command.trigger,
@@ -143,9 +145,9 @@ def decide(command: Command, state: State) -> list[Event]:
                     )
                 ]
         case RemoveTrigger():
-            if isinstance(state, NotCreated):
+            if isinstance(state, TriggerNotCreated):
                 raise TriggerNotFound(command.trigger)
-            if isinstance(state, Active):
+            if isinstance(state, ActiveTrigger):
                 return [TriggerRemoved(trigger=command.trigger, org=command.org, user=command.user)]
         case _:
             assert_never(command)
@@ -156,8 +158,8 @@ def evolve(state: State, event: Event) -> State:
     """The state after an event."""
     match event:
         case TriggerCreated():
-            return Active()
+            return ActiveTrigger()
         case TriggerRemoved():
-            return Removed()
+            return RemovedTrigger()
         case _:
             return state

@@ -81,11 +81,11 @@ class Added:
 
 
 @dataclass(frozen=True, slots=True)
-class Removed:
+class RemovedWebhook:
     """It gets nothing more."""
 
 
-State = NotAdded | Added | Removed
+State = NotAdded | Added | RemovedWebhook
 
 initial_state: State = NotAdded()
 
@@ -112,7 +112,7 @@ def evolve(state: State, event: Event) -> State:
         case WebhookAdded():
             return Added()
         case WebhookRemoved():
-            return Removed()
+            return RemovedWebhook()
         case _:
             return state
 

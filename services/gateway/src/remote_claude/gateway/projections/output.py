@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from remote_claude.gateway.domain.cursor import Cursor
-from remote_claude.gateway.domain.lifecycle import Attempt, Progress
+from remote_claude.gateway.domain.lifecycle import Attempt, TaskProgress
 from remote_claude.runtime.agent_output import OutputStream
 from remote_claude.runtime.objects import ObjectNotFound, Objects
 
@@ -17,7 +17,7 @@ FRAMES_A_PIECE = 256
 
 
 @dataclass(frozen=True, slots=True)
-class Frames:
+class FrameRange:
     """Frames `first`, `first + 1`, ... of one attempt, each a JSON object or a piece of JSON that holds one."""
 
     attempt: int
@@ -29,13 +29,13 @@ class Frames:
         """The cursor of the last one."""
         return Cursor(self.attempt, self.first + len(self.frames) - 1)
 
-    def after(self, cursor: Cursor) -> Frames | None:
+    def after(self, cursor: Cursor) -> FrameRange | None:
         """What of it comes after a cursor."""
         if cursor >= self.end:
             return None
         if cursor.attempt < self.attempt or cursor.frame < self.first:
             return self
-        return Frames(self.attempt, cursor.frame + 1, self.frames[cursor.frame + 1 - self.first :])
+        return FrameRange(self.attempt, cursor.frame + 1, self.frames[cursor.frame + 1 - self.first :])
 
 
 class OutputHistory:
@@ -45,8 +45,8 @@ class OutputHistory:
         self._objects, self._output = objects, output
 
     async def read(
-        self, org: str, task: str, progress: Progress, after: Cursor, *, upto: int = 0
-    ) -> AsyncGenerator[Frames, None]:
+        self, org: str, task: str, progress: TaskProgress, after: Cursor, *, upto: int = 0
+    ) -> AsyncGenerator[FrameRange, None]:
         """The output after a cursor, in order: of every attempt that `progress` knows, and of all up to number `upto`."""
         known = {attempt.number: attempt for attempt in progress.attempts}
         numbers = known.keys() | ({upto} if upto else set())
@@ -57,7 +57,7 @@ class OutputHistory:
                 if (rest := frames.after(after)) is not None:
                     yield rest
 
-    async def lags(self, org: str, task: str, progress: Progress, after: Cursor, *, upto: int) -> bool:
+    async def lags(self, org: str, task: str, progress: TaskProgress, after: Cursor, *, upto: int) -> bool:
         """Whether there is output of attempt `upto` after a cursor, where a read found none: it will find it later."""
         seen = after.frame if after.attempt == upto else 0
         for attempt in progress.attempts:
@@ -67,7 +67,7 @@ class OutputHistory:
 
     async def _attempt(
         self, org: str, task: str, number: int, attempt: Attempt | None, after: Cursor
-    ) -> AsyncGenerator[Frames, None]:
+    ) -> AsyncGenerator[FrameRange, None]:
         seen = after.frame if after.attempt == number else 0
         sealed = attempt.output if attempt else None
         if sealed is not None:
@@ -81,16 +81,18 @@ class OutputHistory:
             except ObjectNotFound:
                 pass  # the stream may still have it
         async for chunk in self._output.read(org, task, number, after=seen):
-            yield Frames(number, chunk.first, chunk.frames)
+            yield FrameRange(number, chunk.first, chunk.frames)
 
-    async def _sealed(self, org: str, sha256: str, attempt: int, seen: int) -> AsyncGenerator[Frames, None]:
+    async def _sealed(
+        self, org: str, sha256: str, attempt: int, seen: int
+    ) -> AsyncGenerator[FrameRange, None]:
         """The lines of a sealed object after number `seen`, never all at once."""
         number, rest = 0, b""
         async for piece in self._objects.stream(org, sha256):
             *lines, rest = (rest + piece).split(b"\n")
             for start in range(max(0, seen - number), len(lines), FRAMES_A_PIECE):
                 some = lines[start : start + FRAMES_A_PIECE]
-                yield Frames(attempt, number + start + 1, [orjson.Fragment(line) for line in some])
+                yield FrameRange(attempt, number + start + 1, [orjson.Fragment(line) for line in some])
             number += len(lines)
         if rest and number >= seen:
-            yield Frames(attempt, number + 1, [orjson.Fragment(rest)])
+            yield FrameRange(attempt, number + 1, [orjson.Fragment(rest)])

@@ -17,7 +17,7 @@ from remote_claude.eventsourcing.postgres.projector import Projector
 from remote_claude.eventsourcing.postgres.schemas import Pool
 from remote_claude.eventsourcing.postgres.tables import query_for
 from remote_claude.eventsourcing.tail import Tail
-from remote_claude.gateway.domain.lifecycle import Progress, State
+from remote_claude.gateway.domain.lifecycle import State, TaskProgress
 from remote_claude.gateway.domain.refusals import TaskNotFound
 from remote_claude.gateway.projections.tasks import TasksView, progress_of
 
@@ -70,7 +70,7 @@ class Task:
     max_attempts: int
     timeout_s: int | None
     priority: int
-    progress: Progress
+    progress: TaskProgress
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

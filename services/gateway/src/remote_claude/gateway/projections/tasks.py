@@ -38,7 +38,7 @@ from remote_claude.contracts.scheduler import (
 from remote_claude.eventsourcing.events import RecordedEvent
 from remote_claude.eventsourcing.postgres.tables import append, load, upsert
 from remote_claude.eventsourcing.views import View
-from remote_claude.gateway.domain.lifecycle import Attempt, Progress, PullRequest, evolve
+from remote_claude.gateway.domain.lifecycle import Attempt, PullRequest, TaskProgress, evolve
 
 FOLDED: tuple[type[Event], ...] = (
     TaskSubmitted, TaskCancellationRequested,
@@ -49,7 +49,7 @@ FOLDED: tuple[type[Event], ...] = (
 )  # fmt: skip
 
 ATTEMPTS: TypeAdapter[tuple[Attempt, ...]] = TypeAdapter(tuple[Attempt, ...])
-PROGRESS = tuple(field.name for field in fields(Progress))
+PROGRESS = tuple(field.name for field in fields(TaskProgress))
 
 
 class Tables(SQLModel, registry=registry()):
@@ -135,7 +135,7 @@ class TasksView(View):
             event = recorded.event
             if recorded.type == TaskSubmitted.type:
                 rows[event.task] = {"task": event.task, "org": event.org, "position": recorded.position}
-                tasks[event.task] = Progress(changed=recorded.position)
+                tasks[event.task] = TaskProgress(changed=recorded.position)
             elif event.task not in tasks or rows[event.task]["org"] != event.org:
                 continue
             tasks[event.task] = evolve(
@@ -149,11 +149,11 @@ class TasksView(View):
             await append(connection, EventRow, index)
 
 
-def progress_of(row: dict[str, Any]) -> Progress:
+def progress_of(row: dict[str, Any]) -> TaskProgress:
     """The progress in a row of `task`."""
     values = {name: row[name] for name in PROGRESS}
     pull_request = values["pull_request"]
-    return Progress(
+    return TaskProgress(
         **values
         | {
             "attempts": ATTEMPTS.validate_python(values["attempts"]),
@@ -175,7 +175,7 @@ def _is_sealed(value: Any) -> bool:
     return isinstance(value, dict) and value.keys() == {"key", "box"}
 
 
-def _columns(progress: Progress) -> dict[str, Any]:
+def _columns(progress: TaskProgress) -> dict[str, Any]:
     values = {name: getattr(progress, name) for name in PROGRESS}
     pull_request = progress.pull_request
     return values | {

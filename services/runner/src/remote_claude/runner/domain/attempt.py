@@ -102,7 +102,7 @@ class NotStarted:
 
 
 @dataclass(frozen=True, slots=True)
-class Running:
+class RunningAttempt:
     """Started; `last` is the latest sample."""
 
     last: UsageSample | None = None
@@ -114,7 +114,7 @@ class Over:
     """Declined or finished: nothing more is recorded."""
 
 
-State = NotStarted | Running | Over
+State = NotStarted | RunningAttempt | Over
 
 initial_state: State = NotStarted()
 
@@ -127,15 +127,15 @@ def decide(id: AttemptId, command: Command, state: State) -> list[AttemptEvent]:
             return []
         case Start(secrets), NotStarted():
             return [TaskStarted(**who, secrets=secrets)]
-        case Start(), Running():
+        case Start(), RunningAttempt():
             return []
-        case Sample(used), Running(last=last):
+        case Sample(used), RunningAttempt(last=last):
             if last is not None and (used.cumulative, used.open_calls) == (last.cumulative, last.open_calls):
                 return []
             return [UsageRecorded(**who, **_sampled(used, last))]
         case Sample(), NotStarted():
             return []
-        case SaveCheckpoint() as saved, Running(checkpoints=before):
+        case SaveCheckpoint() as saved, RunningAttempt(checkpoints=before):
             return [
                 CheckpointSaved(
                     **who, sequence=before + 1, turn=saved.turn, manifest=saved.manifest, size=saved.size
@@ -145,9 +145,9 @@ def decide(id: AttemptId, command: Command, state: State) -> list[AttemptEvent]:
             return []
         case Decline(reason), NotStarted():
             return [AssignmentDeclined(**who, reason=reason)]
-        case Decline(), Running():
+        case Decline(), RunningAttempt():
             return []
-        case Finish() as finish, NotStarted() | Running():
+        case Finish() as finish, NotStarted() | RunningAttempt():
             return [
                 AttemptFinished(
                     **who,
@@ -158,7 +158,7 @@ def decide(id: AttemptId, command: Command, state: State) -> list[AttemptEvent]:
                     detail=finish.detail,
                     summary=finish.summary,
                     checks=finish.checks,
-                    usage=_closing(finish.used, state.last) if isinstance(state, Running) else None,
+                    usage=_closing(finish.used, state.last) if isinstance(state, RunningAttempt) else None,
                     result=finish.result,
                     output=finish.output,
                 )
@@ -196,11 +196,11 @@ def _closing(used: Measured | None, last: UsageSample | None) -> UsageSample | N
 def evolve(state: State, event: AttemptEvent) -> State:
     match event:
         case TaskStarted():
-            return Running()
+            return RunningAttempt()
         case UsageRecorded():
-            return replace(state, last=event) if isinstance(state, Running) else Running(event)
+            return replace(state, last=event) if isinstance(state, RunningAttempt) else RunningAttempt(event)
         case CheckpointSaved():
-            return replace(state, checkpoints=event.sequence) if isinstance(state, Running) else state
+            return replace(state, checkpoints=event.sequence) if isinstance(state, RunningAttempt) else state
         case AssignmentDeclined() | AttemptFinished():
             return Over()
         case _:

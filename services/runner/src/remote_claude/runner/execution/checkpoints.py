@@ -10,13 +10,13 @@ from remote_claude.eventsourcing.log import EventLog
 from remote_claude.runner.domain.attempt import SaveCheckpoint
 from remote_claude.runtime.manifests import Manifest
 from remote_claude.runtime.objects import Objects
-from remote_claude.worker.protocol.messages import Checkpoint
+from remote_claude.worker.protocol.messages import CheckpointSent
 
 CHUNK = 4 * 1024 * 1024
 """Bytes; chunks that did not change between two checkpoints are stored once."""
 
 
-async def keep(objects: Objects, org: str, checkpoint: Checkpoint, archive: Path) -> SaveCheckpoint:
+async def keep(objects: Objects, org: str, checkpoint: CheckpointSent, archive: Path) -> SaveCheckpoint:
     """Store the archive. Raises `OSError` when there is no room."""
     chunks, size = [], 0
     with archive.open("rb") as file:

@@ -14,19 +14,19 @@ MAX_ATTEMPTS = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Start:
+class StartingPoint:
     """`of_earlier_task`: the checkpoint is not of this task."""
 
     checkpoint: CheckpointSaved
     of_earlier_task: bool
 
 
-async def start(log: EventLog, line: Sequence[TaskSubmitted], attempt: int) -> Start | None:
+async def start(log: EventLog, line: Sequence[TaskSubmitted], attempt: int) -> StartingPoint | None:
     """The last checkpoint: of the earlier attempts of the task, otherwise of the tasks before it."""
     org = line[0].org
     for n, submitted in enumerate(line):
         before = attempt if n == 0 else MAX_ATTEMPTS + 1
         saved = await checkpoints.find(log, org, submitted.task, before)
         if saved is not None:
-            return Start(saved, of_earlier_task=n > 0)
+            return StartingPoint(saved, of_earlier_task=n > 0)
     return None

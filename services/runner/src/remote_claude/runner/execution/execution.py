@@ -35,8 +35,13 @@ from remote_claude.runner.execution.dependencies import ExecutionDependencies
 from remote_claude.runner.execution.messages import Messages
 from remote_claude.runner.execution.sandbox_run import SandboxRun
 from remote_claude.runner.execution.secrets import release, upstream
-from remote_claude.runner.execution.source import Submission, Unstartable, fetch_repository, read_submission
-from remote_claude.runner.execution.verdict import Ended
+from remote_claude.runner.execution.source import (
+    RequestedTask,
+    Unstartable,
+    fetch_repository,
+    read_submission,
+)
+from remote_claude.runner.execution.verdict import AttemptEnd
 from remote_claude.runner.forges.client import ForgeFailed
 from remote_claude.runner.forges.feedback import VARIABLE as FEEDBACK
 from remote_claude.runner.forges.feedback import read_feedback
@@ -227,7 +232,7 @@ class SandboxedExecution:
             raise Unstartable(error.code, str(error)) from error
 
     async def _checkpoint(
-        self, submission: Submission, line: Sequence[TaskSubmitted]
+        self, submission: RequestedTask, line: Sequence[TaskSubmitted]
     ) -> tuple[Path | None, bool]:
         """The last checkpoint in a file, and whether it is of an earlier task; and the messages from there on."""
         runtime, org = self._dependencies.runtime, self._assigned.org
@@ -306,7 +311,7 @@ class SandboxedExecution:
             output=sealed,
         )
 
-    def _explained(self, ended: Ended) -> str | None:
+    def _explained(self, ended: AttemptEnd) -> str | None:
         """Why it ended, and which messages nobody has read."""
         taken = ended.result.messages if ended.result is not None else None
         parts = [ended.detail, self._messages.not_taken(taken)]

@@ -13,7 +13,7 @@ from remote_claude.access.keyring import KeyErased, Keyring
 from remote_claude.contracts.contexts import message_context
 from remote_claude.contracts.gateway import TaskMessageSent
 from remote_claude.runner.sessions import WorkerSession
-from remote_claude.worker.protocol.messages import Message
+from remote_claude.worker.protocol.messages import TaskMessage
 
 log = structlog.get_logger(__name__)
 
@@ -60,4 +60,4 @@ class Messages:
             except (KeyErased, KeyUnusable) as error:
                 log.warning("a message can't be opened", task=event.task, code=error.code)
                 continue
-            await session.send_message(Message(number=event.number, text=text, interrupt=event.interrupt))
+            await session.send_message(TaskMessage(number=event.number, text=text, interrupt=event.interrupt))

@@ -22,18 +22,18 @@ from remote_claude.runner.execution.attempt_output import AttemptOutput
 from remote_claude.runner.execution.dependencies import ExecutionDependencies
 from remote_claude.runner.execution.messages import Messages
 from remote_claude.runner.execution.secrets import Released
-from remote_claude.runner.execution.verdict import Ended, judge
+from remote_claude.runner.execution.verdict import AttemptEnd, judge
 from remote_claude.runner.handlers import AttemptLog
 from remote_claude.runner.leases.lease import Lease
 from remote_claude.runner.metering import UsageRecorder, Window
 from remote_claude.runner.model_proxy import ModelProxy, ModelUsage, Upstream
 from remote_claude.runner.model_proxy.budget import Budget
 from remote_claude.runner.model_proxy.month import Month
-from remote_claude.runner.model_proxy.policy import Policy
-from remote_claude.runner.providers import LaunchSpec, Limits
+from remote_claude.runner.model_proxy.policy import CallPolicy
+from remote_claude.runner.providers import LaunchSpec, SandboxLimits
 from remote_claude.runner.sessions import OpenStream, WorkerSession
 from remote_claude.runner.stopping import Stopping
-from remote_claude.worker.protocol.messages import GRACE_S, Assignment, Checkpoint
+from remote_claude.worker.protocol.messages import GRACE_S, Assignment, CheckpointSent
 
 log = structlog.get_logger(__name__)
 
@@ -92,7 +92,7 @@ class SandboxRun:
         bundle: Path | None,
         checkpoint: Path | None,
         messages: Messages,
-    ) -> Ended:
+    ) -> AttemptEnd:
         """Launch, wait for the end, terminate. Raises `ProviderError` when the sandbox can't be launched."""
         dependencies = self._dependencies
         inbox = self._folder / "inbox"
@@ -106,7 +106,7 @@ class SandboxRun:
                         socket,
                         self.upstream,
                         self._recorder.record,
-                        Policy(dependencies.settings.model_allow, self.models),
+                        CallPolicy(dependencies.settings.model_allow, self.models),
                         self.budget,
                         dependencies.outbound if self.upstream is not dependencies.upstream else None,
                         self.month,
@@ -158,7 +158,7 @@ class SandboxRun:
 
         return store
 
-    async def _keep_checkpoint(self, checkpoint: Checkpoint, archive: Path) -> None:
+    async def _keep_checkpoint(self, checkpoint: CheckpointSent, archive: Path) -> None:
         objects = self._dependencies.runtime.objects
         kept = await checkpoints.keep(objects, self._assigned.org, checkpoint, archive)
         await self._attempt_log.record(Start(), kept)
@@ -188,7 +188,7 @@ class SandboxRun:
         allowed = self._assigned.limits
         return LaunchSpec(
             name=self._name,
-            limits=Limits(
+            limits=SandboxLimits(
                 vcpu_millis=allowed.vcpu_millis,
                 memory_mib=allowed.memory_mib,
                 duration_s=self.time_left + AFTER_STOP_S,
@@ -242,7 +242,7 @@ class SandboxRun:
                 if isinstance(outcome, Exception):
                     raise outcome
 
-    async def _end(self, session: WorkerSession) -> Ended:
+    async def _end(self, session: WorkerSession) -> AttemptEnd:
         """Wait for the first of: the worker's result, the end of its sandbox, a reason to stop."""
         gone = asyncio.create_task(self._dependencies.provider.wait(self._name))
         try:

@@ -43,7 +43,7 @@ class Unstartable(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Submission:
+class RequestedTask:
     """The task as its user asked for it. `cancelled` before this attempt began."""
 
     submitted: TaskSubmitted
@@ -55,7 +55,7 @@ class Submission:
     """Those sent so far."""
 
 
-async def read_submission(runtime: Runtime, assigned: TaskAssigned) -> Submission:
+async def read_submission(runtime: Runtime, assigned: TaskAssigned) -> RequestedTask:
     """From the log. Raises `Unstartable` where the prompt can't be opened."""
     stream = stream_id("gateway", assigned.org, "task", assigned.task)
     history = [recorded.event for recorded in await runtime.log.read_stream(stream)]
@@ -71,7 +71,7 @@ async def read_submission(runtime: Runtime, assigned: TaskAssigned) -> Submissio
         raise Unstartable(error.code, str(error)) from error
     cancelled = any(isinstance(event, TaskCancellationRequested) for event in history)
     messages = tuple(event for event in history if isinstance(event, TaskMessageSent))
-    return Submission(submitted, prompt, author, cancelled, messages)
+    return RequestedTask(submitted, prompt, author, cancelled, messages)
 
 
 async def fetch_repository(

@@ -9,7 +9,7 @@ import structlog
 
 from remote_claude.contracts.runner import WORKER_LOST, AttemptOutcome
 from remote_claude.runner.model_proxy.failures import ModelFailure
-from remote_claude.runner.providers import Exit, ProviderError
+from remote_claude.runner.providers import ProviderError, SandboxExit
 from remote_claude.runner.sessions import WorkerLost, WorkerResult, WorkerSession
 from remote_claude.runner.stopping import OUTCOME_OF_STOP, StopReason
 
@@ -26,7 +26,7 @@ DETAILS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class AttemptEnd:
     """How an attempt ended, and the result that its worker sent."""
 
     outcome: AttemptOutcome
@@ -40,10 +40,10 @@ class Ended:
 def judge(
     name: str,
     session: WorkerSession,
-    gone: asyncio.Task[Exit],
+    gone: asyncio.Task[SandboxExit],
     stop_reason: StopReason | None,
     model_failure: ModelFailure | None = None,
-) -> Ended:
+) -> AttemptEnd:
     """The verdict, of what is known by now. A reason to stop counts more than a result, a result more than an exit."""
     result: WorkerResult | None = None
     if session.result.done():
@@ -52,7 +52,7 @@ def judge(
         except WorkerLost as error:
             log.warning("a worker was lost", attempt=name, detail=str(error))
     if stop_reason is not None:
-        return Ended(
+        return AttemptEnd(
             OUTCOME_OF_STOP[stop_reason], stop_reason, detail=DETAILS.get(stop_reason), result=result
         )
     if result is not None:
@@ -62,34 +62,36 @@ def judge(
     return _lost(session)
 
 
-def judge_result(result: WorkerResult, model_failure: ModelFailure | None) -> Ended:
+def judge_result(result: WorkerResult, model_failure: ModelFailure | None) -> AttemptEnd:
     """An agent that failed because the model did fails for the model's reason."""
     if result.outcome != "failed":
-        return Ended(result.outcome, result.reason, result.exit_code, result.detail, result)
+        return AttemptEnd(result.outcome, result.reason, result.exit_code, result.detail, result)
     if model_failure is not None and result.reason == "agent_failed":
-        return Ended(result.outcome, model_failure.reason, result.exit_code, model_failure.detail, result)
-    return Ended(
+        return AttemptEnd(
+            result.outcome, model_failure.reason, result.exit_code, model_failure.detail, result
+        )
+    return AttemptEnd(
         result.outcome, result.reason, result.exit_code, result.detail or result.summary or None, result
     )
 
 
-def _lost(session: WorkerSession) -> Ended:
+def _lost(session: WorkerSession) -> AttemptEnd:
     """A worker that never connected is the runner's fault."""
-    return Ended("lost", WORKER_LOST if session.connected.is_set() else "worker_missing")
+    return AttemptEnd("lost", WORKER_LOST if session.connected.is_set() else "worker_missing")
 
 
-def _judge_exit(name: str, session: WorkerSession, gone: asyncio.Task[Exit]) -> Ended:
+def _judge_exit(name: str, session: WorkerSession, gone: asyncio.Task[SandboxExit]) -> AttemptEnd:
     """A sandbox that ended without a result."""
     try:
         end = gone.result()
     except ProviderError as error:
         log.error("the sandbox failed", attempt=name, code=error.code, detail=str(error))
-        return Ended("lost", error.code, detail=str(error))
+        return AttemptEnd("lost", error.code, detail=str(error))
     match end.reason:
         case "deadline":
-            return Ended("timed_out", "timed_out", detail=DETAILS["timed_out"])
+            return AttemptEnd("timed_out", "timed_out", detail=DETAILS["timed_out"])
         case "out_of_memory":
-            return Ended("failed", "out_of_memory", end.code, DETAILS["out_of_memory"])
+            return AttemptEnd("failed", "out_of_memory", end.code, DETAILS["out_of_memory"])
         case _:
             log.warning(
                 "a sandbox ended without a result", attempt=name, code=end.code, output=end.output[-2000:]

@@ -84,7 +84,7 @@ class _Task:
         return len(self.line) > 1
 
 
-class Openings:
+class PullRequestOpenings:
     """Pushes and opens. Repeated, it finds the pull request that is open already."""
 
     def __init__(self, client: httpx2.AsyncClient, runtime: Runtime) -> None:
@@ -269,9 +269,9 @@ def outbox(runtime: Runtime, settings: RunnerSettings) -> Outbox:
     """The runner's outbox, for the host to work."""
 
     @asynccontextmanager
-    async def openings() -> AsyncIterator[Openings]:
+    async def openings() -> AsyncIterator[PullRequestOpenings]:
         async with httpx2.AsyncClient(timeout=30.0, follow_redirects=False) as client:
-            yield Openings(client, runtime)
+            yield PullRequestOpenings(client, runtime)
 
     return Outbox(
         view=PullRequestsView(), table=OpeningRow, open=openings, give_up_s=settings.pull_request_give_up_s

@@ -21,7 +21,7 @@ RETRY_S = 0.25
 log = structlog.get_logger(__name__)
 
 
-class Holder(Protocol):
+class LeaseHolder(Protocol):
     """What has attempts that need leases."""
 
     runner: str
@@ -38,7 +38,7 @@ class Holder(Protocol):
         """Record that this runner takes work."""
 
 
-async def keep_leases(nats: Client, executor: Holder, lease: Lease) -> None:
+async def keep_leases(nats: Client, executor: LeaseHolder, lease: Lease) -> None:
     """Renew until cancelled."""
     loop = asyncio.get_running_loop()
     while True:

@@ -13,8 +13,8 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
-from remote_claude.runner.machines.joining import JoinedMachine, NotJoined, Server
-from remote_claude.runner.machines.protocol import Hello
+from remote_claude.runner.machines.joining import JoinedMachine, NotJoined, ServerAddress
+from remote_claude.runner.machines.protocol import MachineHello
 from remote_claude.runner.providers import ProviderError, ProviderSettings, create
 from remote_claude.worker import agents
 
@@ -39,7 +39,7 @@ async def _run(key: str, offered: dict[str, object]) -> int:
     url = str(offered.pop("url"))
     provider = create("local", ProviderSettings(runner="machine", home=home, environment=os.environ))
     can = provider.capabilities
-    hello = Hello.model_validate(
+    hello = MachineHello.model_validate(
         {
             **offered,
             "release": version("remote-claude-runner"),
@@ -53,7 +53,7 @@ async def _run(key: str, offered: dict[str, object]) -> int:
             "disk_limit": can.disk_limit,
         }
     )
-    machine = JoinedMachine(Server(url, key), hello, provider)
+    machine = JoinedMachine(ServerAddress(url, key), hello, provider)
     running = asyncio.create_task(machine.run())
     loop, drains = asyncio.get_running_loop(), set[asyncio.Task[None]]()
 

@@ -23,7 +23,14 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from remote_claude.concurrency.tasks import end, first_of
 from remote_claude.runner import unix_sockets
-from remote_claude.runner.machines.protocol import MAX_MESSAGE, Answer, Call, Drain, Hello, Welcome
+from remote_claude.runner.machines.protocol import (
+    MAX_MESSAGE,
+    Drain,
+    MachineAnswer,
+    MachineCall,
+    MachineHello,
+    Welcome,
+)
 from remote_claude.runner.providers.base import ComputeProvider, LaunchSpec, ProviderError, UnixSocket
 from remote_claude.worker.protocol import messages as worker_protocol
 
@@ -43,7 +50,7 @@ class NotJoined(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
+class ServerAddress:
     """`url` is `ws://` or `wss://HOST`; `key` an API key of the organisation with the scope `runners`."""
 
     url: str
@@ -53,11 +60,11 @@ class Server:
 class JoinedMachine:
     """One machine from `run` to its end. `drain` lets it leave once nothing runs on it."""
 
-    def __init__(self, server: Server, hello: Hello, provider: ComputeProvider) -> None:
+    def __init__(self, server: ServerAddress, hello: MachineHello, provider: ComputeProvider) -> None:
         self._server, self._hello, self._provider = server, hello, provider
         self._connection: ClientConnection | None = None
         self._service = self._path = ""
-        self._answers: OrderedDict[int, asyncio.Task[Answer]] = OrderedDict()
+        self._answers: OrderedDict[int, asyncio.Task[MachineAnswer]] = OrderedDict()
         self._sending: set[asyncio.Task[None]] = set()
         self._draining = False
         self._carried = 0
@@ -110,7 +117,7 @@ class JoinedMachine:
                     if self._draining:
                         await self.drain()
                     while True:
-                        self._take(Call.model_validate_json(await connection.recv()))
+                        self._take(MachineCall.model_validate_json(await connection.recv()))
             except ConnectionClosed as closed:
                 code, reason = (closed.rcvd.code, closed.rcvd.reason) if closed.rcvd else (1006, "")
                 if code in REFUSED:
@@ -140,7 +147,7 @@ class JoinedMachine:
             log.info("joined", runner=welcome.runner)
         self._service, self._path = welcome.service, welcome.path
 
-    def _take(self, call: Call) -> None:
+    def _take(self, call: MachineCall) -> None:
         """Do it once, however often it is asked for."""
         if call.number not in self._answers:
             self._answers[call.number] = asyncio.create_task(self._answer(call))
@@ -150,21 +157,23 @@ class JoinedMachine:
         self._sending.add(sending)
         sending.add_done_callback(self._sending.discard)
 
-    async def _send(self, answering: asyncio.Task[Answer]) -> None:
+    async def _send(self, answering: asyncio.Task[MachineAnswer]) -> None:
         answer = await asyncio.shield(answering)
         if self._connection is not None:
             with suppress(ConnectionClosed):
                 await self._connection.send(answer.model_dump_json())
 
-    async def _answer(self, call: Call) -> Answer:
+    async def _answer(self, call: MachineCall) -> MachineAnswer:
         try:
-            return Answer(number=call.number, result=await self._do(call))
+            return MachineAnswer(number=call.number, result=await self._do(call))
         except ProviderError as error:
-            return Answer(number=call.number, code=error.code, detail=str(error))
+            return MachineAnswer(number=call.number, code=error.code, detail=str(error))
         except (ValueError, TypeError) as error:
-            return Answer(number=call.number, code="sandbox_failed", detail=f"it can't be launched: {error}")
+            return MachineAnswer(
+                number=call.number, code="sandbox_failed", detail=f"it can't be launched: {error}"
+            )
 
-    async def _do(self, call: Call) -> Any:
+    async def _do(self, call: MachineCall) -> Any:
         provider = self._provider
         match call.operation:
             case "check":
@@ -182,7 +191,7 @@ class JoinedMachine:
             case "list":
                 return [asdict(instance) for instance in await provider.list()]
 
-    async def _launch(self, call: Call) -> str:
+    async def _launch(self, call: MachineCall) -> str:
         if call.launch is None:
             raise ValueError("nothing is named")
         limits = call.launch.to_limits()

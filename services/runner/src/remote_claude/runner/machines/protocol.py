@@ -1,6 +1,6 @@
 """The protocol between a machine and the runner service: JSON text messages of one WebSocket.
 
-The machine begins with `Hello` and gets `Welcome`. Then the service calls, and the machine answers each call once, in any
+The machine begins with `MachineHello` and gets `Welcome`. Then the service calls, and the machine answers each call once, in any
 order. Calls that had no answer when the connection was cut are made again on the next one, under the same number.
 """
 
@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from remote_claude.runner.providers.base import Limits
+from remote_claude.runner.providers.base import SandboxLimits
 
 MAX_MESSAGE = 1 << 20
 NAME = r"^[a-z0-9][a-z0-9-]{0,62}$"
@@ -18,11 +18,11 @@ NAME = r"^[a-z0-9][a-z0-9-]{0,62}$"
 Operation = Literal["check", "recover", "launch", "wait", "measure", "terminate", "list"]
 
 
-class Message(BaseModel):
+class MachineMessage(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
-class Hello(Message):
+class MachineHello(MachineMessage):
     """A machine offers itself. The same `name` of the same organisation is the same runner."""
 
     kind: Literal["hello"] = "hello"
@@ -38,7 +38,7 @@ class Hello(Message):
     labels: dict[str, str] = Field(default_factory=dict, max_length=32)
 
 
-class Welcome(Message):
+class Welcome(MachineMessage):
     """`path` is where workers connect, at the same address. Another `service` than before has forgotten all sandboxes."""
 
     kind: Literal["welcome"] = "welcome"
@@ -47,30 +47,30 @@ class Welcome(Message):
     service: str
 
 
-class Call(Message):
+class MachineCall(MachineMessage):
     """One method of a `ComputeProvider`. `argument` is the name of a sandbox, or what to launch."""
 
     kind: Literal["call"] = "call"
     number: int
     operation: Operation
     name: str = ""
-    launch: Launch | None = None
+    launch: MachineLaunch | None = None
 
 
-class Launch(Message):
+class MachineLaunch(MachineMessage):
     """A `LaunchSpec` whose sandbox runs the worker."""
 
     limits: dict[str, float]
     env: dict[str, str]
     labels: dict[str, str]
 
-    def to_limits(self) -> Limits:
+    def to_limits(self) -> SandboxLimits:
         """Raises `ValueError`, `TypeError`."""
         whole = {key: value if key == "duration_s" else int(value) for key, value in self.limits.items()}
-        return Limits(**whole)  # type: ignore[arg-type]  # checked by the class itself
+        return SandboxLimits(**whole)  # type: ignore[arg-type]  # checked by the class itself
 
 
-class Answer(Message):
+class MachineAnswer(MachineMessage):
     """The outcome of a call: a result, or the code and the text of a `ProviderError`."""
 
     kind: Literal["answer"] = "answer"
@@ -80,7 +80,7 @@ class Answer(Message):
     detail: str = ""
 
 
-class Drain(Message):
+class Drain(MachineMessage):
     """From the machine: it takes no more work. The service closes the connection once nothing runs there."""
 
     kind: Literal["drain"] = "drain"

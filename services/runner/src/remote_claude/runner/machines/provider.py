@@ -7,15 +7,21 @@ import itertools
 from dataclasses import asdict
 from typing import Any, ClassVar
 
-from remote_claude.runner.machines.protocol import Answer, Call, Hello, Launch, Operation
+from remote_claude.runner.machines.protocol import (
+    MachineAnswer,
+    MachineCall,
+    MachineHello,
+    MachineLaunch,
+    Operation,
+)
 from remote_claude.runner.providers.base import (
     Capabilities,
-    Exit,
     Instance,
     LaunchSpec,
-    Measured,
+    Measurement,
     ProviderError,
     SandboxExists,
+    SandboxExit,
     SandboxFailed,
     SandboxUnavailable,
     SandboxUnknown,
@@ -35,14 +41,14 @@ class MachineProvider:
     name: ClassVar[str] = "machine"
     transports: ClassVar[frozenset[type[Transport]]] = frozenset({WebSocketAddress})
 
-    def __init__(self, hello: Hello) -> None:
+    def __init__(self, hello: MachineHello) -> None:
         self.capabilities = Capabilities(
             egress_policy=hello.egress_policy, memory_limit=hello.memory_limit, disk_limit=hello.disk_limit
         )
         self._channel: Channel | None = None
         self._gone = False
         self._numbers = itertools.count(1)
-        self._calls: dict[int, tuple[Call, asyncio.Future[Any]]] = {}
+        self._calls: dict[int, tuple[MachineCall, asyncio.Future[Any]]] = {}
 
     async def connect(self, channel: Channel) -> None:
         """Use this connection from now on; what has no answer yet is asked again."""
@@ -67,7 +73,7 @@ class MachineProvider:
             if not answer.done():
                 answer.set_exception(SandboxFailed(f"{call.name or call.operation}: the machine is gone"))
 
-    def take(self, answer: Answer) -> None:
+    def take(self, answer: MachineAnswer) -> None:
         """An answer of the machine. One that nobody waits for is passed over."""
         _, waiting = self._calls.get(answer.number, (None, None))
         if waiting is None or waiting.done():
@@ -84,19 +90,19 @@ class MachineProvider:
         return [str(name) for name in await self._call("recover")]
 
     async def launch(self, spec: LaunchSpec) -> Instance:
-        launch = Launch(
+        launch = MachineLaunch(
             limits={key: float(value) for key, value in asdict(spec.limits).items()},
             env=dict(spec.env),
             labels=dict(spec.labels),
         )
         return Instance(spec.name, str(await self._call("launch", spec.name, launch)))
 
-    async def wait(self, name: str) -> Exit:
-        found: Exit = _built(Exit, await self._call("wait", name))
+    async def wait(self, name: str) -> SandboxExit:
+        found: SandboxExit = _built(SandboxExit, await self._call("wait", name))
         return found
 
-    async def measure(self, name: str) -> Measured:
-        found: Measured = _built(Measured, await self._call("measure", name))
+    async def measure(self, name: str) -> Measurement:
+        found: Measurement = _built(Measurement, await self._call("measure", name))
         return found
 
     async def terminate(self, name: str) -> None:
@@ -112,10 +118,10 @@ class MachineProvider:
     async def close(self) -> None:
         self.leave()
 
-    async def _call(self, operation: Operation, name: str = "", launch: Launch | None = None) -> Any:
+    async def _call(self, operation: Operation, name: str = "", launch: MachineLaunch | None = None) -> Any:
         if self._gone:
             raise SandboxFailed(f"{name or operation}: the machine is gone")
-        call = Call(number=next(self._numbers), operation=operation, name=name, launch=launch)
+        call = MachineCall(number=next(self._numbers), operation=operation, name=name, launch=launch)
         answer = asyncio.get_running_loop().create_future()
         self._calls[call.number] = call, answer
         try:
@@ -124,7 +130,7 @@ class MachineProvider:
         finally:
             del self._calls[call.number]
 
-    async def _send(self, call: Call) -> None:
+    async def _send(self, call: MachineCall) -> None:
         if (channel := self._channel) is not None:
             try:
                 await channel.send(call.model_dump_json())

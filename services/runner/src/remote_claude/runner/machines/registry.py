@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from remote_claude.concurrency.tasks import end
 from remote_claude.contracts.leases import HeldAttempt
-from remote_claude.runner.machines.protocol import Answer, Drain, Hello, Welcome
+from remote_claude.runner.machines.protocol import Drain, MachineAnswer, MachineHello, Welcome
 from remote_claude.runner.machines.provider import MachineProvider
 from remote_claude.runner.sessions import Channel, ChannelClosed, WorkerListener, WorkerSession
 
@@ -23,10 +23,10 @@ HELLO_S = 10.0
 BACK_WITHIN_S = 15.0
 """How long a machine may be away before its runner ends and its attempts go elsewhere."""
 MALFORMED, SUPERSEDED, DRAINED = 4400, 4409, 1000
-_MESSAGES: TypeAdapter[Answer | Drain] = TypeAdapter(Answer | Drain)
+_MESSAGES: TypeAdapter[MachineAnswer | Drain] = TypeAdapter(MachineAnswer | Drain)
 
 
-class Attempts(Protocol):
+class RunnerAttempts(Protocol):
     """The attempts of one runner."""
 
     runner: str
@@ -39,13 +39,13 @@ class Attempts(Protocol):
         """Take no more; returns once those that run have ended."""
 
 
-class Runner(Protocol):
+class TaskRunner(Protocol):
     """What takes tasks and sees them to their ends, with the sandboxes of one machine."""
 
     listener: WorkerListener
 
     @property
-    def executor(self) -> Attempts:
+    def executor(self) -> RunnerAttempts:
         """What it runs."""
 
     async def run(self) -> None:
@@ -64,7 +64,7 @@ class Runner(Protocol):
         """What runs here, and what could."""
 
 
-Create = Callable[[str, Hello, MachineProvider], Runner]
+Create = Callable[[str, MachineHello, MachineProvider], TaskRunner]
 """From an organisation, what its machine offers, and the provider, to a runner."""
 
 
@@ -73,9 +73,9 @@ class Machine:
     """Mutable: one that has joined."""
 
     org: str
-    hello: Hello
+    hello: MachineHello
     provider: MachineProvider
-    runner: Runner
+    runner: TaskRunner
     work: list[asyncio.Task[None]] = field(default_factory=list)
     channel: Channel | None = None
     leaving: asyncio.TimerHandle | None = None
@@ -105,7 +105,7 @@ class Machines:
         self._service = secrets.token_hex(8)
         self._ending: set[asyncio.Task[None]] = set()
 
-    def runners(self) -> Iterator[Runner]:
+    def runners(self) -> Iterator[TaskRunner]:
         """The runners of all machines."""
         return (machine.runner for machine in self._machines.values())
 
@@ -119,7 +119,7 @@ class Machines:
         machine = None
         try:
             async with asyncio.timeout(HELLO_S):
-                hello = Hello.model_validate_json(await channel.receive())
+                hello = MachineHello.model_validate_json(await channel.receive())
             machine = await self._attach(channel, org, hello)
             id = machine.runner.executor.runner
             welcome = Welcome(runner=id, path=f"{workers}/{id}", service=self._service)
@@ -132,7 +132,7 @@ class Machines:
                 machine.work[0].add_done_callback(_report)
             while True:
                 match _MESSAGES.validate_json(await channel.receive()):
-                    case Answer() as answer:
+                    case MachineAnswer() as answer:
                         machine.provider.take(answer)
                     case Drain() if machine.draining is None:
                         machine.draining = asyncio.create_task(self._drain(machine))
@@ -152,7 +152,7 @@ class Machines:
             self._end(machine)
         await asyncio.gather(*self._ending, return_exceptions=True)
 
-    async def _attach(self, channel: Channel, org: str, hello: Hello) -> Machine:
+    async def _attach(self, channel: Channel, org: str, hello: MachineHello) -> Machine:
         machine = self._machines.get((org, hello.name))
         if machine is None:
             provider = MachineProvider(hello)

@@ -63,7 +63,7 @@ class ModelNotAllowed(NotAllowed):
         )
 
 
-class Policy:
+class CallPolicy:
     """Judges calls by a list of rules: the default ones, those that the operator adds, and the organisation's models."""
 
     def __init__(self, added: Iterable[str] = (), models: Sequence[str] = ()) -> None:

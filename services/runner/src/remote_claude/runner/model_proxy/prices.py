@@ -19,7 +19,7 @@ WEB_SEARCH_NANO_USD = 10_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Price:
+class ModelPrice:
     """Nano-dollars a token, by kind."""
 
     input: int
@@ -33,25 +33,25 @@ class Price:
         return sum(getattr(self, kind) * count for kind, count in tokens.items())
 
 
-KINDS = tuple(field.name for field in fields(Price))
+KINDS = tuple(field.name for field in fields(ModelPrice))
 
-_2_10 = Price(2_000, 10_000, 2_500, 4_000, 200)
-_2_10_READ_10 = Price(2_000, 10_000, 2_500, 4_000, 100)
-_3_15 = Price(3_000, 15_000, 3_750, 6_000, 300)
-_4_20 = Price(4_000, 20_000, 5_000, 8_000, 200)
-_5_25 = Price(5_000, 25_000, 6_250, 10_000, 500)
-_8_40 = Price(8_000, 40_000, 10_000, 16_000, 200)
-_8_40_FAST = Price(8_000, 40_000, 10_000, 16_000, 400)
-_10_50 = Price(10_000, 50_000, 12_500, 20_000, 1_000)
-_10_50_READ_25 = Price(10_000, 50_000, 12_500, 20_000, 250)
-_15_75 = Price(15_000, 75_000, 18_750, 30_000, 1_500)
-_16_80_FAST = Price(16_000, 80_000, 20_000, 32_000, 400)
-_30_150_FAST = Price(30_000, 150_000, 37_500, 60_000, 3_000)
+_2_10 = ModelPrice(2_000, 10_000, 2_500, 4_000, 200)
+_2_10_READ_10 = ModelPrice(2_000, 10_000, 2_500, 4_000, 100)
+_3_15 = ModelPrice(3_000, 15_000, 3_750, 6_000, 300)
+_4_20 = ModelPrice(4_000, 20_000, 5_000, 8_000, 200)
+_5_25 = ModelPrice(5_000, 25_000, 6_250, 10_000, 500)
+_8_40 = ModelPrice(8_000, 40_000, 10_000, 16_000, 200)
+_8_40_FAST = ModelPrice(8_000, 40_000, 10_000, 16_000, 400)
+_10_50 = ModelPrice(10_000, 50_000, 12_500, 20_000, 1_000)
+_10_50_READ_25 = ModelPrice(10_000, 50_000, 12_500, 20_000, 250)
+_15_75 = ModelPrice(15_000, 75_000, 18_750, 30_000, 1_500)
+_16_80_FAST = ModelPrice(16_000, 80_000, 20_000, 32_000, 400)
+_30_150_FAST = ModelPrice(30_000, 150_000, 37_500, 60_000, 3_000)
 
-STANDARD: Mapping[str, Price] = {
-    "claude-3-5-haiku": Price(800, 4_000, 1_000, 1_600, 80),
-    "claude-haiku-4-5": Price(1_000, 5_000, 1_250, 2_000, 100),
-    "claude-haiku-5-5": Price(100, 500, 125, 200, 10),
+STANDARD: Mapping[str, ModelPrice] = {
+    "claude-3-5-haiku": ModelPrice(800, 4_000, 1_000, 1_600, 80),
+    "claude-haiku-4-5": ModelPrice(1_000, 5_000, 1_250, 2_000, 100),
+    "claude-haiku-5-5": ModelPrice(100, 500, 125, 200, 10),
     "claude-3-5-sonnet": _3_15,
     "claude-3-7-sonnet": _3_15,
     "claude-sonnet-4": _3_15,
@@ -74,7 +74,7 @@ STANDARD: Mapping[str, Price] = {
     "claude-mythos-5-1": _10_50_READ_25,
     "claude-mythos-5-2": _8_40,
 }
-FAST: Mapping[str, Price] = {
+FAST: Mapping[str, ModelPrice] = {
     "claude-opus-4-6": _30_150_FAST,
     "claude-opus-4-7": _30_150_FAST,
     "claude-opus-4-8": _10_50,
@@ -83,8 +83,8 @@ FAST: Mapping[str, Price] = {
     "claude-fable-5-2": _16_80_FAST,
     "claude-mythos-5-2": _16_80_FAST,
 }
-LONG_PROMPT: Mapping[str, tuple[int, Price]] = {
-    "claude-haiku-5-5": (100_000, Price(500, 2_500, 625, 1_000, 50)),
+LONG_PROMPT: Mapping[str, tuple[int, ModelPrice]] = {
+    "claude-haiku-5-5": (100_000, ModelPrice(500, 2_500, 625, 1_000, 50)),
 }
 """Above so many prompt tokens, cached ones included, the whole message costs this."""
 
@@ -110,7 +110,7 @@ def prompt_class(model: str, prompt_tokens: int) -> str:
     return "long" if prompt_tokens > above else "standard"
 
 
-def price(model: str, *, speed: str = "standard", prompt: str = "standard") -> Price:
+def price(model: str, *, speed: str = "standard", prompt: str = "standard") -> ModelPrice:
     """The price of the tokens of a model, by its name in the table."""
     table = FAST if speed == "fast" else STANDARD
     if model not in table:

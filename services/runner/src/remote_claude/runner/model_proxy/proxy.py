@@ -25,21 +25,21 @@ from remote_claude.runner.model_proxy import failures
 from remote_claude.runner.model_proxy.budget import Budget, cost
 from remote_claude.runner.model_proxy.failures import ModelFailure
 from remote_claude.runner.model_proxy.month import Month
-from remote_claude.runner.model_proxy.policy import NotAllowed, Policy
+from remote_claude.runner.model_proxy.policy import CallPolicy, NotAllowed
 from remote_claude.runner.model_proxy.requests import (
     MAX_BODY,
-    Body,
     BoundedModelProtocol,
     Gone,
+    ModelRequestBody,
+    ProxyRefusal,
     Receive,
-    Refusal,
     Scope,
     Send,
 )
 from remote_claude.runner.model_proxy.upstream import Upstream
 from remote_claude.runner.model_proxy.usage import (
     AnswerReader,
-    Call,
+    ModelCall,
     ModelUsage,
     UsageMeter,
     request_size,
@@ -82,14 +82,14 @@ class ModelProxy:
         socket: Path,
         upstream: Upstream,
         record: Callable[[], Awaitable[None]] = _nowhere,
-        policy: Policy | None = None,
+        policy: CallPolicy | None = None,
         budget: Budget | None = None,
         outbound: AllowedHosts | None = None,
         month: Month | None = None,
     ) -> None:
         """`outbound` bounds where the upstream may be: None where the operator has named it."""
         self._socket, self._upstream, self._put_on_record = socket, upstream, record
-        self._policy, self._budget, self._month = policy or Policy(), budget, month
+        self._policy, self._budget, self._month = policy or CallPolicy(), budget, month
         self.failure: ModelFailure | None = None
         """Why the latest call had no whole answer; None if it had one."""
         self._meter = UsageMeter(upstream.terms)
@@ -143,7 +143,7 @@ class ModelProxy:
         self._revoked.set()
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        body = Body(scope, receive)
+        body = ModelRequestBody(scope, receive)
         try:
             self._check(scope, body)
             self._in_flight += 1
@@ -153,28 +153,32 @@ class ModelProxy:
                 self._in_flight -= 1
         except Gone:
             return
-        except Refusal as refusal:
+        except ProxyRefusal as refusal:
             headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
             if refusal.status == HTTPStatus.FORBIDDEN:
                 headers.append((RETRY, b"false"))
             await send({"type": "http.response.start", "status": refusal.status, "headers": headers})
             await send({"type": "http.response.body", "body": refusal.body})
 
-    def _check(self, scope: Scope, body: Body) -> None:
+    def _check(self, scope: Scope, body: ModelRequestBody) -> None:
         if self._revoked.is_set():
-            raise Refusal(403, "permission_error", "this attempt is over")
+            raise ProxyRefusal(403, "permission_error", "this attempt is over")
         allowed = _ALLOWED.get(scope["method"])
         if not allowed or not allowed.fullmatch(scope["raw_path"]):
             path = scope["raw_path"][:80].decode(errors="replace")
-            raise Refusal(403, "permission_error", f"{scope['method']} {path} is not allowed from a sandbox")
+            raise ProxyRefusal(
+                403, "permission_error", f"{scope['method']} {path} is not allowed from a sandbox"
+            )
         if {b"content-length", b"transfer-encoding"} <= {name for name, _ in scope["headers"]}:
-            raise Refusal(400, "invalid_request_error", "both content-length and transfer-encoding")
+            raise ProxyRefusal(400, "invalid_request_error", "both content-length and transfer-encoding")
         if body.announced > MAX_BODY:
-            raise Refusal(413, "request_too_large", f"more than {MAX_BODY} bytes")
+            raise ProxyRefusal(413, "request_too_large", f"more than {MAX_BODY} bytes")
         if self._in_flight >= MAX_IN_FLIGHT:
-            raise Refusal(429, "rate_limit_error", f"more than {MAX_IN_FLIGHT} calls at once from one task")
+            raise ProxyRefusal(
+                429, "rate_limit_error", f"more than {MAX_IN_FLIGHT} calls at once from one task"
+            )
 
-    async def _forward(self, scope: Scope, body: Body, send: Send) -> None:
+    async def _forward(self, scope: Scope, body: ModelRequestBody, send: Send) -> None:
         """Pass the call on and the answer back, until one side or the attempt has ended."""
         passed, _, _ = await first_of(self._pass(scope, body, send), body.gone(), self._revoked.wait())
         if passed is None:
@@ -187,7 +191,7 @@ class ModelProxy:
         except Exception as error:
             raise Unrecorded(str(error)) from error
 
-    async def _pass(self, scope: Scope, body: Body, send: Send) -> None:
+    async def _pass(self, scope: Scope, body: ModelRequestBody, send: Send) -> None:
         sent = b"".join([piece async for piece in body])
         if self._month is not None:
             await self._month.refresh(cost(self._meter.usage().cumulative))
@@ -199,10 +203,10 @@ class ModelProxy:
             if call:
                 self._meter.end(call) if call.made else self._meter.refused(call)
             if isinstance(error, Unrecorded):
-                raise Refusal(503, "api_error", f"the call was not made: {error}") from error
+                raise ProxyRefusal(503, "api_error", f"the call was not made: {error}") from error
             if isinstance(error, httpx2.HTTPError):
                 self.failure = failures.unreachable(error)
-                raise Refusal(502, "api_error", f"the model cannot be reached: {error!r}") from error
+                raise ProxyRefusal(502, "api_error", f"the model cannot be reached: {error!r}") from error
             raise
         finally:
             recorded.cancel()
@@ -220,7 +224,7 @@ class ModelProxy:
             exchange.end()
             await response.aclose()
 
-    def _begin(self, scope: Scope, sent: bytes) -> Call | None:
+    def _begin(self, scope: Scope, sent: bytes) -> ModelCall | None:
         """Judge the call, and open it on the meter if it is one that costs."""
         if scope["method"] != "POST":
             return None
@@ -229,27 +233,27 @@ class ModelProxy:
         except orjson.JSONDecodeError:
             request = None
         if not isinstance(request, dict) or not isinstance(request.get("model"), str):
-            raise Refusal(400, "invalid_request_error", "the body is no JSON object that names a model")
+            raise ProxyRefusal(400, "invalid_request_error", "the body is no JSON object that names a model")
         try:
             self._policy.check(request)
         except NotAllowed as error:
             self.failure = ModelFailure(error.code, str(error))
-            raise Refusal(403, "permission_error", str(error)) from error
+            raise ProxyRefusal(403, "permission_error", str(error)) from error
         if scope["raw_path"] != b"/v1/messages":
             return None
         if self._budget is not None and (spent := self._budget.exhausted_by(self._meter.usage())):
             self.failure = spent
-            raise Refusal(403, "permission_error", spent.detail)
+            raise ProxyRefusal(403, "permission_error", spent.detail)
         if self._month is not None and (
             spent := self._month.exhausted_by(cost(self._meter.usage().cumulative))
         ):
             self.failure = spent
-            raise Refusal(403, "permission_error", spent.detail)
+            raise ProxyRefusal(403, "permission_error", spent.detail)
         size, images = request_size(sent)
         return self._meter.begin(size, request, images)
 
     async def _send(
-        self, scope: Scope, sent: bytes, recorded: asyncio.Future[None], call: Call | None
+        self, scope: Scope, sent: bytes, recorded: asyncio.Future[None], call: ModelCall | None
     ) -> httpx2.Response:
         async def content() -> AsyncIterator[bytes]:
             yield sent[:-1]
@@ -287,7 +291,7 @@ class _Exchange:
         meter: UsageMeter,
         record: Callable[[], Awaitable[None]],
         response: httpx2.Response,
-        call: Call | None,
+        call: ModelCall | None,
     ) -> None:
         self._meter, self._record, self._response, self._call = meter, record, response, call
         self._counted = call is not None

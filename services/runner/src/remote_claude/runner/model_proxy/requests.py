@@ -18,7 +18,7 @@ Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 
-class Refusal(Exception):
+class ProxyRefusal(Exception):
     """An answer of the proxy's own, in the shape of the Messages API's errors."""
 
     def __init__(self, status: int, kind: str, message: str) -> None:
@@ -31,7 +31,7 @@ class Gone(Exception):
     """The client has hung up."""
 
 
-class Body:
+class ModelRequestBody:
     """What the sandbox sends, as it comes, up to the limit; and whether it is still there."""
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
@@ -50,7 +50,7 @@ class Body:
                 raise Gone
             size += len(message.get("body", b""))
             if size > MAX_BODY:
-                raise Refusal(413, "request_too_large", f"more than {MAX_BODY} bytes")
+                raise ProxyRefusal(413, "request_too_large", f"more than {MAX_BODY} bytes")
             if not message.get("more_body", False):
                 self._whole.set()
             yield message.get("body", b"")

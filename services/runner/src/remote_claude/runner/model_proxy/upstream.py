@@ -10,7 +10,7 @@ from functools import cached_property
 import httpx2
 
 from remote_claude.contracts.users import ModelAccess
-from remote_claude.runner.model_proxy.usage import Terms
+from remote_claude.runner.model_proxy.usage import PaymentTerms
 
 ANTHROPIC = "https://api.anthropic.com"
 
@@ -21,7 +21,7 @@ class Upstream:
 
     base_url: str
     credential: tuple[str, str] = field(repr=False)
-    terms: Terms = Terms()  # noqa: RUF009  frozen
+    terms: PaymentTerms = PaymentTerms()  # noqa: RUF009  frozen
 
     @classmethod
     def from_environment(cls, env: Mapping[str, str]) -> Upstream | None:
@@ -37,7 +37,7 @@ class Upstream:
     def of_customer(cls, access: ModelAccess, value: str) -> Upstream:
         """By a credential that an organisation or a person has stored: its use is not charged."""
         shown = value if access.header == "x-api-key" else f"Bearer {value}"
-        return cls(access.base_url, (access.header, shown), Terms(access.provider, "customer"))
+        return cls(access.base_url, (access.header, shown), PaymentTerms(access.provider, "customer"))
 
     @cached_property
     def tls(self) -> ssl.SSLContext:

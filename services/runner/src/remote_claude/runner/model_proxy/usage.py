@@ -33,14 +33,14 @@ class ModelUsage:
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class PaymentTerms:
     """Who answers, and who pays: the part of the rate class that a call does not say."""
 
     provider: str = "anthropic"
     paid_by: Literal["operator", "customer"] = "operator"
 
 
-class Call:
+class ModelCall:
     """A call in flight. Two calls are never equal."""
 
     def __init__(self, sent: ModelUse, upper_nano_usd: int) -> None:
@@ -52,10 +52,10 @@ class Call:
 class UsageMeter:
     """Adds up calls."""
 
-    def __init__(self, terms: Terms) -> None:
+    def __init__(self, terms: PaymentTerms) -> None:
         self.terms = terms
         self._ended = Cumulative()
-        self._open: dict[Call, None] = {}
+        self._open: dict[ModelCall, None] = {}
 
     def usage(self) -> ModelUsage:
         """A snapshot."""
@@ -71,7 +71,7 @@ class UsageMeter:
         )
         return ModelUsage(cumulative, tuple(call.open for call in self._open))
 
-    def begin(self, size: int, request: Mapping[str, Any], images: int = 0) -> Call:
+    def begin(self, size: int, request: Mapping[str, Any], images: int = 0) -> ModelCall:
         """A call of `size` bytes of text and so many images is about to be sent."""
         model, tokens = _text(request.get("model")), -(-size // BYTES_PER_TOKEN) + images * TOKENS_PER_IMAGE
         hints = {"speed": request.get("speed"), "inference_geo": request.get("inference_geo")}
@@ -80,16 +80,16 @@ class UsageMeter:
         upper = _use(
             self.terms, model, {**hints, "cache_creation_input_tokens": tokens, "output_tokens": allowed}
         )
-        call = Call(sent, max(prices.nano_usd(sent), prices.nano_usd(upper)))
+        call = ModelCall(sent, max(prices.nano_usd(sent), prices.nano_usd(upper)))
         self._open[call] = None
         return call
 
-    def end(self, call: Call, uses: Sequence[ModelUse] | None = None) -> None:
+    def end(self, call: ModelCall, uses: Sequence[ModelUse] | None = None) -> None:
         """The call has ended with these uses; None: without a word of what it used, so that what was sent counts."""
         del self._open[call]
         self._ended += Cumulative(model_use=tuple([call.open.sent] if uses is None else uses))
 
-    def refused(self, call: Call) -> None:
+    def refused(self, call: ModelCall) -> None:
         """The model did not take the call: it costs nothing."""
         del self._open[call]
 
@@ -103,7 +103,7 @@ def request_size(body: bytes) -> tuple[int, int]:
 class AnswerReader:
     """Reads one answer of `/v1/messages`, streamed or not, in whatever pieces it comes."""
 
-    def __init__(self, content_type: str, terms: Terms) -> None:
+    def __init__(self, content_type: str, terms: PaymentTerms) -> None:
         self.streamed = content_type.startswith("text/event-stream")
         self.final = False
         """The usage that has been read is the final one."""
@@ -183,7 +183,9 @@ class AnswerReader:
             self._model, self._usage = model[:128], dict(usage)
 
 
-def uses_of(terms: Terms, model: str, usage: Mapping[str, Any], *, estimated: bool = False) -> list[ModelUse]:
+def uses_of(
+    terms: PaymentTerms, model: str, usage: Mapping[str, Any], *, estimated: bool = False
+) -> list[ModelUse]:
     """The uses of one message, by the `usage` of the Messages API.
 
     Its sums leave out the iterations that were no part of the message itself: a compaction of the conversation, or
@@ -203,7 +205,7 @@ def uses_of(terms: Terms, model: str, usage: Mapping[str, Any], *, estimated: bo
     return uses
 
 
-def _use(terms: Terms, model: str, usage: Mapping[str, Any], *, estimated: bool = False) -> ModelUse:
+def _use(terms: PaymentTerms, model: str, usage: Mapping[str, Any], *, estimated: bool = False) -> ModelUse:
     tokens = _tokens(usage)
     name = prices.canonical(model)[:128]
     speed = "fast" if usage.get("speed") == "fast" else "standard"

@@ -83,7 +83,7 @@ class SandboxUnknown(ProviderError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class SandboxLimits:
     """Of one sandbox. Files in it are memory where the provider keeps them there, and count as such."""
 
     vcpu_millis: int
@@ -123,7 +123,7 @@ class LaunchSpec:
     """What to start. `env` is visible to all that runs inside, and to nothing else."""
 
     name: str
-    limits: Limits
+    limits: SandboxLimits
     argv: tuple[str, ...] | None = None
     """None is the worker, where and as the provider has it."""
     transport: Transport | None = None
@@ -154,7 +154,7 @@ class Instance:
 
 
 @dataclass(frozen=True, slots=True)
-class Exit:
+class SandboxExit:
     """How a sandbox ended. Nothing of it runs any more."""
 
     code: int
@@ -166,7 +166,7 @@ class Exit:
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class Measurement:
     """Seen from outside; `None` is not known here. Can still be read after the end."""
 
     wall_ms: int
@@ -218,11 +218,11 @@ class ComputeProvider(Protocol):
         """Start it; the deadline runs from here. Raises `SandboxFailed` or `SandboxExists`."""
         ...
 
-    async def wait(self, name: str) -> Exit:
+    async def wait(self, name: str) -> SandboxExit:
         """How it ended, once it has. Raises `SandboxFailed` when the command never started."""
         ...
 
-    async def measure(self, name: str) -> Measured:
+    async def measure(self, name: str) -> Measurement:
         """What it uses. Raises `SandboxUnknown`."""
         ...
 

@@ -22,15 +22,15 @@ from aiohttp import ClientError
 
 from remote_claude.runner.providers.base import (
     Capabilities,
-    Exit,
     ImageUnusable,
     Instance,
     LaunchSpec,
-    Limits,
-    Measured,
+    Measurement,
     ProviderError,
     SandboxExists,
+    SandboxExit,
     SandboxFailed,
+    SandboxLimits,
     SandboxUnavailable,
     Transport,
     UnixSocket,
@@ -65,7 +65,7 @@ class _Container:
     handle: str = ""
     following: asyncio.Task[None] | None = None
     why_killed: Literal["killed", "deadline"] | None = None
-    outcome: Exit | ProviderError | None = None
+    outcome: SandboxExit | ProviderError | None = None
     wall_ms: int | None = None
     cpu_ms: int | None = None
     memory_peak_mib: int | None = None
@@ -80,9 +80,9 @@ class _Container:
             self.memory_peak_mib = max(self.memory_peak_mib or 0, used >> 20)
 
     @property
-    def measured(self) -> Measured:
+    def measured(self) -> Measurement:
         wall_ms = self.wall_ms if self.wall_ms is not None else int((time.monotonic() - self.begun) * 1000)
-        return Measured(wall_ms, self.cpu_ms, self.memory_peak_mib)
+        return Measurement(wall_ms, self.cpu_ms, self.memory_peak_mib)
 
 
 class DockerProvider:
@@ -126,7 +126,7 @@ class DockerProvider:
         spec = LaunchSpec(
             name=f"check-{self._runner}",
             argv=(WORKER[0], "-I", "-c", "import remote_claude.worker.main"),
-            limits=Limits(vcpu_millis=1000, memory_mib=256, duration_s=60, disk_mib=16),
+            limits=SandboxLimits(vcpu_millis=1000, memory_mib=256, duration_s=60, disk_mib=16),
         )
         try:
             await self.launch(spec)
@@ -151,15 +151,15 @@ class DockerProvider:
         starting = asyncio.create_task(self._start(one), name=f"container {spec.name}")
         return await finish_start(starting, lambda: self.terminate(spec.name))
 
-    async def wait(self, name: str) -> Exit:
+    async def wait(self, name: str) -> SandboxExit:
         one = self._launches.find(name)
         if one.following is not None:
             await asyncio.shield(one.following)
-        if isinstance(one.outcome, Exit):
+        if isinstance(one.outcome, SandboxExit):
             return one.outcome
         raise one.outcome or SandboxFailed(f"{name} was never started")
 
-    async def measure(self, name: str) -> Measured:
+    async def measure(self, name: str) -> Measurement:
         one = self._launches.find(name)
         if one.outcome is None and one.handle:
             with suppress(DockerError, ClientError, OSError, TimeoutError):  # what was measured last stands
@@ -260,7 +260,7 @@ class DockerProvider:
             await _remove(container)
             self._launches.end(one.spec.name)
 
-    async def _ended_as(self, one: _Container, container: DockerContainer) -> Exit:
+    async def _ended_as(self, one: _Container, container: DockerContainer) -> SandboxExit:
         while True:
             try:
                 code = int((await container.wait())["StatusCode"])
@@ -268,7 +268,7 @@ class DockerProvider:
                 lines = await container.log(stdout=True, stderr=True, tail=_OUTPUT_LINES)
             except DockerError as error:
                 if error.status == 404:  # it was removed from outside
-                    return Exit(137, one.why_killed or "killed")
+                    return SandboxExit(137, one.why_killed or "killed")
                 await asyncio.sleep(_ASK_AGAIN_S)
             except (ClientError, OSError, TimeoutError):  # the engine is away, or starts again
                 await asyncio.sleep(_ASK_AGAIN_S)
@@ -276,12 +276,12 @@ class DockerProvider:
                 break
         output = "".join(lines).encode()[-_OUTPUT_KEPT:].decode(errors="replace")
         if one.why_killed == "deadline":
-            return Exit(code, "deadline", output)
+            return SandboxExit(code, "deadline", output)
         if code and state.get("OOMKilled"):
-            return Exit(code, "out_of_memory", output)
+            return SandboxExit(code, "out_of_memory", output)
         if one.why_killed or code == 137:
-            return Exit(code, "killed", output)
-        return Exit(code, "exited", output)
+            return SandboxExit(code, "killed", output)
+        return SandboxExit(code, "exited", output)
 
     async def _kill(self, one: _Container) -> None:
         with suppress(DockerError, ClientError, OSError):  # it has ended meanwhile, or will be asked again

@@ -2,7 +2,7 @@
 
 from remote_claude.runner.sessions.channel import Channel, ChannelClosed, HttpChannel
 from remote_claude.runner.sessions.listener import WorkerListener
-from remote_claude.runner.sessions.openings import NotOpened
+from remote_claude.runner.sessions.openings import StreamNotOpened
 from remote_claude.runner.sessions.session import (
     OnFrames,
     OpenStream,
@@ -15,9 +15,9 @@ __all__ = [
     "Channel",
     "ChannelClosed",
     "HttpChannel",
-    "NotOpened",
     "OnFrames",
     "OpenStream",
+    "StreamNotOpened",
     "WorkerListener",
     "WorkerLost",
     "WorkerResult",

@@ -20,7 +20,7 @@ from websockets.asyncio.server import Server, ServerConnection, unix_serve
 
 from remote_claude.runner import unix_sockets
 from remote_claude.runner.sessions.channel import Channel, ChannelClosed, SocketChannel
-from remote_claude.runner.sessions.session import Violation, WorkerSession
+from remote_claude.runner.sessions.session import ProtocolViolation, WorkerSession
 from remote_claude.worker.protocol import messages as protocol
 from remote_claude.worker.protocol.codec import Malformed
 from remote_claude.worker.protocol.messages import Close, Hello
@@ -119,7 +119,7 @@ class WorkerListener:
             return
         except Malformed as error:
             await self._refuse(channel, Close.MALFORMED, str(error))
-        except Violation as error:
+        except ProtocolViolation as error:
             await self._refuse(channel, error.code, str(error))
 
     async def _identify(self, channel: Channel) -> tuple[WorkerSession, Hello]:
@@ -129,16 +129,16 @@ class WorkerListener:
             async with asyncio.timeout(HELLO_S):
                 hello = protocol.decode(await channel.receive(), Hello)
         except TimeoutError:
-            raise Violation(Close.SILENT, f"no hello within {HELLO_S:g} s") from None
+            raise ProtocolViolation(Close.SILENT, f"no hello within {HELLO_S:g} s") from None
         finally:
             self._strangers.pop(key, None)
         if hello.version not in protocol.VERSIONS:
             spoken = " and ".join(sorted(protocol.VERSIONS))
-            raise Violation(Close.MALFORMED, f"this runner speaks version {spoken} of the protocol")
+            raise ProtocolViolation(Close.MALFORMED, f"this runner speaks version {spoken} of the protocol")
         # A dictionary looks secrets up by a keyed hash: that they are compared shows nothing of them.
         session = self._sessions.get(hello.session_key or hello.token or "")
         if session is None or not session.admits(hello):
-            raise Violation(Close.UNAUTHORIZED, "the token is spent or wrong")
+            raise ProtocolViolation(Close.UNAUTHORIZED, "the token is spent or wrong")
         return session, hello
 
     async def _refuse(self, channel: Channel, code: Close, reason: str) -> None:

@@ -9,18 +9,18 @@ from contextlib import asynccontextmanager
 
 from remote_claude.runner.sessions.channel import Channel
 from remote_claude.worker.protocol import messages as protocol
-from remote_claude.worker.protocol.messages import Open, Opened
+from remote_claude.worker.protocol.messages import Open, StreamOpened
 
 ARRIVES_WITHIN_S = 15.0
 MAX_OPENINGS = 32
 """At one time, of one worker."""
 
 
-class NotOpened(Exception):
+class StreamNotOpened(Exception):
     """The worker did not connect in time, or has too many connections."""
 
 
-class Openings:
+class StreamOpenings:
     """Those of one worker. `ask` sends it a message."""
 
     def __init__(self, ask: Callable[[Open], Awaitable[None]]) -> None:
@@ -32,9 +32,9 @@ class Openings:
     async def opened(
         self, *, port: int = 0, term: str = "xterm-256color", columns: int = 80, rows: int = 24
     ) -> AsyncIterator[Channel]:
-        """A connection to a terminal, or a port, while it is entered. Raises `NotOpened`."""
+        """A connection to a terminal, or a port, while it is entered. Raises `StreamNotOpened`."""
         if len(self._over) >= MAX_OPENINGS:
-            raise NotOpened(f"more than {MAX_OPENINGS} connections into one sandbox")
+            raise StreamNotOpened(f"more than {MAX_OPENINGS} connections into one sandbox")
         name = f"open-{secrets.token_urlsafe(12)}"
         arriving = self._waiting[name] = asyncio.get_running_loop().create_future()
         over = self._over[name] = asyncio.Event()
@@ -44,10 +44,10 @@ class Openings:
                 async with asyncio.timeout(ARRIVES_WITHIN_S):
                     channel = await arriving
             except TimeoutError as error:
-                raise NotOpened(
+                raise StreamNotOpened(
                     "the sandbox did not connect in time: its agent has not started yet"
                 ) from error
-            await channel.send(protocol.encode(Opened()))
+            await channel.send(protocol.encode(StreamOpened()))
             yield channel
         finally:
             self._waiting.pop(name, None)

@@ -23,7 +23,7 @@ from msgspec.structs import replace
 
 from remote_claude.concurrency.tasks import end, first_of
 from remote_claude.runner.sessions.channel import Channel, ChannelClosed
-from remote_claude.runner.sessions.openings import Openings
+from remote_claude.runner.sessions.openings import StreamOpenings
 from remote_claude.worker.protocol import frames
 from remote_claude.worker.protocol import messages as protocol
 from remote_claude.worker.protocol.codec import Malformed
@@ -34,18 +34,18 @@ from remote_claude.worker.protocol.messages import (
     Alive,
     Assignment,
     Blob,
-    Checkpoint,
+    CheckpointSent,
     Close,
     Finished,
     Frames,
     Hello,
-    Lease,
-    Message,
+    LeaseTime,
     Open,
-    Opened,
     Resume,
     Saved,
     Stop,
+    StreamOpened,
+    TaskMessage,
 )
 
 log = structlog.get_logger(__name__)
@@ -53,7 +53,7 @@ log = structlog.get_logger(__name__)
 OnFrames: TypeAlias = Callable[[int, list[dict[str, Any]]], Awaitable[None]]
 """Stores frames, given the number of the first; when it returns, they are acknowledged. It is never called twice
 at once, and never with a gap. If it raises, the connection drops and the worker sends them again."""
-OnCheckpoint: TypeAlias = Callable[[Checkpoint, Path], Awaitable[None]]
+OnCheckpoint: TypeAlias = Callable[[CheckpointSent, Path], Awaitable[None]]
 """Stores a checkpoint; when it returns, it is acknowledged."""
 OpenStream: TypeAlias = Callable[[], Awaitable[tuple[StreamReader, StreamWriter]]]
 
@@ -94,7 +94,7 @@ class WorkerResult:
     artifacts: Path | None = None
 
 
-class Violation(Exception):
+class ProtocolViolation(Exception):
     """The worker does not keep to the protocol; the connection is closed with this code."""
 
     def __init__(self, code: Close, reason: str) -> None:
@@ -139,14 +139,14 @@ class WorkerSession:
         self._connection: Channel | None = None
         self._opened: set[Channel] = set()
         """Connections that carry streams."""
-        self.openings = Openings(self._control)
+        self.openings = StreamOpenings(self._control)
         """Connections of people into the sandbox."""
         self._talking = asyncio.Lock()
         self._delivering = False
         self._stop: Stop | None = None
         self._token_spent = False
         self._files: dict[str, Path] = {}
-        self._messages: list[Message] = []
+        self._messages: list[TaskMessage] = []
         self._absence: asyncio.TimerHandle | None = None
         self.token = secrets.token_urlsafe(32)
         self.acked = 0
@@ -167,31 +167,31 @@ class WorkerSession:
         await asyncio.gather(*(self._close(one, Close.OVER, "the attempt is over") for one in open_ones))
 
     def admits(self, hello: Hello) -> bool:
-        """Whether this is its worker; spends the token. Raises `Violation` once the attempt is over."""
+        """Whether this is its worker; spends the token. Raises `ProtocolViolation` once the attempt is over."""
         if hello.session_key is not None:
             good = self._token_spent and hello.session_key == self.session_key
         else:
             good = not self._token_spent and hello.token == self.token and hello.stream is None
             self._token_spent = self._token_spent or good
         if self.result.done() and (self.result.cancelled() or self.result.exception()):
-            raise Violation(Close.OVER, "the attempt is over")
+            raise ProtocolViolation(Close.OVER, "the attempt is over")
         return good
 
     async def renew(self, seconds: float) -> None:
         """The worker may go on for so long after it receives this. Without another one it ends by itself."""
-        await self._control(Lease(seconds=seconds))
+        await self._control(LeaseTime(seconds=seconds))
 
     async def stop(self, reason: str) -> None:
         """Ask the worker to end the agent; now, and whenever it connects again."""
         self._stop = Stop(reason=reason)
         await self._control(self._stop)
 
-    async def send_message(self, message: Message) -> None:
+    async def send_message(self, message: TaskMessage) -> None:
         """Pass a person's message on; now, or when the worker connects again."""
         self._messages.append(message)
         await self._control(message)
 
-    async def _control(self, message: Lease | Stop | Message | Open) -> None:
+    async def _control(self, message: LeaseTime | Stop | TaskMessage | Open) -> None:
         """Send it without waiting for long; behind a piece of the bundle, which has its own time, it may come late."""
         if (channel := self._connection) is None:
             return
@@ -205,7 +205,7 @@ class WorkerSession:
             return  # the worker connects again, or it is lost: the timer decides
 
     async def serve(self, channel: Channel, hello: Hello) -> None:
-        """One connection of this worker. Raises `ChannelClosed`, `Malformed`, `Violation`."""
+        """One connection of this worker. Raises `ChannelClosed`, `Malformed`, `ProtocolViolation`."""
         if hello.stream is not None:
             if not await self.openings.take(channel, hello.stream):
                 await self._carry(channel, hello.stream)
@@ -244,13 +244,13 @@ class WorkerSession:
         if self._stop is not None:
             await self._send(channel, protocol.encode(self._stop))
         while True:
-            match protocol.decode(await self._read(channel), Frames, Alive, Blob, Checkpoint, Finished):
+            match protocol.decode(await self._read(channel), Frames, Alive, Blob, CheckpointSent, Finished):
                 case Frames() as batch:
                     await self._store(batch)
                     await self._send(channel, protocol.encode(Ack(seq=self.acked)))
                 case Blob() as header:
                     await self._take_blob(channel, header)
-                case Checkpoint() as checkpoint:
+                case CheckpointSent() as checkpoint:
                     await self._keep_checkpoint(checkpoint)
                     await self._send(channel, protocol.encode(Saved(turn=checkpoint.turn)))
                 case Finished() as result:
@@ -268,7 +268,7 @@ class WorkerSession:
         """A stream: bytes to and from a destination outside the sandbox, until one end is gone."""
         opening = self._streams.get(destination)
         if opening is None or len(self._opened) >= MAX_STREAMS:
-            raise Violation(Close.UNAUTHORIZED, "no such stream, or too many")
+            raise ProtocolViolation(Close.UNAUTHORIZED, "no such stream, or too many")
         self._opened.add(channel)
         try:
             reader, writer = await opening()
@@ -278,7 +278,7 @@ class WorkerSession:
         outward = asyncio.create_task(_outward(channel, writer))
         inward = asyncio.create_task(_inward(reader, channel))
         try:
-            await channel.send(protocol.encode(Opened()))
+            await channel.send(protocol.encode(StreamOpened()))
             await first_of(inward, outward)
             if not inward.done() and not outward.cancelled() and outward.exception() is None:
                 await inward  # the worker has sent all it wants to, and waits for the answer
@@ -299,7 +299,7 @@ class WorkerSession:
             async with asyncio.timeout(self._assignment.lease_s):
                 return await channel.receive()
         except TimeoutError:
-            raise Violation(Close.SILENT, "nothing was received for a whole lease") from None
+            raise ProtocolViolation(Close.SILENT, "nothing was received for a whole lease") from None
 
     async def _send(self, channel: Channel, data: str | bytes) -> None:
         """Send, unless the other side does not read."""
@@ -311,9 +311,9 @@ class WorkerSession:
 
     async def _store(self, message: Frames) -> None:
         if message.seq > self.acked + 1:
-            raise Violation(Close.GAP, f"frame {self.acked + 1} is next, not {message.seq}")
+            raise ProtocolViolation(Close.GAP, f"frame {self.acked + 1} is next, not {message.seq}")
         if self.result.done():
-            raise Violation(Close.OVER, "the result has been said")
+            raise ProtocolViolation(Close.OVER, "the result has been said")
         new = message.frames[self.acked + 1 - message.seq :]
         for frame in new:
             frames.check(frame)
@@ -325,16 +325,16 @@ class WorkerSession:
         if header.name not in _WORKERS_FILES:
             raise Malformed(f"nobody asked for {header.name[:40]!r}")
         if header.size > self._max_blob_bytes:
-            raise Violation(
+            raise ProtocolViolation(
                 Close.TOO_LARGE, f"{header.name} is over the limit of {self._max_blob_bytes} bytes"
             )
         if self.result.done():
-            raise Violation(Close.OVER, "the result has been said")
+            raise ProtocolViolation(Close.OVER, "the result has been said")
         path = self._inbox / header.name
         await protocol.receive_blob(partial(self._piece, channel), header, path)
         self._files[header.name] = path
 
-    async def _keep_checkpoint(self, checkpoint: Checkpoint) -> None:
+    async def _keep_checkpoint(self, checkpoint: CheckpointSent) -> None:
         archive = self._files.pop(protocol.CHECKPOINT, None)
         if archive is None or self._on_checkpoint is None:
             raise Malformed("a checkpoint needs its archive first")

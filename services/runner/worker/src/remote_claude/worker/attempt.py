@@ -16,11 +16,11 @@ from remote_claude.worker import setup as setup_of_repository
 from remote_claude.worker.agents.base import STOPPED, AgentResult, Job, Turns
 from remote_claude.worker.agents.shell import run_command
 from remote_claude.worker.checkpoints import Places, State
-from remote_claude.worker.connection import Received, RunnerConnection
+from remote_claude.worker.connection import ReceivedAssignment, RunnerConnection
 from remote_claude.worker.first_of import first_of
 from remote_claude.worker.protocol import messages as protocol
 from remote_claude.worker.protocol.frames import Output, Status
-from remote_claude.worker.protocol.messages import Assignment, Checkpoint, CheckRun
+from remote_claude.worker.protocol.messages import Assignment, CheckpointSent, CheckRun
 from remote_claude.worker.repository import Prepared, RepositoryFailed
 from remote_claude.worker.setup import Setup
 from remote_claude.worker.streams import forwarded
@@ -50,7 +50,7 @@ class Stopped(Exception):
     """The runner stops the attempt."""
 
 
-class Attempt:
+class AttemptRun:
     """One attempt in its sandbox. `base`, `sent`, `commit` and `files` are what it leaves."""
 
     def __init__(
@@ -74,7 +74,7 @@ class Attempt:
         self.remark = ""
         """What the user should know of a success."""
 
-    async def run(self, received: Received) -> AgentResult:
+    async def run(self, received: ReceivedAssignment) -> AgentResult:
         """The phases. What an agent has done before it failed is committed too."""
         assignment = received.assignment
         await self._emit(Status(phase="preparing"))
@@ -308,7 +308,7 @@ class _Saver:
             return
         for path in skipped:
             await self._say(f"too large for a checkpoint: {path}")
-        await self._connection.save(Checkpoint(turn=state.turn, messages=state.messages), self._archive)
+        await self._connection.save(CheckpointSent(turn=state.turn, messages=state.messages), self._archive)
 
     async def _say(self, text: str) -> None:
         """Once for each text."""

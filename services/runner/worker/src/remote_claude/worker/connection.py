@@ -18,15 +18,15 @@ from remote_claude.worker.protocol.messages import (
     Alive,
     Assignment,
     Blob,
-    Checkpoint,
+    CheckpointSent,
     Finished,
     Hello,
-    Lease,
-    Message,
+    LeaseTime,
     Open,
     Resume,
     Saved,
     Stop,
+    TaskMessage,
 )
 from remote_claude.worker.result_tree import RepositoryFailed
 
@@ -42,14 +42,14 @@ class LeaseLost(Exception):
     code = "lease_lost"
 
 
-class Refused(Exception):
+class ConnectionRefused(Exception):
     """The runner closed the connection, and dialling again is useless."""
 
     code = "refused"
 
 
 @dataclass(frozen=True, slots=True)
-class Received:
+class ReceivedAssignment:
     """The assignment, the bundle of its repository, and the checkpoint to continue from."""
 
     assignment: Assignment
@@ -69,14 +69,14 @@ class RunnerConnection:
         self._failure: Exception | None = None
         """Why the runner could not be dialled the last time."""
         self._result: asyncio.Future[tuple[Finished, dict[str, Path]]] = asyncio.Future()
-        self._checkpoint: tuple[Checkpoint, Path] | None = None
+        self._checkpoint: tuple[CheckpointSent, Path] | None = None
         """The latest, until the runner has stored it."""
         self._saved = asyncio.Event()
         self._received_messages = 0
         self._wake = asyncio.Event()
         self.window = FrameWindow()
-        self.received: asyncio.Future[Received] = asyncio.Future()
-        self.messages: asyncio.Queue[Message] = asyncio.Queue()
+        self.received: asyncio.Future[ReceivedAssignment] = asyncio.Future()
+        self.messages: asyncio.Queue[TaskMessage] = asyncio.Queue()
         self.interrupted = asyncio.Event()
         """A message is to be taken at once; the reader clears it."""
         self.openings: asyncio.Queue[Open] = asyncio.Queue()
@@ -91,7 +91,7 @@ class RunnerConnection:
         self._result.set_result((result, files))
         self._wake.set()
 
-    async def save(self, checkpoint: Checkpoint, archive: Path) -> None:
+    async def save(self, checkpoint: CheckpointSent, archive: Path) -> None:
         """Send a checkpoint; returns when the runner has stored it."""
         self._checkpoint = checkpoint, archive
         self._saved.clear()
@@ -99,7 +99,7 @@ class RunnerConnection:
         await self._saved.wait()
 
     async def run(self) -> None:
-        """Dial, talk, dial again, until the runner has the result. Raises `Refused`."""
+        """Dial, talk, dial again, until the runner has the result. Raises `ConnectionRefused`."""
         failures = 0
         while True:
             talked = False
@@ -110,7 +110,7 @@ class RunnerConnection:
                     return
             except ConnectionClosed as closed:
                 if closed.rcvd and closed.rcvd.code >= protocol.Close.MALFORMED:
-                    raise Refused(f"{closed.rcvd.reason} ({closed.rcvd.code})") from closed
+                    raise ConnectionRefused(f"{closed.rcvd.reason} ({closed.rcvd.code})") from closed
             except (OSError, InvalidHandshake, TimeoutError) as failure:
                 self._failure = failure  # not there, or not yet: the lease bounds how often this is tried
             failures = 0 if talked else failures + 1
@@ -138,7 +138,7 @@ class RunnerConnection:
                     why = f"there is no room for what was sent: {error}"
                     self.received.set_exception(RepositoryFailed("bundle_too_large", why))
                     raise
-                self.received.set_result(Received(assignment, bundle, checkpoint))
+                self.received.set_result(ReceivedAssignment(assignment, bundle, checkpoint))
             case Resume() as resume:
                 self.window.rewind(resume.acked)
         closed: BaseExceptionGroup[ConnectionClosed] | None = None
@@ -155,12 +155,12 @@ class RunnerConnection:
     async def _receive_file(self, ws: ClientConnection, name: str, announced: bool) -> Path | None:
         async def piece() -> bytes:
             while isinstance(data := await ws.recv(), str):
-                await self._handle_control(ws, protocol.decode(data, Lease, Stop))
+                await self._handle_control(ws, protocol.decode(data, LeaseTime, Stop))
             return data
 
         if not announced:
             return None
-        while not isinstance(header := protocol.decode(await ws.recv(), Blob, Lease, Stop), Blob):
+        while not isinstance(header := protocol.decode(await ws.recv(), Blob, LeaseTime, Stop), Blob):
             await self._handle_control(ws, header)
         path = self._scratch / name
         await protocol.receive_blob(piece, header, path)
@@ -169,12 +169,12 @@ class RunnerConnection:
     async def _listen(self, ws: ClientConnection) -> None:
         """Handle the runner's messages until it has acknowledged the result."""
         while True:
-            match protocol.decode(await ws.recv(), Ack, Lease, Stop, Message, Saved, Open):
+            match protocol.decode(await ws.recv(), Ack, LeaseTime, Stop, TaskMessage, Saved, Open):
                 case Ack(seq=seq, result=finished):
                     self.window.acknowledge(seq)
                     if finished:
                         return
-                case Message() as message:
+                case TaskMessage() as message:
                     if message.number > self._received_messages:
                         self._received_messages = message.number
                         self.messages.put_nowait(message)
@@ -186,13 +186,13 @@ class RunnerConnection:
                     if self._checkpoint is not None and self._checkpoint[0].turn == turn:
                         self._checkpoint = None
                         self._saved.set()
-                case Lease() | Stop() as message:
+                case LeaseTime() | Stop() as message:
                     await self._handle_control(ws, message)
 
     async def _handle_control(self, ws: ClientConnection, message: object) -> None:
         """What may arrive at any time, between the pieces of a file too."""
         match message:
-            case Lease(seconds=seconds):
+            case LeaseTime(seconds=seconds):
                 self._renew(seconds)
                 await ws.send(protocol.encode(Alive()))
             case Stop():
@@ -200,7 +200,7 @@ class RunnerConnection:
 
     async def _send(self, ws: ClientConnection) -> None:
         """Send frames as they come, the first at once, then gathered; checkpoints between; at last the result."""
-        sent: Checkpoint | None = None
+        sent: CheckpointSent | None = None
         finishing = asyncio.create_task(self._finishing())
         try:
             while not finishing.done():

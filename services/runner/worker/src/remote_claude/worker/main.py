@@ -12,11 +12,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from remote_claude.worker.agents.base import STOPPED, AgentResult, AgentUnavailable
+from remote_claude.worker.agents.base import STOPPED, AgentCannotRun, AgentResult
 from remote_claude.worker.agents.processes import adopt_orphans, end_descendants, reap_orphans
-from remote_claude.worker.attempt import Attempt, Stopped
+from remote_claude.worker.attempt import AttemptRun, Stopped
 from remote_claude.worker.checkpoints import SCRATCH
-from remote_claude.worker.connection import LeaseLost, Refused, RunnerConnection
+from remote_claude.worker.connection import ConnectionRefused, LeaseLost, RunnerConnection
 from remote_claude.worker.dialing import check
 from remote_claude.worker.first_of import first_of
 from remote_claude.worker.protocol import frames
@@ -81,7 +81,7 @@ async def run(settings: Settings) -> int:
             for done in await first_of(*tasks):
                 if done is not None:
                     done.result()
-        except (LeaseLost, Refused) as lost:
+        except (LeaseLost, ConnectionRefused) as lost:
             print(f"worker: {lost}", file=sys.stderr)
             talking.cancel()  # what comes of it now is not the result of this attempt
             connection.stop.set()
@@ -97,7 +97,7 @@ async def run(settings: Settings) -> int:
 
 
 async def _work(connection: RunnerConnection, settings: Settings, scratch: Path) -> None:
-    attempt = Attempt(
+    attempt = AttemptRun(
         connection,
         workspace=settings.workspace,
         home=settings.home,
@@ -108,7 +108,7 @@ async def _work(connection: RunnerConnection, settings: Settings, scratch: Path)
         ended = await attempt.run(await connection.received)
     except Stopped:
         ended = STOPPED
-    except (AgentUnavailable, RepositoryFailed, SetupInvalid) as error:
+    except (AgentCannotRun, RepositoryFailed, SetupInvalid) as error:
         ended = AgentResult(outcome="failed", reason=error.code, text=str(error))
     except Exception as error:  # the same fault another time: a lost sandbox would be tried again
         traceback.print_exc()

@@ -16,7 +16,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from remote_claude.worker.dialing import dial
 from remote_claude.worker.protocol.codec import Malformed
-from remote_claude.worker.protocol.messages import Hello, Opened, decode, encode
+from remote_claude.worker.protocol.messages import Hello, StreamOpened, decode, encode
 
 CHUNK = 64 * 1024
 
@@ -31,7 +31,7 @@ async def forwarded(
         try:
             async with dial(runner_url) as ws:
                 await ws.send(encode(Hello(session_key=session_key(), stream=destination)))
-                decode(await ws.recv(), Opened)
+                decode(await ws.recv(), StreamOpened)
                 await pump(reader, writer, ws)
         except (OSError, InvalidHandshake, TimeoutError, ConnectionClosed, Malformed):
             pass  # the runner is away, or refuses: the client sees its connection close

@@ -19,7 +19,15 @@ from remote_claude.worker.dialing import dial
 from remote_claude.worker.first_of import first_of
 from remote_claude.worker.pipes import CHUNK, reading
 from remote_claude.worker.protocol.codec import Malformed
-from remote_claude.worker.protocol.messages import Exited, Hello, Open, Opened, Size, decode, encode
+from remote_claude.worker.protocol.messages import (
+    Exited,
+    Hello,
+    Open,
+    StreamOpened,
+    TerminalSize,
+    decode,
+    encode,
+)
 from remote_claude.worker.streams import pump
 
 HANGUP_S = 2.0
@@ -46,7 +54,7 @@ async def _serve(
     with suppress(OSError, InvalidHandshake, TimeoutError, ConnectionClosed, Malformed):
         async with dial(runner_url) as ws:
             await ws.send(encode(Hello(session_key=connection.session_key, stream=opening.stream)))
-            decode(await ws.recv(), Opened)
+            decode(await ws.recv(), StreamOpened)
             if opening.port:
                 reader, writer = await asyncio.open_connection("127.0.0.1", opening.port)
                 try:
@@ -112,7 +120,7 @@ async def _type(ws: ClientConnection, terminal: int) -> None:
     with suppress(ConnectionClosed):
         async for data in ws:
             if isinstance(data, str):
-                size = decode(data, Size)
+                size = decode(data, TerminalSize)
                 _resize(terminal, size.columns, size.rows)
                 continue
             while data:

@@ -25,7 +25,7 @@ from remote_claude.contracts.scheduler import (
     TaskTimedOut,
 )
 from remote_claude.eventsourcing.events import timestamp
-from remote_claude.scheduler.domain.state import Organisation
+from remote_claude.scheduler.domain.state import OrganisationQueue
 from remote_claude.scheduler.domain.tasks import (
     Admitted,
     Assigned,
@@ -51,7 +51,9 @@ class Moment:
         return timestamp(self.now)
 
 
-def decide(task: LiveTask, organisation: Organisation, reserved: int, moment: Moment) -> list[SchedulerEvent]:
+def decide(
+    task: LiveTask, organisation: OrganisationQueue, reserved: int, moment: Moment
+) -> list[SchedulerEvent]:
     """What follows for one task, nothing if nothing is due. `reserved` executions of the current period are taken."""
     id = {"task": task.submission.task, "org": task.submission.org}
     match task:
@@ -71,7 +73,7 @@ def decide(task: LiveTask, organisation: Organisation, reserved: int, moment: Mo
 
 
 def admit(
-    task: Submitted, organisation: Organisation, reserved: int, moment: Moment
+    task: Submitted, organisation: OrganisationQueue, reserved: int, moment: Moment
 ) -> TaskAdmitted | TaskRejected:
     """Reserve an execution of the current period, or refuse with the reason."""
     id = {"task": task.submission.task, "org": task.submission.org}

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from remote_claude.contracts.billing import Entitlements
 from remote_claude.scheduler.domain.decide import Moment
 from remote_claude.scheduler.domain.draft import Draft, draft
-from remote_claude.scheduler.domain.state import Runner, State
+from remote_claude.scheduler.domain.state import Runner, SchedulerState
 from remote_claude.scheduler.domain.tasks import Ended, Needs
 
 
@@ -44,7 +44,7 @@ class Slots:
 
 
 def decide_round(
-    state: State,
+    state: SchedulerState,
     moment: Moment,
     free: Mapping[str, int],
     lease_s: int,
@@ -66,7 +66,12 @@ def decide_round(
 
 
 def dispatch(
-    state: State, drafts: dict[str, Draft], slots: Slots, busy: Container[str], moment: Moment, lease_s: int
+    state: SchedulerState,
+    drafts: dict[str, Draft],
+    slots: Slots,
+    busy: Container[str],
+    moment: Moment,
+    lease_s: int,
 ) -> None:
     """Add assignments to `drafts`, until slots or tasks run out.
 

@@ -19,8 +19,8 @@ from remote_claude.eventsourcing.events import NewEvent, caused_id, timestamp
 from remote_claude.eventsourcing.traces import of_event
 from remote_claude.scheduler.domain.decide import Moment, decide
 from remote_claude.scheduler.domain.evolve import decided
-from remote_claude.scheduler.domain.queue import Heads, Queue
-from remote_claude.scheduler.domain.state import Organisation, Runner, executions
+from remote_claude.scheduler.domain.queue import Queue, QueueHeads
+from remote_claude.scheduler.domain.state import OrganisationQueue, Runner, executions
 from remote_claude.scheduler.domain.tasks import Assigned, Cause, Ended, LiveTask, Queued, Running, due
 
 MAX_DUE = 200
@@ -33,7 +33,7 @@ MAX_EVENTS = 900
 class Draft:
     """Decisions about one organisation, each on top of the ones before. The organisation stays as the log has it."""
 
-    organisation: Organisation
+    organisation: OrganisationQueue
     moment: Moment
     runners: list[str] = field(default_factory=list)
     """One for every slot that is promised."""
@@ -46,7 +46,7 @@ class Draft:
     _events: dict[str, NewEvent] = field(default_factory=dict)
     """By event id, in the order of the append."""
     _period: str = field(init=False)
-    _heads: Heads | None = None
+    _heads: QueueHeads | None = None
 
     def __post_init__(self) -> None:
         self.expected = self.organisation.position
@@ -88,10 +88,10 @@ class Draft:
         return entitlements.concurrency is None or self.attempts < entitlements.concurrency
 
     @property
-    def heads(self) -> Heads:
+    def heads(self) -> QueueHeads:
         """The next task for each agent. From the first look on nothing more may be settled."""
         if self._heads is None:
-            self._heads = Heads(self.organisation.waiting, self.queued)
+            self._heads = QueueHeads(self.organisation.waiting, self.queued)
         return self._heads
 
     def assign(self, task: Queued, runner: Runner, lease_s: int) -> None:
@@ -137,7 +137,7 @@ class Draft:
         return new
 
 
-def draft(organisation: Organisation, moment: Moment, expired: Sequence[Ended] = ()) -> Draft:
+def draft(organisation: OrganisationQueue, moment: Moment, expired: Sequence[Ended] = ()) -> Draft:
     """Decide what is due for an organisation: attempts that its leader found `expired`, then causes in log order."""
     result = Draft(organisation, moment)
     for ended in {ended.submission.task: ended for ended in expired[:MAX_DUE]}.values():

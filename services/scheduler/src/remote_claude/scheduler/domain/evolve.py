@@ -34,7 +34,7 @@ from remote_claude.contracts.scheduler import (
 )
 from remote_claude.contracts.users import OrgResumed, OrgSuspended
 from remote_claude.eventsourcing.events import RecordedEvent, parse_timestamp
-from remote_claude.scheduler.domain.state import State
+from remote_claude.scheduler.domain.state import SchedulerState
 from remote_claude.scheduler.domain.tasks import (
     Admitted,
     Assigned,
@@ -57,14 +57,14 @@ RUNNER_DRAINED = "runner_drained"
 """Reason of what a runner gave back at its own end: it costs no retry."""
 
 
-def evolve(state: State, recorded: RecordedEvent) -> None:
+def evolve(state: SchedulerState, recorded: RecordedEvent) -> None:
     """Fold one event into the state, in place. Raises what the decoding raises, and has then changed nothing."""
     if (fold := FOLDS.get(recorded.type)) is not None:
         fold(state, recorded.event, Cause(recorded.event_id, recorded.position, recorded.traceparent))
     pass_over(state, recorded)
 
 
-def pass_over(state: State, recorded: RecordedEvent) -> None:
+def pass_over(state: SchedulerState, recorded: RecordedEvent) -> None:
     """Move on without folding: the guard and the position count every event, readable or not."""
     if recorded.stream.startswith(OWN) and (org := recorded.organisation) is not None:
         state.organisation(org).position = recorded.position
@@ -97,7 +97,7 @@ def _assignment(event: TaskAssigned, by: Cause) -> dict[str, Any]:
     return {"attempt": event.attempt, "runner": event.runner, "assigned": by, "deadline": deadline}
 
 
-def _decision(state: State, event: Any, by: Cause) -> None:
+def _decision(state: SchedulerState, event: Any, by: Cause) -> None:
     before = state.task(event.org, event.task)
     if before is None:
         return
@@ -121,17 +121,17 @@ def _decision(state: State, event: Any, by: Cause) -> None:
     state.replace(before, after)
 
 
-def _submitted(state: State, event: TaskSubmitted, by: Cause) -> None:
+def _submitted(state: SchedulerState, event: TaskSubmitted, by: Cause) -> None:
     if state.task(event.org, event.task) is None:
         state.replace(None, Submitted(submission=Submission.of(event, by)))
 
 
-def _cancellation_requested(state: State, event: TaskCancellationRequested, by: Cause) -> None:
+def _cancellation_requested(state: SchedulerState, event: TaskCancellationRequested, by: Cause) -> None:
     if (task := state.task(event.org, event.task)) is not None:
         state.replace(task, cancel(task, by))
 
 
-def _plan_changed(state: State, event: PlanChanged, by: Cause) -> None:
+def _plan_changed(state: SchedulerState, event: PlanChanged, by: Cause) -> None:
     organisation = state.organisation(event.org)
     organisation.plan, organisation.plan_version = event.plan, event.plan_version
     organisation.anchor, organisation.entitlements = event.anchor, event.entitlements
@@ -140,15 +140,15 @@ def _plan_changed(state: State, event: PlanChanged, by: Cause) -> None:
     state.reindex(organisation)
 
 
-def _suspended(state: State, event: OrgSuspended, by: Cause) -> None:
+def _suspended(state: SchedulerState, event: OrgSuspended, by: Cause) -> None:
     state.organisation(event.org).suspended = event.reason
 
 
-def _resumed(state: State, event: OrgResumed, by: Cause) -> None:
+def _resumed(state: SchedulerState, event: OrgResumed, by: Cause) -> None:
     state.organisation(event.org).suspended = None
 
 
-def _current(state: State, event: AttemptEvent) -> Assigned | Running | None:
+def _current(state: SchedulerState, event: AttemptEvent) -> Assigned | Running | None:
     """The attempt that a runner speaks of, if it is still that runner's to speak of."""
     task = state.task(event.org, event.task)
     if isinstance(task, Assigned | Running) and (task.attempt, task.runner) == (event.attempt, event.runner):
@@ -156,7 +156,7 @@ def _current(state: State, event: AttemptEvent) -> Assigned | Running | None:
     return None
 
 
-def _started(state: State, event: TaskStarted | AttemptFinished, by: Cause) -> None:
+def _started(state: SchedulerState, event: TaskStarted | AttemptFinished, by: Cause) -> None:
     if isinstance(task := _current(state, event), Assigned):
         state.replace(task, transition(Running, task, executed=True))
     elif isinstance(late := state.task(event.org, event.task), Admitted) and _given_up(event, late):
@@ -170,7 +170,7 @@ def _given_up(event: AttemptEvent, task: Admitted) -> bool:
     return event.attempt < task.attempt
 
 
-def _finished(state: State, event: AttemptFinished, by: Cause) -> None:
+def _finished(state: SchedulerState, event: AttemptFinished, by: Cause) -> None:
     if event.started_at is not None:
         _started(state, event, by)
     if task := _current(state, event):
@@ -183,19 +183,19 @@ def _finished(state: State, event: AttemptFinished, by: Cause) -> None:
         _starting(state, event)
 
 
-def _declined(state: State, event: AssignmentDeclined, by: Cause) -> None:
+def _declined(state: SchedulerState, event: AssignmentDeclined, by: Cause) -> None:
     if task := _current(state, event):
         state.replace(task, end(task, "declined", by, reason=event.reason))
         _starting(state, event)
 
 
-def _starting(state: State, event: AttemptFinished | AssignmentDeclined) -> None:
+def _starting(state: SchedulerState, event: AttemptFinished | AssignmentDeclined) -> None:
     """A runner that gives back what its earlier process held has yet to join: what it got now would be lost then."""
     if event.reason == RUNNER_RESTARTED:
         state.runner(event.runner).joined = False
 
 
-def _joined(state: State, event: RunnerJoined, by: Cause) -> None:
+def _joined(state: SchedulerState, event: RunnerJoined, by: Cause) -> None:
     """What the runner was assigned before is lost, or given back if it had drained. What is assigned after is not."""
     runner = state.runner(event.runner)
     held = [state.organisations[org].tasks[task] for task, org in runner.held.items()]
@@ -215,17 +215,17 @@ def _joined(state: State, event: RunnerJoined, by: Cause) -> None:
     runner.vcpu_millis, runner.memory_mib = event.per_attempt.vcpu_millis, event.per_attempt.memory_mib
 
 
-def _drained(state: State, event: RunnerDrained, by: Cause) -> None:
+def _drained(state: SchedulerState, event: RunnerDrained, by: Cause) -> None:
     if (runner := state.runners.get(event.runner)) is not None:
         runner.drained = True
 
 
-def _undrained(state: State, event: RunnerUndrained, by: Cause) -> None:
+def _undrained(state: SchedulerState, event: RunnerUndrained, by: Cause) -> None:
     if (runner := state.runners.get(event.runner)) is not None:
         runner.drained = False
 
 
-Fold = Callable[[State, Any, Cause], None]
+Fold = Callable[[SchedulerState, Any, Cause], None]
 
 FOLDS: dict[str, Fold] = {
     TaskSubmitted.type: _submitted,

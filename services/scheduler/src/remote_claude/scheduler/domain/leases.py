@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from remote_claude.contracts.leases import LeaseRequest
-from remote_claude.scheduler.domain.state import State
+from remote_claude.scheduler.domain.state import SchedulerState
 from remote_claude.scheduler.domain.tasks import Assigned, Running
 
 
@@ -40,7 +40,7 @@ class Leases:
         for held in request.attempts:
             self._held[held.task, held.attempt] = now
 
-    def without_renewals(self, state: State, now: float) -> bool:
+    def without_renewals(self, state: SchedulerState, now: float) -> bool:
         """Whether no runner has renewed for a lease, though the log says that some are there."""
         if now - max(self._renewed, self._since) <= self._lease:
             return False
@@ -65,7 +65,7 @@ class Leases:
             self.begin(now)
         self._looked = now
 
-    def expired(self, state: State, now: float) -> Iterator[tuple[Assigned | Running, str]]:
+    def expired(self, state: SchedulerState, now: float) -> Iterator[tuple[Assigned | Running, str]]:
         """The attempts that nobody keeps any more, and a code for why. To be called regularly."""
         self.look(now)
         kept: dict[tuple[str, int], float] = {}
@@ -78,7 +78,7 @@ class Leases:
                 yield attempt, "attempt_lost"
         self._held = kept
 
-    def silent(self, state: State, now: float, limit: float) -> list[str]:
+    def silent(self, state: SchedulerState, now: float, limit: float) -> list[str]:
         """Runners that hold nothing and have not renewed for `limit` seconds."""
         self._paused_until = {id: until for id, until in self._paused_until.items() if until > now}
         self._seen = {id: seen for id, seen in self._seen.items() if now - seen <= limit}

@@ -70,7 +70,7 @@ def line(needs: Needs, *queues: Queue) -> Iterator[Queued]:
             yield from queue.levels(needs).get(level, {}).values()
 
 
-class Heads:
+class QueueHeads:
     """The first task of every line over several queues. The queues must not change meanwhile."""
 
     __slots__ = ("_heads", "_lines")

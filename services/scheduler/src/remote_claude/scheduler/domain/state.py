@@ -56,7 +56,7 @@ class Runner:
 
 
 @dataclass(slots=True, kw_only=True)
-class Organisation:
+class OrganisationQueue:
     """An organisation's queue: the aggregate. `position` is the one of its last own event, the guard of the next."""
 
     id: str
@@ -110,21 +110,21 @@ def executions(admission: Admission) -> int:
 
 
 @dataclass(slots=True, kw_only=True)
-class State:
+class SchedulerState:
     """All organisations and runners as of `position`; `event_id` is the event there."""
 
     position: int = 0
     event_id: str = ""
-    organisations: dict[str, Organisation] = field(default_factory=dict)
+    organisations: dict[str, OrganisationQueue] = field(default_factory=dict)
     runners: dict[str, Runner] = field(default_factory=dict)
     due: dict[str, None] = field(default_factory=dict)
     """Organisations with something to decide."""
     rotation: OrderedDict[str, None] = field(default_factory=OrderedDict)
     """Organisations that want a slot; the first one's turn is next."""
 
-    def organisation(self, id: str) -> Organisation:
+    def organisation(self, id: str) -> OrganisationQueue:
         if (organisation := self.organisations.get(id)) is None:
-            organisation = self.organisations[id] = Organisation(id=id)
+            organisation = self.organisations[id] = OrganisationQueue(id=id)
         return organisation
 
     def runner(self, id: str) -> Runner:
@@ -173,7 +173,7 @@ class State:
             organisation.due.pop(submission.task, None)
         self.reindex(organisation)
 
-    def reindex(self, organisation: Organisation) -> None:
+    def reindex(self, organisation: OrganisationQueue) -> None:
         """Keep the organisation's place among those to decide for, and in the rotation."""
         if organisation.due:
             self.due[organisation.id] = None

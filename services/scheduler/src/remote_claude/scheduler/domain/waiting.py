@@ -8,7 +8,7 @@ from collections.abc import Set as AbstractSet
 from remote_claude.contracts.billing import Entitlements
 from remote_claude.contracts.waiting import Waiting
 from remote_claude.scheduler.domain.queue import Queue
-from remote_claude.scheduler.domain.state import Organisation, Runner, State
+from remote_claude.scheduler.domain.state import OrganisationQueue, Runner, SchedulerState
 from remote_claude.scheduler.domain.tasks import Needs, Queued, Submitted
 
 COUNTED = 10_000
@@ -16,7 +16,7 @@ COUNTED = 10_000
 
 
 def explain(
-    organisation: Organisation,
+    organisation: OrganisationQueue,
     tasks: Sequence[str],
     runners: Mapping[str, Runner],
     renewing: AbstractSet[str],
@@ -56,7 +56,7 @@ def place_in(queue: Queue, wanted: AbstractSet[str]) -> dict[str, int]:
 
 
 def _reason(
-    organisation: Organisation, needs: Needs, runners: Mapping[str, Runner], renewing: AbstractSet[str]
+    organisation: OrganisationQueue, needs: Needs, runners: Mapping[str, Runner], renewing: AbstractSet[str]
 ) -> tuple[str, str]:
     plan = organisation.entitlements
     if plan is None:
@@ -113,7 +113,7 @@ def _unfit(needs: Needs, plan: Entitlements, joined: Sequence[Runner]) -> str:
     return _too_large(plan.vcpu_millis, plan.memory_mib, here)
 
 
-def too_large(state: State) -> Iterator[tuple[str, str]]:
+def too_large(state: SchedulerState) -> Iterator[tuple[str, str]]:
     """Plans that organisations are on and that no runner has the size for: name, and why. Nothing where no runner is."""
     joined = [
         runner

@@ -16,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from remote_claude.contracts.billing import Entitlements
 from remote_claude.eventsourcing.postgres.schemas import borrow
-from remote_claude.scheduler.domain.state import Organisation, Runner, State
+from remote_claude.scheduler.domain.state import OrganisationQueue, Runner, SchedulerState
 from remote_claude.scheduler.domain.tasks import Assigned, Ended, LiveTask, Queued, Running, Submitted
 
 log = structlog.get_logger(__name__)
@@ -33,7 +33,7 @@ class StoredTasks:
     ended: list[Ended] = field(default_factory=list)
 
     @classmethod
-    def of(cls, organisation: Organisation) -> StoredTasks:
+    def of(cls, organisation: OrganisationQueue) -> StoredTasks:
         by_type: dict[type[Any], list[Any]] = {s: [] for s in (Submitted, Queued, Assigned, Running, Ended)}
         for task in organisation.tasks.values():
             if not isinstance(task, Queued) or task.cancellation:
@@ -98,7 +98,7 @@ class Snapshot:
     rotation: list[str]
 
     @classmethod
-    def of(cls, state: State) -> Snapshot:
+    def of(cls, state: SchedulerState) -> Snapshot:
         return cls(
             position=state.position,
             event_id=state.event_id,
@@ -139,9 +139,9 @@ class Snapshot:
             rotation=list(state.rotation),
         )
 
-    def state(self) -> State:
+    def state(self) -> SchedulerState:
         """The state that it was taken of."""
-        state = State(position=self.position, event_id=self.event_id)
+        state = SchedulerState(position=self.position, event_id=self.event_id)
         for r in self.runners:
             state.runners[r.id] = Runner(
                 id=r.id,
@@ -157,7 +157,7 @@ class Snapshot:
                 only_for=r.only_for,
             )
         for q in self.organisations:
-            organisation = state.organisations[q.id] = Organisation(
+            organisation = state.organisations[q.id] = OrganisationQueue(
                 id=q.id,
                 position=q.position,
                 plan=q.plan,
@@ -202,10 +202,10 @@ def code_version() -> str:
 class Snapshots(Protocol):
     """Where a snapshot is kept."""
 
-    async def load(self) -> State | None:
+    async def load(self) -> SchedulerState | None:
         """The state of the last one, if there is one of this version of the code."""
 
-    async def save(self, state: State) -> None:
+    async def save(self, state: SchedulerState) -> None:
         """Keep the state as it is now."""
 
     async def discard(self) -> None:
@@ -215,10 +215,10 @@ class Snapshots(Protocol):
 class NoSnapshots:
     """Keeps none: every start reads the whole log."""
 
-    async def load(self) -> State | None:
+    async def load(self) -> SchedulerState | None:
         return None
 
-    async def save(self, state: State) -> None:
+    async def save(self, state: SchedulerState) -> None:
         pass
 
     async def discard(self) -> None:
@@ -231,7 +231,7 @@ class PostgresSnapshots:
     def __init__(self, pool: AsyncConnectionPool[AsyncConnection[Any]]) -> None:
         self._pool = pool
 
-    async def load(self) -> State | None:
+    async def load(self) -> SchedulerState | None:
         async with borrow(self._pool) as connection, connection.transaction():
             await connection.execute(
                 "SELECT pg_advisory_xact_lock(hashtextextended('scheduler.snapshot', 0))"
@@ -255,7 +255,7 @@ class PostgresSnapshots:
             return None
         return snapshot.state()
 
-    async def save(self, state: State) -> None:
+    async def save(self, state: SchedulerState) -> None:
         snapshot = Snapshot.of(state)
         document = await asyncio.to_thread(SNAPSHOT.dump_json, snapshot)
         async with borrow(self._pool) as connection, connection.transaction():

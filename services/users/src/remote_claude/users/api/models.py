@@ -24,32 +24,32 @@ Email = Annotated[
 ]
 
 
-class Body(BaseModel):
+class RequestBody(BaseModel):
     """What is not known is refused."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
-class NewOrg(Body):
+class NewOrg(RequestBody):
     name: Name
 
 
-class NewInvitation(Body):
+class NewInvitation(RequestBody):
     role: Role = "member"
     email: Email | None = None
 
 
-class NewRole(Body):
+class NewRole(RequestBody):
     role: Role
 
 
-class NewOwner(Body):
+class NewOwner(RequestBody):
     """The member who is to own the organisation."""
 
     user: Annotated[str, StringConstraints(max_length=64)]
 
 
-class AcceptedInvitation(Body):
+class AcceptedInvitation(RequestBody):
     token: Annotated[str, StringConstraints(max_length=200)]
 
 

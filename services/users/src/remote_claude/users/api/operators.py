@@ -14,7 +14,7 @@ from remote_claude.edge.models import problems
 from remote_claude.edge.paging import Limit
 from remote_claude.runtime.ids import is_id
 from remote_claude.runtime.service import Runtime
-from remote_claude.users.api.models import Body, Name, OrgChanged
+from remote_claude.users.api.models import Name, OrgChanged, RequestBody
 from remote_claude.users.api.support import TAGS, Support
 from remote_claude.users.domain.commands import ResumeOrg, SuspendOrg
 from remote_claude.users.handlers import Directory
@@ -44,7 +44,7 @@ class InstalledOrgPage(BaseModel):
     as_of: int
 
 
-class Suspension(Body):
+class Suspension(RequestBody):
     """Why; the members see it when they submit a task. No personal data."""
 
     reason: Name

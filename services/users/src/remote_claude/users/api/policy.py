@@ -15,7 +15,7 @@ from remote_claude.edge.models import problems
 from remote_claude.eventsourcing import CommandHandler, Decider
 from remote_claude.outbound.hosts import DEFAULT, NONE, network
 from remote_claude.runtime.service import Runtime
-from remote_claude.users.api.models import Body, OrgChanged, one_line
+from remote_claude.users.api.models import OrgChanged, RequestBody, one_line
 from remote_claude.users.api.support import TAGS
 from remote_claude.users.domain.organisation import MemberNotFound
 
@@ -51,7 +51,7 @@ AddedHost = Annotated[str, StringConstraints(max_length=255), AfterValidator(_ad
 Amount = Annotated[int, Field(ge=0, le=MAX_BUDGET)]
 
 
-class Rules(Body):
+class PolicyRules(RequestBody):
     """What tasks may use; an empty list allows everything. `models` and `images` are patterns with `*`.
 
     `hosts` are what a task may connect to, `default` for the product's list; `network` is added to that list. A task
@@ -82,7 +82,7 @@ class PolicyAnswer(BaseModel):
     max_budget_nano_usd: int | None
 
 
-class NewBudget(Body):
+class NewBudget(RequestBody):
     """Billionths of a dollar a month; null lifts the limit."""
 
     nano_usd: Amount | None
@@ -104,7 +104,7 @@ def add_routes(api: APIRouter, runtime: Runtime) -> None:
         return PolicyAnswer(**rules.model_dump(exclude={"org", "by"}))
 
     @api.put("/v1/org/policy", tags=TAGS, responses=problems(403, 422, 503))
-    async def set_policy(principal: Caller, body: Rules) -> OrgChanged:
+    async def set_policy(principal: Caller, body: PolicyRules) -> OrgChanged:
         """Set what tasks may use from here on; it replaces the policy before it. Tasks that run go on."""
         lists = {name: tuple(value) if isinstance(value, list) else value for name, value in body}
         return await record(OrgPolicySet(org=principal.org, by=principal.user, **lists))

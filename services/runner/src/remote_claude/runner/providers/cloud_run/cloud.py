@@ -17,11 +17,11 @@ import structlog
 from remote_claude.runner.providers.base import (
     Capabilities,
     CapacityMissing,
-    Exit,
     ImageUnusable,
     ProviderError,
     QuotaReached,
     SandboxExists,
+    SandboxExit,
     SandboxFailed,
 )
 from remote_claude.runner.providers.cloud_run.credentials import SIGN_IN, GoogleCredentials
@@ -39,7 +39,7 @@ _LINES = 200
 _SIGNALLED = 128
 
 
-class Credentials(Protocol):
+class GoogleAuthorization(Protocol):
     """Who calls, and for which project."""
 
     async def headers(self) -> Mapping[str, str]: ...
@@ -58,7 +58,7 @@ class CloudRunCloud:
         self,
         runner: str,
         settings: CloudRunSettings,
-        credentials: Credentials | None = None,
+        credentials: GoogleAuthorization | None = None,
         transport: httpx2.AsyncBaseTransport | None = None,
     ) -> None:
         self._runner, self._settings = runner, settings
@@ -224,23 +224,25 @@ def _never_ran(name: str, condition: Any) -> ProviderError:
     return SandboxFailed(problem)
 
 
-def _end(name: str, execution: Any, tasks: list[Any]) -> Exit | ProviderError:
+def _end(name: str, execution: Any, tasks: list[Any]) -> SandboxExit | ProviderError:
     condition: Any = next((c for c in execution.get("conditions", []) if c.get("type") == "Completed"), {})
     message = str(condition.get("message", ""))
     if execution.get("cancelledCount"):
-        return Exit(KILLED, "killed", message)
+        return SandboxExit(KILLED, "killed", message)
     if execution.get("succeededCount"):
-        return Exit(0, "exited")
+        return SandboxExit(0, "exited")
     result = (tasks[0] if tasks else {}).get("lastAttemptResult", {})
     status = str(result.get("status", {}).get("message", "")) or message
     if "memory limit" in status.lower() or "out-of-memory" in status.lower():
-        return Exit(int(result.get("exitCode", 0)) or KILLED, "out_of_memory", status)
+        return SandboxExit(int(result.get("exitCode", 0)) or KILLED, "out_of_memory", status)
     if "timeout" in status.lower() or "deadline" in status.lower():
-        return Exit(int(result.get("exitCode", 0)) or KILLED, "deadline", status)
+        return SandboxExit(int(result.get("exitCode", 0)) or KILLED, "deadline", status)
     if signal := int(result.get("termSignal", 0)):
-        return Exit(_SIGNALLED + signal, "killed" if _SIGNALLED + signal == KILLED else "exited", status)
+        return SandboxExit(
+            _SIGNALLED + signal, "killed" if _SIGNALLED + signal == KILLED else "exited", status
+        )
     if code := int(result.get("exitCode", 0)):
-        return Exit(code, "killed" if code == KILLED else "exited")
+        return SandboxExit(code, "killed" if code == KILLED else "exited")
     return _never_ran(name, {**condition, "message": status})
 
 

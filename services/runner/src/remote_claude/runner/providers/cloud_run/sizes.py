@@ -5,25 +5,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from remote_claude.runner.providers.base import Limits, SandboxTooLarge
+from remote_claude.runner.providers.base import SandboxLimits, SandboxTooLarge
 
 _SIZES = {1: (512, 4096), 2: (512, 8192), 4: (2048, 16384), 6: (4096, 24576), 8: (4096, 32768)}
 """CPUs to MiB: least and most."""
 
 
 @dataclass(frozen=True, slots=True)
-class Size:
+class CloudRunSize:
     """What one execution gets."""
 
     cpus: int
     memory_mib: int
 
 
-def cloud_run_size(limits: Limits) -> Size:
+def cloud_run_size(limits: SandboxLimits) -> CloudRunSize:
     """The smallest size that holds the limits; files are memory there and count. Raises `SandboxTooLarge`."""
     for cpus, (least, most) in _SIZES.items():
         if cpus * 1000 >= limits.vcpu_millis and limits.memory_mib <= most:
-            return Size(cpus, max(limits.memory_mib, least))
+            return CloudRunSize(cpus, max(limits.memory_mib, least))
     raise SandboxTooLarge(
         f"Cloud Run has no job of {limits.vcpu_millis} vCPU-millis and {limits.memory_mib} MiB: at most 8 CPUs and 32 GiB; "
         "ask for less, or use another provider"

@@ -22,13 +22,13 @@ import structlog
 
 from remote_claude.runner.providers.base import (
     Capabilities,
-    Exit,
     Instance,
     LaunchSpec,
-    Limits,
-    Measured,
+    Measurement,
     ProviderError,
+    SandboxExit,
     SandboxFailed,
+    SandboxLimits,
     SandboxUnavailable,
     Transport,
     WebSocketAddress,
@@ -68,7 +68,7 @@ class Seen:
     """A sandbox of this runner as the vendor shows it. Without an end it runs, or will."""
 
     name: str
-    end: Exit | ProviderError | None = None
+    end: SandboxExit | ProviderError | None = None
 
 
 class Cloud(Protocol):
@@ -111,14 +111,14 @@ class _Sandbox:
     removing: bool = False
     output: str = ""
     why_killed: Literal["killed", "deadline"] | None = None
-    outcome: Exit | ProviderError | None = None
+    outcome: SandboxExit | ProviderError | None = None
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     wall_ms: int | None = None
 
     @property
-    def measured(self) -> Measured:
+    def measured(self) -> Measurement:
         wall_ms = self.wall_ms if self.wall_ms is not None else int((time.monotonic() - self.begun) * 1000)
-        return Measured(wall_ms, None, None)
+        return Measurement(wall_ms, None, None)
 
 
 class CloudProvider:
@@ -138,7 +138,7 @@ class CloudProvider:
         spec = LaunchSpec(
             name=self._check_name,
             argv=(WORKER[0], "-I", "-c", "import remote_claude.worker.main"),
-            limits=Limits(vcpu_millis=250, memory_mib=512, duration_s=600),
+            limits=SandboxLimits(vcpu_millis=250, memory_mib=512, duration_s=600),
         )
         try:
             await self.launch(spec)
@@ -170,14 +170,14 @@ class CloudProvider:
         starting = asyncio.create_task(self._start(one), name=f"sandbox {spec.name}")
         return await finish_start(starting, lambda: self.terminate(spec.name))
 
-    async def wait(self, name: str) -> Exit:
+    async def wait(self, name: str) -> SandboxExit:
         one = self._launches.find(name)
         await one.ended.wait()
-        if isinstance(one.outcome, Exit):
+        if isinstance(one.outcome, SandboxExit):
             return one.outcome
         raise one.outcome or SandboxFailed(f"{name} was never started")
 
-    async def measure(self, name: str) -> Measured:
+    async def measure(self, name: str) -> Measurement:
         return self._launches.find(name).measured
 
     async def terminate(self, name: str) -> None:
@@ -279,7 +279,7 @@ class CloudProvider:
         if found is None:
             if not one.seen and one.why_killed is None and time.monotonic() < one.begun + _UNSEEN_S:
                 return
-            one.outcome = Exit(KILLED, one.why_killed or "killed", one.output)
+            one.outcome = SandboxExit(KILLED, one.why_killed or "killed", one.output)
         elif found.end is None:
             one.seen = True
             if one.why_killed is not None:
@@ -291,13 +291,13 @@ class CloudProvider:
         one.wall_ms = one.measured.wall_ms
         self._forget(one)
 
-    async def _outcome(self, one: _Sandbox, end: Exit | ProviderError) -> Exit | ProviderError:
+    async def _outcome(self, one: _Sandbox, end: SandboxExit | ProviderError) -> SandboxExit | ProviderError:
         if isinstance(end, ProviderError):
-            return Exit(KILLED, one.why_killed, one.output) if one.why_killed else end
+            return SandboxExit(KILLED, one.why_killed, one.output) if one.why_killed else end
         output = one.output or await self._output(one.handle) or end.output
         if one.why_killed:
-            return Exit(end.code or KILLED, one.why_killed, output)
-        return Exit(end.code, end.reason, output)
+            return SandboxExit(end.code or KILLED, one.why_killed, output)
+        return SandboxExit(end.code, end.reason, output)
 
     def _forget(self, one: _Sandbox) -> None:
         self._launches.end(one.spec.name)

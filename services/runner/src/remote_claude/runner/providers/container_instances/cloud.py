@@ -16,11 +16,11 @@ import structlog
 from remote_claude.runner.providers.base import (
     Capabilities,
     CapacityMissing,
-    Exit,
     ImageUnusable,
     ProviderError,
     QuotaReached,
     SandboxExists,
+    SandboxExit,
     SandboxFailed,
 )
 from remote_claude.runner.providers.clouds import Launch, Rest, Seen
@@ -37,7 +37,7 @@ RUNNER, NAME, REQUEST = "remote-claude-runner", "remote-claude-name", "remote-cl
 _LINES = "200"
 
 
-class Credentials(Protocol):
+class AzureAuthorization(Protocol):
     """Who calls."""
 
     def headers(self) -> Awaitable[Mapping[str, str]]: ...
@@ -54,7 +54,7 @@ class ContainerInstancesCloud:
         self,
         runner: str,
         settings: ContainerInstancesSettings,
-        credentials: Credentials | None = None,
+        credentials: AzureAuthorization | None = None,
         transport: httpx2.AsyncBaseTransport | None = None,
     ) -> None:
         self._runner, self._settings = runner, settings
@@ -163,18 +163,18 @@ class ContainerInstancesCloud:
         }
 
 
-def _end(group: Any) -> Exit | ProviderError | None:
+def _end(group: Any) -> SandboxExit | ProviderError | None:
     name, properties = group["tags"][NAME], group["properties"]
     view = properties["containers"][0]["properties"].get("instanceView", {})
     state = view.get("currentState", {})
     if state.get("state") == "Terminated":
         code, detail = int(state.get("exitCode", KILLED)), str(state.get("detailStatus", ""))
         if "OOMKilled" in detail:
-            return Exit(code or KILLED, "out_of_memory")
-        return Exit(code, "killed" if code == KILLED else "exited")
+            return SandboxExit(code or KILLED, "out_of_memory")
+        return SandboxExit(code, "killed" if code == KILLED else "exited")
     of_group = properties.get("instanceView", {}).get("state")
     if of_group == "Stopped":
-        return Exit(KILLED, "killed")
+        return SandboxExit(KILLED, "killed")
     if properties.get("provisioningState") == "Failed" or of_group == "Failed":
         events = [*view.get("events", []), *properties.get("instanceView", {}).get("events", [])]
         why = "; ".join(str(event.get("message", "")) for event in events[-3:]) or "no reason given"

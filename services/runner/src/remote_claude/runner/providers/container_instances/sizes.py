@@ -6,21 +6,21 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from remote_claude.runner.providers.base import Limits, SandboxTooLarge
+from remote_claude.runner.providers.base import SandboxLimits, SandboxTooLarge
 
 _CPUS, _MEMORY_GB = 4, 16.0
 _LEAST_GB = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Size:
+class ContainerGroupSize:
     """What one group gets."""
 
     cpus: int
     memory_gb: float
 
 
-def container_size(limits: Limits) -> Size:
+def container_size(limits: SandboxLimits) -> ContainerGroupSize:
     """The smallest size that holds the limits. Raises `SandboxTooLarge`."""
     cpus = -(-limits.vcpu_millis // 1000)
     memory = max(math.ceil(limits.memory_mib * 10 / 1024) / 10, _LEAST_GB)
@@ -29,4 +29,4 @@ def container_size(limits: Limits) -> Size:
             f"Container Instances has no group of {limits.vcpu_millis} vCPU-millis and {limits.memory_mib} MiB: at most 4 "
             "CPUs and 16 GB; ask for less, or use another provider"
         )
-    return Size(cpus, memory)
+    return ContainerGroupSize(cpus, memory)

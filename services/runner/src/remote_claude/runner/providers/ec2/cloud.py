@@ -16,9 +16,9 @@ import structlog
 from remote_claude.runner.providers.aws import AwsClient
 from remote_claude.runner.providers.base import (
     Capabilities,
-    Exit,
     ImageUnusable,
     ProviderError,
+    SandboxExit,
     SandboxFailed,
 )
 from remote_claude.runner.providers.clouds import Launch, Seen
@@ -90,22 +90,22 @@ class Ec2Cloud:
     async def close(self) -> None:
         return
 
-    async def _end(self, one: Any) -> Exit | ProviderError | None:
+    async def _end(self, one: Any) -> SandboxExit | ProviderError | None:
         id = one["InstanceId"]
         if id in self._removed:
-            return Exit(KILLED, "killed")
+            return SandboxExit(KILLED, "killed")
         if (end := user_data.ended(await self._console(id))) is not None:
             return end
         reason = one.get("StateReason", {})
         code, message = str(reason.get("Code", "")), str(reason.get("Message", ""))
         if code.startswith(("Server.SpotInstance", "Client.UserInitiatedShutdown")):
-            return Exit(KILLED, "killed", message)
+            return SandboxExit(KILLED, "killed", message)
         if code.startswith(("Server.", "Client.Volume", "Client.InvalidSnapshot")):
             return SandboxFailed(f"the instance of {_name(one)} never ran: {code}: {message}")
         since = self._started[id] = self._started[id] or time.monotonic()
         if time.monotonic() < since + _CONSOLE_S:
             return None
-        return Exit(KILLED, "killed", "the instance ended and its console does not say how")
+        return SandboxExit(KILLED, "killed", "the instance ended and its console does not say how")
 
     async def _console(self, id: str) -> str:
         answer = await self._client.call(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from remote_claude.runner.providers.base import Limits, SandboxTooLarge
+from remote_claude.runner.providers.base import SandboxLimits, SandboxTooLarge
 
 _TYPES = (
     ("t3.micro", 2, 1), ("t3.small", 2, 2), ("t3.medium", 2, 4), ("t3.large", 2, 8), ("t3.xlarge", 4, 16),
@@ -18,7 +18,7 @@ _SYSTEM_GIB, _MOST_GIB = 8, 16384
 
 
 @dataclass(frozen=True, slots=True)
-class Size:
+class InstanceSize:
     """What one instance has."""
 
     type: str
@@ -27,7 +27,7 @@ class Size:
     disk_gib: int
 
 
-def ec2_size(limits: Limits) -> Size:
+def ec2_size(limits: SandboxLimits) -> InstanceSize:
     """The smallest that holds the limits. Raises `SandboxTooLarge`."""
     disk_gib = -(-limits.disk_mib // 1024) + _SYSTEM_GIB
     for type, vcpus, memory_gib in _TYPES:
@@ -37,7 +37,7 @@ def ec2_size(limits: Limits) -> Size:
             and memory_mib >= limits.memory_mib + _SYSTEM_MIB
             and disk_gib <= _MOST_GIB
         ):
-            return Size(type, vcpus, memory_mib, disk_gib)
+            return InstanceSize(type, vcpus, memory_mib, disk_gib)
     raise SandboxTooLarge(
         f"there is no instance for {limits.vcpu_millis} vCPU-millis and {limits.memory_mib} MiB: at most 32 vCPU and 127 GiB; "
         "ask for less, or use another provider"

@@ -7,7 +7,7 @@ import binascii
 import re
 import shlex
 
-from remote_claude.runner.providers.base import Exit
+from remote_claude.runner.providers.base import SandboxExit
 from remote_claude.runner.providers.clouds import Launch
 from remote_claude.runner.providers.clouds.provider import KILLED
 
@@ -47,7 +47,7 @@ def script(launch: Launch, image: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def ended(console: str) -> Exit | None:
+def ended(console: str) -> SandboxExit | None:
     """How the container ended, out of the console. Output is encoded there, so that it can't pretend to be an end."""
     found = _END.search(console)
     if found is None:
@@ -58,5 +58,5 @@ def ended(console: str) -> Exit | None:
         output = ""
     code = int(found[2])
     if found[3] == "true":
-        return Exit(code or KILLED, "out_of_memory", output)
-    return Exit(code, "killed" if code == KILLED else "exited", output)
+        return SandboxExit(code or KILLED, "out_of_memory", output)
+    return SandboxExit(code, "killed" if code == KILLED else "exited", output)

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import structlog
 
-from remote_claude.runner.providers.base import Capabilities, Exit, ProviderError
+from remote_claude.runner.providers.base import Capabilities, ProviderError, SandboxExit
 from remote_claude.runner.providers.clouds import Launch, Seen
 from remote_claude.runner.providers.clouds.provider import KILLED
 from remote_claude.runner.providers.ecs import errors
@@ -137,17 +137,17 @@ class EcsCloud:
         return request
 
 
-def _end(task: Any) -> Exit | ProviderError:
+def _end(task: Any) -> SandboxExit | ProviderError:
     """How a task that has stopped ended."""
     worker, stopped = task["containers"][0], str(task.get("stoppedReason", ""))
     reason, code = str(worker.get("reason", "")), worker.get("exitCode")
     if "OutOfMemory" in reason:
-        return Exit(code or KILLED, "out_of_memory")
+        return SandboxExit(code or KILLED, "out_of_memory")
     if task.get("stopCode") == "TaskFailedToStart" or (code is None and reason):
         return errors.of_failure(stopped, reason, f"the task of {_name(task)} never ran")
     if code is None or code == KILLED or task.get("stopCode") != "EssentialContainerExited":
-        return Exit(code or KILLED, "killed", stopped)
-    return Exit(code, "exited")
+        return SandboxExit(code or KILLED, "killed", stopped)
+    return SandboxExit(code, "exited")
 
 
 def _name(task: Any) -> str:

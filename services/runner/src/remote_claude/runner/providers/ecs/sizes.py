@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from remote_claude.runner.providers.base import Limits, SandboxTooLarge
+from remote_claude.runner.providers.base import SandboxLimits, SandboxTooLarge
 
 _GIB = 1024
 _MEMORY = {
@@ -22,7 +22,7 @@ _DISK_GIB = (20, 200)
 
 
 @dataclass(frozen=True, slots=True)
-class Size:
+class EcsTaskSize:
     """What one task gets."""
 
     cpu: int
@@ -31,7 +31,7 @@ class Size:
     disk_gib: int
 
 
-def fargate_size(limits: Limits) -> Size:
+def fargate_size(limits: SandboxLimits) -> EcsTaskSize:
     """The smallest size that holds the limits. Raises `SandboxTooLarge`."""
     disk_gib = max(-(-limits.disk_mib // _GIB), _DISK_GIB[0])
     needed = -(-limits.vcpu_millis * 1024 // 1000)
@@ -39,7 +39,7 @@ def fargate_size(limits: Limits) -> Size:
         if cpu >= needed and disk_gib <= _DISK_GIB[1]:
             for memory in memories:
                 if memory >= limits.memory_mib:
-                    return Size(cpu, memory, disk_gib)
+                    return EcsTaskSize(cpu, memory, disk_gib)
     raise SandboxTooLarge(
         f"Fargate has no task of {limits.vcpu_millis} vCPU-millis, {limits.memory_mib} MiB and {limits.disk_mib} MiB of "
         "disk: at most 16 vCPU, 120 GiB and 200 GiB of disk; ask for less, or use another provider"

@@ -16,11 +16,11 @@ from remote_claude.runner.providers.base import (
     Capabilities,
     CapacityMissing,
     CredentialsRefused,
-    Exit,
     ImageUnusable,
     ProviderError,
     QuotaReached,
     SandboxExists,
+    SandboxExit,
     SandboxFailed,
 )
 from remote_claude.runner.providers.clouds import Launch, Rest, Seen
@@ -140,7 +140,7 @@ class FlyCloud:
         }
 
 
-def _end(machine: Any) -> Exit | ProviderError | None:
+def _end(machine: Any) -> SandboxExit | ProviderError | None:
     """From the last event `exit`. A Machine that never ran has none."""
     if machine["state"] not in _ENDED:
         return None
@@ -153,10 +153,10 @@ def _end(machine: Any) -> Exit | ProviderError | None:
     exit_event = (max(exits, key=lambda e: e["timestamp"]).get("request") or {}).get("exit_event", {})
     code, signal = int(exit_event.get("exit_code", 0)), int(exit_event.get("signal", -1))
     if exit_event.get("oom_killed"):
-        return Exit(code or KILLED, "out_of_memory")
+        return SandboxExit(code or KILLED, "out_of_memory")
     if signal > 0:
         code = code or _SIGNALLED + signal
-    return Exit(code, "killed" if code == KILLED or exit_event.get("requested_stop") else "exited")
+    return SandboxExit(code, "killed" if code == KILLED or exit_event.get("requested_stop") else "exited")
 
 
 def _refusal(status: int, message: str, what: str) -> ProviderError | None:

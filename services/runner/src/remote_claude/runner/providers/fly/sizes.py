@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from remote_claude.runner.providers.base import Limits, SandboxTooLarge
+from remote_claude.runner.providers.base import SandboxLimits, SandboxTooLarge
 
 _CPUS = (1, 2, 4, 8, 16)
 _KINDS: tuple[tuple[Literal["shared", "performance"], tuple[int, ...], int, int], ...] = (
@@ -18,7 +18,7 @@ _STEP_MIB = 256
 
 
 @dataclass(frozen=True, slots=True)
-class Size:
+class FlyMachineSize:
     """What one Machine gets."""
 
     kind: Literal["shared", "performance"]
@@ -26,13 +26,13 @@ class Size:
     memory_mib: int
 
 
-def fly_size(limits: Limits) -> Size:
+def fly_size(limits: SandboxLimits) -> FlyMachineSize:
     """The smallest size that holds the limits. Raises `SandboxTooLarge`."""
     wanted = -(-limits.memory_mib // _STEP_MIB) * _STEP_MIB
     for kind, counts, least, most in _KINDS:
         for cpus in counts:
             if cpus * 1000 >= limits.vcpu_millis and wanted <= cpus * most:
-                return Size(kind, cpus, max(wanted, cpus * least))
+                return FlyMachineSize(kind, cpus, max(wanted, cpus * least))
     raise SandboxTooLarge(
         f"Fly has no Machine of {limits.vcpu_millis} vCPU-millis and {limits.memory_mib} MiB: at most 16 CPUs and 128 GiB; "
         "ask for less, or use another provider"

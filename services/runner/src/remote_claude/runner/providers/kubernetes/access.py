@@ -22,7 +22,7 @@ _ADVICE = "set RCLAUDE_RUNNER_KUBERNETES_KUBECONFIG to a file that `kubectl` wor
 
 
 @dataclass(frozen=True, slots=True)
-class Access:
+class ClusterAccess:
     """One cluster and one user. Tokens are read afresh for each call: they are short-lived."""
 
     server: str
@@ -41,7 +41,7 @@ class Access:
         return {"authorization": f"Bearer {token.strip()}"} if token else {}
 
 
-def find(kubeconfig: str | None, context: str | None) -> Access:
+def find(kubeconfig: str | None, context: str | None) -> ClusterAccess:
     """Raises `SandboxUnavailable`, which says what to do."""
     if kubeconfig is None and (POD / "token").exists():
         host, port = (
@@ -49,7 +49,9 @@ def find(kubeconfig: str | None, context: str | None) -> Access:
             os.environ.get("KUBERNETES_SERVICE_PORT", "443"),
         )
         server = f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
-        return Access(server, ssl.create_default_context(cafile=str(POD / "ca.crt")), {}, POD / "token")
+        return ClusterAccess(
+            server, ssl.create_default_context(cafile=str(POD / "ca.crt")), {}, POD / "token"
+        )
     path = Path(kubeconfig or "~/.kube/config").expanduser()
     try:
         found = yaml.safe_load(path.read_text())
@@ -58,7 +60,7 @@ def find(kubeconfig: str | None, context: str | None) -> Access:
         user = _named(found["users"], chosen["user"])["user"]
         server = str(cluster["server"])
         token_file = Path(user["tokenFile"]) if "tokenFile" in user else None
-        return Access(server, _tls(cluster, user, path.parent), user, token_file)
+        return ClusterAccess(server, _tls(cluster, user, path.parent), user, token_file)
     except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
         raise SandboxUnavailable(f"{path} leads to no cluster ({error!r}): {_ADVICE}") from error
 

@@ -17,11 +17,11 @@ from remote_claude.runner.providers.base import (
     Capabilities,
     CapacityMissing,
     CredentialsRefused,
-    Exit,
     ImageUnusable,
     ProviderError,
     QuotaReached,
     SandboxExists,
+    SandboxExit,
     SandboxFailed,
 )
 from remote_claude.runner.providers.clouds import Launch, Rest, Seen
@@ -164,7 +164,7 @@ class KubernetesCloud:
             },
         }
 
-    def _end(self, job: Any, pod: Any) -> Exit | ProviderError | None:
+    def _end(self, job: Any, pod: Any) -> SandboxExit | ProviderError | None:
         name = job["metadata"]["annotations"][NAME]
         failed = next(
             (
@@ -179,10 +179,10 @@ class KubernetesCloud:
         if failed is None:
             return None
         if failed.get("reason") == "DeadlineExceeded":
-            return Exit(KILLED, "deadline")
-        return Exit(KILLED, "killed", str(failed.get("message", "")))
+            return SandboxExit(KILLED, "deadline")
+        return SandboxExit(KILLED, "killed", str(failed.get("message", "")))
 
-    def _pod_end(self, name: str, pod: Any) -> Exit | ProviderError | None:
+    def _pod_end(self, name: str, pod: Any) -> SandboxExit | ProviderError | None:
         status = pod.get("status", {})
         containers = status.get("containerStatuses") or [{}]
         state = containers[0].get("state", {})
@@ -191,10 +191,10 @@ class KubernetesCloud:
             if reason in _NEVER_RAN:
                 return SandboxFailed(f"the pod of {name} never ran: {reason}: {message}")
             if reason == "OOMKilled":
-                return Exit(code or KILLED, "out_of_memory")
-            return Exit(code, "killed" if code == KILLED else "exited")
+                return SandboxExit(code or KILLED, "out_of_memory")
+            return SandboxExit(code, "killed" if code == KILLED else "exited")
         if status.get("phase") == "Failed":
-            return Exit(KILLED, "killed", f"{status.get('reason', '')}: {status.get('message', '')}")
+            return SandboxExit(KILLED, "killed", f"{status.get('reason', '')}: {status.get('message', '')}")
         waiting = state.get("waiting", {})
         if waiting.get("reason") in _NO_IMAGE:
             return ImageUnusable(

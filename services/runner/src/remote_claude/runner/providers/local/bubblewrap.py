@@ -108,7 +108,7 @@ def environment(spec: LaunchSpec) -> dict[str, str]:
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class SandboxView:
     """What all sandboxes of a kind see, ready to be completed with what is one launch's own."""
 
     program: Path
@@ -117,7 +117,7 @@ class View:
 
 
 @lru_cache(maxsize=64)
-def view(bwrap: Path, home: Path, *, readable: tuple[Path, ...], disk_mib: int, staged: bool) -> View:
+def view(bwrap: Path, home: Path, *, readable: tuple[Path, ...], disk_mib: int, staged: bool) -> SandboxView:
     """Own folders come first: a source may be meant to lie below one, such as an environment in `/tmp`."""
     etc = home / ".etc"
     etc.mkdir(parents=True, exist_ok=True)
@@ -150,11 +150,11 @@ def view(bwrap: Path, home: Path, *, readable: tuple[Path, ...], disk_mib: int, 
         bwrap.parents[2] if bwrap.parent.name == "_bin" else bwrap.parent
     )  # the wheel's libraries are up there
     program = (stage.reach(above) if stage else above) / bwrap.relative_to(above)
-    return View(program, tuple(layout.args), stage)
+    return SandboxView(program, tuple(layout.args), stage)
 
 
 def complete(
-    view: View, spec: LaunchSpec, *, status_fd: int, gate_fd: int | None, seccomp_fd: int | None
+    view: SandboxView, spec: LaunchSpec, *, status_fd: int, gate_fd: int | None, seccomp_fd: int | None
 ) -> tuple[bytes, bytes | None]:
     """For `--args`, so that no `/proc/<pid>/cmdline` shows anything of it; and the `fstab` to mount before, as root."""
     stage = view.stage.copy() if view.stage else None

@@ -19,13 +19,13 @@ import structlog
 
 from remote_claude.runner.providers.base import (
     Capabilities,
-    Exit,
     Instance,
     LaunchSpec,
-    Limits,
-    Measured,
+    Measurement,
     ProviderError,
+    SandboxExit,
     SandboxFailed,
+    SandboxLimits,
     SandboxUnavailable,
     Transport,
     UnixSocket,
@@ -84,7 +84,7 @@ class LocalProvider:
 
     async def check(self) -> None:
         """Run our Python in a sandbox once. Raises `SandboxUnavailable`, saying what to do."""
-        limits = Limits(vcpu_millis=1000, memory_mib=256, duration_s=30, disk_mib=16)
+        limits = SandboxLimits(vcpu_millis=1000, memory_mib=256, duration_s=30, disk_mib=16)
         argv = (sys.executable, "-I", "-c", "import remote_claude.worker.main")
         spec = LaunchSpec(name=f"check-{os.getpid()}", argv=argv, limits=limits)
         try:
@@ -130,15 +130,15 @@ class LocalProvider:
             await self.terminate(spec.name)
             raise
 
-    async def wait(self, name: str) -> Exit:
+    async def wait(self, name: str) -> SandboxExit:
         sandbox = self._launches.find(name)
         if sandbox.run is not None:
             await asyncio.shield(sandbox.run)
-        if isinstance(sandbox.outcome, Exit):
+        if isinstance(sandbox.outcome, SandboxExit):
             return sandbox.outcome
         raise sandbox.outcome or SandboxFailed(f"nobody watched {name} to its end")
 
-    async def measure(self, name: str) -> Measured:
+    async def measure(self, name: str) -> Measurement:
         return self._launches.find(name).measure()
 
     async def terminate(self, name: str) -> None:

@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from remote_claude.runner.providers.base import (
-    Exit,
     Instance,
     LaunchSpec,
-    Measured,
+    Measurement,
     ProviderError,
+    SandboxExit,
     SandboxFailed,
 )
 from remote_claude.runner.providers.local.cgroups import Cgroup
@@ -56,8 +56,8 @@ class Sandbox:
     cgroup: Cgroup = field(default_factory=lambda: Cgroup(()))
     uid: int | None = None
     why_killed: Literal["killed", "deadline"] | None = None
-    outcome: Exit | ProviderError | None = None
-    measured: Measured | None = None
+    outcome: SandboxExit | ProviderError | None = None
+    measured: Measurement | None = None
 
     def kill(self, reason: Literal["killed", "deadline"]) -> None:
         """SIGKILL to all of it, by every way there is; `follow` then sees it end."""
@@ -70,13 +70,13 @@ class Sandbox:
                 os.killpg(self.process.pid, signal.SIGKILL)
         self.cgroup.kill()
 
-    def measure(self) -> Measured:
+    def measure(self) -> Measurement:
         if self.measured is not None:
             return self.measured
         wall_ms = int((time.monotonic() - self.begun) * 1000)
-        return Measured(wall_ms, self.cgroup.cpu_ms(), self.cgroup.memory_peak_mib())
+        return Measurement(wall_ms, self.cgroup.cpu_ms(), self.cgroup.memory_peak_mib())
 
-    async def follow(self, begun: Started) -> Exit:
+    async def follow(self, begun: Started) -> SandboxExit:
         """Announce that it has started, and tell how it ended. Raises `SandboxFailed` if it never began."""
         self.process = process = begun.process
         loop, collected = asyncio.get_running_loop(), bytearray()
@@ -109,14 +109,14 @@ class Sandbox:
         code = reported.get("exit-code", code if code >= 0 else 128 - code)
         text = collected.decode(errors="replace")
         if self.why_killed == "deadline":
-            return Exit(code, "deadline", text)
+            return SandboxExit(code, "deadline", text)
         if code and self.cgroup.out_of_memory():
-            return Exit(code, "out_of_memory", text)
+            return SandboxExit(code, "out_of_memory", text)
         if self.why_killed or code == 128 + signal.SIGKILL:
-            return Exit(code, "killed", text)
+            return SandboxExit(code, "killed", text)
         if self.isolated and "exit-code" not in reported:
             raise SandboxFailed(f"the sandbox {self.spec.name} could not be built: {text.strip()}")
-        return Exit(code, "exited", text)
+        return SandboxExit(code, "exited", text)
 
     def _set_limits(self, pid: int) -> None:
         """On the first process, as it waits at the gate, since all inside inherit them.

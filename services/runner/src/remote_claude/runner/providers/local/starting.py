@@ -14,7 +14,7 @@ from pathlib import Path
 
 from remote_claude.runner.providers.base import (
     LaunchSpec,
-    Limits,
+    SandboxLimits,
     SandboxUnavailable,
     Transport,
     UnixSocket,
@@ -33,7 +33,7 @@ shift; [ -z "$1" ] || mount --all --fstab "$1" || exit 125
 shift; exec "$@" """
 
 
-async def isolated(sandbox: Sandbox, folder: Path, view: bubblewrap.View, drop: Command) -> Started:
+async def isolated(sandbox: Sandbox, folder: Path, view: bubblewrap.SandboxView, drop: Command) -> Started:
     """The command in bubblewrap. As root, `drop` gives up that privilege after the limits are set: the user to come
     runs nothing else. For any other user bubblewrap waits at a gate, and `Sandbox.follow` sets them inside."""
     spec = sandbox.spec
@@ -119,7 +119,7 @@ def runner_url(transport: Transport | None, seen_at: Path | None = None) -> dict
             return {"RCLAUDE_RUNNER_URL": url}
 
 
-def _limited(limits: Limits, most: int | None) -> Command:
+def _limited(limits: SandboxLimits, most: int | None) -> Command:
     size = processes.at_most(resource.RLIMIT_FSIZE, limits.disk_mib << 20)
     command = [which("prlimit"), "--core=0", f"--fsize={size}"]
     if most is not None:

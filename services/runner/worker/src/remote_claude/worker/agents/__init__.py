@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 
-from remote_claude.worker.agents.base import Agent, AgentUnavailable
+from remote_claude.worker.agents.base import Agent, AgentCannotRun
 
 __all__ = ["NAMES", "AgentInfo", "available", "create"]
 
@@ -32,11 +32,11 @@ def available(env: Mapping[str, str]) -> list[AgentInfo]:
 
 
 def create(name: str) -> Agent:
-    """The agent of that name; takes seconds for `claude`. Raises `AgentUnavailable`."""
+    """The agent of that name; takes seconds for `claude`. Raises `AgentCannotRun`."""
     match name:
         case "claude":
             if find_spec("claude_agent_sdk") is None:
-                raise AgentUnavailable("Claude Code is not installed where the sandbox looks for it")
+                raise AgentCannotRun("Claude Code is not installed where the sandbox looks for it")
             from remote_claude.worker.agents.claude import ClaudeAgent
 
             return ClaudeAgent()
@@ -45,7 +45,7 @@ def create(name: str) -> Agent:
 
             return ShellAgent()
         case _:
-            raise AgentUnavailable(f"no agent {name!r}: there are {' and '.join(NAMES)}")
+            raise AgentCannotRun(f"no agent {name!r}: there are {' and '.join(NAMES)}")
 
 
 def _claude(env: Mapping[str, str]) -> AgentInfo:

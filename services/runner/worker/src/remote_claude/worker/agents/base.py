@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeAlias
 
 from remote_claude.worker.protocol.frames import Frame, Outcome
-from remote_claude.worker.protocol.messages import Message
+from remote_claude.worker.protocol.messages import TaskMessage
 
 Emit: TypeAlias = Callable[[Frame], Awaitable[None]]
 OnTurn: TypeAlias = Callable[[dict[str, Any]], Awaitable[None]]
@@ -41,7 +41,7 @@ class Turns:
     `restored` is what the agent passed to `ended` last, in an earlier attempt; None at a first start.
     """
 
-    messages: asyncio.Queue[Message]
+    messages: asyncio.Queue[TaskMessage]
     ended: OnTurn
     """After a turn, the last one too: the state to continue from. Returns once it is noted; it is saved in the background."""
     restored: Mapping[str, Any] | None = None
@@ -66,7 +66,7 @@ class AgentResult:
 STOPPED = AgentResult(outcome="failed", reason="stopped", text="stopped before it had finished")
 
 
-class AgentUnavailable(Exception):
+class AgentCannotRun(Exception):
     """This agent cannot run here; the message says what is missing."""
 
     code = "agent_unavailable"

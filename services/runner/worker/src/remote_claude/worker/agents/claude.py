@@ -30,7 +30,7 @@ from claude_agent_sdk import (
     ToolUseBlock,
 )
 
-from remote_claude.worker.agents.base import STOPPED, AgentResult, AgentUnavailable, Emit, Job, Turns
+from remote_claude.worker.agents.base import STOPPED, AgentCannotRun, AgentResult, Emit, Job, Turns
 from remote_claude.worker.agents.claude_settings import failed_servers, overridden_settings, own_settings
 from remote_claude.worker.agents.claude_transcript import Transcript
 from remote_claude.worker.agents.processes import end_descendants
@@ -45,7 +45,7 @@ from remote_claude.worker.protocol.frames import (
     Usage,
     UserMessage,
 )
-from remote_claude.worker.protocol.messages import Message
+from remote_claude.worker.protocol.messages import TaskMessage
 
 PLACEHOLDER_KEY = "sk-ant-placeholder-the-proxy-has-the-key"
 CONTINUE = (
@@ -65,7 +65,7 @@ class ClaudeAgent:
 
     async def run(self, job: Job, turns: Turns, emit: Emit, stop: asyncio.Event) -> AgentResult:
         if job.model_url is None:
-            raise AgentUnavailable("this runner has no way to the model")
+            raise AgentCannotRun("this runner has no way to the model")
         async with asyncio.TaskGroup() as group:
             conversation = group.create_task(_converse(job, job.model_url, turns, emit))
             await first_of(conversation, stop.wait())
@@ -173,7 +173,7 @@ async def _interrupt(client: ClaudeSDKClient, interrupted: asyncio.Event) -> Non
     await client.interrupt()
 
 
-async def _next(waiting: asyncio.Queue[Message], emit: Emit) -> str:
+async def _next(waiting: asyncio.Queue[TaskMessage], emit: Emit) -> str:
     message = waiting.get_nowait()
     await emit(UserMessage(text=message.text))
     return message.text

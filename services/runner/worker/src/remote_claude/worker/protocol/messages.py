@@ -127,7 +127,7 @@ class Resume(_Message, frozen=True, kw_only=True, tag="resume"):
     acked: Count
 
 
-class Opened(_Message, frozen=True, kw_only=True, tag="opened"):
+class StreamOpened(_Message, frozen=True, kw_only=True, tag="opened"):
     """The stream is connected: what follows is its bytes."""
 
 
@@ -145,7 +145,7 @@ class Ack(_Message, frozen=True, kw_only=True, tag="ack"):
     result: bool = False
 
 
-class Lease(_Message, frozen=True, kw_only=True, tag="lease"):
+class LeaseTime(_Message, frozen=True, kw_only=True, tag="lease"):
     """The worker may continue for so many seconds from now."""
 
     seconds: float
@@ -161,7 +161,7 @@ class Stop(_Message, frozen=True, kw_only=True, tag="stop"):
     reason: str
 
 
-class Message(_Message, frozen=True, kw_only=True, tag="message"):
+class TaskMessage(_Message, frozen=True, kw_only=True, tag="message"):
     """What a person sends to the running task. Numbered from 1 over all attempts of the task."""
 
     number: Count
@@ -184,7 +184,7 @@ class Open(_Message, frozen=True, kw_only=True, tag="open"):
     rows: Dimension = 24
 
 
-class Size(_Message, frozen=True, kw_only=True, tag="size"):
+class TerminalSize(_Message, frozen=True, kw_only=True, tag="size"):
     """Of the terminal, from here on."""
 
     columns: Dimension
@@ -205,7 +205,7 @@ class Blob(_Message, frozen=True, kw_only=True, tag="blob"):
     sha256: str
 
 
-class Checkpoint(_Message, frozen=True, kw_only=True, tag="checkpoint"):
+class CheckpointSent(_Message, frozen=True, kw_only=True, tag="checkpoint"):
     """The blob `checkpoint.tar` is complete: it holds the state after `turn` turns and `messages` messages."""
 
     turn: Count
@@ -247,8 +247,20 @@ class Finished(_Message, frozen=True, kw_only=True, tag="result"):
     checks: list[CheckRun] = []
 
 
-ToRunner: TypeAlias = Hello | Frames | Alive | Blob | Checkpoint | Finished | Exited
-ToWorker: TypeAlias = Assignment | Resume | Opened | Ack | Lease | Stop | Message | Blob | Saved | Open | Size
+ToRunner: TypeAlias = Hello | Frames | Alive | Blob | CheckpointSent | Finished | Exited
+ToWorker: TypeAlias = (
+    Assignment
+    | Resume
+    | StreamOpened
+    | Ack
+    | LeaseTime
+    | Stop
+    | TaskMessage
+    | Blob
+    | Saved
+    | Open
+    | TerminalSize
+)
 M = TypeVar("M", bound=_Message)
 
 
