@@ -12,7 +12,7 @@ from nats.aio.client import Client
 from event_logs import JsonCodec, connect, happened
 from projecting import eventually, running_work
 from remote_claude.eventsourcing.jetstream import JetStreamEventLog, streams
-from remote_claude.eventsourcing.jetstream.connection import Wire
+from remote_claude.eventsourcing.jetstream.nats_client import Wire
 from remote_claude.eventsourcing.message_frames import publish_frame
 from remote_claude.eventsourcing.postgres.schemas import Pool
 from remote_claude.eventsourcing.tail import Tail

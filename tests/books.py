@@ -20,7 +20,7 @@ from event_logs import until
 from remote_claude.access.keyring import Keyring
 from remote_claude.billing.domain.account import Account
 from remote_claude.billing.handlers import Accounts
-from remote_claude.billing.invoices import Invoices
+from remote_claude.billing.period_closing import Invoices
 from remote_claude.billing.projections.caught_up import caught_up
 from remote_claude.billing.projections.issued import InvoicesView
 from remote_claude.billing.projections.mail import MailView

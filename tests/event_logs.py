@@ -15,7 +15,7 @@ from nats.aio.client import Client
 
 from remote_claude.eventsourcing.events import Codec, NewEvent, RecordedEvent
 from remote_claude.eventsourcing.jetstream import JetStreamEventLog
-from remote_claude.eventsourcing.jetstream.connection import Wire
+from remote_claude.eventsourcing.jetstream.nats_client import Wire
 from remote_claude.eventsourcing.jetstream.streams import ensure_stream, events_config
 from remote_claude.eventsourcing.log import EventLog
 from servers import Broker

@@ -14,7 +14,7 @@ from uuid import uuid4
 import httpx2
 
 from event_examples import USED, WINDOW, admission
-from remote_claude.access import secrets
+from remote_claude.access import credential_secrets
 from remote_claude.access.scopes import ALL_SCOPES
 from remote_claude.contracts import Event
 from remote_claude.contracts.auth import ApiKeyIssued, ApiKeyRevoked
@@ -123,11 +123,16 @@ class Stack:
         org = org or new_id("org")
         runtime = self.host.runtime
         await runtime.keyring.create(org)
-        user, key, token = new_id("user"), new_id("key"), secrets.generate()
+        user, key, token = new_id("user"), new_id("key"), credential_secrets.generate()
         await self.say(MemberJoined(org=org, user=user, role="owner"), stream_id("users", org, "org", org))
         await self.say(
             ApiKeyIssued(
-                key=key, org=org, user=user, prefix=token[:10], hash=secrets.digest(token), scopes=scopes
+                key=key,
+                org=org,
+                user=user,
+                prefix=token[:10],
+                hash=credential_secrets.digest(token),
+                scopes=scopes,
             ),
             stream_id("auth", org, "key", key),
         )

@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx2
 
 from gateway_stack import eventually
-from remote_claude.access import secrets
+from remote_claude.access import credential_secrets
 from remote_claude.access.scopes import ALL_SCOPES
 from remote_claude.auth.handlers import ApiKeys
 from remote_claude.auth.service import build as build_auth
@@ -52,7 +52,7 @@ class Installation:
     async def another(self, name: str) -> tuple[str, httpx2.AsyncClient]:
         """Another person, with a personal organisation: their id, and a browser that they are signed in with."""
         runtime = self.host.runtime
-        user, org, key = runtime.new_id("user"), runtime.new_id("org"), secrets.generate()
+        user, org, key = runtime.new_id("user"), runtime.new_id("org"), credential_secrets.generate()
         directory = Directory(runtime.log, runtime.keyring, runtime.clock)
         await directory.register(user, name)
         await directory.create_org(org, f"{name}'s organisation", user, personal=True)

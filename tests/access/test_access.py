@@ -8,7 +8,7 @@ from pathlib import Path
 import nats
 import pytest
 
-from remote_claude.access import secrets
+from remote_claude.access import credential_secrets
 from remote_claude.access.kek import KeySource, KeyUnusable, create_kek
 from remote_claude.access.keyring import KEPT_S, KeyErased, Keyring
 from remote_claude.access.principal import ApiKey, Identity, Presented, Principal, ServiceAccountKey
@@ -162,11 +162,11 @@ def test_the_key_encryption_key_is_made_once_for_its_owner_only(tmp_path: Path) 
 
 
 def test_a_mistyped_api_key_is_told_from_a_key() -> None:
-    key = secrets.generate()
-    assert secrets.is_well_formed(key)
-    assert not secrets.is_well_formed(key[:-1])
-    assert not secrets.is_well_formed(key[:10] + ("a" if key[10] != "a" else "b") + key[11:])
-    assert not secrets.is_well_formed("rck_" + "é" * 38)
+    key = credential_secrets.generate()
+    assert credential_secrets.is_well_formed(key)
+    assert not credential_secrets.is_well_formed(key[:-1])
+    assert not credential_secrets.is_well_formed(key[:10] + ("a" if key[10] != "a" else "b") + key[11:])
+    assert not credential_secrets.is_well_formed("rck_" + "é" * 38)
 
 
 class Auth:
@@ -200,14 +200,14 @@ class Auth:
         user: str = "user_1",
         scopes: tuple[str, ...] = ("tasks",),
     ) -> str:
-        secret = secrets.generate()
+        secret = credential_secrets.generate()
         await self.say(
             ApiKeyIssued(
                 key=key,
                 org="org_acme",
                 user=user,
                 prefix=secret[:10],
-                hash=secrets.digest(secret),
+                hash=credential_secrets.digest(secret),
                 scopes=scopes,
                 expires_at=timestamp(expires) if expires else None,
             ),
@@ -289,7 +289,7 @@ async def test_no_other_credential_is_accepted() -> None:
     await auth.verifier.load()
     for header in (
         None, "", "Bearer", "Bearer ", f"Basic {secret}", secret, "Bearer nonsense",
-        f"Bearer {secrets.generate()}", f"Bearer {expired}", f"Bearer {revoked}",
+        f"Bearer {credential_secrets.generate()}", f"Bearer {expired}", f"Bearer {revoked}",
     ):  # fmt: skip
         with pytest.raises(Unauthenticated):
             auth.who(header)

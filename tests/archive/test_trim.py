@@ -14,7 +14,7 @@ from event_logs import JsonCodec, connect, happened
 from projecting import TallyRow, TallyTables
 from remote_claude.eventsourcing.events import RecordedEvent
 from remote_claude.eventsourcing.jetstream import JetStreamEventLog
-from remote_claude.eventsourcing.jetstream.connection import Wire
+from remote_claude.eventsourcing.jetstream.nats_client import Wire
 from remote_claude.eventsourcing.jetstream.streams import (
     EVENTS,
     TrimInterrupted,

@@ -14,11 +14,11 @@ import pytest_asyncio
 from websockets.asyncio.client import connect
 
 from identity_stack import Installation, installed
-from remote_claude.access import secrets
+from remote_claude.access import credential_secrets
 from remote_claude.access.permissions import PERMISSIONS, PERSONAL
-from remote_claude.auth import signing
-from remote_claude.auth.signing import SigningKeys
+from remote_claude.auth import token_signing
 from remote_claude.auth.tickets import Tickets
+from remote_claude.auth.token_signing import SigningKeys
 from remote_claude.billing.handlers import Accounts
 from remote_claude.billing.service import build as build_billing
 from remote_claude.contracts.users import Role
@@ -217,10 +217,10 @@ async def bad_tokens(world: World, monkeypatch: pytest.MonkeyPatch) -> dict[str,
         "the other tokens are bad for their own reason only"
     )
     expired = (await keys(timedelta(minutes=10))).token(user, session)
-    monkeypatch.setattr(signing, "AUDIENCE", "another")
+    monkeypatch.setattr(token_signing, "AUDIENCE", "another")
     audience = (await keys()).token(user, session)
     monkeypatch.undo()
-    monkeypatch.setattr(signing, "ISSUER", "another")
+    monkeypatch.setattr(token_signing, "ISSUER", "another")
     issuer = (await keys()).token(user, session)
     monkeypatch.undo()
     claims = good.split(".")[1]
@@ -237,7 +237,7 @@ async def bad_tokens(world: World, monkeypatch: pytest.MonkeyPatch) -> dict[str,
         "truncated": good[:-9],
         "another signature": good.rpartition(".")[0] + "." + "A" * 86,
         "session ended": (await keys()).token(user, gone),
-        "unknown key": secrets.generate(),
+        "unknown key": credential_secrets.generate(),
         "truncated key": world.installation.owner.api_key[:-1],
     }
 

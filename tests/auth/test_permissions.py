@@ -10,7 +10,7 @@ from fastapi.routing import APIRoute, APIWebSocketRoute
 from remote_claude.access import permissions_page
 from remote_claude.access.permissions import PERMISSIONS, PERSONAL, PUBLIC
 from remote_claude.access.scopes import SCOPES
-from remote_claude.edge.identity import caller, identity
+from remote_claude.edge.caller import caller, identity
 from remote_claude.runtime.host import connected, installed
 from remote_claude.runtime.http.server import application
 from remote_claude.runtime.purpose import Purpose

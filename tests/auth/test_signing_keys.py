@@ -5,8 +5,8 @@ from datetime import timedelta
 import pytest
 
 from identity_stack import Installation
-from remote_claude.auth.signing import ROTATED_AFTER, SigningKeys
 from remote_claude.auth.tickets import Tickets
+from remote_claude.auth.token_signing import ROTATED_AFTER, SigningKeys
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -39,7 +39,7 @@ from nats_cluster import running_cluster
 from remote_claude.eventsourcing.cloudevents import encode_headers
 from remote_claude.eventsourcing.events import NewEvent
 from remote_claude.eventsourcing.jetstream import JetStreamEventLog
-from remote_claude.eventsourcing.jetstream.connection import Wire
+from remote_claude.eventsourcing.jetstream.nats_client import Wire
 from remote_claude.eventsourcing.message_frames import publish_frame
 from remote_claude.eventsourcing.tail import Tail
 from remote_claude.runtime import host

@@ -33,7 +33,7 @@ from product import Product, product
 from remote_claude.contracts import REGISTRY
 from remote_claude.eventsourcing.events import RecordedEvent
 from remote_claude.eventsourcing.jetstream import JetStreamEventLog
-from remote_claude.eventsourcing.jetstream.connection import Wire
+from remote_claude.eventsourcing.jetstream.nats_client import Wire
 from remote_claude.runtime.archive.restore import append_batch
 from remote_claude.runtime.archive.store import Row
 from remote_claude.runtime.broker.accounts import ADMIN, accounts

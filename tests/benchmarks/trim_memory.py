@@ -10,7 +10,7 @@ import psutil
 
 from event_logs import connect
 from remote_claude.eventsourcing.jetstream import streams
-from remote_claude.eventsourcing.jetstream.connection import Wire
+from remote_claude.eventsourcing.jetstream.nats_client import Wire
 from remote_claude.runtime.archive import restore, trim
 from remote_claude.runtime.archive.store import Row
 from servers import Broker, empty_nats

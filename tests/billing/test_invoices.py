@@ -15,7 +15,7 @@ from rebuilding import assert_rebuild_equals_live
 from remote_claude.billing import margin
 from remote_claude.billing.domain.invoicing import CreditTooLarge, GrantCredit
 from remote_claude.billing.domain.plans import builtin
-from remote_claude.billing.invoices import NotConserved
+from remote_claude.billing.period_closing import NotConserved
 from remote_claude.billing.projections.payments import PaymentsView
 from remote_claude.billing.rederive import differences, rederive
 from remote_claude.contracts.billing import (

@@ -15,9 +15,9 @@ from aiosmtpd.controller import Controller
 from books import Books, books
 from remote_claude.billing.domain.invoicing import FailPayment
 from remote_claude.billing.mails import Mails
-from remote_claude.billing.payments import Payments
 from remote_claude.billing.projections.mail import MailRow, MailView
 from remote_claude.billing.stripe_adapter import Stripe
+from remote_claude.billing.stripe_worker import Payments
 from remote_claude.billing.watch import BillingWatch
 from remote_claude.contracts.billing import (
     MailFailed,

@@ -185,8 +185,8 @@ def test_the_command_line_starts_without_the_client_of_aws() -> None:
 def test_without_the_extra_the_error_says_which_is_missing() -> None:
     script = (
         "import sys; sys.modules['boto3'] = None\n"
-        "from remote_claude.cli.self_hosted.clouds.cloudformation import Account\n"
-        "try: Account('eu-central-1', None)\n"
+        "from remote_claude.cli.self_hosted.clouds.cloudformation import AwsAccount\n"
+        "try: AwsAccount('eu-central-1', None)\n"
         "except Exception as error: print(error.code, error)"
     )
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

@@ -18,7 +18,7 @@ from remote_claude.eventsourcing.views import View
 from remote_claude.runtime import reference, schema_page
 from remote_claude.runtime.admin.app import ENTRY_POINTS
 from remote_claude.runtime.admin.app import app as rclaude_admin
-from remote_claude.runtime.broker.permissions import services
+from remote_claude.runtime.broker.broker_permissions import services
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"

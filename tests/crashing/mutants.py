@@ -17,7 +17,7 @@ from remote_claude.contracts.scheduler import TaskRequeued
 from remote_claude.eventsourcing.jetstream import append_queue as appends
 from remote_claude.eventsourcing.postgres import batches
 from remote_claude.eventsourcing.postgres.schemas import move_checkpoint
-from remote_claude.gateway import handlers, webhooks
+from remote_claude.gateway import handlers, webhook_deliveries
 from remote_claude.gateway.api.submissions import Submissions
 from remote_claude.gateway.domain.task import SubmitTask
 from remote_claude.gateway.domain.webhooks import headers
@@ -27,7 +27,7 @@ from remote_claude.runner.sessions import WorkerSession
 from remote_claude.runtime.agent_output import OutputStream, OutputWriter
 from remote_claude.runtime.archive import store
 from remote_claude.scheduler.domain import decide
-from remote_claude.scheduler.domain.leases import Leases
+from remote_claude.scheduler.domain.known_leases import Leases
 from remote_claude.scheduler.domain.tasks import Running
 from remote_claude.worker.protocol import messages as protocol
 from remote_claude.worker.protocol.messages import Ack
@@ -223,11 +223,11 @@ def guard_dropped() -> None:
     appends._guard = lambda append: b""
 
 
-@breaks(8, "run_told", "after effect gateway.webhooks:Deliveries.perform #1")
+@breaks(8, "run_told", "after effect gateway.webhook_deliveries:Deliveries.perform #1")
 def told_under_another_id() -> None:
     """A webhook is told again under another id."""
     sign = headers
-    webhooks.headers = lambda secret, key, *rest: sign(secret, str(uuid4()), *rest)  # type: ignore[attr-defined]
+    webhook_deliveries.headers = lambda secret, key, *rest: sign(secret, str(uuid4()), *rest)  # type: ignore[attr-defined]
 
 
 @breaks(9, "run_noops")

@@ -45,7 +45,7 @@ from websockets.asyncio.server import ServerConnection
 from remote_claude.contracts.leases import SUBJECT
 from remote_claude.eventsourcing.jetstream import JetStreamEventLog
 from remote_claude.eventsourcing.jetstream.fast_connection import FastWire
-from remote_claude.gateway.webhooks import Deliveries
+from remote_claude.gateway.webhook_deliveries import Deliveries
 from remote_claude.runtime.agent_output import OutputStream
 from remote_claude.runtime.archive.heads import Heads
 from remote_claude.runtime.objects import Objects

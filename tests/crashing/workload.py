@@ -18,7 +18,7 @@ from crashing.points import ASK_AGAIN
 from crashing.stack import Installation
 from product import TERMINAL
 from receiver import Receiver
-from remote_claude.access import secrets
+from remote_claude.access import credential_secrets
 from remote_claude.auth.handlers import ApiKeys
 from remote_claude.billing.handlers import Accounts
 from remote_claude.cli.repository import bundle, find
@@ -134,7 +134,7 @@ class Workload:
         self.asked: list[Asked] = []
         self.grown = 0  # bytes of memory
         self.owner = self._client(local.org, local.api_key)
-        self._secret = secrets.generate()
+        self._secret = credential_secrets.generate()
         self.other = self._client(new_id("org"), self._secret)
         self.clients = {self.owner.org: self.owner}
         """Those who have a key by now, by organisation."""

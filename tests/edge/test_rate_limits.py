@@ -10,7 +10,7 @@ import pytest
 from websockets.asyncio.client import connect
 
 from identity_stack import Installation, installed
-from remote_claude.access import secrets
+from remote_claude.access import credential_secrets
 from remote_claude.edge.rate_limits import RateLimits
 from remote_claude.runtime.ids import new_id
 from servers import Database, running_nats
@@ -75,7 +75,9 @@ async def test_what_could_be_guessed_is_limited_per_address_and_account(
         codes = [(await browser.post("/auth/device", data=form)).status_code for _ in range(11)]
         assert codes[-1] == 429
         assert 429 not in codes[:-1]
-        body = {"token": f"{new_id('org')}.{new_id('invitation')}.{secrets.generate(secrets.INVITATION)}"}
+        body = {
+            "token": f"{new_id('org')}.{new_id('invitation')}.{credential_secrets.generate(credential_secrets.INVITATION)}"
+        }
         tries = [(await browser.post("/v1/invitations/accept", json=body)).status_code for _ in range(11)]
         assert tries == [404] * 10 + [429]
 

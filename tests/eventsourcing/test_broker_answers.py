@@ -14,7 +14,7 @@ from remote_claude.eventsourcing.jetstream.append_answers import (
     Undecided,
     read_answer,
 )
-from remote_claude.eventsourcing.jetstream.connection import Wire
+from remote_claude.eventsourcing.jetstream.nats_client import Wire
 from remote_claude.eventsourcing.message_frames import publish_frame
 from servers import Broker, nats_with_accounts
 

@@ -13,8 +13,8 @@ from event_logs import JsonCodec, Proxy, connect, everything, happened, new_plac
 from remote_claude.eventsourcing.cloudevents import decode_event, encode_headers
 from remote_claude.eventsourcing.events import NewEvent
 from remote_claude.eventsourcing.jetstream import JetStreamEventLog, fast_connection
-from remote_claude.eventsourcing.jetstream.connection import Wire
 from remote_claude.eventsourcing.jetstream.direct_get import BATCH
+from remote_claude.eventsourcing.jetstream.nats_client import Wire
 from remote_claude.eventsourcing.log import LogUnavailable
 from remote_claude.eventsourcing.message_frames import parse_headers, status
 from remote_claude.eventsourcing.tail import Tail

@@ -15,9 +15,9 @@ from remote_claude.contracts.runner import Cumulative, ModelUse, OpenModelCall
 from remote_claude.eventsourcing.memory import InMemoryEventLog
 from remote_claude.runner.domain.attempt import AttemptId, Finish, Measured, Sample, Start
 from remote_claude.runner.handlers import AttemptLog
-from remote_claude.runner.model_proxy import ModelProxy, Upstream, prices
+from remote_claude.runner.model_proxy import ModelProxy, Upstream, model_prices
 from remote_claude.runner.model_proxy.budget import Budget, of_task
-from remote_claude.runner.model_proxy.usage import ModelUsage
+from remote_claude.runner.model_proxy.model_usage import ModelUsage
 
 NOW = datetime(2026, 11, 10, 12, tzinfo=UTC)
 KEY = "sk-ant-made-up-for-this-test"
@@ -57,7 +57,7 @@ async def test_earlier_attempts_have_spent_what_is_on_record() -> None:
 
 
 async def test_the_call_after_the_last_dollar_is_refused_and_not_tried_again() -> None:
-    first = prices.nano_usd(
+    first = model_prices.nano_usd(
         ModelUse(provider="anthropic", model=MODEL, quantities={"output": usage(0)["output_tokens"]})
     )
     with tempfile.TemporaryDirectory(prefix="rc-", dir="/tmp") as folder:

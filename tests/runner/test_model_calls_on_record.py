@@ -17,9 +17,9 @@ from messages_api import MODEL, MessagesApi, messages_api, text
 from remote_claude.contracts import REGISTRY
 from remote_claude.contracts.runner import Cumulative, UsageRecorded
 from remote_claude.eventsourcing.memory import InMemoryEventLog
+from remote_claude.runner.billed_time import UsageRecorder, Window
 from remote_claude.runner.domain.attempt import AttemptId, Measured, Sample
 from remote_claude.runner.handlers import AttemptLog
-from remote_claude.runner.metering import UsageRecorder, Window
 from remote_claude.runner.model_proxy import ModelProxy, Upstream
 
 KEY = "sk-ant-made-up-for-this-test"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from remote_claude.runner.model_proxy.policy import CallPolicy, NotAllowed
+from remote_claude.runner.model_proxy.call_policy import CallPolicy, NotAllowed
 from remote_claude.runner.settings import RunnerSettings
 
 IMAGE = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AAAA"}}

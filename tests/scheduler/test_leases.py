@@ -1,7 +1,7 @@
 """Who is there, and which attempts nobody keeps: by a clock that the test moves."""
 
 from remote_claude.contracts.leases import HeldAttempt, LeaseRequest
-from remote_claude.scheduler.domain.leases import Leases
+from remote_claude.scheduler.domain.known_leases import Leases
 from scheduling import ORG, RUNNER, World, drained, joined, on_plan, settled, submitted
 
 LEASE, LIMIT = 15.0, 20.0

@@ -28,7 +28,7 @@ from remote_claude.eventsourcing.log import ConcurrencyConflict, EventLog
 from remote_claude.eventsourcing.memory import InMemoryEventLog
 from remote_claude.eventsourcing.tail import Tail
 from remote_claude.scheduler.domain.evolve import evolve
-from remote_claude.scheduler.domain.leases import Leases
+from remote_claude.scheduler.domain.known_leases import Leases
 from remote_claude.scheduler.domain.state import SchedulerState
 from remote_claude.scheduler.handlers import Leader
 from remote_claude.scheduler.leadership import LeadershipLost, Uncontested, Watch

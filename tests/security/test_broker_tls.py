@@ -18,8 +18,8 @@ from nats.aio.client import Client
 
 from event_logs import JsonCodec, everything, happened, until, whats
 from remote_claude.eventsourcing.jetstream import JetStreamEventLog
-from remote_claude.eventsourcing.jetstream.connection import Wire
 from remote_claude.eventsourcing.jetstream.fast_connection import FastWire
+from remote_claude.eventsourcing.jetstream.nats_client import Wire
 from remote_claude.runtime.broker.accounts import ADMIN
 from remote_claude.runtime.broker.connection import (
     BrokerRefused,

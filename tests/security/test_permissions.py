@@ -25,8 +25,8 @@ from remote_claude.eventsourcing.jetstream.streams import StreamsMissing, ensure
 from remote_claude.eventsourcing.log import NotPermitted
 from remote_claude.gateway.service import build as build_gateway
 from remote_claude.runtime.broker.accounts import ADMIN, TOGETHER
+from remote_claude.runtime.broker.broker_permissions import generate, grants, services
 from remote_claude.runtime.broker.connection import BrokerRefused
-from remote_claude.runtime.broker.permissions import generate, grants, services
 from remote_claude.runtime.embedded import NatsServer, NatsUser, find_nats
 from remote_claude.runtime.embedded.home import free_port
 from remote_claude.runtime.host import hosting

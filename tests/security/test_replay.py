@@ -16,7 +16,7 @@ from receiver import heard, receiving
 from remote_claude.eventsourcing.views import View
 from remote_claude.gateway.handlers import WebhookHandlers
 from remote_claude.gateway.projections.webhooks import WebhooksView
-from remote_claude.runtime.broker.permissions import services
+from remote_claude.runtime.broker.broker_permissions import services
 from remote_claude.runtime.ids import new_id
 from servers import Broker
 

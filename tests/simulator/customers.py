@@ -10,7 +10,7 @@ from typing import Any
 
 from nats.errors import TimeoutError as NoAnswer
 
-from remote_claude.access import secrets
+from remote_claude.access import credential_secrets
 from remote_claude.access.refusals import Unauthenticated
 from remote_claude.contracts.billing import Entitlements
 from remote_claude.contracts.refusals import Refusal
@@ -180,8 +180,8 @@ class Customer:
     async def _issue(self) -> None:
         self._keys += 1
         key = f"key_{self.user.removeprefix('user_')}_{self._keys}"
-        body = "".join(self._random.choices(secrets.ALPHABET, k=secrets.ENTROPY))
-        secret = secrets.API_KEY + body + secrets._checksum(body)
+        body = "".join(self._random.choices(credential_secrets.ALPHABET, k=credential_secrets.ENTROPY))
+        secret = credential_secrets.API_KEY + body + credential_secrets._checksum(body)
         await self._surely(
             lambda: self._places.auth.call(
                 lambda a: a.keys.issue(key=key, org=self.org, user=self.user, secret=secret)

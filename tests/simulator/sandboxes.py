@@ -11,7 +11,7 @@ from remote_claude.contracts.leases import HeldAttempt
 from remote_claude.contracts.runner import WORKER_LOST, AttemptOutcome, Cumulative
 from remote_claude.contracts.scheduler import TaskAssigned
 from remote_claude.eventsourcing.events import parse_timestamp, stream_id
-from remote_claude.runner import metering
+from remote_claude.runner import billed_time
 from remote_claude.runner.domain.attempt import Finish, Measured, Sample, Start
 from remote_claude.runner.handlers import AttemptLog, Superseded
 from remote_claude.runner.leases.lease import Lease
@@ -159,7 +159,7 @@ class Execution:
         await self._lease.cover(self._held, unless=self._stopped)
         if self._stop_reason is not None:
             return Finish(outcome=OUTCOME_OF_STOP[self._stop_reason], reason=self._stop_reason)
-        self._window = metering.Window(self._machine.clock)
+        self._window = billed_time.Window(self._machine.clock)
         sandbox = self._sandboxes.launch(assigned, self._lease.to_pass_on)
         try:
             return await self._attended(sandbox)
@@ -213,7 +213,7 @@ class Execution:
     def _used(self, sandbox: Sandbox) -> Measured:
         wall_ms = sandbox.wall_ms
         model = Cumulative(model_nano_usd=wall_ms * 1000 + 7)
-        return self._window.measured(metering.used(self._assigned.limits, wall_ms, model=model))
+        return self._window.measured(billed_time.used(self._assigned.limits, wall_ms, model=model))
 
 
 async def _every(seconds: float, over: asyncio.Event) -> bool:

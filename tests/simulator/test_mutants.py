@@ -24,7 +24,7 @@ from remote_claude.runner.assignments import Executor
 from remote_claude.runner.domain import attempt
 from remote_claude.scheduler.domain import decide
 from remote_claude.scheduler.domain.draft import Draft
-from remote_claude.scheduler.domain.leases import Leases
+from remote_claude.scheduler.domain.known_leases import Leases
 from simulator.world import simulate
 
 SEEDS = range(1, 61)

@@ -13,7 +13,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, KeySet
 from joserfc.jwt import JWTClaimsRegistry
 
-from remote_claude.access import secrets
+from remote_claude.access import credential_secrets
 from remote_claude.access.principal import (
     AccessToken,
     ApiKey,
@@ -167,9 +167,9 @@ class ApiKeyVerifier:
         token = bearer(presented.authorization)
         if token is None or AccessTokens.is_one(token):
             return None
-        if not secrets.is_well_formed(token, secrets.API_KEY):
+        if not credential_secrets.is_well_formed(token, credential_secrets.API_KEY):
             raise Unauthenticated("This is not an API key: it is mistyped or cut off.")
-        known = self._keys.get(secrets.digest(token))
+        known = self._keys.get(credential_secrets.digest(token))
         if known is None:
             raise Unauthenticated("This API key is unknown here, or it has been revoked.")
         issued, expires = known
@@ -241,7 +241,7 @@ class BrowserSessions:
         """Raises `Unauthenticated`; None without a cookie."""
         if not presented.cookie or presented.authorization is not None:
             return None
-        session = self._hashes.get(secrets.digest(presented.cookie))
+        session = self._hashes.get(credential_secrets.digest(presented.cookie))
         live = self.get(session) if session is not None else None
         if live is None:
             raise Unauthenticated("Your session has ended. Sign in again.")

@@ -17,7 +17,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from remote_claude.edge.identity import caller
+from remote_claude.edge.caller import caller
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 Make = Callable[[Request], Awaitable[Any]]

@@ -21,8 +21,8 @@ from nats.js.errors import APIError, NotFoundError
 
 from remote_claude.contracts.refusals import Refusal
 from remote_claude.eventsourcing.events import RecordedEvent
-from remote_claude.eventsourcing.jetstream.connection import Wire
 from remote_claude.eventsourcing.jetstream.direct_get import DirectReader
+from remote_claude.eventsourcing.jetstream.nats_client import Wire
 from remote_claude.eventsourcing.jetstream.ordered_consumer import Reader
 from remote_claude.eventsourcing.log import LogUnavailable
 from remote_claude.eventsourcing.message_frames import parse_headers, status

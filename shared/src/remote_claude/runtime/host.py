@@ -39,7 +39,7 @@ from remote_claude.runtime.archive.errors import ArchiveError
 from remote_claude.runtime.archive.heads import Heads
 from remote_claude.runtime.archive.history import ArchivedHistory
 from remote_claude.runtime.archive.trim import remove_limits
-from remote_claude.runtime.broker import permissions
+from remote_claude.runtime.broker import broker_permissions
 from remote_claude.runtime.broker.connection import BrokerError, connect_nats
 from remote_claude.runtime.http import server as web
 from remote_claude.runtime.ids import new_id
@@ -151,7 +151,7 @@ async def hosting(
         stack.callback(metrics.close)
         runtime = await stack.enter_async_context(connected(settings, environment, metrics))
         services = [build(runtime) for build in builds]
-        await permissions.check(runtime.nats, [s.name for s in services], settings.nats_credentials)
+        await broker_permissions.check(runtime.nats, [s.name for s in services], settings.nats_credentials)
         for service in services:
             for view in service.views:
                 runtime.projectors[view.name] = Projector(

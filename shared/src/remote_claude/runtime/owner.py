@@ -11,7 +11,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from remote_claude.access import secrets
+from remote_claude.access import credential_secrets
 from remote_claude.runtime.durable_files import write_private
 from remote_claude.runtime.ids import new_id
 
@@ -40,7 +40,7 @@ def load(path: Path) -> LocalOwner:
 def ensure(path: Path) -> LocalOwner:
     """The owner of this stack; made, readable by nobody else, when there is none yet."""
     if not path.exists():
-        write_private(api_key_file(path), secrets.generate() + "\n")
+        write_private(api_key_file(path), credential_secrets.generate() + "\n")
         made = {"org": new_id("org"), "user": new_id("user"), "key": new_id("key"), "name": getpass.getuser()}
         write_private(path, json.dumps(made))
     return load(path)

@@ -20,8 +20,8 @@ from remote_claude.access import permissions_page
 from remote_claude.contracts import EVENTS, Event
 from remote_claude.contracts.requests import REQUESTS, Request
 from remote_claude.runtime import schema_page
-from remote_claude.runtime.broker import accounts, permissions
-from remote_claude.runtime.broker.permissions import services
+from remote_claude.runtime.broker import accounts, broker_permissions
+from remote_claude.runtime.broker.broker_permissions import services
 from remote_claude.runtime.broker.request_handlers import register
 
 ASYNCAPI = Path("docs/reference/asyncapi.json")
@@ -77,7 +77,7 @@ async def _declared(body: Any) -> Any:
 
 def broker_accounts() -> str:
     """The broker's accounts and their permissions, as a page, so that no start has to compute them."""
-    return json.dumps(permissions.generate(), indent=1) + "\n"
+    return json.dumps(broker_permissions.generate(), indent=1) + "\n"
 
 
 def subject(event: type[Event]) -> str:

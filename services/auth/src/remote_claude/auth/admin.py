@@ -31,7 +31,7 @@ def issue(
     """Make a key and print it: the only time that anybody sees it."""
 
     async def work(runtime: Runtime) -> None:
-        from remote_claude.access import secrets
+        from remote_claude.access import credential_secrets
         from remote_claude.auth.domain.keys import UnknownScope
         from remote_claude.auth.handlers import ApiKeys
         from remote_claude.contracts.users import MemberJoined
@@ -43,7 +43,7 @@ def issue(
         joined = (recorded.event for recorded in history if isinstance(recorded.event, MemberJoined))
         if user not in {member.user for member in joined}:
             raise CommandRefused(f"{user} is no member of {org}")
-        key, secret = runtime.new_id("key"), secrets.generate()
+        key, secret = runtime.new_id("key"), credential_secrets.generate()
         scopes = tuple(dict.fromkeys(scope or ORG_SCOPES))
         try:
             await ApiKeys(runtime.log, runtime.clock).issue(

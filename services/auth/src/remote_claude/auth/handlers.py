@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
-from remote_claude.access import secrets
+from remote_claude.access import credential_secrets
 from remote_claude.access.keyring import Keyring
 from remote_claude.access.scopes import ORG_SCOPES
 from remote_claude.auth.domain import identities, keys, sessions
@@ -30,7 +30,7 @@ from remote_claude.contracts.contexts import (
     session_client_context,
 )
 from remote_claude.contracts.refusals import Refusal
-from remote_claude.edge.identity import ClientInfo
+from remote_claude.edge.caller import ClientInfo
 from remote_claude.eventsourcing import (
     Clock,
     CommandHandler,
@@ -79,8 +79,8 @@ class ApiKeys:
             key=key,
             org=org,
             user=user,
-            prefix=secret[: secrets.SHOWN],
-            hash=secrets.digest(secret),
+            prefix=secret[: credential_secrets.SHOWN],
+            hash=credential_secrets.digest(secret),
             scopes=scopes,
             expires_at=expires_at,
             name=name,
@@ -211,14 +211,16 @@ class Sessions:
     ) -> OpenedSession:
         """Open a session under an id that was chosen before. Raises `SignInUsed` for one that has been used."""
         browser = kind == "browser"
-        secret = secrets.generate(secrets.SESSION if browser else secrets.REFRESH)
+        secret = credential_secrets.generate(
+            credential_secrets.SESSION if browser else credential_secrets.REFRESH
+        )
         key = await self._keyring.get(user)
         command = OpenSession(
             session=session,
             user=user,
             kind=kind,
             method=method,
-            hash=secrets.digest(secret),
+            hash=credential_secrets.digest(secret),
             scopes=scopes,
             expires_at=timestamp(self._clock() + (BROWSER_LASTS if browser else CLI_LASTS)),
             client=key.seal(client.to_json(), session_client_context(session)),
@@ -228,11 +230,11 @@ class Sessions:
 
     async def refresh(self, session: str, token: str) -> OpenedSession:
         """Take a refresh token and give the next. Raises `SessionEnded`; a used token ends the session."""
-        secret = secrets.generate(secrets.REFRESH)
+        secret = credential_secrets.generate(credential_secrets.REFRESH)
         command = RefreshSession(
             session=session,
-            presented=secrets.digest(token),
-            hash=secrets.digest(secret),
+            presented=credential_secrets.digest(token),
+            hash=credential_secrets.digest(secret),
             now=timestamp(self._clock()),
             expires_at=timestamp(self._clock() + CLI_LASTS),
         )

@@ -12,8 +12,8 @@ from remote_claude.auth.handlers import ApiKeys, Devices, Identities, Sessions
 from remote_claude.auth.projections.credentials import CredentialsView
 from remote_claude.auth.providers import configured
 from remote_claude.auth.settings import AuthSettings
-from remote_claude.auth.signing import SigningKeys
 from remote_claude.auth.tickets import Tickets
+from remote_claude.auth.token_signing import SigningKeys
 from remote_claude.eventsourcing.jetstream.streams import check_keys
 from remote_claude.runtime import owner
 from remote_claude.runtime.service import Runtime, Service

@@ -18,13 +18,13 @@ from remote_claude.billing.domain.invoice import NANO, minor_digits
 from remote_claude.billing.domain.invoicing import BillingRefusal, GrantCredit
 from remote_claude.billing.domain.plans import Catalog, InvalidPlans, parse
 from remote_claude.billing.handlers import Accounts
-from remote_claude.billing.invoices import Invoices
-from remote_claude.billing.payments import Payments
+from remote_claude.billing.period_closing import Invoices
 from remote_claude.billing.projections.caught_up import caught_up
 from remote_claude.billing.projections.issued import InvoicesView, find_invoices, state_of
 from remote_claude.billing.projections.usage import UsageView
 from remote_claude.billing.settings import BillingSettings
 from remote_claude.billing.stripe_adapter import Stripe
+from remote_claude.billing.stripe_worker import Payments
 from remote_claude.billing.watch import BillingWatch
 from remote_claude.contracts.billing import CreditGranted, Seller
 from remote_claude.eventsourcing import new_event_id

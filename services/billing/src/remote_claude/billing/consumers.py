@@ -9,7 +9,7 @@ import structlog
 
 from remote_claude.billing.domain.invoicing import BillingRefusal
 from remote_claude.billing.handlers import Accounts
-from remote_claude.billing.invoices import Invoices
+from remote_claude.billing.period_closing import Invoices
 from remote_claude.billing.projections.issued import InvoicesView
 from remote_claude.billing.projections.mail import MailView
 from remote_claude.billing.projections.payments import PaymentsView

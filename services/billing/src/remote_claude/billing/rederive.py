@@ -14,7 +14,7 @@ from psycopg.errors import InsufficientPrivilege
 from psycopg_pool import AsyncConnectionPool
 
 from remote_claude.billing.domain.invoicing import BillingRefusal
-from remote_claude.billing.invoices import Derived, Invoices
+from remote_claude.billing.period_closing import Derived, Invoices
 from remote_claude.billing.projections.usage import UsageView
 from remote_claude.contracts.billing import InvoiceIssued
 from remote_claude.eventsourcing import EventLog

@@ -8,17 +8,17 @@ from remote_claude.billing import api, mails
 from remote_claude.billing.consumers import AccountOpener, PeriodCloser
 from remote_claude.billing.exports import Exports
 from remote_claude.billing.handlers import Accounts
-from remote_claude.billing.invoices import Invoices
+from remote_claude.billing.invoice_signing import SigningKey
 from remote_claude.billing.metrics import Audit
-from remote_claude.billing.months import Months
-from remote_claude.billing.payments import Payments, outbox
+from remote_claude.billing.month_answers import Months
+from remote_claude.billing.period_closing import Invoices
 from remote_claude.billing.projections.issued import InvoicesView
 from remote_claude.billing.projections.mail import MailView
 from remote_claude.billing.projections.payments import PaymentsView
 from remote_claude.billing.projections.usage import UsageView
 from remote_claude.billing.settings import BillingSettings
-from remote_claude.billing.signing import SigningKey
 from remote_claude.billing.stripe_adapter import Stripe
+from remote_claude.billing.stripe_worker import Payments, outbox
 from remote_claude.billing.watch import (
     DUNNING_EVERY_S,
     QUOTAS_EVERY_S,

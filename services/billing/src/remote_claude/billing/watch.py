@@ -12,10 +12,10 @@ import structlog
 from remote_claude.billing.domain.account import BILLING
 from remote_claude.billing.domain.invoicing import ReachThreshold, RecordDrift
 from remote_claude.billing.handlers import Accounts
-from remote_claude.billing.invoices import Invoices
-from remote_claude.billing.payments import Payments
+from remote_claude.billing.period_closing import Invoices
 from remote_claude.billing.projections.issued import find_invoices
 from remote_claude.billing.stripe_adapter import Stripe, StripeRefused, StripeUnavailable
+from remote_claude.billing.stripe_worker import Payments
 from remote_claude.contracts.billing import (
     Entitlements,
     QuotaThresholdReached,

@@ -19,7 +19,7 @@ from remote_claude.gateway.domain.policies import Policies
 from remote_claude.gateway.handlers import Decisions, TaskHandlers, WebhookHandlers
 from remote_claude.gateway.live_tasks import LiveTasks
 from remote_claude.gateway.month_budgets import MonthBudgets
-from remote_claude.gateway.projections.output import OutputHistory
+from remote_claude.gateway.projections.output_frames import OutputHistory
 from remote_claude.gateway.projections.queries import TaskQueries
 from remote_claude.gateway.projections.starters import StartersView
 from remote_claude.gateway.projections.tasks import TasksView
@@ -28,7 +28,7 @@ from remote_claude.gateway.settings import GatewaySettings
 from remote_claude.gateway.sockets import Sockets
 from remote_claude.gateway.waiting_reasons import WaitingReasons
 from remote_claude.gateway.watchers import Watchers
-from remote_claude.gateway.webhooks import outbox
+from remote_claude.gateway.webhook_deliveries import outbox
 from remote_claude.runtime.service import Runtime, Service
 
 

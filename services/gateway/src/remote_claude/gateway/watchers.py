@@ -30,7 +30,7 @@ from remote_claude.eventsourcing.events import Clock, RecordedEvent, parse_times
 from remote_claude.gateway.domain.cursor import START, Cursor
 from remote_claude.gateway.domain.lifecycle import State, TaskProgress
 from remote_claude.gateway.live_tasks import LiveTasks, WatchedTask
-from remote_claude.gateway.projections.output import FrameRange, OutputHistory
+from remote_claude.gateway.projections.output_frames import FrameRange, OutputHistory
 from remote_claude.gateway.projections.tasks import TasksView
 from remote_claude.runtime.agent_output import OutputChunk, OutputUnavailable
 

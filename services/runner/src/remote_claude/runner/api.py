@@ -12,7 +12,7 @@ from remote_claude.access.principal import Principal
 from remote_claude.access.refusals import NotAdmitted
 from remote_claude.access.verifier import Verifier
 from remote_claude.concurrency.tasks import first_of
-from remote_claude.edge.identity import Caller, presented
+from remote_claude.edge.caller import Caller, presented
 from remote_claude.edge.models import problems
 from remote_claude.runner.machines.registry import Machines
 from remote_claude.runner.sessions import (

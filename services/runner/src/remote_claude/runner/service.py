@@ -8,9 +8,9 @@ from typing import Any
 
 from remote_claude.runner import api
 from remote_claude.runner.forges.opening import outbox
-from remote_claude.runner.lifecycle import machine_runner, provider_runner
 from remote_claude.runner.machines.registry import Machines, TaskRunner
 from remote_claude.runner.projections.held import HeldView
+from remote_claude.runner.runner_lifecycle import machine_runner, provider_runner
 from remote_claude.runner.sessions import WorkerListener, WorkerSession
 from remote_claude.runner.settings import RunnerSettings
 from remote_claude.runtime.service import Runtime, Service

@@ -8,7 +8,7 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 
 from remote_claude.outbound.hosts import DEFAULT
 from remote_claude.runner.egress.policy import NetworkPolicy
-from remote_claude.runner.model_proxy.policy import CallPolicy
+from remote_claude.runner.model_proxy.call_policy import CallPolicy
 from remote_claude.runtime.settings import Settings
 
 

@@ -18,7 +18,7 @@ from remote_claude.eventsourcing.log import EventLog, PositionAhead, check_reach
 from remote_claude.eventsourcing.tail import Tail
 from remote_claude.runtime.broker.uses import Use
 from remote_claude.scheduler.domain.evolve import FOLDS, evolve, pass_over
-from remote_claude.scheduler.domain.leases import Leases
+from remote_claude.scheduler.domain.known_leases import Leases
 from remote_claude.scheduler.domain.state import SchedulerState
 from remote_claude.scheduler.handlers import Monotonic
 from remote_claude.scheduler.projections.snapshots import Snapshots

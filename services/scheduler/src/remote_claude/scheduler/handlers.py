@@ -19,7 +19,7 @@ from remote_claude.eventsourcing.log import EventLog, LogUnavailable
 from remote_claude.scheduler.domain.decide import Moment
 from remote_claude.scheduler.domain.dispatch import decide_round
 from remote_claude.scheduler.domain.draft import Draft
-from remote_claude.scheduler.domain.leases import Leases
+from remote_claude.scheduler.domain.known_leases import Leases
 from remote_claude.scheduler.domain.state import SchedulerState
 from remote_claude.scheduler.domain.tasks import Ended
 

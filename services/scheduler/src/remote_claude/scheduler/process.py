@@ -10,14 +10,14 @@ from typing import Any
 from remote_claude.eventsourcing.events import Clock
 from remote_claude.eventsourcing.log import EventLog
 from remote_claude.eventsourcing.tail import Tail
+from remote_claude.scheduler.broker_requests import Requests
 from remote_claude.scheduler.consumers import LogFold
-from remote_claude.scheduler.domain.leases import Leases
+from remote_claude.scheduler.domain.known_leases import Leases
 from remote_claude.scheduler.domain.state import SchedulerState
 from remote_claude.scheduler.domain.waiting import too_large
 from remote_claude.scheduler.handlers import Leader, Monotonic
 from remote_claude.scheduler.leadership import Election
 from remote_claude.scheduler.projections.snapshots import Snapshots
-from remote_claude.scheduler.requests import Requests
 from remote_claude.scheduler.settings import SchedulerSettings
 from remote_claude.scheduler.terms import LeaderTerms
 

@@ -15,7 +15,7 @@ from remote_claude.concurrency import tasks
 from remote_claude.eventsourcing.events import Clock
 from remote_claude.eventsourcing.log import ConcurrencyConflict, EventLog
 from remote_claude.scheduler.consumers import LogFold
-from remote_claude.scheduler.domain.leases import Leases
+from remote_claude.scheduler.domain.known_leases import Leases
 from remote_claude.scheduler.domain.tasks import Ended, end
 from remote_claude.scheduler.handlers import Leader, Monotonic
 from remote_claude.scheduler.leadership import Election, LeadershipLost, Watch

@@ -9,7 +9,7 @@ from remote_claude.users import api
 from remote_claude.users.consumers import Registrations
 from remote_claude.users.erasures import Erasures
 from remote_claude.users.handlers import Directory
-from remote_claude.users.mail import Mailer
+from remote_claude.users.mailer import Mailer
 from remote_claude.users.projections.audit import AuditView
 from remote_claude.users.projections.directory import DirectoryView
 from remote_claude.users.settings import UsersSettings

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from nats.errors import ProtocolError
 from nats.protocol.parser import AWAITING_MSG_PAYLOAD, CRLF_SIZE, Parser
 
-from remote_claude.eventsourcing.jetstream.connection import Handler
+from remote_claude.eventsourcing.jetstream.nats_client import Handler
 
 
 class BulkParser:

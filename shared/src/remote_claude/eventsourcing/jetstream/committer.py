@@ -29,9 +29,9 @@ from remote_claude.eventsourcing.jetstream.append_queue import (
     AppendQueue,
     EncodedMessage,
 )
-from remote_claude.eventsourcing.jetstream.connection import Wire
 from remote_claude.eventsourcing.jetstream.direct_get import DirectReader, Last
 from remote_claude.eventsourcing.jetstream.exchange import Exchange
+from remote_claude.eventsourcing.jetstream.nats_client import Wire
 from remote_claude.eventsourcing.log import (
     AppendRefused,
     ConcurrencyConflict,

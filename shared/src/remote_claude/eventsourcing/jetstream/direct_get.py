@@ -9,7 +9,7 @@ import orjson
 
 from remote_claude.eventsourcing.cloudevents import decode_event
 from remote_claude.eventsourcing.events import Codec, RecordedEvent
-from remote_claude.eventsourcing.jetstream.connection import Wire
+from remote_claude.eventsourcing.jetstream.nats_client import Wire
 from remote_claude.eventsourcing.log import EventLogError, LogIncomplete, LogUnavailable
 from remote_claude.eventsourcing.message_frames import parse_headers, status
 

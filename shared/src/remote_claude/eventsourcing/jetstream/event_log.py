@@ -13,8 +13,8 @@ from remote_claude.eventsourcing.cloudevents import encode_headers
 from remote_claude.eventsourcing.events import Codec, NewEvent, RecordedEvent
 from remote_claude.eventsourcing.jetstream.append_queue import EncodedMessage
 from remote_claude.eventsourcing.jetstream.committer import Committer
-from remote_claude.eventsourcing.jetstream.connection import Wire
 from remote_claude.eventsourcing.jetstream.direct_get import DirectReader
+from remote_claude.eventsourcing.jetstream.nats_client import Wire
 from remote_claude.eventsourcing.jetstream.ordered_consumer import Reader
 from remote_claude.eventsourcing.jetstream.trimmed_history import History
 from remote_claude.eventsourcing.log import (

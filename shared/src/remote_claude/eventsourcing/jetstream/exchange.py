@@ -14,7 +14,7 @@ from remote_claude.eventsourcing.jetstream.append_answers import (
     read_answer,
 )
 from remote_claude.eventsourcing.jetstream.append_queue import Append, AppendGroup, batch, single
-from remote_claude.eventsourcing.jetstream.connection import ReplyHandler, Wire
+from remote_claude.eventsourcing.jetstream.nats_client import ReplyHandler, Wire
 from remote_claude.eventsourcing.log import LogUnavailable
 
 SINGLES = 16

@@ -18,7 +18,7 @@ from nats.aio.subscription import Subscription
 from nats.aio.transport import TcpTransport
 
 from remote_claude.eventsourcing.jetstream.bulk_parser import BulkParser
-from remote_claude.eventsourcing.jetstream.connection import Handler, Wire, named, resolve
+from remote_claude.eventsourcing.jetstream.nats_client import Handler, Wire, named, resolve
 
 PRIVATE = (
     "_ps", "_send_command", "_flush_pending", "_pending", "_transport",

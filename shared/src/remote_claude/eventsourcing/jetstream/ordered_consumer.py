@@ -12,8 +12,8 @@ import orjson
 
 from remote_claude.eventsourcing.cloudevents import decode_event
 from remote_claude.eventsourcing.events import Codec, RecordedEvent
-from remote_claude.eventsourcing.jetstream.connection import Wire
 from remote_claude.eventsourcing.jetstream.direct_get import DirectReader, unavailable
+from remote_claude.eventsourcing.jetstream.nats_client import Wire
 from remote_claude.eventsourcing.log import LogIncomplete, LogTrimmed, LogUnavailable, PositionAhead
 from remote_claude.eventsourcing.message_frames import parse_headers, status
 from remote_claude.eventsourcing.stats import LogStats

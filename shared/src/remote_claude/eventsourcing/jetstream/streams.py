@@ -16,8 +16,8 @@ from nats.js.api import (
 from nats.js.errors import APIError
 from nats.js.kv import KeyValue
 
-from remote_claude.eventsourcing.jetstream.connection import Wire
 from remote_claude.eventsourcing.jetstream.direct_get import NO_MESSAGE
+from remote_claude.eventsourcing.jetstream.nats_client import Wire
 from remote_claude.eventsourcing.log import EventLogError, NotPermitted
 
 EVENTS = "EVENTS"

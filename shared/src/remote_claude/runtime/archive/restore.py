@@ -12,7 +12,7 @@ from nats.aio.client import Client
 
 from remote_claude.eventsourcing.jetstream import JetStreamEventLog
 from remote_claude.eventsourcing.jetstream.append_answers import Answer, Landed, read_answer
-from remote_claude.eventsourcing.jetstream.connection import Wire
+from remote_claude.eventsourcing.jetstream.nats_client import Wire
 from remote_claude.eventsourcing.jetstream.ordered_consumer import check_whole
 from remote_claude.eventsourcing.jetstream.streams import EVENTS, ensure_stream, events_config
 from remote_claude.eventsourcing.log import MAX_BATCH_BYTES, LogIncomplete

@@ -11,7 +11,7 @@ from nats.aio.client import Client
 
 from remote_claude.eventsourcing.events import Clock, timestamp
 from remote_claude.eventsourcing.jetstream import JetStreamEventLog
-from remote_claude.eventsourcing.jetstream.connection import Wire
+from remote_claude.eventsourcing.jetstream.nats_client import Wire
 from remote_claude.eventsourcing.jetstream.streams import EVENTS
 from remote_claude.eventsourcing.log import AppendRefused
 from remote_claude.eventsourcing.postgres.schemas import Pool, connect

@@ -1,6 +1,6 @@
 """The accounts of a broker of the product: one for the streams, one for each service, as `accounts.json` has them.
 
-The file is generated from the published events and from what the services declare (`permissions.py`, `make docs`); a test
+The file is generated from the published events and from what the services declare (`broker_permissions.py`, `make docs`); a test
 keeps it fresh. It is what the broker's configuration has under `accounts`, with the name of a seed in place of each key.
 """
 

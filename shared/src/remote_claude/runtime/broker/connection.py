@@ -10,7 +10,7 @@ import structlog
 from nats.aio.client import Client
 
 from remote_claude.concurrency.tasks import end, first_of
-from remote_claude.eventsourcing.jetstream.connection import Wire, fast_wire, note_error
+from remote_claude.eventsourcing.jetstream.nats_client import Wire, fast_wire, note_error
 from remote_claude.runtime.settings import BrokerSettings
 
 log = structlog.get_logger(__name__)

@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict, Field
 
-from remote_claude.edge.identity import Caller
+from remote_claude.edge.caller import Caller
 from remote_claude.edge.models import problems
 from remote_claude.edge.problems import Problem
 from remote_claude.eventsourcing.errors import RebuildInProgress

@@ -14,10 +14,10 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 
 from remote_claude.edge import connections, openapi, problems
 from remote_claude.edge.bodies import BodyLimit
+from remote_claude.edge.caller import Caller
 from remote_claude.edge.connections import Connections
 from remote_claude.edge.freshness import STALE_AFTER_S
 from remote_claude.edge.headers import Outermost, hosts_of
-from remote_claude.edge.identity import Caller
 from remote_claude.edge.methods import HeadAsGet, Methods
 from remote_claude.edge.rate_limits import RateLimits
 from remote_claude.edge.thin import ThinRoute, ThinRoutes

@@ -9,7 +9,7 @@ from http import HTTPStatus
 
 from fastapi import APIRouter, Depends, Response
 
-from remote_claude.access import secrets
+from remote_claude.access import credential_secrets
 from remote_claude.access.keyring import KeyErased, Keyring
 from remote_claude.access.refusals import RoleMissing, ScopeMissing
 from remote_claude.access.scopes import ORG_SCOPES, allows
@@ -35,8 +35,8 @@ from remote_claude.contracts.contexts import (
     key_name_context,
     session_client_context,
 )
+from remote_claude.edge.caller import Caller, Person
 from remote_claude.edge.freshness import Freshness
-from remote_claude.edge.identity import Caller, Person
 from remote_claude.edge.models import problems
 from remote_claude.edge.problems import Problem
 from remote_claude.eventsourcing import timestamp
@@ -71,7 +71,7 @@ def add_routes(
         for scope in scopes:
             if not allows(principal.scopes, scope):
                 raise ScopeMissing(scope, principal.scopes)
-        key, secret = runtime.new_id("key"), secrets.generate()
+        key, secret = runtime.new_id("key"), credential_secrets.generate()
         own = await runtime.keyring.get(principal.org)
         expires_at = (
             timestamp(runtime.clock() + timedelta(days=body.expires_in_days))

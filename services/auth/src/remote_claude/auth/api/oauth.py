@@ -18,7 +18,7 @@ from urllib.parse import quote, urlencode, urlsplit
 from fastapi import APIRouter, Form, Query, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 
-from remote_claude.access import secrets
+from remote_claude.access import credential_secrets
 from remote_claude.access.refusals import NotAdmitted
 from remote_claude.access.scopes import SESSION_SCOPES
 from remote_claude.auth.api import forms, pages
@@ -27,12 +27,12 @@ from remote_claude.auth.api.sessions import KNOWN_WITHIN_S
 from remote_claude.auth.handlers import Devices, Identities, OpenedSession, Sessions
 from remote_claude.auth.providers import Provider, SignInFailed
 from remote_claude.auth.providers.github import GitHubSignIn
-from remote_claude.auth.signing import TOKEN_LASTS, SigningKeys
 from remote_claude.auth.tickets import TicketRefused, Tickets
+from remote_claude.auth.token_signing import TOKEN_LASTS, SigningKeys
 from remote_claude.contracts.auth import SignInMethod
 from remote_claude.contracts.refusals import Refusal
 from remote_claude.edge import html
-from remote_claude.edge.identity import client_of, own_origin
+from remote_claude.edge.caller import client_of, own_origin
 from remote_claude.edge.models import problems
 from remote_claude.edge.rate_limits import guess
 from remote_claude.runtime.service import Runtime
@@ -298,7 +298,7 @@ class OAuth:
     async def _by_refresh(self, refresh_token: str) -> tuple[str, OpenedSession]:
         session, _, secret = refresh_token.partition(".")
         live = self._runtime.verifier.sessions.get(session)
-        if live is None or not secrets.is_well_formed(secret, secrets.REFRESH):
+        if live is None or not credential_secrets.is_well_formed(secret, credential_secrets.REFRESH):
             raise OAuthError("invalid_grant", "This session has ended. Sign in again: `rclaude login`.")
         return live.user, await self._sessions.refresh(session, secret)
 

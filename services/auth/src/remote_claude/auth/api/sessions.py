@@ -10,7 +10,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
-from remote_claude.access import secrets
+from remote_claude.access import credential_secrets
 from remote_claude.access.principal import (
     KEYS,
     AccessToken,
@@ -22,7 +22,7 @@ from remote_claude.access.principal import (
 from remote_claude.auth.api.models import LinkAnswer, MembershipAnswer, SessionAnswer
 from remote_claude.auth.handlers import BROWSER_LASTS, OpenedSession, Sessions
 from remote_claude.auth.tickets import Tickets
-from remote_claude.edge.identity import (
+from remote_claude.edge.caller import (
     Caller,
     Person,
     client_of,
@@ -104,7 +104,7 @@ def add_routes(api: APIRouter, runtime: Runtime, sessions: Sessions, tickets: Ti
             scopes=sorted(identity.scopes),
             credential=_kind(identity),
             session=None if isinstance(identity.credential, KEYS) else identity.credential.id,
-            csrf_token=secrets.csrf_token(cookie) if cookie and by_cookie else None,
+            csrf_token=credential_secrets.csrf_token(cookie) if cookie and by_cookie else None,
         )
 
     @api.delete(

@@ -21,7 +21,7 @@ from remote_claude.auth.handlers import Identities, Sessions
 from remote_claude.auth.providers import Flow, Provider, SignInFailed
 from remote_claude.auth.providers.base import ProviderProfile
 from remote_claude.auth.tickets import TicketRefused, Tickets
-from remote_claude.edge.identity import Person, client_of, cookie_name, is_secure, own_origin
+from remote_claude.edge.caller import Person, client_of, cookie_name, is_secure, own_origin
 from remote_claude.edge.models import problems
 from remote_claude.edge.problems import Problem
 from remote_claude.runtime.service import Runtime

@@ -10,8 +10,8 @@ from pydantic import BaseModel
 
 from remote_claude.billing.projections.breakdown import breakdown, task_breakdown
 from remote_claude.billing.projections.usage import UsageView
+from remote_claude.edge.caller import Caller
 from remote_claude.edge.freshness import Freshness
-from remote_claude.edge.identity import Caller
 from remote_claude.edge.models import problems
 from remote_claude.eventsourcing.postgres.tables import query_for
 from remote_claude.runtime.service import Runtime

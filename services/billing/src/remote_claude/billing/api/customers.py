@@ -8,9 +8,9 @@ from fastapi import APIRouter, Depends
 from pydantic import BaseModel, Field
 
 from remote_claude.billing.api.usage import PeriodId
-from remote_claude.billing.invoices import Invoices
+from remote_claude.billing.period_closing import Invoices
+from remote_claude.edge.caller import Caller
 from remote_claude.edge.freshness import Freshness
-from remote_claude.edge.identity import Caller
 from remote_claude.edge.models import problems
 
 Text = Annotated[str, Field(min_length=1, max_length=200)]

@@ -10,11 +10,11 @@ from pydantic import BaseModel
 
 from remote_claude.billing.domain.account import Invoiced
 from remote_claude.billing.exports import Exports, Link
-from remote_claude.billing.invoices import Invoices
+from remote_claude.billing.period_closing import Invoices
 from remote_claude.billing.projections import bills
 from remote_claude.billing.projections.usage import UsageView
+from remote_claude.edge.caller import Caller
 from remote_claude.edge.freshness import MAX_POSITION, Freshness
-from remote_claude.edge.identity import Caller
 from remote_claude.edge.models import binary, problems
 from remote_claude.eventsourcing.postgres.tables import query_for
 from remote_claude.runtime.service import Runtime

@@ -5,10 +5,10 @@ from __future__ import annotations
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel
 
-from remote_claude.billing.months import Months
+from remote_claude.billing.month_answers import Months
 from remote_claude.contracts.budgets import MonthRequest
+from remote_claude.edge.caller import Caller
 from remote_claude.edge.freshness import Freshness
-from remote_claude.edge.identity import Caller
 from remote_claude.edge.models import problems
 
 

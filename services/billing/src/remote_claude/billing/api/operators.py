@@ -13,8 +13,8 @@ from remote_claude.billing.domain.plans import Catalog, InvalidPlans, parse
 from remote_claude.billing.handlers import Accounts
 from remote_claude.billing.projections.conservation import conservation
 from remote_claude.contracts.periods import CALENDAR, period_at
+from remote_claude.edge.caller import Caller
 from remote_claude.edge.freshness import Freshness
-from remote_claude.edge.identity import Caller
 from remote_claude.edge.models import problems
 from remote_claude.edge.paging import Limit
 from remote_claude.edge.problems import Problem

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from remote_claude.billing.domain.account import NoAccount, UnknownPlan
 from remote_claude.billing.handlers import Accounts
-from remote_claude.billing.invoices import Invoices
+from remote_claude.billing.period_closing import Invoices
 from remote_claude.billing.stripe_adapter import BadSignature, Stripe, StripeRefused, StripeUnavailable
 from remote_claude.contracts.billing import (
     Plan,
@@ -21,7 +21,7 @@ from remote_claude.contracts.payments import (
     WebhookReceived,
 )
 from remote_claude.edge.bodies import bounded_body
-from remote_claude.edge.identity import Caller
+from remote_claude.edge.caller import Caller
 from remote_claude.edge.models import problems
 from remote_claude.edge.problems import Problem
 from remote_claude.eventsourcing import new_event_id, stream_id, timestamp

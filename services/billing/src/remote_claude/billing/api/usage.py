@@ -25,8 +25,8 @@ from remote_claude.billing.projections import bills
 from remote_claude.billing.projections.usage import UsageView
 from remote_claude.contracts.periods import CALENDAR, period_at
 from remote_claude.contracts.prices import Meter
+from remote_claude.edge.caller import Caller
 from remote_claude.edge.freshness import MAX_POSITION, Freshness
-from remote_claude.edge.identity import Caller
 from remote_claude.edge.models import problems
 from remote_claude.edge.problems import Problem
 from remote_claude.eventsourcing.postgres.tables import query_for

@@ -14,7 +14,7 @@ from typing import IO, Annotated
 from fastapi import APIRouter, Path, Request, Response
 
 from remote_claude.edge.bodies import bounded
-from remote_claude.edge.identity import Caller
+from remote_claude.edge.caller import Caller
 from remote_claude.edge.models import binary, problems
 from remote_claude.edge.problems import Problem
 from remote_claude.gateway.api.models import SHA256, BlobAnswer

@@ -11,8 +11,8 @@ from fastapi import APIRouter, Depends, Query, Response
 from fastapi.responses import StreamingResponse
 
 from remote_claude.contracts.runner import CheckpointSaved
+from remote_claude.edge.caller import Caller
 from remote_claude.edge.freshness import Freshness
-from remote_claude.edge.identity import Caller
 from remote_claude.edge.models import binary, problems
 from remote_claude.eventsourcing.events import stream_id
 from remote_claude.eventsourcing.log import EventLog
@@ -20,7 +20,7 @@ from remote_claude.gateway.api.edge import TaskId
 from remote_claude.gateway.api.models import OutputPage
 from remote_claude.gateway.domain.cursor import Cursor
 from remote_claude.gateway.domain.refusals import NoResult
-from remote_claude.gateway.projections.output import OutputHistory
+from remote_claude.gateway.projections.output_frames import OutputHistory
 from remote_claude.gateway.projections.queries import TaskQueries
 from remote_claude.runtime.manifests import Manifest
 from remote_claude.runtime.objects import ObjectNotFound, Objects

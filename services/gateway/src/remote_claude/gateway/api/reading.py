@@ -12,8 +12,8 @@ from remote_claude.access.principal import Principal
 from remote_claude.access.verifier import Verifier
 from remote_claude.concurrency import tasks
 from remote_claude.contracts.refusals import NotCaughtUp
+from remote_claude.edge.caller import presented
 from remote_claude.edge.freshness import POSITION_WAIT_S, Freshness
-from remote_claude.edge.identity import presented
 from remote_claude.gateway.api import answers
 from remote_claude.gateway.api.answers import data_key
 from remote_claude.gateway.api.models import ReadQuery, TaskAnswer

@@ -14,7 +14,7 @@ from remote_claude.access.keyring import DataKey
 from remote_claude.contracts.contexts import starter_context
 from remote_claude.contracts.refusals import NotCaughtUp
 from remote_claude.edge.bodies import bounded_body
-from remote_claude.edge.identity import Caller
+from remote_claude.edge.caller import Caller
 from remote_claude.edge.models import problems
 from remote_claude.edge.problems import Problem
 from remote_claude.gateway.api import models

@@ -16,7 +16,7 @@ from remote_claude.access.refusals import NotAdmitted
 from remote_claude.access.verifier import Verifier
 from remote_claude.concurrency.tasks import first_of
 from remote_claude.contracts.refusals import NotCaughtUp, Refusal
-from remote_claude.edge.identity import presented
+from remote_claude.edge.caller import presented
 from remote_claude.edge.problems import UNAVAILABLE, refusal_of
 from remote_claude.edge.rate_limits import RateLimited, RateLimits
 from remote_claude.eventsourcing.tail import Tail

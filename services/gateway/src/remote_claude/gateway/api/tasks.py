@@ -12,8 +12,8 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 
 from remote_claude.contracts.contexts import message_context
 from remote_claude.contracts.refusals import NotCaughtUp
+from remote_claude.edge.caller import Caller, admitted
 from remote_claude.edge.freshness import MAX_POSITION, Freshness
-from remote_claude.edge.identity import Caller, admitted
 from remote_claude.edge.models import json_body, problems
 from remote_claude.edge.paging import CursorText, Limit
 from remote_claude.edge.problems import Problem
@@ -40,11 +40,11 @@ from remote_claude.gateway.api.models import (
 from remote_claude.gateway.api.reading import TaskReading
 from remote_claude.gateway.api.search import TextFilter, search
 from remote_claude.gateway.api.submissions import Submissions, parse
-from remote_claude.gateway.delivery import MessageDelivery
 from remote_claude.gateway.domain.lifecycle import State
 from remote_claude.gateway.domain.offers import KNOWN, Offers
 from remote_claude.gateway.domain.task import RequestCancellation, RequestPullRequest, SendMessage
 from remote_claude.gateway.handlers import SubmissionResult, TaskHandlers
+from remote_claude.gateway.message_delivery import MessageDelivery
 from remote_claude.gateway.projections.queries import Filter, TaskQueries
 from remote_claude.gateway.waiting_reasons import WaitingReasons
 from remote_claude.runtime.service import Runtime

@@ -11,8 +11,8 @@ from pydantic import BaseModel, ConfigDict
 
 from remote_claude.access.keyring import KeyErased
 from remote_claude.contracts.contexts import webhook_url_context
+from remote_claude.edge.caller import Caller
 from remote_claude.edge.freshness import MAX_POSITION, Freshness
-from remote_claude.edge.identity import Caller
 from remote_claude.edge.models import problems
 from remote_claude.edge.paging import Limit
 from remote_claude.gateway.domain.webhooks import WebhookNotFound

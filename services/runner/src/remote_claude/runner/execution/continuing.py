@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from remote_claude.contracts.gateway import TaskSubmitted
 from remote_claude.contracts.runner import CheckpointSaved
 from remote_claude.eventsourcing.log import EventLog
-from remote_claude.runner.execution import checkpoints
+from remote_claude.runner.execution import checkpoint_store
 
 MAX_ATTEMPTS = 10
 
@@ -26,7 +26,7 @@ async def start(log: EventLog, line: Sequence[TaskSubmitted], attempt: int) -> S
     org = line[0].org
     for n, submitted in enumerate(line):
         before = attempt if n == 0 else MAX_ATTEMPTS + 1
-        saved = await checkpoints.find(log, org, submitted.task, before)
+        saved = await checkpoint_store.find(log, org, submitted.task, before)
         if saved is not None:
             return StartingPoint(saved, of_earlier_task=n > 0)
     return None

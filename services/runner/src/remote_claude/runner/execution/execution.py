@@ -29,18 +29,18 @@ from remote_claude.eventsourcing import traces
 from remote_claude.outbound.hosts import NONE
 from remote_claude.runner.domain.attempt import Finish
 from remote_claude.runner.egress import NetworkPolicy
-from remote_claude.runner.execution import checkpoints, continuing, remote_source, results
+from remote_claude.runner.execution import checkpoint_store, continuing, remote_source, results
 from remote_claude.runner.execution.attempt_output import AttemptOutput
+from remote_claude.runner.execution.attempt_secrets import release, upstream
 from remote_claude.runner.execution.dependencies import ExecutionDependencies
-from remote_claude.runner.execution.messages import Messages
 from remote_claude.runner.execution.sandbox_run import SandboxRun
-from remote_claude.runner.execution.secrets import release, upstream
 from remote_claude.runner.execution.source import (
     RequestedTask,
     Unstartable,
     fetch_repository,
     read_submission,
 )
+from remote_claude.runner.execution.task_messages import Messages
 from remote_claude.runner.execution.verdict import AttemptEnd
 from remote_claude.runner.forges.client import ForgeFailed
 from remote_claude.runner.forges.feedback import VARIABLE as FEEDBACK
@@ -241,7 +241,7 @@ class SandboxedExecution:
         if saved is not None:
             try:
                 target = self._folder / "checkpoint.tar"
-                manifest = await checkpoints.fetch(runtime.objects, org, saved.checkpoint, target)
+                manifest = await checkpoint_store.fetch(runtime.objects, org, saved.checkpoint, target)
                 if not saved.of_earlier_task:
                     self._messages.skip(manifest.messages)
             except (ObjectNotFound, OSError, ValueError) as error:
@@ -251,7 +251,7 @@ class SandboxedExecution:
         if uploaded is not None:
             target = self._folder / "checkpoint.tar"
             try:
-                await checkpoints.fetch_uploaded(runtime.objects, org, uploaded, target)
+                await checkpoint_store.fetch_uploaded(runtime.objects, org, uploaded, target)
             except (ObjectNotFound, OSError) as error:
                 log.error("an uploaded checkpoint can't be read", attempt=self._name, detail=repr(error))
                 target = None

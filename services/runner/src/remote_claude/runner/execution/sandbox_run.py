@@ -14,22 +14,22 @@ from msgspec.structs import replace
 from remote_claude.concurrency.tasks import first_of
 from remote_claude.contracts.scheduler import TaskAssigned
 from remote_claude.eventsourcing.events import parse_timestamp
-from remote_claude.runner import metering
+from remote_claude.runner import billed_time
+from remote_claude.runner.billed_time import UsageRecorder, Window
 from remote_claude.runner.domain.attempt import Measured, Start
 from remote_claude.runner.egress import Authority, EgressProxy, NetworkPolicy
-from remote_claude.runner.execution import checkpoints
+from remote_claude.runner.execution import checkpoint_store
 from remote_claude.runner.execution.attempt_output import AttemptOutput
+from remote_claude.runner.execution.attempt_secrets import Released
 from remote_claude.runner.execution.dependencies import ExecutionDependencies
-from remote_claude.runner.execution.messages import Messages
-from remote_claude.runner.execution.secrets import Released
+from remote_claude.runner.execution.task_messages import Messages
 from remote_claude.runner.execution.verdict import AttemptEnd, judge
 from remote_claude.runner.handlers import AttemptLog
 from remote_claude.runner.leases.lease import Lease
-from remote_claude.runner.metering import UsageRecorder, Window
 from remote_claude.runner.model_proxy import ModelProxy, ModelUsage, Upstream
 from remote_claude.runner.model_proxy.budget import Budget
+from remote_claude.runner.model_proxy.call_policy import CallPolicy
 from remote_claude.runner.model_proxy.month import Month
-from remote_claude.runner.model_proxy.policy import CallPolicy
 from remote_claude.runner.providers import LaunchSpec, SandboxLimits
 from remote_claude.runner.sessions import OpenStream, WorkerSession
 from remote_claude.runner.stopping import Stopping
@@ -160,7 +160,7 @@ class SandboxRun:
 
     async def _keep_checkpoint(self, checkpoint: CheckpointSent, archive: Path) -> None:
         objects = self._dependencies.runtime.objects
-        kept = await checkpoints.keep(objects, self._assigned.org, checkpoint, archive)
+        kept = await checkpoint_store.keep(objects, self._assigned.org, checkpoint, archive)
         await self._attempt_log.record(Start(), kept)
 
     async def used(self) -> Measured:
@@ -169,7 +169,7 @@ class SandboxRun:
         model = self._proxy.usage() if self._proxy is not None else ModelUsage()
         measured = await self._dependencies.provider.measure(self._name)
         return self._window.measured(
-            metering.used(
+            billed_time.used(
                 self._assigned.limits,
                 0 if self._dependencies.own_compute else measured.wall_ms,
                 model=model.cumulative,

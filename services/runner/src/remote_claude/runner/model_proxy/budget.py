@@ -9,7 +9,7 @@ from remote_claude.contracts.runner import Cumulative, UsageSample
 from remote_claude.eventsourcing.events import RecordedEvent, stream_id
 from remote_claude.eventsourcing.log import EventLog
 from remote_claude.runner.model_proxy.failures import ModelFailure
-from remote_claude.runner.model_proxy.usage import ModelUsage
+from remote_claude.runner.model_proxy.model_usage import ModelUsage
 
 EXHAUSTED = "budget_exhausted"
 

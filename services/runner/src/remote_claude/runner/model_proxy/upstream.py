@@ -10,7 +10,7 @@ from functools import cached_property
 import httpx2
 
 from remote_claude.contracts.users import ModelAccess
-from remote_claude.runner.model_proxy.usage import PaymentTerms
+from remote_claude.runner.model_proxy.model_usage import PaymentTerms
 
 ANTHROPIC = "https://api.anthropic.com"
 

@@ -6,7 +6,7 @@ from remote_claude.runtime.service import Runtime
 from remote_claude.users.api import audit, invitations, members, operators, organisations, policy, vault
 from remote_claude.users.api.support import Support
 from remote_claude.users.handlers import Directory
-from remote_claude.users.mail import Mailer
+from remote_claude.users.mailer import Mailer
 
 
 def add_routes(api: APIRouter, runtime: Runtime, directory: Directory, mailer: Mailer) -> None:

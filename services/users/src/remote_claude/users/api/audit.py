@@ -10,8 +10,8 @@ from pydantic import BaseModel
 
 from remote_claude.access.credentials import SERVICE_ACCOUNT
 from remote_claude.contracts.contexts import name_context, origin_context
+from remote_claude.edge.caller import Caller
 from remote_claude.edge.freshness import MAX_POSITION, Freshness
-from remote_claude.edge.identity import Caller
 from remote_claude.edge.models import problems
 from remote_claude.edge.paging import Limit
 from remote_claude.eventsourcing.actors import OPERATOR

@@ -8,11 +8,11 @@ from http import HTTPStatus
 from fastapi import APIRouter, Response
 from starlette.requests import Request
 
-from remote_claude.access import secrets
+from remote_claude.access import credential_secrets
 from remote_claude.access.principal import Principal
 from remote_claude.contracts.contexts import email_context, name_context
 from remote_claude.contracts.users import Role
-from remote_claude.edge.identity import Caller, Person, own_origin
+from remote_claude.edge.caller import Caller, Person, own_origin
 from remote_claude.edge.models import problems
 from remote_claude.edge.rate_limits import guess
 from remote_claude.eventsourcing.events import timestamp
@@ -33,7 +33,7 @@ from remote_claude.users.domain.commands import (
 )
 from remote_claude.users.domain.organisation import InvitationNotFound
 from remote_claude.users.handlers import Directory
-from remote_claude.users.mail import Mailer
+from remote_claude.users.mailer import Mailer
 from remote_claude.users.projections import directory as view
 from remote_claude.users.seats import Seats
 
@@ -55,14 +55,17 @@ def add_routes(
     async def invite_member(principal: Caller, body: NewInvitation, request: Request) -> InvitationCreated:
         """Invite a person, by a link that works once, for seven days. It is mailed if a mail server is set up."""
         key = await runtime.keyring.get(principal.org)
-        invitation, secret = runtime.new_id("invitation"), secrets.generate(secrets.INVITATION)
+        invitation, secret = (
+            runtime.new_id("invitation"),
+            credential_secrets.generate(credential_secrets.INVITATION),
+        )
         command = Invite(
             org=principal.org,
             by=principal.user,
             invitation=invitation,
             email=key.seal(body.email, email_context(invitation)) if body.email else None,
             role=body.role,
-            hash=secrets.digest(secret),
+            hash=credential_secrets.digest(secret),
             expires_at=timestamp(runtime.clock() + INVITATION_LASTS),
             now=timestamp(runtime.clock()),
             seats=await seats.of(principal.org),
@@ -79,12 +82,12 @@ def add_routes(
         principal: Caller, invitation: str, request: Request
     ) -> InvitationCreated:
         """Send an invitation again, with a new link and seven more days. The earlier link stops working."""
-        secret = secrets.generate(secrets.INVITATION)
+        secret = credential_secrets.generate(credential_secrets.INVITATION)
         command = SendInvitationAgain(
             org=principal.org,
             by=principal.user,
             invitation=invitation,
-            hash=secrets.digest(secret),
+            hash=credential_secrets.digest(secret),
             expires_at=timestamp(runtime.clock() + INVITATION_LASTS),
         )
         again = await directory.invite_again(command)
@@ -135,12 +138,14 @@ def add_routes(
         guess(request, "accept_invitation", identity.user)
         org, _, rest = body.token.partition(".")
         invitation, _, secret = rest.partition(".")
-        if not is_id("org", org) or not secrets.is_well_formed(secret, secrets.INVITATION):
+        if not is_id("org", org) or not credential_secrets.is_well_formed(
+            secret, credential_secrets.INVITATION
+        ):
             raise InvitationNotFound
         command = AcceptInvitation(
             org=org,
             invitation=invitation,
-            hash=secrets.digest(secret),
+            hash=credential_secrets.digest(secret),
             user=identity.user,
             now=timestamp(runtime.clock()),
             seats=await seats.of(org),

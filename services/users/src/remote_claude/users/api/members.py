@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Response
 
 from remote_claude.contracts.contexts import email_context, name_context
 from remote_claude.contracts.users import ServiceAccountCreated, ServiceAccountRemoved
-from remote_claude.edge.identity import Caller
+from remote_claude.edge.caller import Caller
 from remote_claude.edge.models import problems
 from remote_claude.eventsourcing.events import timestamp
 from remote_claude.runtime.ids import is_id

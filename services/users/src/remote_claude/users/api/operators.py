@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from remote_claude.access.refusals import OrgNotFound
 from remote_claude.contracts.contexts import name_context
-from remote_claude.edge.identity import Caller
+from remote_claude.edge.caller import Caller
 from remote_claude.edge.models import problems
 from remote_claude.edge.paging import Limit
 from remote_claude.runtime.ids import is_id

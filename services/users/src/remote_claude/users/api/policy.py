@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from remote_claude.access import policy
 from remote_claude.contracts.users import MonthlyBudgetSet, OrgPolicySet
-from remote_claude.edge.identity import Caller
+from remote_claude.edge.caller import Caller
 from remote_claude.edge.models import problems
 from remote_claude.eventsourcing import CommandHandler, Decider
 from remote_claude.outbound.hosts import DEFAULT, NONE, network

@@ -17,7 +17,7 @@ from remote_claude.access.vault import Vault
 from remote_claude.contracts.contexts import secret_context
 from remote_claude.contracts.refusals import Refusal
 from remote_claude.contracts.users import ModelAccess, SecretStored
-from remote_claude.edge.identity import Caller
+from remote_claude.edge.caller import Caller
 from remote_claude.edge.models import problems
 from remote_claude.eventsourcing import CommandHandler, Decider
 from remote_claude.outbound import AddressRefused, AllowedHosts, CheckedTransport

@@ -23,10 +23,17 @@ from remote_claude.outbound import AllowedHosts, CheckedTransport
 from remote_claude.runner import unix_sockets
 from remote_claude.runner.model_proxy import failures
 from remote_claude.runner.model_proxy.budget import Budget, cost
+from remote_claude.runner.model_proxy.call_policy import CallPolicy, NotAllowed
 from remote_claude.runner.model_proxy.failures import ModelFailure
+from remote_claude.runner.model_proxy.model_usage import (
+    AnswerReader,
+    ModelCall,
+    ModelUsage,
+    UsageMeter,
+    request_size,
+)
 from remote_claude.runner.model_proxy.month import Month
-from remote_claude.runner.model_proxy.policy import CallPolicy, NotAllowed
-from remote_claude.runner.model_proxy.requests import (
+from remote_claude.runner.model_proxy.sandbox_requests import (
     MAX_BODY,
     BoundedModelProtocol,
     Gone,
@@ -37,13 +44,6 @@ from remote_claude.runner.model_proxy.requests import (
     Send,
 )
 from remote_claude.runner.model_proxy.upstream import Upstream
-from remote_claude.runner.model_proxy.usage import (
-    AnswerReader,
-    ModelCall,
-    ModelUsage,
-    UsageMeter,
-    request_size,
-)
 
 MAX_IN_FLIGHT = 32
 TIMEOUT = httpx2.Timeout(connect=10, read=600, write=60, pool=60)

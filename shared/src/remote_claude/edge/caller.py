@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from fastapi import Depends, Request
 from starlette.requests import HTTPConnection
 
-from remote_claude.access import secrets
+from remote_claude.access import credential_secrets
 from remote_claude.access.kek import KeyUnusable
 from remote_claude.access.keyring import KeyErased, Keyring
 from remote_claude.access.principal import Credential, Identity, Presented, Principal
@@ -79,7 +79,7 @@ def _check_origin(connection: HTTPConnection, cookie: str, form: bool) -> None:
             raise CsrfRefused("A WebSocket with a session cookie needs an Origin header.")
     elif connection.scope["method"] not in SAFE and not form:
         token = connection.headers.get(CSRF_HEADER, "")
-        if not hmac.compare_digest(token.encode(), secrets.csrf_token(cookie).encode()):
+        if not hmac.compare_digest(token.encode(), credential_secrets.csrf_token(cookie).encode()):
             raise CsrfRefused("A changing request with a session cookie needs its CSRF token.")
 
 

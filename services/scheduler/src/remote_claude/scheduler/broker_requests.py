@@ -8,7 +8,7 @@ from remote_claude.contracts.leases import HeldAttempt, LeaseAnswer, LeaseReques
 from remote_claude.contracts.waiting import WaitingAnswer, WaitingRequest
 from remote_claude.eventsourcing.log import LogUnavailable
 from remote_claude.scheduler.consumers import LogFold
-from remote_claude.scheduler.domain.leases import Leases
+from remote_claude.scheduler.domain.known_leases import Leases
 from remote_claude.scheduler.domain.tasks import Attempted
 from remote_claude.scheduler.domain.waiting import explain
 from remote_claude.scheduler.handlers import Monotonic

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import orjson
 
 from remote_claude.contracts.runner import Cumulative, ModelUse, OpenModelCall
-from remote_claude.runner.model_proxy import prices
+from remote_claude.runner.model_proxy import model_prices
 
 MAX_EVENT = 1024 * 1024
 """Bytes of one server-sent event that is read; longer ones pass by unread."""
@@ -46,7 +46,9 @@ class ModelCall:
     def __init__(self, sent: ModelUse, upper_nano_usd: int) -> None:
         self.made = False
         """Its last byte was sent."""
-        self.open = OpenModelCall(sent=sent, nano_usd=prices.nano_usd(sent), upper_nano_usd=upper_nano_usd)
+        self.open = OpenModelCall(
+            sent=sent, nano_usd=model_prices.nano_usd(sent), upper_nano_usd=upper_nano_usd
+        )
 
 
 class UsageMeter:
@@ -61,12 +63,12 @@ class UsageMeter:
         """A snapshot."""
         paid: dict[str, int] = {"operator": 0, "customer": 0}
         for use in self._ended.model_use:
-            paid[use.paid_by] += prices.nano_usd(use)
+            paid[use.paid_by] += model_prices.nano_usd(use)
         cumulative = self._ended.model_copy(
             update={
                 "model_nano_usd": paid["operator"],
                 "customer_model_nano_usd": paid["customer"],
-                "price_table": prices.VERSION if self._open or self._ended.model_use else None,
+                "price_table": model_prices.VERSION if self._open or self._ended.model_use else None,
             }
         )
         return ModelUsage(cumulative, tuple(call.open for call in self._open))
@@ -80,7 +82,7 @@ class UsageMeter:
         upper = _use(
             self.terms, model, {**hints, "cache_creation_input_tokens": tokens, "output_tokens": allowed}
         )
-        call = ModelCall(sent, max(prices.nano_usd(sent), prices.nano_usd(upper)))
+        call = ModelCall(sent, max(model_prices.nano_usd(sent), model_prices.nano_usd(upper)))
         self._open[call] = None
         return call
 
@@ -207,22 +209,22 @@ def uses_of(
 
 def _use(terms: PaymentTerms, model: str, usage: Mapping[str, Any], *, estimated: bool = False) -> ModelUse:
     tokens = _tokens(usage)
-    name = prices.canonical(model)[:128]
+    name = model_prices.canonical(model)[:128]
     speed = "fast" if usage.get("speed") == "fast" else "standard"
     prompt = sum(count for kind, count in tokens.items() if kind != "output")
     tier = usage.get("service_tier")
     quantities = {kind: count for kind, count in tokens.items() if count}
     if searches := _count(_object(usage.get("server_tool_use")).get("web_search_requests")):
-        quantities[prices.WEB_SEARCH] = searches
+        quantities[model_prices.WEB_SEARCH] = searches
     return ModelUse(
         provider=terms.provider,
         model=name,
         region="us" if usage.get("inference_geo") == "us" else "global",
         speed=speed,
         tier=tier if tier in ("priority", "batch") else "standard",
-        prompt=prices.prompt_class(name, prompt),
+        prompt=model_prices.prompt_class(name, prompt),
         paid_by=terms.paid_by,
-        unknown=not prices.is_known(name, speed),
+        unknown=not model_prices.is_known(name, speed),
         calls=1,
         estimated=int(estimated),
         quantities=quantities,
