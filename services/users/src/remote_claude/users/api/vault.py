@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import httpx2
 from fastapi import APIRouter, Response
 from fastapi import Path as InPath
-from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
+from pydantic import AfterValidator, BaseModel, StringConstraints
 from pydantic_core import PydanticCustomError
 
 from remote_claude.access import vault
@@ -24,6 +24,7 @@ from remote_claude.outbound import AddressRefused, AllowedHosts, CheckedTranspor
 from remote_claude.outbound.forges import Forges
 from remote_claude.outbound.hosts import DEFAULT, NONE, network
 from remote_claude.runtime.service import Runtime
+from remote_claude.users.api.models import RequestBody
 from remote_claude.users.domain.vault import ChooseModel, Command, RemoveSecret, decide
 
 VAULT = Decider(Vault(), decide, vault.evolve)
@@ -48,19 +49,13 @@ ModelName = Annotated[str, InPath(pattern="^[a-z][a-z0-9-]{0,63}$")]
 Token = Annotated[str, StringConstraints(min_length=1, max_length=4096, pattern=r"^[!-~]+$")]
 
 
-class Body(BaseModel):
-    """What is not known is refused."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-class NewToken(Body):
+class NewToken(RequestBody):
     """A secret value: one line of visible ASCII, as tokens are."""
 
     value: Token
 
 
-class NewSecret(Body):
+class NewSecret(RequestBody):
     """`hosts` are where the value may go. With `as_env` the sandbox gets the value itself, and can read it."""
 
     value: Annotated[str, StringConstraints(min_length=1, max_length=16384, pattern=r"^[^\x00]+$")]
@@ -68,7 +63,7 @@ class NewSecret(Body):
     as_env: bool = False
 
 
-class NewModel(Body):
+class NewModel(RequestBody):
     """A credential for a model. `kind`: an API key, or a token that is sent as `Authorization: Bearer`."""
 
     value: Token
@@ -80,7 +75,7 @@ class NewModel(Body):
     ) = None
 
 
-class ModelChoice(Body):
+class ModelChoice(RequestBody):
     """The name of a credential; null is the operator's."""
 
     name: str | None
