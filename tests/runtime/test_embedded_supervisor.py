@@ -59,6 +59,21 @@ async def test_children_start_side_by_side(tmp_path: Path) -> None:
         assert sorted(supervisor.pids) == ["one", "two"]
 
 
+async def test_an_early_child_runs_while_it_waits_for_others_and_goes_on_when_they_are_ready(
+    tmp_path: Path,
+) -> None:
+    """The other is ready when the early one runs, which says first whether the other is."""
+    script = f"touch {tmp_path}/runs; read _; test -e {tmp_path}/one.up && UP; exec sleep 60"
+    early = child(tmp_path, "early", script, after=("one",), early=True)
+    one = child(tmp_path, "one", f"while ! test -e {tmp_path}/runs; do sleep 0.01; done; UP; exec sleep 60")
+    async with Supervisor([one, early], log_dir=tmp_path, backoff=quick) as supervisor:
+        before = supervisor.pids["early"]
+        os.kill(before, signal.SIGKILL)  # the others are there: it waits for nothing
+        await until(lambda: supervisor.pids.get("early") not in (None, before))
+        (tmp_path / "early.up").unlink(missing_ok=True)
+        await until((tmp_path / "early.up").exists)
+
+
 async def test_what_comes_first_is_done_once_and_its_failure_leaves_nothing_running(tmp_path: Path) -> None:
     done: list[str] = []
     one = child(tmp_path, "one", "UP; exec sleep 60", first=lambda: done.append("one"))

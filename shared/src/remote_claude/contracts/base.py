@@ -20,7 +20,8 @@ Quantity = Annotated[
 class Value(BaseModel):
     """A part of an event. Fields that a newer release added are dropped by an older reader."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    # a validator is built at its first use: a process meets few of the events
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
 
 class Event(Value):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from types import ModuleType
 
 from pydantic import ValidationError
@@ -39,10 +39,8 @@ class Registry:
 
     def __init__(self, events: Iterable[type[Event]], conversions: Iterable[Conversion] = ()) -> None:
         self.events = {event.type: event for event in events}
-        # `model_validate_json` takes as long again to get there
-        self._validate = {
-            name: event.__pydantic_validator__.validate_json for name, event in self.events.items()
-        }
+        self._validate: dict[str, Callable[[bytes], Event]] = {}
+        """By wire name, of the events met so far: `model_validate_json` takes as long again to get there."""
         self._steps: dict[tuple[str, int, int], Conversion] = {}
         for step in conversions:
             if (
@@ -84,7 +82,11 @@ class Registry:
         try:
             if version < model.version:
                 data = self._upcast(model, version, data)
-            event: Event = self._validate[type](data)
+            validate = self._validate.get(type)
+            if validate is None:
+                model.model_rebuild()  # `defer_build`
+                validate = self._validate[type] = model.__pydantic_validator__.validate_json
+            event = validate(data)
         except ValidationError as error:
             raise UndecodableEvent(f"{type} v{version}: {error.error_count()} fields do not fit") from error
         return event

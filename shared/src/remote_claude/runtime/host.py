@@ -77,13 +77,15 @@ def installed(*names: str) -> list[Build]:
     return [found[name].load() for name in names or sorted(found)]
 
 
-def main(*names: str) -> None:
+def main(*names: str, once_input_ends: bool = False) -> None:
     """Run the named services, or all that are installed, until SIGTERM or SIGINT."""
     try:
         resolve(os.environ)
         settings = RuntimeSettings.from_environment()
         configure_logging(settings.log_level, as_json=settings.log_json)
         builds = installed(*names)
+        if once_input_ends:
+            sys.stdin.read()
         run(_serve(builds, settings, "-".join(names) or "services"))
     except KeyboardInterrupt:
         pass

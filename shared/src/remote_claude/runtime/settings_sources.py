@@ -14,7 +14,6 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from remote_claude.contracts import EVENTS
 from remote_claude.runtime.settings import BadSettings, RuntimeSettings
 
 ENTRY_POINTS = "remote_claude.settings"
@@ -74,6 +73,8 @@ class _Known:
         """Whether it is another process's: of the command line, of tests, or of a service that is not installed."""
         if name in OF_THE_COMMAND_LINE or name.startswith(OF_TESTS):
             return True
+        from remote_claude.contracts import EVENTS  # imported here: few environments have such a name
+
         return any(
             name.startswith(prefix := f"{PREFIX}{service.upper()}_") and prefix not in self._classes
             for service in {event.producer for event in EVENTS.values()}

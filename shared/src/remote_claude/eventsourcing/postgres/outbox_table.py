@@ -26,13 +26,13 @@ from typing import Any
 from psycopg import AsyncConnection
 from sqlalchemy import BigInteger
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlmodel import Field, SQLModel
+from sqlmodel import Field
 
 from remote_claude.eventsourcing.events import RecordedEvent, caused_id
-from remote_claude.eventsourcing.postgres.tables import append, delete
+from remote_claude.eventsourcing.postgres.tables import TableRow, append, delete
 
 
-class OutboxRow(SQLModel):
+class OutboxRow(TableRow):
     """The columns of an outbox. A table that has them needs an index on `lane, position`.
 
     `key` follows from the cause: it is what the receiver tells a repetition by, and the id of the outcome's event.

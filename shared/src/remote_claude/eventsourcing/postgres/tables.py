@@ -1,8 +1,8 @@
 """How a view declares its tables, writes them in bulk, and is read.
 
-A view's tables are SQLModel classes under a base of their own, so that each view has its own `MetaData`:
+A view's tables are SQLModel classes under a base of their own, derived from `TableRow`, so that each view has its own `MetaData`:
 
-    class QueueTables(SQLModel, registry=registry()):  # from sqlalchemy.orm
+    class QueueTables(TableRow, registry=registry()):  # from sqlalchemy.orm
         pass
 
     class TaskRow(QueueTables, table=True):
@@ -50,6 +50,12 @@ from remote_claude.eventsourcing.views import View
 
 Row = dict[str, Any]
 _DIALECT: Any = cast(Any, psycopg_dialect)()
+
+
+class TableRow(SQLModel):
+    """The base of every view's tables. A row is never validated, so pydantic builds no validator for it."""
+
+    model_config = {"defer_build": True}
 
 
 async def upsert(

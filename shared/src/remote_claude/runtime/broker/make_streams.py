@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from typing import TYPE_CHECKING
 
-from remote_claude.eventsourcing.jetstream.streams import ensure_streams
-from remote_claude.eventsourcing.log import EventLogError
-from remote_claude.runtime.broker.connection import BrokerError, connect_nats
-from remote_claude.runtime.settings import BadSettings, BrokerSettings
+from remote_claude.runtime.lean_imports import import_lean
+
+if TYPE_CHECKING:
+    from remote_claude.runtime.settings import BrokerSettings
 
 
 async def make_streams(
@@ -22,6 +23,9 @@ async def make_streams(
 
     Raises what `ensure_streams` does, `NotPermitted`, `BrokerError`.
     """
+    from remote_claude.eventsourcing.jetstream.streams import ensure_streams
+    from remote_claude.runtime.broker.connection import connect_nats
+
     client = await connect_nats(settings, patience=patience)
     try:
         await ensure_streams(client, replicas=settings.replicas, new_keys=new_keys)
@@ -29,9 +33,19 @@ async def make_streams(
         await client.close()
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """For a broker that is there: the first start of a stack waits for this."""
+    import_lean()
+    from remote_claude.eventsourcing.log import EventLogError
+    from remote_claude.runtime.broker.connection import BrokerError
+    from remote_claude.runtime.settings import BadSettings, BrokerSettings
+
     try:
         asyncio.run(make_streams(BrokerSettings.from_environment()))
     except (BadSettings, BrokerError, EventLogError) as error:
         print(error, file=sys.stderr)
         sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -33,6 +33,7 @@ class Child:
     Times are seconds. `env` replaces the environment.
     `death_signal` is what the kernel sends when the thread that started the child ends (Linux only).
     It is started when those that it comes `after` are ready. `first` is called once before that, in a thread.
+    With `early` it is started at once, and its standard input ends when they are ready.
     """
 
     name: str
@@ -45,15 +46,19 @@ class Child:
     stop_timeout: float = 10.0
     death_signal: signal.Signals = signal.SIGKILL
     after: Sequence[str] = ()
+    early: bool = False
     first: Callable[[], None] | None = None
 
 
-def spawn(child: Child, log_dir: Path) -> "subprocess.Popen[bytes]":
-    """Start `child` in a session of its own, its output appended to `<log_dir>/<name>.log`."""
+def spawn(child: Child, log_dir: Path, *, input_stays: bool = False) -> "subprocess.Popen[bytes]":
+    """Start `child` in a session of its own, its output appended to `<log_dir>/<name>.log`.
+
+    Its standard input is empty; with `input_stays` it ends only when the caller closes it.
+    """
     with open_log(log_dir, child.name) as log:
         return subprocess.Popen(
             as_user(child.run_as, child.argv, death_signal=child.death_signal),
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE if input_stays else subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
             env=None if child.env is None else dict(child.env),

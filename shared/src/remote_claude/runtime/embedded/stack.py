@@ -110,12 +110,7 @@ async def run(home: Home, environment: Mapping[str, str], port: int | None) -> N
                     log.warning("the processes could not be written down: %s", error)
 
         children = list(_servers(servers, file, home))
-        # their imports take longer than the servers' start, for which they wait; but not for streams
-        services = _services(
-            file,
-            environment,
-            after=[] if _has_streams(home) else [c.name for c in children if c.name == "nats"],
-        )
+        services = _services(file, environment, after=[child.name for child in children])
         supervisor = Supervisor(
             [*children, services],
             log_dir=home.log,
@@ -210,12 +205,13 @@ def _services(file: StackFile, environment: Mapping[str, str], *, after: Sequenc
     }
     return Child(
         name="services",
-        argv=[sys.executable, "-P", "-m", "remote_claude.runtime"],
+        argv=[sys.executable, "-P", "-m", "remote_claude.runtime", "--once-input-ends"],
         env={**environment, **{name: value for name, value in given.items() if value}},
         ready=lambda: ready(host, int(port)),
         ready_timeout=None,
         stop_timeout=30.0,
         after=after,
+        early=True,  # their imports take longer than the servers' start
     )
 
 

@@ -5,7 +5,7 @@ import logging
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +21,8 @@ FIRST_TRIES = 3  # a predecessor that is on its way out may still hold port or d
 _LOG_TAIL = 2000
 
 Process = subprocess.Popen[bytes]
+Others = Callable[[], Awaitable[None]] | None
+"""Returns when those that a child comes after are ready."""
 
 
 @dataclass(slots=True)
@@ -110,8 +112,12 @@ class Supervisor:
             await self._end(child, process)
 
     async def _start(self, child: Child, ready: Mapping[str, asyncio.Event]) -> None:
-        for name in child.after:
-            await ready[name].wait()
+        async def others() -> None:
+            for name in child.after:
+                await ready[name].wait()
+
+        if not child.early:
+            await others()
         if child.first is not None:
             made = asyncio.create_task(asyncio.to_thread(child.first))
             try:
@@ -119,27 +125,37 @@ class Supervisor:
             finally:  # nobody can cancel a thread
                 await asyncio.wait([made])
         began = asyncio.get_running_loop().time()
-        process = await self._start_first(child)
+        process = await self._start_first(child, others if child.early else None)
         watch = self._watch(child, process, began)
         self._watches[child.name] = asyncio.create_task(watch, name=f"watch {child.name}")
         ready[child.name].set()
 
-    async def _start_first(self, child: Child) -> Process:
+    async def _start_first(self, child: Child, others: Others = None) -> Process:
         backoff = self._backoff()
         for _ in range(FIRST_TRIES - 1):
             try:
-                return await self._bring_up(child)
+                return await self._bring_up(child, others)
             except ServerDidNotStart:
                 await asyncio.sleep(backoff.after(0))
-        return await self._bring_up(child)
+        return await self._bring_up(child, others)
 
-    async def _bring_up(self, child: Child) -> Process:
-        """Start the child and wait until it is ready. Otherwise it is ended, and `ServerDidNotStart` raised."""
+    async def _bring_up(self, child: Child, others: Others = None) -> Process:
+        """Start the child and wait until it is ready. Otherwise it is ended, and `ServerDidNotStart` raised.
+
+        Its standard input ends when `others` returns.
+        """
         with open_log(self._log_dir, child.name) as output:
             begin = output.tell()
-        process = self._processes[child.name] = spawn(child, self._log_dir)
+        process = self._processes[child.name] = spawn(child, self._log_dir, input_stays=others is not None)
         self._on_change(self.pids)
-        ended, ready = await first_of(exited(process), child.ready(), timeout=child.ready_timeout)
+
+        async def is_ready() -> None:
+            if others is not None and process.stdin is not None:
+                await others()
+                process.stdin.close()
+            await child.ready()
+
+        ended, ready = await first_of(exited(process), is_ready(), timeout=child.ready_timeout)
         what = f"ended with {process.poll()}" if ended else f"did not answer within {child.ready_timeout} s"
         if ready is not None:
             try:

@@ -26,7 +26,6 @@ from remote_claude.auth.api.models import DeviceAnswer, KeySetAnswer, MetadataAn
 from remote_claude.auth.api.sessions import KNOWN_WITHIN_S
 from remote_claude.auth.handlers import Devices, Identities, OpenedSession, Sessions
 from remote_claude.auth.providers import Provider, SignInFailed
-from remote_claude.auth.providers.github import GitHubSignIn
 from remote_claude.auth.tickets import TicketRefused, Tickets
 from remote_claude.auth.token_signing import TOKEN_LASTS, SigningKeys
 from remote_claude.contracts.auth import SignInMethod
@@ -285,6 +284,8 @@ class OAuth:
         return user, await self._open(request, ticket["session"], user, "device", SESSION_SCOPES)
 
     async def _by_github(self, request: Request, github_token: str) -> tuple[str, OpenedSession]:
+        from remote_claude.auth.providers.github import GitHubSignIn  # with libraries that few processes need
+
         github = self._providers.get("github")
         if not isinstance(github, GitHubSignIn):
             raise OAuthError("unsupported_grant_type", "This server has no GitHub sign-in.")

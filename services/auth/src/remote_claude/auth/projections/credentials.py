@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 
 from psycopg import AsyncConnection
 from sqlalchemy.orm import registry
-from sqlmodel import Field, SQLModel
+from sqlmodel import Field
 
 from remote_claude.contracts import Sealed
 from remote_claude.contracts.auth import (
@@ -23,11 +23,11 @@ from remote_claude.contracts.auth import (
 from remote_claude.contracts.users import MemberRemoved, ServiceAccountRemoved, UserErased
 from remote_claude.eventsourcing.events import RecordedEvent
 from remote_claude.eventsourcing.postgres.schemas import Pool
-from remote_claude.eventsourcing.postgres.tables import reading
+from remote_claude.eventsourcing.postgres.tables import TableRow, reading
 from remote_claude.eventsourcing.views import View
 
 
-class Tables(SQLModel, registry=registry()):
+class Tables(TableRow, registry=registry()):
     """The tables of this view, apart from every other view's."""
 
 

@@ -1,10 +1,8 @@
-"""The providers that the settings name."""
+"""The providers that the settings name. Their libraries are imported only where one is named."""
 
 from __future__ import annotations
 
 from remote_claude.auth.providers.base import Provider
-from remote_claude.auth.providers.github import GitHubSignIn
-from remote_claude.auth.providers.oidc import OpenIdConnect
 from remote_claude.auth.settings import AuthSettings
 from remote_claude.eventsourcing.events import Clock
 
@@ -13,6 +11,8 @@ def configured(settings: AuthSettings, clock: Clock) -> dict[str, Provider]:
     """By name, in the order of the sign-in page."""
     found: list[Provider] = []
     if settings.github_client_id:
+        from remote_claude.auth.providers.github import GitHubSignIn
+
         found.append(
             GitHubSignIn(
                 client_id=settings.github_client_id,
@@ -22,6 +22,8 @@ def configured(settings: AuthSettings, clock: Clock) -> dict[str, Provider]:
                 organisations=settings.github_organisations,
             )
         )
+    if settings.google_client_id or settings.oidc_client_id:
+        from remote_claude.auth.providers.oidc import OpenIdConnect
     if settings.google_client_id:
         found.append(
             OpenIdConnect(

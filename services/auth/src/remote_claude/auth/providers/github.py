@@ -8,7 +8,8 @@ import httpx2
 from authlib.integrations.base_client import OAuthError
 from authlib.integrations.httpx_client import AsyncOAuth2Client
 
-from remote_claude.auth.providers.base import TIMEOUT, Flow, ProviderProfile, SignInFailed, oauth_client
+from remote_claude.auth.providers.base import Flow, ProviderProfile, SignInFailed
+from remote_claude.auth.providers.oauth_client import TIMEOUT, oauth_client
 
 API_VERSION = "2022-11-28"
 

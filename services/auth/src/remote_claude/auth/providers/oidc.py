@@ -12,7 +12,8 @@ from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 from joserfc.jwt import JWTClaimsRegistry
 
-from remote_claude.auth.providers.base import TIMEOUT, Flow, ProviderProfile, SignInFailed, oauth_client
+from remote_claude.auth.providers.base import Flow, ProviderProfile, SignInFailed
+from remote_claude.auth.providers.oauth_client import TIMEOUT, oauth_client
 from remote_claude.eventsourcing.events import Clock
 
 ALGORITHMS = ["RS256", "ES256", "PS256"]

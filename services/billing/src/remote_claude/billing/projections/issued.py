@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from psycopg import AsyncConnection
 from sqlalchemy import BigInteger, MetaData
 from sqlalchemy.orm import registry
-from sqlmodel import Field, SQLModel
+from sqlmodel import Field
 
 from remote_claude.contracts.billing import (
     CreditNoteIssued,
@@ -21,11 +21,11 @@ from remote_claude.contracts.payments import (
 )
 from remote_claude.eventsourcing.events import RecordedEvent
 from remote_claude.eventsourcing.postgres.schemas import Pool
-from remote_claude.eventsourcing.postgres.tables import load, reading, upsert
+from remote_claude.eventsourcing.postgres.tables import TableRow, load, reading, upsert
 from remote_claude.eventsourcing.views import View
 
 
-class Tables(SQLModel, registry=registry()):
+class Tables(TableRow, registry=registry()):
     """The tables of this view, apart from every other view's."""
 
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from psycopg import AsyncConnection
 from sqlalchemy import Index, MetaData
 from sqlalchemy.orm import registry
-from sqlmodel import Field, SQLModel
+from sqlmodel import Field
 
 from remote_claude.contracts.billing import (
     CreditNoteIssued,
@@ -22,11 +22,11 @@ from remote_claude.contracts.billing import (
 from remote_claude.eventsourcing import stream_id
 from remote_claude.eventsourcing.events import RecordedEvent
 from remote_claude.eventsourcing.postgres.outbox_table import EffectChanges, OutboxRow, effect
-from remote_claude.eventsourcing.postgres.tables import delete, load, upsert
+from remote_claude.eventsourcing.postgres.tables import TableRow, delete, load, upsert
 from remote_claude.eventsourcing.views import View
 
 
-class Tables(SQLModel, registry=registry()):
+class Tables(TableRow, registry=registry()):
     """The tables of this view, apart from every other view's."""
 
 

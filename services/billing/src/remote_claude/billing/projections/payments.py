@@ -9,7 +9,7 @@ from psycopg import AsyncConnection
 from sqlalchemy import Index, MetaData
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import registry
-from sqlmodel import Field, SQLModel
+from sqlmodel import Field
 
 from remote_claude.contracts.billing import (
     CreditNoteIssued,
@@ -26,11 +26,11 @@ from remote_claude.contracts.payments import (
 from remote_claude.eventsourcing import stream_id
 from remote_claude.eventsourcing.events import RecordedEvent
 from remote_claude.eventsourcing.postgres.outbox_table import EffectChanges, OutboxRow, effect
-from remote_claude.eventsourcing.postgres.tables import Row, delete, load, upsert
+from remote_claude.eventsourcing.postgres.tables import Row, TableRow, delete, load, upsert
 from remote_claude.eventsourcing.views import View
 
 
-class Tables(SQLModel, registry=registry()):
+class Tables(TableRow, registry=registry()):
     """The tables of this view, apart from every other view's."""
 
 

@@ -8,13 +8,15 @@ from typing import Any
 from sqlalchemy import BigInteger, Index, Numeric, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TEXT
 from sqlalchemy.orm import registry
-from sqlmodel import Field, SQLModel
+from sqlmodel import Field
+
+from remote_claude.eventsourcing.postgres.tables import TableRow
 
 RARE_METERS = ("egress_bytes", "model_nano_usd", "model_tokens")
 """Meters that many attempts have nothing of: their rows have an index of their own."""
 
 
-class Tables(SQLModel, registry=registry()):
+class Tables(TableRow, registry=registry()):
     """The tables of this view, apart from every other view's."""
 
 

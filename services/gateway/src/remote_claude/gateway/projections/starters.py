@@ -11,7 +11,7 @@ from psycopg import AsyncConnection
 from sqlalchemy import MetaData
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import registry
-from sqlmodel import Field, SQLModel
+from sqlmodel import Field
 
 from remote_claude.contracts import Sealed
 from remote_claude.contracts.gateway import (
@@ -25,12 +25,12 @@ from remote_claude.contracts.gateway import (
 )
 from remote_claude.eventsourcing.events import RecordedEvent, timestamp
 from remote_claude.eventsourcing.postgres.schemas import Pool
-from remote_claude.eventsourcing.postgres.tables import delete, load, reading, upsert
+from remote_claude.eventsourcing.postgres.tables import TableRow, delete, load, reading, upsert
 from remote_claude.eventsourcing.views import View
 from remote_claude.gateway.domain.schedules import next_due
 
 
-class Tables(SQLModel, registry=registry()):
+class Tables(TableRow, registry=registry()):
     """The tables of this view, apart from every other view's."""
 
 

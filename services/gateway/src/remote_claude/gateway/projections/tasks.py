@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 from sqlalchemy import BigInteger, Index, MetaData
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import registry
-from sqlmodel import Field, SQLModel
+from sqlmodel import Field
 
 from remote_claude.contracts import Event
 from remote_claude.contracts.gateway import PullRequestRequested, TaskCancellationRequested, TaskSubmitted
@@ -36,7 +36,7 @@ from remote_claude.contracts.scheduler import (
     TaskTimedOut,
 )
 from remote_claude.eventsourcing.events import RecordedEvent
-from remote_claude.eventsourcing.postgres.tables import append, load, upsert
+from remote_claude.eventsourcing.postgres.tables import TableRow, append, load, upsert
 from remote_claude.eventsourcing.views import View
 from remote_claude.gateway.domain.lifecycle import Attempt, PullRequest, TaskProgress, evolve
 
@@ -52,7 +52,7 @@ ATTEMPTS: TypeAdapter[tuple[Attempt, ...]] = TypeAdapter(tuple[Attempt, ...])
 PROGRESS = tuple(field.name for field in fields(TaskProgress))
 
 
-class Tables(SQLModel, registry=registry()):
+class Tables(TableRow, registry=registry()):
     """The tables of this view, apart from every other view's."""
 
 

@@ -10,7 +10,7 @@ from psycopg import AsyncConnection
 from sqlalchemy import BigInteger, Index, MetaData
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import registry
-from sqlmodel import Field, SQLModel
+from sqlmodel import Field
 
 from remote_claude.contracts import Sealed
 from remote_claude.contracts.gateway import (
@@ -23,12 +23,12 @@ from remote_claude.contracts.gateway import (
 from remote_claude.eventsourcing.events import RecordedEvent, stream_id
 from remote_claude.eventsourcing.postgres.outbox_table import EffectChanges, OutboxRow, effect
 from remote_claude.eventsourcing.postgres.schemas import Pool
-from remote_claude.eventsourcing.postgres.tables import append, delete, reading, upsert
+from remote_claude.eventsourcing.postgres.tables import TableRow, append, delete, reading, upsert
 from remote_claude.eventsourcing.views import View
 from remote_claude.gateway.domain.webhooks import ENDS
 
 
-class Tables(SQLModel, registry=registry()):
+class Tables(TableRow, registry=registry()):
     """The tables of this view, apart from every other view's."""
 
 

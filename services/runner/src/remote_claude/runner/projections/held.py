@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from psycopg import AsyncConnection
 from sqlalchemy.orm import registry
-from sqlmodel import Field, SQLModel
+from sqlmodel import Field
 
 from remote_claude.contracts.runner import AssignmentDeclined, AttemptFinished
 from remote_claude.contracts.scheduler import (
@@ -20,11 +20,11 @@ from remote_claude.contracts.scheduler import (
     TaskTimedOut,
 )
 from remote_claude.eventsourcing.events import RecordedEvent
-from remote_claude.eventsourcing.postgres.tables import add, delete
+from remote_claude.eventsourcing.postgres.tables import TableRow, add, delete
 from remote_claude.eventsourcing.views import View
 
 
-class Tables(SQLModel, registry=registry()):
+class Tables(TableRow, registry=registry()):
     """The tables of this view, apart from every other view's."""
 
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from psycopg import AsyncConnection
 from sqlalchemy import Index, MetaData
 from sqlalchemy.orm import registry
-from sqlmodel import Field, SQLModel
+from sqlmodel import Field
 
 from remote_claude.contracts.gateway import PullRequestRequested, TaskSubmitted
 from remote_claude.contracts.runner import PullRequestEvent, PullRequestFailed, PullRequestOpened
@@ -21,11 +21,11 @@ from remote_claude.contracts.scheduler import (
 )
 from remote_claude.eventsourcing.events import RecordedEvent, stream_id
 from remote_claude.eventsourcing.postgres.outbox_table import EffectChanges, OutboxRow, effect
-from remote_claude.eventsourcing.postgres.tables import append, delete
+from remote_claude.eventsourcing.postgres.tables import TableRow, append, delete
 from remote_claude.eventsourcing.views import View
 
 
-class Tables(SQLModel, registry=registry()):
+class Tables(TableRow, registry=registry()):
     """The tables of this view, apart from every other view's."""
 
 

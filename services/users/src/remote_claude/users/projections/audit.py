@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from psycopg import AsyncConnection
 from sqlalchemy import BigInteger, Index
 from sqlalchemy.orm import registry
-from sqlmodel import Field, SQLModel
+from sqlmodel import Field
 
 from remote_claude.contracts import Sealed
 from remote_claude.contracts.auth import ApiKeyIssued, ApiKeyRevoked
@@ -45,7 +45,7 @@ from remote_claude.contracts.users import (
 )
 from remote_claude.eventsourcing.events import RecordedEvent
 from remote_claude.eventsourcing.postgres.schemas import Pool
-from remote_claude.eventsourcing.postgres.tables import reading
+from remote_claude.eventsourcing.postgres.tables import TableRow, reading
 from remote_claude.eventsourcing.views import View
 
 UNSAID = {"org", "hash", "by", "issued_by", "actor", "entitlements", "price_book", "quantities"}
@@ -54,7 +54,7 @@ BY = ("by", "issued_by", "owner")
 """Fields that name the person who did it, the first of them that an event has."""
 
 
-class Tables(SQLModel, registry=registry()):
+class Tables(TableRow, registry=registry()):
     """The tables of this view, apart from every other view's."""
 
 
