@@ -230,7 +230,7 @@ def test_private_members_of_nats_py_are_used_in_one_module(package: str) -> None
 PACKAGE_LAYERS: dict[str, list[set[str]]] = {
     "eventsourcing": [{"core"}, {"jetstream", "postgres"}],
     "runtime": [
-        {"ids", "durable_files", "purpose", "settings", "sealed_objects", "mail"},
+        {"ids", "durable_files", "lean_imports", "purpose", "settings", "sealed_objects", "mail"},
         {"objects", "manifests", "agent_output", "owner", "broker", "telemetry"},
         {"archive", "settings_sources"},
         {"service"},
