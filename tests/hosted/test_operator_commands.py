@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import tarfile
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import kubernetes_validate
@@ -76,6 +77,19 @@ def test_a_dedicated_stack_is_rendered_recorded_upgraded_alone_and_removed(
 
     assert stack.admin("stack", "remove", "acme").code == 0
     assert [one["stack"] for one in stack.admin("stack", "list", "--json").json] == ["other"]
+
+
+def test_the_service_levels_of_the_month_are_those_of_its_tasks(stack: Product) -> None:
+    stack.ended(stack.submit("true"))
+    month = datetime.now(UTC).strftime("%Y-%m")
+    owner = stack.status()["org"]
+
+    shown = {one["org"]: one for one in stack.admin("sla", "report", month, "--json").json}
+    assert shown[owner]["tasks"] == 1
+    assert shown[owner]["availability"] == 1
+    assert 0 < shown[owner]["p50_seconds"] < 60
+    early = stack.admin("sla", "report", month, "--grant")
+    assert (early.code, "is not over" in early.err) == (2, True)
 
 
 def test_evidence_names_who_has_access_and_no_change_to_it_goes_unseen(
