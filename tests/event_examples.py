@@ -93,11 +93,16 @@ from remote_claude.contracts.users import (
     ServiceAccountRemoved,
     StackConfigured,
     StackRemoved,
+    TeamCreated,
+    TeamDeleted,
+    TeamLabelsSet,
+    TeamMemberAdded,
+    TeamMemberRemoved,
     UserErased,
     UserRegistered,
 )
 
-ORG, USER, TASK, RUNNER = "org_01", "user_01", "task_01", "runner_01"
+ORG, USER, TASK, RUNNER, TEAM = "org_01", "user_01", "task_01", "runner_01", "team_01"
 SEALED = Sealed(key=ORG, box="bm9uY2UgYW5kIGNpcGhlcnRleHQ=")
 ATTEMPT = {"org": ORG, "task": TASK, "attempt": 1, "runner": RUNNER}
 DECISION = {"org": ORG, "task": TASK}
@@ -258,6 +263,7 @@ EXAMPLES: tuple[Event, ...] = (
         timeout_s=600,
         priority=5,
         started_by="schedule_01",
+        team=TEAM,
         labels=SEALED,
         label_hashes={SHA256: SHA256},
         body_hash=SHA256,
@@ -354,8 +360,14 @@ EXAMPLES: tuple[Event, ...] = (
         network=("*.corp.example",),
         default_provider="docker",
         max_budget_nano_usd=5_000_000_000,
+        task_visibility="team",
     ),
     MonthlyBudgetSet(org=ORG, by=USER, user=USER, nano_usd=50_000_000_000),
+    TeamCreated(org=ORG, team=TEAM, name=SEALED, by=USER),
+    TeamMemberAdded(org=ORG, team=TEAM, user=USER, by=USER),
+    TeamLabelsSet(org=ORG, team=TEAM, labels=SEALED, label_hashes=(SHA256,), by=USER),
+    TeamMemberRemoved(org=ORG, team=TEAM, user=USER, by=USER),
+    TeamDeleted(org=ORG, team=TEAM, by=USER),
     WebhookAdded(hook="hook_01", org=ORG, url=SEALED, secret=SEALED),
     WebhookRemoved(hook="hook_01", org=ORG),
     WebhookDelivered(**DECISION, hook="hook_01", status=204),

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections import Counter
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from event_examples import WINDOW
 from rebuilding import assert_rebuild_equals_live
+from remote_claude.access.principal import ApiKey, Principal
 from remote_claude.billing.domain.bill import Bill
 from remote_claude.billing.domain.plans import builtin
 from remote_claude.billing.projections import bills
@@ -32,6 +34,9 @@ from remote_claude.eventsourcing.tail import Tail
 
 NOVEMBER, DECEMBER = "2026-11-30T23:59:59.000000Z", "2026-12-01T00:00:01.000000Z"
 ORG = "org_1"
+OWNER = Principal(
+    org=ORG, user="user_9", credential=ApiKey("key_1"), scopes=frozenset({"billing"}), role="owner"
+)
 
 
 class Ledger:
@@ -168,9 +173,11 @@ async def test_a_task_is_known_from_its_submission_on_to_its_own_organisation_on
     )
     assert await ledger.evidence() == []
     async with ledger.pool.connection() as connection:
-        assert await bills.is_task(connection, ORG, "task_1")
-        assert not await bills.is_task(connection, "org_2", "task_1")
-        assert not await bills.is_task(connection, ORG, "task_2")
+        assert await bills.sees_task(connection, OWNER, "task_1")
+        assert not await bills.sees_task(connection, replace(OWNER, org="org_2"), "task_1")
+        assert not await bills.sees_task(connection, OWNER, "task_2")
+        assert await bills.sees_task(connection, replace(OWNER, user="user_1", role="member"), "task_1")
+        assert not await bills.sees_task(connection, replace(OWNER, user="user_2", role="member"), "task_1")
 
 
 async def test_each_dimension_and_the_tasks_sum_to_what_the_organisation_used(ledger: Ledger) -> None:
@@ -182,7 +189,7 @@ async def test_each_dimension_and_the_tasks_sum_to_what_the_organisation_used(le
     for n, (task, (user, labels)) in enumerate(shown.items(), start=1):
         submitted = TaskSubmitted(
             task=task, org=ORG, user=user, prompt=Sealed(key="k", box="b"), agent="claude",
-            label_hashes=labels, body_hash="0" * 64,
+            label_hashes=labels, body_hash="0" * 64, team="team_1" if task == "task_2" else None,
         )  # fmt: skip
         await ledger.say(submitted, started(task), sample(task, 1, 100 * n, nano_usd=n))
     lost = RunnerLost(
@@ -193,10 +200,12 @@ async def test_each_dimension_and_the_tasks_sum_to_what_the_organisation_used(le
     async with ledger.pool.connection() as connection:
         used = {
             by: {g.group: g.quantities for g in await breakdown(connection, ORG, by, "2026-11-01", 10)}
-            for by in ("day", "person", "label", "agent", "model")
+            for by in ("day", "person", "team", "label", "agent", "model")
         }
-        tasks = await task_breakdown(connection, ORG, "2026-11-01", 2, None)
-        last = await task_breakdown(connection, ORG, "2026-11-01", 2, (2, "task_2"))
+        tasks = await task_breakdown(connection, OWNER, "2026-11-01", 2, None)
+        last = await task_breakdown(connection, OWNER, "2026-11-01", 2, (2, "task_2"))
+        seen = replace(OWNER, user="user_9", role="member", teams=("team_1",), visibility="team")
+        of_team = await task_breakdown(connection, seen, "2026-11-01", 2, None)
         dearest = await bills.evidence(connection, ORG, period="2026-11", meter="model_nano_usd", limit=2)
         none = await bills.evidence(connection, ORG, period="2026-11", meter="egress_bytes", limit=2)
     whole = {"executions": 3, "vcpu_ms": 300, "model_nano_usd": 6}
@@ -205,6 +214,8 @@ async def test_each_dimension_and_the_tasks_sum_to_what_the_organisation_used(le
     assert used["person"]["user_2"] == {"executions": 1, "model_nano_usd": 3}
     assert used["label"][None] == {"executions": 1, "vcpu_ms": 200, "model_nano_usd": 2}
     assert used["label"]["team=a"] == {"executions": 2, "vcpu_ms": 100, "model_nano_usd": 4}
+    assert used["team"]["team_1"] == {"executions": 1, "vcpu_ms": 200, "model_nano_usd": 2}
+    assert [task.group for task in of_team] == ["task_2"]
     assert [task.group for task in (*tasks, *last)] == ["task_3", "task_2", "task_1"]
     assert ([e.task for e in dearest], none) == (["task_1", "task_2"], [])
     assert not {name for name in (await conservation(ledger.pool, "2026-11")).breaches if " of " in name}

@@ -17,19 +17,27 @@ from remote_claude.contracts.users import (
     OrgSuspended,
     ServiceAccountCreated,
     ServiceAccountRemoved,
+    TeamCreated,
+    TeamDeleted,
+    TeamLabelsSet,
+    TeamMemberAdded,
 )
 from remote_claude.users.domain import service_accounts
 from remote_claude.users.domain.commands import (
     AcceptInvitation,
+    AddToTeam,
     ChangeRole,
     CreateOrg,
+    CreateTeam,
     DeleteOrg,
+    DeleteTeam,
     EraseOrg,
     Invite,
     RemoveMember,
     RestoreOrg,
     ResumeOrg,
     SendInvitationAgain,
+    SetTeamLabels,
     SuspendOrg,
     TransferOwnership,
 )
@@ -45,6 +53,7 @@ from remote_claude.users.domain.organisation import (
     fold,
 )
 from remote_claude.users.domain.service_accounts import ServiceAccountNotFound
+from remote_claude.users.domain.teams import LabelTaken, TeamNotFound
 
 ORG = Decider(fold, decide)
 NAME = Sealed(key="org_1", box="x")
@@ -182,3 +191,34 @@ def test_a_service_account_is_made_and_removed_once() -> None:
     account.given(created).when(removed).then(removed)
     account.given(created, removed).when(removed).then_refused(ServiceAccountNotFound)
     account.given().when(removed).then_refused(ServiceAccountNotFound)
+
+
+TEAM = TeamCreated(org="org_1", team="team_core", name=NAME, by="user_1")
+IN_CORE = TeamMemberAdded(org="org_1", team="team_core", user="user_bob", by="user_1")
+LABELS = TeamLabelsSet(org="org_1", team="team_core", labels=NAME, label_hashes=("a",), by="user_1")
+
+
+def team_command(kind: type, team: str, **more: object) -> object:
+    return kind(org="org_1", by="user_1", team=team, **more)
+
+
+def test_a_team_has_members_of_the_organisation_only() -> None:
+    ORG.given(*FOUNDED).when(team_command(CreateTeam, "team_core", name=NAME)).then(TEAM)
+    add = team_command(AddToTeam, "team_core", user="user_bob")
+    ORG.given(*FOUNDED, TEAM).when(add).then_refused(MemberNotFound)
+    ORG.given(*FOUNDED, BOB, TEAM).when(add).then(IN_CORE)
+    ORG.given(*FOUNDED, BOB, TEAM, IN_CORE).when(add).then()
+    left = MemberRemoved(org="org_1", user="user_bob", by="user_bob")
+    ORG.given(*FOUNDED, BOB, TEAM, IN_CORE, left, BOB).when(add).then(IN_CORE)
+    deleted = TeamDeleted(org="org_1", team="team_core", by="user_1")
+    ORG.given(*FOUNDED, BOB, TEAM).when(team_command(DeleteTeam, "team_core")).then(deleted)
+    ORG.given(*FOUNDED, BOB, TEAM, deleted).when(add).then_refused(TeamNotFound)
+
+
+def test_a_label_belongs_to_one_team_until_it_gives_it_up() -> None:
+    docs = TeamCreated(org="org_1", team="team_docs", name=NAME, by="user_1")
+    take = team_command(SetTeamLabels, "team_docs", labels=NAME, label_hashes=("a", "b"))
+    taken = TeamLabelsSet(org="org_1", team="team_docs", labels=NAME, label_hashes=("a", "b"), by="user_1")
+    ORG.given(*FOUNDED, TEAM, docs, LABELS).when(take).then_refused(LabelTaken)
+    given_up = TeamLabelsSet(org="org_1", team="team_core", labels=NAME, label_hashes=(), by="user_1")
+    ORG.given(*FOUNDED, TEAM, docs, LABELS, given_up).when(take).then(taken)

@@ -23,6 +23,7 @@ from remote_claude.access.principal import (
     ServiceAccountKey,
 )
 from remote_claude.access.refusals import Unauthenticated
+from remote_claude.access.teams import TEAM, Teams
 from remote_claude.contracts.auth import (
     ApiKeyIssued,
     ApiKeyRevoked,
@@ -142,8 +143,8 @@ class ApiKeyVerifier:
 
     handles: ClassVar[frozenset[str]] = frozenset({ApiKeyIssued.type, ApiKeyRevoked.type})
 
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
+    def __init__(self, clock: Clock, teams: Teams) -> None:
+        self._clock, self._teams = clock, teams
         self._keys: dict[str, tuple[ApiKeyIssued, datetime | None]] = {}
         """By hash: the key, and when it expires."""
         self._hashes: dict[str, str] = {}
@@ -180,9 +181,13 @@ class ApiKeyVerifier:
         of_account = issued.user.startswith(SERVICE_ACCOUNT)
         if of_account and not memberships.has_service_account(issued.org, issued.user):
             raise Unauthenticated("This API key is of a service account that the organisation does not have.")
+        of_team = issued.user.startswith(TEAM)
+        if of_team and self._teams.get(issued.org, issued.user) is None:
+            raise Unauthenticated("This API key is of a team that has been deleted.")
+        of_nobody = of_account or of_team
         return Identity(
             user=issued.user,
-            credential=ServiceAccountKey(issued.key) if of_account else ApiKey(issued.key),
+            credential=ServiceAccountKey(issued.key) if of_nobody else ApiKey(issued.key),
             scopes=frozenset(issued.scopes),
             memberships=memberships.of(issued.user),
             org=issued.org,

@@ -119,6 +119,13 @@ PERMISSIONS: dict[str, Permission] = {
     "list_service_accounts": Permission("org:read", MEMBERS),
     "create_service_account": Permission("org", ADMINS),
     "remove_service_account": Permission("org", ADMINS),
+    "list_teams": Permission("org:read", EVERYBODY),
+    "create_team": Permission("org", ADMINS),
+    "delete_team": Permission("org", ADMINS),
+    "add_team_member": Permission("org", ADMINS),
+    "remove_team_member": Permission("org", ADMINS),
+    "set_team_labels": Permission("org", ADMINS),
+    "set_team_budget": Permission("org", ADMINS),
     "leave_org": Permission("org", EVERYBODY),
     # every process
     "status": Permission("operations", EVERYBODY),

@@ -14,14 +14,14 @@ PolicyEvent = OrgPolicySet | MonthlyBudgetSet
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """`rules` is None while everything is allowed. `budgets` are nano-dollars a month, by person; None is the organisation."""
+    """`rules` is None while everything is allowed. `budgets` are nano-dollars a month, by person or team; None is the organisation."""
 
     rules: OrgPolicySet | None = None
     budgets: Mapping[str | None, int] = field(default_factory=dict)
 
-    def has_budget(self, user: str) -> bool:
-        """Whether a month's budget bounds the tasks of this person."""
-        return None in self.budgets or user in self.budgets
+    def has_budget(self, user: str, team: str | None) -> bool:
+        """Whether a month's budget bounds what this person submits for this team."""
+        return not self.budgets.keys().isdisjoint((None, user, team))
 
 
 def evolve(policy: Policy, event: PolicyEvent) -> Policy:
@@ -30,9 +30,10 @@ def evolve(policy: Policy, event: PolicyEvent) -> Policy:
         case OrgPolicySet():
             return replace(policy, rules=event)
         case MonthlyBudgetSet():
-            budgets = {whose: limit for whose, limit in policy.budgets.items() if whose != event.user}
+            concerned = event.team or event.user
+            budgets = {whose: limit for whose, limit in policy.budgets.items() if whose != concerned}
             if event.nano_usd is not None:
-                budgets[event.user] = event.nano_usd
+                budgets[concerned] = event.nano_usd
             return replace(policy, budgets=budgets)
 
 

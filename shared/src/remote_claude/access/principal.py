@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from remote_claude.contracts.users import Role
+from remote_claude.contracts.users import Role, TaskVisibility
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +17,7 @@ class ApiKey:
 
 @dataclass(frozen=True, slots=True)
 class ServiceAccountKey:
-    """An API key of a service account. There is no person behind it, so no role: its scopes decide."""
+    """An API key of a service account or of a team. There is no person behind it, so no role: its scopes decide."""
 
     id: str
 
@@ -38,6 +38,9 @@ class AccessToken:
 
 Credential = ApiKey | ServiceAccountKey | BrowserSession | AccessToken
 """What was presented. Its `id` is what a revocation names."""
+
+SEE_ALL: frozenset[Role] = frozenset({"owner", "admin", "billing"})
+"""Roles that see every task. `billing` sees what each costs; the routes about tasks are not open to it."""
 
 KEYS = (ApiKey, ServiceAccountKey)
 """Credentials that have no session."""
@@ -71,10 +74,25 @@ class Identity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Principal:
-    """Somebody who acts for one organisation. `role` is None for a service account."""
+    """Somebody who acts for one organisation. `role` is None for a service account and for a team.
+
+    `teams` are those that they are in, in the order of joining. `visibility` is the organisation's rule.
+    """
 
     org: str
     user: str
     credential: Credential
     scopes: frozenset[str]
     role: Role | None = None
+    teams: tuple[str, ...] = ()
+    visibility: TaskVisibility = "own"
+
+    @property
+    def sees_all(self) -> bool:
+        """Whether they see and steer every task of the organisation."""
+        return self.visibility == "organisation" or self.role in SEE_ALL
+
+    def sees(self, submitted_by: str | None, team: str | None) -> bool:
+        """Whether they see and steer the tasks that a person has submitted for a team."""
+        own = submitted_by == self.user or (self.visibility == "team" and team in self.teams)
+        return own or self.sees_all

@@ -20,6 +20,7 @@ from remote_claude.access.refusals import (
     Unauthenticated,
 )
 from remote_claude.access.scopes import allows
+from remote_claude.access.teams import Teams
 from remote_claude.contracts import UndecodableEvent, UnknownVersion
 from remote_claude.eventsourcing.events import Clock, RecordedEvent
 from remote_claude.eventsourcing.log import EventLog
@@ -28,8 +29,14 @@ from remote_claude.eventsourcing.tail import Tail
 
 log = structlog.get_logger(__name__)
 
-WHO = ("ev.users._.user.>", "ev.users.*.org.>", "ev.users.*.service_account.>", "ev.auth.>")
-"""The streams that say who there is, in the order in which they are loaded."""
+WHO = (
+    "ev.users._.user.>",
+    "ev.users.*.org.>",
+    "ev.users.*.policy.>",
+    "ev.users.*.service_account.>",
+    "ev.auth.>",
+)
+"""The streams that tell who there is and what they see, in the order in which they are loaded."""
 
 
 class Verifier:
@@ -39,10 +46,10 @@ class Verifier:
         self._log, self._tail = log, tail
         self._position = 0
         self._reached = Reached()
-        self.memberships = Memberships()
+        self.memberships, self.teams = Memberships(), Teams()
         self.sessions = BrowserSessions(clock)
         self.tokens = AccessTokens(clock, self.sessions)
-        self._chain = (ApiKeyVerifier(clock), self.tokens, self.sessions)
+        self._chain = (ApiKeyVerifier(clock, self.teams), self.tokens, self.sessions)
 
     async def load(self) -> None:
         """Fold what auth and users have recorded so far."""
@@ -79,7 +86,7 @@ class Verifier:
     def fold(self, batch: Sequence[RecordedEvent]) -> None:
         """Apply events, ignore those of no concern. A credential of which an event can't be read is refused from then on."""
         for recorded in batch:
-            for folding in (self.memberships, *self._chain):
+            for folding in (self.memberships, self.teams, *self._chain):
                 if recorded.type not in folding.handles:
                     continue
                 try:
@@ -130,6 +137,8 @@ class Verifier:
             credential=identity.credential,
             scopes=identity.scopes,
             role=role,
+            teams=self.teams.of(org, identity.user),
+            visibility=self.teams.visibility(org),
         )
 
 

@@ -12,10 +12,11 @@ EXHAUSTED = "budget_exhausted"
 
 
 class MonthRequest(Value):
-    """A person, and the organisation that they act for."""
+    """A person, and the organisation and the team that they act for."""
 
     org: str
     user: str
+    team: str | None = None
 
 
 class MonthSpent(Value):
@@ -35,23 +36,27 @@ class MonthSpent(Value):
 
 
 class MonthAnswer(Value):
-    """The billing period, and what its organisation and the person have spent in it. `ends_at` is RFC 3339, UTC."""
+    """The billing period, and what organisation, team and person have spent in it. `ends_at` is RFC 3339, UTC."""
 
     period: str
     ends_at: str
     organisation: MonthSpent
+    team: MonthSpent = MonthSpent()
     person: MonthSpent
 
     def after(self, nano_usd: int) -> Self:
         """With this much more spent by the person."""
-        return self.model_copy(
-            update={"organisation": self.organisation.after(nano_usd), "person": self.person.after(nano_usd)}
-        )
+        spent = {name: getattr(self, name).after(nano_usd) for name in ("organisation", "team", "person")}
+        return self.model_copy(update=spent)
 
     @property
     def exhausted(self) -> str | None:
         """A sentence that says which budget is spent, and what to do; None while there is money."""
-        for whose, spent in (("Your organisation has", self.organisation), ("You have", self.person)):
+        for whose, spent in (
+            ("Your organisation has", self.organisation),
+            ("Your team has", self.team),
+            ("You have", self.person),
+        ):
             if spent.exhausted:
                 assert spent.limit_nano_usd is not None
                 return (

@@ -26,6 +26,10 @@ def labels_context(task: str) -> str:
     return f"{task}/labels"
 
 
+def team_labels_context(team: str) -> str:
+    return f"{team}/labels"
+
+
 def attempt_detail_context(task: str, attempt: int) -> str:
     """Why an attempt ended, in a sentence."""
     return f"{task}/{attempt}/detail"

@@ -65,7 +65,7 @@ class TaskSubmitted(GatewayEvent):
 
     `author` is JSON: `name` and `email` of who the commit is by.
 
-    `started_by` is the schedule or the trigger that submitted it for its user.
+    `started_by` is the schedule or the trigger that submitted it for its user. `team` is the team that it belongs to.
 
     `repository_hash` and `label_hashes` (name to value) are keyed hashes, HMAC-SHA256 in hex under the organisation's data
     key: costs can be grouped by them without opening a text. `body_hash` shows whether an idempotency key was repeated or reused.
@@ -97,6 +97,7 @@ class TaskSubmitted(GatewayEvent):
     timeout_s: int | None = None
     priority: int = 0
     started_by: str | None = None
+    team: str | None = None
     labels: Sealed | None = None
     label_hashes: dict[str, str] = Field(default_factory=dict)
     body_hash: str

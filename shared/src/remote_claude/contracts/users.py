@@ -5,6 +5,8 @@ from typing import ClassVar, Literal
 from remote_claude.contracts.base import Event, Quantity, Sealed, Value
 
 Role = Literal["owner", "admin", "member", "billing"]
+TaskVisibility = Literal["own", "team", "organisation"]
+"""Which tasks a member sees and steers. Owners and admins see all; so does a service account where it is `organisation`."""
 
 
 class UsersEvent(Event):
@@ -199,6 +201,67 @@ class MemberRemoved(UsersEvent):
     by: str
 
 
+class TeamCreated(UsersEvent):
+    """A named group of members. `name` is sealed by the organisation's key."""
+
+    type: ClassVar[str] = "TeamCreated"
+    version: ClassVar[int] = 1
+
+    org: str
+    team: str
+    name: Sealed
+    by: str
+
+
+class TeamDeleted(UsersEvent):
+    """Its API keys are refused from here on. Its tasks stay."""
+
+    type: ClassVar[str] = "TeamDeleted"
+    version: ClassVar[int] = 1
+
+    org: str
+    team: str
+    by: str
+
+
+class TeamMemberAdded(UsersEvent):
+    type: ClassVar[str] = "TeamMemberAdded"
+    version: ClassVar[int] = 1
+
+    org: str
+    team: str
+    user: str
+    by: str
+
+
+class TeamMemberRemoved(UsersEvent):
+    """A member who leaves the organisation leaves its teams too, without this event."""
+
+    type: ClassVar[str] = "TeamMemberRemoved"
+    version: ClassVar[int] = 1
+
+    org: str
+    team: str
+    user: str
+    by: str
+
+
+class TeamLabelsSet(UsersEvent):
+    """The labels that the tasks of a team bear from here on, and no others may. They replace those before.
+
+    `labels` is a JSON object, sealed by the organisation's key. `label_hashes` are keyed hashes, each of a name with its value.
+    """
+
+    type: ClassVar[str] = "TeamLabelsSet"
+    version: ClassVar[int] = 1
+
+    org: str
+    team: str
+    labels: Sealed
+    label_hashes: tuple[str, ...]
+    by: str
+
+
 class ServiceAccountCreated(UsersEvent):
     """An account that is no person, for machines: API keys can be of it. `name` is sealed by the organisation's key."""
 
@@ -294,7 +357,8 @@ class OrgPolicySet(PolicyEvent):
     An empty list allows everything. `models` and `images` are patterns with `*`. `hosts` are what a task may connect to
     (`HOST[:PORT]`, `*.` in front for every host below, `default` for the product's list). `network` is what the
     organisation adds to the default list. A task that names no provider gets `default_provider`.
-    `max_budget_nano_usd` bounds the budget of a task, and is the budget of one that names none.
+    `max_budget_nano_usd` bounds the budget of a task, and is the budget of one that names none. `task_visibility` says
+    which tasks a member sees.
     """
 
     type: ClassVar[str] = "OrgPolicySet"
@@ -308,10 +372,11 @@ class OrgPolicySet(PolicyEvent):
     network: tuple[str, ...] = ()
     default_provider: str | None = None
     max_budget_nano_usd: Quantity | None = None
+    task_visibility: TaskVisibility = "organisation"
 
 
 class MonthlyBudgetSet(PolicyEvent):
-    """What the models of tasks may cost in a month: those of `user`, or of the whole organisation if that is None.
+    """What the models of tasks may cost in a month: those of `user` or of `team`, or of the organisation if both are None.
 
     None as `nano_usd` lifts the limit.
     """
@@ -320,4 +385,5 @@ class MonthlyBudgetSet(PolicyEvent):
     version: ClassVar[int] = 1
 
     user: str | None = None
+    team: str | None = None
     nano_usd: Quantity | None = None

@@ -96,8 +96,13 @@ async def identity(request: Request) -> Identity:
 async def caller(request: Request) -> Principal:
     """Who asks and may do what the route does. Raises `NotAdmitted`, `RateLimited`."""
     found = admitted(request, request.scope["route"].name)
-    await _remember(request, found.credential, found.user if found.role is not None else found.org)
+    await remember(request, found)
     return found
+
+
+async def remember(request: Request, who: Principal) -> None:
+    """What the request appends says which credential it came with, and from where."""
+    await _remember(request, who.credential, who.user if who.role is not None else who.org)
 
 
 def admitted(request: Request, operation: str) -> Principal:

@@ -26,7 +26,7 @@ def _month(period: str | None) -> str | None:
 def usage(
     period: Period = None,
     by: Annotated[
-        str | None, typer.Option(help="day, person, repository, label, model, agent or task.")
+        str | None, typer.Option(help="day, person, team, repository, label, model, agent or task.")
     ] = None,
     last: Annotated[int, typer.Option(min=1, help="With --by: how many days back.")] = 30,
     as_csv: Annotated[bool, typer.Option("--csv", help="With --by: comma-separated values.")] = False,

@@ -13,6 +13,7 @@ import typer
 from remote_claude.cli import render
 from remote_claude.cli.commands.policy import policy_app
 from remote_claude.cli.commands.tasks import Json
+from remote_claude.cli.commands.teams import team_app, team_id
 from remote_claude.cli.errors import CliError, Exit
 from remote_claude.cli.identity import profiles
 from remote_claude.cli.session import connect
@@ -24,6 +25,7 @@ key_app = typer.Typer(no_args_is_help=True, help="API keys of the organisation."
 repo_app = typer.Typer(no_args_is_help=True, help="Repositories on a forge: connect.")
 org_app.add_typer(member_app, name="member")
 org_app.add_typer(policy_app, name="policy")
+org_app.add_typer(team_app, name="team")
 
 
 class Role(StrEnum):
@@ -204,11 +206,15 @@ def create_key(
     service_account: Annotated[
         str | None, typer.Option(help="The service account that it belongs to, sa_...; by default you.")
     ] = None,
+    team: Annotated[str | None, typer.Option(help="The team that it belongs to, its name or id.")] = None,
     as_json: Json = False,
 ) -> None:
     """Make an API key and print it: the only time that it is shown."""
+    client = connect()
     body = {"name": name, "scopes": scope, "expires_in_days": days, "service_account": service_account}
-    made = connect().post("/v1/keys", {key: value for key, value in body.items() if value})
+    if team is not None:
+        body["team"] = team_id(client, team)
+    made = client.post("/v1/keys", {key: value for key, value in body.items() if value})
     if as_json:
         render.emit(made)
     else:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from decimal import Decimal, InvalidOperation
+from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
 
 from remote_claude.cli import render
 from remote_claude.cli.commands.tasks import Json
+from remote_claude.cli.commands.teams import team_id
 from remote_claude.cli.errors import CliError, Exit
 from remote_claude.cli.session import connect
 
@@ -18,6 +20,14 @@ budget_app = typer.Typer(no_args_is_help=True, help="What models may cost in a m
 LISTS = ("agents", "models", "providers", "images", "hosts", "network")
 ANY = "any"
 """As the value of a rule: no limit."""
+
+
+class Visibility(StrEnum):
+    """Which tasks a member sees."""
+
+    OWN = "own"
+    TEAM = "team"
+    ORGANISATION = "organisation"
 
 
 def _dollars(text: str) -> int:
@@ -41,6 +51,7 @@ def show_policy(as_json: Json = False) -> None:
     rows.append(("default provider", rules["default_provider"] or "-"))
     limit = rules["max_budget_nano_usd"]
     rows.append(("max budget", ANY if limit is None else render.money(limit)))
+    rows.append(("task visibility", rules["task_visibility"]))
     render.table(("rule", "allowed"), rows, elastic="allowed")
 
 
@@ -63,6 +74,10 @@ def set_policy(
     max_budget: Annotated[
         str | None, typer.Option(help="The greatest --budget of a task, in dollars; `any` for none.")
     ] = None,
+    task_visibility: Annotated[
+        Visibility | None,
+        typer.Option(help="Which tasks a member sees: own, those of the team too, or the organisation's."),
+    ] = None,
 ) -> None:
     """Change rules; those that are not named stay as they are."""
     given: dict[str, Any] = {
@@ -78,6 +93,8 @@ def set_policy(
         for name, value in zip(LISTS, lists, strict=True)
         if value is not None
     }
+    if task_visibility is not None:
+        given["task_visibility"] = task_visibility.value
     if not given:
         raise CliError("name a rule, such as --agents claude,shell", Exit.USAGE)
     client = connect()
@@ -91,11 +108,17 @@ def set_budget(
     member: Annotated[
         str | None, typer.Option(help="One member, user_...; by default the organisation.")
     ] = None,
+    team: Annotated[str | None, typer.Option(help="One team, its name or id.")] = None,
 ) -> None:
-    """Set what models may cost in a month, for the organisation or one member."""
+    """Set what models may cost in a month, for the organisation, one team or one member."""
+    if member and team:
+        raise CliError("choose one of --member and --team", Exit.USAGE)
+    client = connect()
     path = f"/v1/org/members/{member}/budget" if member else "/v1/org/budget"
-    connect().put(path, {"nano_usd": None if amount == ANY else _dollars(amount)})
-    whose = member or "the organisation"
+    if team:
+        path = f"/v1/org/teams/{team_id(client, team)}/budget"
+    client.put(path, {"nano_usd": None if amount == ANY else _dollars(amount)})
+    whose = member or team or "the organisation"
     render.say(
         f"{whose} has no budget"
         if amount == ANY
@@ -105,13 +128,15 @@ def set_budget(
 
 @budget_app.command("show")
 def show_budget(as_json: Json = False) -> None:
-    """Show what models have cost this month, of the organisation and of you, and the budgets."""
+    """Show what models have cost this month, of the organisation, your team and you, and the budgets."""
     month = connect().get("/v1/usage/budget")
     if as_json:
         render.emit(month)
         return
     rows = []
-    for whose, name in (("organisation", "the organisation"), ("person", "you")):
+    for whose, name in (("organisation", "the organisation"), ("team", "your team"), ("person", "you")):
+        if month[whose] is None:
+            continue
         spent, limit = month[whose]["spent_nano_usd"], month[whose]["limit_nano_usd"]
         rows.append((name, render.money(spent), "-" if limit is None else render.money(limit)))
     render.say(f"{month['period']}, until {month['ends_at'][:10]}")

@@ -48,6 +48,7 @@ WITH_VALUE = frozenset(
         "--max-attempts",
         "--priority",
         "--label",
+        "--team",
         "--include",
         "--base",
         "--title",
@@ -113,6 +114,9 @@ def run(
         typer.Option(help="Name of a secret that the task gets (`rclaude secret`); may be given again."),
     ] = None,
     label: Annotated[list[str] | None, typer.Option(help="KEY=VALUE; may be given again.")] = None,
+    team: Annotated[
+        str | None, typer.Option(help="The team that it is of, name or id; your first one if left out.")
+    ] = None,
     include: Annotated[
         list[str] | None,
         typer.Option(help="Ignored files that go along, a pattern as in .gitignore; may be given again."),
@@ -234,6 +238,10 @@ def run(
         raise CliError("--include goes with a repository on this disk", Exit.USAGE)
 
     client = connect_or_start()
+    if team is not None:
+        from remote_claude.cli.commands.teams import team_id
+
+        body["team"] = team_id(client, team)
     if local is not None:
         body["repo"] = {"bundle": send_repository(client, local, include or ())}
     if best_of is not None:

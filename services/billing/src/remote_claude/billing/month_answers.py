@@ -1,4 +1,4 @@
-"""What models have cost this month, an organisation and a person of it, against their budgets."""
+"""What models have cost this month, an organisation, a team and a person of it, against their budgets."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ WHERE org = %(org)s AND period = %(period)s AND key IN ('model_nano_usd', 'custo
 """
 SPENT_BY = """
 SELECT coalesce(sum(quantity), 0) FROM billing_usage.group_day
-WHERE org = %(org)s AND dimension = 'person' AND day = ANY (%(days)s) AND name = %(user)s
+WHERE org = %(org)s AND dimension = %(dimension)s AND day = ANY (%(days)s) AND name = %(name)s
   AND meter IN ('model_nano_usd', 'customer_model_nano_usd') AND period = %(period)s
 """
 
@@ -36,27 +36,32 @@ class Months:
 
     async def of(self, request: MonthRequest) -> MonthAnswer:
         """The current month."""
-        runtime, org, user = self._runtime, request.org, request.user
+        runtime, org, user, team = self._runtime, request.org, request.user, request.team
         await runtime.projectors[UsageView.name].wait_for(runtime.tail.position, CAUGHT_UP_S)
         budgets = (await read_policy(runtime.log, org)).budgets
         async with query_for(runtime.pool, UsageView, org) as connection:
             account = await bills.plan(connection, org)
             period = period_at(account[1] if account else CALENDAR, runtime.clock())
-            whole, own = await _spent(connection, org, user, period)
+            whole = await _spent(connection, org, period)
+            own = await _spent(connection, org, period, "person", user)
+            teams = await _spent(connection, org, period, "team", team) if team is not None else 0
         return MonthAnswer(
             period=period.id,
             ends_at=period.ends_at,
             organisation=MonthSpent(spent_nano_usd=whole, limit_nano_usd=budgets.get(None)),
+            team=MonthSpent(
+                spent_nano_usd=teams, limit_nano_usd=budgets.get(team) if team is not None else None
+            ),
             person=MonthSpent(spent_nano_usd=own, limit_nano_usd=budgets.get(user)),
         )
 
 
-async def _spent(connection: AsyncConnection[Any], org: str, user: str, period: Period) -> tuple[int, int]:
-    """Nano-dollars of the organisation, and of the person, on any key."""
-    params = {"org": org, "user": user, "period": period.id, "days": period.days()}
-    sums = []
-    for query in (SPENT, SPENT_BY):
-        row = await (await connection.execute(query.encode(), params)).fetchone()
-        assert row is not None
-        sums.append(int(row[0]))
-    return sums[0], sums[1]
+async def _spent(
+    connection: AsyncConnection[Any], org: str, period: Period, dimension: str | None = None, name: str = ""
+) -> int:
+    """Nano-dollars of the organisation, or of one group of a dimension, on any key."""
+    query = SPENT if dimension is None else SPENT_BY
+    params = {"org": org, "period": period.id, "days": period.days(), "dimension": dimension, "name": name}
+    row = await (await connection.execute(query.encode(), params)).fetchone()
+    assert row is not None
+    return int(row[0])

@@ -238,6 +238,7 @@ def _submitted(recorded: RecordedEvent) -> WatchedTask:
         org=event.org,
         position=recorded.position,
         submitted_by=event.user,
+        team=event.team,
         submitted_at=recorded.occurred_at,
         agent=event.agent,
         prompt=event.prompt,

@@ -36,9 +36,9 @@ class MonthBudgets:
     def __init__(self, client: Client) -> None:
         self._client = client
 
-    async def check(self, org: str, user: str) -> None:
+    async def check(self, org: str, user: str, team: str | None) -> None:
         """Raises `BudgetExhausted`, and `BudgetUnknown` when billing does not answer."""
-        request = MonthRequest(org=org, user=user)
+        request = MonthRequest(org=org, user=user, team=team)
         try:
             reply = await self._client.request(
                 ASK_MONTH.subject, request.model_dump_json().encode(), timeout=TIMEOUT_S

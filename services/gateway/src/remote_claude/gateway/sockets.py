@@ -15,6 +15,7 @@ from remote_claude.access.principal import Presented, Principal
 from remote_claude.access.refusals import NotAdmitted
 from remote_claude.access.verifier import Verifier
 from remote_claude.eventsourcing.tail import Tail
+from remote_claude.gateway.projections.queries import Task
 from remote_claude.gateway.settings import GatewaySettings
 from remote_claude.gateway.watchers import Watch, Watchers
 
@@ -44,6 +45,7 @@ class Socket:
         self._peer = peer
         self._queue: deque[str] = deque()
         self._changes: set[str] = set()
+        self._unnamed = False
         self._changed = 0
         self._woken = asyncio.Event()
         self._close_reason: tuple[int, str, str] | None = None
@@ -61,9 +63,16 @@ class Socket:
         """A watch has something to pull."""
         self._woken.set()
 
-    def changed(self, task: str, position: int) -> None:
+    def sees(self, task: Task | None) -> bool:
+        """Whether its person may see a task."""
+        who = self.principal
+        return who.sees_all or (task is not None and who.sees(task.submitted_by, task.team))
+
+    def changed(self, task: str | None, position: int) -> None:
         """Report a change with the next frame; what is reported at once is one frame, however much it is."""
-        if len(self._changes) <= MAX_CHANGES:
+        if task is None:
+            self._unnamed = True
+        elif len(self._changes) <= MAX_CHANGES:
             self._changes.add(task)
         self._changed = position
         self._woken.set()
@@ -120,9 +129,10 @@ class Socket:
     async def _flush(self) -> None:
         while self._queue:
             await self._write(self._queue.popleft())
-        if self._changes:
+        if self._changes or self._unnamed:
             changes, self._changes = self._changes, set()
-            await self._write(changed_frame(changes, self._changed))
+            named, self._unnamed = None if self._unnamed else changes, False
+            await self._write(changed_frame(named, self._changed))
 
     async def _write(self, text: str) -> None:
         self.writing_since = asyncio.get_running_loop().time()
@@ -189,8 +199,21 @@ class Sockets:
                     and now - socket.writing_since > self._settings.watcher_stall_s
                 ):
                     socket.close(TRY_AGAIN_LATER, "slow_consumer", "Nothing was read for too long.")
+                elif self._sees_otherwise(socket.principal):
+                    detail = "Your role, your teams or the organisation's policy have changed. Connect again."
+                    socket.close(TRY_AGAIN_LATER, "permissions_changed", detail)
                 elif beating:
                     self._beat(socket, heartbeat)
+
+    def _sees_otherwise(self, who: Principal) -> bool:
+        """Whether somebody sees other tasks by now than when their socket was opened."""
+        verifier = self._verifier
+        now = (
+            verifier.memberships.of(who.user).get(who.org),
+            verifier.teams.of(who.org, who.user),
+            verifier.teams.visibility(who.org),
+        )
+        return now != (who.role, who.teams, who.visibility)
 
     def _beat(self, socket: Socket, heartbeat: str) -> None:
         try:
@@ -214,9 +237,9 @@ def error_frame(status: int, code: str, detail: str, task: str | None = None) ->
     return orjson.dumps(frame).decode()
 
 
-def changed_frame(tasks: Set[str], position: int) -> str:
-    """The frame `changed`: tasks of the organisation that changed, null for too many to name, up to a position."""
-    named = sorted(tasks) if len(tasks) <= MAX_CHANGES else None
+def changed_frame(tasks: Set[str] | None, position: int) -> str:
+    """The frame `changed`: tasks of the organisation that changed, null where they are not named, up to a position."""
+    named = sorted(tasks) if tasks is not None and len(tasks) <= MAX_CHANGES else None
     return orjson.dumps({"type": "changed", "tasks": named, "position": position}).decode()
 
 

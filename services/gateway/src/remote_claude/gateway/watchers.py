@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 import orjson
 
+from remote_claude.access.principal import Principal
 from remote_claude.contracts.refusals import NotCaughtUp
 from remote_claude.contracts.runner import UsageRecorded
 from remote_claude.contracts.scheduler import (
@@ -31,6 +32,7 @@ from remote_claude.gateway.domain.cursor import START, Cursor
 from remote_claude.gateway.domain.lifecycle import State, TaskProgress
 from remote_claude.gateway.live_tasks import LiveTasks, WatchedTask
 from remote_claude.gateway.projections.output_frames import FrameRange, OutputHistory
+from remote_claude.gateway.projections.queries import Task, check_seen
 from remote_claude.gateway.projections.tasks import TasksView
 from remote_claude.runtime.agent_output import OutputChunk, OutputUnavailable
 
@@ -57,8 +59,11 @@ class Outlet(Protocol):
     def wake(self) -> None:
         """One of its watches has something to pull."""
 
-    def changed(self, task: str, position: int) -> None:
-        """A task of the organisation that it follows has another state, since a position."""
+    def sees(self, task: Task | None) -> bool:
+        """Whether it may be told of a task; None is one that is not held here."""
+
+    def changed(self, task: str | None, position: int) -> None:
+        """A task of the organisation that it follows has another state, since a position; None: one not named here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +213,7 @@ class Watchers:
         self._wait_s, self._ring_bytes = wait_s, ring_bytes
         self._channels: dict[tuple[str, str], TaskChannel] = {}
         self._followers: defaultdict[str, set[Outlet]] = defaultdict(set)
-        self._ends: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
+        self._ends: defaultdict[str, list[tuple[dict[str, Any], Task | None]]] = defaultdict(list)
         self._connected = asyncio.Event()
 
     def __len__(self) -> int:
@@ -220,18 +225,28 @@ class Watchers:
             return
         event = recorded.event
         if recorded.type != UsageRecorded.type and event.org in self._followers:
+            live = self._tasks.find(event.org, event.task)
+            task = live.submission if live is not None else None
             for follower in self._followers[event.org]:
-                follower.changed(event.task, recorded.position)
+                if follower.sees(task):
+                    follower.changed(event.task, recorded.position)
+                elif task is None:
+                    follower.changed(None, recorded.position)
             if (state := ENDS.get(recorded.type)) is not None:
                 end = {"task": event.task, "state": state, "position": recorded.position}
-                self._ends[event.org].append(end)
+                self._ends[event.org].append((end, task))
 
     def on_batch(self) -> None:
         """The log has no more for now: what has ended goes out, to each organisation's followers in the same frame."""
         for org, ends in self._ends.items():
-            frame = _dump(type="ended", tasks=ends, position=ends[-1]["position"])
+            position = ends[-1][0]["position"]
+            whole = _dump(type="ended", tasks=[end for end, _ in ends], position=position)
             for follower in self._followers.get(org, ()):
-                follower.put(frame)
+                seen = [end for end, task in ends if follower.sees(task)]
+                if len(seen) == len(ends):
+                    follower.put(whole)
+                elif seen:
+                    follower.put(_dump(type="ended", tasks=seen, position=position))
         self._ends.clear()
 
     def on_output(self, chunk: OutputChunk) -> None:
@@ -274,12 +289,14 @@ class Watchers:
         )
 
     async def watch(
-        self, org: str, task: str, outlet: Outlet, cursor: Cursor, min_position: int = 0
+        self, who: Principal, task: str, outlet: Outlet, cursor: Cursor, min_position: int = 0
     ) -> Watch:
         """Begin to watch; the first frame is the state as it is now. Raises `TaskNotFound`, `NotCaughtUp`."""
+        org = who.org
         if not await self._tasks.wait_for(min_position, self._wait_s):
             raise NotCaughtUp(min_position, self._tasks.position)
         live = await self._tasks.get(org, task)
+        check_seen(who, live.submission)
         channel = self._channels.get((org, task))
         if channel is None:
             channel = self._channels[org, task] = TaskChannel(org, task, live, self._ring_bytes)

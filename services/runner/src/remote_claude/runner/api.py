@@ -12,8 +12,11 @@ from remote_claude.access.principal import Principal
 from remote_claude.access.refusals import NotAdmitted
 from remote_claude.access.verifier import Verifier
 from remote_claude.concurrency.tasks import first_of
+from remote_claude.contracts.gateway import TaskSubmitted
 from remote_claude.edge.caller import Caller, presented
 from remote_claude.edge.models import problems
+from remote_claude.eventsourcing import stream_id
+from remote_claude.eventsourcing.log import EventLog
 from remote_claude.runner.machines.registry import Machines
 from remote_claude.runner.sessions import (
     Channel,
@@ -59,6 +62,7 @@ def router(
     verifier: Verifier,
     session_of: Callable[[str, str], WorkerSession | None],
     machines: Machines,
+    log: EventLog,
 ) -> APIRouter:
     """`/v1/workers/{runner}`: a worker proves itself by its token, in the first message of the protocol.
 
@@ -114,11 +118,18 @@ def router(
             await peer.close(4000 + error.status, error.code)
             return None
 
+    async def seen(principal: Principal, task: str) -> bool:
+        recorded = await log.read_stream(stream_id("gateway", principal.org, "task", task))
+        submitted: TaskSubmitted = recorded[0].event
+        return principal.sees(submitted.user, submitted.team)
+
     async def admitted(peer: WebSocket, task: str, operation: str) -> WorkerSession | None:
         principal = await caller(peer, operation)
         if principal is None:
             return None
         session = session_of(principal.org, task)
+        if session is not None and not principal.sees_all and not await seen(principal, task):
+            session = None
         if session is None:
             await peer.close(NOT_RUNNING, NOT_RUNNING_HERE)
         return session

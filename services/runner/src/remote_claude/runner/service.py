@@ -45,7 +45,7 @@ def build(runtime: Runtime) -> Service:
     pull_requests = outbox(runtime, settings)
     return Service(
         name="runner",
-        router=api.router(listener_of, runtime.verifier, session_of, machines),
+        router=api.router(listener_of, runtime.verifier, session_of, machines, runtime.log),
         views=(HeldView(), pull_requests.view),
         outboxes=(pull_requests,),
         background=background,

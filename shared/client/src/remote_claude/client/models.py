@@ -77,7 +77,7 @@ class AuditEntry(TypedDict):
     position: int
     at: str
     action: str
-    kind: Literal["person", "service_account", "operator"] | None
+    kind: Literal["person", "service_account", "team", "operator"] | None
     user: str | None
     name: str | None
     actor: str | None
@@ -666,11 +666,15 @@ class ModelUse(TypedDict):
 
 
 class MonthBudget(TypedDict):
-    """What models have cost this month, and the budgets that bound it. `person` is the caller."""
+    """What models have cost this month, and the budgets that bound it.
+
+    `person` is the caller, `team` the first team that they are in; null for those who are in none.
+    """
 
     period: str
     ends_at: str
     organisation: SpentAnswer
+    team: SpentAnswer | None
     person: SpentAnswer
     as_of: int
 
@@ -695,6 +699,7 @@ class NewKey(TypedDict):
     scopes: NotRequired[list[str] | None]
     expires_in_days: NotRequired[int | None]
     service_account: NotRequired[str | None]
+    team: NotRequired[str | None]
 
 
 class NewModel(TypedDict):
@@ -730,6 +735,12 @@ class NewSecret(TypedDict):
     value: str
     hosts: NotRequired[list[str]]
     as_env: NotRequired[bool]
+
+
+class NewTeam(TypedDict):
+    """`NewTeam`."""
+
+    name: str
 
 
 class NewToken(TypedDict):
@@ -900,6 +911,7 @@ class PolicyAnswer(TypedDict):
     network: list[str]
     default_provider: str | None
     max_budget_nano_usd: int | None
+    task_visibility: Literal["own", "team", "organisation"]
 
 
 class PolicyRules(TypedDict):
@@ -907,7 +919,8 @@ class PolicyRules(TypedDict):
 
     `hosts` are what a task may connect to, `default` for the product's list; `network` is added to that list. A task
     that names no provider gets `default_provider`, or the first of `providers`. `max_budget_nano_usd` bounds the budget of a
-    task, in billionths of a dollar, and is the budget of one that names none.
+    task, in billionths of a dollar, and is the budget of one that names none. `task_visibility` says which tasks a member
+    sees and steers: their own, those of their teams too, or all of the organisation. Owners and admins see all.
     """
 
     agents: NotRequired[list[str]]
@@ -918,6 +931,7 @@ class PolicyRules(TypedDict):
     network: NotRequired[list[str]]
     default_provider: NotRequired[str | None]
     max_budget_nano_usd: NotRequired[int | None]
+    task_visibility: NotRequired[Literal["own", "team", "organisation"]]
 
 
 class PriceBook(TypedDict):
@@ -1225,6 +1239,8 @@ class SubmitRequest(TypedDict):
     timeout_s: NotRequired[int | None]
     priority: NotRequired[int]
     labels: NotRequired[dict[str, str]]
+    team: NotRequired[str | None]
+    """The id of a team of yours; the first one that you are in if left out."""
 
 
 class Suspension(TypedDict):
@@ -1260,6 +1276,7 @@ class TaskAnswer(TypedDict):
     max_attempts: int
     exit_code: int | None
     submitted_by: str
+    team: str | None
     submitted_at: str
     started_at: str | None
     finished_at: str | None
@@ -1341,6 +1358,7 @@ class TaskSummary(TypedDict):
     max_attempts: int
     exit_code: int | None
     submitted_by: str
+    team: str | None
     submitted_at: str
     started_at: str | None
     finished_at: str | None
@@ -1357,6 +1375,37 @@ class TaskWaiting(TypedDict):
     code: str
     detail: str
     place: int | None
+
+
+class TeamAnswer(TypedDict):
+    """`budget_nano_usd` is what the models of its tasks may cost in a month; null where nothing bounds them."""
+
+    id: str
+    name: str | None
+    members: list[TeamMemberAnswer]
+    labels: dict[str, str]
+    budget_nano_usd: int | None
+    created_at: str
+
+
+class TeamLabels(TypedDict):
+    """Every task of the team bears them. No task of others may bear one of them with this value."""
+
+    labels: dict[str, str]
+
+
+class TeamList(TypedDict):
+    """`TeamList`."""
+
+    teams: list[TeamAnswer]
+    as_of: int
+
+
+class TeamMemberAnswer(TypedDict):
+    """`TeamMemberAnswer`."""
+
+    user: str
+    name: str | None
 
 
 class Tier(TypedDict):
@@ -1453,7 +1502,7 @@ class UsageBreakdown(TypedDict):
     tasks, null at the end.
     """
 
-    by: Literal["day", "person", "repository", "label", "model", "agent", "task"]
+    by: Literal["day", "person", "team", "repository", "label", "model", "agent", "task"]
     since: str
     until: str
     groups: list[UsageGroup]

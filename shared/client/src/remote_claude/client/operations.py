@@ -49,6 +49,7 @@ from remote_claude.client.models import (
     NewOwner,
     NewRole,
     NewSecret,
+    NewTeam,
     NewToken,
     NewWebhook,
     OrgChanged,
@@ -85,6 +86,8 @@ from remote_claude.client.models import (
     TaskAnswer,
     TaskBillAnswer,
     TaskPage,
+    TeamLabels,
+    TeamList,
     TokenAnswer,
     TriggerList,
     TriggerRequest,
@@ -114,6 +117,11 @@ def add_org_model(name: str, body: NewModel) -> Call[SecretChanged]:
     return Call("PUT", f"/v1/org/models/{_part(name)}", json=body, decode=as_json)
 
 
+def add_team_member(team: str, user: str) -> Call[OrgChanged]:
+    """Add a member of the organisation to a team."""
+    return Call("PUT", f"/v1/org/teams/{_part(team)}/members/{_part(user)}", decode=as_json)
+
+
 def begin_device(body: BeginDeviceForm) -> Call[dict[str, Any]]:
     """Begin the sign-in of a machine without a browser."""
     return Call("POST", "/oauth/device_authorization", form=body, decode=as_json)
@@ -140,7 +148,7 @@ def connect_forge(forge: str, body: NewToken) -> Call[SecretChanged]:
 
 
 def create_key(body: NewKey) -> Call[KeyCreated]:
-    """Make an API key for the organisation, of the caller or of a service account. It is shown once."""
+    """Make an API key for the organisation, of the caller, a service account or a team. It is shown once."""
     return Call("POST", "/v1/keys", json=body, decode=as_json)
 
 
@@ -164,6 +172,11 @@ def create_sign_in_link() -> Call[LinkAnswer]:
     return Call("POST", "/v1/session/links", decode=as_json)
 
 
+def create_team(body: NewTeam) -> Call[OrgChanged]:
+    """Create a team. Nobody is in it yet."""
+    return Call("POST", "/v1/org/teams", json=body, decode=as_json)
+
+
 def create_trigger(body: TriggerRequest) -> Call[CreatedTrigger]:
     """Let comments and labels on GitHub start tasks, as the caller."""
     return Call("POST", "/v1/triggers", json=body, decode=as_json)
@@ -182,6 +195,11 @@ def delete_account() -> Call[None]:
 def delete_org() -> Call[OrgChanged]:
     """Delete the organisation. Nobody acts for it from here on; an owner can bring it back for thirty days."""
     return Call("DELETE", "/v1/org", decode=as_json)
+
+
+def delete_team(team: str) -> Call[None]:
+    """Delete a team; its API keys are refused from here on. Its tasks stay."""
+    return Call("DELETE", f"/v1/org/teams/{_part(team)}", decode=nothing)
 
 
 def end_session() -> Call[None]:
@@ -271,12 +289,12 @@ def get_invoice_pdf(invoice: str, *, min_position: int | None = None) -> Call[by
 
 
 def get_me(*, min_position: int | None = None) -> Call[PersonAnswer]:
-    """The caller, or the service account."""
+    """The caller: a person, a service account or a team."""
     return Call("GET", "/v1/me", query={"min_position": min_position}, decode=as_json)
 
 
 def get_month(*, min_position: int | None = None) -> Call[MonthBudget]:
-    """What models have cost this month, of the organisation and of the caller, against their budgets."""
+    """What models have cost this month, of the organisation, the caller and their team, against their budgets."""
     return Call("GET", "/v1/usage/budget", query={"min_position": min_position}, decode=as_json)
 
 
@@ -356,7 +374,7 @@ def get_usage(*, period: str | None = None, min_position: int | None = None) -> 
 
 
 def get_usage_breakdown(
-    dimension: Literal["day", "person", "repository", "label", "model", "agent", "task"],
+    dimension: Literal["day", "person", "team", "repository", "label", "model", "agent", "task"],
     *,
     last: int | None = None,
     limit: int | None = None,
@@ -444,7 +462,7 @@ def list_invoices(*, min_position: int | None = None) -> Call[InvoiceList]:
 
 
 def list_keys(*, min_position: int | None = None) -> Call[KeyList]:
-    """The keys of the organisation for its owners and admins; for others their own."""
+    """The keys of the organisation for its owners and admins; for others their own and those of their teams."""
     return Call("GET", "/v1/keys", query={"min_position": min_position}, decode=as_json)
 
 
@@ -533,6 +551,7 @@ def list_tasks(
     | None = None,
     agent: str | None = None,
     submitted_by: str | None = None,
+    team: str | None = None,
     label: list[str] | None = None,
     q: str | None = None,
     pull_request: str | None = None,
@@ -540,7 +559,7 @@ def list_tasks(
     cursor: str | None = None,
     min_position: int | None = None,
 ) -> Call[TaskPage]:
-    """The organisation's tasks, newest first."""
+    """The organisation's tasks that the caller may see, newest first."""
     return Call(
         "GET",
         "/v1/tasks",
@@ -548,6 +567,7 @@ def list_tasks(
             "state": state,
             "agent": agent,
             "submitted_by": submitted_by,
+            "team": team,
             "label": label,
             "q": q,
             "pull_request": pull_request,
@@ -557,6 +577,11 @@ def list_tasks(
         },
         decode=as_json,
     )
+
+
+def list_teams(*, min_position: int | None = None) -> Call[TeamList]:
+    """The teams of the organisation, the oldest first, with who is in each."""
+    return Call("GET", "/v1/org/teams", query={"min_position": min_position}, decode=as_json)
 
 
 def list_triggers() -> Call[TriggerList]:
@@ -634,6 +659,11 @@ def remove_secret(name: str) -> Call[None]:
 def remove_service_account(service_account: str) -> Call[None]:
     """Remove a service account; its API keys are refused from here on."""
     return Call("DELETE", f"/v1/org/service-accounts/{_part(service_account)}", decode=nothing)
+
+
+def remove_team_member(team: str, user: str) -> Call[OrgChanged]:
+    """Remove a member from a team. They stay in the organisation."""
+    return Call("DELETE", f"/v1/org/teams/{_part(team)}/members/{_part(user)}", decode=as_json)
 
 
 def remove_trigger(trigger: str) -> Call[None]:
@@ -729,6 +759,16 @@ def set_policy(body: PolicyRules) -> Call[OrgChanged]:
 def set_secret(name: str, body: NewSecret) -> Call[SecretChanged]:
     """Store a secret for one's own tasks, sealed. A later one replaces it."""
     return Call("PUT", f"/v1/me/secrets/{_part(name)}", json=body, decode=as_json)
+
+
+def set_team_budget(team: str, body: NewBudget) -> Call[OrgChanged]:
+    """Set what the models of one team's tasks may cost in a month."""
+    return Call("PUT", f"/v1/org/teams/{_part(team)}/budget", json=body, decode=as_json)
+
+
+def set_team_labels(team: str, body: TeamLabels) -> Call[OrgChanged]:
+    """Set the labels of a team's tasks, in place of those before. A label belongs to one team at most."""
+    return Call("PUT", f"/v1/org/teams/{_part(team)}/labels", json=body, decode=as_json)
 
 
 def simulate_prices(body: SimulationRequest, *, min_position: int | None = None) -> Call[Simulation]:

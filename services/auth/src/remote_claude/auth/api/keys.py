@@ -45,6 +45,7 @@ from remote_claude.runtime.service import Runtime
 
 ADMINS = ("owner", "admin")
 NO_SERVICE_ACCOUNT = "There is no such service account in this organisation. `rclaude service-account list` shows those that there are."
+NO_TEAM = "There is no such team in this organisation. `rclaude org team list` shows those that there are."
 KEYS: list[str | Enum] = ["keys"]
 SESSIONS: list[str | Enum] = ["sessions"]
 
@@ -58,15 +59,16 @@ def add_routes(
 
     @api.post("/v1/keys", tags=KEYS, status_code=HTTPStatus.CREATED, responses=problems(403, 404, 422, 503))
     async def create_key(principal: Caller, body: NewKey) -> KeyCreated:
-        """Make an API key for the organisation, of the caller or of a service account. It is shown once."""
-        user = body.service_account or principal.user
-        if body.service_account is not None:
-            if (
-                principal.role is not None and principal.role not in ADMINS
-            ):  # a service account needs the scope only
-                raise RoleMissing(principal.role, ADMINS)
-            if not runtime.verifier.memberships.has_service_account(principal.org, user):
-                raise Problem(HTTPStatus.NOT_FOUND, "service_account_not_found", NO_SERVICE_ACCOUNT)
+        """Make an API key for the organisation, of the caller, a service account or a team. It is shown once."""
+        user = body.service_account or body.team or principal.user
+        if user != principal.user and principal.role is not None and principal.role not in ADMINS:
+            raise RoleMissing(principal.role, ADMINS)  # who has no role needs the scope only
+        if body.service_account is not None and not runtime.verifier.memberships.has_service_account(
+            principal.org, body.service_account
+        ):
+            raise Problem(HTTPStatus.NOT_FOUND, "service_account_not_found", NO_SERVICE_ACCOUNT)
+        if body.team is not None and runtime.verifier.teams.get(principal.org, body.team) is None:
+            raise Problem(HTTPStatus.NOT_FOUND, "team_not_found", NO_TEAM)
         scopes = tuple(dict.fromkeys(body.scopes if body.scopes is not None else ORG_SCOPES))
         for scope in scopes:
             if not allows(principal.scopes, scope):
@@ -95,7 +97,7 @@ def add_routes(
 
     @api.get("/v1/keys", tags=KEYS, dependencies=reads, responses=problems(403, 404, 503))
     async def list_keys(principal: Caller) -> KeyList:
-        """The keys of the organisation for its owners and admins; for others their own."""
+        """The keys of the organisation for its owners and admins; for others their own and those of their teams."""
         found = [
             KeyAnswer(
                 id=row.id,
@@ -107,7 +109,7 @@ def add_routes(
                 expires_at=row.expires_at,
             )
             for row in await keys_of(runtime.pool, principal.org)
-            if principal.role in ADMINS or row.user == principal.user
+            if principal.role in ADMINS or row.user in (principal.user, *principal.teams)
         ]
         return KeyList(keys=found, as_of=fresh.as_of)
 

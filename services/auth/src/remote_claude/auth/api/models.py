@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
 from remote_claude.contracts.names import ONE_LINE, is_name
@@ -113,7 +113,14 @@ class NewKey(BaseModel):
     scopes: list[str] | None = None
     expires_in_days: Annotated[int, Field(ge=1, le=3650)] | None = None
     service_account: Annotated[str, StringConstraints(max_length=64)] | None = None
-    """Of whom the key is; left out: of the caller."""
+    """Of whom the key is; left out: of the caller, or of `team`."""
+    team: Annotated[str, StringConstraints(max_length=64)] | None = None
+
+    @model_validator(mode="after")
+    def _of_one(self) -> NewKey:
+        if self.service_account is not None and self.team is not None:
+            raise PydanticCustomError("key_owner", "A key is of a service account or of a team, not of both")
+        return self
 
 
 class IdentityAnswer(BaseModel):

@@ -20,7 +20,7 @@ from remote_claude.contracts.auth import (
     SessionRefreshed,
     SessionRevoked,
 )
-from remote_claude.contracts.users import MemberRemoved, ServiceAccountRemoved, UserErased
+from remote_claude.contracts.users import MemberRemoved, ServiceAccountRemoved, TeamDeleted, UserErased
 from remote_claude.eventsourcing.events import RecordedEvent
 from remote_claude.eventsourcing.postgres.schemas import Pool
 from remote_claude.eventsourcing.postgres.tables import TableRow, reading
@@ -85,6 +85,7 @@ class CredentialsView(View):
             IdentityUnlinked,
             MemberRemoved,
             ServiceAccountRemoved,
+            TeamDeleted,
             UserErased,
         )
     )
@@ -113,7 +114,11 @@ def _statement(recorded: RecordedEvent) -> tuple[str, tuple[Any, ...]]:
             )
         case ApiKeyRevoked(key=key):
             return "DELETE FROM api_key WHERE id = %s", (key,)
-        case MemberRemoved(org=org, user=user) | ServiceAccountRemoved(org=org, service_account=user):
+        case (
+            MemberRemoved(org=org, user=user)
+            | ServiceAccountRemoved(org=org, service_account=user)
+            | TeamDeleted(org=org, team=user)
+        ):
             return "DELETE FROM api_key WHERE org = %s AND person = %s", (org, user)
         case SessionOpened() as e:
             client = (e.client.key, e.client.box) if e.client else (None, None)

@@ -1,4 +1,4 @@
-"""What was used, by day, person, repository, label, model, agent or task."""
+"""What was used, by day, person, team, repository, label, model, agent or task."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from remote_claude.runtime.service import Runtime
 
 AFTER = r"^[0-9]{1,18}\.task_[0-9a-z]{1,64}$"
 
-Dimension = Literal["day", "person", "repository", "label", "model", "agent", "task"]
+Dimension = Literal["day", "person", "team", "repository", "label", "model", "agent", "task"]
 
 
 class UsageGroup(BaseModel):
@@ -63,7 +63,7 @@ def add_routes(api: APIRouter, runtime: Runtime, fresh: Freshness) -> None:
         async with query_for(runtime.pool, UsageView, principal.org) as connection:
             if dimension == "task":
                 found = await task_breakdown(
-                    connection, principal.org, since.isoformat(), limit + 1, _parsed(after)
+                    connection, principal, since.isoformat(), limit + 1, _parsed(after)
                 )
             else:
                 found = await breakdown(connection, principal.org, dimension, since.isoformat(), limit)

@@ -20,11 +20,15 @@ class SpentAnswer(BaseModel):
 
 
 class MonthBudget(BaseModel):
-    """What models have cost this month, and the budgets that bound it. `person` is the caller."""
+    """What models have cost this month, and the budgets that bound it.
+
+    `person` is the caller, `team` the first team that they are in; null for those who are in none.
+    """
 
     period: str
     ends_at: str
     organisation: SpentAnswer
+    team: SpentAnswer | None
     person: SpentAnswer
     as_of: int
 
@@ -34,12 +38,14 @@ def add_routes(api: APIRouter, months: Months, fresh: Freshness) -> None:
 
     @api.get("/usage/budget", dependencies=[Depends(fresh)], responses=problems(401, 403, 503))
     async def get_month(principal: Caller) -> MonthBudget:
-        """What models have cost this month, of the organisation and of the caller, against their budgets."""
-        month = await months.of(MonthRequest(org=principal.org, user=principal.user))
+        """What models have cost this month, of the organisation, the caller and their team, against their budgets."""
+        team = next(iter(principal.teams), None)
+        month = await months.of(MonthRequest(org=principal.org, user=principal.user, team=team))
         return MonthBudget(
             period=month.period,
             ends_at=month.ends_at,
             organisation=SpentAnswer(**dict(month.organisation)),
+            team=SpentAnswer(**dict(month.team)) if team is not None else None,
             person=SpentAnswer(**dict(month.person)),
             as_of=fresh.as_of,
         )

@@ -10,6 +10,7 @@ from psycopg import AsyncConnection
 from pydantic import AfterValidator
 from pydantic_core import PydanticCustomError
 
+from remote_claude.access.principal import Principal
 from remote_claude.billing.api.models import (
     BillAnswer,
     BillEventPage,
@@ -74,9 +75,9 @@ def add_routes(api: APIRouter, runtime: Runtime, fresh: Freshness) -> None:
             )
         return found
 
-    async def known(org: str, task: str) -> bool:
-        async with query_for(runtime.pool, UsageView, org) as connection:
-            return await bills.is_task(connection, org, task)
+    async def known(who: Principal, task: str) -> bool:
+        async with query_for(runtime.pool, UsageView, who.org) as connection:
+            return await bills.sees_task(connection, who, task)
 
     @api.get("/usage", operation_id="get_usage", **reads)
     async def get_usage(principal: Caller, period: PeriodId = None) -> UsageAnswer:
@@ -153,10 +154,10 @@ def add_routes(api: APIRouter, runtime: Runtime, fresh: Freshness) -> None:
         """A task's part of the bills of its periods, with the events behind it. Empty for one that never ran."""
         if not is_id("task", task):
             raise _task_not_found(task)
-        if not await known(principal.org, task):
+        if not await known(principal, task):
             # it may be newer than the view: read on to what this process has read of the log
             await fresh.reach(runtime.tail.position)
-            if not await known(principal.org, task):
+            if not await known(principal, task):
                 raise _task_not_found(task)
         position = fresh.as_of
         lines: list[TaskBillLine] = []

@@ -9,6 +9,7 @@ from typing import Any
 from psycopg import AsyncConnection
 from psycopg.rows import dict_row
 
+from remote_claude.access.principal import Principal
 from remote_claude.billing.domain.bill import Bill, Sum, bill
 from remote_claude.billing.domain.rating import Key, Line, allocate
 from remote_claude.billing.projections.metering import key_of, key_text
@@ -138,10 +139,11 @@ async def plan(connection: AsyncConnection[Any], org: str) -> tuple[str, str, En
     return (found[0]["plan"], found[0]["anchor"], Entitlements(**found[0]["entitlements"])) if found else None
 
 
-async def is_task(connection: AsyncConnection[Any], org: str, task: str) -> bool:
-    """Whether the organisation has ever submitted this task."""
-    query = "SELECT 1 FROM billing_usage.task WHERE org = %s AND task = %s"
-    return bool(await _all(connection, query, (org, task)))
+async def sees_task(connection: AsyncConnection[Any], who: Principal, task: str) -> bool:
+    """Whether the organisation has ever submitted this task, and somebody of it may see it."""
+    query = "SELECT person, team FROM billing_usage.task WHERE org = %s AND task = %s"
+    found = await _all(connection, query, (who.org, task))
+    return any(who.sees(row["person"], row["team"]) for row in found)
 
 
 async def evidence(

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 
 from psycopg import AsyncConnection
 
+from remote_claude.access.principal import Principal
+
 BY_DAY = """
 SELECT day, jsonb_object_agg(meter, quantity) FROM (
     SELECT day, split_part(key, '|', 1) AS meter, sum(metered - written_off) AS quantity
@@ -25,12 +27,15 @@ BY_TASK = """
 WITH days AS (SELECT DISTINCT day FROM billing_usage.total WHERE org = %(org)s AND day >= %(since)s)
 SELECT found.task, found.quantities, found.model_nano_usd FROM days, LATERAL (
     SELECT task, quantities, model_nano_usd FROM billing_usage.task_use u
-    WHERE u.org = %(org)s AND u.day = days.day {following}
+    WHERE u.org = %(org)s AND u.day = days.day {following} {seen}
     ORDER BY u.model_nano_usd DESC, u.task DESC LIMIT %(limit)s
 ) found
 ORDER BY found.model_nano_usd DESC, found.task DESC LIMIT %(limit)s
 """
 FOLLOWING = "AND (u.model_nano_usd, u.task) < (%(cost)s, %(task)s)"
+
+SEEN = """AND EXISTS (SELECT FROM billing_usage.task t WHERE t.org = u.org AND t.task = u.task
+    AND (t.person = %(user)s OR t.team = ANY (%(teams)s)))"""
 
 
 class Used(NamedTuple):
@@ -50,16 +55,20 @@ async def breakdown(
 
 
 async def task_breakdown(
-    connection: AsyncConnection[Any], org: str, since: str, limit: int, after: tuple[int, str] | None
+    connection: AsyncConnection[Any], who: Principal, since: str, limit: int, after: tuple[int, str] | None
 ) -> list[Used]:
-    """All that each task has used whose last use was not before a day, the dearest first.
+    """All that each task that somebody may see has used, whose last use was not before a day, the dearest first.
 
     `after` is the model use and the id of a task: those that follow it.
     """
-    params: dict[str, Any] = {"org": org, "since": since, "limit": limit}
+    params: dict[str, Any] = {"org": who.org, "since": since, "limit": limit}
+    if not who.sees_all:
+        params["user"], params["teams"] = who.user, list(who.teams if who.visibility == "team" else ())
     if after is not None:
         params["cost"], params["task"] = after
-    query = BY_TASK.format(following=FOLLOWING if after is not None else "")
+    query = BY_TASK.format(
+        following=FOLLOWING if after is not None else "", seen="" if who.sees_all else SEEN
+    )
     found = await connection.execute(query.encode(), params)
     return [_used(task, quantities) for task, quantities, _ in await found.fetchall()]
 

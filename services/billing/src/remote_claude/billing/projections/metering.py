@@ -233,7 +233,7 @@ class MeteringRows:
 
 def _groups(task: Row | None) -> Iterable[tuple[str, str]]:
     """Each dimension of a task, and the group that it belongs to there: of labels one for each."""
-    for dimension in ("person", "repository", "agent"):
+    for dimension in ("person", "team", "repository", "agent"):
         yield dimension, (task[dimension] if task is not None else None) or ""
     labels = task["labels"] if task is not None else {}
     for label in [f"{name}={value}" for name, value in labels.items()] or [""]:
@@ -283,7 +283,7 @@ def fold(state: MeteringRows, recorded: RecordedEvent) -> None:
 
 def _submit(state: MeteringRows, e: TaskSubmitted) -> None:
     state.tasks[e.org, e.task] = {
-        "org": e.org, "task": e.task, "person": e.user, "agent": e.agent, "repository": e.repository_hash,
+        "org": e.org, "task": e.task, "person": e.user, "team": e.team, "agent": e.agent, "repository": e.repository_hash,
         "labels": dict(e.label_hashes), "provider": None, "period": None, "admitted_at": None,
     }  # fmt: skip
     state.changed_tasks.add((e.org, e.task))
@@ -296,6 +296,7 @@ def _admit(state: MeteringRows, recorded: RecordedEvent, org: str, task: str, ad
             "org": org,
             "task": task,
             "person": None,
+            "team": None,
             "agent": None,
             "repository": None,
             "labels": {},

@@ -68,6 +68,7 @@ class KnownTask(Tables, table=True):
     org: str = Field(primary_key=True)
     task: str = Field(primary_key=True)
     person: str | None
+    team: str | None
     agent: str | None
     repository: str | None
     labels: dict[str, str] = Field(sa_type=JSONB)
@@ -154,7 +155,7 @@ class Total(Tables, table=True):
 
 
 class Group(Tables, table=True):
-    """What was used on a day by one group of a dimension: a person, a repository, a label, a model, an agent.
+    """What was used on a day by one group of a dimension: a person, a team, a repository, a label, a model, an agent.
 
     The group is empty where there is none. Tokens count as one meter; of a model each kind of token is one.
     What was written off is taken off.

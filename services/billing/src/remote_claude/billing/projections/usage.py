@@ -35,7 +35,7 @@ class UsageView(View):
     """Folds plans, periods, tasks, their first starts and samples."""
 
     name: ClassVar[str] = "billing_usage"
-    version: ClassVar[int] = 9
+    version: ClassVar[int] = 10
     tables = Tables.metadata
     handles = frozenset(
         e.type

@@ -73,6 +73,7 @@ def summary(task: Task, key: DataKey | None) -> TaskSummary:
         max_attempts=task.max_attempts,
         exit_code=progress.exit_code,
         submitted_by=task.submitted_by,
+        team=task.team,
         submitted_at=task.submitted_at,
         started_at=progress.started_at,
         finished_at=progress.finished_at,

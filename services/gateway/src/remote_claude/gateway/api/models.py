@@ -181,6 +181,9 @@ class SubmitRequest(StrictRequest):
     timeout_s: int | None = Field(default=None, ge=1, le=86400)
     priority: int = Field(default=0, ge=-100, le=100)
     labels: dict[Name, LabelValue] = Field(default_factory=dict, max_length=MAX_LABELS)
+    team: Annotated[str, StringConstraints(max_length=64)] | None = Field(
+        default=None, description="The id of a team of yours; the first one that you are in if left out."
+    )
 
 
 MAX_WAIT_S = 60
@@ -321,6 +324,7 @@ class TaskSummary(BaseModel):
     max_attempts: int
     exit_code: int | None
     submitted_by: str
+    team: str | None
     submitted_at: str
     started_at: str | None
     finished_at: str | None

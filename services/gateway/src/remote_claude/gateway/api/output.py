@@ -10,6 +10,7 @@ import orjson
 from fastapi import APIRouter, Depends, Query, Response
 from fastapi.responses import StreamingResponse
 
+from remote_claude.access.principal import Principal
 from remote_claude.contracts.runner import CheckpointSaved
 from remote_claude.edge.caller import Caller
 from remote_claude.edge.freshness import Freshness
@@ -21,7 +22,7 @@ from remote_claude.gateway.api.models import OutputPage
 from remote_claude.gateway.domain.cursor import Cursor
 from remote_claude.gateway.domain.refusals import NoResult
 from remote_claude.gateway.projections.output_frames import OutputHistory
-from remote_claude.gateway.projections.queries import TaskQueries
+from remote_claude.gateway.projections.queries import TaskQueries, check_seen
 from remote_claude.runtime.manifests import Manifest
 from remote_claude.runtime.objects import ObjectNotFound, Objects
 
@@ -60,6 +61,7 @@ def add_routes(
         """The frames of all attempts after a cursor, in order; also while the task runs."""
         cursor = Cursor.parse(after)
         found, as_of = await queries.get(principal.org, task)
+        check_seen(principal, found)
         frames, last, more = await _page(history, found.org, task, found.progress, cursor, limit)
         complete = found.progress.settled and not more
         body = {"frames": frames, "next": str(last), "more": more, "complete": complete, "as_of": as_of}
@@ -74,7 +76,7 @@ def add_routes(
     )
     async def get_task_bundle(principal: Caller, task: TaskId) -> Response:
         """The result as a Git bundle: the branch of the task."""
-        return await _result(principal.org, task, "bundle", "application/x-git-bundle", f"{task}.bundle")
+        return await _result(principal, task, "bundle", "application/x-git-bundle", f"{task}.bundle")
 
     @api.get(
         "/v1/tasks/{task}/diff",
@@ -85,7 +87,7 @@ def add_routes(
     )
     async def get_task_diff(principal: Caller, task: TaskId) -> Response:
         """The result as a patch."""
-        return await _result(principal.org, task, "patch", "text/x-diff; charset=utf-8", f"{task}.patch")
+        return await _result(principal, task, "patch", "text/x-diff; charset=utf-8", f"{task}.patch")
 
     @api.get(
         "/v1/tasks/{task}/artifacts",
@@ -96,7 +98,7 @@ def add_routes(
     )
     async def get_task_artifacts(principal: Caller, task: TaskId) -> Response:
         """The files that the agent left in `$RCLAUDE_ARTIFACTS`, as a tar archive."""
-        return await _result(principal.org, task, "artifacts", "application/x-tar", f"{task}.tar")
+        return await _result(principal, task, "artifacts", "application/x-tar", f"{task}.tar")
 
     @api.get(
         "/v1/tasks/{task}/checkpoint",
@@ -108,6 +110,7 @@ def add_routes(
     async def get_task_checkpoint(principal: Caller, task: TaskId) -> Response:
         """The last checkpoint of a task, as a tar archive: the agent's conversation, and what it had changed."""
         found, _ = await queries.get(principal.org, task)
+        check_seen(principal, found)
         saved = await _last_checkpoint(log, principal.org, task, found.progress.attempt)
         try:
             if saved is None:
@@ -119,15 +122,16 @@ def add_routes(
             raise NoResult("The checkpoint is no longer in the store.") from None
         return StreamingResponse(_all(first, pieces), media_type="application/x-tar")
 
-    async def _result(org: str, task: str, kind: Kind, media_type: str, name: str) -> Response:
-        found, _ = await queries.get(org, task)
+    async def _result(who: Principal, task: str, kind: Kind, media_type: str, name: str) -> Response:
+        found, _ = await queries.get(who.org, task)
+        check_seen(who, found)
         progress = found.progress
         attempt = progress.get(progress.attempt)
         result = attempt.result if attempt else None
         sha256: str | None = getattr(result, kind) if result is not None else None
         if sha256 is None:
             raise NoResult(_why(progress.state, progress.terminal, kind, result is not None))
-        pieces = objects.stream(org, sha256)
+        pieces = objects.stream(who.org, sha256)
         try:
             first = await anext(pieces, b"")
         except ObjectNotFound:

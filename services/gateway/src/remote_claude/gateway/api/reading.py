@@ -18,7 +18,7 @@ from remote_claude.gateway.api import answers
 from remote_claude.gateway.api.answers import data_key
 from remote_claude.gateway.api.models import ReadQuery, TaskAnswer
 from remote_claude.gateway.live_tasks import LiveTasks, WatchedTask, is_due
-from remote_claude.gateway.projections.queries import Task, TaskQueries
+from remote_claude.gateway.projections.queries import Task, TaskQueries, check_seen
 from remote_claude.gateway.waiting_reasons import WaitingReasons
 
 UNATTENDED_S = 1.0
@@ -52,9 +52,12 @@ class TaskReading:
         live = self._live.find(org, task)
         if live is None and not query.wait:
             await self._fresh(position)
-            return await self._answer(org, *await self._queries.get(org, task))
+            found, as_of = await self._queries.get(org, task)
+            check_seen(principal, found)
+            return await self._answer(org, found, as_of)
         if live is None:
             live = await self._live.get(org, task)
+        check_seen(principal, live.submission)
         if query.wait and not is_due(live.progress, query.changed):
             await self._wait(request, live, query.wait, query.changed)
             self._fresh.check()

@@ -143,7 +143,8 @@ def add_routes(api: APIRouter, runtime: Runtime, starters: Starters) -> None:
         """The organisation's schedules."""
         key = await data_key(runtime.keyring, principal.org)
         found = await view.schedules(runtime.pool, principal.org)
-        return ScheduleList(schedules=[_schedule(one, key) for one in found])
+        seen = [one for one in found if principal.sees(one.created_by, None)]
+        return ScheduleList(schedules=[_schedule(one, key) for one in seen])
 
     @api.delete(
         "/v1/schedules/{schedule}",
@@ -182,7 +183,8 @@ def add_routes(api: APIRouter, runtime: Runtime, starters: Starters) -> None:
         """The organisation's triggers."""
         key = await data_key(runtime.keyring, principal.org)
         found = await view.triggers(runtime.pool, org=principal.org)
-        return TriggerList(triggers=[_trigger(one, key) for one in found])
+        seen = [one for one in found if principal.sees(one.created_by, None)]
+        return TriggerList(triggers=[_trigger(one, key) for one in seen])
 
     @api.delete(
         "/v1/triggers/{trigger}",

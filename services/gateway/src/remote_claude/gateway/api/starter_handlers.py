@@ -27,6 +27,7 @@ from remote_claude.gateway.domain.refusals import (
     TriggerNotFound,
 )
 from remote_claude.gateway.handlers import SubmissionResult
+from remote_claude.gateway.projections import starters as view
 from remote_claude.gateway.projections.starters import Schedule, StartersView, Trigger, due_schedules
 from remote_claude.runtime.service import Runtime
 
@@ -64,7 +65,13 @@ class Starters:
         return id, await self._schedule(command)
 
     async def remove_schedule(self, who: Principal, schedule: str) -> int:
-        """Raises `ScheduleNotFound`."""
+        """Raises `ScheduleNotFound`, for those of others too where the caller does not see all tasks."""
+        if not who.sees_all and schedule not in {
+            one.schedule
+            for one in await view.schedules(self._runtime.pool, who.org)
+            if who.sees(one.created_by, None)
+        }:
+            raise ScheduleNotFound(schedule)
         return await self._schedule(schedules.RemoveSchedule(schedule=schedule, org=who.org, user=who.user))
 
     async def create_trigger(
@@ -79,7 +86,13 @@ class Starters:
         return id, await self._trigger(command)
 
     async def remove_trigger(self, who: Principal, trigger: str) -> int:
-        """Raises `TriggerNotFound`."""
+        """Raises `TriggerNotFound`, for those of others too where the caller does not see all tasks."""
+        if not who.sees_all and trigger not in {
+            one.trigger
+            for one in await view.triggers(self._runtime.pool, org=who.org)
+            if who.sees(one.created_by, None)
+        }:
+            raise TriggerNotFound(trigger)
         return await self._trigger(triggers.RemoveTrigger(trigger=trigger, org=who.org, user=who.user))
 
     async def start_triggered(self, trigger: Trigger, start: triggers.TaskStart) -> SubmissionResult:
@@ -95,7 +108,7 @@ class Starters:
         whole = SubmitRequest.model_validate({**request.model_dump(exclude_defaults=True), **overrides})
         key = f"{trigger.trigger}-{start.key}"
         return await self._submissions.submit(
-            _acting(trigger.org, trigger.created_by), whole, key, trigger.trigger
+            self._acting(trigger.org, trigger.created_by), whole, key, trigger.trigger
         )
 
     async def run(self) -> None:
@@ -129,7 +142,7 @@ class Starters:
             self._check_member(schedule.org, schedule.created_by)
             text = await self._runtime.keyring.open(schedule.request, context)
             await self._submissions.submit(
-                _acting(schedule.org, schedule.created_by),
+                self._acting(schedule.org, schedule.created_by),
                 SubmitRequest.model_validate_json(text),
                 f"{schedule.schedule}-{due}",
                 schedule.schedule,
@@ -141,6 +154,19 @@ class Starters:
                 schedule=schedule.schedule, org=schedule.org, due=due, reason=refusal.code
             )
             await self._schedule(refused)
+
+    def _acting(self, org: str, user: str) -> Principal:
+        """Who a task is submitted for when no request carries a credential."""
+        verifier = self._runtime.verifier
+        return Principal(
+            org=org,
+            user=user,
+            credential=ApiKey(""),
+            scopes=frozenset({"tasks"}),
+            role=verifier.memberships.of(user).get(org),
+            teams=verifier.teams.of(org, user),
+            visibility=verifier.teams.visibility(org),
+        )
 
     def _check_member(self, org: str, user: str) -> None:
         if self._runtime.verifier.memberships.of(user).get(org) not in MEMBERS:
@@ -162,11 +188,6 @@ def _schedule_stream(command: schedules.Command) -> str:
         return stream_id("gateway", command.org, "schedule", command.schedule)
     except ValueError:
         raise ScheduleNotFound(command.schedule) from None
-
-
-def _acting(org: str, user: str) -> Principal:
-    """Who a task is submitted for when no request carries a credential."""
-    return Principal(org=org, user=user, credential=ApiKey(""), scopes=frozenset({"tasks"}))
 
 
 def _json(request: SubmitRequest) -> str:

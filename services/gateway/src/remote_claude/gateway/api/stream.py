@@ -172,9 +172,7 @@ class Stream:
                 detail = f"A socket watches at most {MAX_WATCHES} tasks. Unsubscribe from one, or open another socket."
                 socket.put(error_frame(422, "too_many_subscriptions", detail, task))
                 return
-            watch = await self._watchers.watch(
-                socket.principal.org, task, socket, cursor, message.min_position
-            )
+            watch = await self._watchers.watch(socket.principal, task, socket, cursor, message.min_position)
             socket.watches[task] = watch
             socket.wake()
         except NotCaughtUp as refusal:

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from remote_claude.access.keyring import DataKey
 from remote_claude.access.principal import Principal
+from remote_claude.access.teams import label_hash
 from remote_claude.access.vault import read_vault
 from remote_claude.contracts import Sealed, canonical_json
 from remote_claude.contracts.contexts import (
@@ -23,6 +24,7 @@ from remote_claude.contracts.contexts import (
     pull_request_title_context,
     repository_ref_context,
     repository_url_context,
+    team_labels_context,
 )
 from remote_claude.contracts.gateway import (
     BestOf,
@@ -40,7 +42,9 @@ from remote_claude.gateway.domain.offers import Offers
 from remote_claude.gateway.domain.policies import Choices, Policies, apply
 from remote_claude.gateway.domain.refusals import (
     BundleNotFound,
+    LabelOfTeam,
     ModelKeyNeeded,
+    NotInTeam,
     PullRequestNeedsUrl,
     TaskNotFinished,
     TaskNotFound,
@@ -49,7 +53,7 @@ from remote_claude.gateway.domain.repositories import check_url, identity
 from remote_claude.gateway.domain.task import SubmitTask
 from remote_claude.gateway.handlers import SubmissionResult, TaskHandlers
 from remote_claude.gateway.month_budgets import MonthBudgets
-from remote_claude.gateway.projections.queries import TaskQueries
+from remote_claude.gateway.projections.queries import TaskQueries, check_seen
 from remote_claude.runtime.ids import derived_id, is_id
 from remote_claude.runtime.service import Runtime
 
@@ -114,6 +118,7 @@ class Submissions:
         try:
             allowed = await self._allowed(who, request)
             await self._check(who, allowed)
+            allowed = self._with_labels(who, allowed, key)
         except Refusal:  # a task that was accepted once is not refused for what has changed since
             if idempotency_key is None or not await self._handlers.is_submitted(who.org, task):
                 raise
@@ -128,9 +133,24 @@ class Submissions:
         if policy.rules is not None:
             chosen = Choices(**{field.name: getattr(request, field.name) for field in fields(Choices)})
             request = request.model_copy(update=asdict(apply(policy.rules, chosen)))
-        if policy.has_budget(who.user):
-            await self._months.check(who.org, who.user)
-        return request
+        team = _team(who, request)
+        if policy.has_budget(who.user, team):
+            await self._months.check(who.org, who.user, team)
+        return request.model_copy(update={"team": team})
+
+    def _with_labels(self, who: Principal, request: SubmitRequest, key: DataKey) -> SubmitRequest:
+        """The request with the labels of its team. Raises `LabelOfTeam` for one of another team."""
+        teams = self._runtime.verifier.teams
+        if not teams.has_labels(who.org):
+            return request
+        labels = dict(request.labels)
+        team = teams.get(who.org, request.team) if request.team is not None else None
+        if request.team is not None and team is not None and team.labels is not None:
+            labels |= orjson.loads(key.open(team.labels, team_labels_context(request.team)))
+        for name, value in labels.items():
+            if teams.owner_of_label(who.org, label_hash(key, name, value)) not in (None, request.team):
+                raise LabelOfTeam(name)
+        return request.model_copy(update={"labels": labels})
 
     async def _check(self, who: Principal, request: SubmitRequest) -> None:
         org = who.org
@@ -161,15 +181,25 @@ class Submissions:
         if request.checkpoint is not None and not await self._runtime.objects.exists(org, request.checkpoint):
             raise BundleNotFound(request.checkpoint)
         if request.continues is not None:
-            await self._check_continued(org, request.continues)
+            await self._check_continued(who, request.continues)
 
-    async def _check_continued(self, org: str, task: str) -> None:
+    async def _check_continued(self, who: Principal, task: str) -> None:
         if not is_id("task", task):
             raise TaskNotFound(task)
         await self._queries.caught_up(self._runtime.tail.position, CONTINUED_WAIT_S)  # its end may be news
-        row, _ = await self._queries.get(org, task)
+        row, _ = await self._queries.get(who.org, task)
+        check_seen(who, row)
         if not row.progress.terminal:
             raise TaskNotFinished(task, row.progress.state)
+
+
+def _team(who: Principal, request: SubmitRequest) -> str | None:
+    """The team of a task: the one that is named, otherwise the first of the person. Raises `NotInTeam`."""
+    if request.team is None:
+        return next(iter(who.teams), None)
+    if request.team not in who.teams:
+        raise NotInTeam(request.team)
+    return request.team
 
 
 ASKED_AS = {"budget": "budget_nano_usd"}
@@ -209,8 +239,9 @@ def _submission(
         timeout_s=request.timeout_s,
         priority=request.priority,
         started_by=started_by,
+        team=request.team,
         labels=key.seal(orjson.dumps(labels).decode(), labels_context(task)) if labels else None,
-        label_hashes={_hash(key, "label", name): _hash(key, "label", name, labels[name]) for name in labels},
+        label_hashes={_hash(key, "label", name): label_hash(key, name, labels[name]) for name in labels},
         body_hash=body_hash,
     )
 

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 
 from remote_claude.contracts.contexts import message_context
 from remote_claude.contracts.refusals import NotCaughtUp
-from remote_claude.edge.caller import Caller, admitted
+from remote_claude.edge.caller import Caller, admitted, remember
 from remote_claude.edge.freshness import MAX_POSITION, Freshness
 from remote_claude.edge.models import json_body, problems
 from remote_claude.edge.paging import CursorText, Limit
@@ -45,7 +45,7 @@ from remote_claude.gateway.domain.offers import KNOWN, Offers
 from remote_claude.gateway.domain.task import RequestCancellation, RequestPullRequest, SendMessage
 from remote_claude.gateway.handlers import SubmissionResult, TaskHandlers
 from remote_claude.gateway.message_delivery import MessageDelivery
-from remote_claude.gateway.projections.queries import Filter, TaskQueries
+from remote_claude.gateway.projections.queries import Filter, TaskQueries, check_seen
 from remote_claude.gateway.waiting_reasons import WaitingReasons
 from remote_claude.runtime.service import Runtime
 
@@ -79,6 +79,7 @@ def add_routes(
         With `wait` the answer is the task at its end: one request, however long the task takes up to a minute.
         """
         principal = admitted(request, "submit_task")
+        await remember(request, principal)
         key = _idempotency_key(request)
         body = parse(await request.body())
         submission = await submissions.submit(principal, body, key)
@@ -117,6 +118,7 @@ def add_routes(
         state: Annotated[list[State] | None, Query(description="Several: one of them")] = None,
         agent: Annotated[str | None, Query(max_length=64)] = None,
         submitted_by: Annotated[str | None, Query(max_length=64, description="The id of a user")] = None,
+        team: Annotated[str | None, Query(max_length=64, description="The id of a team")] = None,
         label: Annotated[
             list[str] | None, Query(max_length=MAX_LABELS, description="`name` or `name:value`; all of them")
         ] = None,
@@ -130,8 +132,14 @@ def add_routes(
         limit: Limit = 50,
         cursor: CursorText = None,
     ) -> TaskPage:
-        """The organisation's tasks, newest first."""
-        shown = Filter(states=tuple(state or ()), agent=agent, submitted_by=submitted_by)
+        """The organisation's tasks that the caller may see, newest first."""
+        shown = Filter(
+            states=tuple(state or ()),
+            agent=agent,
+            submitted_by=submitted_by,
+            team=team,
+            seen_by=None if principal.sees_all else principal,
+        )
         texts = TextFilter.of(q, label or [], pull_request)
         key = await data_key(runtime.keyring, principal.org)
         tasks, following, as_of = await search(queries, key, principal.org, shown, texts, limit, cursor)
@@ -172,7 +180,8 @@ def add_routes(
         limit: Limit = 100,
     ) -> EventPage:
         """Everything that was said of a task, by every service, in log order."""
-        await queries.get(principal.org, task)
+        found, _ = await queries.get(principal.org, task)
+        check_seen(principal, found)
         rows, as_of = await queries.events(principal.org, task, after, limit + 1)
         events = [answers.event(row) for row in rows[:limit]]
         return EventPage(events=events, next=events[-1].position if len(rows) > limit else None, as_of=as_of)
@@ -185,6 +194,7 @@ def add_routes(
     )
     async def cancel_task(principal: Caller, task: TaskId) -> CancelAnswer:
         """Ask for a task's end. Asking again changes nothing."""
+        await queries.check_seen(principal, task)
         command = RequestCancellation(task=task, org=principal.org, user=principal.user)
         progress, position = await handlers.request_cancellation(command)
         return CancelAnswer(id=task, state=progress.state, position=position)
@@ -201,6 +211,7 @@ def add_routes(
         if key is None:
             raise Problem(HTTPStatus.CONFLICT, "key_erased", "The data of this organisation has been erased.")
         row, _ = await queries.get(principal.org, task)
+        check_seen(principal, row)
         delivery = MessageDelivery(runtime.output, principal.org, task, row.progress)
         await delivery.begin()
         number, position = await handlers.send_message(
@@ -223,6 +234,7 @@ def add_routes(
     )
     async def request_pull_request(principal: Caller, task: TaskId) -> PullRequestRequestAnswer:
         """Open the pull request of a task that has succeeded, or try again. One that is open is answered as it is."""
+        await queries.check_seen(principal, task)
         command = RequestPullRequest(task=task, org=principal.org, user=principal.user)
         found, position = await handlers.request_pull_request(command)
         key = await data_key(runtime.keyring, principal.org)

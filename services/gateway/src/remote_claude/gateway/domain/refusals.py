@@ -15,6 +15,30 @@ class TaskNotFound(Refusal):
         super().__init__(f"There is no task {task[:64]!r}. `GET /v1/tasks` lists yours.")
 
 
+class NotInTeam(Refusal):
+    """Unknown, or one that the caller is not in: nobody can tell which."""
+
+    code = "team_not_found"
+    status = 404
+
+    def __init__(self, team: str) -> None:
+        super().__init__(f"You are in no team {team[:64]!r}. `rclaude org team list` shows the teams.")
+
+
+class LabelOfTeam(Refusal):
+    """A label that another team owns."""
+
+    code = "label_of_team"
+    status = 403
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"The label {name[:64]!r} with this value belongs to a team that the task is not of. Submit it for that "
+            "team (`--team`), or choose another label. `rclaude org team list` shows the labels of each.",
+            label=name,
+        )
+
+
 class TaskAlreadyFinished(Refusal):
     code = "task_already_finished"
     status = 409

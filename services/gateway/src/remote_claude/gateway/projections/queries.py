@@ -9,6 +9,7 @@ from typing import Any
 from psycopg.rows import dict_row
 from pydantic import TypeAdapter
 
+from remote_claude.access.principal import Principal
 from remote_claude.contracts import Sealed
 from remote_claude.contracts.gateway import Repository
 from remote_claude.contracts.refusals import NotCaughtUp
@@ -51,6 +52,10 @@ BY_STATE = """SELECT x.* FROM unnest(%(states)s::text[]) AS wanted, LATERAL (
 BY_SUBMISSION = """SELECT t.* FROM gateway_tasks.submission x JOIN gateway_tasks.task t USING (task)
     WHERE x.org = %(org)s AND x.position < %(before)s {columns}"""
 
+SEEN = """SELECT t.* FROM gateway_tasks.task t JOIN gateway_tasks.submission x USING (task)
+    WHERE t.org = %(org)s AND t.position < %(before)s
+    AND (x.submitted_by = %(seen_by)s OR x.team = ANY (%(seen_teams)s)) {columns}"""
+
 REPOSITORY: TypeAdapter[Repository | None] = TypeAdapter(Repository | None)
 
 
@@ -62,6 +67,7 @@ class Task:
     org: str
     position: int
     submitted_by: str
+    team: str | None
     submitted_at: str
     agent: str
     prompt: Sealed
@@ -75,11 +81,13 @@ class Task:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filter:
-    """Which tasks a list shows. Empty or None: all of them."""
+    """Which tasks a list shows. Empty or None: all of them. `seen_by` is somebody who does not see all."""
 
     states: tuple[State, ...] = ()
     agent: str | None = None
     submitted_by: str | None = None
+    team: str | None = None
+    seen_by: Principal | None = None
 
 
 EVERYTHING = Filter()
@@ -95,6 +103,12 @@ class TaskEvent:
     version: int
     occurred_at: str
     data: dict[str, Any]
+
+
+def check_seen(who: Principal, found: Task) -> None:
+    """Raises `TaskNotFound` for a task that they may not see."""
+    if not who.sees(found.submitted_by, found.team):
+        raise TaskNotFound(found.task)
 
 
 class TaskQueries:
@@ -129,6 +143,12 @@ class TaskQueries:
             raise TaskNotFound(task)
         return _task(rows[0]), as_of
 
+    async def check_seen(self, who: Principal, task: str) -> None:
+        """Raises `TaskNotFound` for a task that they may not see, as for one that is not there, and `NotCaughtUp`."""
+        if not who.sees_all:
+            found, _ = await self.get(who.org, task)
+            check_seen(who, found)
+
     async def page(
         self, org: str, shown: Filter, limit: int, cursor: str | None
     ) -> tuple[list[Task], str | None, int]:
@@ -139,17 +159,25 @@ class TaskQueries:
             "states": list(shown.states),
             "agent": shown.agent,
             "submitted_by": shown.submitted_by,
+            "team": shown.team,
             "limit": limit + 1,
         }
-        columns = [f"AND x.{name} = %({name})s" for name in ("agent", "submitted_by") if parameters[name]]
-        if columns:
+        columns = [
+            f"AND x.{name} = %({name})s" for name in ("agent", "submitted_by", "team") if parameters[name]
+        ]
+        who = shown.seen_by
+        if who is not None:
+            parameters["seen_by"] = who.user
+            parameters["seen_teams"] = list(who.teams if who.visibility == "team" else ())
+            columns += ["AND t.state = ANY (%(states)s)"] if shown.states else []
+            tasks_of, position = SEEN.format(columns=" ".join(columns)), "t.position"
+        elif columns:
+            position = "x.position"
             states = ["AND t.state = ANY (%(states)s)"] if shown.states else []
             tasks_of = BY_SUBMISSION.format(columns=" ".join(columns + states))
         else:
-            tasks_of = BY_STATE if shown.states else TASKS
-        rows, as_of = await self._rows(
-            PAGE.format(tasks=tasks_of, position="x.position" if columns else "position"), parameters
-        )
+            tasks_of, position = BY_STATE if shown.states else TASKS, "position"
+        rows, as_of = await self._rows(PAGE.format(tasks=tasks_of, position=position), parameters)
         tasks = [_task(row) for row in rows[:limit]]
         return tasks, encode_cursor(tasks[-1].position, tasks[-1].task) if len(rows) > limit else None, as_of
 
@@ -191,6 +219,7 @@ def _task(row: dict[str, Any]) -> Task:
         org=row["org"],
         position=row["position"],
         submitted_by=row["submitted_by"],
+        team=row["team"],
         submitted_at=row["submitted_at"],
         agent=row["agent"],
         prompt=Sealed.model_validate(row["prompt"]),

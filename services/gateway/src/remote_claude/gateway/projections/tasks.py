@@ -92,6 +92,7 @@ class SubmissionRow(Tables, table=True):
     org: str
     position: int = Field(sa_type=BigInteger)
     submitted_by: str
+    team: str | None
     submitted_at: str
     agent: str
     prompt: dict[str, Any] = Field(sa_type=JSONB)
@@ -120,7 +121,7 @@ class TasksView(View):
     """Folds a batch with one read and one write of its tasks; what was submitted and the events are only added."""
 
     name: ClassVar[str] = "gateway_tasks"
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
     tables: ClassVar[MetaData] = Tables.metadata
     handles: ClassVar[frozenset[str]] = frozenset(event.type for event in FOLDED)
 
@@ -191,6 +192,7 @@ def _submission(recorded: RecordedEvent) -> dict[str, Any]:
         "org": event.org,
         "position": recorded.position,
         "submitted_by": event.user,
+        "team": event.team,
         "submitted_at": recorded.occurred_at,
         "agent": event.agent,
         "prompt": event.prompt.model_dump(),

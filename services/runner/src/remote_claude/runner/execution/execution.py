@@ -16,6 +16,7 @@ from remote_claude.access.keyring import KeyErased
 from remote_claude.access.policy import read_policy
 from remote_claude.access.vault import read_vault
 from remote_claude.contracts.base import Sealed
+from remote_claude.contracts.budgets import MonthRequest
 from remote_claude.contracts.contexts import (
     attempt_checks_context,
     attempt_detail_context,
@@ -182,10 +183,10 @@ class SandboxedExecution:
         self._sandbox.budget = await self._budget(submission.submitted)
         policy = await read_policy(self._dependencies.runtime.log, self._assigned.org)
         self._sandbox.models = policy.rules.models if policy.rules is not None else ()
-        if policy.has_budget(submission.submitted.user):
-            self._sandbox.month = Month(
-                self._dependencies.runtime.nats, self._assigned.org, submission.submitted.user
-            )
+        user, team = submission.submitted.user, submission.submitted.team
+        if policy.has_budget(user, team):
+            whose = MonthRequest(org=self._assigned.org, user=user, team=team)
+            self._sandbox.month = Month(self._dependencies.runtime.nats, whose)
         await self._lease.cover(self._held, unless=self._stopping.event)
         if (reason := self._stopping.reason) is not None:
             return self._stopped(reason)

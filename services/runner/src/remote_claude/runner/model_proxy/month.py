@@ -24,9 +24,9 @@ class Month:
     """Between two answers the attempt's own use counts on top of the last one, also while billing does not answer."""
 
     def __init__(
-        self, client: Client, org: str, user: str, monotonic: Callable[[], float] = time.monotonic
+        self, client: Client, whose: MonthRequest, monotonic: Callable[[], float] = time.monotonic
     ) -> None:
-        self._client, self._request, self._monotonic = client, MonthRequest(org=org, user=user), monotonic
+        self._client, self._request, self._monotonic = client, whose, monotonic
         self._answer: MonthAnswer | None = None
         self._refreshed_at, self._counted = float("-inf"), 0
 

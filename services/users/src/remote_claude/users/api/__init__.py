@@ -3,7 +3,16 @@
 from fastapi import APIRouter
 
 from remote_claude.runtime.service import Runtime
-from remote_claude.users.api import audit, invitations, members, operators, organisations, policy, vault
+from remote_claude.users.api import (
+    audit,
+    invitations,
+    members,
+    operators,
+    organisations,
+    policy,
+    teams,
+    vault,
+)
 from remote_claude.users.api.support import Support
 from remote_claude.users.handlers import Directory
 from remote_claude.users.mailer import Mailer
@@ -15,7 +24,8 @@ def add_routes(api: APIRouter, runtime: Runtime, directory: Directory, mailer: M
     organisations.add_routes(api, runtime, directory, support)
     operators.add_routes(api, runtime, directory, support)
     members.add_routes(api, runtime, directory, support)
+    teams.add_routes(api, runtime, directory, support)
     audit.add_routes(api, runtime, support)
-    policy.add_routes(api, runtime)
+    policy.add_routes(api, runtime, support)
     invitations.add_routes(api, runtime, directory, support, mailer)
     vault.add_routes(api, runtime)

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel
 
 from remote_claude.access.credentials import SERVICE_ACCOUNT
+from remote_claude.access.teams import TEAM
 from remote_claude.contracts.contexts import name_context, origin_context
 from remote_claude.edge.caller import Caller
 from remote_claude.edge.freshness import MAX_POSITION, Freshness
@@ -19,6 +20,7 @@ from remote_claude.runtime.service import Runtime
 from remote_claude.users.api.support import TAGS, Support
 from remote_claude.users.projections import directory
 from remote_claude.users.projections.audit import AuditView, EntryRow, entries
+from remote_claude.users.projections.teams import teams
 
 
 class AuditEntry(BaseModel):
@@ -31,7 +33,7 @@ class AuditEntry(BaseModel):
     position: int
     at: str
     action: str
-    kind: Literal["person", "service_account", "operator"] | None
+    kind: Literal["person", "service_account", "team", "operator"] | None
     user: str | None
     name: str | None
     actor: str | None
@@ -66,6 +68,7 @@ def add_routes(api: APIRouter, runtime: Runtime, support: Support) -> None:
         )
         found = []
         accounts = {a.id: a.name for a in await directory.service_accounts(runtime.pool, principal.org)}
+        accounts |= {t.id: t.name for t in await teams(runtime.pool, principal.org)}
         for row in rows[:limit]:
             sealed = accounts.get(row.person or "")
             if sealed is None and row.person and (person := await directory.person(runtime.pool, row.person)):
@@ -91,7 +94,9 @@ def add_routes(api: APIRouter, runtime: Runtime, support: Support) -> None:
         return AuditPage(entries=found, next=following, as_of=fresh.as_of)
 
 
-def _kind(row: EntryRow) -> Literal["person", "service_account", "operator"] | None:
+def _kind(row: EntryRow) -> Literal["person", "service_account", "team", "operator"] | None:
     if row.person is not None:
+        if row.person.startswith(TEAM):
+            return "team"
         return "service_account" if row.person.startswith(SERVICE_ACCOUNT) else "person"
     return "operator" if row.actor is not None and row.actor.startswith(OPERATOR) else None

@@ -27,6 +27,7 @@ from remote_claude.users.api.support import KNOWN_WITHIN_S, TAGS, Support
 from remote_claude.users.domain.commands import DeleteOrg, RenameOrg, RestoreOrg
 from remote_claude.users.handlers import Directory
 from remote_claude.users.projections import directory as view
+from remote_claude.users.projections.teams import teams
 
 ORG_COMES_BACK_WITHIN = timedelta(days=30)
 
@@ -38,7 +39,7 @@ def add_routes(api: APIRouter, runtime: Runtime, directory: Directory, support: 
 
     @api.get("/v1/me", tags=TAGS, dependencies=reads, responses=problems(404, 503))
     async def get_me(identity: Person) -> PersonAnswer:
-        """The caller, or the service account."""
+        """The caller: a person, a service account or a team."""
         found = await view.person(runtime.pool, identity.user)
         if found is None:
             await fresh.reach(runtime.verifier.position)
@@ -46,7 +47,9 @@ def add_routes(api: APIRouter, runtime: Runtime, directory: Directory, support: 
         name, email = found or (None, None)
         if isinstance(identity.credential, ServiceAccountKey) and identity.org is not None:
             accounts = await view.service_accounts(runtime.pool, identity.org)
-            name = next((account.name for account in accounts if account.id == identity.user), None)
+            known = {account.id: account.name for account in accounts}
+            known |= {team.id: team.name for team in await teams(runtime.pool, identity.org)}
+            name = known.get(identity.user)
         return PersonAnswer(
             user=identity.user,
             name=await support.open(name, name_context(identity.user)),

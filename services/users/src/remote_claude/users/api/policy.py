@@ -9,15 +9,16 @@ from pydantic import AfterValidator, BaseModel, Field, StringConstraints
 from pydantic_core import PydanticCustomError
 
 from remote_claude.access import policy
-from remote_claude.contracts.users import MonthlyBudgetSet, OrgPolicySet
+from remote_claude.contracts.users import MonthlyBudgetSet, OrgPolicySet, TaskVisibility
 from remote_claude.edge.caller import Caller
 from remote_claude.edge.models import problems
 from remote_claude.eventsourcing import CommandHandler, Decider
 from remote_claude.outbound.hosts import DEFAULT, NONE, network
 from remote_claude.runtime.service import Runtime
 from remote_claude.users.api.models import OrgChanged, RequestBody, one_line
-from remote_claude.users.api.support import TAGS
+from remote_claude.users.api.support import TAGS, Support
 from remote_claude.users.domain.organisation import MemberNotFound
+from remote_claude.users.domain.teams import TeamNotFound
 
 POLICY = Decider[policy.PolicyEvent, policy.Policy](
     policy.Policy(),
@@ -56,7 +57,8 @@ class PolicyRules(RequestBody):
 
     `hosts` are what a task may connect to, `default` for the product's list; `network` is added to that list. A task
     that names no provider gets `default_provider`, or the first of `providers`. `max_budget_nano_usd` bounds the budget of a
-    task, in billionths of a dollar, and is the budget of one that names none.
+    task, in billionths of a dollar, and is the budget of one that names none. `task_visibility` says which tasks a member
+    sees and steers: their own, those of their teams too, or all of the organisation. Owners and admins see all.
     """
 
     agents: list[Name] = Field(default_factory=list, max_length=64)
@@ -67,6 +69,7 @@ class PolicyRules(RequestBody):
     network: list[AddedHost] = Field(default_factory=list, max_length=200)
     default_provider: Name | None = None
     max_budget_nano_usd: Annotated[int, Field(ge=1, le=MAX_BUDGET)] | None = None
+    task_visibility: TaskVisibility = "organisation"
 
 
 class PolicyAnswer(BaseModel):
@@ -80,6 +83,7 @@ class PolicyAnswer(BaseModel):
     network: list[str]
     default_provider: str | None
     max_budget_nano_usd: int | None
+    task_visibility: TaskVisibility
 
 
 class NewBudget(RequestBody):
@@ -88,13 +92,13 @@ class NewBudget(RequestBody):
     nano_usd: Amount | None
 
 
-def add_routes(api: APIRouter, runtime: Runtime) -> None:
+def add_routes(api: APIRouter, runtime: Runtime, support: Support) -> None:
     """The routes `/v1/org/policy` and the budgets."""
     handler = CommandHandler(runtime.log, runtime.clock)
 
     async def record(event: policy.PolicyEvent) -> OrgChanged:
         handled = await handler.handle(POLICY, policy.stream_of(event.org), event)
-        return OrgChanged(id=event.org, position=handled.position)
+        return await support.changed(event.org, handled.position)
 
     @api.get("/v1/org/policy", tags=TAGS, responses=problems(403, 503))
     async def get_policy(principal: Caller) -> PolicyAnswer:
@@ -121,4 +125,13 @@ def add_routes(api: APIRouter, runtime: Runtime) -> None:
             raise MemberNotFound(user)
         return await record(
             MonthlyBudgetSet(org=principal.org, by=principal.user, user=user, nano_usd=body.nano_usd)
+        )
+
+    @api.put("/v1/org/teams/{team}/budget", tags=TAGS, responses=problems(403, 404, 422, 503))
+    async def set_team_budget(principal: Caller, team: str, body: NewBudget) -> OrgChanged:
+        """Set what the models of one team's tasks may cost in a month."""
+        if runtime.verifier.teams.get(principal.org, team) is None:
+            raise TeamNotFound(team)
+        return await record(
+            MonthlyBudgetSet(org=principal.org, by=principal.user, team=team, nano_usd=body.nano_usd)
         )

@@ -138,8 +138,52 @@ class ResumeOrg:
     org: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreateTeam:
+    org: str
+    by: str
+    team: str
+    name: Sealed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeleteTeam:
+    org: str
+    by: str
+    team: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddToTeam:
+    org: str
+    by: str
+    team: str
+    user: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoveFromTeam:
+    org: str
+    by: str
+    team: str
+    user: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetTeamLabels:
+    """`labels` is a JSON object, sealed; `label_hashes` are keyed hashes of its names with their values."""
+
+    org: str
+    by: str
+    team: str
+    labels: Sealed
+    label_hashes: tuple[str, ...]
+
+
+TeamCommand = CreateTeam | DeleteTeam | AddToTeam | RemoveFromTeam | SetTeamLabels
 Command = (
-    CreateOrg
+    TeamCommand
+    | CreateOrg
     | RenameOrg
     | Invite
     | SendInvitationAgain

@@ -22,25 +22,37 @@ from remote_claude.contracts.users import (
     OrgSettingsChanged,
     OrgSuspended,
     Role,
+    TeamCreated,
+    TeamDeleted,
+    TeamLabelsSet,
+    TeamMemberAdded,
+    TeamMemberRemoved,
 )
+from remote_claude.users.domain import teams
 from remote_claude.users.domain.commands import (
     AcceptInvitation,
+    AddToTeam,
     ChangeRole,
     Command,
     CreateOrg,
+    CreateTeam,
     DeleteOrg,
+    DeleteTeam,
     EraseMember,
     EraseOrg,
     Invite,
+    RemoveFromTeam,
     RemoveMember,
     RenameOrg,
     RestoreOrg,
     ResumeOrg,
     RevokeInvitation,
     SendInvitationAgain,
+    SetTeamLabels,
     SuspendOrg,
     TransferOwnership,
 )
+from remote_claude.users.domain.teams import TeamEvent, TeamState
 
 OrgEvent = (
     OrgCreated
@@ -55,6 +67,7 @@ OrgEvent = (
     | MemberJoined
     | MemberRoleChanged
     | MemberRemoved
+    | TeamEvent
 )
 
 
@@ -162,6 +175,7 @@ class Organisation:
     erased: bool = False
     suspended: str | None = None
     """Why the operator has suspended it."""
+    teams: Mapping[str, TeamState] = field(default_factory=dict)
 
     def owned_alone_by(self, user: str) -> bool:
         """Whether the person is the only owner of an organisation that is not their own, and not deleted."""
@@ -193,6 +207,10 @@ def decide(command: Command, state: Organisation) -> list[OrgEvent]:
             return _transferred(command, state)
         case ChangeRole() | RemoveMember():
             return _member(command, state)
+        case CreateTeam() | DeleteTeam() | AddToTeam() | RemoveFromTeam() | SetTeamLabels():
+            if isinstance(command, AddToTeam) and command.user not in state.members:
+                raise MemberNotFound(command.user)
+            return [*teams.decide(command, state.teams)]
         case DeleteOrg():
             if state.personal:
                 raise PersonalOrg
@@ -335,13 +353,16 @@ def evolve(state: Organisation, event: OrgEvent) -> Organisation:
         case MemberRoleChanged():
             return replace(state, members={**state.members, event.user: event.role})
         case MemberRemoved():
-            return replace(state, members={u: r for u, r in state.members.items() if u != event.user})
+            kept = {u: r for u, r in state.members.items() if u != event.user}
+            return replace(state, members=kept, teams=teams.without(state.teams, (event.user,)))
+        case TeamCreated() | TeamDeleted() | TeamMemberAdded() | TeamMemberRemoved() | TeamLabelsSet():
+            return replace(state, teams=teams.evolve(state.teams, event))
         case MemberInvited():
             invitation = Invitation(event.hash, event.role, event.expires_at, event.email)
             return replace(state, invitations={**state.invitations, event.invitation: invitation})
         case InvitationRevoked():
-            kept = {k: v for k, v in state.invitations.items() if k != event.invitation}
-            return replace(state, invitations=kept)
+            open_ = {k: v for k, v in state.invitations.items() if k != event.invitation}
+            return replace(state, invitations=open_)
         case OrgDeleted():
             return replace(state, erased_at=event.erased_at)
         case OrgRestored():

@@ -21,7 +21,18 @@ from remote_claude.contracts.billing import (
     PlanChanged,
     PlanChangeScheduled,
 )
-from remote_claude.contracts.gateway import WebhookAdded, WebhookRemoved
+from remote_claude.contracts.gateway import (
+    PullRequestRequested,
+    ScheduleCreated,
+    ScheduleRemoved,
+    TaskCancellationRequested,
+    TaskMessageSent,
+    TaskSubmitted,
+    TriggerCreated,
+    TriggerRemoved,
+    WebhookAdded,
+    WebhookRemoved,
+)
 from remote_claude.contracts.users import (
     InvitationRevoked,
     MemberInvited,
@@ -45,13 +56,38 @@ from remote_claude.contracts.users import (
 )
 from remote_claude.eventsourcing.events import RecordedEvent
 from remote_claude.eventsourcing.postgres.schemas import Pool
-from remote_claude.eventsourcing.postgres.tables import TableRow, reading
+from remote_claude.eventsourcing.postgres.tables import TableRow, append, reading
 from remote_claude.eventsourcing.views import View
+from remote_claude.users.projections.team_changes import TEAM_EVENTS
 
-UNSAID = {"org", "hash", "by", "issued_by", "actor", "entitlements", "price_book", "quantities"}
+UNSAID = {
+    "org",
+    "hash",
+    "by",
+    "issued_by",
+    "actor",
+    "entitlements",
+    "price_book",
+    "quantities",
+    "label_hashes",
+}
 """Fields of events that the details leave out: shown elsewhere, secret, or long."""
 BY = ("by", "issued_by", "owner")
 """Fields that name the person who did it, the first of them that an event has."""
+BY_USER = (
+    MemberJoined,
+    TaskSubmitted,
+    TaskCancellationRequested,
+    TaskMessageSent,
+    PullRequestRequested,
+    ScheduleCreated,
+    ScheduleRemoved,
+    TriggerCreated,
+    TriggerRemoved,
+)
+"""Events whose `user` did it."""
+OF_A_SUBMISSION = ("task", "agent", "team", "started_by", "continues")
+"""What of a submission is shown: `rclaude show` has the rest."""
 
 
 class Tables(TableRow, registry=registry()):
@@ -72,76 +108,90 @@ class Entry(Tables, table=True):
 
 
 class AuditView(View):
-    """Folds what people, keys and operators change in an organisation. Tasks have lists of their own."""
+    """Folds what people, keys and operators did in an organisation: to it, and to its tasks."""
 
     name: ClassVar[str] = "users_audit"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     tables = Tables.metadata
     pace: ClassVar[float] = 0.1
-    handles = frozenset(
-        e.type
-        for e in (
-            ApiKeyIssued,
-            ApiKeyRevoked,
-            AdjustmentPosted,
-            CreditGranted,
-            CustomerDetailsChanged,
-            PlanChanged,
-            PlanChangeScheduled,
-            WebhookAdded,
-            WebhookRemoved,
-            OrgCreated,
-            OrgSettingsChanged,
-            OrgDeleted,
-            OrgRestored,
-            OrgErased,
-            OrgSuspended,
-            OrgResumed,
-            MemberInvited,
-            InvitationRevoked,
-            MemberJoined,
-            MemberRoleChanged,
-            MemberRemoved,
-            SecretStored,
-            SecretRemoved,
-            ModelChosen,
-            OrgPolicySet,
-            MonthlyBudgetSet,
-            ServiceAccountCreated,
-            ServiceAccountRemoved,
+    handles = (
+        frozenset(
+            e.type
+            for e in (
+                ApiKeyIssued,
+                ApiKeyRevoked,
+                AdjustmentPosted,
+                CreditGranted,
+                CustomerDetailsChanged,
+                PlanChanged,
+                PlanChangeScheduled,
+                WebhookAdded,
+                WebhookRemoved,
+                TaskSubmitted,
+                TaskCancellationRequested,
+                TaskMessageSent,
+                PullRequestRequested,
+                ScheduleCreated,
+                ScheduleRemoved,
+                TriggerCreated,
+                TriggerRemoved,
+                OrgCreated,
+                OrgSettingsChanged,
+                OrgDeleted,
+                OrgRestored,
+                OrgErased,
+                OrgSuspended,
+                OrgResumed,
+                MemberInvited,
+                InvitationRevoked,
+                MemberJoined,
+                MemberRoleChanged,
+                MemberRemoved,
+                SecretStored,
+                SecretRemoved,
+                ModelChosen,
+                OrgPolicySet,
+                MonthlyBudgetSet,
+                ServiceAccountCreated,
+                ServiceAccountRemoved,
+            )
         )
+        | TEAM_EVENTS
     )
 
     async def apply(self, connection: AsyncConnection[Any], events: Sequence[RecordedEvent]) -> None:
-        for recorded in events:
-            row = (
-                recorded.position,
-                recorded.organisation or recorded.event.org,
-                recorded.occurred_at,
-                recorded.type,
-                _person(recorded.event),
-                recorded.context.actor,
-                recorded.context.origin,
-                json.dumps(_details(recorded.event), sort_keys=True),
-            )
-            await connection.execute(
-                "INSERT INTO entry VALUES (%s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING", row
-            )
+        rows = [
+            {
+                "position": recorded.position,
+                "org": recorded.organisation or recorded.event.org,
+                "at": recorded.occurred_at,
+                "action": recorded.type,
+                "person": _person(recorded.event),
+                "actor": recorded.context.actor,
+                "origin": recorded.context.origin,
+                "details": json.dumps(_details(recorded.event), sort_keys=True),
+            }
+            for recorded in events
+        ]
+        await append(connection, Entry, rows)
 
 
 def _person(event: Any) -> str | None:
     """The person who did it, out of the event."""
-    if isinstance(event, MemberJoined):
-        return event.user
+    if isinstance(event, BY_USER):
+        return str(event.user)
     return next((value for name in BY if isinstance(value := getattr(event, name, None), str)), None)
 
 
 def _details(event: Any) -> dict[str, Any]:
     """The other fields of the event, without sealed ones."""
+    if isinstance(event, TaskSubmitted):
+        return {name: value for name in OF_A_SUBMISSION if (value := getattr(event, name)) is not None}
+    unsaid = {*UNSAID, "user"} if isinstance(event, BY_USER) else UNSAID
     return {
         name: value
         for name, value in event.model_dump(mode="json").items()
-        if name not in UNSAID and value is not None and not isinstance(getattr(event, name), Sealed)
+        if name not in unsaid and value is not None and not isinstance(getattr(event, name), Sealed)
     }
 
 

@@ -34,6 +34,7 @@ from remote_claude.eventsourcing.events import RecordedEvent
 from remote_claude.eventsourcing.postgres.schemas import Pool
 from remote_claude.eventsourcing.postgres.tables import TableRow, reading
 from remote_claude.eventsourcing.views import View
+from remote_claude.users.projections.team_changes import TEAM_EVENTS, team_statements
 
 
 class Tables(TableRow, registry=registry()):
@@ -86,32 +87,53 @@ class ServiceAccount(Tables, table=True):
     created_at: str
 
 
+class TeamTable(Tables, table=True):
+    __tablename__ = "team"
+    org: str = Field(primary_key=True)
+    id: str = Field(primary_key=True)
+    name_key: str
+    name_box: str
+    labels_key: str | None
+    labels_box: str | None
+    created_at: str
+
+
+class TeamMember(Tables, table=True):
+    __tablename__ = "team_member"
+    org: str = Field(primary_key=True)
+    team: str = Field(primary_key=True)
+    person: str = Field(primary_key=True)
+
+
 class DirectoryView(View):
     """Folds the events about people and organisations."""
 
     name: ClassVar[str] = "users_directory"
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
     tables = Tables.metadata
-    handles = frozenset(
-        e.type
-        for e in (
-            UserRegistered,
-            OrgCreated,
-            OrgSettingsChanged,
-            OrgDeleted,
-            OrgRestored,
-            OrgErased,
-            OrgSuspended,
-            OrgResumed,
-            UserErased,
-            ServiceAccountCreated,
-            ServiceAccountRemoved,
-            MemberInvited,
-            InvitationRevoked,
-            MemberJoined,
-            MemberRoleChanged,
-            MemberRemoved,
+    handles = (
+        frozenset(
+            e.type
+            for e in (
+                UserRegistered,
+                OrgCreated,
+                OrgSettingsChanged,
+                OrgDeleted,
+                OrgRestored,
+                OrgErased,
+                OrgSuspended,
+                OrgResumed,
+                UserErased,
+                ServiceAccountCreated,
+                ServiceAccountRemoved,
+                MemberInvited,
+                InvitationRevoked,
+                MemberJoined,
+                MemberRoleChanged,
+                MemberRemoved,
+            )
         )
+        | TEAM_EVENTS
     )
 
     async def apply(self, connection: AsyncConnection[Any], events: Sequence[RecordedEvent]) -> None:
@@ -149,7 +171,7 @@ def _statements(recorded: RecordedEvent) -> list[tuple[str, tuple[Any, ...]]]:
         case OrgResumed(org=org):
             return [("UPDATE organisation SET suspended = NULL WHERE id = %s", (org,))]
         case OrgErased(org=org):
-            tables = ("organisation", "member", "invitation", "service_account")
+            tables = ("organisation", "member", "invitation", "service_account", "team", "team_member")
             return [
                 (f"DELETE FROM {table} WHERE {'id' if table == 'organisation' else 'org'} = %s", (org,))  # noqa: S608 - names of our own
                 for table in tables
@@ -187,8 +209,12 @@ def _statements(recorded: RecordedEvent) -> list[tuple[str, tuple[Any, ...]]]:
         case MemberRoleChanged(org=org, user=user, role=role):
             return [("UPDATE member SET role = %s WHERE org = %s AND person = %s", (role, org, user))]
         case MemberRemoved(org=org, user=user):
-            return [("DELETE FROM member WHERE org = %s AND person = %s", (org, user))]
-    return []
+            return [
+                ("DELETE FROM member WHERE org = %s AND person = %s", (org, user)),
+                ("DELETE FROM team_member WHERE org = %s AND person = %s", (org, user)),
+            ]
+        case event:
+            return team_statements(event, recorded.occurred_at)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
