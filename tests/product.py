@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import atexit
 import json
 import os
 import signal
 import subprocess
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -17,6 +21,10 @@ import httpx2
 import psutil
 
 import forking
+from remote_claude.runtime.broker.accounts import ADMIN, accounts
+from remote_claude.runtime.broker.make_streams import make_streams
+from remote_claude.runtime.embedded import Home, Supervisor, servers_for
+from remote_claude.runtime.settings import BrokerSettings
 from servers import Broker, until
 
 BIN = forking.BIN
@@ -187,15 +195,39 @@ class Product:
 
 @contextmanager
 def product(environment: Mapping[str, str] | None = None, *, up: bool = True) -> Iterator[Product]:
-    """A stack of its own for as long as this lasts."""
+    """A stack of its own for as long as this lasts.
+
+    One that is `up` has servers that were prepared once for all of this process: an empty database, and streams without a
+    message. Without `up`, and in a nightly run, the home is empty, and the first start makes them.
+    """
     with TemporaryDirectory(prefix="rclaude-e2e-") as folder:
         one = Product(Path(folder) / "home", environment or {})
         try:
             if up:
+                if not forking.as_a_user_does(one.env):
+                    one.home.mkdir(mode=0o700)
+                    subprocess.run(["cp", "--archive", *_prepared_servers(), one.home], check=True)
                 one.ok("up", "--detach")
             yield one
         finally:
             one.run("down")
+
+
+@cache
+def _prepared_servers() -> tuple[Path, Path]:
+    """The folders of a broker and a PostgreSQL that have been up and have met no service."""
+    folder = TemporaryDirectory(prefix="rclaude-prepared-")
+    atexit.register(folder.cleanup)
+
+    async def prepare(home: Home) -> None:
+        servers = servers_for(home, clean_environment(), accounts=accounts())
+        async with Supervisor(servers.children, log_dir=home.log):
+            credentials = servers.nats_credentials[ADMIN]
+            await make_streams(BrokerSettings(nats_url=servers.nats_url, nats_credentials=credentials))
+
+    with Home(Path(folder.name) / "home") as home, ThreadPoolExecutor(1) as beside_any_event_loop:
+        beside_any_event_loop.submit(asyncio.run, prepare(home)).result()
+    return home.nats, home.postgres
 
 
 def clean_environment() -> dict[str, str]:
