@@ -9,7 +9,7 @@ export UV_NATIVE_TLS := 1
 WEB := services/gateway/web
 MEMBERS := shared shared/client services/auth services/users services/gateway services/scheduler services/billing services/runner/worker services/runner cli
 
-.PHONY: help install demo test lint format types lock docs golden client bench nightly simulate browser dashboard $(WEB)/openapi.json test-containers release images compose-up compose-development compose-down clean
+.PHONY: help install demo test lint format types lock docs golden client bench nightly simulate browser dashboard $(WEB)/openapi.json audit test-containers release images compose-up compose-development compose-down clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
@@ -84,6 +84,12 @@ client: install  ## Generate the SDK's models and operations from the OpenAPI do
 
 bench: install  ## Measure, each figure against a limit of this machine; FIGURE=7,9 runs some
 	@PYTHONPATH=tests $(BIN)/python tests/benchmarks/run.py $(FIGURE)
+
+audit: install  ## Check licences, credentials in files and the age of the lock file; write the bill of materials
+	@mkdir -p build
+	@for check in licences secrets age; do $(BIN)/python deploy/release/supply_chain.py $$check || exit 1; done
+	@$(BIN)/python deploy/release/supply_chain.py materials > build/remote-claude.cdx.json
+	@echo "build/remote-claude.cdx.json"
 
 test-containers: install  ## The store suites against servers in Docker
 	@bash tests/containers.sh

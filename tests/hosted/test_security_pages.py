@@ -20,6 +20,16 @@ def test_the_tests_and_commands_that_a_page_names_exist(page: object) -> None:
     for said in re.findall(r"`((?:rclaude|rclaude-admin) [a-z][^`]*)`", text):
         words = [word for word in said.split() if re.fullmatch(r"[a-z][a-z-]*", word)]
         assert any(" ".join(words[:n]) in COMMANDS for n in (2, 3, 4)), said
+    for target in re.findall(r"`make ([a-z-]+)`", text):
+        assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE), target
+
+
+def test_every_boundary_of_the_threat_model_and_every_clause_names_what_shows_it() -> None:
+    for page, column, least in (("threat-model.md", 4, 9), ("data-processing.md", 3, 10)):
+        text = (ROOT / "docs/security" / page).read_text().split("held by |" if column == 4 else "shown by |")[1]
+        rows = [line.split("|") for line in text.splitlines() if line.startswith("| ")]
+        assert len(rows) >= least
+        assert all("`" in row[column] for row in rows)
 
 
 def test_every_row_of_the_controls_names_its_evidence() -> None:
