@@ -12,7 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from importlib.metadata import PackageMetadata, PackageNotFoundError, metadata
+from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
@@ -98,15 +98,13 @@ def materials(text: str, version: str) -> dict[str, Any]:
 def licence_of(name: str) -> str | None:
     """As its distribution has it; None where it is not installed: another platform's."""
     try:
-        found = metadata(name)
+        found: dict[str, Any] = metadata(name).json
     except PackageNotFoundError:
         return None
-    if "License-Expression" in found:
-        return found["License-Expression"]
-    classified = [
-        c.rpartition(" :: ")[2] for c in found.get_all("Classifier") or [] if c.startswith("License")
-    ]
-    return "; ".join(classified) or (found["License"] if "License" in found else "unknown").splitlines()[0]
+    if expression := found.get("license_expression"):
+        return str(expression)
+    classified = [c.rpartition(" :: ")[2] for c in found.get("classifier", []) if c.startswith("License")]
+    return "; ".join(classified) or str(found.get("license") or "unknown").splitlines()[0]
 
 
 def bad_licences(

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from pathlib import Path
 
-import httpx2
 import pytest
 
 from books import Books, books
 from event_examples import EXAMPLES
-from nats_cluster import free_ports
+from prometheus_server import running_prometheus
 from remote_claude.billing import sla
 from remote_claude.billing.domain.invoicing import GrantCredit
 from remote_claude.contracts.base import Event
@@ -21,7 +19,6 @@ from remote_claude.contracts.billing import CreditGranted
 from remote_claude.contracts.gateway import TaskSubmitted
 from remote_claude.contracts.runner import TaskStarted
 from remote_claude.contracts.scheduler import RunnerLost, TaskCancelled, TaskFailed, TaskSucceeded
-from servers import until
 
 SUBMITTED = next(event for event in EXAMPLES if isinstance(event, TaskSubmitted))
 ORG = "org_1"
@@ -81,41 +78,15 @@ def test_the_lowest_tier_that_fits_decides_and_a_missed_objective_is_not_rounded
 
 @pytest.fixture
 def prometheus(tmp_path: Path) -> Iterator[str]:
-    """A real Prometheus that has seen 10,000 requests in November, 20 of them failed."""
-    seconds = int(FIRST.timestamp())
-    lines = ["# TYPE http_server_request_duration_seconds counter"]
+    """It has seen 10,000 requests in November, 20 of them failed."""
+    samples = []
     for status, number in (("200", 9980), ("503", 20)):
         labels = f'{{http_route="/v1/tasks",http_response_status_code="{status}"}}'
         for step in range(0, 601, 30):
-            value = number * step // 600
-            lines.append(f"http_server_request_duration_seconds_count{labels} {value} {seconds + step}")
-    (tmp_path / "metrics").write_text("\n".join(lines).replace(" counter", " unknown") + "\n# EOF\n")
-    subprocess.run(
-        ["promtool", "tsdb", "create-blocks-from", "openmetrics", tmp_path / "metrics", tmp_path / "data"],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    (tmp_path / "prometheus.yaml").write_text("scrape_configs: []\n")
-    [port] = free_ports(1)
-    process = subprocess.Popen(
-        [
-            "prometheus", f"--config.file={tmp_path}/prometheus.yaml", f"--storage.tsdb.path={tmp_path}/data",
-            f"--web.listen-address=127.0.0.1:{port}", "--storage.tsdb.retention.time=100y",
-        ],
-        stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-
-    def ready() -> bool:
-        try:
-            return httpx2.get(f"http://127.0.0.1:{port}/-/ready").is_success
-        except httpx2.TransportError:
-            return False
-
-    try:
-        until(ready, "Prometheus", 60)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(30)
+            at, value = int(FIRST.timestamp()) + step, number * step // 600
+            samples.append(f"http_server_request_duration_seconds_count{labels} {value} {at}")
+    with running_prometheus(tmp_path, samples) as url:
+        yield url
 
 
 async def test_a_missed_objective_is_credited_once(ledger: Books, prometheus: str) -> None:

@@ -26,7 +26,9 @@ def test_the_tests_and_commands_that_a_page_names_exist(page: object) -> None:
 
 def test_every_boundary_of_the_threat_model_and_every_clause_names_what_shows_it() -> None:
     for page, column, least in (("threat-model.md", 4, 9), ("data-processing.md", 3, 10)):
-        text = (ROOT / "docs/security" / page).read_text().split("held by |" if column == 4 else "shown by |")[1]
+        text = (
+            (ROOT / "docs/security" / page).read_text().split("held by |" if column == 4 else "shown by |")[1]
+        )
         rows = [line.split("|") for line in text.splitlines() if line.startswith("| ")]
         assert len(rows) >= least
         assert all("`" in row[column] for row in rows)
