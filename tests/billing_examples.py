@@ -13,6 +13,7 @@ from remote_claude.contracts.billing import (
     MailFailed,
     MailSent,
     MeteredQuantity,
+    ModelPricesPublished,
     PaymentFailed,
     PeriodClosed,
     PeriodOpened,
@@ -23,6 +24,7 @@ from remote_claude.contracts.billing import (
     QuotaThresholdReached,
     Seller,
 )
+from remote_claude.contracts.model_prices import LongPrompt, ModelPrice, ModelPrices, TokenPrices
 from remote_claude.contracts.payments import (
     CreditNoteMirrored,
     InvoiceMirrored,
@@ -47,6 +49,7 @@ ORG, INVOICE = "org_01", "inv_01"
 AT = "2026-12-01T00:00:00.000000Z"
 SHA256 = "a" * 64
 SEALED = Sealed(key="invoice_01", box="bm9uY2UgYW5kIGNpcGhlcnRleHQ=")
+TOKENS = TokenPrices(input=5_000, output=25_000, cache_write_5m=6_250, cache_write_1h=10_000, cache_read=500)
 ALLOWED = Entitlements(
     executions_per_month=100,
     vcpu_millis=2000,
@@ -106,6 +109,18 @@ BILLING_EXAMPLES: tuple[Event, ...] = (
             prefix="INV-",
             due_days=14,
             tax_percent={"DE": "19"},
+        ),
+        actor="operator",
+    ),
+    ModelPricesPublished(
+        prices=ModelPrices(
+            version="2026-12-own",
+            web_search=10_000_000,
+            models={
+                "claude-opus-5": ModelPrice(
+                    standard=TOKENS, fast=TOKENS, long=LongPrompt(above=100_000, prices=TOKENS)
+                )
+            },
         ),
         actor="operator",
     ),

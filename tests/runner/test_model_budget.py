@@ -11,11 +11,12 @@ import httpx2
 from event_examples import WINDOW
 from messages_api import MODEL, messages_api, text, usage
 from remote_claude.contracts import REGISTRY
+from remote_claude.contracts.model_prices import list_prices
 from remote_claude.contracts.runner import Cumulative, ModelUse, OpenModelCall
 from remote_claude.eventsourcing.memory import InMemoryEventLog
 from remote_claude.runner.domain.attempt import AttemptId, Finish, Measured, Sample, Start
 from remote_claude.runner.handlers import AttemptLog
-from remote_claude.runner.model_proxy import ModelProxy, Upstream, model_prices
+from remote_claude.runner.model_proxy import ModelProxy, Upstream
 from remote_claude.runner.model_proxy.budget import Budget, of_task
 from remote_claude.runner.model_proxy.model_usage import ModelUsage
 
@@ -57,7 +58,7 @@ async def test_earlier_attempts_have_spent_what_is_on_record() -> None:
 
 
 async def test_the_call_after_the_last_dollar_is_refused_and_not_tried_again() -> None:
-    first = model_prices.nano_usd(
+    first = list_prices().nano_usd(
         ModelUse(provider="anthropic", model=MODEL, quantities={"output": usage(0)["output_tokens"]})
     )
     with tempfile.TemporaryDirectory(prefix="rc-", dir="/tmp") as folder:

@@ -15,8 +15,9 @@ import httpx2
 import pytest
 
 from messages_api import MODEL, MessagesApi, messages_api, text, usage
+from remote_claude.contracts.model_prices import list_prices
 from remote_claude.contracts.runner import ModelUse
-from remote_claude.runner.model_proxy import ModelProxy, Upstream, model_prices
+from remote_claude.runner.model_proxy import ModelProxy, Upstream, published_prices
 from remote_claude.runner.model_proxy.failures import ModelFailure
 from remote_claude.runner.model_proxy.messages_proxy import MAX_IN_FLIGHT
 from remote_claude.runner.model_proxy.sandbox_requests import MAX_BODY
@@ -58,7 +59,7 @@ async def raw(socket: Path, head: str) -> bytes:
 
 
 def cost(*usages: dict[str, Any], model: str = MODEL) -> int:
-    price = model_prices.STANDARD[model]
+    price = list_prices().price(model)
     return sum(
         u["input_tokens"] * price.input
         + u["output_tokens"] * price.output
@@ -94,7 +95,7 @@ async def test_stream_passes_and_is_measured_to_the_token(socket: Path) -> None:
         ),
     )
     assert measured.cumulative.model_nano_usd == cost(usage(0), usage(1))
-    assert measured.cumulative.price_table == model_prices.VERSION
+    assert measured.cumulative.price_table == list_prices().version
 
 
 async def test_only_the_operators_credential_leaves_and_none_comes_back(socket: Path) -> None:
@@ -421,12 +422,12 @@ async def test_unknown_model_costs_as_much_as_the_dearest_and_is_named(socket: P
     ],
 )
 def test_model_is_priced_by_its_name_without_date(model: str, name: str) -> None:
-    assert model_prices.canonical(model) == name
-    assert model_prices.is_known(name, "standard")
+    assert published_prices.canonical(model) == name
+    assert list_prices().is_known(name, "standard")
 
 
 def test_long_prompts_and_fast_answers_have_their_own_price() -> None:
-    assert model_prices.prompt_class("claude-haiku-5-5", 100_000) == "standard"
-    assert model_prices.prompt_class("claude-haiku-5-5", 100_001) == "long"
-    assert model_prices.price("claude-haiku-5-5", prompt="long").input == 500
-    assert model_prices.price("claude-opus-5", speed="fast").output == 50_000
+    assert list_prices().prompt_class("claude-haiku-5-5", 100_000) == "standard"
+    assert list_prices().prompt_class("claude-haiku-5-5", 100_001) == "long"
+    assert list_prices().price("claude-haiku-5-5", prompt="long").input == 500
+    assert list_prices().price("claude-opus-5", speed="fast").output == 50_000

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from remote_claude.contracts.model_prices import list_prices
 from remote_claude.contracts.runner import Cumulative, ModelUse
-from remote_claude.runner.model_proxy import model_prices
 from remote_claude.runner.model_proxy.model_usage import (
     AnswerReader,
     PaymentTerms,
@@ -32,7 +32,7 @@ def started(**usage: Any) -> dict[str, Any]:
 
 def cost(uses: list[ModelUse] | None) -> int:
     assert uses is not None
-    return sum(model_prices.nano_usd(use) for use in uses)
+    return sum(list_prices().nano_usd(use) for use in uses)
 
 
 def test_a_compaction_is_counted_beside_the_message_that_it_made_room_for() -> None:
@@ -110,12 +110,12 @@ def test_every_dollar_follows_from_the_quantities() -> None:
         usage = {"input_tokens": tokens, "output_tokens": 1, "inference_geo": geo, "speed": speed}
         meter.end(call, uses_of(TERMS, MODEL, usage))
     cumulative = meter.usage().cumulative
-    assert cumulative.price_table == model_prices.VERSION
+    assert cumulative.price_table == list_prices().version
     assert {(u.region, u.speed, u.calls) for u in cumulative.model_use} == {
         ("us", "standard", 2),
         ("global", "fast", 1),
     }
-    assert cumulative.model_nano_usd == sum(map(model_prices.nano_usd, cumulative.model_use))
+    assert cumulative.model_nano_usd == sum(map(list_prices().nano_usd, cumulative.model_use))
     assert cumulative.model_nano_usd == (10 * 5_000 + 2 * 25_000) * 11 // 10 + 9 * 10_000 + 50_000
 
 

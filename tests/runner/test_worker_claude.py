@@ -15,7 +15,8 @@ import psutil
 import pytest
 
 from messages_api import MODEL, MessagesApi, Turn, messages_api, text, thinking, tool, usage
-from remote_claude.runner.model_proxy import ModelProxy, Upstream, model_prices
+from remote_claude.contracts.model_prices import list_prices
+from remote_claude.runner.model_proxy import ModelProxy, Upstream
 from remote_claude.worker import agents
 from remote_claude.worker.agents import AgentInfo
 from workers import Stored, Worker, task, worker
@@ -144,7 +145,7 @@ async def test_real_binary_edits_a_file_in_a_real_repository(
     }
     [used] = measured.cumulative.model_use
     assert (used.model, used.quantities, used.calls) == (MODEL, tokens, 4)
-    assert measured.cumulative.model_nano_usd == model_prices.STANDARD[MODEL].of(tokens)
+    assert measured.cumulative.model_nano_usd == list_prices().price(MODEL).of(tokens)
     [estimate] = stored.of("usage")
     assert estimate["cost_nano_usd"] == measured.cumulative.model_nano_usd
     assert {kind: estimate["tokens"][MODEL][kind] for kind in ("input", "output", "cache_read")} == {

@@ -5,6 +5,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from remote_claude.contracts.base import Event, Quantity, Sealed, Value
+from remote_claude.contracts.model_prices import ModelPrices
 from remote_claude.contracts.periods import CALENDAR, Anchor
 from remote_claude.contracts.prices import PriceBook
 
@@ -78,6 +79,19 @@ class PlansPublished(Event):
     catalog: str
     plans: tuple[Plan, ...]
     seller: Seller
+    actor: str | None = None
+
+
+class ModelPricesPublished(Event):
+    """What models cost for attempts that begin from here on: the whole table, with what an operator has overridden."""
+
+    type: ClassVar[str] = "ModelPricesPublished"
+    version: ClassVar[int] = 1
+    producer: ClassVar[str] = "billing"
+    aggregate: ClassVar[str] = "catalog"
+    in_organisation: ClassVar[bool] = False
+
+    prices: ModelPrices
     actor: str | None = None
 
 

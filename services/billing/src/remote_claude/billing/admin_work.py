@@ -17,7 +17,7 @@ from remote_claude.billing.documents import renderer
 from remote_claude.billing.domain.invoice import NANO, minor_digits
 from remote_claude.billing.domain.invoicing import BillingRefusal, GrantCredit
 from remote_claude.billing.domain.plans import Catalog, InvalidPlans, parse
-from remote_claude.billing.handlers import Accounts
+from remote_claude.billing.handlers import Accounts, VersionTaken
 from remote_claude.billing.period_closing import Invoices
 from remote_claude.billing.projections.caught_up import caught_up
 from remote_claude.billing.projections.issued import InvoicesView, find_invoices, state_of
@@ -26,7 +26,9 @@ from remote_claude.billing.settings import BillingSettings
 from remote_claude.billing.stripe_adapter import Stripe
 from remote_claude.billing.stripe_worker import Payments
 from remote_claude.billing.watch import BillingWatch
+from remote_claude.contracts import model_prices
 from remote_claude.contracts.billing import CreditGranted, Seller
+from remote_claude.contracts.model_prices import InvalidModelPrices, ModelPrices, list_prices
 from remote_claude.eventsourcing import new_event_id
 from remote_claude.runtime.admin.command_support import CommandRefused, require
 from remote_claude.runtime.service import Runtime
@@ -226,6 +228,35 @@ async def publish(runtime: Runtime, file: Path) -> None:
     catalog = _catalog(file)
     position = await Accounts(runtime.log, runtime.clock).publish(catalog, OPERATOR)
     typer.echo(f"{catalog.version} is published (position {position}): {', '.join(catalog.plans)}")
+
+
+def _model_prices(file: Path) -> ModelPrices:
+    """The model prices of a file. Raises `CommandRefused`."""
+    try:
+        return model_prices.parse(file.read_text(encoding="utf-8"))
+    except InvalidModelPrices as error:
+        raise CommandRefused(f"{file}: {error}") from error
+
+
+async def publish_models(runtime: Runtime, file: Path) -> None:
+    """Price models by a file."""
+    table = _model_prices(file)
+    try:
+        position = await Accounts(runtime.log, runtime.clock).publish_model_prices(table, OPERATOR)
+    except VersionTaken as error:
+        raise CommandRefused(f"{file}: {error}") from error
+    listed = list_prices().models
+    own = [name for name, price in table.models.items() if listed.get(name) != price]
+    typer.echo(f"{table.version} is published (position {position}): {', '.join(own) or 'the list prices'}")
+
+
+async def show_models(runtime: Runtime) -> None:
+    """Dollars for a million tokens, by model."""
+    table = await Accounts(runtime.log, runtime.clock).model_prices()
+    typer.echo(f"{table.version}, dollars for a million tokens: input, output")
+    for name, price in sorted(table.models.items()):
+        own = "" if list_prices().models.get(name) == price else "\tyours"
+        typer.echo(f"  {name}\t{price.standard.input / 1000:g}\t{price.standard.output / 1000:g}{own}")
 
 
 async def tax(runtime: Runtime, country: str, percent: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import structlog
 
@@ -19,7 +19,9 @@ from remote_claude.billing.domain.account import (
 from remote_claude.billing.domain.plans import Catalog, builtin
 from remote_claude.billing.plan_sizes import slots, too_large
 from remote_claude.contracts import UndecodableEvent
-from remote_claude.contracts.billing import Entitlements
+from remote_claude.contracts.billing import Entitlements, ModelPricesPublished
+from remote_claude.contracts.model_prices import ModelPrices, list_prices
+from remote_claude.contracts.refusals import Refusal
 from remote_claude.eventsourcing import (
     Clock,
     CommandHandler,
@@ -38,6 +40,32 @@ OFFERED = Decider[Any, Any](
     None, lambda new, last: [] if _same_offer(last, new) else [new], lambda _, new: new
 )
 """The plans that were published last."""
+
+MODEL_PRICES = stream_id("billing", None, "catalog", "models")
+
+
+class VersionTaken(Refusal):
+    """A version of model prices stands for other prices: usage names it, so it can't change its meaning."""
+
+    code: ClassVar[str] = "version_taken"
+    status: ClassVar[int] = 409
+
+    def __init__(self, version: str) -> None:
+        super().__init__(
+            f"the version {version!r} was published with other prices; give the file a new version"
+        )
+
+
+def _offer_models(
+    new: ModelPricesPublished, published: tuple[ModelPrices, ...]
+) -> list[ModelPricesPublished]:
+    if any(one.version == new.prices.version and one != new.prices for one in published):
+        raise VersionTaken(new.prices.version)
+    return [] if published and published[-1] == new.prices else [new]
+
+
+MODEL_OFFER = Decider[Any, Any]((), _offer_models, lambda published, new: (*published, new.prices))
+"""The prices of models that were published; the last ones hold."""
 
 log = structlog.get_logger(__name__)
 
@@ -73,6 +101,19 @@ class Accounts:
     async def publish(self, catalog: Catalog, actor: str | None) -> int:
         """Offer these plans from now on; returns the position of the event. What is offered already is not recorded again."""
         return (await self._handler.handle(OFFERED, CATALOG, catalog.published(actor))).position
+
+    async def model_prices(self) -> ModelPrices:
+        """What models cost: the prices that were published last, or the list prices."""
+        published = await self._log.read_stream(MODEL_PRICES)
+        return published[-1].event.prices if published else list_prices()
+
+    async def publish_model_prices(self, prices: ModelPrices, actor: str | None) -> int:
+        """Price the attempts that begin from now on; returns the position of the event. The same again is not recorded again.
+
+        Raises `VersionTaken` for other prices under a version that was published.
+        """
+        event = ModelPricesPublished(prices=prices, actor=actor)
+        return (await self._handler.handle(MODEL_OFFER, MODEL_PRICES, event)).position
 
     async def set_plan(
         self, org: str, plan: str, entitlements: Entitlements | None = None, **how: Any

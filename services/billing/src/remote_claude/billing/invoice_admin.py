@@ -1,4 +1,4 @@
-"""`rclaude-admin billing` and `rclaude-admin prices`: closing periods, payments, credits, and the plans on offer.
+"""`rclaude-admin billing`, `prices` and `models`: closing periods, payments, credits, and the plans on offer.
 
 The commands only; what they do is in `admin_work`, which is imported when one runs.
 """
@@ -14,6 +14,7 @@ from remote_claude.runtime.admin.command_support import administer
 
 app = typer.Typer(no_args_is_help=True, help="Invoices, payments and credits of organisations.")
 prices = typer.Typer(no_args_is_help=True, help="The plans that can be chosen, and their prices.")
+models = typer.Typer(no_args_is_help=True, help="What models cost.")
 
 Invoice = Annotated[str, typer.Argument(help="An invoice's number, or its id, inv_...")]
 Org = Annotated[str | None, typer.Option(help="Only this organisation.")]
@@ -150,3 +151,22 @@ def tax(
 ) -> None:
     """Set the tax on invoices to a country. Periods that are closed from then on have it as a line."""
     _run("tax", country.upper(), percent)
+
+
+@models.command("publish")
+def publish_models(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="A TOML file with a version and the models that differ.", dir_okay=False, exists=True
+        ),
+    ],
+) -> None:
+    """Price the model calls of attempts that begin from now on. What the file leaves out has its list price."""
+    _run("publish_models", file)
+
+
+@models.command("show")
+def show_models() -> None:
+    """Show what models cost, and which prices are your own."""
+    _run("show_models")

@@ -13,6 +13,7 @@ from remote_claude.billing.domain.bill import Bill
 from remote_claude.billing.domain.rating import Line
 from remote_claude.contracts.base import canonical_json
 from remote_claude.contracts.billing import Seller
+from remote_claude.contracts.meters import declared
 from remote_claude.eventsourcing.events import timestamp
 
 NANO = 10**9
@@ -22,13 +23,7 @@ MINOR_DIGITS = {"jpy": 0, "krw": 0, "vnd": 0, "clp": 0}
 DESCRIPTIONS = {
     "subscription": "Plan {price_book}",
     "minimum": "Minimum of plan {price_book}",
-    "executions": "Executions",
-    "vcpu_ms": "Processor time",
-    "gib_ms": "Memory time",
-    "egress_bytes": "Network egress",
-    "model_nano_usd": "Model use",
-    "model_tokens": "Model tokens",
-}
+} | {name: meter.name for name, meter in declared().meters.items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

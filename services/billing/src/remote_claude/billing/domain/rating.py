@@ -8,6 +8,7 @@ from datetime import datetime
 from fractions import Fraction
 from typing import Any, NamedTuple
 
+from remote_claude.contracts.meters import declared
 from remote_claude.contracts.prices import (
     Allowance,
     Flat,
@@ -20,19 +21,10 @@ from remote_claude.contracts.prices import (
     Volume,
 )
 
-UNITS = {
-    "subscription": "period",
-    "minimum": "period",
-    "executions": "execution",
-    "vcpu_ms": "vCPU-ms",
-    "gib_ms": "GiB-ms",
-    "egress_bytes": "byte",
-    "model_nano_usd": "nano-USD",
-    "model_tokens": "token",
+UNITS = {"subscription": "period", "minimum": "period"} | {
+    name: meter.unit for name, meter in declared().meters.items()
 }
-
-
-DETAILS = frozenset({"model_tokens", "customer_model_tokens", "customer_model_nano_usd"})
+DETAILS = frozenset(name for name, meter in declared().meters.items() if not meter.charged)
 """Meters that explain others, and are charged only where a price book has a price for them."""
 
 

@@ -51,6 +51,7 @@ from remote_claude.runner.leases.lease import Lease
 from remote_claude.runner.lineage import lineage, with_repository
 from remote_claude.runner.model_proxy.budget import Budget, of_task
 from remote_claude.runner.model_proxy.month import Month
+from remote_claude.runner.model_proxy.published_prices import read_model_prices
 from remote_claude.runner.providers import ImageUnusable, ProviderError
 from remote_claude.runner.sessions import WorkerResult, WorkerSession
 from remote_claude.runner.stopping import OUTCOME_OF_STOP, Stopping, StopReason
@@ -183,6 +184,8 @@ class SandboxedExecution:
         self._sandbox.budget = await self._budget(submission.submitted)
         policy = await read_policy(self._dependencies.runtime.log, self._assigned.org)
         self._sandbox.models = policy.rules.models if policy.rules is not None else ()
+        if self._sandbox.upstream is not None:
+            self._sandbox.prices = await read_model_prices(self._dependencies.runtime.log)
         user, team = submission.submitted.user, submission.submitted.team
         if policy.has_budget(user, team):
             whose = MonthRequest(org=self._assigned.org, user=user, team=team)

@@ -12,6 +12,7 @@ import structlog
 from msgspec.structs import replace
 
 from remote_claude.concurrency.tasks import first_of
+from remote_claude.contracts.model_prices import ModelPrices
 from remote_claude.contracts.scheduler import TaskAssigned
 from remote_claude.eventsourcing.events import parse_timestamp
 from remote_claude.runner import billed_time
@@ -77,6 +78,8 @@ class SandboxRun:
         """What the attempt may spend on the model."""
         self.month: Month | None = None
         """What its person and organisation may spend in a month, where that is bounded."""
+        self.prices: ModelPrices | None = None
+        """What its model calls cost, until it ends."""
         self.models: Sequence[str] = ()
         """Patterns of the models that its organisation allows; any if there are none."""
         self.handle: str | None = None
@@ -110,6 +113,7 @@ class SandboxRun:
                         self.budget,
                         dependencies.outbound if self.upstream is not dependencies.upstream else None,
                         self.month,
+                        self.prices,
                     )
                 )
                 streams["model"] = lambda: asyncio.open_unix_connection(str(socket))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from http import HTTPStatus
 from pathlib import Path
 
@@ -19,6 +20,7 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from remote_claude.concurrency.tasks import first_of
+from remote_claude.contracts.model_prices import ModelPrices, list_prices
 from remote_claude.outbound import AllowedHosts, CheckedTransport
 from remote_claude.runner import unix_sockets
 from remote_claude.runner.model_proxy import failures
@@ -86,13 +88,17 @@ class ModelProxy:
         budget: Budget | None = None,
         outbound: AllowedHosts | None = None,
         month: Month | None = None,
+        prices: ModelPrices | None = None,
     ) -> None:
-        """`outbound` bounds where the upstream may be: None where the operator has named it."""
+        """`outbound` bounds where the upstream may be: None where the operator has named it.
+
+        Every call is priced at `prices`, the list prices if there are none, for as long as the proxy lives.
+        """
         self._socket, self._upstream, self._put_on_record = socket, upstream, record
         self._policy, self._budget, self._month = policy or CallPolicy(), budget, month
         self.failure: ModelFailure | None = None
         """Why the latest call had no whole answer; None if it had one."""
-        self._meter = UsageMeter(upstream.terms)
+        self._meter = UsageMeter(replace(upstream.terms, prices=prices or list_prices()))
         self._revoked = asyncio.Event()
         self._in_flight = 0
         self._state = ServerState()

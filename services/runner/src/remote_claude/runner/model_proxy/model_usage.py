@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import orjson
 
+from remote_claude.contracts.model_prices import WEB_SEARCH, ModelPrices, list_prices
 from remote_claude.contracts.runner import Cumulative, ModelUse, OpenModelCall
-from remote_claude.runner.model_proxy import model_prices
+from remote_claude.runner.model_proxy.published_prices import canonical
 
 MAX_EVENT = 1024 * 1024
 """Bytes of one server-sent event that is read; longer ones pass by unread."""
@@ -34,21 +35,20 @@ class ModelUsage:
 
 @dataclass(frozen=True, slots=True)
 class PaymentTerms:
-    """Who answers, and who pays: the part of the rate class that a call does not say."""
+    """Who answers, who pays, and at which prices: what a call does not say."""
 
     provider: str = "anthropic"
     paid_by: Literal["operator", "customer"] = "operator"
+    prices: ModelPrices = field(default_factory=list_prices)
 
 
 class ModelCall:
     """A call in flight. Two calls are never equal."""
 
-    def __init__(self, sent: ModelUse, upper_nano_usd: int) -> None:
+    def __init__(self, sent: ModelUse, nano_usd: int, upper_nano_usd: int) -> None:
         self.made = False
         """Its last byte was sent."""
-        self.open = OpenModelCall(
-            sent=sent, nano_usd=model_prices.nano_usd(sent), upper_nano_usd=upper_nano_usd
-        )
+        self.open = OpenModelCall(sent=sent, nano_usd=nano_usd, upper_nano_usd=upper_nano_usd)
 
 
 class UsageMeter:
@@ -63,12 +63,12 @@ class UsageMeter:
         """A snapshot."""
         paid: dict[str, int] = {"operator": 0, "customer": 0}
         for use in self._ended.model_use:
-            paid[use.paid_by] += model_prices.nano_usd(use)
+            paid[use.paid_by] += self.terms.prices.nano_usd(use)
         cumulative = self._ended.model_copy(
             update={
                 "model_nano_usd": paid["operator"],
                 "customer_model_nano_usd": paid["customer"],
-                "price_table": model_prices.VERSION if self._open or self._ended.model_use else None,
+                "price_table": self.terms.prices.version if self._open or self._ended.model_use else None,
             }
         )
         return ModelUsage(cumulative, tuple(call.open for call in self._open))
@@ -82,7 +82,8 @@ class UsageMeter:
         upper = _use(
             self.terms, model, {**hints, "cache_creation_input_tokens": tokens, "output_tokens": allowed}
         )
-        call = ModelCall(sent, max(model_prices.nano_usd(sent), model_prices.nano_usd(upper)))
+        cost = self.terms.prices.nano_usd(sent)
+        call = ModelCall(sent, cost, max(cost, self.terms.prices.nano_usd(upper)))
         self._open[call] = None
         return call
 
@@ -196,8 +197,8 @@ def uses_of(
     iterations = [_object(one) for one in _list(usage.get("iterations"))]
     own = [one for one in iterations if one.get("type") == "message"]
     whole = dict(usage)
-    for field in ("input_tokens", "output_tokens", "cache_creation_input_tokens", "cache_read_input_tokens"):
-        whole[field] = max(_count(usage.get(field)), sum(_count(one.get(field)) for one in own))
+    for name in ("input_tokens", "output_tokens", "cache_creation_input_tokens", "cache_read_input_tokens"):
+        whole[name] = max(_count(usage.get(name)), sum(_count(one.get(name)) for one in own))
     uses = [_use(terms, model, whole, estimated=estimated)]
     for one in iterations:
         if one.get("type") != "message":
@@ -209,22 +210,22 @@ def uses_of(
 
 def _use(terms: PaymentTerms, model: str, usage: Mapping[str, Any], *, estimated: bool = False) -> ModelUse:
     tokens = _tokens(usage)
-    name = model_prices.canonical(model)[:128]
+    name = canonical(model)[:128]
     speed = "fast" if usage.get("speed") == "fast" else "standard"
     prompt = sum(count for kind, count in tokens.items() if kind != "output")
     tier = usage.get("service_tier")
     quantities = {kind: count for kind, count in tokens.items() if count}
     if searches := _count(_object(usage.get("server_tool_use")).get("web_search_requests")):
-        quantities[model_prices.WEB_SEARCH] = searches
+        quantities[WEB_SEARCH] = searches
     return ModelUse(
         provider=terms.provider,
         model=name,
         region="us" if usage.get("inference_geo") == "us" else "global",
         speed=speed,
         tier=tier if tier in ("priority", "batch") else "standard",
-        prompt=model_prices.prompt_class(name, prompt),
+        prompt=terms.prices.prompt_class(name, prompt),
         paid_by=terms.paid_by,
-        unknown=not model_prices.is_known(name, speed),
+        unknown=not terms.prices.is_known(name, speed),
         calls=1,
         estimated=int(estimated),
         quantities=quantities,
