@@ -355,10 +355,45 @@ class Explanation(TypedDict):
     invoice: str
     number: str
     closed_at: int
-    line: dict[str, Any]
+    line: InvoiceLine
     events: list[Evidence]
     chain: list[Link]
     next: int | None
+
+
+class ExportedEvent(TypedDict):
+    """An event as it is stored, in base64, with its link of the hash chain in hexadecimal digits."""
+
+    position: int
+    subject: str
+    headers: str
+    data: str
+    previous: str
+    hash: str
+
+
+class ExportedEvidence(TypedDict):
+    """What an event counts for: `quantity` of a meter, in its own unit, a decimal string."""
+
+    meter: str
+    model: str | None
+    token: str | None
+    segment: int
+    task: str
+    attempt: int | None
+    event_id: str
+    position: int
+    quantity: str
+
+
+class ExportedSegment(TypedDict):
+    """A part of the period with prices of its own. `share` is the part of a flat amount, a fraction."""
+
+    segment: int
+    starts_at: str
+    ends_at: str
+    share: str
+    price_book: PriceBook
 
 
 class Flat(TypedDict):
@@ -450,13 +485,123 @@ class InvoiceAnswer(TypedDict):
     paid_at: str | None
     json_sha256: str
     pdf_sha256: str
-    document: dict[str, Any]
+    document: InvoiceDocument
+
+
+class InvoiceCustomer(TypedDict):
+    """Who it is made out to. All but `org` is null where no billing address was set."""
+
+    org: str
+    country: str | None
+    name: str | None
+    address: list[str] | None
+    vat_id: str | None
+
+
+class InvoiceDocument(TypedDict):
+    """An invoice. Amounts are in the currency's smallest unit, which has `minor_digits` digits behind the point."""
+
+    document: Literal["invoice"]
+    invoice: str
+    number: str
+    seller: InvoiceSeller
+    customer: InvoiceCustomer
+    currency: str
+    minor_digits: int
+    period: InvoicePeriod
+    issued_at: str
+    due_at: str
+    closed_at: int
+    lines: list[InvoiceLine]
+    subtotal: int
+    tax: int
+    total: int
+
+
+class InvoiceDraft(TypedDict):
+    """An invoice as it would be now, without an id and a number. `state` is `final` once it is issued."""
+
+    document: Literal["invoice"]
+    invoice: str
+    number: str
+    seller: InvoiceSeller
+    customer: InvoiceCustomer
+    currency: str
+    minor_digits: int
+    period: InvoicePeriod
+    issued_at: str
+    due_at: str
+    closed_at: int
+    lines: list[InvoiceLine]
+    subtotal: int
+    tax: int
+    total: int
+    state: Literal["draft", "grace", "final"]
+
+
+class InvoiceExport(TypedDict):
+    """An invoice with its prices and events. `signature` (Ed25519, hexadecimal digits) covers the canonical JSON of the rest."""
+
+    export: Literal["invoice"]
+    version: Literal[1]
+    exported_at: str
+    invoice: InvoiceDocument
+    json_sha256: str
+    pdf_sha256: str
+    segments: list[ExportedSegment]
+    evidence: list[ExportedEvidence]
+    chain: list[ExportedEvent]
+    public_key: str
+    signature: str
+
+
+class InvoiceLine(TypedDict):
+    """`amount` is in the currency's smallest unit. Decimals and fractions are strings.
+
+    A line of the kind `usage` has what it was rated from, one of the kind `adjustment` has its period.
+    """
+
+    line: int
+    kind: Literal["usage", "adjustment", "carried", "credit", "tax", "correction"]
+    description: str
+    amount: int
+    amount_nano: NotRequired[int]
+    meter: NotRequired[str]
+    model: NotRequired[str | None]
+    token: NotRequired[str | None]
+    segment: NotRequired[int]
+    price_book: NotRequired[str]
+    unit: NotRequired[str]
+    quantity: NotRequired[str]
+    included: NotRequired[str]
+    unit_price: NotRequired[str | None]
+    share: NotRequired[str]
+    adjustment: NotRequired[str]
+    period: NotRequired[str]
+    credit: NotRequired[str]
 
 
 class InvoiceList(TypedDict):
     """In the order in which they were issued."""
 
     invoices: list[InvoiceSummary]
+
+
+class InvoicePeriod(TypedDict):
+    """From `starts_at`, before `ends_at`: RFC 3339, UTC."""
+
+    id: str
+    starts_at: str
+    ends_at: str
+
+
+class InvoiceSeller(TypedDict):
+    """Who issued the invoice."""
+
+    id: str
+    legal_name: str
+    address: list[str]
+    tax_id: str | None
 
 
 class InvoiceSummary(TypedDict):

@@ -27,6 +27,8 @@ from remote_claude.client.models import (
     InstalledOrgPage,
     InvitationCreated,
     InvoiceAnswer,
+    InvoiceDraft,
+    InvoiceExport,
     InvoiceList,
     IssueTokenForm,
     JoinedRunners,
@@ -224,7 +226,7 @@ def explain_invoice_line(
     )
 
 
-def export_invoice(invoice: str, *, min_position: int | None = None) -> Call[dict[str, Any]]:
+def export_invoice(invoice: str, *, min_position: int | None = None) -> Call[InvoiceExport]:
     """An invoice with its prices and events, signed: `rclaude billing verify` checks it without us."""
     return Call(
         "GET", f"/v1/invoices/{_part(invoice)}/export", query={"min_position": min_position}, decode=as_json
@@ -274,7 +276,7 @@ def get_invoice(invoice: str, *, min_position: int | None = None) -> Call[Invoic
     return Call("GET", f"/v1/invoices/{_part(invoice)}", query={"min_position": min_position}, decode=as_json)
 
 
-def get_invoice_draft(*, period: str | None = None, min_position: int | None = None) -> Call[dict[str, Any]]:
+def get_invoice_draft(*, period: str | None = None, min_position: int | None = None) -> Call[InvoiceDraft]:
     """A draft of a period's invoice, as of now. `state`: `draft`, `grace` until it is closed, `final`."""
     return Call(
         "GET", "/v1/billing/draft", query={"period": period, "min_position": min_position}, decode=as_json

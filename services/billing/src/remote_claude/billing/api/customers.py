@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, cast
 
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel, Field
 
+from remote_claude.billing.api.invoice_models import InvoiceDraft
 from remote_claude.billing.api.usage import PeriodId
 from remote_claude.billing.period_closing import Invoices
 from remote_claude.edge.caller import Caller
@@ -51,6 +52,6 @@ def add_routes(api: APIRouter, fresh: Freshness, invoices: Invoices) -> None:
         "/billing/draft", operation_id="get_invoice_draft", dependencies=[Depends(fresh)],
         responses=problems(401, 403, 404, 503),
     )  # fmt: skip
-    async def get_invoice_draft(principal: Caller, period: PeriodId = None) -> dict[str, Any]:
+    async def get_invoice_draft(principal: Caller, period: PeriodId = None) -> InvoiceDraft:
         """A draft of a period's invoice, as of now. `state`: `draft`, `grace` until it is closed, `final`."""
-        return await invoices.draft(principal.org, period)
+        return cast("InvoiceDraft", await invoices.draft(principal.org, period))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 from fastapi import APIRouter, Depends, Query, Response
 from pydantic import BaseModel
 
+from remote_claude.billing.api.invoice_models import InvoiceDocument, InvoiceExport, InvoiceLine
 from remote_claude.billing.domain.account import Invoiced
 from remote_claude.billing.exports import Exports, Link
 from remote_claude.billing.period_closing import Invoices
@@ -63,7 +64,7 @@ class InvoiceList(BaseModel):
 class InvoiceAnswer(InvoiceSummary):
     """`document` is the invoice itself: its canonical JSON has the hash `json_sha256`."""
 
-    document: dict[str, Any]
+    document: InvoiceDocument
 
 
 class Explanation(BaseModel):
@@ -75,7 +76,7 @@ class Explanation(BaseModel):
     invoice: str
     number: str
     closed_at: int
-    line: dict[str, Any]
+    line: InvoiceLine
     events: list[bills.Evidence]
     chain: list[Link]
     next: int | None
@@ -93,8 +94,8 @@ def add_routes(
         account = await invoices.account(principal.org)
         return InvoiceList(invoices=[InvoiceSummary.of(known) for known in account.invoices.values()])
 
-    async def contents(org: str, known: Invoiced) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(await invoices.stored(org, known.issued.json_sha256))
+    async def contents(org: str, known: Invoiced) -> InvoiceDocument:
+        found: InvoiceDocument = json.loads(await invoices.stored(org, known.issued.json_sha256))
         return found
 
     @api.get("/invoices/{invoice}", operation_id="get_invoice", **reads)
@@ -143,6 +144,6 @@ def add_routes(
         )  # fmt: skip
 
     @api.get("/invoices/{invoice}/export", operation_id="export_invoice", **reads)
-    async def export_invoice(invoice: str, principal: Caller) -> dict[str, Any]:
+    async def export_invoice(invoice: str, principal: Caller) -> InvoiceExport:
         """An invoice with its prices and events, signed: `rclaude billing verify` checks it without us."""
-        return await exports.export(principal.org, invoice)
+        return cast("InvoiceExport", await exports.export(principal.org, invoice))
