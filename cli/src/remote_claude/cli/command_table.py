@@ -51,7 +51,7 @@ COMMANDS = {
     ),
     "apply": CommandEntry("tasks", "apply", "Bring the agent's commit over to the current branch."),
     "pr": CommandEntry(
-        "tasks",
+        "pull_requests",
         "pr",
         "Open the pull request of a task, or try again; `pr fix URL` lets the agent work on its review and checks.",
     ),

@@ -16,7 +16,8 @@ import typer
 from remote_claude.cli import config, render, repository
 from remote_claude.cli.arguments import checked_prompt, labels_of, nano_usd, prompt_or_input
 from remote_claude.cli.commands.best_of import agents_of, run_candidates
-from remote_claude.cli.commands.tasks import await_pull_request, details, follow
+from remote_claude.cli.commands.pull_requests import await_pull_request
+from remote_claude.cli.commands.tasks import details, follow
 from remote_claude.cli.errors import OF_STATE, CliError, Exit
 from remote_claude.cli.repository.authors import author_of
 from remote_claude.cli.repository.preferences import DEVCONTAINER, preferences

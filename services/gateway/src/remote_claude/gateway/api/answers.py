@@ -19,7 +19,7 @@ from remote_claude.contracts.contexts import (
 )
 from remote_claude.contracts.gateway import BundleRepository, RemoteRepository
 from remote_claude.contracts.waiting import Waiting
-from remote_claude.gateway.api.models import (
+from remote_claude.gateway.api.answer_models import (
     AttemptAnswer,
     EventAnswer,
     OutputSize,

@@ -17,7 +17,8 @@ from remote_claude.edge.bodies import bounded
 from remote_claude.edge.caller import Caller
 from remote_claude.edge.models import binary, problems
 from remote_claude.edge.problems import Problem
-from remote_claude.gateway.api.models import SHA256, BlobAnswer
+from remote_claude.gateway.api.answer_models import BlobAnswer
+from remote_claude.gateway.api.models import SHA256
 from remote_claude.gateway.settings import GatewaySettings
 from remote_claude.runtime.objects import Objects
 

@@ -17,8 +17,8 @@ from remote_claude.edge.freshness import Freshness
 from remote_claude.edge.models import binary, problems
 from remote_claude.eventsourcing.events import stream_id
 from remote_claude.eventsourcing.log import EventLog
+from remote_claude.gateway.api.answer_models import OutputPage
 from remote_claude.gateway.api.edge import TaskId
-from remote_claude.gateway.api.models import OutputPage
 from remote_claude.gateway.domain.cursor import Cursor
 from remote_claude.gateway.domain.refusals import NoResult
 from remote_claude.gateway.projections.output_frames import OutputHistory

@@ -15,8 +15,9 @@ from remote_claude.contracts.refusals import NotCaughtUp
 from remote_claude.edge.caller import presented
 from remote_claude.edge.freshness import POSITION_WAIT_S, Freshness
 from remote_claude.gateway.api import answers
+from remote_claude.gateway.api.answer_models import TaskAnswer
 from remote_claude.gateway.api.answers import data_key
-from remote_claude.gateway.api.models import ReadQuery, TaskAnswer
+from remote_claude.gateway.api.models import ReadQuery
 from remote_claude.gateway.live_tasks import LiveTasks, WatchedTask, is_due
 from remote_claude.gateway.projections.queries import Task, TaskQueries, check_seen
 from remote_claude.gateway.waiting_reasons import WaitingReasons

@@ -9,7 +9,7 @@ from typing import Self
 from remote_claude.access.keyring import DataKey
 from remote_claude.edge.paging import encode_cursor
 from remote_claude.gateway.api import answers
-from remote_claude.gateway.api.models import TaskSummary
+from remote_claude.gateway.api.answer_models import TaskSummary
 from remote_claude.gateway.projections.queries import Filter, TaskQueries
 
 SCANNED = 2000

@@ -19,24 +19,20 @@ from remote_claude.edge.paging import CursorText, Limit
 from remote_claude.edge.problems import Problem
 from remote_claude.edge.thin import ThinRoute
 from remote_claude.gateway.api import answers
-from remote_claude.gateway.api.answers import data_key
-from remote_claude.gateway.api.edge import TaskId
-from remote_claude.gateway.api.models import (
-    MAX_LABELS,
+from remote_claude.gateway.api.answer_models import (
     AgentAnswer,
     AgentList,
     CancelAnswer,
     EventPage,
     MessageAnswer,
-    MessageRequest,
     PullRequestRequestAnswer,
-    ReadQuery,
     SubmitAnswer,
-    SubmitQuery,
-    SubmitRequest,
     TaskAnswer,
     TaskPage,
 )
+from remote_claude.gateway.api.answers import data_key
+from remote_claude.gateway.api.edge import TaskId
+from remote_claude.gateway.api.models import MAX_LABELS, MessageRequest, ReadQuery, SubmitQuery, SubmitRequest
 from remote_claude.gateway.api.reading import TaskReading
 from remote_claude.gateway.api.search import TextFilter, search
 from remote_claude.gateway.api.submissions import Submissions, parse
