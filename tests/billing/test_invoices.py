@@ -14,7 +14,7 @@ from books import Books, books
 from event_examples import EXAMPLES
 from rebuilding import assert_rebuild_equals_live
 from remote_claude.billing import margin
-from remote_claude.billing.api.invoice_models import InvoiceDocument
+from remote_claude.billing.api.invoice_models import InvoiceContents
 from remote_claude.billing.domain.invoicing import CreditTooLarge, GrantCredit
 from remote_claude.billing.domain.plans import builtin
 from remote_claude.billing.period_closing import NotConserved
@@ -63,7 +63,7 @@ async def test_an_invoice_has_the_address_and_the_tax_of_its_closing_and_both_ar
     [issued] = await ledger.close(ORG)
     document = await ledger.document(ORG, issued.json_sha256)
     assert (
-        TypeAdapter(InvoiceDocument).validate_python(document) == document
+        TypeAdapter(InvoiceContents).validate_python(document) == document
     )  # its hash is that of the answer
     assert document["customer"]["name"] == "Example GmbH"
     assert (issued.subtotal, issued.tax, issued.total) == (2900, 551, 3451)

@@ -485,20 +485,10 @@ class InvoiceAnswer(TypedDict):
     paid_at: str | None
     json_sha256: str
     pdf_sha256: str
-    document: InvoiceDocument
+    document: InvoiceContents
 
 
-class InvoiceCustomer(TypedDict):
-    """Who it is made out to. All but `org` is null where no billing address was set."""
-
-    org: str
-    country: str | None
-    name: str | None
-    address: list[str] | None
-    vat_id: str | None
-
-
-class InvoiceDocument(TypedDict):
+class InvoiceContents(TypedDict):
     """An invoice. Amounts are in the currency's smallest unit, which has `minor_digits` digits behind the point."""
 
     document: Literal["invoice"]
@@ -516,6 +506,16 @@ class InvoiceDocument(TypedDict):
     subtotal: int
     tax: int
     total: int
+
+
+class InvoiceCustomer(TypedDict):
+    """Who it is made out to. All but `org` is null where no billing address was set."""
+
+    org: str
+    country: str | None
+    name: str | None
+    address: list[str] | None
+    vat_id: str | None
 
 
 class InvoiceDraft(TypedDict):
@@ -545,7 +545,7 @@ class InvoiceExport(TypedDict):
     export: Literal["invoice"]
     version: Literal[1]
     exported_at: str
-    invoice: InvoiceDocument
+    invoice: InvoiceContents
     json_sha256: str
     pdf_sha256: str
     segments: list[ExportedSegment]

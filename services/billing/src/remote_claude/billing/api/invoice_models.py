@@ -77,7 +77,7 @@ class InvoiceLine(TypedDict):
     credit: NotRequired[str]
 
 
-class InvoiceDocument(TypedDict):
+class InvoiceContents(TypedDict):
     """An invoice. Amounts are in the currency's smallest unit, which has `minor_digits` digits behind the point."""
 
     __pydantic_config__ = EXACT  # type: ignore[misc]  # pydantic's way to configure a TypedDict
@@ -99,7 +99,7 @@ class InvoiceDocument(TypedDict):
     total: int
 
 
-class InvoiceDraft(InvoiceDocument):
+class InvoiceDraft(InvoiceContents):
     """An invoice as it would be now, without an id and a number. `state` is `final` once it is issued."""
 
     state: Literal["draft", "grace", "final"]
@@ -154,7 +154,7 @@ class InvoiceExport(TypedDict):
     export: Literal["invoice"]
     version: Literal[1]
     exported_at: str
-    invoice: InvoiceDocument
+    invoice: InvoiceContents
     json_sha256: str
     pdf_sha256: str
     segments: list[ExportedSegment]

@@ -8,7 +8,7 @@ from typing import Annotated, Any, cast
 from fastapi import APIRouter, Depends, Query, Response
 from pydantic import BaseModel
 
-from remote_claude.billing.api.invoice_models import InvoiceDocument, InvoiceExport, InvoiceLine
+from remote_claude.billing.api.invoice_models import InvoiceContents, InvoiceExport, InvoiceLine
 from remote_claude.billing.domain.account import Invoiced
 from remote_claude.billing.exports import Exports, Link
 from remote_claude.billing.period_closing import Invoices
@@ -64,7 +64,7 @@ class InvoiceList(BaseModel):
 class InvoiceAnswer(InvoiceSummary):
     """`document` is the invoice itself: its canonical JSON has the hash `json_sha256`."""
 
-    document: InvoiceDocument
+    document: InvoiceContents
 
 
 class Explanation(BaseModel):
@@ -94,8 +94,8 @@ def add_routes(
         account = await invoices.account(principal.org)
         return InvoiceList(invoices=[InvoiceSummary.of(known) for known in account.invoices.values()])
 
-    async def contents(org: str, known: Invoiced) -> InvoiceDocument:
-        found: InvoiceDocument = json.loads(await invoices.stored(org, known.issued.json_sha256))
+    async def contents(org: str, known: Invoiced) -> InvoiceContents:
+        found: InvoiceContents = json.loads(await invoices.stored(org, known.issued.json_sha256))
         return found
 
     @api.get("/invoices/{invoice}", operation_id="get_invoice", **reads)
