@@ -16,6 +16,10 @@ from remote_claude.contracts.auth import (
     SigningKeyRotated,
 )
 from remote_claude.contracts.gateway import (
+    BatchCancellationRequested,
+    BatchEnded,
+    BatchItemRefused,
+    BatchSubmitted,
     BestOf,
     BundleRepository,
     PullRequestOptions,
@@ -388,6 +392,20 @@ EXAMPLES: tuple[Event, ...] = (
         trigger="trigger_01", org=ORG, user=USER, forge="github", secret=SEALED, rules=SEALED, request=SEALED
     ),
     TriggerRemoved(trigger="trigger_01", org=ORG, user=USER),
+    BatchSubmitted(
+        batch="batch_01",
+        org=ORG,
+        user=USER,
+        name=SEALED,
+        items="a1" * 32,
+        size=20,
+        max_parallel=4,
+        stop_on_failure=True,
+        body_hash="c3" * 32,
+    ),
+    BatchItemRefused(batch="batch_01", org=ORG, item=3, reason="agent_unknown", detail=SEALED),
+    BatchCancellationRequested(batch="batch_01", org=ORG, user=USER),
+    BatchEnded(batch="batch_01", org=ORG, outcome="cancelled"),
 )
 
 OTHER_SHAPES: tuple[Event, ...] = (

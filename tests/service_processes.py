@@ -137,4 +137,6 @@ def installation(
 
 def routes(billing: ServiceProcess) -> str:
     """What a gateway has to know of billing, as its setting."""
-    return json.dumps(dict.fromkeys(("/v1/usage", "/v1/bill", "/v1/tasks/*/bill"), billing.url))
+    return json.dumps(
+        dict.fromkeys(("/v1/usage", "/v1/bill", "/v1/tasks/*/bill", "/v1/batches/*/bill"), billing.url)
+    )

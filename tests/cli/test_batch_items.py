@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from remote_claude.cli.batches.items import Batch, idempotency_key, read
+from remote_claude.cli.batches.items import Batch, read
 from remote_claude.cli.errors import CliError
 
 
@@ -66,10 +66,6 @@ def test_the_name_follows_from_what_is_asked() -> None:
     assert batch("[{prompt: a}]").name == batch('{"prompt": "a"}', "jsonl").name
     assert batch("[{prompt: a}]").name != batch("[{prompt: b}]").name
     assert batch("[{prompt: a}]", name="mine").name == "mine"
-
-
-def test_keys_of_batches_and_items_do_not_run_into_each_other() -> None:
-    assert idempotency_key("a", "bc") != idempotency_key("ab", "c")
 
 
 @pytest.mark.parametrize(

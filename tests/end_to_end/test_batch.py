@@ -33,9 +33,10 @@ def test_ten_tasks_are_done_once_however_often_the_command_runs(
 
     (repo / "README.md").write_text("changed since\n")
     again = stack.ok(*command, cwd=repo)
-    assert f"batch {first['name']}: 10 of 10 tasks were submitted before" in again.err
+    assert f"batch {first['name']}: it was submitted before, with 10 tasks" in again.err
     assert again.json["submitted"] == 0
     assert again.json["items"] == first["items"]
+    assert next(one["id"] for one in stack.ok("batches", "--json").json["batches"]) == first["id"]
     listed = stack.ok("list", "--label", f"batch={first['name']}", "--label", "team=core", "--json").json
     assert {task["id"] for task in listed["tasks"]} == set(ids)
 
@@ -51,14 +52,27 @@ def test_a_batch_is_submitted_detached_and_picked_up_again_from_anywhere(
     file.write_text('{"prompt": "exit 3", "id": "bad"}\n{"prompt": "true", "id": "good"}\n')
     command = ("batch", str(file), "--agent", "shell", "--no-repo")
     detached = stack.ok(*command, "--detach", "--json").json
-    assert detached["submitted"] == 2
+    assert (detached["submitted"], detached["state"]) == (2, "running")
     (tmp_path / "elsewhere").mkdir()
     ended = stack.run(*command, cwd=tmp_path / "elsewhere")
     assert ended.code == 1
     assert f"batch {detached['name']}: 1 failed, 1 succeeded; $" in ended.out
-    assert {item["id"] for item in detached["items"]} == {
-        line.split()[2] for line in ended.out.splitlines()[-3:-1]
-    }
+    shown = stack.run("batch", detached["id"], "--json").json
+    assert (shown["id"], shown["states"]) == (detached["id"], {"failed": 1, "succeeded": 1})
+    file.write_text(file.read_text() + '{"prompt": "true", "id": "new"}\n')
+    other = stack.run(*command, "--name", detached["name"], "--json")
+    assert "'new'" in other.json["error"]["detail"]
+
+
+def test_a_cancelled_batch_ends_what_runs(stack: Product) -> None:
+    text = b'{"prompt": "sleep 600"}\n{"prompt": "touch never"}\n'
+    command = ("batch", "-", "--format", "jsonl", "--agent", "shell", "--no-repo", "--max-parallel", "1")
+    detached = stack.ok(*command, "--detach", "--json", stdin=text).json
+    ended = stack.run("batch", detached["id"], "--cancel", "--json")
+    assert (ended.code, ended.json["state"]) == (1, "cancelled")
+    assert ended.json["items"][1]["state"] == "not_submitted"
+    again = stack.run("batch", detached["id"], "--cancel", "--json")
+    assert again.json["states"] == ended.json["states"]
 
 
 def test_fail_fast_cancels_what_runs_and_submits_no_more(stack: Product) -> None:
@@ -126,5 +140,5 @@ def test_the_commands_of_the_guide_work(stack: Product, repo: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "4 of 4 tasks were submitted before" in done.stderr
+    assert "it was submitted before, with 4 tasks" in done.stderr
     assert (repo / "calc.md").read_text() == "1 calc.py\n"

@@ -66,7 +66,7 @@ def test_every_code_that_the_gateway_answers_is_documented() -> None:
 def test_every_frame_and_code_of_the_stream_is_documented() -> None:
     sent = set(re.findall(r'"?type"?[:=]\s*"([a-z]+)"', (SOURCE / "sockets.py").read_text()))
     sent |= set(re.findall(r'type="([a-z]+)"', (SOURCE / "watchers.py").read_text()))
-    assert sent == {"state", "output", "end", "changed", "ended", "heartbeat", "error"}
+    assert sent == {"state", "output", "end", "changed", "ended", "batch", "heartbeat", "error"}
     understood = set(re.findall(r'Literal\["([a-z]+)"\]', (SOURCE / "api/stream.py").read_text()))
     for name in sent | understood:
         assert f"| `{name}` |" in STREAM, name

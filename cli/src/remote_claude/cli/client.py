@@ -138,8 +138,11 @@ class CliClient:
         found: dict[str, Any] = self.get(f"/v1/tasks/{task['id']}", wait=wait, changed=task["changed"])
         return found
 
-    def changes(self) -> Iterator[None]:
-        """Once at first, then whenever tasks of the organisation have changed, and after a lost connection."""
+    def changes(self) -> Iterator[int | None]:
+        """Once at first, then whenever tasks or batches of the organisation have changed, and after a lost connection.
+
+        Each time the position of the change, None after a lost connection.
+        """
         from websockets.exceptions import WebSocketException
         from websockets.sync.client import connect
 
@@ -148,11 +151,12 @@ class CliClient:
                 with connect(self.websocket_url("/v1/stream"), **self.websocket_options()) as socket:
                     socket.send(json.dumps({"type": "follow"}))
                     while True:
-                        if json.loads(socket.recv(timeout=LIVE_SILENCE_S))["type"] == "changed":
-                            yield
+                        message = json.loads(socket.recv(timeout=LIVE_SILENCE_S))
+                        if message["type"] in ("changed", "batch"):
+                            yield int(message["position"])
             except (OSError, EOFError, TimeoutError, WebSocketException):
                 time.sleep(RECONNECT_S)
-            yield  # the caller's next request says what is wrong
+            yield None  # the caller's next request says what is wrong
 
     def websocket_url(self, path: str) -> str:
         """The address of a WebSocket of the server."""

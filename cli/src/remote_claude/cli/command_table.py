@@ -28,6 +28,7 @@ COMMANDS = {
     "batch": CommandEntry(
         "batch", "batch", "Hand over the tasks of a file, follow them to their ends, and sum them up."
     ),
+    "batches": CommandEntry("batch", "batches", "List batches, newest first."),
     "list": CommandEntry("tasks", "list_tasks", "List tasks, newest first."),
     "show": CommandEntry("tasks", "show", "Show one task: state, usage, result, cost."),
     "logs": CommandEntry("tasks", "logs", "Print what the agent did."),

@@ -94,6 +94,15 @@ def starter_context(starter: str, what: str) -> str:
     return f"{starter}/{what}"
 
 
+def batch_name_context(batch: str) -> str:
+    return f"{batch}/name"
+
+
+def batch_detail_context(batch: str, item: int) -> str:
+    """Why an item of a batch was refused, in a sentence."""
+    return f"{batch}/{item}/detail"
+
+
 def email_context(owner: str) -> str:
     """The e-mail address of a person, or of an invitation."""
     return f"{owner}/email"

@@ -1,4 +1,4 @@
-"""Events of the gateway: what users request of tasks, webhooks with their deliveries, schedules and triggers."""
+"""Events of the gateway: what users request of tasks, webhooks with their deliveries, schedules, triggers, batches."""
 
 from typing import Annotated, ClassVar, Literal
 
@@ -65,7 +65,8 @@ class TaskSubmitted(GatewayEvent):
 
     `author` is JSON: `name` and `email` of who the commit is by.
 
-    `started_by` is the schedule or the trigger that submitted it for its user. `team` is the team that it belongs to.
+    `started_by` is the schedule, the trigger or the batch that submitted it for its user; `batch_item` is the number of
+    the batch's item, from 1. `team` is the team that it belongs to.
 
     `repository_hash` and `label_hashes` (name to value) are keyed hashes, HMAC-SHA256 in hex under the organisation's data
     key: costs can be grouped by them without opening a text. `body_hash` shows whether an idempotency key was repeated or reused.
@@ -98,6 +99,7 @@ class TaskSubmitted(GatewayEvent):
     priority: int = 0
     started_by: str | None = None
     team: str | None = None
+    batch_item: int | None = None
     labels: Sealed | None = None
     label_hashes: dict[str, str] = Field(default_factory=dict)
     body_hash: str
@@ -277,3 +279,61 @@ class TriggerRemoved(TriggerEvent):
     version: ClassVar[int] = 1
 
     user: str
+
+
+class BatchEvent(Event):
+    """About a batch: many tasks that were handed over in one request, and are submitted one after the other."""
+
+    producer: ClassVar[str] = "gateway"
+    aggregate: ClassVar[str] = "batch"
+
+    batch: str
+    org: str
+
+
+class BatchSubmitted(BatchEvent):
+    """`size` items, numbered from 1. `items` is the SHA-256 of an object with their requests.
+
+    At most `max_parallel` of its tasks are submitted and not ended. With `stop_on_failure` the first item that fails
+    cancels the tasks that run, and no more are submitted. `body_hash` is that of a task.
+    """
+
+    type: ClassVar[str] = "BatchSubmitted"
+    version: ClassVar[int] = 1
+
+    user: str
+    name: Sealed
+    items: str
+    size: int
+    max_parallel: int | None = None
+    stop_on_failure: bool = False
+    body_hash: str
+
+
+class BatchItemRefused(BatchEvent):
+    """The item `item` has no task: its submission was refused with the code `reason`."""
+
+    type: ClassVar[str] = "BatchItemRefused"
+    version: ClassVar[int] = 1
+
+    item: int
+    reason: str
+    detail: Sealed | None = None
+
+
+class BatchCancellationRequested(BatchEvent):
+    """A user asks that no more of its tasks are submitted, and that those that run end."""
+
+    type: ClassVar[str] = "BatchCancellationRequested"
+    version: ClassVar[int] = 1
+
+    user: str
+
+
+class BatchEnded(BatchEvent):
+    """No task of it runs, and no more are submitted. `outcome` is `succeeded` only when all of its tasks have."""
+
+    type: ClassVar[str] = "BatchEnded"
+    version: ClassVar[int] = 1
+
+    outcome: Literal["succeeded", "failed", "cancelled"]

@@ -15,7 +15,7 @@ from remote_claude.cli.errors import CliError, Exit
 
 FORMATS = {".yaml": "yaml", ".yml": "yaml", ".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv"}
 BATCH_LABEL, ITEM_LABEL = "batch", "batch-item"
-"""The labels by which the tasks of a batch are found again."""
+"""The labels that the server gives to the tasks of a batch."""
 FIELDS = frozenset(
     {"id", "prompt", "repo", "ref", "agent", "labels", "timeout", "max_attempts", "priority", "provider"}
 )
@@ -87,9 +87,9 @@ def read(
     return Batch(name or hashlib.sha256(whole.encode()).hexdigest()[:12], tuple(items))
 
 
-def idempotency_key(batch: str, item: str) -> str:
-    """The same for the same item of the same batch, whenever it is submitted."""
-    return f"batch-{hashlib.sha256(json.dumps([batch, item]).encode()).hexdigest()}"
+def idempotency_key(batch: str) -> str:
+    """The same for the same batch, whenever it is submitted."""
+    return f"batch-{hashlib.sha256(batch.encode()).hexdigest()}"
 
 
 def _item(

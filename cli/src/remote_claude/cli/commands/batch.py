@@ -1,7 +1,9 @@
-"""`rclaude batch`: hand over many tasks at once."""
+"""`rclaude batch`: hand over many tasks at once; `rclaude batches` lists them."""
 
 from __future__ import annotations
 
+import json
+import re
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -14,7 +16,7 @@ from remote_claude.cli.arguments import checked_prompt, labels_of
 from remote_claude.cli.commands.run import local_repository, send_repository
 from remote_claude.cli.errors import CliError, Exit
 from remote_claude.cli.repository import Repository
-from remote_claude.cli.session import connect_or_start
+from remote_claude.cli.session import connect, connect_or_start
 from remote_claude.cli.terminal import safe_text
 
 if TYPE_CHECKING:
@@ -24,11 +26,19 @@ if TYPE_CHECKING:
     from remote_claude.cli.batches.running import BatchEntry, Run
     from remote_claude.cli.client import CliClient
 
+BATCH_ID = re.compile(r"batch_[0-9a-z]{26}")
 Format = StrEnum("Format", ["yaml", "jsonl", "csv"])
 
 
 def batch(
-    file: Annotated[str, typer.Argument(help="The items: YAML, JSON Lines or CSV; `-` is standard input.")],
+    file: Annotated[
+        str | None,
+        typer.Argument(help="The items: YAML, JSON Lines or CSV; `-` is standard input. Or a batch's id."),
+    ] = None,
+    repos: Annotated[
+        list[str] | None,
+        typer.Option("--repos", help="Instead of a file: an item for this repository; may be given again."),
+    ] = None,
     format: Annotated[Format | None, typer.Option(help="By the file's suffix if left out.")] = None,
     prompt: Annotated[str | None, typer.Option(help="Template with {field}s of the item.")] = None,
     name: Annotated[str | None, typer.Option(help="Of the batch; made from its content if left out.")] = None,
@@ -41,61 +51,118 @@ def batch(
         int | None, typer.Option(min=1, max=86400, help="Seconds an attempt may take.")
     ] = None,
     label: Annotated[list[str] | None, typer.Option(help="KEY=VALUE for all; may be given again.")] = None,
+    pull_request: Annotated[
+        bool, typer.Option("--pr", help="Open a pull request for each task that succeeds.")
+    ] = False,
     max_parallel: Annotated[
         int | None, typer.Option(min=1, help="How many tasks are submitted at a time.")
     ] = None,
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Cancel the others when one fails.")] = False,
-    detach: Annotated[bool, typer.Option("--detach", "-d", help="Return when all are submitted.")] = False,
+    cancel: Annotated[bool, typer.Option("--cancel", help="End the batch of this id.")] = False,
+    detach: Annotated[
+        bool, typer.Option("--detach", "-d", help="Return at once: the server goes on.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One summary on standard output.")] = False,
 ) -> None:
-    """Hand over the tasks of a file, follow them to their ends, and sum them up.
+    """Hand over the tasks of a file in one request, follow them to their ends, and sum them up.
 
     The same command again picks the batch up: no task is done twice.
     """
+    if (file is None) == (not repos):
+        raise CliError("name either a file or repositories with --repos", Exit.USAGE)
+    if no_repo and (repo or repos):
+        raise CliError("--no-repo contradicts a repository", Exit.USAGE)
+    if file is not None and BATCH_ID.fullmatch(file):
+        _known(file, cancel=cancel, detach=detach, as_json=as_json)
+    if cancel:
+        raise CliError("--cancel needs the id of a batch: `rclaude batches` lists them", Exit.USAGE)
     from remote_claude.cli.batches.items import read
     from remote_claude.cli.batches.running import Run
 
-    if no_repo and repo:
-        raise CliError("--repo and --no-repo contradict each other", Exit.USAGE)
-    if detach and (max_parallel or fail_fast):
-        raise CliError(
-            "--max-parallel and --fail-fast need the command to stay: leave --detach out", Exit.USAGE
-        )
     defaults = {
         "agent": agent or config.setting("agent"),
         "repo": repo,
         "timeout": timeout,
         "labels": labels_of(label or []),
     }
-    text, kind = _content(file, format)
+    text, kind = _content(file, format) if file is not None else (_items_for(repos or []), "jsonl")
     repositories = _Repositories(no_repo=no_repo)
     batch = read(text, kind, name=name, template=prompt, defaults=defaults, place=repositories.place)
     _check(batch)
     client = connect_or_start()
-    view = _view(batch, as_json=as_json)
-    run = Run(client, batch, lambda item: repositories.of(client, item), view.changed)
+    view = _view(batch.name, as_json=as_json)
+    run = Run(client, view.changed)
     try:
-        if before := run.pick_up():
-            render.note(f"batch {batch.name}: {before} of {len(batch.items)} tasks were submitted before")
-        if detach:
-            run.submit_all()
-        else:
-            with view.shown(run):
-                run.follow(max_parallel, fail_fast=fail_fast, tick=view.tick)
+        run.submit(
+            batch,
+            lambda item: repositories.of(client, item),
+            {"pull_request": {}} if pull_request else {},
+            max_parallel=max_parallel,
+            stop_on_failure=fail_fast,
+        )
+        if not run.submitted:
+            render.note(f"batch {run.name}: it was submitted before, with {len(run.entries)} tasks")
     except KeyboardInterrupt:
-        render.note(f"\nwhat has been submitted goes on; {_again(batch)}")
+        render.note("\nwhether the batch was submitted is not known; the same command again submits it once")
+        raise typer.Exit(Exit.CANCELLED) from None
+    _finish(run, view, detach=detach, as_json=as_json)
+
+
+def batches(
+    limit: Annotated[int, typer.Option(min=1, max=200)] = 20,
+    cursor: Annotated[str | None, typer.Option(help="Where the last page ended.")] = None,
+    as_json: Annotated[bool, typer.Option("--json")] = False,
+) -> None:
+    """List batches, newest first."""
+    found = connect().get("/v1/batches", limit=limit, cursor=cursor)
+    if as_json:
+        render.emit(found)
+        return
+    rows = [(b["id"], b["name"] or "-", b["state"], _states(b["states"])) for b in found["batches"]]
+    render.table(("batch", "name", "state", "tasks"), rows, elastic="name")
+    if found["next"]:
+        render.note(f"more with --cursor {found['next']}")
+
+
+def _known(id: str, *, cancel: bool, detach: bool, as_json: bool) -> None:
+    """Follow, cancel or show a batch that the server has; never returns."""
+    from remote_claude.cli.batches.running import Run
+
+    client = connect()
+    position = client.post(f"/v1/batches/{id}/cancel")["position"] if cancel else None
+    view = _view(id, as_json=as_json)
+    run = Run(client, view.changed)
+    run.pick_up(id, position)
+    _finish(run, view, detach=detach, as_json=as_json)
+
+
+def _finish(run: Run, view: _Lines | _Table, *, detach: bool, as_json: bool) -> None:
+    """Follow the batch unless it goes on detached, sum it up, and leave."""
+    try:
+        if not detach:
+            with view.shown(run):
+                run.follow(view.tick)
+        run.add_costs()
+    except KeyboardInterrupt:
+        render.note(f"\nthe batch goes on; {_again(run)}")
         raise typer.Exit(Exit.CANCELLED) from None
     except CliError as error:
         if error.exit is Exit.UNREACHABLE:
-            raise CliError(
-                f"{error}. What has been submitted goes on; {_again(batch)}", error.exit
-            ) from error
+            raise CliError(f"{error}. What was submitted goes on; {_again(run)}", error.exit) from error
         raise
     raise typer.Exit(_conclude(run, as_json=as_json, detach=detach))
 
 
-def _again(batch: Batch) -> str:
-    return f"the same command again picks the batch up (its name is {batch.name})"
+def _again(run: Run) -> str:
+    return f"`rclaude batch {run.id}` follows it, with --cancel it ends"
+
+
+def _items_for(repos: list[str]) -> str:
+    return "\n".join(json.dumps({"repo": repo}) for repo in repos)
+
+
+def _states(states: dict[str, int]) -> str:
+    return ", ".join(f"{count} {state.replace('_', ' ')}" for state, count in states.items())
 
 
 def _content(file: str, format: Format | None) -> tuple[str, str]:
@@ -155,23 +222,23 @@ def _conclude(run: Run, *, as_json: bool, detach: bool) -> Exit:
         render.emit(summary)
     else:
         _print(run, summary)
-    if detach and summary["states"].get("refused", 0) == 0:
-        if summary["state"] == "running":
-            render.note(_again(run.batch))
+    if detach and summary["state"] == "running":
+        render.note(_again(run))
         return Exit.OK
     return Exit.OK if summary["state"] == "succeeded" else Exit.FAILED
 
 
 def _print(run: Run, summary: dict[str, Any]) -> None:
     rows = [
-        (entry.item.key, entry.state.replace("_", " "), entry.id or "-", _cost(entry), _why(entry))
+        (entry.key, entry.state.replace("_", " "), entry.id or "-", _cost(entry), _why(entry))
         for entry in run.entries
     ]
     render.table(
         ("item", "state", "task", "cost", "because"), rows, elastic="because", expendable=("because", "cost")
     )
-    states = ", ".join(f"{count} {state.replace('_', ' ')}" for state, count in summary["states"].items())
-    render.say(f"batch {summary['name']}: {states}; {render.money(summary['total_nano_usd'])}")
+    render.say(
+        f"batch {summary['name']}: {_states(summary['states'])}; {render.money(summary['total_nano_usd'])}"
+    )
 
 
 def _cost(entry: BatchEntry) -> str:
@@ -179,9 +246,9 @@ def _cost(entry: BatchEntry) -> str:
 
 
 def _why(entry: BatchEntry) -> str:
-    if entry.detail is not None:
-        return " ".join(entry.detail.split())
-    return render.explanation(entry.task) or ""
+    if detail := entry.known.get("detail"):
+        return " ".join(detail.split())
+    return render.explanation(entry.known) or ""
 
 
 class _Lines:
@@ -193,7 +260,7 @@ class _Lines:
     def changed(self, entry: BatchEntry) -> None:
         if not self._quiet:
             why = f": {_why(entry)}" if entry.has_failed and _why(entry) else ""
-            render.say(f"{entry.item.key} {entry.id or '-'} {entry.state.replace('_', ' ')}{why}")
+            render.say(f"{entry.key} {entry.id or '-'} {entry.state.replace('_', ' ')}{why}")
 
     def tick(self) -> None:
         """Nothing to draw."""
@@ -229,19 +296,19 @@ class _Table:
         if self._run is None:
             return
         entries = sorted(self._run.entries, key=lambda e: (not e.is_running, not e.has_failed, e.id is None))
-        ended = sum(entry.cost is not None for entry in entries)
+        ended = sum(entry.has_ended for entry in entries)
         table = Table(box=None, pad_edge=False, title_justify="left")
         table.title = Text(f"batch {self._name}: {ended} of {len(entries)} ended")
-        for column in ("item", "state", "task", "cost"):
+        for column in ("item", "state", "task"):
             table.add_column(column, no_wrap=True)
         for entry in entries:
             colour = "green" if entry.state == "succeeded" else "red" if entry.has_failed else "yellow"
-            cells = (entry.item.key, entry.state.replace("_", " "), entry.id or "-", _cost(entry))
+            cells = (entry.key, entry.state.replace("_", " "), entry.id or "-")
             washed = [Text(safe_text(cell)) for cell in cells]
             washed[1].stylize(colour)
             table.add_row(*washed)
         self._live.update(table, refresh=True)
 
 
-def _view(batch: Batch, *, as_json: bool) -> _Lines | _Table:
-    return _Table(batch.name) if sys.stdout.isatty() and not as_json else _Lines(quiet=as_json)
+def _view(name: str, *, as_json: bool) -> _Lines | _Table:
+    return _Table(name) if sys.stdout.isatty() and not as_json else _Lines(quiet=as_json)

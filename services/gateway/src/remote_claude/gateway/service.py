@@ -7,8 +7,9 @@ from fastapi import APIRouter
 
 from remote_claude.edge.freshness import Freshness
 from remote_claude.gateway import dashboard
-from remote_claude.gateway.api import blobs, output, proxy, schedules_and_triggers, stream, tasks
+from remote_claude.gateway.api import batches, blobs, output, proxy, schedules_and_triggers, stream, tasks
 from remote_claude.gateway.api import webhooks as webhooks_api
+from remote_claude.gateway.api.batch_handlers import Batches
 from remote_claude.gateway.api.reading import TaskReading
 from remote_claude.gateway.api.starter_handlers import Starters
 from remote_claude.gateway.api.stream import Stream
@@ -19,6 +20,7 @@ from remote_claude.gateway.domain.policies import Policies
 from remote_claude.gateway.handlers import Decisions, TaskHandlers, WebhookHandlers
 from remote_claude.gateway.live_tasks import LiveTasks
 from remote_claude.gateway.month_budgets import MonthBudgets
+from remote_claude.gateway.projections.batches import BatchesView
 from remote_claude.gateway.projections.output_frames import OutputHistory
 from remote_claude.gateway.projections.queries import TaskQueries
 from remote_claude.gateway.projections.starters import StartersView
@@ -82,6 +84,14 @@ def build(runtime: Runtime) -> Service:
     dashboard.add_routes(api)
     starting = Starters(runtime, submissions)
     schedules_and_triggers.add_routes(api, runtime, starting)
+    batching = Batches(runtime, submissions, handlers)
+    batches.add_routes(
+        api,
+        runtime,
+        Freshness(runtime.tail, lambda: runtime.projectors[BatchesView.name]),
+        queries,
+        batching,
+    )
     stream.add_routes(api, Stream(settings, runtime.verifier, runtime.tail, watchers, sockets))
 
     webhooks = outbox(runtime, settings)
@@ -94,7 +104,7 @@ def build(runtime: Runtime) -> Service:
     return Service(
         name="gateway",
         router=api,
-        views=(TasksView(), webhooks.view, StartersView()),
+        views=(TasksView(), webhooks.view, StartersView(), BatchesView()),
         outboxes=(webhooks,),
         on_start=consumer.load,
         on_stopping=live.stop,
@@ -104,6 +114,7 @@ def build(runtime: Runtime) -> Service:
             "output": OutputConsumer(runtime.output, watchers).run,
             "sockets": sockets.watch_over,
             "schedules": starting.run,
+            "batches": batching.run,
         },
         status=lambda: {
             "agents": offers.agents,
@@ -112,6 +123,6 @@ def build(runtime: Runtime) -> Service:
             "live_tasks": len(live),
             "waits": live.waits,
         },
-        bounds_bodies=("/v1/blobs/",),
+        bounds_bodies=("/v1/blobs/", "/v1/batches"),
         fallback=proxy.router(settings.routes, client) if client is not None else None,
     )

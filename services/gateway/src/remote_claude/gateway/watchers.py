@@ -18,6 +18,13 @@ from typing import Any, Protocol
 import orjson
 
 from remote_claude.access.principal import Principal
+from remote_claude.contracts.gateway import (
+    BatchCancellationRequested,
+    BatchEnded,
+    BatchEvent,
+    BatchItemRefused,
+    BatchSubmitted,
+)
 from remote_claude.contracts.refusals import NotCaughtUp
 from remote_claude.contracts.runner import UsageRecorded
 from remote_claude.contracts.scheduler import (
@@ -48,6 +55,9 @@ ENDS: dict[str, State] = {
     TaskRejected.type: "rejected",
 }
 """Events that end a task."""
+BATCH_CHANGES = frozenset(
+    event.type for event in (BatchSubmitted, BatchItemRefused, BatchCancellationRequested, BatchEnded)
+)
 
 
 class Outlet(Protocol):
@@ -221,6 +231,11 @@ class Watchers:
 
     def on_event(self, recorded: RecordedEvent) -> None:
         """An event of the log, which the live tasks have folded."""
+        if self._followers and recorded.type in BATCH_CHANGES:
+            batch: BatchEvent = recorded.event
+            frame = _dump(type="batch", batch=batch.batch, position=recorded.position)
+            for follower in self._followers.get(batch.org, ()):
+                follower.put(frame)
         if not self._followers or recorded.type not in TasksView.handles:
             return
         event = recorded.event

@@ -101,6 +101,90 @@ class AuthorRequest(TypedDict):
     email: str
 
 
+class BatchAnswer(TypedDict):
+    """A batch. `states` counts its items by state; those that have no task yet are `not_submitted`."""
+
+    id: str
+    name: str | None
+    state: Literal["running", "succeeded", "failed", "cancelled"]
+    cancelled: bool
+    created_by: str
+    created_at: str
+    ended_at: str | None
+    size: int
+    max_parallel: int | None
+    stop_on_failure: bool
+    states: dict[str, int]
+
+
+class BatchBillAnswer(TypedDict):
+    """The cost of a batch: the sum of the parts that its tasks have of the bills of their periods."""
+
+    batch: str
+    currency: str
+    tasks: list[BatchTaskCost]
+    total_nano_usd: int
+    as_of: int
+
+
+class BatchDetails(TypedDict):
+    """A batch with its items, in their order."""
+
+    id: str
+    name: str | None
+    state: Literal["running", "succeeded", "failed", "cancelled"]
+    cancelled: bool
+    created_by: str
+    created_at: str
+    ended_at: str | None
+    size: int
+    max_parallel: int | None
+    stop_on_failure: bool
+    states: dict[str, int]
+    items: list[BatchItemAnswer]
+    as_of: int
+
+
+class BatchItemAnswer(TypedDict):
+    """An item. `task` is null until it is submitted, and where it was refused for `reason`."""
+
+    number: int
+    key: str | None
+    task: str | None
+    state: (
+        Literal[
+            "submitted",
+            "queued",
+            "assigned",
+            "running",
+            "succeeded",
+            "failed",
+            "cancelled",
+            "timed_out",
+            "rejected",
+        ]
+        | Literal["not_submitted", "refused"]
+    )
+    reason: str | None
+    detail: str | None
+    exit_code: int | None
+
+
+class BatchPage(TypedDict):
+    """Batches of the organisation, newest first."""
+
+    batches: list[BatchAnswer]
+    next: str | None
+    as_of: int
+
+
+class BatchTaskCost(TypedDict):
+    """What one task of a batch costs."""
+
+    task: str
+    total_nano_usd: int
+
+
 class BestOfRequest(TypedDict):
     """The task is number `index` of `size` tasks that try the same. All of them carry the same `group`."""
 
@@ -208,6 +292,13 @@ class CancelAnswer(TypedDict):
         "timed_out",
         "rejected",
     ]
+    position: int
+
+
+class CancelledBatch(TypedDict):
+    """Asked for: tasks that run end, and no more are submitted."""
+
+    id: str
     position: int
 
 
@@ -1357,9 +1448,6 @@ class SubmitRequest(TypedDict):
     is refused as `not_offered`.
     """
 
-    prompt: str
-    """At most 64 KiB of UTF-8."""
-    agent: str
     model: NotRequired[str | None]
     provider: NotRequired[str | None]
     """Where it runs, such as `local`; anywhere without it."""
@@ -1386,6 +1474,18 @@ class SubmitRequest(TypedDict):
     labels: NotRequired[dict[str, str]]
     team: NotRequired[str | None]
     """The id of a team of yours; the first one that you are in if left out."""
+    prompt: str
+    """At most 64 KiB of UTF-8."""
+    agent: str
+
+
+class SubmittedBatch(TypedDict):
+    """`is_new` is false for a batch that was submitted before with the same `Idempotency-Key`."""
+
+    id: str
+    size: int
+    is_new: bool
+    position: int
 
 
 class Suspension(TypedDict):

@@ -11,6 +11,9 @@ from remote_claude.client.models import (
     AccountPage,
     AgentList,
     AuditPage,
+    BatchBillAnswer,
+    BatchDetails,
+    BatchPage,
     BeginDeviceForm,
     BillAnswer,
     BillEventPage,
@@ -18,6 +21,7 @@ from remote_claude.client.models import (
     BillingAddressAnswer,
     BlobAnswer,
     CancelAnswer,
+    CancelledBatch,
     ConservationAnswer,
     CreatedTrigger,
     DeliveryPage,
@@ -84,6 +88,7 @@ from remote_claude.client.models import (
     SimulationRequest,
     SubmitAnswer,
     SubmitRequest,
+    SubmittedBatch,
     Suspension,
     TaskAnswer,
     TaskBillAnswer,
@@ -127,6 +132,11 @@ def add_team_member(team: str, user: str) -> Call[OrgChanged]:
 def begin_device(body: BeginDeviceForm) -> Call[dict[str, Any]]:
     """Begin the sign-in of a machine without a browser."""
     return Call("POST", "/oauth/device_authorization", form=body, decode=as_json)
+
+
+def cancel_batch(batch: str) -> Call[CancelledBatch]:
+    """End what runs of a batch, and submit no more of it. Asking again changes nothing."""
+    return Call("POST", f"/v1/batches/{_part(batch)}/cancel", decode=as_json)
 
 
 def cancel_task(task: str) -> Call[CancelAnswer]:
@@ -230,6 +240,18 @@ def export_invoice(invoice: str, *, min_position: int | None = None) -> Call[Inv
     """An invoice with its prices and events, signed: `rclaude billing verify` checks it without us."""
     return Call(
         "GET", f"/v1/invoices/{_part(invoice)}/export", query={"min_position": min_position}, decode=as_json
+    )
+
+
+def get_batch(batch: str, *, min_position: int | None = None) -> Call[BatchDetails]:
+    """A batch with the state of each item. Its cost is at `/v1/batches/{batch}/bill`."""
+    return Call("GET", f"/v1/batches/{_part(batch)}", query={"min_position": min_position}, decode=as_json)
+
+
+def get_batch_bill(batch: str, *, min_position: int | None = None) -> Call[BatchBillAnswer]:
+    """What the tasks of a batch cost so far. Empty for one of which none has run."""
+    return Call(
+        "GET", f"/v1/batches/{_part(batch)}/bill", query={"min_position": min_position}, decode=as_json
     )
 
 
@@ -449,6 +471,18 @@ def list_audit(
         "GET",
         "/v1/org/audit",
         query={"limit": limit, "before": before, "min_position": min_position},
+        decode=as_json,
+    )
+
+
+def list_batches(
+    *, limit: int | None = None, cursor: str | None = None, min_position: int | None = None
+) -> Call[BatchPage]:
+    """The organisation's batches, newest first."""
+    return Call(
+        "GET",
+        "/v1/batches",
+        query={"limit": limit, "cursor": cursor, "min_position": min_position},
         decode=as_json,
     )
 
@@ -788,6 +822,13 @@ def start_checkout(body: PlanRequest) -> Call[Page]:
 def status() -> Call[dict[str, Any]]:
     """What runs in this process, how far its views are, and what it can do."""
     return Call("GET", "/v1/status", decode=as_json)
+
+
+def submit_batch(body: dict[str, Any], *, idempotency_key: str | None = None) -> Call[SubmittedBatch]:
+    """Submit many tasks in one request. They start by themselves, at most `max_parallel` at a time."""
+    return Call(
+        "POST", "/v1/batches", headers={"Idempotency-Key": idempotency_key}, json=body, decode=as_json
+    )
 
 
 def submit_task(

@@ -107,3 +107,20 @@ class TaskBillAnswer(BaseModel):
     total_nano_usd: int
     events: list[Evidence]
     as_of: int
+
+
+class BatchTaskCost(BaseModel):
+    """What one task of a batch costs."""
+
+    task: str
+    total_nano_usd: int
+
+
+class BatchBillAnswer(BaseModel):
+    """The cost of a batch: the sum of the parts that its tasks have of the bills of their periods."""
+
+    batch: str
+    currency: str
+    tasks: list[BatchTaskCost]
+    total_nano_usd: int
+    as_of: int

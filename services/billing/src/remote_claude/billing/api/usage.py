@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query
@@ -12,6 +13,8 @@ from pydantic_core import PydanticCustomError
 
 from remote_claude.access.principal import Principal
 from remote_claude.billing.api.models import (
+    BatchBillAnswer,
+    BatchTaskCost,
     BillAnswer,
     BillEventPage,
     BillLine,
@@ -61,7 +64,7 @@ PeriodId = Annotated[
 
 
 def add_routes(api: APIRouter, runtime: Runtime, fresh: Freshness) -> None:
-    """The routes `/v1/usage`, `/v1/bill` and `/v1/tasks/{task}/bill`."""
+    """The routes `/v1/usage`, `/v1/bill`, `/v1/tasks/{task}/bill` and `/v1/batches/{batch}/bill`."""
     reads: dict[str, Any] = {"dependencies": [Depends(fresh)], "responses": problems(401, 403, 404, 503)}
 
     async def opened(connection: AsyncConnection[Any], org: str, name: str | None) -> Bill:
@@ -160,22 +163,59 @@ def add_routes(api: APIRouter, runtime: Runtime, fresh: Freshness) -> None:
             if not await known(principal, task):
                 raise _task_not_found(task)
         position = fresh.as_of
-        lines: list[TaskBillLine] = []
         async with query_for(runtime.pool, UsageView, principal.org) as connection:
             found = await bills.evidence(connection, principal.org, task=task, limit=TASK_EVENTS)
-            currency = "usd"
-            for period in sorted({item.period for item in found}):
-                whole = await opened(connection, principal.org, period)
-                currency = whole.currency
-                lines += await _parts(connection, whole, [e for e in found if e.period == period], task)
+            whole = {period: await opened(connection, principal.org, period) for period in _periods(found)}
+            lines = await _lines(connection, whole, found, task)
         return TaskBillAnswer(
             task=task,
-            currency=currency,
+            currency=_currency(whole),
             lines=lines,
             total_nano_usd=sum(line.amount_nano_usd for line in lines),
             events=found,
             as_of=position,
         )
+
+    @api.get("/batches/{batch}/bill", operation_id="get_batch_bill", **reads)
+    async def get_batch_bill(batch: str, principal: Caller) -> BatchBillAnswer:
+        """What the tasks of a batch cost so far. Empty for one of which none has run."""
+        position, org = fresh.as_of, principal.org
+        whole: dict[str, Bill] = {}
+        costs = []
+        async with query_for(runtime.pool, UsageView, org) as connection:
+            for task in await bills.tasks_started_by(connection, principal, batch):
+                found = await bills.evidence(connection, org, task=task, limit=TASK_EVENTS)
+                for period in _periods(found) - whole.keys():
+                    whole[period] = await opened(connection, org, period)
+                lines = await _lines(connection, whole, found, task)
+                costs.append(
+                    BatchTaskCost(task=task, total_nano_usd=sum(line.amount_nano_usd for line in lines))
+                )
+        return BatchBillAnswer(
+            batch=batch,
+            currency=_currency(whole),
+            tasks=costs,
+            total_nano_usd=sum(cost.total_nano_usd for cost in costs),
+            as_of=position,
+        )
+
+
+def _periods(found: Sequence[bills.Evidence]) -> set[str]:
+    return {item.period for item in found}
+
+
+def _currency(whole: Mapping[str, Bill]) -> str:
+    return next((bill.currency for _, bill in sorted(whole.items(), reverse=True)), "usd")
+
+
+async def _lines(
+    connection: AsyncConnection[Any], whole: Mapping[str, Bill], found: Sequence[bills.Evidence], task: str
+) -> list[TaskBillLine]:
+    """A task's part of the bills of its periods."""
+    lines = []
+    for period in sorted(_periods(found)):
+        lines += await _parts(connection, whole[period], [e for e in found if e.period == period], task)
+    return lines
 
 
 async def _parts(

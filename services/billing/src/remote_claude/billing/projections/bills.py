@@ -146,6 +146,15 @@ async def sees_task(connection: AsyncConnection[Any], who: Principal, task: str)
     return any(who.sees(row["person"], row["team"]) for row in found)
 
 
+async def tasks_started_by(connection: AsyncConnection[Any], who: Principal, starter: str) -> list[str]:
+    """The tasks that a batch, a schedule or a trigger has submitted, of those that the caller sees."""
+    query = (
+        "SELECT task, person, team FROM billing_usage.task WHERE org = %s AND started_by = %s ORDER BY task"
+    )
+    found = await _all(connection, query, (who.org, starter))
+    return [row["task"] for row in found if who.sees(row["person"], row["team"])]
+
+
 async def evidence(
     connection: AsyncConnection[Any],
     org: str,

@@ -284,7 +284,7 @@ def fold(state: MeteringRows, recorded: RecordedEvent) -> None:
 def _submit(state: MeteringRows, e: TaskSubmitted) -> None:
     state.tasks[e.org, e.task] = {
         "org": e.org, "task": e.task, "person": e.user, "team": e.team, "agent": e.agent, "repository": e.repository_hash,
-        "labels": dict(e.label_hashes), "provider": None, "period": None, "admitted_at": None,
+        "labels": dict(e.label_hashes), "provider": None, "started_by": e.started_by, "period": None, "admitted_at": None,
     }  # fmt: skip
     state.changed_tasks.add((e.org, e.task))
 
@@ -301,6 +301,7 @@ def _admit(state: MeteringRows, recorded: RecordedEvent, org: str, task: str, ad
             "repository": None,
             "labels": {},
             "provider": None,
+            "started_by": None,
         }
         state.tasks[org, task] = row
     row |= {"period": admission.period, "admitted_at": recorded.occurred_at}

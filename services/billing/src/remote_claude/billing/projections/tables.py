@@ -60,10 +60,13 @@ class PeriodSegment(Tables, table=True):
 class KnownTask(Tables, table=True):
     """A task, and what its cost can be allocated by. `period` and `admitted_at` are set by its admission.
 
-    `provider` is where its last attempt was assigned to.
+    `provider` is where its last attempt was assigned to, `started_by` the schedule, trigger or batch that submitted it.
     """
 
     __tablename__ = "task"
+    __table_args__ = (
+        Index("task_by_starter", "org", "started_by", postgresql_where=text("started_by IS NOT NULL")),
+    )
 
     org: str = Field(primary_key=True)
     task: str = Field(primary_key=True)
@@ -73,6 +76,7 @@ class KnownTask(Tables, table=True):
     repository: str | None
     labels: dict[str, str] = Field(sa_type=JSONB)
     provider: str | None
+    started_by: str | None
     period: str | None
     admitted_at: str | None
 

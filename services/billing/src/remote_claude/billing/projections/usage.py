@@ -35,7 +35,7 @@ class UsageView(View):
     """Folds plans, periods, tasks, their first starts and samples."""
 
     name: ClassVar[str] = "billing_usage"
-    version: ClassVar[int] = 10
+    version: ClassVar[int] = 11
     tables = Tables.metadata
     handles = frozenset(
         e.type

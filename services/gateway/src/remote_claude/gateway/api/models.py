@@ -133,15 +133,13 @@ Network = Annotated[str, StringConstraints(max_length=2048), AfterValidator(_net
 """`none`, `default`, or hosts with a comma between them."""
 
 
-class SubmitRequest(StrictRequest):
-    """A task. `timeout_s` bounds each attempt; without it the plan does.
+class TaskOptions(StrictRequest):
+    """How a task runs, and on what. `timeout_s` bounds each attempt; without it the plan does.
 
     Where no runner offers `model`, `image`, `network`, `secrets` or `budget_nano_usd`, a task that asks for it
     is refused as `not_offered`.
     """
 
-    prompt: Text = Field(description="At most 64 KiB of UTF-8.")
-    agent: Name
     model: Name | None = None
     provider: Name | None = Field(
         default=None, description="Where it runs, such as `local`; anywhere without it."
@@ -182,6 +180,17 @@ class SubmitRequest(StrictRequest):
     team: Annotated[str, StringConstraints(max_length=64)] | None = Field(
         default=None, description="The id of a team of yours; the first one that you are in if left out."
     )
+
+
+class SubmitRequest(TaskOptions):
+    """A task. `timeout_s` bounds each attempt; without it the plan does.
+
+    Where no runner offers `model`, `image`, `network`, `secrets` or `budget_nano_usd`, a task that asks for it
+    is refused as `not_offered`.
+    """
+
+    prompt: Text = Field(description="At most 64 KiB of UTF-8.")
+    agent: Name
 
 
 MAX_WAIT_S = 60

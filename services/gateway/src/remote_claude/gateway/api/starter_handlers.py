@@ -11,6 +11,7 @@ from remote_claude.access.kek import KeyUnusable
 from remote_claude.access.keyring import KeyErased
 from remote_claude.access.permissions import MEMBERS
 from remote_claude.access.principal import ApiKey, Principal
+from remote_claude.access.verifier import Verifier
 from remote_claude.contracts.contexts import starter_context
 from remote_claude.contracts.gateway import ScheduleDue
 from remote_claude.contracts.refusals import NotCaughtUp, Refusal
@@ -108,7 +109,7 @@ class Starters:
         whole = SubmitRequest.model_validate({**request.model_dump(exclude_defaults=True), **overrides})
         key = f"{trigger.trigger}-{start.key}"
         return await self._submissions.submit(
-            self._acting(trigger.org, trigger.created_by), whole, key, trigger.trigger
+            acting(self._runtime.verifier, trigger.org, trigger.created_by), whole, key, trigger.trigger
         )
 
     async def run(self) -> None:
@@ -142,7 +143,7 @@ class Starters:
             self._check_member(schedule.org, schedule.created_by)
             text = await self._runtime.keyring.open(schedule.request, context)
             await self._submissions.submit(
-                self._acting(schedule.org, schedule.created_by),
+                acting(self._runtime.verifier, schedule.org, schedule.created_by),
                 SubmitRequest.model_validate_json(text),
                 f"{schedule.schedule}-{due}",
                 schedule.schedule,
@@ -154,19 +155,6 @@ class Starters:
                 schedule=schedule.schedule, org=schedule.org, due=due, reason=refusal.code
             )
             await self._schedule(refused)
-
-    def _acting(self, org: str, user: str) -> Principal:
-        """Who a task is submitted for when no request carries a credential."""
-        verifier = self._runtime.verifier
-        return Principal(
-            org=org,
-            user=user,
-            credential=ApiKey(""),
-            scopes=frozenset({"tasks"}),
-            role=verifier.memberships.of(user).get(org),
-            teams=verifier.teams.of(org, user),
-            visibility=verifier.teams.visibility(org),
-        )
 
     def _check_member(self, org: str, user: str) -> None:
         if self._runtime.verifier.memberships.of(user).get(org) not in MEMBERS:
@@ -192,3 +180,16 @@ def _schedule_stream(command: schedules.Command) -> str:
 
 def _json(request: SubmitRequest) -> str:
     return request.model_dump_json(exclude_defaults=True)
+
+
+def acting(verifier: Verifier, org: str, user: str) -> Principal:
+    """Who a task is submitted for when no request carries a credential."""
+    return Principal(
+        org=org,
+        user=user,
+        credential=ApiKey(""),
+        scopes=frozenset({"tasks"}),
+        role=verifier.memberships.of(user).get(org),
+        teams=verifier.teams.of(org, user),
+        visibility=verifier.teams.visibility(org),
+    )

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict, fields
+from typing import TypeVar
 from uuid import UUID
 
 import orjson
 from fastapi.exceptions import RequestValidationError
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from remote_claude.access.keyring import DataKey
 from remote_claude.access.principal import Principal
@@ -60,6 +61,7 @@ from remote_claude.runtime.service import Runtime
 NAMESPACE = UUID("0b0c2f0f-7d1c-5c53-8a3f-1d9a8f3f9c11")
 """Ids of tasks that were submitted with an Idempotency-Key derive from here."""
 
+Model = TypeVar("Model", bound=BaseModel)
 MAX_PROMPT_BYTES = 64 * 1024
 CONTINUED_WAIT_S = 2.0
 """How long a submission waits for the view to show the end of the task that it continues."""
@@ -67,20 +69,30 @@ CONTINUED_WAIT_S = 2.0
 
 def parse(body: bytes) -> SubmitRequest:
     """The request in a body. Raises `RequestValidationError`, and `Problem` for a prompt that is too long."""
-    try:
-        request = SubmitRequest.model_validate_json(body)
-    except ValidationError as error:
-        raise RequestValidationError(
-            error.errors(include_url=False, include_context=False, include_input=False)
-        ) from error
-    size = len(request.prompt.encode())
+    request = parse_as(SubmitRequest, body)
+    check_prompt(request.prompt)
+    return request
+
+
+def check_prompt(prompt: str) -> None:
+    """Raises `Problem` for one that is too long."""
+    size = len(prompt.encode())
     if size > MAX_PROMPT_BYTES:
         raise Problem(
             413,
             "prompt_too_large",
             f"The prompt is {size} bytes of UTF-8; at most {MAX_PROMPT_BYTES} fit. Put the rest into the repository.",
         )
-    return request
+
+
+def parse_as(model: type[Model], body: bytes) -> Model:
+    """The model in a body. Raises `RequestValidationError`."""
+    try:
+        return model.model_validate_json(body)
+    except ValidationError as error:
+        raise RequestValidationError(
+            error.errors(include_url=False, include_context=False, include_input=False)
+        ) from error
 
 
 class Submissions:
@@ -104,8 +116,9 @@ class Submissions:
         request: SubmitRequest,
         idempotency_key: str | None,
         started_by: str | None = None,
+        batch_item: int | None = None,
     ) -> SubmissionResult:
-        """`started_by` is the schedule or the trigger that submits it.
+        """`started_by` is the schedule, the trigger or the batch that submits it, `batch_item` the number of its item.
 
         Raises what `TaskHandlers.submit` raises, and refusals of what the request names.
         """
@@ -124,7 +137,11 @@ class Submissions:
                 raise
         body_hash = key.fingerprint(canonical_json(request.model_dump(mode="json", exclude_defaults=True)))
         return await self._handlers.submit(
-            SubmitTask(_submission(who, allowed, key, task, body_hash, started_by))
+            SubmitTask(
+                _submission(who, allowed, key, task, body_hash).model_copy(
+                    update={"started_by": started_by, "batch_item": batch_item}
+                )
+            )
         )
 
     async def _allowed(self, who: Principal, request: SubmitRequest) -> SubmitRequest:
@@ -207,12 +224,7 @@ ASKED_AS = {"budget": "budget_nano_usd"}
 
 
 def _submission(
-    who: Principal,
-    request: SubmitRequest,
-    key: DataKey,
-    task: str,
-    body_hash: str,
-    started_by: str | None,
+    who: Principal, request: SubmitRequest, key: DataKey, task: str, body_hash: str
 ) -> TaskSubmitted:
     labels = request.labels
     return TaskSubmitted(
@@ -238,7 +250,6 @@ def _submission(
         max_attempts=request.max_attempts,
         timeout_s=request.timeout_s,
         priority=request.priority,
-        started_by=started_by,
         team=request.team,
         labels=key.seal(orjson.dumps(labels).decode(), labels_context(task)) if labels else None,
         label_hashes={_hash(key, "label", name): label_hash(key, name, labels[name]) for name in labels},

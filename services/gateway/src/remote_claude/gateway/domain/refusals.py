@@ -194,6 +194,29 @@ class ScheduleNotFound(Refusal):
         super().__init__(f"There is no schedule {schedule[:64]!r}. `rclaude schedule list` shows all.")
 
 
+class BatchNotFound(Refusal):
+    code = "batch_not_found"
+    status = 404
+
+    def __init__(self, batch: str) -> None:
+        super().__init__(f"There is no batch {batch[:64]!r}. `GET /v1/batches` lists yours.")
+
+
+class BatchAlreadyEnded(Refusal):
+    code = "batch_already_ended"
+    status = 409
+
+    def __init__(self, outcome: str) -> None:
+        super().__init__(f"The batch has ended ({outcome}): there is nothing to cancel.", outcome=outcome)
+
+
+class BatchInvalid(Refusal):
+    code = "batch_invalid"
+
+    def __init__(self, item: int, why: str) -> None:
+        super().__init__(f"Item {item} is no task: {why}. Nothing of the batch was submitted.", item=item)
+
+
 class TriggerNotFound(Refusal):
     code = "trigger_not_found"
     status = 404
@@ -203,12 +226,12 @@ class TriggerNotFound(Refusal):
 
 
 class MembersOnly(Refusal):
-    """Schedules and triggers act for a person, and end with the person's membership."""
+    """Schedules, triggers and batches act for a person, and end with the person's membership."""
 
     code = "members_only"
     status = 403
 
     def __init__(self) -> None:
         super().__init__(
-            "Schedules and triggers belong to a member of the organisation. Use a member's own credential."
+            "Schedules, triggers and batches belong to a member of the organisation. Use a member's own credential."
         )
