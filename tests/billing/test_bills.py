@@ -220,7 +220,7 @@ async def test_each_dimension_and_the_tasks_sum_to_what_the_organisation_used(le
     assert ([e.task for e in dearest], none) == (["task_1", "task_2"], [])
     assert not {name for name in (await conservation(ledger.pool, "2026-11")).breaches if " of " in name}
     async with ledger.pool.connection() as connection:
-        await connection.execute("UPDATE billing_usage.group_day SET quantity = 7 WHERE name = 'user_2'")
+        await connection.execute("UPDATE billing_usage.group_day SET executions = 7 WHERE name = 'user_2'")
         await connection.execute("DELETE FROM billing_usage.task_use WHERE task = 'task_1'")
     breaches = (await conservation(ledger.pool, "2026-11")).breaches
     assert {"executions of people", "model_nano_usd of tasks"} <= breaches.keys()

@@ -22,9 +22,8 @@ SELECT coalesce(sum(metered - written_off), 0) FROM billing_usage.total
 WHERE org = %(org)s AND period = %(period)s AND key IN ('model_nano_usd', 'customer_model_nano_usd')
 """
 SPENT_BY = """
-SELECT coalesce(sum(quantity), 0) FROM billing_usage.group_day
-WHERE org = %(org)s AND dimension = %(dimension)s AND day = ANY (%(days)s) AND name = %(name)s
-  AND meter IN ('model_nano_usd', 'customer_model_nano_usd') AND period = %(period)s
+SELECT coalesce(sum(model_nano_usd + customer_model_nano_usd), 0) FROM billing_usage.group_day
+WHERE org = %(org)s AND dimension = %(dimension)s AND day = ANY (%(days)s) AND name = %(name)s AND period = %(period)s
 """
 
 

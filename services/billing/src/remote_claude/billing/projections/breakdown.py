@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from psycopg import AsyncConnection
 
 from remote_claude.access.principal import Principal
+from remote_claude.billing.projections.tables import GROUP_METERS
 
 BY_DAY = """
 SELECT day, jsonb_object_agg(meter, quantity) FROM (
@@ -14,24 +15,34 @@ SELECT day, jsonb_object_agg(meter, quantity) FROM (
     FROM billing_usage.total WHERE org = %(org)s AND day >= %(since)s GROUP BY 1, 2
 ) summed WHERE quantity <> 0 GROUP BY day ORDER BY day LIMIT %(limit)s
 """
-BY_GROUP = """
-SELECT nullif(name, ''), jsonb_object_agg(meter, quantity) FROM (
-    SELECT name, meter, sum(quantity) AS quantity FROM billing_usage.group_day
-    WHERE org = %(org)s AND dimension = %(by)s AND day >= %(since)s GROUP BY 1, 2
-) summed WHERE quantity <> 0 GROUP BY name
-ORDER BY coalesce(sum(quantity) FILTER (WHERE meter = 'model_nano_usd'), 0) DESC, sum(quantity) DESC, name
-LIMIT %(limit)s
+BY_GROUP = f"""
+SELECT nullif(name, ''), to_jsonb(summed) - 'name' FROM (
+    SELECT name, {", ".join(f"sum({meter}) AS {meter}" for meter in GROUP_METERS)} FROM billing_usage.group_day
+    WHERE org = %(org)s AND dimension = %(by)s AND day >= %(since)s GROUP BY name
+) summed WHERE ({", ".join(GROUP_METERS)}) <> ({", ".join("0" for _ in GROUP_METERS)})
+ORDER BY model_nano_usd DESC, {" + ".join(GROUP_METERS)} DESC, name LIMIT %(limit)s
+"""  # noqa: S608 - the names of our own columns
+BY_MODEL = """
+SELECT model, jsonb_object_agg(token, quantity) FROM (
+    SELECT model, token, sum(quantity) AS quantity FROM billing_usage.model_day
+    WHERE org = %(org)s AND day >= %(since)s GROUP BY 1, 2
+) summed WHERE quantity <> 0 GROUP BY model ORDER BY sum(quantity) DESC, model LIMIT %(limit)s
 """
-# The index has the dearest tasks of each day: no more of them are read than are shown.
+# The index has the dearest tasks of each day: no more of them are read than are shown, and only those in full.
 BY_TASK = """
-WITH days AS (SELECT DISTINCT day FROM billing_usage.total WHERE org = %(org)s AND day >= %(since)s)
-SELECT found.task, found.quantities, found.model_nano_usd FROM days, LATERAL (
-    SELECT task, quantities, model_nano_usd FROM billing_usage.task_use u
-    WHERE u.org = %(org)s AND u.day = days.day {following} {seen}
-    ORDER BY u.model_nano_usd DESC, u.task DESC LIMIT %(limit)s
-) found
-ORDER BY found.model_nano_usd DESC, found.task DESC LIMIT %(limit)s
+WITH days AS (SELECT DISTINCT day FROM billing_usage.total WHERE org = %(org)s AND day >= %(since)s),
+found AS (
+    SELECT found.task, found.model_nano_usd FROM days, LATERAL (
+        SELECT task, model_nano_usd FROM billing_usage.task_use u
+        WHERE u.org = %(org)s AND u.day = days.day {following} {seen}
+        ORDER BY u.model_nano_usd DESC, u.task DESC LIMIT %(limit)s
+    ) found
+    ORDER BY found.model_nano_usd DESC, found.task DESC LIMIT %(limit)s
+)
+SELECT found.task, u.quantities FROM found JOIN billing_usage.task_use u ON u.org = %(org)s AND u.task = found.task
+ORDER BY found.model_nano_usd DESC, found.task DESC
 """
+OF = {"day": BY_DAY, "model": BY_MODEL}
 FOLLOWING = "AND (u.model_nano_usd, u.task) < (%(cost)s, %(task)s)"
 
 SEEN = """AND EXISTS (SELECT FROM billing_usage.task t WHERE t.org = u.org AND t.task = u.task
@@ -50,7 +61,7 @@ async def breakdown(
 ) -> list[Used]:
     """What was used since a day by anything but tasks: by day in order, otherwise the largest first."""
     params = {"org": org, "by": by, "since": since, "limit": limit}
-    found = await connection.execute((BY_DAY if by == "day" else BY_GROUP).encode(), params)
+    found = await connection.execute(OF.get(by, BY_GROUP).encode(), params)
     return [_used(*row) for row in await found.fetchall()]
 
 
@@ -70,7 +81,7 @@ async def task_breakdown(
         following=FOLLOWING if after is not None else "", seen="" if who.sees_all else SEEN
     )
     found = await connection.execute(query.encode(), params)
-    return [_used(task, quantities) for task, quantities, _ in await found.fetchall()]
+    return [_used(*row) for row in await found.fetchall()]
 
 
 def _used(group: str | None, quantities: dict[str, Any]) -> Used:

@@ -10,6 +10,7 @@ from psycopg.rows import dict_row
 
 from remote_claude.billing.domain.rating import DETAILS
 from remote_claude.billing.projections import bills
+from remote_claude.billing.projections.tables import GROUP_KEY
 from remote_claude.eventsourcing.postgres.schemas import Pool, connect
 
 # From the rows of attempts and tasks, without the sums and the code that make bills.
@@ -22,8 +23,9 @@ METERED = """
     UNION ALL SELECT 'executions', count(*), 0 FROM billing_usage.execution WHERE period = %(period)s
 """
 PEOPLE = """
-    SELECT meter, sum(quantity) FROM billing_usage.group_day
-    WHERE dimension = 'person' AND period = %(period)s {only} GROUP BY meter
+    SELECT q.key AS meter, sum(q.value::numeric)
+    FROM billing_usage.group_day g, LATERAL jsonb_each_text(to_jsonb(g) - %(others)s::text[]) q
+    WHERE dimension = 'person' AND period = %(period)s {only} GROUP BY 1
 """
 # Of all periods: a task has one sum.
 TASKS = """
@@ -78,7 +80,7 @@ async def conservation(pool: Pool, period: str, org: str | None = None) -> Conse
     sums = Conservation()
     metered = METERED if org is None else METERED.replace("= %(period)s", "= %(period)s AND org = %(org)s")
     only = "" if org is None else "AND org = %(org)s"
-    parameters = {"period": period, "org": org}
+    parameters = {"period": period, "org": org, "others": list(GROUP_KEY)}
     async with connect(pool, "billing_usage") as connection:
         await connection.set_isolation_level(IsolationLevel.REPEATABLE_READ)
         async with connection.transaction(), connection.cursor(row_factory=dict_row) as cursor:

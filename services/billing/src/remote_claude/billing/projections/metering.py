@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 from remote_claude.billing.domain.rating import Key
+from remote_claude.billing.projections.tables import GROUP_KEY, GROUP_METERS
 from remote_claude.contracts.billing import PeriodClosed, PeriodOpened, PlanChanged
 from remote_claude.contracts.gateway import TaskSubmitted
 from remote_claude.contracts.periods import CALENDAR, period_at
@@ -90,8 +91,10 @@ class MeteringRows:
         self.new_lost: list[Row] = []
         self.sums: defaultdict[tuple[Any, ...], list[int]] = defaultdict(lambda: [0, 0, 0])
         """By place, day and key: metered, written off, events."""
-        self.groups: defaultdict[tuple[str, ...], int] = defaultdict(int)
-        """By organisation, dimension, day, group, meter and period: without what was written off."""
+        self.groups: defaultdict[tuple[str, ...], Counter[str]] = defaultdict(Counter)
+        """By organisation, dimension, day, group and period: each meter without what was written off."""
+        self.models: Counter[tuple[str, ...]] = Counter()
+        """By organisation, day, model and kind of token."""
         self.used: defaultdict[tuple[str, str], list[tuple[str, str, int]]] = defaultdict(list)
         """By task: days, meters and quantities."""
         self._usage: dict[tuple[Attempt, tuple[str, int, int, str]], Row] = {}
@@ -140,18 +143,29 @@ class MeteringRows:
             return
         meter, *detail = key.split("|")
         for dimension, name in _groups(self.tasks.get((place.org, task))):
-            self.groups[place.org, dimension, day, name, meter, place.period] += quantity
+            self.groups[place.org, dimension, day, name, place.period][meter] += quantity
         if detail:
             model, token = detail
-            self.groups[place.org, "model", day, model, token, place.period] += quantity
+            self.models[place.org, day, model, token] += quantity
         self.used[place.org, task].append((day, meter, quantity))
 
-    def add_to(self, totals: dict[Any, Row], groups: dict[Any, Row], used: dict[Any, Row]) -> None:
+    def add_to(
+        self,
+        totals: dict[Any, Row],
+        groups: dict[Any, Row],
+        models: dict[Any, Row],
+        used: dict[Any, Row],
+    ) -> None:
         """Add what this batch has summed to the rows that are there."""
-        names: tuple[str, ...] = ("org", "dimension", "day", "name", "meter", "period")
-        for group, quantity in self.groups.items():
-            row = groups.setdefault(group, dict(zip(names, group, strict=True)) | {"quantity": Decimal(0)})
-            row["quantity"] += quantity
+        for group, quantities in self.groups.items():
+            row = groups.setdefault(
+                group, dict(zip(GROUP_KEY, group, strict=True)) | dict.fromkeys(GROUP_METERS, 0)
+            )
+            for meter, quantity in quantities.items():
+                row[meter] += quantity
+        for model, quantity in self.models.items():
+            named = dict(zip(("org", "day", "model", "token"), model, strict=True))
+            models.setdefault(model, named | {"quantity": Decimal(0)})["quantity"] += quantity
         for (org, task), parts in self.used.items():
             row = used.setdefault((org, task), {"org": org, "task": task, "day": "", "quantities": {}})
             for day, meter, quantity in parts:

@@ -159,10 +159,10 @@ class Total(Tables, table=True):
 
 
 class Group(Tables, table=True):
-    """What was used on a day by one group of a dimension: a person, a team, a repository, a label, a model, an agent.
+    """What was used on a day by one group of a dimension: a person, a team, a repository, a label, an agent.
 
-    The group is empty where there is none. Tokens count as one meter; of a model each kind of token is one.
-    What was written off is taken off.
+    One row has all meters, so that the groups of a month are summed over as few rows as there are groups and days. The group
+    is empty where there is none. Tokens of all kinds count as one meter. What was written off is taken off.
     """
 
     __tablename__ = "group_day"
@@ -171,8 +171,31 @@ class Group(Tables, table=True):
     dimension: str = Field(primary_key=True)
     day: str = Field(primary_key=True)
     name: str = Field(primary_key=True)
-    meter: str = Field(primary_key=True)
     period: str = Field(primary_key=True)
+    executions: int = Field(sa_type=BigInteger)
+    vcpu_ms: int = Field(sa_type=BigInteger)
+    gib_ms: int = Field(sa_type=BigInteger)
+    egress_bytes: int = Field(sa_type=BigInteger)
+    model_nano_usd: int = Field(sa_type=BigInteger)
+    model_tokens: int = Field(sa_type=BigInteger)
+    customer_model_nano_usd: int = Field(sa_type=BigInteger)
+    customer_model_tokens: int = Field(sa_type=BigInteger)
+
+
+GROUP_KEY = ("org", "dimension", "day", "name", "period")
+GROUP_METERS = tuple(name for name in Group.model_fields if name not in GROUP_KEY)
+"""The meters that a group has a sum of."""
+
+
+class ModelDay(Tables, table=True):
+    """How many tokens of a kind, or uses of a server tool, a model has had on a day."""
+
+    __tablename__ = "model_day"
+
+    org: str = Field(primary_key=True)
+    day: str = Field(primary_key=True)
+    model: str = Field(primary_key=True)
+    token: str = Field(primary_key=True)
     quantity: Decimal = Field(sa_type=Numeric)
 
 

@@ -16,6 +16,7 @@ from remote_claude.billing.projections.tables import (
     Group,
     KnownTask,
     LostAttempt,
+    ModelDay,
     PeriodSegment,
     Tables,
     TaskUse,
@@ -59,8 +60,9 @@ class UsageView(View):
             metering.fold(state, recorded)
         totals = await load(connection, Total, state.sums)
         groups = await load(connection, Group, state.groups)
+        models = await load(connection, ModelDay, state.models)
         used = await load(connection, TaskUse, state.used)
-        state.add_to(totals, groups, used)
+        state.add_to(totals, groups, models, used)
         await upsert(connection, Account, state.accounts.values())
         await upsert(connection, BillingPeriod, _changed(state.periods, state.changed_periods))
         await upsert(connection, PeriodSegment, state.new_segments)
@@ -70,6 +72,7 @@ class UsageView(View):
         await upsert(connection, Usage, state.changed_usage())
         await upsert(connection, Total, totals.values())
         await upsert(connection, Group, groups.values())
+        await upsert(connection, ModelDay, models.values())
         await upsert(connection, TaskUse, used.values())
 
 
