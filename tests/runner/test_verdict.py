@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from remote_claude.runner.execution.verdict import judge_result
+from remote_claude.runner.execution.verdict import judge_result, lost
 from remote_claude.runner.model_proxy.failures import ModelFailure
 from remote_claude.runner.sessions import WorkerResult
 
@@ -29,3 +29,19 @@ def test_an_agent_that_failed_because_the_model_did_fails_for_the_models_reason(
 ) -> None:
     ended = judge_result(words, failure)
     assert (ended.reason, ended.detail) == (reason, detail)
+
+
+@pytest.mark.parametrize(
+    ("connected", "image", "outcome", "reason"),
+    [
+        (True, "registry.example.com/miner", "lost", "worker_lost"),
+        (False, None, "lost", "worker_missing"),
+        (False, "registry.example.com/miner", "failed", "image_unusable"),
+    ],
+)
+def test_an_image_whose_worker_never_connects_fails_once_and_is_charged(
+    connected: bool, image: str | None, outcome: str, reason: str
+) -> None:
+    ended = lost(connected, image)
+    assert (ended.outcome, ended.reason) == (outcome, reason)
+    assert (ended.detail is not None) == (outcome == "failed")

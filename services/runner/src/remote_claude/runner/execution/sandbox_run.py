@@ -259,6 +259,6 @@ class SandboxRun:
             if gone.done() and not session.result.done():
                 await asyncio.wait([session.result], timeout=AFTER_EXIT_S)
             failure = self._proxy.failure if self._proxy is not None else None
-            return judge(self._name, session, gone, self._stopping.reason, failure)
+            return judge(self._name, session, gone, self._stopping.reason, failure, self.image)
         finally:
             gone.cancel()

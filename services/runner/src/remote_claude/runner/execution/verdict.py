@@ -9,7 +9,7 @@ import structlog
 
 from remote_claude.contracts.runner import WORKER_LOST, AttemptOutcome
 from remote_claude.runner.model_proxy.failures import ModelFailure
-from remote_claude.runner.providers import ProviderError, SandboxExit
+from remote_claude.runner.providers import ImageUnusable, ProviderError, SandboxExit
 from remote_claude.runner.sessions import WorkerLost, WorkerResult, WorkerSession
 from remote_claude.runner.stopping import OUTCOME_OF_STOP, StopReason
 
@@ -43,8 +43,12 @@ def judge(
     gone: asyncio.Task[SandboxExit],
     stop_reason: StopReason | None,
     model_failure: ModelFailure | None = None,
+    image: str | None = None,
 ) -> AttemptEnd:
-    """The verdict, of what is known by now. A reason to stop counts more than a result, a result more than an exit."""
+    """The verdict, of what is known by now. A reason to stop counts more than a result, a result more than an exit.
+
+    `image` is the one that the task named, if it did.
+    """
     result: WorkerResult | None = None
     if session.result.done():
         try:
@@ -58,8 +62,8 @@ def judge(
     if result is not None:
         return judge_result(result, model_failure)
     if gone.done():
-        return _judge_exit(name, session, gone)
-    return _lost(session)
+        return _judge_exit(name, session, gone, image)
+    return lost(session.connected.is_set(), image)
 
 
 def judge_result(result: WorkerResult, model_failure: ModelFailure | None) -> AttemptEnd:
@@ -75,12 +79,25 @@ def judge_result(result: WorkerResult, model_failure: ModelFailure | None) -> At
     )
 
 
-def _lost(session: WorkerSession) -> AttemptEnd:
-    """A worker that never connected is the runner's fault."""
-    return AttemptEnd("lost", WORKER_LOST if session.connected.is_set() else "worker_missing")
+def lost(connected: bool, image: str | None) -> AttemptEnd:
+    """Without a result. A worker that never connected is the fault of the image that the task named, or the runner's.
+
+    The first is charged from the start of the sandbox, and not tried again: otherwise an image could compute unpaid.
+    """
+    if connected:
+        return AttemptEnd("lost", WORKER_LOST)
+    if image is None:
+        return AttemptEnd("lost", "worker_missing")
+    return AttemptEnd(
+        "failed",
+        ImageUnusable.code,
+        detail=f"the worker in the image {image} did not connect: build it on the worker's image, and keep its entry point",
+    )
 
 
-def _judge_exit(name: str, session: WorkerSession, gone: asyncio.Task[SandboxExit]) -> AttemptEnd:
+def _judge_exit(
+    name: str, session: WorkerSession, gone: asyncio.Task[SandboxExit], image: str | None
+) -> AttemptEnd:
     """A sandbox that ended without a result."""
     try:
         end = gone.result()
@@ -96,4 +113,4 @@ def _judge_exit(name: str, session: WorkerSession, gone: asyncio.Task[SandboxExi
             log.warning(
                 "a sandbox ended without a result", attempt=name, code=end.code, output=end.output[-2000:]
             )
-            return _lost(session)
+            return lost(session.connected.is_set(), image)

@@ -65,7 +65,7 @@ class SandboxTooLarge(SandboxFailed):
 
 
 class ImageUnusable(SandboxFailed):
-    """The image is not there, or has no worker. Another attempt would fail the same way."""
+    """The image is not there, has no worker, or one that never connects. Another attempt would fail the same way."""
 
     code = "image_unusable"
 
