@@ -267,6 +267,15 @@ async def test_large_log_is_put_aside_at_a_start(tmp_path: Path) -> None:
         assert (tmp_path / "one.log.1").stat().st_size > LOG_LIMIT
 
 
+async def test_large_log_of_a_running_child_is_put_aside(tmp_path: Path) -> None:
+    log = tmp_path / "one.log"
+    emptied = f"while [ $(stat -c %s {log}) -gt 9 ]; do sleep 0.05; done"
+    writes = f"UP; head -c {LOG_LIMIT + 1} /dev/zero; {emptied}; echo after; exec sleep 60"
+    async with Supervisor([child(tmp_path, "one", writes)], log_dir=tmp_path, rotate_s=0.05):
+        await until(lambda: log.read_bytes() == b"after\n")
+        assert (tmp_path / "one.log.1").stat().st_size > LOG_LIMIT
+
+
 async def test_python_process_is_a_child_like_any_other(tmp_path: Path) -> None:
     script = f"import pathlib, time; pathlib.Path('{tmp_path}/services.up').touch(); time.sleep(60)"
     services = Child(

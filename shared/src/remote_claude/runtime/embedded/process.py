@@ -3,6 +3,7 @@
 import asyncio
 import enum
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -72,6 +73,17 @@ def open_log(log_dir: Path, name: str) -> BinaryIO:
     if path.exists() and path.stat().st_size > LOG_LIMIT:
         path.replace(path.with_suffix(".log.1"))
     return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab")
+
+
+def rotate_log(log_dir: Path, name: str) -> None:
+    """Move a log of more than 10 MB to `<name>.log.1` while its process appends to it: copied, then emptied.
+
+    A line that is written between the two is lost.
+    """
+    path = log_dir / f"{name}.log"
+    if path.exists() and path.stat().st_size > LOG_LIMIT:
+        shutil.copyfile(path, path.with_suffix(".log.1"))
+        os.truncate(path, 0)
 
 
 def as_user(

@@ -13,7 +13,7 @@ from typing import Self
 
 from remote_claude.concurrency.tasks import first_of
 from remote_claude.runtime.embedded.errors import ServerDidNotStart
-from remote_claude.runtime.embedded.process import Child, exited, open_log, spawn
+from remote_claude.runtime.embedded.process import Child, exited, open_log, rotate_log, spawn
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +44,8 @@ class Backoff:
 class Supervisor:
     """Runs `children` on the event loop of the thread that must outlive them (it ends: they end).
 
-    `on_change` gets the process numbers by name whenever one changes. As a context manager it starts and stops.
+    `on_change` gets the process numbers by name whenever one changes. Logs that have grown large are moved aside every
+    `rotate_s` seconds. As a context manager it starts and stops.
     """
 
     def __init__(
@@ -54,11 +55,14 @@ class Supervisor:
         log_dir: Path,
         on_change: Callable[[dict[str, int]], None] = lambda pids: None,
         backoff: Callable[[], Backoff] = Backoff,
+        rotate_s: float = 60.0,
     ) -> None:
         self._children, self._log_dir = list(children), log_dir
         self._on_change, self._backoff = on_change, backoff
         self._processes: dict[str, Process] = {}
         self._watches: dict[str, asyncio.Task[None]] = {}
+        self._rotate_s = rotate_s
+        self._rotation: asyncio.Task[None] | None = None
 
     @property
     def pids(self) -> dict[str, int]:
@@ -89,6 +93,7 @@ class Supervisor:
             await asyncio.wait(starting)
             await self.stop()
             raise
+        self._rotation = asyncio.create_task(self._rotate_logs())
 
     async def wait(self) -> None:
         """Return when stopped; raise if watching itself has failed, which no restart fixes."""
@@ -98,6 +103,8 @@ class Supervisor:
 
     async def stop(self) -> None:
         """End the children in reverse order: each asked first, killed when its `stop_timeout` is over."""
+        if self._rotation is not None:
+            self._rotation.cancel()
         for child in reversed(self._children):
             if watch := self._watches.pop(child.name, None):
                 watch.cancel()
@@ -110,6 +117,15 @@ class Supervisor:
         [child] = [child for child in self._children if child.name == name]
         if process := self._processes.get(name):
             await self._end(child, process)
+
+    async def _rotate_logs(self) -> None:
+        while True:
+            await asyncio.sleep(self._rotate_s)
+            for child in self._children:
+                try:
+                    await asyncio.to_thread(rotate_log, self._log_dir, child.name)
+                except OSError as error:
+                    log.warning("the log of %s can't be moved aside: %s", child.name, error)
 
     async def _start(self, child: Child, ready: Mapping[str, asyncio.Event]) -> None:
         async def others() -> None:
