@@ -7,9 +7,11 @@ from contextlib import asynccontextmanager
 import httpx2
 from fastapi import FastAPI, Request
 
+from product import Product
 from remote_claude.edge import connections
 from remote_claude.edge.connections import ConnectionLimits
 from remote_claude.runtime.http import server as web
+from servers import until
 
 WHOLE = b"GET /ok HTTP/1.1\r\nhost: x\r\n\r\n"
 
@@ -125,3 +127,22 @@ def test_connections_leave_files_for_the_broker_and_the_database() -> None:
     for files in (4096, 20_000, 1_000_000):
         room = files - connections.most_connections(files) - connections.BACKLOG
         assert room >= connections.RESERVED_FILES
+
+
+async def test_a_running_task_loses_nothing_under_half_open_connections(stack: Product) -> None:
+    connections.raise_file_limit()
+    task = stack.submit("for i in $(seq 50); do echo line $i; sleep 0.1; done")
+    until(lambda: "line 1\n" in stack.output(task), "its first line", 60, pause=0.1)
+    port = httpx2.URL(stack.stack_file()["url"]).port
+    half_open = []
+    for _ in range(6):
+        half_open += await asyncio.gather(
+            *(asyncio.open_connection("127.0.0.1", port, local_addr=("127.0.0.2", 0)) for _ in range(500))
+        )
+        for _, writer in half_open[-500:]:
+            writer.write(b"POST /v1/tasks HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n{")
+    done = await asyncio.to_thread(stack.ended, task)
+    assert (done["state"], len(done["attempts"])) == ("succeeded", 1)
+    assert stack.output(task).count("line ") == 50
+    for _, writer in half_open:
+        writer.close()
