@@ -87,17 +87,27 @@ class Forked:
 
 
 def run(
-    program: str, *args: str, cwd: Path, env: Mapping[str, str], stdin: bytes = b"", timeout: float = 120
+    program: str,
+    *args: str,
+    cwd: Path,
+    env: Mapping[str, str],
+    stdin: bytes = b"",
+    timeout: float = 120,
+    together: bool = False,
 ) -> subprocess.CompletedProcess[bytes]:
-    """The program of that name with these arguments, to its end. Kills it after `timeout` seconds, and raises."""
+    """The program of that name with these arguments, to its end. Kills it after `timeout` seconds, and raises.
+
+    `together`: what goes to its error output is part of its output, as on a terminal.
+    """
     if as_a_user_does(env):
         return subprocess.run(
-            [BIN / program, *args], cwd=cwd, env=env, input=stdin, capture_output=True, timeout=timeout, check=False
+            [BIN / program, *args], cwd=cwd, env=env, input=stdin, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT if together else subprocess.PIPE, timeout=timeout, check=False,
         )  # fmt: skip
     with TemporaryFile() as out, TemporaryFile() as err, TemporaryFile() as given:
         given.write(stdin)
         given.seek(0)
-        done = Forked([str(BIN / program), *args], cwd, env, given, out, err)
+        done = Forked([str(BIN / program), *args], cwd, env, given, out, out if together else err)
         try:
             done.wait(timeout)
         except BaseException:
