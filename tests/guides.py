@@ -25,7 +25,9 @@ HERE_DOCUMENT = re.compile(r"<<'?(\w+)'?[^\n]*\n.*?^\1$", re.MULTILINE | re.DOTA
 COMMAND = re.compile(
     r"(?:^|[|&;(]|\b(?:do|until|admin|--)|=\S*\s)\s*(?=(?:rclaude|rclaude-admin) )", re.MULTILINE
 )
-NAMED = re.compile(r"(?<![$\w])(?:TASK|HOOK|SECRET|ORG|USER|SECOND_ORG|SECOND_USER|KEY_ID|KEY|ACCOUNT|CI_KEY)(?!\w)")
+NAMED = re.compile(
+    r"(?<![$\w])(?:TASK|HOOK|SECRET|ORG|USER|SECOND_ORG|SECOND_USER|KEY_ID|KEY|ACCOUNT|CI_KEY)(?!\w)"
+)
 """What stands for a value: in what is expected the value is remembered, in what follows it is put in."""
 
 
