@@ -31,7 +31,9 @@ from remote_claude.contracts.gateway import (
     ScheduleRemoved,
     TaskCancellationRequested,
     TaskMessageSent,
+    TaskShared,
     TaskSubmitted,
+    TaskUnshared,
     TriggerCreated,
     TriggerRemoved,
     WebhookAdded,
@@ -406,6 +408,15 @@ EXAMPLES: tuple[Event, ...] = (
     BatchItemRefused(batch="batch_01", org=ORG, item=3, reason="agent_unknown", detail=SEALED),
     BatchCancellationRequested(batch="batch_01", org=ORG, user=USER),
     BatchEnded(batch="batch_01", org=ORG, outcome="cancelled"),
+    TaskShared(
+        share="share_01",
+        org=ORG,
+        task=TASK,
+        user=USER,
+        secret_hash="ab" * 32,
+        expires_at="2026-12-24T00:00:00Z",
+    ),
+    TaskUnshared(share="share_01", org=ORG, task=TASK, user=USER),
 )
 
 OTHER_SHAPES: tuple[Event, ...] = (

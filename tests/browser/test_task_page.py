@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
+import browsers
 from product import Product, repository
 
 pytestmark = pytest.mark.timeout(120)
@@ -49,3 +50,35 @@ def test_candidates_are_compared(stack: Product, opened: Opens, tmp_path: Path) 
     expect(page.get_by_role("link", name="Compare the candidates")).to_be_visible()
     page.goto("/batches")
     expect(page.get_by_text("No batches yet")).to_be_visible()
+
+
+def test_a_link_for_reading_opens_for_anyone_until_it_is_revoked(
+    stack: Product, opened: Opens, browser: Browser, tmp_path: Path
+) -> None:
+    repo = repository(tmp_path / "repo", {"a.txt": "one\n"})
+    command = "echo to be seen; echo two > a.txt"
+    task = stack.ok("run", "--agent", "shell", "--detach", "--json", command, cwd=repo).json["id"]
+    stack.ended(task)
+    page = opened(f"/tasks/{task}")
+    page.get_by_role("button", name="More").click()
+    page.get_by_role("menuitem", name="Share for reading").click()
+    page.get_by_role("button", name="Make a link for 7 days").click()
+    link = page.get_by_role("textbox", name="The link, shown this once").input_value()
+
+    anyone = browser.new_page()
+    complaints = browsers.Complaints()
+    complaints.listen(anyone)
+    anyone.goto(link)
+    expect(anyone.get_by_role("heading", name=command)).to_be_visible()
+    expect(anyone.get_by_role("log")).to_contain_text("to be seen")
+    assert Axe().run(anyone).generate_report().startswith("Found 0")
+    anyone.get_by_role("tab", name="Changes").click()
+    expect(anyone.get_by_role("region", name="Changes")).to_contain_text("two")
+    assert anyone.get_by_role("button", name="Comment on").count() == 0
+    assert complaints == []
+
+    page.get_by_role("list", name="Links").get_by_role("button", name="Revoke").click()
+    expect(page.get_by_role("list", name="Links").get_by_role("listitem")).to_have_count(0)
+    anyone.reload()
+    expect(anyone.get_by_text("This link opens no task")).to_be_visible()
+    anyone.close()

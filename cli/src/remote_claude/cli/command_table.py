@@ -84,6 +84,7 @@ COMMANDS = {
         "stack", "up", "Bring the embedded stack up: broker, PostgreSQL and all services, on this machine."
     ),
     "down": CommandEntry("stack", "down", "Take the embedded stack down."),
+    "share": CommandEntry("sharing", "app", "Links with which anyone may read one task."),
     "open": CommandEntry("stack", "open_dashboard", "Open the dashboard in a browser, signed in as you."),
     "status": CommandEntry("stack", "status", "Where the stack is, what runs, and how far its views are."),
     "doctor": CommandEntry(

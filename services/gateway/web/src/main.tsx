@@ -4,14 +4,14 @@ import { StrictMode } from "react";
 import { createRoot } from "react-dom/client";
 import { readOrg } from "./api/org";
 import { client } from "./api/queries";
-import { session } from "./api/session";
+import { isOpen, session } from "./api/session";
 import { router } from "./router";
 import { applyTheme } from "./shell/theme";
 import "./styles.css";
 
 applyTheme();
 readOrg();
-void client.prefetchQuery(session);
+if (!isOpen(window.location.pathname)) void client.prefetchQuery(session);
 const root = document.getElementById("root");
 if (root) {
   createRoot(root).render(

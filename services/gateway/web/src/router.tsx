@@ -105,6 +105,7 @@ const join = createRoute({
   component: lazyRouteComponent(() => import("./pages/Join"), "Join"),
   validateSearch: (search): JoinSearch => ({ token: text(search["token"]) }),
 });
+const shared = createRoute({ getParentRoute: parent, path: "/shared/$share", component: lazyRouteComponent(() => import("./pages/Shared"), "SharedPage") });
 const settingsPages = () => import("./pages/settings");
 const settings = createRoute({ getParentRoute: parent, path: "/settings", component: lazyRouteComponent(settingsPages, "Settings") });
 const inSettings = () => settings;
@@ -134,7 +135,7 @@ const allTasks = createRoute({
 
 export const router = createRouter({
   routeTree: root.addChildren([
-    tasks, allTasks, create, join, compare, batches,
+    tasks, allTasks, create, join, compare, batches, shared,
     installation.addChildren([overview, parkedEvents, organisations, prices]),
     billing.addChildren([usage, charts, invoices, invoice, plan, analytics]),
     task.addChildren([activity, changes, timeline, cost, terminal]),

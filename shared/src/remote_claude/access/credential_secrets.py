@@ -13,10 +13,11 @@ API_KEY = "rck_"
 SESSION = "rcs_"
 REFRESH = "rcr_"
 INVITATION = "rci_"
+SHARE = "rcl_"
 ENTROPY, CHECKSUM = 32, 6
 SHOWN = len(API_KEY) + 6
 """How much of a key may be shown to recognise it by."""
-PATTERN = rf"\b(?:rck|rcs|rcr|rci)_[0-9A-Za-z]{{{ENTROPY + CHECKSUM}}}\b"
+PATTERN = rf"\b(?:rck|rcs|rcr|rci|rcl)_[0-9A-Za-z]{{{ENTROPY + CHECKSUM}}}\b"
 """For secret scanners: every secret of this product that is worth stealing."""
 
 

@@ -40,6 +40,9 @@ PERMISSIONS: dict[str, Permission] = {
     "cancel_task": Permission("tasks", MEMBERS),
     "request_pull_request": Permission("tasks", MEMBERS),
     "send_message": Permission("tasks", MEMBERS),
+    "share_task": Permission("tasks", MEMBERS),
+    "list_task_shares": Permission("tasks:read", MEMBERS),
+    "remove_task_share": Permission("tasks", MEMBERS),
     "open_shell": Permission("tasks", MEMBERS),
     "open_port": Permission("tasks", MEMBERS),
     "join_runner": Permission("runners", ADMINS),
@@ -174,6 +177,9 @@ PUBLIC: frozenset[str] = frozenset(
         "list_plans",
         "receive_stripe_webhook",  # by its signature
         "receive_github_event",  # by its signature
+        "get_shared_task",  # by the link's secret
+        "get_shared_output",
+        "get_shared_diff",
         "connect_worker",  # by the single-use token of its sandbox
     }
 )

@@ -1,4 +1,4 @@
-"""Events of the gateway: what users request of tasks, webhooks with their deliveries, schedules, triggers, batches."""
+"""Events of the gateway: what users request of tasks, webhooks with their deliveries, schedules, triggers, batches, links."""
 
 from typing import Annotated, ClassVar, Literal
 
@@ -337,3 +337,32 @@ class BatchEnded(BatchEvent):
     version: ClassVar[int] = 1
 
     outcome: Literal["succeeded", "failed", "cancelled"]
+
+
+class ShareEvent(Event):
+    """About a link with which anyone may read one task, and nothing else."""
+
+    producer: ClassVar[str] = "gateway"
+    aggregate: ClassVar[str] = "share"
+
+    share: str
+    org: str
+    task: str
+    user: str
+
+
+class TaskShared(ShareEvent):
+    """The link is good until `expires_at` (RFC 3339, UTC). `secret_hash` is the HMAC-SHA256 of its secret, in hex."""
+
+    type: ClassVar[str] = "TaskShared"
+    version: ClassVar[int] = 1
+
+    secret_hash: str
+    expires_at: str
+
+
+class TaskUnshared(ShareEvent):
+    """The link opens nothing any more."""
+
+    type: ClassVar[str] = "TaskUnshared"
+    version: ClassVar[int] = 1

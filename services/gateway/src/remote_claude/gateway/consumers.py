@@ -27,6 +27,7 @@ from remote_claude.gateway.domain.policies import Policies
 from remote_claude.gateway.handlers import Decision, Decisions
 from remote_claude.gateway.live_tasks import LiveTasks
 from remote_claude.gateway.projections.batches import BatchesView
+from remote_claude.gateway.projections.shares import SharesView
 from remote_claude.gateway.projections.starters import StartersView
 from remote_claude.gateway.projections.tasks import TasksView
 from remote_claude.gateway.projections.webhooks import WebhooksView
@@ -40,6 +41,7 @@ log = structlog.get_logger(__name__)
 READS = (
     TasksView.handles
     | WebhooksView.handles
+    | SharesView.handles
     | StartersView.handles
     | BatchesView.handles
     | {

@@ -7,9 +7,19 @@ from fastapi import APIRouter
 
 from remote_claude.edge.freshness import Freshness
 from remote_claude.gateway import dashboard
-from remote_claude.gateway.api import batches, blobs, output, proxy, schedules_and_triggers, stream, tasks
+from remote_claude.gateway.api import (
+    batches,
+    blobs,
+    output,
+    proxy,
+    schedules_and_triggers,
+    shares,
+    stream,
+    tasks,
+)
 from remote_claude.gateway.api import webhooks as webhooks_api
 from remote_claude.gateway.api.batch_handlers import Batches
+from remote_claude.gateway.api.output import Results
 from remote_claude.gateway.api.reading import TaskReading
 from remote_claude.gateway.api.starter_handlers import Starters
 from remote_claude.gateway.api.stream import Stream
@@ -23,6 +33,7 @@ from remote_claude.gateway.month_budgets import MonthBudgets
 from remote_claude.gateway.projections.batches import BatchesView
 from remote_claude.gateway.projections.output_frames import OutputHistory
 from remote_claude.gateway.projections.queries import TaskQueries
+from remote_claude.gateway.projections.shares import SharesView
 from remote_claude.gateway.projections.starters import StartersView
 from remote_claude.gateway.projections.tasks import TasksView
 from remote_claude.gateway.projections.webhooks import WebhooksView
@@ -73,7 +84,9 @@ def build(runtime: Runtime) -> Service:
     reasons = WaitingReasons(runtime.nats)
     reading = TaskReading(runtime.keyring, fresh, queries, live, reasons)
     tasks.add_routes(api, runtime, fresh, submissions, handlers, queries, reading, offers, reasons)
-    output.add_routes(api, fresh, queries, history, runtime.objects, runtime.log)
+    results = Results(history, runtime.objects)
+    output.add_routes(api, fresh, queries, results, runtime.objects, runtime.log)
+    shares.add_routes(api, runtime, queries, results)
     blobs.add_routes(api, settings, runtime.objects)
     webhooks_api.add_routes(
         api,
@@ -104,7 +117,7 @@ def build(runtime: Runtime) -> Service:
     return Service(
         name="gateway",
         router=api,
-        views=(TasksView(), webhooks.view, StartersView(), BatchesView()),
+        views=(TasksView(), webhooks.view, StartersView(), BatchesView(), SharesView()),
         outboxes=(webhooks,),
         on_start=consumer.load,
         on_stopping=live.stop,

@@ -64,6 +64,13 @@ export const taskBill = (id: string, position?: number) =>
       data(api.GET("/v1/tasks/{task}/bill", { params: { path: { task: id }, query: { min_position: position } }, signal })),
   });
 
+/** The links with which anyone may read a task. */
+export const shares = (id: string) =>
+  queryOptions({
+    queryKey: ["task", id, "shares"],
+    queryFn: ({ signal }) => data(api.GET("/v1/tasks/{task}/shares", { params: { path: { task: id } }, signal })),
+  });
+
 export const patch = (id: string) =>
   queryOptions({
     queryKey: ["task", id, "patch"],

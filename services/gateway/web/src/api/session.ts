@@ -15,6 +15,9 @@ export const session = queryOptions({
   },
 });
 
+/** Whether a page needs nobody to be signed in. */
+export const isOpen = (path: string): boolean => path.startsWith("/shared/");
+
 export function useSession() {
   return useQuery(session);
 }

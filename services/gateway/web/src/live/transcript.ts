@@ -1,7 +1,7 @@
 /** What an agent has done, as rows for a list: fed with frames as they come, told to React once a screen frame. */
 
 import type { State } from "@/api/client";
-import { type Frame, stream } from "./stream";
+import { type Frame, stream, type Watcher } from "./stream";
 
 export type Row =
   | { kind: "line"; key: number; text: string; error: boolean }
@@ -31,6 +31,11 @@ export interface Snapshot {
 const MOST_ROWS = 120_000;
 const DROPPED_AT_ONCE = 20_000;
 
+/** Where frames come from: the live stream, or a link for reading. Returns what ends the watch. */
+export interface Source {
+  watch(task: string, watcher: Watcher): () => void;
+}
+
 export class Transcript {
   private rows: Row[] = [];
   private readonly tools = new Map<string, Tool>();
@@ -46,7 +51,7 @@ export class Transcript {
     ended: false, loading: true, dropped: 0, error: null,
   };
 
-  constructor(readonly task: string) {}
+  constructor(readonly task: string, private readonly source: Source = stream) {}
 
   subscribe = (listener: () => void): (() => void) => {
     this.listeners.add(listener);
@@ -70,7 +75,7 @@ export class Transcript {
     this.tools.clear();
     this.openLine = null;
     this.attempt = 0;
-    this.end = stream.watch(this.task, {
+    this.end = this.source.watch(this.task, {
       onState: ({ state, reason, position }) => this.tell({ state, reason, changed: position, loading: false }),
       onOutput: (message) => {
         if (message.attempt !== this.attempt) {

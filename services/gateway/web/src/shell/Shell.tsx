@@ -4,7 +4,7 @@ import { Building2, CircleGauge, Command as CommandIcon, ListTodo, Plus, Server,
 import { type ComponentType, useCallback, useEffect, useState, useSyncExternalStore } from "react";
 import { api, data } from "@/api/client";
 import { LISTS, orgs, task as taskQuery } from "@/api/queries";
-import { useRights, useSession } from "@/api/session";
+import { isOpen, useRights, useSession } from "@/api/session";
 import { Endings } from "@/live/notify";
 import { stream } from "@/live/stream";
 import { buttonClass, Kbd } from "@/ui/controls";
@@ -32,6 +32,11 @@ const WIDE = "hidden lg:inline";
 const OPERATORS: Place = { to: "/installation", name: "Installation", icon: Server };
 
 export function Shell() {
+  const open = useRouterState({ select: (state) => isOpen(state.location.pathname) });
+  return open ? <Outlet /> : <ForMembers />;
+}
+
+function ForMembers() {
   const session = useSession();
   if (session.isPending) return <div className="mx-auto max-w-3xl"><Skeleton /></div>;
   if (session.error) {

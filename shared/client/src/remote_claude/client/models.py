@@ -310,6 +310,16 @@ class ConservationAnswer(TypedDict):
     breaches: dict[str, int]
 
 
+class CreatedShare(TypedDict):
+    """`path` is that of the page, with the secret. It is shown this once."""
+
+    id: str
+    created_by: str
+    created_at: str
+    expires_at: str
+    path: str
+
+
 class CreatedTrigger(TypedDict):
     """`secret` is shown this once: GitHub signs with it."""
 
@@ -1386,6 +1396,53 @@ class SessionList(TypedDict):
 
     sessions: list[OpenSessionAnswer]
     as_of: int
+
+
+class ShareAnswer(TypedDict):
+    """A link without its secret."""
+
+    id: str
+    created_by: str
+    created_at: str
+    expires_at: str
+
+
+class ShareList(TypedDict):
+    """The links of a task that are neither expired nor revoked, the oldest first."""
+
+    shares: list[ShareAnswer]
+
+
+class ShareRequest(TypedDict):
+    """How long the link is good, in days."""
+
+    days: NotRequired[int]
+
+
+class SharedTask(TypedDict):
+    """A task as whoever has the link sees it: without people, cost and runners. Texts are null once erased."""
+
+    id: str
+    state: Literal[
+        "submitted",
+        "queued",
+        "assigned",
+        "running",
+        "succeeded",
+        "failed",
+        "cancelled",
+        "timed_out",
+        "rejected",
+    ]
+    reason: str | None
+    agent: str
+    title: str | None
+    prompt: str | None
+    submitted_at: str
+    started_at: str | None
+    finished_at: str | None
+    has_patch: bool
+    expires_at: str
 
 
 class SimulatedPeriod(TypedDict):

@@ -23,6 +23,7 @@ from remote_claude.client.models import (
     CancelAnswer,
     CancelledBatch,
     ConservationAnswer,
+    CreatedShare,
     CreatedTrigger,
     DeliveryPage,
     EventPage,
@@ -84,6 +85,9 @@ from remote_claude.client.models import (
     ServiceAccountList,
     SessionAnswer,
     SessionList,
+    SharedTask,
+    ShareList,
+    ShareRequest,
     Simulation,
     SimulationRequest,
     SubmitAnswer,
@@ -332,6 +336,31 @@ def get_session() -> Call[SessionAnswer]:
     return Call("GET", "/v1/session", decode=as_json)
 
 
+def get_shared_diff(share: str, *, rclaude_share: str | None = None) -> Call[bytes]:
+    """The result as a patch."""
+    return Call(
+        "GET", f"/v1/shared/{_part(share)}/diff", headers={"Rclaude-Share": rclaude_share}, decode=as_bytes
+    )
+
+
+def get_shared_output(
+    share: str, *, after: str | None = None, limit: int | None = None, rclaude_share: str | None = None
+) -> Call[OutputPage]:
+    """The frames of all attempts after a cursor, in order; also while the task runs."""
+    return Call(
+        "GET",
+        f"/v1/shared/{_part(share)}/output",
+        query={"after": after, "limit": limit},
+        headers={"Rclaude-Share": rclaude_share},
+        decode=as_json,
+    )
+
+
+def get_shared_task(share: str, *, rclaude_share: str | None = None) -> Call[SharedTask]:
+    """The task of a link."""
+    return Call("GET", f"/v1/shared/{_part(share)}", headers={"Rclaude-Share": rclaude_share}, decode=as_json)
+
+
 def get_signing_keys() -> Call[KeySetAnswer]:
     """The public keys that verify access tokens."""
     return Call("GET", "/.well-known/jwks.json", decode=as_json)
@@ -569,6 +598,11 @@ def list_task_events(
     )
 
 
+def list_task_shares(task: str) -> Call[ShareList]:
+    """The links of a task."""
+    return Call("GET", f"/v1/tasks/{_part(task)}/shares", decode=as_json)
+
+
 def list_tasks(
     *,
     state: list[
@@ -697,6 +731,11 @@ def remove_service_account(service_account: str) -> Call[None]:
     return Call("DELETE", f"/v1/org/service-accounts/{_part(service_account)}", decode=nothing)
 
 
+def remove_task_share(share: str, task: str) -> Call[None]:
+    """Revoke a link: it opens nothing from now on."""
+    return Call("DELETE", f"/v1/tasks/{_part(task)}/shares/{_part(share)}", decode=nothing)
+
+
 def remove_team_member(team: str, user: str) -> Call[OrgChanged]:
     """Remove a member from a team. They stay in the organisation."""
     return Call("DELETE", f"/v1/org/teams/{_part(team)}/members/{_part(user)}", decode=as_json)
@@ -805,6 +844,11 @@ def set_team_budget(team: str, body: NewBudget) -> Call[OrgChanged]:
 def set_team_labels(team: str, body: TeamLabels) -> Call[OrgChanged]:
     """Set the labels of a team's tasks, in place of those before. A label belongs to one team at most."""
     return Call("PUT", f"/v1/org/teams/{_part(team)}/labels", json=body, decode=as_json)
+
+
+def share_task(task: str, body: ShareRequest) -> Call[CreatedShare]:
+    """Make a link with which anyone may read this task: its conversation, its output and its patch."""
+    return Call("POST", f"/v1/tasks/{_part(task)}/shares", json=body, decode=as_json)
 
 
 def simulate_prices(body: SimulationRequest, *, min_position: int | None = None) -> Call[Simulation]:

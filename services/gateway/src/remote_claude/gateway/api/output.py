@@ -22,26 +22,64 @@ from remote_claude.gateway.api.edge import TaskId
 from remote_claude.gateway.domain.cursor import Cursor
 from remote_claude.gateway.domain.refusals import NoResult
 from remote_claude.gateway.projections.output_frames import OutputHistory
-from remote_claude.gateway.projections.queries import TaskQueries, check_seen
+from remote_claude.gateway.projections.queries import Task, TaskQueries, check_seen
 from remote_claude.runtime.manifests import Manifest
 from remote_claude.runtime.objects import ObjectNotFound, Objects
 
 MAX_FRAMES = 1000
 MAX_PAGE_BYTES = 4 * 1024 * 1024
 TAGS: list[str | Enum] = ["tasks"]
+After = Annotated[str, Query(max_length=40, description="The cursor of the last frame that was seen.")]
+Frames = Annotated[int, Query(ge=1, le=MAX_FRAMES)]
 Kind = Literal["bundle", "patch", "artifacts"]
+
+
+class Results:
+    """Answers with the output of a task, and with what it has left."""
+
+    def __init__(self, history: OutputHistory, objects: Objects) -> None:
+        self._history, self._objects = history, objects
+
+    async def output(self, task: Task, as_of: int, after: Cursor, limit: int) -> Response:
+        """An `OutputPage`."""
+        progress = task.progress
+        frames, last, more = await _page(self._history, task.org, task.task, progress, after, limit)
+        complete = progress.settled and not more
+        body = {"frames": frames, "next": str(last), "more": more, "complete": complete, "as_of": as_of}
+        return Response(orjson.dumps(body), media_type="application/json")
+
+    async def file(self, task: Task, kind: Kind, media_type: str, name: str) -> Response:
+        """A file of the result. Raises `NoResult`."""
+        progress = task.progress
+        attempt = progress.get(progress.attempt)
+        result = attempt.result if attempt else None
+        sha256: str | None = getattr(result, kind) if result is not None else None
+        if sha256 is None:
+            raise NoResult(_why(progress.state, progress.terminal, kind, result is not None))
+        pieces = self._objects.stream(task.org, sha256)
+        try:
+            first = await anext(pieces, b"")
+        except ObjectNotFound:
+            raise NoResult(f"The object {sha256} is no longer in the store.") from None
+        headers = {"ETag": f'"{sha256}"', "Content-Disposition": f'attachment; filename="{name}"'}
+        return StreamingResponse(_all(first, pieces), media_type=media_type, headers=headers)
 
 
 def add_routes(
     api: APIRouter,
     fresh: Freshness,
     queries: TaskQueries,
-    history: OutputHistory,
+    results: Results,
     objects: Objects,
     log: EventLog,
 ) -> None:
     """The routes `output`, `bundle` and `diff` of a task."""
     reads = [Depends(fresh)]
+
+    async def seen(principal: Principal, task: str) -> Task:
+        found, _ = await queries.get(principal.org, task)
+        check_seen(principal, found)
+        return found
 
     @api.get(
         "/v1/tasks/{task}/output",
@@ -53,64 +91,64 @@ def add_routes(
     async def get_task_output(
         principal: Caller,
         task: TaskId,
-        after: Annotated[
-            str, Query(max_length=40, description="The cursor of the last frame that was seen.")
-        ] = "0.0",
-        limit: Annotated[int, Query(ge=1, le=MAX_FRAMES)] = 200,
+        after: After = "0.0",
+        limit: Frames = 200,
     ) -> Response:
         """The frames of all attempts after a cursor, in order; also while the task runs."""
         cursor = Cursor.parse(after)
         found, as_of = await queries.get(principal.org, task)
         check_seen(principal, found)
-        frames, last, more = await _page(history, found.org, task, found.progress, cursor, limit)
-        complete = found.progress.settled and not more
-        body = {"frames": frames, "next": str(last), "more": more, "complete": complete, "as_of": as_of}
-        return Response(orjson.dumps(body), media_type="application/json")
+        return await results.output(found, as_of, cursor, limit)
 
     @api.get(
         "/v1/tasks/{task}/bundle",
         tags=TAGS,
         dependencies=reads,
         response_class=Response,
-        responses=_file("application/x-git-bundle"),
+        responses=file_answers("application/x-git-bundle"),
     )
     async def get_task_bundle(principal: Caller, task: TaskId) -> Response:
         """The result as a Git bundle: the branch of the task."""
-        return await _result(principal, task, "bundle", "application/x-git-bundle", f"{task}.bundle")
+        return await results.file(
+            await seen(principal, task), "bundle", "application/x-git-bundle", f"{task}.bundle"
+        )
 
     @api.get(
         "/v1/tasks/{task}/diff",
         tags=TAGS,
         dependencies=reads,
         response_class=Response,
-        responses=_file("text/x-diff"),
+        responses=file_answers("text/x-diff"),
     )
     async def get_task_diff(principal: Caller, task: TaskId) -> Response:
         """The result as a patch."""
-        return await _result(principal, task, "patch", "text/x-diff; charset=utf-8", f"{task}.patch")
+        return await results.file(
+            await seen(principal, task), "patch", "text/x-diff; charset=utf-8", f"{task}.patch"
+        )
 
     @api.get(
         "/v1/tasks/{task}/artifacts",
         tags=TAGS,
         dependencies=reads,
         response_class=Response,
-        responses=_file("application/x-tar"),
+        responses=file_answers("application/x-tar"),
     )
     async def get_task_artifacts(principal: Caller, task: TaskId) -> Response:
         """The files that the agent left in `$RCLAUDE_ARTIFACTS`, as a tar archive."""
-        return await _result(principal, task, "artifacts", "application/x-tar", f"{task}.tar")
+        return await results.file(
+            await seen(principal, task), "artifacts", "application/x-tar", f"{task}.tar"
+        )
 
     @api.get(
         "/v1/tasks/{task}/checkpoint",
         tags=TAGS,
         dependencies=reads,
         response_class=Response,
-        responses=_file("application/x-tar"),
+        responses=file_answers("application/x-tar"),
     )
     async def get_task_checkpoint(principal: Caller, task: TaskId) -> Response:
         """The last checkpoint of a task, as a tar archive: the agent's conversation, and what it had changed."""
-        found, _ = await queries.get(principal.org, task)
-        check_seen(principal, found)
+        found = await seen(principal, task)
         saved = await _last_checkpoint(log, principal.org, task, found.progress.attempt)
         try:
             if saved is None:
@@ -121,23 +159,6 @@ def add_routes(
         except ObjectNotFound:
             raise NoResult("The checkpoint is no longer in the store.") from None
         return StreamingResponse(_all(first, pieces), media_type="application/x-tar")
-
-    async def _result(who: Principal, task: str, kind: Kind, media_type: str, name: str) -> Response:
-        found, _ = await queries.get(who.org, task)
-        check_seen(who, found)
-        progress = found.progress
-        attempt = progress.get(progress.attempt)
-        result = attempt.result if attempt else None
-        sha256: str | None = getattr(result, kind) if result is not None else None
-        if sha256 is None:
-            raise NoResult(_why(progress.state, progress.terminal, kind, result is not None))
-        pieces = objects.stream(who.org, sha256)
-        try:
-            first = await anext(pieces, b"")
-        except ObjectNotFound:
-            raise NoResult(f"The object {sha256} is no longer in the store.") from None
-        headers = {"ETag": f'"{sha256}"', "Content-Disposition": f'attachment; filename="{name}"'}
-        return StreamingResponse(_all(first, pieces), media_type=media_type, headers=headers)
 
 
 async def _page(
@@ -167,7 +188,8 @@ def _why(state: str, terminal: bool, kind: Kind, has_result: bool) -> str:
     return f"The task is {state} and has left no result."
 
 
-def _file(media_type: str) -> dict[int | str, dict[str, Any]]:
+def file_answers(media_type: str) -> dict[int | str, dict[str, Any]]:
+    """What a route that answers with a file is documented with."""
     return {200: {"description": "The file.", "content": binary(media_type)}, **problems(404, 503)}
 
 

@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse
 
 STATIC = Path(__file__).parent / "static"
-PLACES = ("new", "tasks", "batches", "compare", "usage", "settings", "installation", "join")
+PLACES = ("new", "tasks", "batches", "compare", "usage", "settings", "installation", "join", "shared")
 """First segments of the page's own addresses: a link to one of them is answered with the page."""
 
 ASSET = re.compile(r"[\w-]+\.[a-z]+", re.ASCII)

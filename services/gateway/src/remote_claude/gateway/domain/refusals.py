@@ -225,6 +225,16 @@ class TriggerNotFound(Refusal):
         super().__init__(f"There is no trigger {trigger[:64]!r}. `rclaude trigger list` shows all.")
 
 
+class ShareNotFound(Refusal):
+    """There is none, it has ended, or its secret is another: the answers are the same."""
+
+    code = "share_not_found"
+    status = 404
+
+    def __init__(self) -> None:
+        super().__init__("This link opens no task: it is not complete, it has expired, or it was revoked.")
+
+
 class MembersOnly(Refusal):
     """Schedules, triggers and batches act for a person, and end with the person's membership."""
 

@@ -1,8 +1,8 @@
 import { useVirtualizer } from "@tanstack/react-virtual";
 import { ArrowDown, ChevronRight, CircleAlert, CircleCheck, Lightbulb, Wrench } from "lucide-react";
 import { lazy, memo, Suspense, useCallback, useEffect, useRef, useState } from "react";
-import { Problem } from "@/api/client";
-import type { Row as TranscriptRow } from "@/live/transcript";
+import { Problem, type Task } from "@/api/client";
+import type { Row as TranscriptRow, Snapshot } from "@/live/transcript";
 import { spans, visible } from "@/text/ansi";
 import { Button } from "@/ui/controls";
 import { Empty, Failed, isActive, Skeleton } from "@/ui/states";
@@ -16,28 +16,34 @@ const HEIGHTS: Record<Row["kind"], number> = { line: 20, text: 64, thinking: 40,
 const PROMPT = -1;
 const PHASES: Record<string, string> = { preparing: "Preparing the sandbox", running: "The agent works", committing: "Committing what has changed" };
 
+/** The task as far as its conversation shows it. */
+type Conversed = Pick<Task, "id" | "state" | "prompt" | "waiting">;
+interface Conversation {
+  task: Conversed;
+  live: Snapshot;
+}
+
 export function Activity() {
+  const { task, live } = useOpened();
   return (
     <div className="flex h-full flex-col">
-      <div className="min-h-0 flex-1"><Output /></div>
+      <div className="min-h-0 flex-1"><Output task={task} live={live} /></div>
       <FollowUp />
     </div>
   );
 }
 
-function Output() {
-  const { task, live } = useOpened();
+export function Output({ task, live }: Conversation) {
   if (live.error) return <Failed error={new Problem(0, live.error.code, live.error.detail)} />;
   if (live.loading) return <Skeleton rows={5} height={20} />;
   if (live.rows.length === 0) {
     if (isActive(task.state)) return <Empty title={task.state === "running" ? "No output yet" : "Waiting to start"}>{task.waiting ? visible(task.waiting.detail) : "It appears here as it comes."}{task.waiting?.place && <span className="mt-1 block">Place {task.waiting.place} in the queue of the organisation.</span>}</Empty>;
     return <Empty title="No output">{task.state === "rejected" ? "The task was not admitted, so it never ran." : "The task ended without output."}</Empty>;
   }
-  return <Rows />;
+  return <Rows task={task} live={live} />;
 }
 
-function Rows() {
-  const { task, live } = useOpened();
+function Rows({ task, live }: Conversation) {
   const box = useRef<HTMLDivElement>(null);
   // What has ended is read from its beginning, what goes on from its end.
   const following = useRef(isActive(task.state));

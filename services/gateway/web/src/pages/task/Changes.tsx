@@ -43,7 +43,8 @@ interface Comment {
 }
 type Item = { file: FileDiff; line: DiffLine | null; at: number };
 
-function Files({ files }: { files: FileDiff[] }) {
+/** A patch by file. Where nobody can go on with the task, lines take no comments. */
+export function Files({ files, readOnly = false }: { files: FileDiff[]; readOnly?: boolean }) {
   const box = useRef<HTMLDivElement>(null);
   const [closed, close] = useState<ReadonlySet<number>>(new Set());
   const [comments, setComments] = useState<ReadonlyMap<DiffLine, Comment>>(new Map());
@@ -93,7 +94,7 @@ function Files({ files }: { files: FileDiff[] }) {
               return (
                 <div key={item.key} data-index={item.index} ref={list.measureElement} className="absolute inset-x-0 top-0" style={{ transform: `translateY(${item.start}px)` }}>
                   {line ? (
-                    <Line line={line} path={file.path} comment={comments.get(line)?.text ?? null} change={(text) => comment(line, file.path, text)} />
+                    <Line line={line} path={file.path} comment={comments.get(line)?.text ?? null} change={readOnly ? undefined : (text) => comment(line, file.path, text)} />
                   ) : (
                     <FileHead file={file} open={!closed.has(at)} toggle={() => toggle(at)} />
                   )}
@@ -139,7 +140,7 @@ function FileHead({ file, open, toggle }: { file: FileDiff; open: boolean; toggl
 
 const TONES: Record<DiffLine["kind"], string> = { add: "bg-ok/12", del: "bg-bad/12", same: "", hunk: "text-muted bg-sunken/60", note: "text-muted italic" };
 
-function Line({ line, path, comment, change }: { line: DiffLine; path: string; comment: string | null; change: (text: string | null) => void }) {
+function Line({ line, path, comment, change }: { line: DiffLine; path: string; comment: string | null; change?: (text: string | null) => void }) {
   const sign = line.kind === "add" ? "+" : line.kind === "del" ? "−" : " ";
   const number = line.after ?? line.before;
   return (
@@ -149,13 +150,13 @@ function Line({ line, path, comment, change }: { line: DiffLine; path: string; c
         <span aria-hidden className="w-10 shrink-0 select-none pr-2 text-right text-muted md:w-12">{line.after}</span>
         <span className="w-4 shrink-0 select-none text-muted" aria-label={line.kind === "add" ? "added" : line.kind === "del" ? "removed" : undefined} role={line.kind === "add" || line.kind === "del" ? "img" : undefined}>{sign}</span>
         <span className="min-w-0 flex-1 pr-2">{visible(line.text)}</span>
-        {number !== null && (
+        {change && number !== null && (
           <button type="button" aria-label={`Comment on line ${number} of ${visible(path)}`} onClick={() => change(comment ?? "")} className="grid w-9 shrink-0 place-items-center text-muted opacity-40 hover:opacity-100 focus-visible:opacity-100 pointer:opacity-0 pointer:group-hover:opacity-100 pointer:focus-visible:opacity-100">
             <MessageSquarePlus className="size-3.5" aria-hidden />
           </button>
         )}
       </div>
-      {comment !== null && (
+      {change && comment !== null && (
         <div className="flex items-start gap-2 border-y border-line bg-surface px-4 py-2 md:pl-28">
           <textarea autoFocus aria-label={`Comment on line ${number} of ${visible(path)}`} rows={2} className="field text-sm" placeholder="What should be otherwise here?" value={comment} onChange={(event) => change(event.target.value)} />
           <Button look="bare" aria-label="Remove the comment" onClick={() => change(null)}><Trash2 className="size-4" aria-hidden /></Button>
