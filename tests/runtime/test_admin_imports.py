@@ -10,7 +10,7 @@ from importlib.metadata import version
 import pytest
 
 HEAVY = {
-    "cryptography", "fastapi", "nats", "obstore", "opentelemetry", "psycopg", "sqlalchemy",
+    "asyncio", "cryptography", "fastapi", "nats", "obstore", "opentelemetry", "psycopg", "sqlalchemy",
     "sqlmodel", "structlog", "uvicorn", "httpx2", "rich.progress",
     "remote_claude.runtime.host", "remote_claude.contracts.registry", "remote_claude.runtime.archive",
 }  # fmt: skip

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 import typer
@@ -18,6 +17,7 @@ app = typer.Typer(no_args_is_help=True, help="Key-encryption keys.")
 @app.command()
 def create() -> None:
     """Make the first key-encryption key, in `RCLAUDE_KEK_FILE`; encrypted by `RCLAUDE_KEK_KMS` where that is set."""
+    import asyncio  # the list of commands needs none of it
 
     async def work() -> None:
         async with settings() as where:

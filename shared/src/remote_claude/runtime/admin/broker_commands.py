@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 from collections.abc import Awaitable, Callable
@@ -48,6 +47,8 @@ def init(
     ] = False,
 ) -> None:
     """Make the streams where they are missing, and check those that are there. Needs the administrator's credential."""
+    import asyncio  # the list of commands needs none of it
+
     from remote_claude.runtime.broker.make_streams import make_streams
     from remote_claude.runtime.settings import BrokerSettings
     from remote_claude.runtime.settings_sources import resolve
@@ -102,6 +103,8 @@ def import_keys(
 
 def _with_broker(work: Callable[[Client, BrokerSettings], Awaitable[str]]) -> None:
     """Connect as the administrator, do the work, and print what it returns."""
+    import asyncio
+
     from remote_claude.runtime.broker.connection import connect_nats
     from remote_claude.runtime.telemetry.logs_and_metrics import configure_logging
 

@@ -75,6 +75,9 @@ def administer(
     A command that only looks at the log or maintains it needs no services: a home's servers are started.
     `user` of the embedded broker: the service itself for what is said in its name.
     """
+    from remote_claude.runtime.lean_imports import import_lean
+
+    import_lean()
     from remote_claude.eventsourcing import actors
     from remote_claude.runtime import host
     from remote_claude.runtime.telemetry.logs_and_metrics import Metrics, configure_logging
