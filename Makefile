@@ -9,7 +9,7 @@ export UV_NATIVE_TLS := 1
 WEB := services/gateway/web
 MEMBERS := shared shared/client services/auth services/users services/gateway services/scheduler services/billing services/runner/worker services/runner cli
 
-.PHONY: help install demo test lint format types lock docs golden client bench nightly simulate browser dashboard $(WEB)/openapi.json audit test-containers release images compose-up compose-development compose-down clean
+.PHONY: help install demo test lint format types lock docs golden client bench nightly simulate browser dashboard $(WEB)/openapi.json audit drill test-containers release images compose-up compose-development compose-down clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
@@ -90,6 +90,9 @@ audit: install  ## Check licences, credentials in files and the age of the lock 
 	@for check in licences secrets age; do $(BIN)/python deploy/release/supply_chain.py $$check || exit 1; done
 	@$(BIN)/python deploy/release/supply_chain.py materials > build/remote-claude.cdx.json
 	@echo "build/remote-claude.cdx.json"
+
+drill: install  ## Lose an installation, restore it from its backup, and measure recovery point and time
+	@$(BIN)/python deploy/drill.py
 
 test-containers: install  ## The store suites against servers in Docker
 	@bash tests/containers.sh

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import runpy
 from functools import cache
@@ -27,6 +28,8 @@ from kubernetes_manifests import (
     rendered,
     values_of,
 )
+
+PARTS = ("overlays/production/services", "components/backup")
 
 
 @pytest.fixture(scope="module", params=OVERLAYS)
@@ -101,6 +104,27 @@ def test_a_store_of_secrets_has_all_that_pods_name(tmp_path: Path) -> None:
         needed = {v.get("name") or v["secretName"] for v in values_of(pod, "secret")}
         needed |= {reference["name"] for reference in values_of(pod, "secretKeyRef")}
         assert needed <= stored, name
+
+
+def test_a_backup_runs_each_night_with_commands_that_exist(tmp_path: Path) -> None:
+    services, component = (os.path.relpath(K8S / part, tmp_path.resolve()) for part in PARTS)
+    kustomization = {"namespace": "remote-claude", "resources": [services], "components": [component]}
+    (tmp_path / "kustomization.yaml").write_text(json.dumps(kustomization))
+    objects = rendered(str(tmp_path.resolve()))
+
+    cron = of_kind(objects, "CronJob")["backup"]
+    for one in (cron, of_kind(objects, "PersistentVolumeClaim")["backups"]):
+        kubernetes_validate.validate(one, kubernetes_validate.latest_version(), strict=True)
+    pod = cron["spec"]["jobTemplate"]["spec"]["template"]
+    admin = pods(objects)["admin"]
+    assert pod["metadata"]["labels"].items() <= admin["metadata"]["labels"].items()
+    assert pod["spec"]["securityContext"].items() <= admin["spec"]["securityContext"].items()
+    [container], [known] = pod["spec"]["containers"], admin["spec"]["containers"]
+    for same in ("securityContext", "envFrom", "env"):
+        assert container[same] == known[same]
+    documented = (ROOT / "docs/reference/cli.md").read_text()
+    for command in re.findall(r"rclaude-admin \w+ [\w-]+", container["args"][0]):
+        assert f"### {command}" in documented
 
 
 @cache
