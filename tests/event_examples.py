@@ -7,6 +7,7 @@ from remote_claude.contracts import Event, Sealed
 from remote_claude.contracts.auth import (
     ApiKeyIssued,
     ApiKeyRevoked,
+    ApiKeyUsed,
     DeviceAuthorized,
     IdentityLinked,
     IdentityUnlinked,
@@ -184,6 +185,7 @@ EXAMPLES: tuple[Event, ...] = (
         name=SEALED,
         issued_by=USER,
     ),
+    ApiKeyUsed(key="key_01", org=ORG, used_at=LATER),
     ApiKeyRevoked(key="key_01", org=ORG, reason="lost"),
     IdentityLinked(
         identity="identity_01",

@@ -234,7 +234,7 @@ PACKAGE_LAYERS: dict[str, list[set[str]]] = {
         {"objects", "manifests", "agent_output", "owner", "broker", "telemetry"},
         {"archive", "settings_sources"},
         {"service"},
-        {"http", "instruments", "schema_page"},
+        {"http", "instruments", "schema_page", "used_keys"},
         {"host"},
         {"embedded"},
         {"admin", "reference"},

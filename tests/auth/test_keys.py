@@ -2,8 +2,8 @@
 
 from given import Decider
 from remote_claude.access.scopes import ORG_SCOPES
-from remote_claude.auth.domain.keys import IssueKey, KeyNotFound, RevokeKey, decide, fold
-from remote_claude.contracts.auth import ApiKeyIssued, ApiKeyRevoked
+from remote_claude.auth.domain.keys import IssueKey, KeyNotFound, NoteUse, RevokeKey, decide, fold
+from remote_claude.contracts.auth import ApiKeyIssued, ApiKeyRevoked, ApiKeyUsed
 
 KEY = Decider(fold, decide)
 ISSUE = IssueKey(key="key_1", org="org_1", user="user_1", prefix="rck_abc", hash="h")
@@ -31,3 +31,17 @@ def test_a_revoked_key_stays_revoked() -> None:
 
 def test_a_key_that_never_was_cannot_be_revoked() -> None:
     KEY.given().when(REVOKE).then_refused(KeyNotFound)
+
+
+def test_the_last_use_of_a_live_key_is_recorded_once_an_hour() -> None:
+    first, soon, later = (f"2026-01-01T{time}.000000Z" for time in ("10:00:00", "10:59:59", "11:00:00"))
+
+    def use(at: str) -> NoteUse:
+        return NoteUse(key="key_1", org="org_1", at=at)
+
+    used = ApiKeyUsed(key="key_1", org="org_1", used_at=first)
+    KEY.given(ISSUED).when(use(first)).then(used)
+    KEY.given(ISSUED, used).when(use(soon)).then()
+    KEY.given(ISSUED, used).when(use(later)).then(ApiKeyUsed(key="key_1", org="org_1", used_at=later))
+    KEY.given(ISSUED, used, REVOKED).when(use(later)).then()
+    KEY.given().when(use(first)).then()

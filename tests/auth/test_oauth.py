@@ -1,6 +1,8 @@
 """The sign-in of the CLI: Authlib's client, which is not ours, exchanges and refreshes; thieves of codes get nothing."""
 
+import asyncio
 import re
+import time
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -14,6 +16,8 @@ from joserfc.jwk import ECKey
 from event_logs import everything
 from identity_stack import Installation
 from remote_claude.access.credentials import AUDIENCE, ISSUER
+from remote_claude.client import ApiError, AsyncClient, Client, Tokens, operations
+from remote_claude.client.models import TokenAnswer
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -190,3 +194,35 @@ async def test_sessions_are_listed_and_ended_by_their_person(installation: Insta
     theirs = (await other.get("/v1/session")).json()["session"]
     assert (await browser.delete(f"/v1/sessions/{theirs}")).status_code == 204
     assert (await other.get("/v1/session")).status_code == 401
+
+
+async def test_the_sdk_refreshes_its_tokens_before_they_expire_and_once(installation: Installation) -> None:
+    first, owner = await tokens(installation), installation.owner.user
+    kept: list[TokenAnswer] = []
+
+    def signed_in(expires_in: float) -> Tokens:
+        return Tokens(
+            first["refresh_token"],
+            access_token=first["access_token"],
+            expires_at=time.time() + expires_in,
+            keep=kept.append,
+        )
+
+    async with AsyncClient(installation.url, credentials=signed_in(first["expires_in"])) as sdk:
+        assert (await sdk.call(operations.get_session()))["user"] == owner
+    assert kept == []
+    async with AsyncClient(installation.url, credentials=signed_in(1)) as sdk:
+        await asyncio.gather(*(sdk.call(operations.get_session()) for _ in range(5)))
+    [second] = kept
+    assert second["refresh_token"] != first["refresh_token"]
+
+    def goes_on(refresh_token: str) -> str:
+        credentials = Tokens(refresh_token, keep=kept.append)
+        return str(Client(installation.url, credentials=credentials).call(operations.get_session())["user"])
+
+    assert await asyncio.to_thread(goes_on, second["refresh_token"]) == owner
+    assert len(kept) == 2
+    with pytest.raises(ApiError):  # a token that was used twice has ended the session
+        await asyncio.to_thread(goes_on, first["refresh_token"])
+    with pytest.raises(ApiError):
+        await asyncio.to_thread(goes_on, kept[-1]["refresh_token"])

@@ -1,5 +1,6 @@
 """`rclaude login` and what follows it, as its own process, against a real installation."""
 
+import json
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -7,8 +8,10 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from gateway_stack import eventually
 from identity_stack import Installation, installed
 from rclaude_process import rclaude, signed_in
+from remote_claude.runtime.used_keys import UsedKeyReports
 from servers import Broker, Database, running_nats
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -53,6 +56,15 @@ async def test_a_key_signs_a_machine_in(installation: Installation, tmp_path: Pa
     code, out, err = await rclaude(tmp_path, "--profile", "ci", "key", "create", "laptop", "--scope", "tasks")
     assert code == 0, err
     assert re.fullmatch(r"rck_\w{38}\n", out)
+    runtime = installation.host.runtime
+    await UsedKeyReports(runtime.nats, runtime.verifier.keys).report()
+
+    async def used() -> set[str]:
+        code, out, err = await rclaude(tmp_path, "key", "list", "--json")
+        assert code == 0, err
+        return {k["id"] if k["name"] is None else k["name"] for k in json.loads(out) if k["used_at"]}
+
+    assert await eventually(used, "the last use of the key is shown") == {installation.owner.key}
     code, out, err = await rclaude(tmp_path, "key", "list")
     assert code == 0, err
     assert "laptop" in out

@@ -108,8 +108,9 @@ def may_publish(user: str, subject: str) -> bool:
 
 def may_answer(user: str, subject: str) -> bool:
     """Where its account has the answers to what it is asked: only the account itself can listen there."""
-    answers = {"scheduler": "_R_.>", "billing": "_R_.>", TOGETHER: "_INBOX.>"}
-    return user in answers and covers(answers[user], subject)
+    forwarded, own = ("_R_.>",), ("_INBOX.>",)
+    answers = {"scheduler": forwarded, "billing": forwarded, "auth": forwarded + own, TOGETHER: own}
+    return any(covers(pattern, subject) for pattern in answers.get(user, ()))
 
 
 def may_subscribe(user: str, subject: str) -> bool:

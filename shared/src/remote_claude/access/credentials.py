@@ -148,6 +148,12 @@ class ApiKeyVerifier:
         self._keys: dict[str, tuple[ApiKeyIssued, datetime | None]] = {}
         """By hash: the key, and when it expires."""
         self._hashes: dict[str, str] = {}
+        self._used: dict[str, tuple[str, datetime]] = {}
+
+    def take_used(self) -> dict[str, tuple[str, datetime]]:
+        """The keys that were used since the last call: each with its organisation and its last use."""
+        used, self._used = self._used, {}
+        return used
 
     def fold(self, recorded: RecordedEvent) -> None:
         """Apply one event."""
@@ -174,7 +180,8 @@ class ApiKeyVerifier:
         if known is None:
             raise Unauthenticated("This API key is unknown here, or it has been revoked.")
         issued, expires = known
-        if expires is not None and expires <= self._clock():
+        now = self._clock()
+        if expires is not None and expires <= now:
             raise Unauthenticated("This API key has expired.")
         if memberships.excludes(issued.org, issued.user):
             raise Unauthenticated("This API key is of somebody who has left the organisation.")
@@ -185,6 +192,7 @@ class ApiKeyVerifier:
         if of_team and self._teams.get(issued.org, issued.user) is None:
             raise Unauthenticated("This API key is of a team that has been deleted.")
         of_nobody = of_account or of_team
+        self._used[issued.key] = issued.org, now
         return Identity(
             user=issued.user,
             credential=ServiceAccountKey(issued.key) if of_nobody else ApiKey(issued.key),

@@ -49,7 +49,8 @@ class Verifier:
         self.memberships, self.teams = Memberships(), Teams()
         self.sessions = BrowserSessions(clock)
         self.tokens = AccessTokens(clock, self.sessions)
-        self._chain = (ApiKeyVerifier(clock, self.teams), self.tokens, self.sessions)
+        self.keys = ApiKeyVerifier(clock, self.teams)
+        self._chain = (self.keys, self.tokens, self.sessions)
 
     async def load(self) -> None:
         """Fold what auth and users have recorded so far."""

@@ -40,6 +40,17 @@ class ApiKeyIssued(AuthEvent):
     """The person who asked for it; None for an administrator and for an embedded stack's own."""
 
 
+class ApiKeyUsed(AuthEvent):
+    """The key was used at this time. Recorded at most once an hour."""
+
+    type: ClassVar[str] = "ApiKeyUsed"
+    version: ClassVar[int] = 1
+
+    key: str
+    org: str
+    used_at: str
+
+
 class ApiKeyRevoked(AuthEvent):
     """The key is refused from here on, on open connections too."""
 

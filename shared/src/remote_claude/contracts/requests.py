@@ -5,7 +5,7 @@ One process answers each request. A request that no process answers has timed ou
 
 from dataclasses import dataclass
 
-from remote_claude.contracts import budgets, leases, waiting
+from remote_claude.contracts import budgets, key_use, leases, waiting
 from remote_claude.contracts.base import Value
 
 
@@ -21,5 +21,6 @@ class Request:
 RENEW_LEASES = Request(leases.SUBJECT, leases.LeaseRequest, leases.LeaseAnswer)
 EXPLAIN_WAITING = Request(waiting.SUBJECT, waiting.WaitingRequest, waiting.WaitingAnswer)
 ASK_MONTH = Request(budgets.SUBJECT, budgets.MonthRequest, budgets.MonthAnswer)
+REPORT_USED_KEYS = Request(key_use.SUBJECT, key_use.UsedKeys, key_use.UsedKeysTaken)
 
-REQUESTS = (RENEW_LEASES, EXPLAIN_WAITING, ASK_MONTH)
+REQUESTS = (RENEW_LEASES, EXPLAIN_WAITING, ASK_MONTH, REPORT_USED_KEYS)

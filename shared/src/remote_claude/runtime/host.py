@@ -52,6 +52,7 @@ from remote_claude.runtime.settings_sources import resolve
 from remote_claude.runtime.telemetry.logs_and_metrics import Metrics, configure_logging
 from remote_claude.runtime.telemetry.observed_log import ObservedLog
 from remote_claude.runtime.telemetry.tracing import Tracing
+from remote_claude.runtime.used_keys import UsedKeyReports
 
 log = structlog.get_logger(__name__)
 
@@ -175,7 +176,10 @@ async def hosting(
             if service.on_stop is not None:
                 stack.push_async_callback(service.on_stop)
 
-        work: dict[str, Callable[[], Awaitable[None]]] = {"verifier": runtime.verifier.run}
+        work: dict[str, Callable[[], Awaitable[None]]] = {
+            "verifier": runtime.verifier.run,
+            "used keys": UsedKeyReports(runtime.nats, runtime.verifier.keys).run,
+        }
         for view_name, projector in runtime.projectors.items():
             work[f"view {view_name}"] = projector.run
         for view_name, worker in workers.items():

@@ -229,10 +229,17 @@ def list_keys(as_json: Json = False) -> None:
         render.emit(keys)
         return
     rows = [
-        (k["id"], k["name"] or "-", k["prefix"] + "…", " ".join(k["scopes"]), k["expires_at"] or "never")
+        (
+            k["id"],
+            k["name"] or "-",
+            k["prefix"] + "…",
+            " ".join(k["scopes"]),
+            (k["used_at"] or "never")[:16],
+            k["expires_at"] or "never",
+        )
         for k in keys
     ]
-    render.table(("key", "name", "begins with", "scopes", "expires"), rows, elastic="name")
+    render.table(("key", "name", "begins with", "scopes", "last used", "expires"), rows, elastic="name")
 
 
 @key_app.command("revoke")

@@ -14,7 +14,7 @@ from remote_claude.runtime.broker.uses import Use
 READS: frozenset[str] = CredentialsView.handles
 """The events that auth reads."""
 
-USES: frozenset[Use] = frozenset({Use.WRITE_KEYS})
+USES: frozenset[Use] = frozenset({Use.WRITE_KEYS, Use.TAKE_USED_KEYS})
 """What auth uses of the broker besides the log."""
 
 

@@ -29,6 +29,7 @@ from remote_claude.contracts.contexts import (
     name_context,
     session_client_context,
 )
+from remote_claude.contracts.key_use import UsedKeys, UsedKeysTaken
 from remote_claude.contracts.refusals import Refusal
 from remote_claude.edge.caller import ClientInfo
 from remote_claude.eventsourcing import (
@@ -91,6 +92,12 @@ class ApiKeys:
     async def revoke(self, *, key: str, org: str, reason: str, owner: str | None = None) -> int:
         """Refuse the key from here on; with `owner` only one of theirs. Raises `KeyNotFound`."""
         return await self._handle(RevokeKey(key=key, org=org, reason=reason, owner=owner))
+
+    async def note_uses(self, report: UsedKeys) -> UsedKeysTaken:
+        """Record which keys were used."""
+        for used in report.keys:
+            await self._handle(keys.NoteUse(key=used.key, org=used.org, at=used.at))
+        return UsedKeysTaken()
 
     async def _handle(self, command: keys.Command) -> int:
         stream = stream_id("auth", command.org, "key", command.key)

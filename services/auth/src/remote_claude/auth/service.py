@@ -14,8 +14,10 @@ from remote_claude.auth.providers import configured
 from remote_claude.auth.settings import AuthSettings
 from remote_claude.auth.tickets import Tickets
 from remote_claude.auth.token_signing import SigningKeys
+from remote_claude.contracts.requests import REPORT_USED_KEYS
 from remote_claude.eventsourcing.jetstream.streams import check_keys
 from remote_claude.runtime import owner
+from remote_claude.runtime.broker.request_handlers import answer_requests
 from remote_claude.runtime.service import Runtime, Service
 
 
@@ -52,6 +54,7 @@ def build(runtime: Runtime) -> Service:
         on_start=start,
         background={
             "signing keys": signing.run,
+            "used keys": lambda: answer_requests(runtime.nats, {REPORT_USED_KEYS: keys.note_uses}),
             "erasures": IdentityErasures(runtime.log, runtime.tail, identities).run,
         },
     )

@@ -741,7 +741,10 @@ class JoinedRunners(TypedDict):
 
 
 class KeyAnswer(TypedDict):
-    """A key that is good. `prefix` is what it is recognised by, `name` what its owner calls it."""
+    """A key that is good. `prefix` is what it is recognised by, `name` what its owner calls it.
+
+    `used_at` is its last use, to the hour; null where it was never used.
+    """
 
     id: str
     name: str | None
@@ -750,6 +753,7 @@ class KeyAnswer(TypedDict):
     scopes: list[str]
     created_at: str
     expires_at: str | None
+    used_at: str | None
 
 
 class KeyCreated(TypedDict):

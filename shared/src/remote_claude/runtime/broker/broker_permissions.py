@@ -24,7 +24,7 @@ from remote_claude.contracts import EVENTS
 from remote_claude.eventsourcing.jetstream.streams import may_append
 from remote_claude.runtime.broker.accounts import ADMIN, TOGETHER
 from remote_claude.runtime.broker.connection import BrokerRefused
-from remote_claude.runtime.broker.uses import READ_LOG, Grant
+from remote_claude.runtime.broker.uses import READ_LOG, REPORT_USED_KEYS, Grant
 
 ENTRY_POINTS = "remote_claude.services"
 LOG = "log"
@@ -64,7 +64,9 @@ async def check(client: Client, names: Iterable[str], credentials: Path | None) 
 def grant(service: str) -> Grant:
     """All that a service may: read the log, append its own events, and what it declares."""
     declared = import_module(f"remote_claude.{service}.consumers").USES
-    return reduce(or_, (use.value for use in declared), READ_LOG | Grant(one=events_of(service)))
+    return reduce(
+        or_, (use.value for use in declared), READ_LOG | REPORT_USED_KEYS | Grant(one=events_of(service))
+    )
 
 
 def grants() -> dict[str, Grant]:
@@ -103,17 +105,18 @@ def _exports(granted: Mapping[str, Grant]) -> list[dict[str, Any]]:
 def _account(name: str, granted: Mapping[str, Grant]) -> dict[str, Any]:
     own = granted[name]
     apart = {other: g for other, g in granted.items() if other != TOGETHER} if name != TOGETHER else {}
+    others = {other: g for other, g in apart.items() if other != name}
     imports: list[dict[str, Any]] = [
         {"service": {"account": LOG, "subject": subject}} for subject in sorted(own.one | own.many)
     ]
     imports += [
         {"service": {"account": other, "subject": subject}}
-        for other, g in apart.items()
+        for other, g in others.items()
         for subject in sorted(own.within & g.answers)
     ]
     imports.append({"service": {"account": NOBODY, "subject": "nothing.>"}, "to": "$JS.API.>"})
     exports = [
-        {"service": subject, "accounts": [other for other, g in apart.items() if subject in g.within]}
+        {"service": subject, "accounts": [other for other, g in others.items() if subject in g.within]}
         for subject in sorted(own.answers if apart else ())
     ]
     permissions = {
@@ -124,6 +127,8 @@ def _account(name: str, granted: Mapping[str, Grant]) -> dict[str, Any]:
         # By name: for `allow_responses` the broker keeps note of whatever it delivers with a reply subject, each event
         # of the log too, for two minutes, and once that are many looks through all of it at each further one.
         permissions["publish"]["allow"].append(FORWARDED if apart else INBOX)
+        if apart and own.within & own.answers:  # it asks itself: the answer stays in its account
+            permissions["publish"]["allow"].append(INBOX)
     return {
         "users": [{"seed": name, "permissions": permissions}],
         "imports": imports,

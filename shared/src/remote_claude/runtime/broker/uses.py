@@ -56,6 +56,9 @@ def _reading(stream: str) -> Grant:
 READ_LOG = _reading(EVENTS)
 """What every process needs: it reads the whole log through one tail, and verifies credentials by auth's events."""
 
+REPORT_USED_KEYS = Grant(within=frozenset({requests.REPORT_USED_KEYS.subject}))
+"""What every process reports to auth: which API keys it has admitted."""
+
 
 class Use(Enum):
     """A use of the broker that a service declares."""
@@ -73,3 +76,4 @@ class Use(Enum):
     ANSWER_WHY_TASKS_WAIT = Grant(answers=frozenset({requests.EXPLAIN_WAITING.subject}))
     ASK_MONTH = Grant(within=frozenset({requests.ASK_MONTH.subject}))
     ANSWER_MONTH = Grant(answers=frozenset({requests.ASK_MONTH.subject}))
+    TAKE_USED_KEYS = Grant(answers=frozenset({requests.REPORT_USED_KEYS.subject}))

@@ -107,6 +107,7 @@ def add_routes(
                 scopes=row.scopes,
                 created_at=row.created_at,
                 expires_at=row.expires_at,
+                used_at=row.used_at,
             )
             for row in await keys_of(runtime.pool, principal.org)
             if principal.role in ADMINS or row.user in (principal.user, *principal.teams)

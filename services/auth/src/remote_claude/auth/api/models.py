@@ -148,7 +148,10 @@ class KeyCreated(BaseModel):
 
 
 class KeyAnswer(BaseModel):
-    """A key that is good. `prefix` is what it is recognised by, `name` what its owner calls it."""
+    """A key that is good. `prefix` is what it is recognised by, `name` what its owner calls it.
+
+    `used_at` is its last use, to the hour; null where it was never used.
+    """
 
     id: str
     name: str | None
@@ -157,6 +160,7 @@ class KeyAnswer(BaseModel):
     scopes: list[str]
     created_at: str
     expires_at: str | None
+    used_at: str | None
 
 
 class KeyList(BaseModel):

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import assert_never
 
 from remote_claude.access.scopes import ORG_SCOPES, SCOPES
-from remote_claude.contracts.auth import ApiKeyIssued, ApiKeyRevoked
+from remote_claude.contracts.auth import ApiKeyIssued, ApiKeyRevoked, ApiKeyUsed
 from remote_claude.contracts.base import Sealed
 from remote_claude.contracts.refusals import Refusal
+from remote_claude.eventsourcing.events import parse_timestamp
 
-KeyEvent = ApiKeyIssued | ApiKeyRevoked
+KeyEvent = ApiKeyIssued | ApiKeyRevoked | ApiKeyUsed
+NOTED_AGAIN_AFTER = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,9 +24,10 @@ class Unknown:
 
 @dataclass(frozen=True, slots=True)
 class ActiveKey:
-    """It is good."""
+    """It is good. `used_at` is its last use on record."""
 
     user: str
+    used_at: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +76,16 @@ class RevokeKey:
     owner: str | None = None
 
 
-Command = IssueKey | RevokeKey
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoteUse:
+    """`at` is RFC 3339, UTC."""
+
+    key: str
+    org: str
+    at: str
+
+
+Command = IssueKey | RevokeKey | NoteUse
 
 
 def decide(command: Command, state: State) -> list[KeyEvent]:
@@ -103,16 +116,25 @@ def decide(command: Command, state: State) -> list[KeyEvent]:
             if isinstance(state, RevokedKey):
                 return []
             return [ApiKeyRevoked(key=command.key, org=command.org, reason=command.reason)]
+        case NoteUse(at=at):
+            if not isinstance(state, ActiveKey):
+                return []
+            last = state.used_at
+            if last is not None and parse_timestamp(at) - parse_timestamp(last) < NOTED_AGAIN_AFTER:
+                return []
+            return [ApiKeyUsed(key=command.key, org=command.org, used_at=at)]
         case _:
             assert_never(command)
 
 
-def evolve(_: State, event: KeyEvent) -> State:
+def evolve(state: State, event: KeyEvent) -> State:
     match event:
         case ApiKeyIssued():
             return ActiveKey(event.user)
         case ApiKeyRevoked():
             return RevokedKey()
+        case ApiKeyUsed():
+            return replace(state, used_at=event.used_at) if isinstance(state, ActiveKey) else state
         case _:
             assert_never(event)
 

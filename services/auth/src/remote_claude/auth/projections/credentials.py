@@ -14,6 +14,7 @@ from remote_claude.contracts import Sealed
 from remote_claude.contracts.auth import (
     ApiKeyIssued,
     ApiKeyRevoked,
+    ApiKeyUsed,
     IdentityLinked,
     IdentityUnlinked,
     SessionOpened,
@@ -42,6 +43,7 @@ class KeyTable(Tables, table=True):
     name_box: str | None
     created_at: str
     expires_at: str | None
+    used_at: str | None
 
 
 class SessionTable(Tables, table=True):
@@ -71,13 +73,14 @@ class CredentialsView(View):
     """Folds keys and sessions."""
 
     name: ClassVar[str] = "auth_credentials"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     tables = Tables.metadata
     handles = frozenset(
         e.type
         for e in (
             ApiKeyIssued,
             ApiKeyRevoked,
+            ApiKeyUsed,
             SessionOpened,
             SessionRefreshed,
             SessionRevoked,
@@ -109,9 +112,11 @@ def _statement(recorded: RecordedEvent) -> tuple[str, tuple[Any, ...]]:
         case ApiKeyIssued() as e:
             name = (e.name.key, e.name.box) if e.name else (None, None)
             return (
-                "INSERT INTO api_key VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
+                "INSERT INTO api_key VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, NULL) ON CONFLICT DO NOTHING",
                 (e.key, e.org, e.user, e.prefix, " ".join(e.scopes), *name, at, e.expires_at),
             )
+        case ApiKeyUsed(key=key, used_at=used_at):
+            return "UPDATE api_key SET used_at = %s WHERE id = %s", (used_at, key)
         case ApiKeyRevoked(key=key):
             return "DELETE FROM api_key WHERE id = %s", (key,)
         case (
@@ -153,6 +158,7 @@ class KeyRow:
     name: Sealed | None
     created_at: str
     expires_at: str | None
+    used_at: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,6 +189,7 @@ async def keys_of(pool: Pool, org: str) -> list[KeyRow]:
                 name=_sealed(row, "name"),
                 created_at=row["created_at"],
                 expires_at=row["expires_at"],
+                used_at=row["used_at"],
             )
             for row in await found.fetchall()
         ]
