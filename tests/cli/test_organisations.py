@@ -101,6 +101,7 @@ async def test_an_organisation_from_its_first_member_to_its_end(
     assert await ok(bob, "org", "join", second) == f"joined {org}"
     assert "no such invitation" in await refused(bob, "org", "join", second)
     await ok(bob, "org", "switch", org)
+    assert await ok(bob, "open", "--print", "task_1") == f"{installation.url}/tasks/task_1?org={org}"
 
     # another one is revoked
     link = await ok(ada, "org", "member", "invite")

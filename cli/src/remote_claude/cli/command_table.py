@@ -26,7 +26,9 @@ COMMANDS = {
         "Go on with a task that has ended, as a new task: the same files, the same conversation.",
     ),
     "batch": CommandEntry(
-        "batch", "batch", "Hand over the tasks of a file, follow them to their ends, and sum them up."
+        "batch",
+        "batch",
+        "Hand over the tasks of a file in one request, follow them to their ends, and sum them up.",
     ),
     "batches": CommandEntry("batch", "batches", "List batches, newest first."),
     "list": CommandEntry("tasks", "list_tasks", "List tasks, newest first."),
@@ -85,7 +87,7 @@ COMMANDS = {
     ),
     "down": CommandEntry("stack", "down", "Take the embedded stack down."),
     "share": CommandEntry("sharing", "app", "Links with which anyone may read one task."),
-    "open": CommandEntry("stack", "open_dashboard", "Open the dashboard in a browser, signed in as you."),
+    "open": CommandEntry("stack", "open_dashboard", "Open the dashboard, or one task in it, in a browser."),
     "status": CommandEntry("stack", "status", "Where the stack is, what runs, and how far its views are."),
     "doctor": CommandEntry(
         "stack", "doctor", "Check what this machine needs, and say what to do about what is missing."

@@ -93,13 +93,17 @@ def open_dashboard(
     task: Annotated[str | None, typer.Argument(help="A task to open; the list of tasks if left out.")] = None,
     print_only: Annotated[bool, typer.Option("--print", help="Print the link; open no browser.")] = False,
 ) -> None:
-    """Open the dashboard in a browser, signed in as you."""
+    """Open the dashboard, or one task in it, in a browser."""
     import webbrowser
     from urllib.parse import quote
 
-    link = sign_in_link()
-    if task is not None:
-        link += f"&next={quote(f'/tasks/{task}', safe='')}"
+    target = config.target()
+    path = f"/tasks/{task}" if task is not None else "/"
+    if target is not None and target.profile is not None:  # whose browser signs in by itself
+        org = f"?org={target.profile.org}" if target.profile.org else ""
+        link = f"{target.url}{path}{org}"
+    else:
+        link = sign_in_link() + (f"&next={quote(path, safe='')}" if task is not None else "")
     if print_only or not webbrowser.open(link):
         print(link)
 
