@@ -26,9 +26,13 @@ COMMAND = re.compile(
     r"(?:^|[|&;(]|\b(?:do|until|admin|--)|=\S*\s)\s*(?=(?:rclaude|rclaude-admin) )", re.MULTILINE
 )
 NAMED = re.compile(
-    r"(?<![$\w])(?:TASK|HOOK|SECRET|ORG|USER|SECOND_ORG|SECOND_USER|KEY_ID|KEY|ACCOUNT|CI_KEY)(?!\w)"
+    r"(?<![$\w])(?:TASK|HOOK|SECRET|ORG|USER|SECOND_ORG|SECOND_USER|KEY_ID|KEY|ACCOUNT|CI_KEY|TEAM|TEAM_KEY)(?!\w)"
 )
 """What stands for a value: in what is expected the value is remembered, in what follows it is put in."""
+
+
+AT_ONCE = {"--help", "-h", "--version", "--install-completion", "--show-completion"}
+"""Options that do something as they are parsed."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +115,8 @@ def _command_line(program: str) -> Any:
 
 def parse(words: list[str]) -> None:
     """Parse a command line as the program itself does, values included; nothing is run. Raises `TyperException`."""
+    if AT_ONCE & set(words):
+        return
     command, given, context = _command_line(words[0]), words[1:], None
     name = words[0]
     while True:

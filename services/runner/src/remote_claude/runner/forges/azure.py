@@ -157,7 +157,7 @@ class AzureDevOps(ForgeClient):
         if not organisation:
             raise ForgeFailed(
                 "forge_refused",
-                "Name the organisation to look into: `rclaude repo list --forge azure ORGANISATION`.",
+                "A search on Azure DevOps begins with the organisation to look into: ORGANISATION/WORDS.",
             )
         found = await self.ask("GET", f"/{quote(organisation)}/_apis/git/repositories", params=VERSION)
         return [
