@@ -25,7 +25,8 @@ from guides import (
 from messages_api import MessagesApi
 from product import product, repository
 
-SHELL = ("sh", "console")
+SHELL = ("sh", "bash", "console")
+"""`bash` is for what `follow` leaves out, since it needs something that is not on this machine."""
 OTHER = ("text", "toml", "yaml", "python", "dockerfile")
 OURS = {"rclaude", "rclaude-admin"}
 OF_THE_SHELL = {"export", "unset", "cd", "until", "echo", "cat", "cp", "mkdir", "tar"}
