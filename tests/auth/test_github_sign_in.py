@@ -13,6 +13,7 @@ import browsers
 from emulate_peer import Emulator, emulated_github
 from event_logs import everything
 from identity_stack import Installation, installed
+from rclaude_process import rclaude
 from remote_claude.runtime.embedded.home import free_port
 from servers import Broker, Database
 
@@ -132,3 +133,17 @@ async def test_personal_data_is_sealed_in_the_log(signing_in: Installation, tmp_
     text = b"".join(bytes(event.data) for event in recorded)
     for personal in (b"Lovelace", b"ada@example.com", b"octocat"):
         assert personal not in text
+
+
+async def test_a_github_token_signs_a_machine_in(
+    signing_in: Installation, github: Emulator, tmp_path: Path
+) -> None:
+    token = github.token("ada")
+    code, out, err = await rclaude(tmp_path, "login", signing_in.url, "--github-token", GITHUB_TOKEN=token)
+    assert code == 0, err
+    assert token not in out + err
+    code, out, err = await rclaude(tmp_path, "whoami")
+    assert code == 0, err
+    assert "access_token" in out
+    code, out, err = await rclaude(tmp_path / "piped", "login", signing_in.url, "--github-token", given=token)
+    assert code == 0, err
