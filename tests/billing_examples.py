@@ -3,6 +3,9 @@
 from remote_claude.contracts import Event, Sealed
 from remote_claude.contracts.billing import (
     AdjustmentPosted,
+    CouponCreated,
+    CouponRedeemed,
+    CouponTerms,
     CreditGranted,
     CreditNoteIssued,
     CustomerDetailsChanged,
@@ -166,6 +169,15 @@ BILLING_EXAMPLES: tuple[Event, ...] = (
         reason="late_usage",
         actor="billing",
     ),
+    CouponCreated(
+        coupon="welcome-20",
+        terms=CouponTerms(percent="20", periods=3),
+        redeem_by="2026-12-31T23:59:59.999999Z",
+        actor="operator",
+    ),
+    CouponRedeemed(
+        org=ORG, coupon="ten-dollars", terms=CouponTerms(amount_nano=10_000_000_000), actor="user_01"
+    ),
     CreditGranted(
         org=ORG,
         credit="credit_01",
@@ -186,6 +198,7 @@ BILLING_EXAMPLES: tuple[Event, ...] = (
         subtotal=2900,
         tax=551,
         credits_used={"credit_01": 10**9},
+        coupons_used={"welcome-20": 10**9},
         adjustments=("adj_01",),
         carried_nano=5,
         customer=SEALED,

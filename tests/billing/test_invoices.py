@@ -15,6 +15,7 @@ from event_examples import EXAMPLES
 from rebuilding import assert_rebuild_equals_live
 from remote_claude.billing import margin
 from remote_claude.billing.api.invoice_models import InvoiceContents
+from remote_claude.billing.coupons import Coupons, CouponTaken, UnknownCoupon
 from remote_claude.billing.domain.invoicing import CreditTooLarge, GrantCredit
 from remote_claude.billing.domain.plans import builtin
 from remote_claude.billing.period_closing import NotConserved
@@ -22,6 +23,8 @@ from remote_claude.billing.projections.payments import PaymentsView
 from remote_claude.billing.rederive import differences, rederive
 from remote_claude.contracts.billing import (
     AdjustmentPosted,
+    CouponCreated,
+    CouponTerms,
     CreditGranted,
     CreditNoteIssued,
     InvoiceIssued,
@@ -216,6 +219,38 @@ async def test_a_credit_is_spent_once_and_not_after_it_expires(ledger: Books) ->
     await ledger.accounts.open_account(ORG, "pro")
     totals = [issued.total for issued in await ledger.close(ORG, early=True)]
     assert totals == [0, 2900 - 1100]
+
+
+async def test_a_coupon_is_a_line_of_so_many_invoices_and_takes_no_more_than_all(ledger: Books) -> None:
+    coupons = Coupons(ledger.log, lambda: ledger.now, ledger.invoices)
+    await ledger.accounts.open_account(ORG, "pro")
+    for code, terms in (
+        ("welcome-20", CouponTerms(percent="20", periods=2)),
+        ("all-of-it", CouponTerms(amount_nano=90 * 10**9)),
+        ("over", CouponTerms(percent="50")),
+    ):
+        over = "2026-10-01T00:00:00.000000Z" if code == "over" else None
+        await coupons.create(CouponCreated(coupon=code, terms=terms, redeem_by=over))
+    with pytest.raises(CouponTaken):
+        await coupons.create(CouponCreated(coupon="over", terms=CouponTerms(percent="60")))
+    for _ in range(2):  # again changes nothing
+        await coupons.redeem(ORG, "WELCOME-20", "user_1")
+    await coupons.redeem(ORG, "all-of-it", "operator")
+    for missing in ("over", "nothing"):
+        with pytest.raises(UnknownCoupon):
+            await coupons.redeem(ORG, missing, "user_1")
+    ledger.now = datetime(2027, 1, 2, tzinfo=UTC)
+    await ledger.accounts.open_account(ORG, "pro")
+    issued = await ledger.close(ORG, early=True)
+    assert [one.total for one in issued] == [0, 2900 - 580, 2900]
+    document = await ledger.document(ORG, issued[0].json_sha256)
+    assert TypeAdapter(InvoiceContents).validate_python(document) == document
+    assert [line["amount"] for line in document["lines"] if line["kind"] == "coupon"] == [-580, -2320]
+    again = [
+        await differences(ledger.invoices, one, derived)
+        async for one, derived, _ in rederive(ledger.log, ledger.pool, ledger.invoices, issued)
+    ]
+    assert again == [[], [], []]
 
 
 async def test_usage_that_was_accepted_and_never_counted_blocks_closing(ledger: Books) -> None:

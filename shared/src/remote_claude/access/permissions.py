@@ -79,6 +79,7 @@ PERMISSIONS: dict[str, Permission] = {
     "export_invoice": Permission("billing", PAYERS),
     "set_billing_address": Permission("billing", PAYERS),
     "get_billing_address": Permission("billing", PAYERS),
+    "redeem_coupon": Permission("billing", PAYERS),
     "get_invoice_draft": Permission("billing", PAYERS),
     "start_checkout": Permission("billing", PAYERS),
     "open_portal": Permission("billing", PAYERS),

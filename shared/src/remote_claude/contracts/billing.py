@@ -1,8 +1,8 @@
 """Events of billing: plans, periods, invoices, payments."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from remote_claude.contracts.base import Event, Quantity, Sealed, Value
 from remote_claude.contracts.model_prices import ModelPrices
@@ -205,6 +205,50 @@ class CreditGranted(BillingEvent):
     actor: str | None = None
 
 
+class CouponTerms(Value):
+    """What a coupon takes off an invoice: `percent` of it, or `amount_nano` billionths of the currency's unit.
+
+    It takes from the next `periods` invoices that have something to pay.
+    """
+
+    percent: Annotated[str, Field(pattern=r"^(100|\d{1,2}(\.\d{1,4})?)$")] | None = None
+    amount_nano: Quantity | None = None
+    currency: str = "usd"
+    periods: Annotated[int, Field(ge=1)] = 1
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if (self.percent is None) == (self.amount_nano is None):
+            raise ValueError("a coupon has a percent or an amount")
+        return self
+
+
+class CouponCreated(Event):
+    """Organisations can redeem this coupon, each once, until `redeem_by`."""
+
+    type: ClassVar[str] = "CouponCreated"
+    version: ClassVar[int] = 1
+    producer: ClassVar[str] = "billing"
+    aggregate: ClassVar[str] = "coupon"
+    in_organisation: ClassVar[bool] = False
+
+    coupon: Annotated[str, Field(pattern="^[a-z0-9-]{3,40}$")]
+    terms: CouponTerms
+    redeem_by: str | None = None
+    actor: str | None = None
+
+
+class CouponRedeemed(BillingEvent):
+    """The organisation's next invoices are lower by the coupon. Its terms travel with it."""
+
+    type: ClassVar[str] = "CouponRedeemed"
+    version: ClassVar[int] = 1
+
+    coupon: str
+    terms: CouponTerms
+    actor: str | None = None
+
+
 class CustomerDetailsChanged(BillingEvent):
     """Who invoices are made out to: sealed JSON of name, address lines, VAT id and e-mail. The country decides the tax.
 
@@ -257,7 +301,7 @@ class InvoiceDocument(BillingEvent):
 class InvoiceIssued(InvoiceDocument):
     """An invoice for a closed period. It never changes: corrections are credit notes and adjustments.
 
-    `closed_at` is the position of its `PeriodClosed`. `credits_used` is by credit, in billionths of the currency's unit;
+    `closed_at` is the position of its `PeriodClosed`. `credits_used` is by credit, `coupons_used` by coupon, in billionths of the currency's unit;
     what the total could not take of negative adjustments is a credit again, `carried_nano`.
     """
 
@@ -270,6 +314,7 @@ class InvoiceIssued(InvoiceDocument):
     subtotal: int
     tax: int
     credits_used: dict[str, int] = Field(default_factory=dict)
+    coupons_used: dict[str, int] = Field(default_factory=dict)
     adjustments: tuple[str, ...] = ()
     carried_nano: int = 0
     customer: Sealed | None = None

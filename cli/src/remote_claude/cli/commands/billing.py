@@ -224,6 +224,18 @@ def show_address(as_json: Json = False) -> None:
     render.table(("field", "value"), rows)
 
 
+@app.command("redeem")
+def redeem(code: Annotated[str, typer.Argument(help="The coupon's code.")], as_json: Json = False) -> None:
+    """Take a coupon off your next invoices."""
+    redeemed = connect().post("/v1/billing/coupons", {"code": code})
+    if as_json:
+        render.emit(redeemed)
+        return
+    render.say(
+        f"the coupon {redeemed['coupon']} is taken off your next invoices: {redeemed['terms']['periods']}"
+    )
+
+
 @app.command("plans")
 def plans(as_json: Json = False) -> None:
     """List the plans that you can choose."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, replace
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 
 import typer
@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from remote_claude.billing import margin as margins
 from remote_claude.billing import rederive as rederiving
 from remote_claude.billing import simulation
+from remote_claude.billing.coupons import Coupons, CouponTaken, UnknownCoupon
 from remote_claude.billing.documents import renderer
 from remote_claude.billing.domain.invoice import NANO, minor_digits
 from remote_claude.billing.domain.invoicing import BillingRefusal, GrantCredit
@@ -27,7 +28,7 @@ from remote_claude.billing.stripe_adapter import Stripe
 from remote_claude.billing.stripe_worker import Payments
 from remote_claude.billing.watch import BillingWatch
 from remote_claude.contracts import model_prices
-from remote_claude.contracts.billing import CreditGranted, Seller
+from remote_claude.contracts.billing import CouponCreated, CouponTerms, CreditGranted, Seller
 from remote_claude.contracts.model_prices import InvalidModelPrices, ModelPrices, list_prices
 from remote_claude.eventsourcing import new_event_id
 from remote_claude.runtime.admin.command_support import CommandRefused, require
@@ -134,6 +135,53 @@ async def credit(runtime: Runtime, org: str, amount: str, reason: str) -> None:
     )
     await _invoices(runtime).handle(org, GrantCredit(granted=granted))
     typer.echo(f"{org} has a credit of {amount}")
+
+
+def _coupons(runtime: Runtime) -> Coupons:
+    return Coupons(runtime.log, runtime.clock, _invoices(runtime))
+
+
+async def create_coupon(
+    runtime: Runtime, code: str, percent: str | None, amount: str | None, periods: int, redeem_by: str | None
+) -> None:
+    """Create a coupon."""
+    if (percent is None) == (amount is None):
+        raise CommandRefused("a coupon takes off a part or an amount: give --percent or --amount")
+    try:
+        until = f"{date.fromisoformat(redeem_by)}T23:59:59.999999Z" if redeem_by is not None else None
+        terms = CouponTerms(
+            percent=percent, amount_nano=None if amount is None else _nano(amount), periods=periods
+        )
+        created = CouponCreated(coupon=code, terms=terms, redeem_by=until, actor=OPERATOR)
+        position = await _coupons(runtime).create(created)
+    except (ValueError, CouponTaken) as error:
+        raise CommandRefused(f"the coupon was not created: {error}") from error
+    typer.echo(f"{code} can be redeemed (position {position})")
+
+
+async def list_coupons(runtime: Runtime) -> None:
+    """Code, what it takes off, from how many invoices, until when; one line each."""
+    for one in await _coupons(runtime).all():
+        off = (
+            f"{one.terms.percent} %"
+            if one.terms.percent is not None
+            else _dollars(one.terms.amount_nano or 0)
+        )
+        typer.echo(f"{one.coupon}\t{off}\t{one.terms.periods}\t{one.redeem_by or 'no end'}")
+
+
+def _dollars(nano: int) -> str:
+    return f"{nano / NANO:.2f} usd"
+
+
+async def redeem_coupon(runtime: Runtime, org: str, code: str) -> None:
+    """Redeem a coupon for an organisation."""
+    await require(runtime, "organisation", org)
+    try:
+        redeemed = await _coupons(runtime).redeem(org, code, OPERATOR)
+    except UnknownCoupon as error:
+        raise CommandRefused(str(error)) from error
+    typer.echo(f"{redeemed.coupon} is taken off the next invoices of {org}: {redeemed.terms.periods}")
 
 
 async def simulate(runtime: Runtime, file: Path, last: int, as_json: bool) -> None:

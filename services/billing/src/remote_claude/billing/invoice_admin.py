@@ -1,4 +1,4 @@
-"""`rclaude-admin billing`, `prices` and `models`: closing periods, payments, credits, and the plans on offer.
+"""`rclaude-admin billing`, `coupon`, `prices` and `models`: closing periods, payments, credits, and the plans on offer.
 
 The commands only; what they do is in `admin_work`, which is imported when one runs.
 """
@@ -14,6 +14,7 @@ from remote_claude.runtime.admin.command_support import administer
 
 app = typer.Typer(no_args_is_help=True, help="Invoices, payments and credits of organisations.")
 prices = typer.Typer(no_args_is_help=True, help="The plans that can be chosen, and their prices.")
+coupon = typer.Typer(no_args_is_help=True, help="Coupons, which are taken off invoices.")
 models = typer.Typer(no_args_is_help=True, help="What models cost.")
 
 Invoice = Annotated[str, typer.Argument(help="An invoice's number, or its id, inv_...")]
@@ -170,3 +171,29 @@ def publish_models(
 def show_models() -> None:
     """Show what models cost, and which prices are your own."""
     _run("show_models")
+
+
+@coupon.command("create")
+def create_coupon(
+    code: Annotated[str, typer.Argument(help="3 to 40 small letters, digits and -.")],
+    percent: Annotated[str | None, typer.Option(help="Of each invoice, as 20 or 12.5.")] = None,
+    amount: Annotated[str | None, typer.Option(help="In US dollars, as 12.50.")] = None,
+    periods: Annotated[int, typer.Option(min=1, help="From how many invoices it is taken.")] = 1,
+    redeem_by: Annotated[
+        str | None, typer.Option(help="The last day to redeem it, as 2026-12-31 (UTC).")
+    ] = None,
+) -> None:
+    """Create a coupon that organisations can redeem, each once."""
+    _run("create_coupon", code, percent, amount, periods, redeem_by)
+
+
+@coupon.command("list")
+def list_coupons() -> None:
+    """List the coupons."""
+    _run("list_coupons")
+
+
+@coupon.command("redeem")
+def redeem_coupon(org: OrgArgument, code: Annotated[str, typer.Argument(help="The coupon's code.")]) -> None:
+    """Redeem a coupon for an organisation."""
+    _run("redeem_coupon", org, code)

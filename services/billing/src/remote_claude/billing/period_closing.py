@@ -190,6 +190,7 @@ class Invoices:
             subtotal=drafted.subtotal,
             tax=drafted.tax,
             credits_used=dict(drafted.credits_used),
+            coupons_used=dict(drafted.coupons_used),
             adjustments=tuple(state.adjustments),
             carried_nano=drafted.carried_nano,
             customer=state.customer.details if state.customer is not None else None,

@@ -310,6 +310,24 @@ class ConservationAnswer(TypedDict):
     breaches: dict[str, int]
 
 
+class CouponCode(TypedDict):
+    """A coupon by its code; capital letters do not matter."""
+
+    code: str
+
+
+class CouponTerms(TypedDict):
+    """What a coupon takes off an invoice: `percent` of it, or `amount_nano` billionths of the currency's unit.
+
+    It takes from the next `periods` invoices that have something to pay.
+    """
+
+    percent: NotRequired[str | None]
+    amount_nano: NotRequired[int | str | None]
+    currency: NotRequired[str]
+    periods: NotRequired[int]
+
+
 class CreatedShare(TypedDict):
     """`path` is that of the page, with the secret. It is shown this once."""
 
@@ -663,7 +681,7 @@ class InvoiceLine(TypedDict):
     """
 
     line: int
-    kind: Literal["usage", "adjustment", "carried", "credit", "tax", "correction"]
+    kind: Literal["usage", "adjustment", "carried", "coupon", "credit", "tax", "correction"]
     description: str
     amount: int
     amount_nano: NotRequired[int]
@@ -680,6 +698,7 @@ class InvoiceLine(TypedDict):
     adjustment: NotRequired[str]
     period: NotRequired[str]
     credit: NotRequired[str]
+    coupon: NotRequired[str]
 
 
 class InvoiceList(TypedDict):
@@ -1261,6 +1280,13 @@ class PullRequestRequestAnswer(TypedDict):
     id: str
     position: int
     pull_request: PullRequestAnswer | None
+
+
+class RedeemedCoupon(TypedDict):
+    """What the coupon takes off the next invoices."""
+
+    coupon: str
+    terms: CouponTerms
 
 
 class RepositoryAnswer(TypedDict):

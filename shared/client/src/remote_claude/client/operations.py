@@ -23,6 +23,7 @@ from remote_claude.client.models import (
     CancelAnswer,
     CancelledBatch,
     ConservationAnswer,
+    CouponCode,
     CreatedShare,
     CreatedTrigger,
     DeliveryPage,
@@ -75,6 +76,7 @@ from remote_claude.client.models import (
     ProviderList,
     PublishedPrices,
     PullRequestRequestAnswer,
+    RedeemedCoupon,
     RetryAnswer,
     RetryRequest,
     ScheduleAnswer,
@@ -694,6 +696,11 @@ def publish_prices(body: PriceFile) -> Call[PublishedPrices]:
 def put_blob(sha256: str, body: Content) -> Call[BlobAnswer]:
     """Upload a file. It is kept only when its content has this SHA-256."""
     return Call("PUT", f"/v1/blobs/{_part(sha256)}", content=body, decode=as_json)
+
+
+def redeem_coupon(body: CouponCode) -> Call[RedeemedCoupon]:
+    """Take a coupon off the next invoices. An organisation redeems a coupon once; again changes nothing."""
+    return Call("POST", "/v1/billing/coupons", json=body, decode=as_json)
 
 
 def remove_member(user: str) -> Call[OrgChanged]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from remote_claude.billing.api import breakdown, customers, invoices, months, operators, payments, usage
+from remote_claude.billing.coupons import Coupons
 from remote_claude.billing.exports import Exports
 from remote_claude.billing.handlers import Accounts
 from remote_claude.billing.month_answers import Months
@@ -31,7 +32,7 @@ def router(
     months.add_routes(api, month, fresh)
     breakdown.add_routes(api, runtime, fresh)
     invoices.add_routes(api, runtime, fresh, issued, exports)
-    customers.add_routes(api, fresh, issued)
+    customers.add_routes(api, fresh, issued, Coupons(runtime.log, runtime.clock, issued))
     operators.add_routes(api, runtime, fresh, accounts)
     payments.add_routes(api, runtime, accounts, issued, stripe, return_url)
     return api

@@ -9,7 +9,9 @@ from pydantic import BaseModel, Field
 
 from remote_claude.billing.api.invoice_models import InvoiceDraft
 from remote_claude.billing.api.usage import PeriodId
+from remote_claude.billing.coupons import Coupons
 from remote_claude.billing.period_closing import Invoices
+from remote_claude.contracts.billing import CouponTerms
 from remote_claude.edge.caller import Caller
 from remote_claude.edge.freshness import Freshness
 from remote_claude.edge.models import problems
@@ -33,14 +35,33 @@ class BillingAddressAnswer(BaseModel):
     address: BillingAddress | None
 
 
-def add_routes(api: APIRouter, fresh: Freshness, invoices: Invoices) -> None:
-    """The routes `/v1/billing/address` and `/v1/billing/draft`."""
+class CouponCode(BaseModel):
+    """A coupon by its code; capital letters do not matter."""
+
+    code: Annotated[str, Field(pattern="^[A-Za-z0-9-]{3,40}$")]
+
+
+class RedeemedCoupon(BaseModel):
+    """What the coupon takes off the next invoices."""
+
+    coupon: str
+    terms: CouponTerms
+
+
+def add_routes(api: APIRouter, fresh: Freshness, invoices: Invoices, coupons: Coupons) -> None:
+    """The routes `/v1/billing/address`, `/v1/billing/coupons` and `/v1/billing/draft`."""
 
     @api.put("/billing/address", operation_id="set_billing_address", responses=problems(401, 403, 422, 503))
     async def set_billing_address(body: BillingAddress, principal: Caller) -> BillingAddressAnswer:
         """Make invoices out to this name and address from the next closing on. It is stored sealed."""
         await invoices.change_customer(principal.org, body.model_dump(), body.country, principal.user)
         return BillingAddressAnswer(address=body)
+
+    @api.post("/billing/coupons", operation_id="redeem_coupon", responses=problems(401, 403, 404, 422, 503))
+    async def redeem_coupon(body: CouponCode, principal: Caller) -> RedeemedCoupon:
+        """Take a coupon off the next invoices. An organisation redeems a coupon once; again changes nothing."""
+        redeemed = await coupons.redeem(principal.org, body.code, principal.user)
+        return RedeemedCoupon(coupon=redeemed.coupon, terms=redeemed.terms)
 
     @api.get("/billing/address", operation_id="get_billing_address", responses=problems(401, 403, 503))
     async def get_billing_address(principal: Caller) -> BillingAddressAnswer:

@@ -58,7 +58,7 @@ class InvoiceLine(TypedDict):
     __pydantic_config__ = EXACT  # type: ignore[misc]  # pydantic's way to configure a TypedDict
 
     line: int
-    kind: Literal["usage", "adjustment", "carried", "credit", "tax", "correction"]
+    kind: Literal["usage", "adjustment", "carried", "coupon", "credit", "tax", "correction"]
     description: str
     amount: int
     amount_nano: NotRequired[int]
@@ -75,6 +75,7 @@ class InvoiceLine(TypedDict):
     adjustment: NotRequired[str]
     period: NotRequired[str]
     credit: NotRequired[str]
+    coupon: NotRequired[str]
 
 
 class InvoiceContents(TypedDict):

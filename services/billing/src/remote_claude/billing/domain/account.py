@@ -11,6 +11,8 @@ from remote_claude.billing.domain.plans import Catalog
 from remote_claude.contracts.billing import (
     AdjustmentPosted,
     BillingEvent,
+    CouponRedeemed,
+    CouponTerms,
     CreditGranted,
     CreditNoteIssued,
     CustomerDetailsChanged,
@@ -116,6 +118,14 @@ class Credit:
 
 
 @dataclass(frozen=True, slots=True)
+class Coupon:
+    """A coupon that was redeemed. It takes from so many more invoices."""
+
+    terms: CouponTerms
+    left: int
+
+
+@dataclass(frozen=True, slots=True)
 class Invoiced:
     """An invoice and its payments."""
 
@@ -155,6 +165,8 @@ class Account:
     adjustments: Mapping[str, AdjustmentPosted] = field(default_factory=dict)
     """Those that are on no invoice yet."""
     credits: Mapping[str, Credit] = field(default_factory=dict)
+    coupons: Mapping[str, Coupon] = field(default_factory=dict)
+    """Those that were redeemed, by code, in this order."""
     invoices: Mapping[str, Invoiced] = field(default_factory=dict)
     customer: CustomerDetailsChanged | None = None
     stripe_customer: str | None = None
@@ -308,6 +320,9 @@ def evolve(state: Account, event: BillingEvent) -> Account:
         case CreditGranted():
             credit = Credit(event.amount_nano, event.currency, event.expires_at)
             return replace(state, credits={**state.credits, event.credit: credit})
+        case CouponRedeemed():
+            redeemed = Coupon(event.terms, event.terms.periods)
+            return replace(state, coupons={**state.coupons, event.coupon: redeemed})
         case CustomerDetailsChanged():
             return replace(state, customer=event)
         case InvoiceIssued():
@@ -342,8 +357,13 @@ def _issued(state: Account, event: InvoiceIssued) -> Account:
     if event.carried_nano:
         credits[event.invoice] = Credit(event.carried_nano, event.currency, None)
     billed = set(event.adjustments)
+    coupons = {
+        code: replace(coupon, left=coupon.left - (code in event.coupons_used))
+        for code, coupon in state.coupons.items()
+    }
     return replace(
         state,
+        coupons=coupons,
         invoices={**state.invoices, event.invoice: Invoiced(event)},
         credits=credits,
         adjustments={id: posted for id, posted in state.adjustments.items() if id not in billed},

@@ -12,7 +12,7 @@ from remote_claude.billing.domain.account import Account
 from remote_claude.billing.domain.bill import Bill
 from remote_claude.billing.domain.rating import Line
 from remote_claude.contracts.base import canonical_json
-from remote_claude.contracts.billing import Seller
+from remote_claude.contracts.billing import CouponTerms, Seller
 from remote_claude.contracts.meters import declared
 from remote_claude.eventsourcing.events import timestamp
 
@@ -35,6 +35,7 @@ class Invoice:
     tax: int
     total: int
     credits_used: Mapping[str, int] = field(default_factory=dict)
+    coupons_used: Mapping[str, int] = field(default_factory=dict)
     carried_nano: int = 0
 
 
@@ -67,6 +68,14 @@ def draft(bill: Bill, account: Account, seller: Seller, at: str) -> Invoice:
         carried = -net * unit
         lines.append(_plain("carried", "Carried over to the next invoice", -net))
         net = 0
+    redeemed: dict[str, int] = {}
+    for code, coupon in account.coupons.items():
+        taken = _discount(coupon.terms, net, unit, bill.currency) if coupon.left else 0
+        if taken > 0:
+            redeemed[code] = taken * unit
+            net -= taken
+            part = f": {coupon.terms.percent} %" if coupon.terms.percent is not None else ""
+            lines.append(_plain("coupon", f"Coupon {code}{part}", -taken) | {"coupon": code})
     used: dict[str, int] = {}
     for id, credit in account.credits.items():
         if credit.currency != bill.currency or (credit.expires_at or at) < at:
@@ -83,8 +92,18 @@ def draft(bill: Bill, account: Account, seller: Seller, at: str) -> Invoice:
         lines.append(_plain("tax", f"Tax {percent} % ({country})", tax))
     numbered = [{"line": n, **line} for n, line in enumerate(lines, 1)]
     return Invoice(
-        lines=numbered, subtotal=net, tax=tax, total=net + tax, credits_used=used, carried_nano=carried
-    )
+        lines=numbered, subtotal=net, tax=tax, total=net + tax, credits_used=used, coupons_used=redeemed,
+        carried_nano=carried,
+    )  # fmt: skip
+
+
+def _discount(terms: CouponTerms, net: int, unit: int, currency: str) -> int:
+    """What a coupon takes of a net amount, never more than all of it: both in the currency's smallest unit."""
+    if terms.percent is not None:
+        return round(net * Fraction(terms.percent) / 100)
+    if terms.amount_nano is None or terms.currency != currency:
+        return 0
+    return min(terms.amount_nano // unit, net)
 
 
 def _plain(kind: str, description: str, amount: int) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from remote_claude.billing.domain.account import BILLING, Account
 from remote_claude.contracts.billing import (
     AdjustmentPosted,
     BillingEvent,
+    CouponRedeemed,
     CreditGranted,
     CreditNoteIssued,
     CustomerDetailsChanged,
@@ -127,6 +128,13 @@ class GrantCredit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RedeemCoupon:
+    """Take a coupon from the next invoices. An organisation redeems a coupon once; again changes nothing."""
+
+    redeemed: CouponRedeemed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class IssueCreditNote:
     """Record a credit note whose documents are stored. The same id again changes nothing."""
 
@@ -161,6 +169,7 @@ InvoicingCommand = (
     | FailPayment
     | Observe
     | GrantCredit
+    | RedeemCoupon
     | IssueCreditNote
     | ChangeCustomer
     | ReachThreshold
@@ -209,6 +218,8 @@ def decide(command: InvoicingCommand, account: Account) -> list[BillingEvent]:
             return [] if account.observed.get(observed.object) == observed.status else [observed]
         case GrantCredit(granted=granted):
             return [] if granted.credit in account.credits else [granted]
+        case RedeemCoupon(redeemed=redeemed):
+            return [] if redeemed.coupon in account.coupons else [redeemed]
         case PayInvoice():
             known = account.invoices.get(command.invoice)
             if known is None:
