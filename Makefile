@@ -61,10 +61,11 @@ format: install  ## Put the code into its format
 types: install  ## Type-check every package and the tests
 	@$(BIN)/mypy
 
-docs: install  ## Generate what is generated: the AsyncAPI document, the event tables
+docs: install  ## Generate what is generated: the AsyncAPI document, the event tables, the chart
 	@$(BIN)/python -m remote_claude.runtime.reference
 	@$(BIN)/python -m remote_claude.runner.egress > docs/reference/network.md
 	@$(BIN)/python -m remote_claude.runner.providers
+	@$(BIN)/python deploy/k8s/chart/generate.py
 
 $(WEB)/openapi.json: install
 	@PYTHONPATH=tests $(BIN)/python tests/openapi_document.py $@

@@ -139,7 +139,7 @@ def charted(**values: Any) -> list[Manifest]:
 
 def test_the_chart_is_written_from_the_kustomizations_and_renders_the_same() -> None:
     written = runpy.run_path(str(K8S / "chart/generate.py"))["template"]()
-    assert (K8S / "chart/templates/all.yaml").read_text() == written, "run deploy/k8s/chart/generate.py"
+    assert (K8S / "chart/templates/all.yaml").read_text() == written, "run make docs"
     assert helm.lint(str(K8S / "chart"), strict=True, namespace="remote-claude")["errors"] == []
 
     def comparable(objects: list[Manifest]) -> dict[tuple[str, str, str], str]:
