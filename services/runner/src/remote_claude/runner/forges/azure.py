@@ -25,6 +25,7 @@ from remote_claude.runner.forges.client import (
     ReviewComment,
     path_of,
 )
+from remote_claude.runner.forges.description import fitted
 
 VERSION = {"api-version": "7.1"}
 MAX_DESCRIPTION = 4000
@@ -83,13 +84,13 @@ class AzureDevOps(ForgeClient):
             "sourceRefName": HEADS + wanted.head,
             "targetRefName": HEADS + wanted.base,
             "title": wanted.title,
-            "description": wanted.body[:MAX_DESCRIPTION],
+            "description": fitted(wanted.body, MAX_DESCRIPTION),
             "isDraft": wanted.draft,
         }
         return self._opened(await self.ask("POST", f"{self._repo}/pullrequests", json=body, params=VERSION))
 
     async def update(self, number: int, body: str) -> None:
-        change = {"description": body[:MAX_DESCRIPTION]}
+        change = {"description": fitted(body, MAX_DESCRIPTION)}
         await self.ask("PATCH", f"{self._repo}/pullrequests/{number}", json=change, params=VERSION)
 
     async def add(self, number: int, wanted: NewPullRequest) -> Iterable[ForgeFailed]:

@@ -12,6 +12,9 @@ from dataclasses import dataclass
 BEGIN, END = "<!-- rclaude:begin -->", "<!-- rclaude:end -->"
 MAX_SUMMARY = 20_000
 """Characters of the agent's own words."""
+MIN_SUMMARY = 1_000
+"""So much of the summary stays where a description has to be shortened, before other text is."""
+CUT = "\n\n(shortened)"
 NANO = 1_000_000_000
 
 
@@ -34,7 +37,7 @@ class Work:
 
 def section(summary: str, checks: Sequence[Check], works: Sequence[Work], public_url: str) -> str:
     """Our section, with its marks. `works` has the newest task first. Nothing of a prompt is in it."""
-    parts = [_quiet(summary)[:MAX_SUMMARY].strip()]
+    parts = [quiet(summary)[:MAX_SUMMARY].strip()]
     if checks:
         ran = [(f"`{_cell(check.command)}`", _outcome(check.exit_code)) for check in checks]
         parts.append(_table(("Check", "Result"), ran))
@@ -63,7 +66,7 @@ def with_notes(body: str, notes: Sequence[str]) -> str:
     """The description with what could not be done."""
     if not notes:
         return body
-    listed = "\n".join(f"- {_quiet(note)}" for note in notes)
+    listed = "\n".join(f"- {quiet(note)}" for note in notes)
     return body.replace(END, f"\nNot everything could be set:\n\n{listed}\n{END}", 1)
 
 
@@ -86,6 +89,40 @@ def _cell(text: str) -> str:
     return re.sub(r"\s+", " ", text).replace("|", "\\|").replace("`", "'")[:200]
 
 
-def _quiet(text: str) -> str:
-    """Without HTML comments, which could hide text from people or end our section."""
-    return text.replace("<!--", "&lt;!--")
+BREAK = "\u200b"
+"""A space of no width: people read on over it, a forge finds no name and no keyword across it."""
+_MENTION = re.compile(r"@(?=\w)")
+_CLOSING = re.compile(
+    r"\b(clos|fix|resolv|implement)(?=\w*\b[\s\S]{0,200}?(?:[#!]\d|\bGH-\d|\b[A-Z]+-\d|/(?:issues|work_items|edit)/\d))",
+    re.IGNORECASE,
+)
+_QUICK_ACTION = re.compile(r"^(\s*)/(?=\w)", re.MULTILINE)
+
+
+def quiet(text: str) -> str:
+    """A text of the agent that does nothing on a forge: it calls nobody, closes no issue and gives no command.
+
+    Mentions, closing keywords before a reference, and lines that GitLab takes as quick actions are broken by a space of
+    no width. Without HTML comments, which could hide text from people or end our section.
+    """
+    text = text.replace("<!--", "&lt;!--")
+    text = _MENTION.sub(f"@{BREAK}", text)
+    text = _CLOSING.sub(rf"\1{BREAK}", text)
+    return _QUICK_ACTION.sub(rf"\1/{BREAK}", text)
+
+
+def fitted(body: str, limit: int) -> str:
+    """The description in at most `limit` characters. The summary is shortened first; our end mark always stays."""
+    if len(body) <= limit:
+        return body
+    begin, end = body.find(BEGIN), body.find(END)
+    if not 0 <= begin < end:
+        return body[:limit]
+    before, inner, after = body[: begin + len(BEGIN)], body[begin + len(BEGIN) : end], body[end + len(END) :]
+    summary, separator, tables = inner.partition("\n\n| ")
+    fixed = len(before) + len(CUT) + len(separator) + len(tables) + len(END)
+    if fixed > limit:  # even without the summary it is too long: a template of the repository is
+        return body[: limit - len(END)] + END
+    after = after[: max(0, limit - fixed - MIN_SUMMARY)]
+    summary = summary[: limit - fixed - len(after)]
+    return f"{before}{summary}{CUT}{separator}{tables}{END}{after}"

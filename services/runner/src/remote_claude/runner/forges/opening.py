@@ -47,7 +47,7 @@ from remote_claude.runner.forges.client import (
     OpenPullRequest,
     connect_hint,
 )
-from remote_claude.runner.forges.description import Check, Work, placed, section, with_notes
+from remote_claude.runner.forges.description import Check, Work, placed, quiet, section, with_notes
 from remote_claude.runner.forges.kinds import Place, place_of
 from remote_claude.runner.forges.pushing import Credential, push
 from remote_claude.runner.forges.tokens import forge_token
@@ -218,7 +218,7 @@ class PullRequestOpenings:
         task, options = job.submitted.task, job.submitted.pull_request or PullRequestOptions()
         base = await self._base(task, options, source) or await forge.default_branch()
         body = placed(await self._section(job), await forge.template(base))
-        title = await self._opened(options.title, pull_request_title_context(task)) or subject
+        title = await self._opened(options.title, pull_request_title_context(task)) or quiet(subject)
         wanted = NewPullRequest(
             head=job.branch,
             base=base,
