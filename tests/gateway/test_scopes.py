@@ -12,7 +12,7 @@ from gateway_stack import Stack
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 NOBODY = "task_00000000000000000000000000"
-SIGNED = "/v1/triggers/{trigger}/github"
+SIGNED = "/v1/triggers/{trigger}/{forge}"
 """GitHub has no key: the signature of what it sends says that it may."""
 
 

@@ -66,7 +66,7 @@ COMMANDS = {
     ),
     "schedule": CommandEntry("starters", "schedule_app", "Schedules: tasks that are submitted at set times."),
     "trigger": CommandEntry(
-        "starters", "trigger_app", "Triggers: comments and labels on GitHub that start tasks."
+        "starters", "trigger_app", "Triggers: comments and labels on a forge that start tasks."
     ),
     "compare": CommandEntry(
         "best_of", "compare", "Show the candidates of a group side by side, the best first."

@@ -177,7 +177,7 @@ PUBLIC: frozenset[str] = frozenset(
         "issue_token",
         "list_plans",
         "receive_stripe_webhook",  # by its signature
-        "receive_github_event",  # by its signature
+        "receive_forge_event",  # by its signature
         "get_shared_task",  # by the link's secret
         "get_shared_output",
         "get_shared_diff",

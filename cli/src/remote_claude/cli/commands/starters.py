@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
@@ -11,9 +12,11 @@ from remote_claude.cli.arguments import checked_prompt, labels_of, nano_usd
 from remote_claude.cli.errors import CliError, Exit
 from remote_claude.cli.session import connect
 
+TriggerForge = StrEnum("TriggerForge", ["github", "gitea", "gitlab"])
+
 schedule_app = typer.Typer(no_args_is_help=True, help="Schedules: tasks that are submitted at set times.")
 trigger_app = typer.Typer(
-    no_args_is_help=True, help="Triggers: comments and labels on GitHub that start tasks."
+    no_args_is_help=True, help="Triggers: comments and labels on a forge that start tasks."
 )
 
 Json = Annotated[bool, typer.Option("--json", help="JSON on standard output.")]
@@ -92,6 +95,7 @@ def remove_schedule(schedule: Annotated[str, typer.Argument(help="The schedule's
 def create_trigger(
     repo: Annotated[list[str], typer.Option(help="Repository as OWNER/NAME; may be given again.")],
     allow: Annotated[list[str], typer.Option(help="Login that may start tasks; may be given again.")],
+    forge: Annotated[TriggerForge, typer.Option(help="Where the repositories are.")] = TriggerForge.github,
     command: Annotated[str, typer.Option(help="What a comment begins with.")] = "/rclaude",
     label: Annotated[str | None, typer.Option(help="Label of an issue that starts a task too.")] = None,
     agent: Agent = None,
@@ -102,10 +106,16 @@ def create_trigger(
     no_pr: Annotated[bool, typer.Option("--no-pr", help="Open no pull request.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Let comments and labels on issues of GitHub start tasks; prints the webhook's address and secret."""
+    """Let comments and labels on issues of a forge start tasks; prints the webhook's address and secret."""
     client = connect()
     task = {**_settings(agent, model, network, budget, timeout), "pull_request": not no_pr}
-    body = {"allow": allow, "repositories": repo, "command": command, "task": task}
+    body: dict[str, Any] = {
+        "forge": str(forge),
+        "allow": allow,
+        "repositories": repo,
+        "command": command,
+        "task": task,
+    }
     if label is not None:
         body["label"] = label
     made = client.post("/v1/triggers", body)
@@ -115,8 +125,8 @@ def create_trigger(
         return
     render.say(f"{made['id']}\nurl: {made['url']}\nsecret: {made['secret']}")
     render.note(
-        "add a webhook with this URL and secret to each repository: content type application/json, events "
-        "`Issues` and `Issue comments`. The secret is not shown again."
+        "add a webhook with this URL and secret to each repository: content type application/json, events of issues "
+        "and of comments on issues. The secret is not shown again."
     )
 
 

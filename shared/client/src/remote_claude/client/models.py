@@ -339,9 +339,10 @@ class CreatedShare(TypedDict):
 
 
 class CreatedTrigger(TypedDict):
-    """`secret` is shown this once: GitHub signs with it."""
+    """`secret` is shown this once: the forge signs with it."""
 
     id: str
+    forge: Literal["github", "gitea", "gitlab"]
     path: str
     created_by: str
     created_at: str
@@ -1764,9 +1765,10 @@ class TokenError(TypedDict):
 
 
 class TriggerAnswer(TypedDict):
-    """A trigger. GitHub posts to `path`."""
+    """A trigger. The forge posts to `path`."""
 
     id: str
+    forge: Literal["github", "gitea", "gitlab"]
     path: str
     created_by: str
     created_at: str
@@ -1786,10 +1788,11 @@ class TriggerList(TypedDict):
 class TriggerRequest(TypedDict):
     """Who may start tasks on which repositories: by a comment that begins with `command`, or by `label`."""
 
+    forge: NotRequired[Literal["github", "gitea", "gitlab"]]
     allow: list[str]
-    """Logins on GitHub."""
+    """Logins on the forge."""
     repositories: list[str]
-    """`owner/name`."""
+    """`owner/name`; on GitLab with all groups."""
     command: NotRequired[str]
     label: NotRequired[str | None]
     task: TriggerTask

@@ -196,7 +196,7 @@ def create_team(body: NewTeam) -> Call[OrgChanged]:
 
 
 def create_trigger(body: TriggerRequest) -> Call[CreatedTrigger]:
-    """Let comments and labels on GitHub start tasks, as the caller."""
+    """Let comments and labels on a forge start tasks, as the caller."""
     return Call("POST", "/v1/triggers", json=body, decode=as_json)
 
 

@@ -7,7 +7,7 @@ from http import HTTPStatus
 from typing import Annotated
 
 import orjson
-from fastapi import APIRouter, Header, Request
+from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
 from remote_claude.access.keyring import DataKey
@@ -77,9 +77,10 @@ class TriggerTask(models.StrictRequest):
 class TriggerRequest(models.StrictRequest):
     """Who may start tasks on which repositories: by a comment that begins with `command`, or by `label`."""
 
-    allow: list[models.Name] = Field(min_length=1, max_length=100, description="Logins on GitHub.")
-    repositories: list[Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$", max_length=200)]] = Field(
-        min_length=1, max_length=100, description="`owner/name`."
+    forge: domain.Forge = "github"
+    allow: list[models.Name] = Field(min_length=1, max_length=100, description="Logins on the forge.")
+    repositories: list[Annotated[str, Field(pattern=r"^[\w.-]+(/[\w.-]+)+$", max_length=200)]] = Field(
+        min_length=1, max_length=100, description="`owner/name`; on GitLab with all groups."
     )
     command: models.Name = "/rclaude"
     label: models.Name | None = None
@@ -87,9 +88,10 @@ class TriggerRequest(models.StrictRequest):
 
 
 class TriggerAnswer(BaseModel):
-    """A trigger. GitHub posts to `path`."""
+    """A trigger. The forge posts to `path`."""
 
     id: str
+    forge: domain.Forge
     path: str
     created_by: str
     created_at: str
@@ -101,7 +103,7 @@ class TriggerAnswer(BaseModel):
 
 
 class CreatedTrigger(TriggerAnswer):
-    """`secret` is shown this once: GitHub signs with it."""
+    """`secret` is shown this once: the forge signs with it."""
 
     secret: str
 
@@ -160,7 +162,7 @@ def add_routes(api: APIRouter, runtime: Runtime, starters: Starters) -> None:
         "/v1/triggers", status_code=HTTPStatus.CREATED, responses=problems(403, 422, 503), tags=["starters"]
     )
     async def create_trigger(principal: Caller, body: TriggerRequest) -> CreatedTrigger:
-        """Let comments and labels on GitHub start tasks, as the caller."""
+        """Let comments and labels on a forge start tasks, as the caller."""
         rules = domain.TriggerRules(
             allow=tuple(body.allow),
             repositories=tuple(body.repositories),
@@ -172,7 +174,7 @@ def add_routes(api: APIRouter, runtime: Runtime, starters: Starters) -> None:
             task["pull_request"] = {}
         request = models.SubmitRequest.model_validate({"prompt": "set by the trigger", **task})
         secret = secrets.token_urlsafe(32)
-        id, position = await starters.create_trigger(principal, secret, rules, request)
+        id, position = await starters.create_trigger(principal, body.forge, secret, rules, request)
         await shown_at(position)
         [found] = await view.triggers(runtime.pool, org=principal.org, trigger=id)
         shown = _trigger(found, await data_key(runtime.keyring, principal.org))
@@ -197,33 +199,28 @@ def add_routes(api: APIRouter, runtime: Runtime, starters: Starters) -> None:
         await shown_at(await starters.remove_trigger(principal, trigger))
 
     @api.post(
-        "/v1/triggers/{trigger}/github", responses=problems(400, 403, 404, 413, 422, 503), tags=["starters"]
+        "/v1/triggers/{trigger}/{forge}", responses=problems(400, 403, 404, 413, 422, 503), tags=["starters"]
     )
-    async def receive_github_event(
-        trigger: str,
-        request: Request,
-        x_github_event: Annotated[str, Header()] = "",
-        x_hub_signature_256: Annotated[str, Header()] = "",
-    ) -> TriggerOutcome:
-        """For GitHub: a signed event starts a task if the trigger's rules say so. Sent again, it starts none."""
+    async def receive_forge_event(trigger: str, forge: str, request: Request) -> TriggerOutcome:
+        """For the forge: a signed event starts a task if the trigger's rules say so. Sent again, it starts none."""
         found = await view.triggers(runtime.pool, trigger=trigger)
-        if not found:
+        if not found or found[0].forge != forge:
             raise TriggerNotFound(trigger)
         [one] = found
         body = await bounded_body(request, MAX_EVENT, TOO_LARGE)
         secret = await runtime.keyring.open(one.secret, starter_context(trigger, "secret"))
-        if not domain.is_signed(secret, body, x_hub_signature_256):
+        if not domain.is_signed(one.forge, secret, body, request.headers):
             raise Problem(400, "bad_signature", "The event is not signed with this trigger's secret.")
         rules = domain.TriggerRules.model_validate_json(
             await runtime.keyring.open(one.rules, starter_context(trigger, "rules"))
         )
         try:
-            start = domain.from_github(x_github_event, orjson.loads(body), rules)
+            start = domain.from_forge(one.forge, request.headers, orjson.loads(body), rules)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise Problem(
                 422,
                 "invalid_request",
-                "The event has not the fields that GitHub documents. Send JSON, not a form.",
+                "The event has not the fields that the forge documents. Send JSON, not a form.",
             ) from error
         if isinstance(start, domain.Ignored):
             return TriggerOutcome(ignored=start.reason)
@@ -265,7 +262,8 @@ def _trigger(found: view.Trigger, key: DataKey | None) -> TriggerAnswer:
     )
     return TriggerAnswer(
         id=found.trigger,
-        path=f"/v1/triggers/{found.trigger}/github",
+        forge=found.forge,
+        path=f"/v1/triggers/{found.trigger}/{found.forge}",
         created_by=found.created_by,
         created_at=found.created_at,
         allow=list(rules.allow) if rules else [],

@@ -76,14 +76,19 @@ class Starters:
         return await self._schedule(schedules.RemoveSchedule(schedule=schedule, org=who.org, user=who.user))
 
     async def create_trigger(
-        self, who: Principal, secret: str, rules: triggers.TriggerRules, request: SubmitRequest
+        self,
+        who: Principal,
+        forge: triggers.Forge,
+        secret: str,
+        rules: triggers.TriggerRules,
+        request: SubmitRequest,
     ) -> tuple[str, int]:
         """A new trigger's id, and the position to read at. Raises `MembersOnly`, `KeyErased`."""
         self._check_member(who.org, who.user)
         id, key = self._runtime.new_id("trigger"), await self._runtime.keyring.get(who.org)
         texts = {"secret": secret, "rules": rules.model_dump_json(), "request": _json(request)}
         sealed = {name: key.seal(text, starter_context(id, name)) for name, text in texts.items()}
-        command = triggers.CreateTrigger(trigger=id, org=who.org, user=who.user, forge="github", **sealed)
+        command = triggers.CreateTrigger(trigger=id, org=who.org, user=who.user, forge=forge, **sealed)
         return id, await self._trigger(command)
 
     async def remove_trigger(self, who: Principal, trigger: str) -> int:

@@ -28,6 +28,7 @@ from remote_claude.eventsourcing.postgres.schemas import Pool
 from remote_claude.eventsourcing.postgres.tables import TableRow, delete, load, reading, upsert
 from remote_claude.eventsourcing.views import View
 from remote_claude.gateway.domain.schedules import next_due
+from remote_claude.gateway.domain.triggers import Forge
 
 
 class Tables(TableRow, registry=registry()):
@@ -187,7 +188,7 @@ class Trigger:
     org: str
     created_by: str
     created_at: str
-    forge: str
+    forge: Forge
     secret: Sealed
     rules: Sealed
     request: Sealed
