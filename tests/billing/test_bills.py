@@ -114,7 +114,7 @@ async def test_a_repeated_or_late_sample_changes_nothing(ledger: Ledger) -> None
     assert sums(await ledger.evidence()) == {"executions": 1, "vcpu_ms": 200}
 
 
-async def test_a_task_is_one_execution_however_often_it_starts(ledger: Ledger) -> None:
+async def test_a_job_that_is_queued_again_and_starts_twice_is_one_execution(ledger: Ledger) -> None:
     await ledger.say(started("task_1"), started("task_1", 2))
     assert sums(await ledger.evidence()) == {"executions": 1}
 

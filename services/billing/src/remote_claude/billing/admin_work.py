@@ -154,6 +154,10 @@ async def create_coupon(
         )
         created = CouponCreated(coupon=code, terms=terms, redeem_by=until, actor=OPERATOR)
         position = await _coupons(runtime).create(created)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise CommandRefused(f"the coupon was not created: {where}: {first['msg']}") from error
     except (ValueError, CouponTaken) as error:
         raise CommandRefused(f"the coupon was not created: {error}") from error
     typer.echo(f"{code} can be redeemed (position {position})")
