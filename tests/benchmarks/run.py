@@ -46,6 +46,7 @@ FIGURES = {
     "7": Figure("idle_memory", 60),
     "9": Figure("startup", 180),
     "11": Figure("visible", 120),
+    "15": Figure("dashboard", 900),
     "bills": Figure("bills", 900),
     "first-run": Figure("first_run", 600),
     "log": Figure("bench_eventlog", 600),
