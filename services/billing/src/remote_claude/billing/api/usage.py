@@ -179,6 +179,8 @@ def add_routes(api: APIRouter, runtime: Runtime, fresh: Freshness) -> None:
     @api.get("/batches/{batch}/bill", operation_id="get_batch_bill", **reads)
     async def get_batch_bill(batch: str, principal: Caller) -> BatchBillAnswer:
         """What the tasks of a batch cost so far. Empty for one of which none has run."""
+        if not is_id("batch", batch):
+            raise Problem(404, "batch_not_found", f"There is no batch {batch[:64]!r}.")
         position, org = fresh.as_of, principal.org
         whole: dict[str, Bill] = {}
         costs = []

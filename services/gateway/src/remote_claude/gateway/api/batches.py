@@ -30,6 +30,7 @@ from remote_claude.gateway.domain.refusals import BatchInvalid, BatchNotFound
 from remote_claude.gateway.projections import batch_queries as view
 from remote_claude.gateway.projections.batches import BatchesView
 from remote_claude.gateway.projections.queries import TaskQueries
+from remote_claude.runtime.ids import is_id
 from remote_claude.runtime.objects import ObjectNotFound
 from remote_claude.runtime.service import Runtime
 
@@ -214,6 +215,8 @@ def add_routes(
         return CancelledBatch(id=batch, position=position)
 
     async def _known(batch: str, principal: Principal) -> view.Batch:
+        if not is_id("batch", batch):
+            raise BatchNotFound(batch)
         found = await view.get(runtime.pool, principal.org, batch)
         if found is None:
             await fresh.reach(runtime.tail.position)  # it may be newer than the view

@@ -24,6 +24,7 @@ from remote_claude.gateway.domain import triggers as domain
 from remote_claude.gateway.domain.refusals import TriggerNotFound
 from remote_claude.gateway.projections import starters as view
 from remote_claude.gateway.projections.starters import StartersView
+from remote_claude.runtime.ids import is_id
 from remote_claude.runtime.service import Runtime
 
 MAX_EVENT = 1024 * 1024
@@ -203,7 +204,7 @@ def add_routes(api: APIRouter, runtime: Runtime, starters: Starters) -> None:
     )
     async def receive_forge_event(trigger: str, forge: str, request: Request) -> TriggerOutcome:
         """For the forge: a signed event starts a task if the trigger's rules say so. Sent again, it starts none."""
-        found = await view.triggers(runtime.pool, trigger=trigger)
+        found = await view.triggers(runtime.pool, trigger=trigger) if is_id("trigger", trigger) else []
         if not found or found[0].forge != forge:
             raise TriggerNotFound(trigger)
         [one] = found
