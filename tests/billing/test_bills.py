@@ -25,7 +25,7 @@ from remote_claude.contracts import REGISTRY, Event, Sealed
 from remote_claude.contracts.billing import PeriodClosed, PeriodOpened, PlanChanged
 from remote_claude.contracts.gateway import TaskSubmitted
 from remote_claude.contracts.prices import Allowance, PerUnit, PriceBook
-from remote_claude.contracts.runner import WORKER_FAILED, WORKER_LOST, Cumulative, TaskStarted, UsageRecorded
+from remote_claude.contracts.runner import WORKER_FAILED, WORKER_LOST, Cumulative, ModelUse, TaskStarted, UsageRecorded
 from remote_claude.contracts.scheduler import Admission, RunnerLost, TaskAdmitted, TaskFailed
 from remote_claude.eventsourcing.events import NewEvent, new_event_id
 from remote_claude.eventsourcing.memory import InMemoryEventLog
@@ -337,6 +337,35 @@ async def test_an_execution_belongs_to_the_period_that_its_admission_named(ledge
     await ledger.say(started("task_1"), at=DECEMBER)
     assert sums(await ledger.evidence("2026-11")) == {"executions": 1}
     assert sums(await ledger.evidence("2026-12")) == {}
+
+
+async def test_the_parts_of_tasks_sum_to_the_line_of_a_model_and_to_that_of_a_kind_of_token(ledger: Ledger) -> None:
+    components = (
+        PerUnit(meter="model_tokens", model="claude-a", price="0.7"),
+        PerUnit(meter="model_tokens", token="output", price="1.1"),
+        Allowance(meter="model_tokens", token="output", quantity=5),
+    )  # fmt: skip
+    book = PriceBook(version="1", components=components)
+    await ledger.say(opened().model_copy(update={"price_book": book}))
+    tasks = [f"task_{n}" for n in range(3)]
+    for n, task in enumerate(tasks, 1):
+        uses = tuple(
+            ModelUse(provider="anthropic", model=model, quantities={"input": 3 * n, "output": 7 * n})
+            for model in ("claude-a", "claude-b")
+        )
+        used = sample(task, 1, 0)
+        await ledger.say(started(task), used.model_copy(update={"cumulative": Cumulative(model_use=uses)}))
+    bill = await november(ledger)
+    lines = [line for line in bill.lines if line.meter == "model_tokens"]
+    assert [(line.model, line.token, line.quantity) for line in lines] == [
+        (None, "output", 42), ("claude-a", None, 60),
+    ]  # fmt: skip
+    async with ledger.pool.connection() as connection:
+        for line in lines:
+            keys = bill.keys(line)
+            parts = [await bills.task_share(connection, bill, line, keys, task) for task in tasks]
+            assert sum(parts) == line.amount_nano
+            assert bill.events(line) == 3 * len(keys)
 
 
 async def test_the_parts_of_tasks_sum_to_a_line_whose_price_is_a_fraction(ledger: Ledger) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from remote_claude.billing.domain.rating import Key, Line, Segment, rate, share_of, total
+from remote_claude.billing.domain.rating import Key, Line, Segment, rate, share_of, target_of, total
 from remote_claude.contracts.prices import PriceBook
 
 
@@ -54,9 +54,8 @@ class Bill:
         return any(s.key.meter == meter and s.events for s in self.sums)
 
     def _of(self, line: Line) -> Iterable[Sum]:
-        for s in self.sums:
-            if s.segment == line.segment and line.key in (s.key, Key(s.key.meter)):
-                yield s
+        book = next(segment.price_book for segment in self.segments if segment.number == line.segment)
+        return (s for s in self.sums if s.segment == line.segment and target_of(s.key, book) == line.key)
 
     def quantities(self) -> Mapping[Key, int]:
         """What was used, over all segments."""

@@ -85,6 +85,16 @@ def rate(segments: Sequence[Segment]) -> list[Line]:
     return [line for segment in segments for line in _rate(segment)]
 
 
+def target_of(key: Key, book: PriceBook) -> Key | None:
+    """The line that a quantity is counted on: that of the narrowest price for it. None for a detail without a price."""
+    meter, model, token = key
+    priced = {Key(*c.target) for c in book.components if isinstance(c, PerUnit | Tiered)}
+    for candidate in (key, Key(meter, model), Key(meter, None, token), Key(meter)):
+        if candidate in priced:
+            return candidate
+    return None if meter in DETAILS else Key(meter)
+
+
 def total(lines: Sequence[Line]) -> int:
     """Billionths of the currency's unit."""
     return sum(line.amount_nano for line in lines)
@@ -133,24 +143,13 @@ def _rate(segment: Segment) -> Iterator[Line]:
 
 def _by_target(segment: Segment) -> list[tuple[Key, int]]:
     """What was used, by the narrowest component that takes it; usage without a component has a line without a price."""
-    targets = {Key(*c.target) for c in segment.price_book.components if isinstance(c, PerUnit | Tiered)}
     sums: dict[Key, int] = {}
     for key, quantity in segment.quantities.items():
-        found = _narrowest(key, targets)
-        if found.meter in DETAILS and found not in targets:
-            continue
-        sums[found] = sums.get(found, 0) + quantity
+        if (target := target_of(key, segment.price_book)) is not None:
+            sums[target] = sums.get(target, 0) + quantity
     order = {meter: n for n, meter in enumerate(UNITS)}
     used = [(key, quantity) for key, quantity in sums.items() if quantity]
     return sorted(used, key=lambda u: (order.get(u[0].meter, len(order)), u[0].model or "", u[0].token or ""))
-
-
-def _narrowest(key: Key, targets: set[Key]) -> Key:
-    meter, model, token = key
-    for candidate in (key, Key(meter, model), Key(meter, None, token), Key(meter)):
-        if candidate in targets:
-            return candidate
-    return Key(meter)
 
 
 def _metered_line(segment: Segment, target: Key, quantity: int, shown: dict[str, Any]) -> Line:
