@@ -1,16 +1,18 @@
 """The independent reader: it finds nothing in a log that is right, and names what is wrong in one that is not."""
 
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from event_examples import UNUSED, USED, WINDOW, admission
+from event_examples import UNUSED, USED, admission
 from remote_claude.contracts import REGISTRY, Event, Sealed
 from remote_claude.contracts.billing import Entitlements, PeriodOpened
 from remote_claude.contracts.gateway import WebhookAdded, WebhookDelivered, WebhookFailed, WebhookRemoved
+from remote_claude.contracts.model_prices import list_prices
 from remote_claude.contracts.prices import PriceBook
-from remote_claude.contracts.runner import AttemptFinished, Cumulative, TaskStarted, UsageRecorded
+from remote_claude.contracts.runner import AttemptFinished, Cumulative, ModelUse, TaskStarted, UsageRecorded
 from remote_claude.contracts.scheduler import (
     Limits,
     RunnerLost,
@@ -42,6 +44,14 @@ from scheduling import (
 OTHER = "run_2"
 ONE = Entitlements(executions_per_month=1, vcpu_millis=2000, memory_mib=4096, duration_s=1800)
 NONE_AT_ONCE = FREE.model_copy(update={"concurrency": 0})
+AT_ONCE = {"measured_from": timestamp(NOW), "measured_to": timestamp(NOW)}
+LATER = timestamp(NOW + timedelta(seconds=1))
+LONG_BEFORE, DECEMBER = "2026-10-31T23:59:59.000000Z", "2026-12-01T00:00:00.000000Z"
+HAIKU = ModelUse(provider="anthropic", model="claude-haiku-4-5", calls=1, quantities={"input": 10})
+DEAR, FREE_USE = (
+    Cumulative(vcpu_ms=5, model_use=(HAIKU,), model_nano_usd=nano_usd, price_table=list_prices().version)
+    for nano_usd in (10_002, 0)
+)
 LARGE = Limits(vcpu_millis=2001, memory_mib=4096, duration_s=1800)
 
 
@@ -54,7 +64,7 @@ def used(sequence: int, vcpu_ms: int, attempt: int = 1) -> UsageRecorded:
         runner=RUNNER,
         sequence=sequence,
         cumulative=cumulative,
-        **WINDOW,
+        **AT_ONCE,
     )
 
 
@@ -249,6 +259,12 @@ MUTANTS: list[tuple[str, Mutant]] = [
     ("no more runs at one time than the plan allows", changed(on_plan().__class__, entitlements=NONE_AT_ONCE)),
     ("use stays within limits and time", changed(UsageRecorded, nth=1, cumulative=Cumulative(vcpu_ms=10_001))),
     ("use stays within limits and time", changed(UsageRecorded, nth=1, cumulative=Cumulative(gib_ms=20_001))),
+    ("model use comes to its price", changed(UsageRecorded, cumulative=DEAR)),
+    ("model use comes to its price", changed(UsageRecorded, cumulative=FREE_USE)),
+    ("model use comes to its price", changed(UsageRecorded, cumulative=Cumulative(vcpu_ms=5, model_nano_usd=1))),
+    ("use is measured from the attempt's start until its sample", changed(UsageRecorded, measured_to=DECEMBER)),
+    ("use is measured from the attempt's start until its sample", changed(UsageRecorded, measured_from=LONG_BEFORE)),
+    ("use is measured from the attempt's start until its sample", changed(UsageRecorded, nth=1, measured_from=LATER)),
     ("a period is opened once", repeated(PeriodOpened)),
     ("periods do not overlap", changed(PeriodOpened, nth=1, starts_at="2026-11-30T00:00:00.000000Z")),
     ("a period follows from its account's anchor", changed(PeriodOpened, period="2026-10")),

@@ -14,7 +14,8 @@ from remote_claude.access.verifier import Verifier
 from remote_claude.billing.domain.rating import Key, Segment, rate, total
 from remote_claude.contracts.billing import PeriodOpened
 from remote_claude.eventsourcing.events import RecordedEvent
-from remote_claude.runtime.admin.verification import MEASURES, TERMINAL, Checker
+from remote_claude.runtime.admin.verification import TERMINAL, Checker
+from remote_claude.runtime.admin.verified_use import MEASURES
 from simulator.services import LEASE_S
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from random import Random
 
 from remote_claude.contracts.gateway import TaskCancellationRequested, TaskMessageSent
 from remote_claude.contracts.leases import HeldAttempt
-from remote_claude.contracts.runner import WORKER_LOST, AttemptOutcome, Cumulative
+from remote_claude.contracts.model_prices import list_prices
+from remote_claude.contracts.runner import WORKER_LOST, AttemptOutcome, Cumulative, ModelUse
 from remote_claude.contracts.scheduler import TaskAssigned
 from remote_claude.eventsourcing.events import parse_timestamp, stream_id
 from remote_claude.runner import billed_time
@@ -21,6 +22,7 @@ from simulator.network import Note
 from simulator.processes import Machine
 
 SAMPLE_S = 5.0
+PRICES = list_prices()
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +214,11 @@ class Execution:
 
     def _used(self, sandbox: Sandbox) -> Measured:
         wall_ms = sandbox.wall_ms
-        model = Cumulative(model_nano_usd=wall_ms * 1000 + 7)
+        use = ModelUse(
+            provider="anthropic", model="claude-haiku-4-5", calls=1, quantities={"input": wall_ms + 7}
+        )
+        cost = PRICES.nano_usd(use)
+        model = Cumulative(model_use=(use,), model_nano_usd=cost, price_table=PRICES.version)
         return self._window.measured(billed_time.used(self._assigned.limits, wall_ms, model=model))
 
 

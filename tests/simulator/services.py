@@ -71,7 +71,9 @@ class Gateway:
             event_id=machine.event_id,
         )
         months: Any = None  # no organisation here has a budget
-        runtime: Any = SimpleNamespace(keyring=machine.keyring(), new_id=machine.new_id)
+        runtime: Any = SimpleNamespace(
+            keyring=machine.keyring(), new_id=machine.new_id, verifier=self.verifier
+        )
         self.submissions = Submissions(runtime, offers, policies, months, self.handlers, queries)
         live = LiveTasks(queries, wait_s=5.0)
         nobody: Any = SimpleNamespace(on_event=lambda _: None, on_batch=lambda: None, revoke=lambda _: None)

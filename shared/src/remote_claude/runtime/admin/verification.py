@@ -12,13 +12,11 @@ from remote_claude.contracts.periods import CALENDAR, period_at
 from remote_claude.eventsourcing.events import RecordedEvent
 from remote_claude.eventsourcing.log import EventLog
 from remote_claude.runtime.admin.verified_periods import VerifiedPeriods
+from remote_claude.runtime.admin.verified_use import AttemptAssignment, VerifiedUse
 
 TERMINAL = {"TaskSucceeded", "TaskFailed", "TaskCancelled", "TaskTimedOut", "TaskRejected"}
 WEBHOOK_OUTCOMES = {"WebhookDelivered", "WebhookFailed"}
-MEASURES = ("vcpu_ms", "gib_ms", "egress_bytes", "model_nano_usd")
 KEPT_VIOLATIONS = 20
-CLOCKS_DIFFER = timedelta(seconds=5)
-"""How far the clocks of the scheduler's and a runner's machine may be apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,18 +26,6 @@ class Violation:
     rule: str
     position: int
     detail: str
-
-
-@dataclass(slots=True)
-class AttemptAssignment:
-    """When an attempt was assigned, to whom, and what it may use."""
-
-    at: datetime
-    runner: str
-    vcpu_millis: int
-    memory_mib: int
-    duration_s: int
-    lease_s: int
 
 
 @dataclass(slots=True)
@@ -120,7 +106,7 @@ class Checker:
         """The same of each runner, with their organisation."""
         self._periods = VerifiedPeriods()
         self._reserved: Counter[tuple[str, str]] = Counter()
-        self._samples: dict[tuple[str, int], tuple[int, dict[str, Any]]] = {}
+        self._use = VerifiedUse()
         self._hooks: dict[str, str] = {}
         self._settled: set[tuple[str, str]] = set()
 
@@ -158,6 +144,8 @@ class Checker:
             case "billing" if recorded.type == "PeriodOpened":
                 for rule, detail in self._periods.opened(data, self._plan(data["org"]).get("anchor")):
                     self._violated(rule, detail)
+            case "billing" if recorded.type == "ModelPricesPublished":
+                self._use.published(data["prices"])
 
     def _violated(self, rule: str, detail: str) -> None:
         if len(self.report.violations) < KEPT_VIOLATIONS:
@@ -330,52 +318,28 @@ class Checker:
             case "TaskStarted":
                 self._started(name, task, attempt)
             case "UsageRecorded":
-                self._sampled(name, attempt, data)
-                self._within_limits(name, attempt, assignment, data["cumulative"], recorded.occurred_at)
+                self._sampled(name, attempt, assignment, data, recorded.occurred_at)
             case "AttemptFinished" | "AssignmentDeclined":
                 if (closing := data.get("usage")) is not None:
-                    self._sampled(name, attempt, closing)
-                    self._within_limits(
-                        name, attempt, assignment, closing["cumulative"], recorded.occurred_at
-                    )
+                    self._sampled(name, attempt, assignment, closing, recorded.occurred_at)
                 if data.get("started_at") is not None:
                     self._started(name, task, attempt)
                 task.finished[attempt] = data.get("outcome", "declined")
                 task.over.add(attempt)
                 self._vacate(assignment.runner, task.org, name, attempt)
-                self._samples.pop((name, attempt), None)
+                self._use.ended(name, attempt)
+
+    def _sampled(
+        self, name: str, attempt: int, assignment: AttemptAssignment, sample: dict[str, Any], at: str
+    ) -> None:
+        for rule, detail in self._use.sampled(name, attempt, assignment, sample, at):
+            self._violated(rule, detail)
 
     def _started(self, name: str, task: TaskHistory, attempt: int) -> None:
         if attempt in task.started:
             self._violated("an attempt starts once", f"{name}-{attempt}")
         task.started.add(attempt)
         task.first_start = task.first_start or self._position
-
-    def _within_limits(
-        self, name: str, attempt: int, assignment: AttemptAssignment, used: dict[str, Any], at: str
-    ) -> None:
-        """What is measured by time is at most the size that was allocated, times the time that has passed.
-
-        A sandbox whose runner is frozen ends itself within a lease.
-        """
-        longest = timedelta(seconds=assignment.duration_s + assignment.lease_s)
-        elapsed = min(_instant(at) - assignment.at, longest)
-        seconds = (elapsed + CLOCKS_DIFFER).total_seconds()
-        if int(used["vcpu_ms"]) > assignment.vcpu_millis * seconds:
-            self._violated("use stays within limits and time", f"{name}-{attempt}: vcpu_ms {used['vcpu_ms']}")
-        if int(used["gib_ms"]) * 1024 > assignment.memory_mib * 1000 * seconds:
-            self._violated("use stays within limits and time", f"{name}-{attempt}: gib_ms {used['gib_ms']}")
-
-    def _sampled(self, name: str, attempt: int, data: dict[str, Any]) -> None:
-        sequence, last = self._samples.get((name, attempt), (0, {}))
-        if data["sequence"] != sequence + 1:
-            self._violated(
-                "samples are numbered without a gap", f"{name}-{attempt}: {data['sequence']} after {sequence}"
-            )
-        for measure in MEASURES:
-            if int(data["cumulative"][measure]) < int(last.get(measure, 0)):
-                self._violated("cumulative use never falls", f"{name}-{attempt}: {measure}")
-        self._samples[name, attempt] = data["sequence"], data["cumulative"]
 
 
 NO_PLAN: dict[str, Any] = {
