@@ -25,7 +25,14 @@ from remote_claude.contracts import REGISTRY, Event, Sealed
 from remote_claude.contracts.billing import PeriodClosed, PeriodOpened, PlanChanged
 from remote_claude.contracts.gateway import TaskSubmitted
 from remote_claude.contracts.prices import Allowance, PerUnit, PriceBook
-from remote_claude.contracts.runner import WORKER_FAILED, WORKER_LOST, Cumulative, ModelUse, TaskStarted, UsageRecorded
+from remote_claude.contracts.runner import (
+    WORKER_FAILED,
+    WORKER_LOST,
+    Cumulative,
+    ModelUse,
+    TaskStarted,
+    UsageRecorded,
+)
 from remote_claude.contracts.scheduler import Admission, RunnerLost, TaskAdmitted, TaskFailed
 from remote_claude.eventsourcing.events import NewEvent, new_event_id
 from remote_claude.eventsourcing.memory import InMemoryEventLog
@@ -339,7 +346,9 @@ async def test_an_execution_belongs_to_the_period_that_its_admission_named(ledge
     assert sums(await ledger.evidence("2026-12")) == {}
 
 
-async def test_the_parts_of_tasks_sum_to_the_line_of_a_model_and_to_that_of_a_kind_of_token(ledger: Ledger) -> None:
+async def test_the_parts_of_tasks_sum_to_the_line_of_a_model_and_to_that_of_a_kind_of_token(
+    ledger: Ledger,
+) -> None:
     components = (
         PerUnit(meter="model_tokens", model="claude-a", price="0.7"),
         PerUnit(meter="model_tokens", token="output", price="1.1"),
