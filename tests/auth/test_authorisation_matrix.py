@@ -29,6 +29,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 ORG = "Rclaude-Org"
 ENDS_ITS_OWN_WORLD = {"delete_org", "leave_org", "delete_account", "end_session", "transfer_org"}
 """What would take the ground from the requests after it, where it is allowed."""
+EMPTY_FOR_NOTHING = {"get_batch_bill"}
+"""What sums up tasks, and has none of an id that is not known."""
 IDS = {
     "task": "task",
     "user": "user",
@@ -37,8 +39,13 @@ IDS = {
     "session": "session",
     "org": "org",
     "webhook": "hook",
+    "service_account": "sa",
+    "team": "team",
+    "batch": "batch",
+    "share": "share",
+    "schedule": "schedule",
+    "trigger": "trigger",
 }
-IDS |= {"service_account": "sa"}
 
 
 @dataclass(frozen=True)
@@ -115,6 +122,15 @@ async def populated(installation: Installation) -> World:
         "webhook": (await made("/v1/webhooks", {"url": "https://ci.example/hook"}, other))["id"],
         "task": (await made("/v1/tasks", {"prompt": "x", "agent": "shell"}, other))["id"],
     }
+    shell = {"prompt": "x", "agent": "shell"}
+    trigger = {"allow": ["ada"], "repositories": ["acme/app"], "task": {"agent": "shell"}}
+    foreign |= {
+        "team": (await made("/v1/org/teams", {"name": "core"}, other))["id"],
+        "batch": (await made("/v1/batches", {"items": [shell]}, other))["id"],
+        "share": (await made(f"/v1/tasks/{foreign['task']}/shares", {}, other))["id"],
+        "schedule": (await made("/v1/schedules", {"cron": "0 7 * * *", "task": shell}, other))["id"],
+        "trigger": (await made("/v1/triggers", trigger, other))["id"],
+    }
     left = await owner.post("/v1/org/leave", headers={ORG: org})
     assert left.is_success, left.text
     document = (await owner.get("/openapi.json")).json()
@@ -187,7 +203,7 @@ async def test_a_foreign_id_answers_as_one_that_does_not_exist(world: World) -> 
         for name in operation.ids:
             texts = [texts[0].replace(world.foreign[name], name), texts[1].replace(nothing[name], name)]
         assert (foreign.status_code, texts[0]) == (unknown.status_code, texts[1]), operation.name
-        assert not foreign.is_success, operation.name
+        assert not foreign.is_success or operation.name in EMPTY_FOR_NOTHING, operation.name
         compared += 1
     assert compared > 15
     for listing in ("list_members", "list_tasks", "list_audit", "list_keys"):
