@@ -13,14 +13,13 @@ SEED = int(os.environ.get("CRASH_SEED", "20261124"))
 
 
 @pytest.mark.timeout(280)
-@pytest.mark.parametrize(("work", "sample"), [("run_noops", 4), ("run", 3)])
-def test_a_sample_of_crash_points_breaks_nothing(work: str, sample: int) -> None:
+def test_a_sample_of_crash_points_breaks_nothing() -> None:
     with ExitStack() as stack:
-        task = getattr(Workload, work)
-        found = asyncio.run(explore(grounds(stack, 2), task, first_and_last, sample=sample, seed=SEED))
+        explored = explore(grounds(stack, 2), Workload.run_noops, first_and_last, sample=4, seed=SEED)
+        found = asyncio.run(explored)
     print(f"CRASH_SEED={SEED}: {found.summary()}")
     assert not found.broken, found.report()
-    assert len(found.tested) >= sample // 2, found.summary()
+    assert len(found.tested) >= 2, found.summary()
 
 
 @pytest.mark.nightly

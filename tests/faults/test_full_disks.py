@@ -111,6 +111,7 @@ def test_what_is_killed_comes_back_though_nobody_can_write_down_its_process(stac
     stack.whole()
 
 
+@pytest.mark.nightly
 def test_tasks_run_while_the_disk_of_the_database_is_full(stack: Stack) -> None:
     filler = stack.disks["postgres"].fill()
 

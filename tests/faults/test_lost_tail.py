@@ -4,6 +4,8 @@ import shutil
 from base64 import urlsafe_b64encode
 from pathlib import Path
 
+import pytest
+
 from product import Product, product
 from servers import until
 
@@ -68,6 +70,7 @@ def test_a_refused_start_is_told_once_and_without_what_was_said_before_it() -> N
         assert [line.partition(":")[0] for line in said] == ["log_lost_events"]
 
 
+@pytest.mark.nightly
 def test_a_stack_goes_on_without_what_nobody_has_when_that_is_asked_for(tmp_path: Path) -> None:
     with product() as one:
         first = one.ok("run", "--agent", "shell", "--no-repo", "--json", "echo first").json
@@ -102,6 +105,7 @@ def test_a_stack_goes_on_without_what_nobody_has_when_that_is_asked_for(tmp_path
         one.rebuilds_equal()
 
 
+@pytest.mark.nightly
 def test_a_stack_whose_data_keys_are_lost_makes_no_new_ones_by_itself(tmp_path: Path) -> None:
     with product() as one:
         task = one.ok("run", "--agent", "noop", "--no-repo", "--json", "a secret").json
@@ -133,6 +137,7 @@ def test_a_stack_whose_data_keys_are_lost_makes_no_new_ones_by_itself(tmp_path: 
         one.ok("up", "--detach")
 
 
+@pytest.mark.nightly
 def test_a_log_that_was_restored_beside_an_empty_bucket_of_keys_is_refused() -> None:
     with product() as one:
         sealed = one.ok("run", "--agent", "noop", "--no-repo", "--json", "a secret").json
