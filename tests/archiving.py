@@ -88,7 +88,7 @@ class Archive:
         """The broker's log, byte for byte."""
         return [(e.stream, e.headers, e.data) async for batch in self.log.read() for e in batch]
 
-    async def written_anew(self, messages: Sequence[Message | None], first: int = 1) -> None:
+    async def written_again(self, messages: Sequence[Message | None], first: int = 1) -> None:
         """Another stream of the same name, with these messages; None is one that has been deleted."""
         wire = Wire.over(self.client)
         js = self.client.jetstream()

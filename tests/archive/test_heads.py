@@ -71,7 +71,7 @@ async def test_who_edits_the_archive_and_removes_that_days_head_is_found_out(day
     """With the chain computed again and the later heads gone too, broker and archive agree, and no head contradicts."""
     messages = await days.messages()
     messages[44] = (*messages[44][:2], b'{"what": "else"}')
-    await days.written_anew(messages)
+    await days.written_again(messages)
     chain = GENESIS
     for position, (subject, headers, data) in enumerate(messages, 1):
         chain = link(chain, position, subject, headers, data)
@@ -81,7 +81,7 @@ async def test_who_edits_the_archive_and_removes_that_days_head_is_found_out(day
     assert await days.found() == [("heads", "missing", 41, 60)]
 
 
-async def test_a_head_that_is_signed_anew_does_not_stand_for_the_one_that_was_removed(days: Archive) -> None:
+async def test_a_head_that_is_signed_again_does_not_stand_for_the_one_that_was_removed(days: Archive) -> None:
     remove(days, 4)
     again = Heads(days.heads.folder, days.heads.key_file, days.clock)  # as after a restart on the same day
     await again.daily(await days.head())

@@ -251,10 +251,10 @@ async def test_a_trimmed_log_that_lost_its_tail_is_restored(archive: Archive, ba
     before = await read(archive.log)
     await trimmed(archive, 30, backup)
     messages = [(e[1], e[3], e[4]) for e in before]
-    await archive.written_anew(messages[30:34], first=31)
+    await archive.written_again(messages[30:34], first=31)
     assert (await restore(archive.log, archive.client, archive.pool, archive.heads)).events == 6
     assert (await archive.log.bounds(), await read(archive.log)) == ((31, 40), before)
-    await archive.written_anew([])
+    await archive.written_again([])
     assert (await restore(archive.log, archive.client, archive.pool, archive.heads)).events == 40
     assert await archive.found() == INTACT
 
@@ -262,7 +262,7 @@ async def test_a_trimmed_log_that_lost_its_tail_is_restored(archive: Archive, ba
 async def test_what_nobody_trimmed_is_a_finding_on_a_trimmed_log_too(archive: Archive, backup: Path) -> None:
     await trimmed(archive, 20, backup)
     messages = [(e[1], e[3], e[4]) for e in await read(archive.log)]
-    await archive.written_anew(messages[25:], first=26)
+    await archive.written_again(messages[25:], first=26)
     assert await archive.found() == [("broker", "cut", 21, 25)]
 
 
@@ -310,7 +310,7 @@ async def test_a_file_of_another_history_is_told_from_one_that_starts_too_late(
     with pytest.raises(ExportRefused, match="begins at 31, after the archive's end at 0"):
         await import_export(archive.pool, late)
     messages = [(e[1], e[3], e[4]) for e in await read(archive.log)]
-    await archive.written_anew([*messages[:24], *reversed(messages[24:])])
+    await archive.written_again([*messages[:24], *reversed(messages[24:])])
     await archive.copied()
     await export(archive.pool, other)
     for file, at in ((ours, 25), (late, 30)):

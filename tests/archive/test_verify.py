@@ -107,7 +107,7 @@ async def rehash(archive: Archive) -> None:
     await archive.sql("UPDATE log.checkpoint SET hash = %s", chain)
 
 
-async def test_a_chain_made_anew_is_told_by_the_signed_head(archive: Archive) -> None:
+async def test_a_chain_made_again_is_told_by_the_signed_head(archive: Archive) -> None:
     await archive.sql("UPDATE log.event SET data = %s WHERE position = 17", b'{"what": "else"}')
     await rehash(archive)
     assert await archive.found() == [("archive", "contradicted", 1, 40), ("archive", "edited", 17, 17)]
@@ -116,7 +116,7 @@ async def test_a_chain_made_anew_is_told_by_the_signed_head(archive: Archive) ->
 async def test_broker_and_archive_changed_alike_are_told_by_the_signed_head(archive: Archive) -> None:
     messages = await archive.messages()
     messages[16] = (*messages[16][:2], b'{"what": "else"}')
-    await archive.written_anew(messages)
+    await archive.written_again(messages)
     await archive.sql("UPDATE log.event SET data = %s WHERE position = 17", b'{"what": "else"}')
     await rehash(archive)
     assert await archive.found() == [("archive", "contradicted", 1, 40), ("broker", "contradicted", 1, 40)]
@@ -149,19 +149,19 @@ def holed(messages: list[Message]) -> list[Message | None]:
     ids=["edited", "reordered", "gap", "lost tail", "empty"],
 )
 async def test_a_changed_broker_is_named(archive: Archive, change: Any, found: Any) -> None:
-    await archive.written_anew(change(await archive.messages()))
+    await archive.written_again(change(await archive.messages()))
     assert await archive.found() == found
 
 
 async def test_a_broker_that_lost_its_beginning_is_named(archive: Archive) -> None:
-    await archive.written_anew((await archive.messages())[10:], first=11)
+    await archive.written_again((await archive.messages())[10:], first=11)
     assert await archive.found() == [("broker", "cut", 1, 10)]
 
 
 # The heads are changed
 
 
-async def test_a_head_that_was_written_anew_is_named(archive: Archive) -> None:
+async def test_a_head_that_was_written_again_is_named(archive: Archive) -> None:
     [file] = archive.heads.folder.glob("*.json")
     said = json.loads(file.read_text())
     file.chmod(0o600)

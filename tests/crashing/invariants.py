@@ -41,7 +41,7 @@ RULES = {
     "no more is admitted than the plan allows": 6,
     "no more runs at one time than the plan allows": 6,
     "use stays within limits and time": 4,
-    "an organisation's events stand in its own streams": 9,
+    "an organisation's events are in its own streams": 9,
     "a task stays with its organisation": 9,
 }
 """Which invariant a rule of `rclaude-admin verify` is; the others are the second."""

@@ -47,7 +47,7 @@ async def test_the_streams_are_made_once_and_as_specified(fresh_nats: Broker) ->
     await client.close()
 
 
-async def test_lost_keys_are_not_made_anew_beside_a_log_that_they_sealed(fresh_nats: Broker) -> None:
+async def test_lost_keys_are_not_made_again_beside_a_log_that_they_sealed(fresh_nats: Broker) -> None:
     client = await connect(fresh_nats)
     js = client.jetstream()
     await ensure_streams(client)

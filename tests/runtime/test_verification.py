@@ -230,7 +230,7 @@ MUTANTS: list[tuple[str, Mutant]] = [
     ("what is caused follows its cause", moved_to_front(TaskAssigned)),
     ("causes are handled in their order", enveloped(TaskRequeued, cause=1)),
     ("causes are handled in their order", enveloped(TaskAdmitted, cause=10**6)),
-    ("an organisation's events stand in its own streams", changed(TaskStarted, org="org_other")),
+    ("an organisation's events are in its own streams", changed(TaskStarted, org="org_other")),
     ("a task is submitted once", repeated(type(submitted()))),
     ("what concerns a task follows its submission", changed(cancelled().__class__, task="task_9")),
     ("what concerns a task follows its submission", changed(TaskAdmitted, task="task_9")),

@@ -74,9 +74,9 @@ COMMANDS = {
     "usage": CommandEntry(
         "money", "usage", "What has been used this month, against what the plan allows; or by what."
     ),
-    "bill": CommandEntry("money", "bill", "The bill as it stands, each line the sum of events in the log."),
+    "bill": CommandEntry("money", "bill", "The bill so far, each line the sum of events in the log."),
     "budget": CommandEntry("policy", "budget_app", "What models may cost in a month: show, set."),
-    "billing": CommandEntry("billing", "app", "Plans, invoices, and what stands behind them."),
+    "billing": CommandEntry("billing", "app", "Plans, invoices, and the evidence for them."),
     "mcp": CommandEntry(
         "mcp",
         "mcp",

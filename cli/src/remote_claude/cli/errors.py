@@ -1,4 +1,4 @@
-"""What can go wrong, as exit codes. The mapping from the server's answers stands here and nowhere else."""
+"""What can go wrong, as exit codes. Only this module maps the server's answers to them."""
 
 from __future__ import annotations
 

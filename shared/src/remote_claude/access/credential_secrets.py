@@ -28,7 +28,7 @@ def generate(prefix: str = API_KEY) -> str:
 
 
 def is_well_formed(text: str, prefix: str = API_KEY) -> bool:
-    """Whether this can be such a secret: tells a typing error from a revoked key without a look-up."""
+    """Whether this can be such a secret: it separates a typing error from a revoked key without a look-up."""
     body, check = text[len(prefix) : -CHECKSUM], text[-CHECKSUM:]
     return text.startswith(prefix) and len(body) == ENTROPY and text.isascii() and _checksum(body) == check
 

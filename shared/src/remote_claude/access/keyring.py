@@ -76,7 +76,7 @@ class DataKey:
     def open(self, sealed: Sealed, context: str) -> str:
         """Decrypt. Raises `KeyUnusable` for another key's text, another place's, or a changed one.
 
-        Where data keys were lost, it can't be told from a text of theirs: `KeyErased`.
+        Where data keys were lost, it looks like a text of theirs: `KeyErased`.
         """
         return self.open_bytes(urlsafe_b64decode(sealed.box), context).decode()
 
@@ -149,7 +149,7 @@ class Keyring:
             del self._reads[name]
 
     async def create(self, name: str) -> DataKey:
-        """The data key of a new organisation or person; the one that stands when there is one already."""
+        """The data key of a new organisation or person; the existing one if there is one already."""
         with contextlib.suppress(KeyWrongLastSequenceError):
             await self._bucket.create(name, aes_key_wrap(self._keks[0], self._random(32)))
         self._reads.pop(name, None)

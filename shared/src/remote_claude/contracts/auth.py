@@ -66,7 +66,7 @@ class IdentityLinked(AuthEvent):
     """An account at a sign-in provider belongs to a person.
 
     `identity` derives from a keyed hash of issuer and subject, so that an account is linked once. The data key of the
-    person stands in `KEYS` before this is appended; it seals subject, name and e-mail. `email_hash` is keyed too; it is
+    person is stored in `KEYS` before this is appended; it seals subject, name and e-mail. `email_hash` is keyed too; it is
     there only for an address that the provider has verified.
     """
 

@@ -27,7 +27,7 @@ class Value(BaseModel):
 class Event(Value):
     """A published event. `type` and `version` are its name on the wire: constants, never derived from a path.
 
-    It stands on `ev.<producer>.<org>.<aggregate>.<id>`, with `_` for `org` where there is no organisation.
+    Its subject is `ev.<producer>.<org>.<aggregate>.<id>`, with `_` for `org` where there is no organisation.
     """
 
     type: ClassVar[str]

@@ -132,7 +132,7 @@ class PlanChangeScheduled(BillingEvent):
 
 
 class PeriodOpened(BillingEvent):
-    """Usage from `starts_at` up to, not including, `ends_at` is billed at the prices that stand here.
+    """Usage from `starts_at` up to, not including, `ends_at` is billed at the prices in `price_book`.
 
     A `PlanChanged` with proration within the period begins a segment with other prices. `seller` and `customer` are ids.
     """
@@ -265,7 +265,7 @@ class CustomerDetailsChanged(BillingEvent):
 
 
 class InvoiceNumberAssigned(Event):
-    """The seller's next number belongs to this document. All numbers of a seller stand under one guard: no gaps."""
+    """The seller's next number belongs to this document. All numbers of a seller are in one stream, under one guard: no gaps."""
 
     type: ClassVar[str] = "InvoiceNumberAssigned"
     version: ClassVar[int] = 1

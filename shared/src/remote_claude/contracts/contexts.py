@@ -1,4 +1,4 @@
-"""Where a sealed text stands. A text sealed for one place opens in no other."""
+"""The place that a text is sealed for. It opens in no other."""
 
 
 def prompt_context(task: str) -> str:

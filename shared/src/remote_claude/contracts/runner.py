@@ -22,7 +22,7 @@ OPERATOR_MODEL = "operator_model"
 `RunnerJoined.operator_model_for` names the one organisation that it serves, if it does not serve all."""
 
 WORKER_LOST = "worker_lost"
-"""Reason of an attempt whose worker connected, and then ended or fell silent before its sandbox was told to stop. A process
+"""Reason of an attempt whose worker connected, and then ended or fell silent before its sandbox was stopped. A process
 beside the worker may have caused that, so the compute is charged."""
 
 WORKER_FAILED = "worker_failed"
@@ -128,7 +128,7 @@ class ModelUse(Value):
 
     `paid_by` says whose credential the calls had: the operator's, which is charged, or the customer's own.
     Of the `calls`, `estimated` ended before the model said what they used. `unknown`: the price table lacks the model,
-    and its dearest stands in.
+    and the price of its dearest applies.
     """
 
     provider: str
@@ -145,7 +145,7 @@ class ModelUse(Value):
 
     @property
     def rate_class(self) -> tuple[str, ...]:
-        """What tells it from other uses."""
+        """What distinguishes it from other uses."""
         return (
             self.provider, self.model, self.region, self.speed, self.tier, self.prompt, self.paid_by,
         )  # fmt: skip
@@ -202,7 +202,7 @@ def _merged(some: tuple[ModelUse, ...], more: tuple[ModelUse, ...]) -> tuple[Mod
 class OpenModelCall(Value):
     """A call to a model that has begun and whose use is not known yet.
 
-    `sent` is what was sent, estimated by its length; it stands until the answer says more, and costs `nano_usd`.
+    `sent` is what was sent, estimated by its length; it counts until the answer says more, and costs `nano_usd`.
     `upper_nano_usd` is the most that the call can come to, by the output that it allows.
     """
 

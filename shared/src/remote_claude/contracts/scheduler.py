@@ -1,4 +1,4 @@
-"""Events of the scheduler: what was decided. All of an organisation's stand in one stream, under one guard."""
+"""Events of the scheduler: what was decided. All of an organisation's are in one stream, under one guard."""
 
 from typing import ClassVar, Literal
 

@@ -37,7 +37,7 @@ class UserErased(UsersEvent):
 
 
 class OrgCreated(UsersEvent):
-    """An organisation and its first owner. Its data key stands in `KEYS` before this is appended.
+    """An organisation and its first owner. Its data key is stored in `KEYS` before this is appended.
 
     `personal` is the one that every person has from the start.
     """
@@ -309,7 +309,7 @@ class SecretStored(VaultEvent):
     """A secret that `secret_name` names; a later one replaces it. It is sealed for its owner.
 
     A secret with `hosts` (`HOST[:PORT]`, `*.` in front for every host below) is for tasks that name it: a placeholder
-    stands for it in the sandbox, and its value goes to these hosts only. With `as_env` the sandbox gets the value itself.
+    replaces it in the sandbox, and its value goes to these hosts only. With `as_env` the sandbox gets the value itself.
     One with `model` is a credential for a model. One with none of these is used by the services only, such as the
     token for a forge.
     """

@@ -9,7 +9,7 @@ from typing import Any
 from remote_claude.contracts.base import Event
 
 Data = dict[str, Any]
-"""An event as it stands in the log, parsed."""
+"""An event of the log, parsed."""
 
 Step = Callable[[Data], Data]
 """Pure: the same data gives the same data, for ever. It may change what it is given."""

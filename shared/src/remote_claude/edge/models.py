@@ -22,7 +22,7 @@ class ProblemDocument(BaseModel):
 
 
 def problem(status: HTTPStatus) -> dict[str, Any]:
-    """A refusal as it stands in the OpenAPI document."""
+    """A refusal, as the OpenAPI document has it."""
     schema = {"$ref": "#/components/schemas/ProblemDocument"}
     return {"description": status.phrase, "content": {"application/problem+json": {"schema": schema}}}
 

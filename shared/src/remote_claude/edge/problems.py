@@ -131,7 +131,7 @@ def unavailable(error: Exception) -> Refusal:
 
 
 def refusal_of(error: Exception) -> Refusal | None:
-    """The refusal that an error stands for; None for a fault of the server."""
+    """The refusal that an error becomes; None for a fault of the server."""
     match error:
         case Refusal():
             return error

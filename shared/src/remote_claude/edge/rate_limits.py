@@ -1,7 +1,7 @@
 """How often may be asked: per credential, person, organisation and address, and what could be guessed more strictly.
 
 Counted in this process, in fixed windows: where several processes answer side by side, each grants its share.
-Per address only public ones are counted: behind a loopback or private one stands a proxy, or the machine's own user.
+Per address only public ones are counted: behind a loopback or private one is a proxy, or the machine's own user.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-# The published events can't import this package, so a codec's exceptions are told apart by their `code`.
+# The published events can't import this package, so a codec's exceptions are recognised by their `code`.
 UNKNOWN_EVENT = "unknown_event"  # a type that only a newer release knows: skipped
 UNKNOWN_VERSION = (
     "unknown_event_version"  # a known type, a version this release can't read: the view stops before it

@@ -28,7 +28,7 @@ class LogStats:
     events_read: int = 0
     consumers_lost: int = 0
     on_group: Callable[[int, float], None] | None = None
-    """Told of each group that was dealt with: appends settled, and seconds since the first of them was asked for."""
+    """Count a group that was dealt with: appends settled, and seconds since the first of them was asked for."""
     unanswered_s: Callable[[], float] = lambda: 0.0
     """For how many seconds a connected broker has decided no append that was sent to it, 0 when it does."""
 

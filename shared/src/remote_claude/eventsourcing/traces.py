@@ -1,7 +1,7 @@
 """Which trace something belongs to, as W3C `traceparent`: `00-<trace>-<span>-<flags>`.
 
 An event is a span: its id follows from the event's id, its parent's from the event's cause, its trace is that of
-the cause. So the log alone tells the whole tree, and an event that is sent again is the same bytes.
+the cause. So the log alone has the whole tree, and an event that is sent again is the same bytes.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ class _Rule:
 class AllowedHosts:
     """What the operator allows beyond the public internet.
 
-    Rules are separated by commas: `HOST`, where `*.` in front stands for every host below, or `ADDRESS/BITS`; each with
+    Rules are separated by commas: `HOST`, where `*.` in front matches every host below, or `ADDRESS/BITS`; each with
     `:PORT` behind it for one port only. Raises `ValueError` for a rule that is none.
     """
 

@@ -29,7 +29,7 @@ def split_port(text: str) -> tuple[str, int | None]:
 def network(text: str) -> list[tuple[str, int | None]]:
     """The network of a task: `none`, `default`, or `HOST[:PORT]` with commas between them, of which `default` may be one.
 
-    `*.` in front of a host stands for every host below it. Raises `ValueError`.
+    `*.` in front of a host matches every host below it. Raises `ValueError`.
     """
     items = text.split(",")
     found = []

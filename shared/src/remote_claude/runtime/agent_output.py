@@ -203,7 +203,7 @@ class _Frames:
 
 
 class _Places:
-    """Where in the stream some frames stand, so that a reader that goes on need not start over. Bounded; forgets the oldest."""
+    """Where in the stream some frames are, so that a reader that goes on need not start over. Bounded; forgets the oldest."""
 
     SUBJECTS, EACH = 1000, 64
 
@@ -217,7 +217,7 @@ class _Places:
         return places[index - 1][1] if index else 1
 
     def note(self, subject: str, first: int, sequence: int) -> None:
-        """The chunk that begins with frame `first` stands at `sequence`."""
+        """The chunk that begins with frame `first` is at `sequence`."""
         places = self._subjects.setdefault(subject, [])
         self._subjects.move_to_end(subject)
         if not places or places[-1][0] < first:

@@ -93,7 +93,7 @@ def observe(runtime: Runtime) -> None:
 
 
 def observed_batches(runtime: Runtime) -> OnBatch:
-    """What a projector tells its batches: their size is recorded, their spans are made."""
+    """What measures a projector's batches: their size is recorded, their spans are made."""
     sizes = runtime.meter.create_histogram(
         "rclaude_view_batch_events",
         description="Events in one transaction of a view, ignored ones included.",

@@ -1,7 +1,7 @@
 """The owner of an embedded stack: one person, one organisation, one API key, made at first start.
 
 Each service says its own part of it as an event (users the organisation, auth the key, billing the plan), every time
-it starts, guarded by 0: what has been said before is said once.
+it starts, guarded by 0: what has been recorded before is not recorded again.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class LocalOwner:
 
 
 def api_key_file(path: Path) -> Path:
-    """Where the key itself stands: beside the owner's file, alone in a file of its own."""
+    """Where the key itself is stored: beside the owner's file, alone in a file of its own."""
     return path.with_name("api_key")
 
 

@@ -72,7 +72,7 @@ def _describe_answer(document: dict[str, Any], request: Request) -> None:
 
 
 async def _declared(body: Any) -> Any:
-    """Stands for the handler of a request that is declared and not answered."""
+    """In place of the handler of a request that is declared and not answered."""
 
 
 def broker_accounts() -> str:
@@ -81,7 +81,7 @@ def broker_accounts() -> str:
 
 
 def subject(event: type[Event]) -> str:
-    """Where an event stands in the log."""
+    """Where an event is in the log."""
     organisation = "{org}" if event.in_organisation else "_"
     return f"ev.{event.producer}.{organisation}.{event.aggregate}.{{{event.aggregate}}}"
 

@@ -1,4 +1,4 @@
-"""`rclaude billing`: plans, invoices, and what stands behind each of their lines."""
+"""`rclaude billing`: plans, invoices, and the evidence for each of their lines."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from remote_claude.cli.commands.tasks import Json
 from remote_claude.cli.errors import CliError, Exit
 from remote_claude.cli.session import connect
 
-app = typer.Typer(no_args_is_help=True, help="Plans, invoices, and what stands behind them.")
+app = typer.Typer(no_args_is_help=True, help="Plans, invoices, and the evidence for them.")
 
 Invoice = Annotated[str, typer.Argument(help="An invoice's number, or its id, inv_...")]
 
@@ -45,7 +45,7 @@ def explain(
     line: Annotated[int | None, typer.Argument(help="A line by its number; all of them if left out.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Show what each line of an invoice stands on: prices, quantities, events and their positions."""
+    """Show what each line of an invoice was computed from: prices, quantities, events and their positions."""
     client = connect()
     document = client.get(f"/v1/invoices/{invoice}")["document"]
     numbers = [line] if line is not None else [found["line"] for found in document["lines"]]
@@ -106,7 +106,7 @@ def export(
         Path | None, typer.Option("--output", "-o", help="A file to write; standard output if left out.")
     ] = None,
 ) -> None:
-    """Write an invoice as JSON; signed with all that it stands on, so that it can be checked without us."""
+    """Write an invoice as JSON; signed, with all that it was computed from, so that it can be checked without us."""
     client = connect()
     found = (
         client.get(f"/v1/invoices/{invoice}/export")

@@ -82,7 +82,7 @@ def _terminal(socket: Socket) -> int:
 
 
 def _type(socket: Socket, interactive: bool, left: threading.Event) -> None:
-    with suppress(Exception):  # the connection is over: who reads from it hears why
+    with suppress(Exception):  # the connection is over: the reader gets the reason
         while True:
             if interactive and not select.select([sys.stdin], [], [], 0.2)[0]:
                 continue

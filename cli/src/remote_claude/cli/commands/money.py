@@ -72,12 +72,12 @@ def _usage_by(by: str, last: int, as_csv: bool, as_json: bool) -> None:
 
 def bill(
     task: Annotated[
-        str | None, typer.Argument(help="One task's share, with the events that it stands on.")
+        str | None, typer.Argument(help="One task's share, with the events that it was computed from.")
     ] = None,
     period: Period = None,
     as_json: Json = False,
 ) -> None:
-    """The bill as it stands, each line the sum of events in the log."""
+    """The bill so far, each line the sum of events in the log."""
     period = _month(period)
     client = connect()
     if task is not None:

@@ -38,7 +38,7 @@ def _pull_request(task: dict[str, Any]) -> dict[str, Any] | None:
 
 def _settled(task: dict[str, Any]) -> bool:
     found = _pull_request(task)
-    return found is None or found["state"] != "asked" or task["state"] != "succeeded"
+    return found is None or found["state"] != "requested" or task["state"] != "succeeded"
 
 
 def pr(
@@ -75,7 +75,7 @@ def pr(
         render.say(render.pull_request(found))
     if found is None or found["state"] != "opened":
         why = render.pull_request(found) if found else "none"
-        if found is not None and found["state"] == "asked":
+        if found is not None and found["state"] == "requested":
             why = f"not yet: the forge does not answer; `rclaude show {id}` says how far it is"
         raise CliError(
             f"pull request: {why}", Exit.FAILED, code=(found or {}).get("reason") or "pull_request"

@@ -58,7 +58,7 @@ def up(
 
 
 def _ready() -> None:
-    """What is said once the stack is ready: the dashboard's address, and a plan that this machine is too small for."""
+    """What is printed once the stack is ready: the dashboard's address, and a plan that this machine is too small for."""
     print_link()
     try:
         status = connect().get("/v1/status")
@@ -170,8 +170,8 @@ def _print(document: dict[str, Any]) -> None:
         first, *others = [f"{view} {v['lag']}" for view, v in service.get("views", {}).items()] or ["-"]
         rows += [(name, state, first), *(("", "", view) for view in others)]
     render.table(("service", "state", "views and their lag"), rows, elastic="state")
-    if (stalled := document["log"]) and stalled["reason"]:
-        render.say(f"log: {stalled['state']} ({stalled['reason']})")
+    if (log := document["log"]) and log["reason"]:
+        render.say(f"log: {log['state']} ({log['reason']})")
     if archive := document["archive"]:
         why = f" ({archive['reason']})" if archive["reason"] else ""
         render.say(f"archive: {archive['state']}{why}, lags {archive['lag']}")

@@ -30,13 +30,13 @@ class Applied:
 
 
 class ApplyConflict(RepositoryError):
-    """`apply_conflict`: the agent's commit and what is here now can't both stand. Nothing changed."""
+    """`apply_conflict`: the agent's commit contradicts what is here now. Nothing changed."""
 
     def __init__(self, reasons: dict[str, str], task: str, ways: Sequence[str]) -> None:
         listing = "".join(f"\n  {name}: {reason}" for name, reason in sorted(reasons.items()))
         super().__init__(
             "apply_conflict",
-            f"nothing was changed, since these files stand in the way:{listing}\n" + "; or ".join(ways) + ".",
+            f"nothing was changed, since these files are in the way:{listing}\n" + "; or ".join(ways) + ".",
             sorted(reasons),
         )
 
@@ -169,7 +169,7 @@ class _Apply:
         self._settle()
         staged = compare(self.scratch, index_tree, new_index)
         made = compare(self.scratch, head_tree, new_head)
-        # From here on the user's repository changes: each step stands without the next one.
+        # From here on the user's repository changes: each step is complete without the next one.
         self.landing.bring_objects([new_index, new_head], writes, without=head_tree if head else None)
         text = self._message(agent, message)
         self.landing.write_files(writes)

@@ -65,7 +65,7 @@ class Repository:
         return run(*args, cwd=self.top, env={**user_environment(), **(env or {})}, stdin=stdin, expect=expect)
 
     def commit(self, name: str = "HEAD") -> str | None:
-        """The commit that a name stands for."""
+        """The commit that a name refers to."""
         answer = self.git("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}", expect=(0, 1))
         return answer.text or None
 
@@ -135,7 +135,7 @@ def callers_environment() -> dict[str, str]:
 
 def user_environment() -> dict[str, str]:
     """The caller's environment, for Git as the user has set it up, run by a program."""
-    # Names come as they are, no lock is taken to refresh an index, no commit stands in for another.
+    # Names come as they are, no lock is taken to refresh an index, no commit replaces another.
     return callers_environment() | {
         "LC_ALL": "C",
         "GIT_OPTIONAL_LOCKS": "0",

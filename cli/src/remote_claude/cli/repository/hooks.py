@@ -41,7 +41,7 @@ class Hooks:
         return tree, kept
 
     def after(self) -> None:
-        """`post-commit`; the commit stands however that ends."""
+        """`post-commit`; the commit is kept however that ends."""
         try:
             self._run("post-commit")
         except HookRefused:

@@ -106,7 +106,7 @@ class Snapshot:
 def snapshot(scratch: Scratch, index: Path, *, flagged: bool = False) -> Snapshot:
     """The working tree with uncommitted and untracked, not ignored files as a tree in `scratch`.
 
-    `index` becomes an index of exactly this state. Files that the user told Git to overlook
+    `index` becomes an index of exactly this state. Files that Git overlooks by the user's flags
     (`assume-unchanged`, `skip-worktree`) count as the index has them, or as they are when `flagged`.
     """
     repository = scratch.repository
@@ -132,7 +132,7 @@ def copy_index(repository: Repository, to: Path) -> None:
 
 
 def flags(repository: Repository, env: Mapping[str, str]) -> Iterator[tuple[bytes, bytes]]:
-    """(flag, path) of what the user told Git to overlook: `S` skip-worktree, lower case assume-unchanged."""
+    """(flag, path) of what Git overlooks by the user's flags: `S` skip-worktree, lower case assume-unchanged."""
     for line in repository.git("ls-files", "-z", "-v", env=env).paths:
         if line[:1] == b"S" or line[:1].islower():
             yield line[:1], line[2:]

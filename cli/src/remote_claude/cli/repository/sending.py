@@ -39,7 +39,7 @@ def bundle(repository: Repository, out: Path, *, include: Sequence[str] = ()) ->
     absent without any.
 
     Submodules are links in the commits. Other repositories inside this one and files marked `skip-worktree` or
-    `assume-unchanged` are not looked at. A merge in progress is sent as it stands,
+    `assume-unchanged` are not looked at. A merge in progress is sent as it is,
     conflict markers included. The repository isn't touched: index and objects are temporary, though a
     clean filter such as LFS may fill its own cache.
     """

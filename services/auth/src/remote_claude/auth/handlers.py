@@ -106,7 +106,7 @@ class ApiKeys:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenedSession:
-    """A new session; `secret` is its cookie or its refresh token, and stands nowhere else."""
+    """A new session; `secret` is its cookie or its refresh token, and is stored nowhere else."""
 
     session: str
     secret: str

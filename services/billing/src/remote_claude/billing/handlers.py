@@ -45,7 +45,7 @@ MODEL_PRICES = stream_id("billing", None, "catalog", "models")
 
 
 class VersionTaken(Refusal):
-    """A version of model prices stands for other prices: usage names it, so it can't change its meaning."""
+    """The version of model prices was published with other prices: usage names it, so it can't change its meaning."""
 
     code: ClassVar[str] = "version_taken"
     status: ClassVar[int] = 409

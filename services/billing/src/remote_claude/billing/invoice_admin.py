@@ -62,7 +62,7 @@ def credit_note(
     amount: Annotated[
         str | None, typer.Option(help="In the currency's unit, as 12.50; the whole invoice if left out.")
     ] = None,
-    reason: Annotated[str, typer.Option(help="Why; it stands on the credit note.")] = "correction",
+    reason: Annotated[str, typer.Option(help="Why; the credit note says it.")] = "correction",
 ) -> None:
     """Take an invoice back, or a part of it: less is due, or it is paid back."""
     _run("credit_note", invoice, amount, reason)

@@ -83,7 +83,7 @@ class Decisions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubmissionResult:
-    """What became of a submission. `decision` is None when none was seen in time; the task stands all the same."""
+    """What became of a submission. `decision` is None when none was seen in time; the task is recorded all the same."""
 
     task: str
     position: int

@@ -70,7 +70,7 @@ class Outlet(Protocol):
         """One of its watches has something to pull."""
 
     def sees(self, task: Task | None) -> bool:
-        """Whether it may be told of a task; None is one that is not held here."""
+        """Whether it may see a task; None is one that is not held here."""
 
     def changed(self, task: str | None, position: int) -> None:
         """A task of the organisation that it follows has another state, since a position; None: one not named here."""

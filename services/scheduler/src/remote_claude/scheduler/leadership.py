@@ -20,7 +20,7 @@ FIRST_RETRY, LAST_RETRY = 0.1, 2.0
 
 
 class LeadershipLost(Exception):
-    """Another process may lead by now: stand down."""
+    """Another process may lead by now: step down."""
 
     code = "leadership_lost"
 

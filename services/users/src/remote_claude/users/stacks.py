@@ -37,7 +37,7 @@ Base = Annotated[
     str,
     typer.Option(
         "--base",
-        help="The overlay that the manifests stand on, as kustomize names it: a path relative to the folder, or a URL.",
+        help="The overlay that the manifests extend, as kustomize names it: a path relative to the folder, or a URL.",
     ),
 ]
 

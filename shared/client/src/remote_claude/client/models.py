@@ -426,7 +426,7 @@ class Entitlements(TypedDict):
 
 
 class EventAnswer(TypedDict):
-    """An event as it stands in the log, without its sealed texts."""
+    """An event of the log, without its sealed texts."""
 
     position: int
     id: str
@@ -919,7 +919,7 @@ class ModelUse(TypedDict):
 
     `paid_by` says whose credential the calls had: the operator's, which is charged, or the customer's own.
     Of the `calls`, `estimated` ended before the model said what they used. `unknown`: the price table lacks the model,
-    and its dearest stands in.
+    and the price of its dearest applies.
     """
 
     provider: str
@@ -1245,12 +1245,12 @@ class PublishedPrices(TypedDict):
 
 
 class PullRequestAnswer(TypedDict):
-    """The pull request of the task's result. `asked`: it is opened once the task has succeeded.
+    """The pull request of the task's result. `requested`: it is opened once the task has succeeded.
 
     After `failed`, `detail` says what happened and what to do; the task and its result stay as they are.
     """
 
-    state: Literal["asked", "opened", "failed"]
+    state: Literal["requested", "opened", "failed"]
     forge: str | None
     number: int | None
     url: str | None
@@ -1276,7 +1276,7 @@ class PullRequestRequest(TypedDict):
 
 
 class PullRequestRequestAnswer(TypedDict):
-    """The pull request if it is open already. Otherwise it is asked for: reads with `min_position` show it."""
+    """The pull request if it is open already. Otherwise it is requested: reads with `min_position` show it."""
 
     id: str
     position: int

@@ -16,7 +16,7 @@ from remote_claude.eventsourcing.jetstream.nats_client import Handler
 
 
 class BulkParser:
-    """Stands before the parser of one connection. `handlers` are by subscription id."""
+    """Reads before the parser of one connection does. `handlers` are by subscription id."""
 
     def __init__(self, ordinary: Parser, handlers: Mapping[bytes, Handler]) -> None:
         self._ordinary = ordinary

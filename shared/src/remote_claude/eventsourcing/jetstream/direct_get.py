@@ -26,7 +26,7 @@ class Last(NamedTuple):
 
 
 class DirectReader:
-    """Direct reads of one JetStream stream. Any replica answers them, so each can be told how far to have got."""
+    """Direct reads of one JetStream stream. Any replica answers them, so a read names the position that it must have reached."""
 
     def __init__(self, wire: Wire, stream: str, codec: Codec, *, timeout: float) -> None:
         self._wire = wire

@@ -24,7 +24,7 @@ EVENTS = "EVENTS"
 OUTPUT = "OUTPUT"
 KEYS = "KEYS"
 LOST = "lost"
-"""Stands in the bucket, erased from the start, where all keys before it were lost: later ones may bear their names."""
+"""An entry of the bucket, erased from the start, where all keys before it were lost: later ones may bear their names."""
 WEEK = 7 * 24 * 3600.0
 OLDEST_SERVER = (2, 12)
 NAME_IN_USE = 10058

@@ -189,7 +189,7 @@ async def _fold(connection: AsyncConnection[Any], view: View, events: list[Recor
 async def fold_around_poison(
     connection: AsyncConnection[Any], view: View, events: list[RecordedEvent]
 ) -> list[DeadLetter]:
-    """Halve the batch, each part in its savepoint, until what can't be folded stands alone; returns that."""
+    """Halve the batch, each part in its savepoint, until what can't be folded is alone; returns that."""
     parked: list[DeadLetter] = []
     streams: set[str] = set()
     todo = [events]

@@ -77,7 +77,7 @@ async def compare(
 ) -> tuple[int, Difference | None]:
     """Walk two schemas side by side; the number of rows in the second up to the first difference, and that.
 
-    `counted` is told the number now and then.
+    `counted` gets the number now and then.
     """
     rows = 0
     async with aclosing(rows_of(connection, live)) as lefts, aclosing(rows_of(connection, rebuilt)) as rights:

@@ -39,7 +39,7 @@ from remote_claude.eventsourcing.traces import of_event
 from remote_claude.eventsourcing.views import View
 
 FIRST_PAUSE, LAST_PAUSE = 1.0, 300.0
-LOOK_S = 1.0  # at the latest, when the view stands still or is another process's
+LOOK_S = 1.0  # at the latest, when the view does not move or is another process's
 REST_S = 0.1  # at the earliest, however fast the view moves
 IN_ALL, IN_A_LANE = 32, 4  # at a time; one in a lane whose last attempt failed
 

@@ -1,4 +1,4 @@
-"""One process at a time: an advisory lock that one holds and the others stand by for.
+"""One process at a time: an advisory lock that one holds and the others wait for.
 
 The lock is its connection's. Another process takes over when the connection ends: closed, cut, or ended by PostgreSQL
 because the holder was silent for too long.
@@ -47,7 +47,7 @@ async def try_lock(connection: AsyncConnection[Any], key: str) -> bool:
 
 
 async def end_if_silent(connection: AsyncConnection[Any], seconds: float) -> None:
-    """From now on PostgreSQL ends the session when it hears nothing for so long, in a transaction or not; 0: never."""
+    """From now on PostgreSQL ends the session when it receives nothing for so long, in a transaction or not; 0: never."""
     await connection.execute(
         "SELECT set_config('idle_session_timeout', %(ms)s, false),"
         " set_config('idle_in_transaction_session_timeout', %(ms)s, false)",

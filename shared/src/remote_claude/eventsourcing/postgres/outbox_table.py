@@ -35,7 +35,7 @@ from remote_claude.eventsourcing.postgres.tables import TableRow, append, delete
 class OutboxRow(TableRow):
     """The columns of an outbox. A table that has them needs an index on `lane, position`.
 
-    `key` follows from the cause: it is what the receiver tells a repetition by, and the id of the outcome's event.
+    `key` follows from the cause: the receiver recognises a repetition by it, and it is the id of the outcome's event.
     Rows with the same `lane` share a receiver. `stream` is the aggregate that the outcome is appended to. The other
     columns, `payload` apart, come from the event that caused it.
     """

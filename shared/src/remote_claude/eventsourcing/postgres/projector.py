@@ -69,7 +69,7 @@ class Projector:
     - `ignored_interval`: seconds between two writes of the checkpoint over events that the view ignores.
     - `standby_interval`: seconds between two looks whether the lock is free.
     - `silence`: seconds after which a process that keeps the lock and has gone silent loses it.
-    - `on_batch`: told of every batch that was applied here; it must not raise.
+    - `on_batch`: called with every batch that was applied here; it must not raise.
     """
 
     def __init__(

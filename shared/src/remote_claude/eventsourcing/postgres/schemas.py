@@ -39,7 +39,7 @@ CREATE TABLE parked (
 );
 """
 
-# Readers in other processes hear of a new position when the batch commits. The channel is the schema's name.
+# Readers in other processes are notified of a new position when the batch commits. The channel is the schema's name.
 MOVE = """
 WITH moved AS (
     UPDATE checkpoint SET position = %s WHERE position = %s AND version = %s RETURNING position

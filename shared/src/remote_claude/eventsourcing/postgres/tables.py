@@ -80,7 +80,7 @@ async def append(
 async def add(
     connection: AsyncConnection[Any], model: type[SQLModel], rows: Iterable[Mapping[str, Any]]
 ) -> None:
-    """Add whole rows whose key is not there yet: of several, the first stands. One statement, whatever their number."""
+    """Add whole rows whose key is not there yet: of several, the first is kept. One statement, whatever their number."""
     table = _statements(model)
     if found := list(rows):
         await connection.execute(table.add, [table.dump(found)])

@@ -1,4 +1,4 @@
-"""What an administrator's command stands on: the stack's own connections, without any of its background work."""
+"""What an administrator's command uses: the stack's own connections, without any of its background work."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def administer(
     """Connect, do the work, disconnect. `failure` says what its errors end in.
 
     A command that only looks at the log or maintains it needs no services: a home's servers are started.
-    `user` of the embedded broker: the service itself for what is said in its name.
+    `user` of the embedded broker: the service itself for what is recorded in its name.
     """
     from remote_claude.runtime.lean_imports import import_lean
 

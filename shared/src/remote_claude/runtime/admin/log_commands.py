@@ -34,7 +34,7 @@ def head(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Sign where the archive's chain stands now, and keep that apart from broker and database."""
+    """Sign the archive's chain up to now, and keep that apart from broker and database."""
 
     async def work(runtime: Runtime) -> None:
         from remote_claude.eventsourcing.postgres.schemas import connect

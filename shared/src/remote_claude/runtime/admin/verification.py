@@ -168,7 +168,7 @@ class Checker:
             self._causes[recorded.stream] = recorded.cause
         org = data.get("org")
         if org is not None and recorded.organisation != org:
-            self._violated("an organisation's events stand in its own streams", f"{org} in {recorded.stream}")
+            self._violated("an organisation's events are in its own streams", f"{org} in {recorded.stream}")
 
     def _check_gateway(self, kind: str, data: dict[str, Any]) -> None:
         task = self._tasks.get(data["task"])

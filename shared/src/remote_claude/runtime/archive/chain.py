@@ -21,5 +21,5 @@ def link(previous: bytes, position: int, subject: str, headers: bytes, data: byt
 
 
 def content(subject: str, headers: bytes, data: bytes) -> bytes:
-    """A digest of an event wherever it stands."""
+    """A digest of an event, whatever its position."""
     return link(GENESIS, 0, subject, headers, data)

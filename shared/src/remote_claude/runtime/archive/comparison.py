@@ -12,7 +12,7 @@ from remote_claude.runtime.archive.heads import SignedHead
 from remote_claude.runtime.archive.store import Head, Row, columns_of, recorded
 
 SUSPECTS = 1000
-"""So many differences are told apart by what they hold; the ones after them are called edits."""
+"""So many differences are classified by what they hold; the ones after them are called edits."""
 
 BROKEN = 12
 """So many rows that only the archive has are tried in each other's places."""
@@ -81,7 +81,7 @@ class Comparison:
             self._hold_against(self._heads.pop(0), row)
 
     def finish(self) -> None:
-        """The ends, and what could only be told from the whole."""
+        """The ends, and what only the whole shows."""
         last = self.report.broker[1]
         if self._next <= max(self._head.position, last):
             self._absent(self._next, max(self._head.position, last), broker=True, archive=True)
@@ -171,7 +171,7 @@ class Comparison:
             suspect.side = suspect.side or (otherwise if suspect.chained else "archive")
 
     def _name_suspects(self) -> None:
-        """What was edited, and what only stands in another's place."""
+        """What was edited, and what was only moved to another's place."""
         belongs = {
             "archive": {s.broker: s.position for s in self._suspects},
             "broker": {s.archive: s.position for s in self._suspects},

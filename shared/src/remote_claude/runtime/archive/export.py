@@ -106,7 +106,7 @@ def read_export(path: Path) -> Iterator[Row | Head]:
                 entry = json.loads(line)
                 if "until" in entry:
                     if (entry["until"], entry["hash"]) != (at.position, at.hash.hex()):
-                        raise ExportDamaged(f"{path}: what stands at {at.position} is not what was exported")
+                        raise ExportDamaged(f"{path}: the event at {at.position} is not what was exported")
                     yield End(*at)
                     return
                 if entry["position"] != at.position + 1:

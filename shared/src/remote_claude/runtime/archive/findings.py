@@ -77,9 +77,7 @@ class ArchiveReport:
         if self.more:
             lines.append(f"and {self.more:,} more")
         if self.archive[1] and not self.heads:
-            lines.append(
-                "no head is signed: an archive that was edited as a whole could not be told from this one"
-            )
+            lines.append("no head is signed: an archive that was edited as a whole would look like this one")
         if not self.findings:
             lines.append("nothing is wrong")
         return "\n".join(lines)

@@ -1,6 +1,6 @@
 """Signed heads: where the chain stood on a day, kept apart from broker and database.
 
-A user who can write to PostgreSQL can compute a whole new chain; what it led to yesterday stands in a file and is signed.
+A user who can write to PostgreSQL can compute a whole new chain; the head of yesterday is in a file, signed.
 Heads are numbered, each says which one it follows, and the last one is noted beside the key: none can be taken away.
 """
 

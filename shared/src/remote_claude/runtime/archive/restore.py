@@ -144,7 +144,7 @@ async def restore(
     if lost:
         await _complete_archive(log, pool, min(last, end))
         first = min(first, lost[0].first)
-        await _make_anew(client, first)
+        await _make_again(client, first)
         last = first - 1
     wire = Wire.over(client)
     async with (
@@ -182,7 +182,7 @@ async def _complete_archive(log: JetStreamEventLog, pool: Pool, end: int) -> Non
         await connection.execute("UPDATE log.checkpoint SET position = position")
 
 
-async def _make_anew(client: Client, first: int) -> None:
+async def _make_again(client: Client, first: int) -> None:
     """The log's stream, empty; `first` comes next. An administrator who is interrupted here goes on with an empty one."""
     js = client.jetstream()
     replicas = (await js.stream_info(EVENTS)).config.num_replicas or 1

@@ -67,7 +67,7 @@ async def check(
     What the broker itself has not noticed (a bit has changed beneath its index) is found where it is read.
     `patience` is in seconds what a new leader of several brokers gets to know how far its log goes.
     Raises `BrokerLostTail`, `RolledBack`, `BrokerLostEvents`, `LogContradictsArchive`, `ArchiveIncomplete`, and
-    `LogIncomplete` where the last event can't be read: what comes after it could not be told from what was there.
+    `LogIncomplete` where the last event can't be read: what comes after it would look like what was there.
     """
     async with connect(pool, store.SCHEMA) as connection:
         head = await store.read_head(connection)

@@ -80,7 +80,7 @@ def generate() -> dict[str, Any]:
     granted = grants()
     return {
         LOG: {"jetstream": "enabled", "users": [{"seed": ADMIN}], "exports": _exports(granted)},
-        # Every account hears "JetStream not enabled" from an API of its own, unless the whole of it is imported:
+        # Every account gets "JetStream not enabled" from an API of its own, unless the whole of it is imported:
         # here from where nobody listens.
         NOBODY: {"exports": [{"service": "nothing.>", "accounts": list(granted)}]},
         **{name: _account(name, granted) for name in granted},

@@ -42,7 +42,7 @@ LOG = "log"
 """What `/readyz` calls the event log."""
 LOOKS_S, RESTARTS_APART_S = 2.0, 30.0
 SILENT_S, PRINT_EVERY_S = 60.0, 5.0
-"""How long services may give no answer at all before they are started again; how often it is said what they wait for."""
+"""How long services may give no answer at all before they are started again; how often the log says what they wait for."""
 ROOM = 32 * 1024 * 1024
 """Bytes: with less, a broker that was started again would soon stop again."""
 

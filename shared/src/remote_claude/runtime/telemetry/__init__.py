@@ -1,1 +1,1 @@
-"""What a process tells about itself: logs, metrics and traces."""
+"""What a process reports of itself: logs, metrics and traces."""

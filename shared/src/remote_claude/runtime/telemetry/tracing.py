@@ -55,7 +55,7 @@ class Span:
 
 
 class Tracing:
-    """Makes the spans of one process. `Tracing()` exports nothing, `Tracing.of(environment)` where it is told to."""
+    """Makes the spans of one process. `Tracing()` exports nothing, `Tracing.of(environment)` to where the environment says."""
 
     def __init__(self, exporter: Exporter | None = None) -> None:
         self._exporter = exporter

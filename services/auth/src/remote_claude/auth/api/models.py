@@ -1,4 +1,4 @@
-"""What is sent and what is answered, as it stands in the OpenAPI document."""
+"""Requests and answers, as the OpenAPI document has them."""
 
 from __future__ import annotations
 

@@ -33,12 +33,12 @@ class RepositoryAnswer(BaseModel):
 
 
 class PullRequestAnswer(BaseModel):
-    """The pull request of the task's result. `asked`: it is opened once the task has succeeded.
+    """The pull request of the task's result. `requested`: it is opened once the task has succeeded.
 
     After `failed`, `detail` says what happened and what to do; the task and its result stay as they are.
     """
 
-    state: Literal["asked", "opened", "failed"]
+    state: Literal["requested", "opened", "failed"]
     forge: str | None
     number: int | None
     url: str | None
@@ -48,7 +48,7 @@ class PullRequestAnswer(BaseModel):
 
 
 class PullRequestRequestAnswer(BaseModel):
-    """The pull request if it is open already. Otherwise it is asked for: reads with `min_position` show it."""
+    """The pull request if it is open already. Otherwise it is requested: reads with `min_position` show it."""
 
     id: str
     position: int
@@ -165,7 +165,7 @@ class AgentList(BaseModel):
 
 
 class EventAnswer(BaseModel):
-    """An event as it stands in the log, without its sealed texts."""
+    """An event of the log, without its sealed texts."""
 
     position: int
     id: str

@@ -33,7 +33,7 @@ TIMEOUT = httpx2.Timeout(connect=2, read=60, write=60, pool=5)
 
 
 class Routes:
-    """Which service owns which path. A pattern is a path prefix; `*` stands for one segment of it."""
+    """Which service owns which path. A pattern is a path prefix; `*` matches one segment of it."""
 
     def __init__(self, routes: Mapping[str, str]) -> None:
         self._routes = sorted(

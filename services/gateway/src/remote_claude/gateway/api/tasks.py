@@ -87,7 +87,7 @@ def add_routes(
             task = await reading.read(
                 request, principal, submission.task, ReadQuery(wait=query.wait, min_position=position)
             )
-        except NotCaughtUp:  # the task stands
+        except NotCaughtUp:  # the task is recorded
             return answer
         ended = SubmitAnswer(id=task.id, state=task.state, position=task.changed, task=task)
         status = HTTPStatus.ACCEPTED if task.state == "submitted" else HTTPStatus.CREATED

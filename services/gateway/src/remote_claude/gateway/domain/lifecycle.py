@@ -59,9 +59,9 @@ class Attempt(Value):
 
 
 class PullRequest(Value):
-    """What became of a pull request that was asked for. It is looked at once the task has succeeded."""
+    """What became of a pull request that was requested. It is looked at once the task has succeeded."""
 
-    state: Literal["asked", "opened", "failed"] = "asked"
+    state: Literal["requested", "opened", "failed"] = "requested"
     forge: str | None = None
     number: int | None = None
     url: Sealed | None = None

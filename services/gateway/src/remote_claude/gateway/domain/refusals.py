@@ -168,7 +168,7 @@ class NoResult(Refusal):
 
 
 class NotKnownToBeRecorded(Refusal):
-    """The log gave no answer in time: what was asked for may stand, now or in a moment, or not."""
+    """The log gave no answer in time: the request may be recorded, now or in a moment, or not."""
 
     code = "log_unavailable"
     status = 503

@@ -1,4 +1,4 @@
-"""The output of a task's attempts, from wherever it stands: the stream while an attempt runs, then a sealed object."""
+"""The output of a task's attempts, from where it is stored: the stream while an attempt runs, then a sealed object."""
 
 from __future__ import annotations
 

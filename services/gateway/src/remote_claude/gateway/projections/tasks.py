@@ -121,7 +121,7 @@ class TasksView(View):
     """Folds a batch with one read and one write of its tasks; what was submitted and the events are only added."""
 
     name: ClassVar[str] = "gateway_tasks"
-    version: ClassVar[int] = 5
+    version: ClassVar[int] = 6
     tables: ClassVar[MetaData] = Tables.metadata
     handles: ClassVar[frozenset[str]] = frozenset(event.type for event in FOLDED)
 

@@ -32,9 +32,9 @@ export function Result() {
           {url ? <a href={url} target="_blank" rel="noreferrer noopener" className="font-medium underline underline-offset-2">Pull request {pr.number && `#${pr.number}`}</a> : "Pull request opened"}
         </span>
       )}
-      {pr?.state === "asked" && <span className="flex items-center gap-1.5 text-busy"><GitPullRequest className="size-4" aria-hidden /> The pull request is being opened.</span>}
+      {pr?.state === "requested" && <span className="flex items-center gap-1.5 text-busy"><GitPullRequest className="size-4" aria-hidden /> The pull request is being opened.</span>}
       {pr?.state === "failed" && <span className="hostile text-bad">No pull request: {visible(pr.detail ?? pr.reason ?? "it was refused")}</span>}
-      {may && pr?.state !== "opened" && pr?.state !== "asked" && (
+      {may && pr?.state !== "opened" && pr?.state !== "requested" && (
         <Button busy={ask.isPending} onClick={() => ask.mutate()}><GitPullRequest className="size-4" aria-hidden /> {pr ? "Try again" : "Open a pull request"}</Button>
       )}
     </div>

@@ -76,7 +76,7 @@ class Decline:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finish:
-    """The sandbox is gone. `used` is the last measure; without one the last sample stands.
+    """The sandbox is gone. `used` is the last measure; without one the last sample counts.
 
     `started_at` is set when the attempt began and ended at once.
     """

@@ -1,6 +1,6 @@
 """An HTTP proxy for one attempt: CONNECT for what is encrypted, absolute URLs for what is not.
 
-It lets through the hosts of the attempt's policy, connects to checked addresses only, counts bytes, and tells of every
+It lets through the hosts of the attempt's policy, connects to checked addresses only, counts bytes, and reports every
 connection. What goes through a tunnel it does not read, except to hosts that a secret of the attempt goes to: there it is
 the host for the sandbox, by a certificate of the attempt's own authority, and puts secrets in place of placeholders.
 """

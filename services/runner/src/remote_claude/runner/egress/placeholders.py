@@ -1,4 +1,4 @@
-"""Placeholders stand for secrets in a sandbox. In requests to a secret's hosts, and in no others, its value replaces it."""
+"""Placeholders of secrets in a sandbox. In requests to a secret's hosts, and in no others, its value replaces the placeholder."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MAX_BODY = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Placeholder:
-    """`text` stands for `value` in requests to `hosts`, each by pattern and port."""
+    """`text` is replaced by `value` in requests to `hosts`, each by pattern and port."""
 
     name: str
     text: str

@@ -243,7 +243,7 @@ class _Source:
         raise self._no_such(ref)
 
     async def _fetch_commit(self, commit: str) -> None:
-        """By its id where the server allows that, else with everything the server has."""
+        """By its id where the server allows that, otherwise with everything the server has."""
         try:
             await self._remote("fetch", self.url, f"+{commit}:{SENT_REF}")
             return

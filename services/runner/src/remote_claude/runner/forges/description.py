@@ -1,6 +1,6 @@
 """The description of a pull request: what the agent says of its work, its checks, what it cost, and a link.
 
-It stands between two marks, so that a later task replaces it and leaves what people have written around it.
+It is between two marks, so that a later task replaces it and leaves what people have written around it.
 """
 
 from __future__ import annotations

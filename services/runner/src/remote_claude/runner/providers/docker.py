@@ -162,7 +162,7 @@ class DockerProvider:
     async def measure(self, name: str) -> Measurement:
         one = self._launches.find(name)
         if one.outcome is None and one.handle:
-            with suppress(DockerError, ClientError, OSError, TimeoutError):  # what was measured last stands
+            with suppress(DockerError, ClientError, OSError, TimeoutError):  # what was measured last counts
                 async with asyncio.timeout(MEASURE_S):
                     one.take(await self._docker.containers.container(one.handle).stats(stream=False))
         return one.measured

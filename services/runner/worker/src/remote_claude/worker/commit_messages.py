@@ -38,7 +38,7 @@ def message(assignment: Assignment, said: str, changed: Sequence[str]) -> str:
 
 
 def _parts(said: str) -> tuple[str, str]:
-    """Subject and body. What is too long for a subject stands whole in the body."""
+    """Subject and body. What is too long for a subject is whole in the body."""
     lines = re.sub(r"[^\S\n]+", " ", said.replace("\0", "")).strip().splitlines()
     if not lines:
         return "", ""

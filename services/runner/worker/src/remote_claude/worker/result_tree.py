@@ -85,7 +85,7 @@ class ResultTree:
         except GitFailed as error:
             raise RepositoryFailed(
                 "repository_destroyed",
-                f"the agent destroyed the Git folder and the copy of it, so its changes can't be told: {error}",
+                f"the agent destroyed the Git folder and the copy of it, so its changes can't be found: {error}",
             ) from error
 
     async def git(

@@ -95,7 +95,7 @@ class Queued(Admitted):
 
     @property
     def level(self) -> tuple[int, int]:
-        """Where it stands in its organisation's queue: by priority, repeated tasks before new ones; then by age."""
+        """Its place in its organisation's queue: by priority, repeated tasks before new ones; then by age."""
         return -self.submission.priority, 0 if self.attempt > 1 else 1
 
 

@@ -1,4 +1,4 @@
-"""What Linux tells about processes, and how to end those of a sandbox that no namespace or group holds."""
+"""What Linux knows of processes, and how to end those of a sandbox that no namespace or group holds."""
 
 from __future__ import annotations
 

@@ -119,7 +119,7 @@ async def _converse(job: Job, model_url: str, turns: Turns, emit: Emit) -> Agent
         prompt = CONTINUE
     environment = _environment(job, model_url)
     for name in overridden_settings(job.workspace, environment):
-        text = f"{name} of the repository is not used here: the task's own stands\n"
+        text = f"{name} of the repository is not used here: the task's own applies\n"
         await emit(Output(stream="stderr", text=text))
     session: str | None = None
     result: ResultMessage | None = None

@@ -1,4 +1,4 @@
-"""Claude Code's settings: those of the task stand above those of the repository, which are named when they give way."""
+"""Claude Code's settings: those of the task replace those of the repository; what was replaced is named."""
 
 from __future__ import annotations
 

@@ -1,1 +1,0 @@
-import{t as e}from"./Activity-CK94-Rz7.js";import{t}from"./Task-D29n16yv.js";export{e as Activity,t as TaskPage};
