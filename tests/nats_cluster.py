@@ -14,9 +14,9 @@ import nats
 import nats.errors
 from nats.js.api import StorageType, StreamConfig
 
+from remote_claude.runtime.embedded.child_process import Child
 from remote_claude.runtime.embedded.home import free_port
 from remote_claude.runtime.embedded.nats import find_nats, greeting
-from remote_claude.runtime.embedded.process import Child
 from servers import Broker, OwnServer
 
 SIZE = 3

@@ -25,10 +25,10 @@ from psycopg import sql
 
 from remote_claude.access.kek import create_kek
 from remote_claude.runtime.broker.accounts import accounts
+from remote_claude.runtime.embedded.child_process import Child, spawn
 from remote_claude.runtime.embedded.home import Home
 from remote_claude.runtime.embedded.nats import NatsServer, NatsUser, find_nats
 from remote_claude.runtime.embedded.postgres import PostgresServer, find_postgres
-from remote_claude.runtime.embedded.process import Child, spawn
 from remote_claude.runtime.settings import RuntimeSettings
 
 NATS_USER = "tester"  # may do everything

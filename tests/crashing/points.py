@@ -265,7 +265,7 @@ class Probes:
 
         async def sending(connection: Any, message: Any, *args: Any, **kwargs: Any) -> None:
             here = site()
-            if not here.startswith("runner.sessions.session") or not isinstance(message, str):
+            if not here.startswith("runner.sessions.worker_session") or not isinstance(message, str):
                 await send(connection, message, *args, **kwargs)
                 return
             here = f"{here} {orjson.loads(message)['type']}"

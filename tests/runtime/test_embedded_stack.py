@@ -20,7 +20,7 @@ import psycopg
 import pytest
 
 from remote_claude.runtime.embedded import Home, NatsUser, RunAs, servers_for
-from remote_claude.runtime.embedded.process import NOBODY, as_user, refusal
+from remote_claude.runtime.embedded.child_process import NOBODY, as_user, refusal
 from servers import until
 
 SCRIPT = Path(__file__).parent.parent / "embedded_stack.py"

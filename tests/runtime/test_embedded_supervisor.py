@@ -12,7 +12,7 @@ import pytest
 import uvloop
 
 from remote_claude.runtime.embedded import Backoff, Child, ServerDidNotStart, Supervisor
-from remote_claude.runtime.embedded.process import LOG_LIMIT
+from remote_claude.runtime.embedded.child_process import LOG_LIMIT
 
 
 async def until(fact: Callable[[], bool]) -> None:

@@ -6,6 +6,7 @@ with Home.from_env(env) as home:                      # one stack per home
         await supervisor.wait()
 """
 
+from remote_claude.runtime.embedded.child_process import Child, RunAs
 from remote_claude.runtime.embedded.errors import (
     DataVersionMismatch,
     EmbeddedError,
@@ -21,7 +22,6 @@ from remote_claude.runtime.embedded.errors import (
 from remote_claude.runtime.embedded.home import Home, HomeUse
 from remote_claude.runtime.embedded.nats import NatsServer, NatsUser, find_nats
 from remote_claude.runtime.embedded.postgres import PostgresServer, find_postgres
-from remote_claude.runtime.embedded.process import Child, RunAs
 from remote_claude.runtime.embedded.servers import Servers, servers_for
 from remote_claude.runtime.embedded.supervisor import Backoff, Supervisor
 

@@ -13,8 +13,8 @@ from types import TracebackType
 from typing import Self
 
 from remote_claude.runtime.durable_files import write_private
+from remote_claude.runtime.embedded.child_process import NOBODY
 from remote_claude.runtime.embedded.errors import EmbeddedError, HomeInUse, HomeUnusable, StackAlreadyRunning
-from remote_claude.runtime.embedded.process import NOBODY
 
 # Below the range that outgoing connections take their ports from: while a server is down, a client that
 # dials its port over and over must neither take the port nor meet itself on it.

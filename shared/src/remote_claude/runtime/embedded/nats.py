@@ -18,8 +18,8 @@ from typing import Any
 import nkeys
 
 from remote_claude.runtime.durable_files import write_private
+from remote_claude.runtime.embedded.child_process import Child
 from remote_claude.runtime.embedded.errors import NatsBinaryTooOld, ServerNotFound
-from remote_claude.runtime.embedded.process import Child
 
 OLDEST = (2, 12)  # atomic batches
 MAX_PAYLOAD = 8 * 1024 * 1024

@@ -16,13 +16,13 @@ from functools import partial
 from pathlib import Path
 
 from remote_claude.runtime.durable_files import sync_folder, write_private
+from remote_claude.runtime.embedded.child_process import NOBODY, Child, RunAs, as_user, refusal
 from remote_claude.runtime.embedded.errors import (
     DataVersionMismatch,
     NoUsableUser,
     ServerNotFound,
     ServerSetupFailed,
 )
-from remote_claude.runtime.embedded.process import NOBODY, Child, RunAs, as_user, refusal
 
 ROLE = DATABASE = "rclaude"
 _POLL = 0.02

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from remote_claude.runtime.embedded.child_process import Child
 from remote_claude.runtime.embedded.home import Home
 from remote_claude.runtime.embedded.nats import NatsServer, NatsUser, find_nats
 from remote_claude.runtime.embedded.postgres import PostgresServer, find_postgres
-from remote_claude.runtime.embedded.process import Child
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

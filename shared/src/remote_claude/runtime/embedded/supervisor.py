@@ -12,8 +12,8 @@ from types import TracebackType
 from typing import Self
 
 from remote_claude.concurrency.tasks import first_of
+from remote_claude.runtime.embedded.child_process import Child, exited, open_log, rotate_log, spawn
 from remote_claude.runtime.embedded.errors import ServerDidNotStart
-from remote_claude.runtime.embedded.process import Child, exited, open_log, rotate_log, spawn
 
 log = logging.getLogger(__name__)
 

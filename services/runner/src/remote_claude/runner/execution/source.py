@@ -27,9 +27,9 @@ from remote_claude.outbound import AllowedHosts
 from remote_claude.outbound.forges import Forges
 from remote_claude.runner.execution import remote_source
 from remote_claude.runner.execution.remote_source import SourceFailed
+from remote_claude.runner.forges.forge_token import forge_token
 from remote_claude.runner.forges.kinds import place_of
 from remote_claude.runner.forges.pushing import Credential
-from remote_claude.runner.forges.tokens import forge_token
 from remote_claude.runtime.objects import ObjectNotFound
 from remote_claude.runtime.service import Runtime
 

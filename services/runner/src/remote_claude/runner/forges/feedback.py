@@ -13,8 +13,8 @@ from remote_claude.eventsourcing.events import stream_id
 from remote_claude.outbound.forges import Forges
 from remote_claude.runner.forges.client import Feedback, ForgeFailed, connect_hint
 from remote_claude.runner.forges.description import BEGIN
+from remote_claude.runner.forges.forge_token import forge_token
 from remote_claude.runner.forges.kinds import place_of
-from remote_claude.runner.forges.tokens import forge_token
 from remote_claude.runner.lineage import with_repository
 from remote_claude.runtime.service import Runtime
 

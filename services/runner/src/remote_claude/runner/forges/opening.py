@@ -48,9 +48,9 @@ from remote_claude.runner.forges.client import (
     connect_hint,
 )
 from remote_claude.runner.forges.description import Check, Work, placed, quiet, section, with_notes
+from remote_claude.runner.forges.forge_token import forge_token
 from remote_claude.runner.forges.kinds import Place, place_of
 from remote_claude.runner.forges.pushing import Credential, push
-from remote_claude.runner.forges.tokens import forge_token
 from remote_claude.runner.lineage import lineage, with_repository
 from remote_claude.runner.projections.pull_requests import OpeningRow, PullRequestsView
 from remote_claude.runner.settings import RunnerSettings

@@ -3,11 +3,11 @@
 from remote_claude.runner.sessions.channel import Channel, ChannelClosed, HttpChannel
 from remote_claude.runner.sessions.listener import WorkerListener
 from remote_claude.runner.sessions.openings import StreamNotOpened
-from remote_claude.runner.sessions.session import (
+from remote_claude.runner.sessions.worker_result import WorkerResult
+from remote_claude.runner.sessions.worker_session import (
     OnFrames,
     OpenStream,
     WorkerLost,
-    WorkerResult,
     WorkerSession,
 )
 

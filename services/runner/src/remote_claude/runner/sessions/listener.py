@@ -20,7 +20,7 @@ from websockets.asyncio.server import Server, ServerConnection, unix_serve
 
 from remote_claude.runner import unix_sockets
 from remote_claude.runner.sessions.channel import Channel, ChannelClosed, SocketChannel
-from remote_claude.runner.sessions.session import ProtocolViolation, WorkerSession
+from remote_claude.runner.sessions.worker_session import ProtocolViolation, WorkerSession
 from remote_claude.worker.protocol import messages as protocol
 from remote_claude.worker.protocol.codec import Malformed
 from remote_claude.worker.protocol.messages import Close, Hello

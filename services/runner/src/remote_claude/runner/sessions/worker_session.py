@@ -8,15 +8,13 @@ the worker has been silent for a lease.
 from __future__ import annotations
 
 import asyncio
-import re
 import secrets
 from asyncio import StreamReader, StreamWriter
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import structlog
 from msgspec.structs import replace
@@ -24,12 +22,11 @@ from msgspec.structs import replace
 from remote_claude.concurrency.tasks import end, first_of
 from remote_claude.runner.sessions.channel import Channel, ChannelClosed
 from remote_claude.runner.sessions.openings import StreamOpenings
+from remote_claude.runner.sessions.worker_result import WorkerResult, checked_result
 from remote_claude.worker.protocol import frames
 from remote_claude.worker.protocol import messages as protocol
 from remote_claude.worker.protocol.codec import Malformed
 from remote_claude.worker.protocol.messages import (
-    MAX_CHECKS,
-    MAX_COMMAND,
     Ack,
     Alive,
     Assignment,
@@ -59,10 +56,7 @@ OpenStream: TypeAlias = Callable[[], Awaitable[tuple[StreamReader, StreamWriter]
 
 MAX_STREAMS = 64
 """At one time, of one worker."""
-MAX_SUMMARY = frames.MAX_TEXT
 STREAM_CHUNK = 64 * 1024
-_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
-_REASON = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _WORKERS_FILES = (protocol.RESULT_BUNDLE, protocol.CHANGES_PATCH, protocol.CHECKPOINT, protocol.ARTIFACTS)
 
 
@@ -70,28 +64,6 @@ class WorkerLost(Exception):
     """The worker has not connected, or not connected again, or sent nothing, for one lease."""
 
     code = "worker_lost"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerResult:
-    """The result that the worker sent: checked for form, not for truth."""
-
-    outcome: Literal["succeeded", "failed"]
-    summary: str
-    exit_code: int | None = None
-    reason: str | None = None
-    base: str | None = None
-    sent: str | None = None
-    commit: str | None = None
-    detail: str | None = None
-    messages: int | None = None
-    checks: tuple[tuple[str, int], ...] = ()
-    """Commands of the repository that have run on the result, with their exit codes."""
-    written: str = ""
-    """What the agent says it has done."""
-    bundle: Path | None = None
-    patch: Path | None = None
-    artifacts: Path | None = None
 
 
 class ProtocolViolation(Exception):
@@ -341,37 +313,9 @@ class WorkerSession:
         await self._on_checkpoint(checkpoint, archive)
 
     def _finish(self, finished: Finished) -> None:
-        for commit in (finished.base, finished.sent, finished.commit):
-            if commit is not None and not _COMMIT.fullmatch(commit):
-                raise Malformed("a commit is 40 or 64 hexadecimal digits")
-        if finished.reason is not None and not _REASON.fullmatch(finished.reason):
-            raise Malformed("a reason is a short code")
-        if frames.size(finished.summary) > MAX_SUMMARY:
-            raise Malformed("the summary is too long")
-        if finished.detail is not None and len(finished.detail) > protocol.MAX_DETAIL:
-            raise Malformed("the detail is too long")
+        result = checked_result(finished, self._files)
         if not self.result.done():  # otherwise it is sent again: the acknowledgement was lost
-            self.result.set_result(
-                WorkerResult(
-                    outcome=finished.outcome,
-                    summary=finished.summary.replace("\0", "\ufffd"),
-                    exit_code=finished.exit_code,
-                    reason=finished.reason,
-                    base=finished.base,
-                    sent=finished.sent,
-                    commit=finished.commit,
-                    detail=finished.detail.replace("\0", "\ufffd") if finished.detail else None,
-                    messages=finished.messages,
-                    checks=tuple(
-                        (check.command.replace("\0", "\ufffd")[:MAX_COMMAND], check.exit_code)
-                        for check in finished.checks[:MAX_CHECKS]
-                    ),
-                    written=finished.written.replace("\0", "\ufffd")[: protocol.MAX_SUMMARY],
-                    bundle=self._files.get(protocol.RESULT_BUNDLE),
-                    patch=self._files.get(protocol.CHANGES_PATCH),
-                    artifacts=self._files.get(protocol.ARTIFACTS),
-                )
-            )
+            self.result.set_result(result)
 
     def _expect_worker(self, within_s: float) -> None:
         """Time to come, or to come back."""
