@@ -41,6 +41,7 @@ from remote_claude.contracts.gateway import (
     WebhookDelivered,
     WebhookFailed,
     WebhookRemoved,
+    WebhookReplayRequested,
 )
 from remote_claude.contracts.runner import (
     AssignmentDeclined,
@@ -378,6 +379,16 @@ EXAMPLES: tuple[Event, ...] = (
     TeamDeleted(org=ORG, team=TEAM, by=USER),
     WebhookAdded(hook="hook_01", org=ORG, url=SEALED, secret=SEALED),
     WebhookRemoved(hook="hook_01", org=ORG),
+    WebhookReplayRequested(
+        hook="hook_01",
+        org=ORG,
+        user=USER,
+        task=TASK,
+        state="succeeded",
+        event="e" * 32,
+        position=7,
+        ended_at=LATER,
+    ),
     WebhookDelivered(**DECISION, hook="hook_01", status=204),
     WebhookFailed(**DECISION, hook="hook_01", reason="refused", status=500),
     ScheduleCreated(

@@ -10,12 +10,13 @@ from standardwebhooks import Webhook
 
 from given import Decider
 from remote_claude.contracts import EVENTS, Event, Sealed
-from remote_claude.contracts.gateway import WebhookAdded, WebhookRemoved
+from remote_claude.contracts.gateway import WebhookAdded, WebhookRemoved, WebhookReplayRequested
 from remote_claude.contracts.scheduler import TaskRejected, TerminalEvent
 from remote_claude.gateway.domain.webhooks import (
     ENDS,
     AddWebhook,
     RemoveWebhook,
+    ReplayDelivery,
     State,
     WebhookNotFound,
     WebhookUrlRefused,
@@ -43,6 +44,25 @@ def fold(events: Sequence[Event]) -> State:
 
 
 webhook = Decider(fold, decide)
+
+
+REPLAYED = WebhookReplayRequested(
+    hook="hook_1",
+    org="org_1",
+    user="user_1",
+    task="task_1",
+    state="failed",
+    event="e",
+    position=7,
+    ended_at="t",
+)
+
+
+def test_a_delivery_is_made_again_while_the_webhook_is_there() -> None:
+    webhook.given(ADDED).when(ReplayDelivery(REPLAYED)).then(REPLAYED)
+    webhook.given(ADDED, REPLAYED).when(ReplayDelivery(REPLAYED)).then(REPLAYED)
+    for given in ((), (ADDED, REMOVED)):
+        webhook.given(*given).when(ReplayDelivery(REPLAYED)).then_refused(WebhookNotFound)
 
 
 def test_a_webhook_is_added_and_removed_once() -> None:

@@ -157,6 +157,23 @@ async def test_an_admin_manages_webhooks_over_http(stack: Stack, member: Member,
     [one] = page["deliveries"]
     assert (one["task"], one["outcome"], one["status"]) == (task, "delivered", 204)
     assert (one["id"], one["position"], page["next"]) == (delivered.event_id, delivered.position, None)
+
+    # the same message once more, under an id of its own; not of a task that has not ended
+    running = await member.submit()
+    refused = await api.post(f"{path}/deliveries", json={"task": running})
+    assert (refused.status_code, refused.json()["code"]) == (409, "nothing_to_replay")
+    assert (await api.post(f"{path}/deliveries", json={"task": task})).status_code == 202
+    await outcomes(stack.host, member.org, 3)
+    before, again = receiver.heard
+    assert (again.content, again.headers["webhook-id"] != before.headers["webhook-id"]) == (
+        before.content,
+        True,
+    )
+    assert Webhook(made["secret"]).verify(again.content, again.headers)
+    await seen(stack.host)
+    shown = (await api.get(f"{path}/deliveries")).json()["deliveries"]
+    assert [one["outcome"] for one in shown] == ["delivered", "delivered"]
+
     assert (await api.delete(path)).status_code == 204
     await seen(stack.host)
     assert (await api.get(f"{path}/deliveries")).json()["code"] == "webhook_not_found"

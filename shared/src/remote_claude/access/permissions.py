@@ -63,6 +63,7 @@ PERMISSIONS: dict[str, Permission] = {
     "create_webhook": Permission("org", ADMINS),
     "list_webhooks": Permission("org:read", ADMINS),
     "remove_webhook": Permission("org", ADMINS),
+    "replay_webhook_delivery": Permission("org", ADMINS),
     "list_webhook_deliveries": Permission("org:read", ADMINS),
     # billing
     "get_usage": Permission("billing", EVERYBODY),

@@ -170,6 +170,23 @@ class WebhookRemoved(WebhookEvent):
     version: ClassVar[int] = 1
 
 
+class WebhookReplayRequested(WebhookEvent):
+    """A user asks that the end of a task is posted to the hook once more.
+
+    `event` and `position` are those of the end, `state` the state that it brought, `ended_at` its time.
+    """
+
+    type: ClassVar[str] = "WebhookReplayRequested"
+    version: ClassVar[int] = 1
+
+    user: str
+    task: str
+    state: str
+    event: str
+    position: int
+    ended_at: str
+
+
 class WebhookOutcome(GatewayEvent):
     """The outcome of a delivery: the end of the task, posted to a hook. Its event id is the `webhook-id` of the request."""
 

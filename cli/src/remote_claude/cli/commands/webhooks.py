@@ -54,6 +54,13 @@ def deliveries(hook: Hook, as_json: Json = False) -> None:
 
 
 @app.command()
+def replay(hook: Hook, task: Annotated[str, typer.Argument(help="The task whose end is posted.")]) -> None:
+    """Post the end of a task to a webhook once more, also one that ended before the webhook was added."""
+    connect().post(f"/v1/webhooks/{hook}/deliveries", {"task": task})
+    render.say(f"`rclaude webhook deliveries {hook}` shows what comes of it")
+
+
+@app.command()
 def remove(hook: Hook) -> None:
     """Remove a webhook. Deliveries that are still pending are dropped."""
     connect().delete(f"/v1/webhooks/{hook}")

@@ -13,7 +13,7 @@ import uuid_utils
 
 from remote_claude.access.keyring import Keyring
 from remote_claude.contracts.contexts import webhook_secret_context, webhook_url_context
-from remote_claude.contracts.gateway import RemoteRepository, TaskMessageSent
+from remote_claude.contracts.gateway import RemoteRepository, TaskMessageSent, WebhookReplayRequested
 from remote_claude.eventsourcing import (
     Clock,
     CommandHandler,
@@ -255,9 +255,14 @@ class WebhookHandlers:
         """Remove it: nothing is sent to it any more. Raises `WebhookNotFound`."""
         await self._handle(webhooks.RemoveWebhook(hook=hook, org=org))
 
+    async def replay(self, requested: WebhookReplayRequested) -> int:
+        """Record that the end of a task is posted once more. Returns the position. Raises `WebhookNotFound`."""
+        return await self._handle(webhooks.ReplayDelivery(requested))
+
     async def _handle(self, command: webhooks.Command) -> int:
+        about = command.requested if isinstance(command, webhooks.ReplayDelivery) else command
         try:
-            stream = stream_id("gateway", command.org, "webhook", command.hook)
+            stream = stream_id("gateway", about.org, "webhook", about.hook)
         except ValueError:
-            raise webhooks.WebhookNotFound(command.hook) from None
-        return (await self._handler.handle(WEBHOOK, stream, command, subject=command.hook)).position
+            raise webhooks.WebhookNotFound(about.hook) from None
+        return (await self._handler.handle(WEBHOOK, stream, command, subject=about.hook)).position

@@ -92,6 +92,7 @@ def build(runtime: Runtime) -> Service:
         api,
         runtime,
         WebhookHandlers(runtime.log, runtime.keyring, runtime.clock),
+        queries,
         Freshness(runtime.tail, lambda: runtime.projectors[WebhooksView.name]),
     )
     dashboard.add_routes(api)

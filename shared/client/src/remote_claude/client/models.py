@@ -1290,6 +1290,18 @@ class RedeemedCoupon(TypedDict):
     terms: CouponTerms
 
 
+class ReplayAnswer(TypedDict):
+    """`position` is that of the request: deliveries that are read at it show the new one."""
+
+    position: int
+
+
+class ReplayRequest(TypedDict):
+    """The task whose end is posted once more."""
+
+    task: str
+
+
 class RepositoryAnswer(TypedDict):
     """`RepositoryAnswer`."""
 

@@ -77,6 +77,8 @@ from remote_claude.client.models import (
     PublishedPrices,
     PullRequestRequestAnswer,
     RedeemedCoupon,
+    ReplayAnswer,
+    ReplayRequest,
     RetryAnswer,
     RetryRequest,
     ScheduleAnswer,
@@ -761,6 +763,11 @@ def remove_webhook(webhook: str) -> Call[None]:
 def rename_org(body: NewOrg) -> Call[OrgChanged]:
     """Give the organisation another name."""
     return Call("PATCH", "/v1/org", json=body, decode=as_json)
+
+
+def replay_webhook_delivery(webhook: str, body: ReplayRequest) -> Call[ReplayAnswer]:
+    """Post the end of a task to a webhook once more, under a `webhook-id` of its own."""
+    return Call("POST", f"/v1/webhooks/{_part(webhook)}/deliveries", json=body, decode=as_json)
 
 
 def request_pull_request(task: str) -> Call[PullRequestRequestAnswer]:

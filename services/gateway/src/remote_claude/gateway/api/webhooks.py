@@ -1,4 +1,4 @@
-"""Webhooks over HTTP: an organisation's admins add, list and remove them, and see the outcome of each delivery."""
+"""Webhooks over HTTP: an organisation's admins add, list and remove them, and see or repeat deliveries."""
 
 from __future__ import annotations
 
@@ -7,17 +7,21 @@ from http import HTTPStatus
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Path, Query, Response
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, Field
 
 from remote_claude.access.keyring import KeyErased
 from remote_claude.contracts.contexts import webhook_url_context
+from remote_claude.contracts.gateway import WebhookReplayRequested
 from remote_claude.edge.caller import Caller
 from remote_claude.edge.freshness import MAX_POSITION, Freshness
 from remote_claude.edge.models import problems
 from remote_claude.edge.paging import Limit
-from remote_claude.gateway.domain.webhooks import WebhookNotFound
+from remote_claude.gateway.api.models import StrictRequest
+from remote_claude.gateway.domain.refusals import TaskNotFound
+from remote_claude.gateway.domain.webhooks import ENDS, NothingToReplay, WebhookNotFound
 from remote_claude.gateway.handlers import WebhookHandlers
 from remote_claude.gateway.projections import webhooks as view
+from remote_claude.gateway.projections.queries import TaskEvent, TaskQueries, check_seen
 from remote_claude.runtime.ids import is_id
 from remote_claude.runtime.service import Runtime
 
@@ -25,10 +29,11 @@ TAGS: list[str | Enum] = ["webhooks"]
 HookId = Annotated[str, Path(description="The id of a webhook.")]
 
 
-class NewWebhook(BaseModel):
-    """`url` is where to post to: http:// or https://, of at most 2,048 characters."""
+EVENTS_AT_ONCE = 200
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+class NewWebhook(StrictRequest):
+    """`url` is where to post to: http:// or https://, of at most 2,048 characters."""
 
     url: str
 
@@ -76,6 +81,18 @@ class DeliveryAnswer(BaseModel):
     position: int
 
 
+class ReplayRequest(StrictRequest):
+    """The task whose end is posted once more."""
+
+    task: str = Field(max_length=64)
+
+
+class ReplayAnswer(BaseModel):
+    """`position` is that of the request: deliveries that are read at it show the new one."""
+
+    position: int
+
+
 class DeliveryPage(BaseModel):
     """Newest first. `next` is what to send as `before` to go on, null at the end."""
 
@@ -84,7 +101,9 @@ class DeliveryPage(BaseModel):
     as_of: int
 
 
-def add_routes(api: APIRouter, runtime: Runtime, handlers: WebhookHandlers, fresh: Freshness) -> None:
+def add_routes(
+    api: APIRouter, runtime: Runtime, handlers: WebhookHandlers, queries: TaskQueries, fresh: Freshness
+) -> None:
     """The routes below `/v1/webhooks`."""
     reads: list[Any] = [Depends(fresh)]
 
@@ -146,6 +165,50 @@ def add_routes(api: APIRouter, runtime: Runtime, handlers: WebhookHandlers, fres
         following = page[-1].position if len(found) > limit else None
         shown = [DeliveryAnswer.model_validate(one, from_attributes=True) for one in page]
         return DeliveryPage(deliveries=shown, next=following, as_of=position)
+
+    @api.post(
+        "/v1/webhooks/{webhook}/deliveries",
+        tags=TAGS,
+        status_code=HTTPStatus.ACCEPTED,
+        responses=problems(403, 404, 409, 422, 503),
+    )
+    async def replay_webhook_delivery(
+        principal: Caller, webhook: HookId, body: ReplayRequest
+    ) -> ReplayAnswer:
+        """Post the end of a task to a webhook once more, under a `webhook-id` of its own."""
+        await known(principal.org, webhook)
+        task = body.task
+        if not is_id("task", task):
+            raise TaskNotFound(task)
+        found, _ = await queries.get(principal.org, task)
+        check_seen(principal, found)
+        if (end := await _end(principal.org, task)) is None:
+            raise NothingToReplay(task)
+        position = await handlers.replay(
+            WebhookReplayRequested(
+                hook=webhook,
+                org=principal.org,
+                user=principal.user,
+                task=task,
+                state=ENDS[end.type],
+                event=end.event_id,
+                position=end.position,
+                ended_at=end.occurred_at,
+            )
+        )
+        return ReplayAnswer(position=position)
+
+    async def _end(org: str, task: str) -> TaskEvent | None:
+        """The event that ended a task."""
+        after = 0
+        while True:
+            page, _ = await queries.events(org, task, after, EVENTS_AT_ONCE)
+            for event in page:
+                if event.type in ENDS:
+                    return event
+            if len(page) < EVENTS_AT_ONCE:
+                return None
+            after = page[-1].position
 
 
 async def _shown(runtime: Runtime, hook: view.Webhook) -> WebhookAnswer:

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from standardwebhooks import Webhook
 
 from remote_claude.contracts import Event, Sealed, canonical_json
-from remote_claude.contracts.gateway import WebhookAdded, WebhookRemoved
+from remote_claude.contracts.gateway import WebhookAdded, WebhookRemoved, WebhookReplayRequested
 from remote_claude.contracts.refusals import Refusal
 from remote_claude.contracts.scheduler import (
     TaskCancelled,
@@ -49,6 +49,14 @@ class WebhookNotFound(WebhookRefused):
         )
 
 
+class NothingToReplay(WebhookRefused):
+    code: ClassVar[str] = "nothing_to_replay"
+    status: ClassVar[int] = 409
+
+    def __init__(self, task: str) -> None:
+        super().__init__(f"The task {task} has not ended: its end is posted when it comes.")
+
+
 class WebhookUrlRefused(WebhookRefused):
     code: ClassVar[str] = "webhook_url_refused"
 
@@ -67,7 +75,14 @@ class RemoveWebhook:
     org: str
 
 
-Command = AddWebhook | RemoveWebhook
+@dataclass(frozen=True, slots=True)
+class ReplayDelivery:
+    """`requested` is recorded as it is."""
+
+    requested: WebhookReplayRequested
+
+
+Command = AddWebhook | RemoveWebhook | ReplayDelivery
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +116,10 @@ def decide(command: Command, state: State) -> list[Event]:
                 raise WebhookNotFound(hook)
             if isinstance(state, Added):
                 return [WebhookRemoved(hook=hook, org=org)]
+        case ReplayDelivery(requested=requested):
+            if not isinstance(state, Added):
+                raise WebhookNotFound(requested.hook)
+            return [requested]
         case _:
             assert_never(command)
     return []
@@ -136,10 +155,10 @@ def secret_of(random: bytes) -> str:
 
 
 def body(payload: Mapping[str, Any], occurred_at: str) -> bytes:
-    """The message: the same bytes at every attempt."""
-    return canonical_json(
-        {"type": f"task.{payload['state']}", "timestamp": occurred_at, "data": dict(payload)}
-    )
+    """The message: the same bytes at every attempt. A replay's payload has the time of the end as `ended_at`."""
+    data = dict(payload)
+    ended_at = data.pop("ended_at", occurred_at)
+    return canonical_json({"type": f"task.{data['state']}", "timestamp": ended_at, "data": data})
 
 
 def headers(secret: str, key: str, sent_at: int, content: bytes) -> dict[str, str]:

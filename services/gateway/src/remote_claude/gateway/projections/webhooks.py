@@ -19,6 +19,7 @@ from remote_claude.contracts.gateway import (
     WebhookFailed,
     WebhookOutcome,
     WebhookRemoved,
+    WebhookReplayRequested,
 )
 from remote_claude.eventsourcing.events import RecordedEvent, stream_id
 from remote_claude.eventsourcing.postgres.outbox_table import EffectChanges, OutboxRow, effect
@@ -73,10 +74,11 @@ class OutcomeRow(Tables, table=True):
 
 class WebhooksView(View):
     name: ClassVar[str] = "gateway_webhooks"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     tables: ClassVar[MetaData] = Tables.metadata
     handles: ClassVar[frozenset[str]] = frozenset(
-        {WebhookAdded.type, WebhookRemoved.type, WebhookDelivered.type, WebhookFailed.type, *ENDS}
+        {event.type for event in (WebhookAdded, WebhookRemoved, WebhookReplayRequested)}
+        | {WebhookDelivered.type, WebhookFailed.type, *ENDS}
     )
     pace: ClassVar[float] = 0.1  # as often as the outbox looks
 
@@ -98,6 +100,9 @@ class WebhooksView(View):
                     touched.add(hook)
                     deliveries.drop_lane(hook)
                     outcomes = [row for row in outcomes if row["hook"] != hook]
+                case WebhookReplayRequested() as replay:
+                    if replay.hook in hooks:
+                        deliveries.add(_replay(replay, recorded))
                 case WebhookOutcome() as outcome:
                     deliveries.settle(recorded)
                     if (row := hooks.get(outcome.hook)) is not None:
@@ -152,6 +157,12 @@ def _outcome(outcome: WebhookOutcome, recorded: RecordedEvent) -> dict[str, Any]
         "at": recorded.occurred_at,
         "position": recorded.position,
     }
+
+
+def _replay(replay: WebhookReplayRequested, recorded: RecordedEvent) -> dict[str, Any]:
+    payload = replay.model_dump(include={"task", "org", "state", "event", "position", "ended_at"})
+    stream = stream_id("gateway", replay.org, "task", replay.task)
+    return effect(recorded, f"webhook {replay.hook}", lane=replay.hook, stream=stream, payload=payload)
 
 
 def _deliveries(hooks: Iterable[dict[str, Any]], recorded: RecordedEvent) -> list[dict[str, Any]]:

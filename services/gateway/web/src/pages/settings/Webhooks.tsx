@@ -10,6 +10,7 @@ import { Button, Copy, Field } from "@/ui/controls";
 import { Confirm } from "@/ui/dialog";
 import { Rows, Section } from "@/ui/page";
 import { Ago, Empty, Failed, Skeleton } from "@/ui/states";
+import { toast } from "@/ui/toast";
 
 const OUTCOMES = { pending: "text-muted", delivered: "text-ok", failed: "text-bad" } as const;
 
@@ -105,6 +106,15 @@ export function Webhooks() {
 }
 
 function Deliveries({ hook }: { hook: string }) {
+  const cache = useQueryClient();
+  const replay = useMutation({
+    mutationFn: (task: string) => data(api.POST("/v1/webhooks/{webhook}/deliveries", { params: { path: { webhook: hook } }, body: { task } })),
+    onSuccess: () => {
+      toast("The end of the task is posted once more.");
+      return cache.invalidateQueries({ queryKey: ["webhooks"] });
+    },
+    onError: (error) => toast(error.message, true),
+  });
   const found = useInfiniteQuery({
     queryKey: ["webhooks", hook, "deliveries"],
     refetchInterval: 5_000,
@@ -124,6 +134,9 @@ function Deliveries({ hook }: { hook: string }) {
             <span className={`w-20 shrink-0 font-medium ${OUTCOMES[one.outcome]}`}>{one.outcome}</span>
             <span className="tabular w-8 shrink-0 text-muted">{one.status ?? ""}</span>
             <Link to="/tasks/$task" params={{ task: one.task }} className="min-w-0 truncate font-mono text-xs underline decoration-line underline-offset-4 hover:decoration-current">{one.task}</Link>
+            {one.outcome !== "pending" && (
+              <Button look="bare" aria-label={`Post the end of ${one.task} again`} busy={replay.isPending && replay.variables === one.task} onClick={() => replay.mutate(one.task)}>Again</Button>
+            )}
             {one.reason && <span className="hostile min-w-0 truncate text-xs text-bad">{visible(one.reason.replaceAll("_", " "))}</span>}
             <time className="tabular ml-auto shrink-0 text-xs text-muted" dateTime={one.at} title={moment(one.at)}><Ago time={one.at} /></time>
           </li>

@@ -1,1 +1,0 @@
-import{t as e}from"./Activity-Cjb7Wc9m.js";import{t}from"./Task-yhuZmFWM.js";export{e as Activity,t as TaskPage};
