@@ -122,8 +122,9 @@ class Stack:
         """Somebody of a new organisation, or of this one."""
         org = org or new_id("org")
         runtime = self.host.runtime
-        await runtime.keyring.create(org)
         user, key, token = new_id("user"), new_id("key"), credential_secrets.generate()
+        await runtime.keyring.create(org)
+        await runtime.keyring.create(user)
         await self.say(MemberJoined(org=org, user=user, role="owner"), stream_id("users", org, "org", org))
         await self.say(
             ApiKeyIssued(

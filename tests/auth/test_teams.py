@@ -97,6 +97,10 @@ async def test_members_of_a_team_see_each_others_tasks_and_nobody_elses(acme: Ac
     await acme.may_see("team")
 
 
+BODIES: dict[str, dict[str, str]] = {"messages": {"text": "x"}, "shares": {}}
+"""What routes about a task take, by the end of their path."""
+
+
 async def test_a_task_that_one_may_not_see_answers_as_one_that_does_not_exist(acme: Acme) -> None:
     await acme.may_see("team")
     hidden, unknown = await acme.submit(acme.people["bob"][1]), new_id("task")
@@ -107,7 +111,7 @@ async def test_a_task_that_one_may_not_see_answers_as_one_that_does_not_exist(ac
         if "{task}" not in path:
             continue
         for method in methods:
-            body = {"text": "x"} if path.endswith("/messages") else None
+            body = BODIES.get(path.rpartition("/")[2])
             answers = [
                 await dan.request(method, path.replace("{task}", task), json=body)
                 for task in (hidden, unknown)
