@@ -31,6 +31,8 @@ class Acme:
     ada: httpx2.AsyncClient
     people: dict[str, tuple[str, httpx2.AsyncClient]]
     core: str
+    position: int = 0
+    """That of the last submission."""
 
     async def may_see(self, visibility: str) -> None:
         answer = await self.ada.put("/v1/org/policy", json={"task_visibility": visibility})
@@ -39,7 +41,14 @@ class Acme:
     async def submit(self, who: httpx2.AsyncClient, **body: Any) -> str:
         answer = await who.post("/v1/tasks", json={**SHELL, **body})
         assert answer.status_code == 202, answer.text
+        self.position = answer.json()["position"]
         return str(answer.json()["id"])
+
+    async def listed(self, who: httpx2.AsyncClient) -> set[str]:
+        """The tasks that somebody's list shows; it has what was submitted before."""
+        answer = await who.get("/v1/tasks", params={"limit": 100, "min_position": self.position})
+        assert answer.is_success, answer.text
+        return {task["id"] for task in answer.json()["tasks"]}
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -73,27 +82,24 @@ async def acme(installation: Installation) -> Acme:
     return Acme(installation, org, ada, people, core)
 
 
-async def listed(who: httpx2.AsyncClient) -> set[str]:
-    """The tasks that somebody's list shows; it has what was submitted before."""
-    answer = await who.get("/v1/tasks", params={"limit": 100})
-    assert answer.is_success, answer.text
-    return {task["id"] for task in answer.json()["tasks"]}
-
-
 async def test_members_of_a_team_see_each_others_tasks_and_nobody_elses(acme: Acme) -> None:
     bob, carol, dan = (acme.people[name][1] for name in ("bob", "carol", "dan"))
     by_bob, by_dan = await acme.submit(bob), await acme.submit(dan)
-    assert {by_bob, by_dan} <= await listed(dan)  # without a rule, members see all
+    assert {by_bob, by_dan} <= await acme.listed(dan)  # without a rule, members see all
 
     await acme.may_see("team")
-    assert [await listed(who) & {by_bob, by_dan} for who in (acme.ada, bob, carol, dan)] == [
+    assert [await acme.listed(who) & {by_bob, by_dan} for who in (acme.ada, bob, carol, dan)] == [
         {by_bob, by_dan}, {by_bob}, {by_bob}, {by_dan}
     ]  # fmt: skip
     assert (await carol.get(f"/v1/tasks/{by_bob}")).json()["team"] == acme.core
     assert (await carol.post(f"/v1/tasks/{by_bob}/cancel")).status_code == 202
 
     await acme.may_see("own")
-    assert [await listed(who) & {by_bob, by_dan} for who in (bob, carol, dan)] == [{by_bob}, set(), {by_dan}]
+    assert [await acme.listed(who) & {by_bob, by_dan} for who in (bob, carol, dan)] == [
+        {by_bob},
+        set(),
+        {by_dan},
+    ]
     await acme.may_see("team")
 
 
@@ -177,9 +183,9 @@ async def test_a_team_owns_labels_and_api_keys_that_end_with_it(acme: Acme) -> N
     ci = acme.installation.client(made["secret"])
     assert (await ci.get("/v1/me")).json()["name"] == "docs"
     by_key = await acme.submit(ci)
-    assert {task, by_key} <= await listed(ci)
-    assert by_key in await listed(bob)
-    assert by_key not in await listed(dan)
+    assert {task, by_key} <= await acme.listed(ci)
+    assert by_key in await acme.listed(bob)
+    assert by_key not in await acme.listed(dan)
     assert docs in {key["user"] for key in (await bob.get("/v1/keys")).json()["keys"]}
 
     [shown] = [t for t in (await dan.get("/v1/org/teams")).json()["teams"] if t["id"] == docs]
