@@ -74,13 +74,7 @@ def materials(text: str, version: str) -> dict[str, Any]:
                 "version": number,
                 "purl": purl,
                 "licenses": [{"license": {"name": licence}}] if licence else [],
-                "externalReferences": [
-                    {
-                        "type": "distribution",
-                        "url": f"https://pypi.org/project/{name}/{number}/",
-                        "hashes": [{"alg": "SHA-256", "content": one} for one in sorted(sums)],
-                    }
-                ],
+                "hashes": [{"alg": "SHA-256", "content": one} for one in sorted(sums)],
             }
         )
     main = {"type": "application", "bom-ref": "remote-claude", "name": "remote-claude", "version": version}
