@@ -10,7 +10,7 @@ import { visible } from "@/text/ansi";
 import { parseDiff } from "@/text/diff";
 import { Ago, Empty, Failed, isActive, Skeleton, StateMark, Took } from "@/ui/states";
 
-/** One task for whoever has the link. Nothing can be changed here, and nobody is signed in. */
+/** One task, opened by its link. Nothing can be changed here, and nobody is signed in. */
 export function SharedPage() {
   const { share } = useParams({ strict: false }) as { share: string };
   const found = useQuery(sharedTask(share));

@@ -1463,7 +1463,7 @@ class ShareRequest(TypedDict):
 
 
 class SharedTask(TypedDict):
-    """A task as whoever has the link sees it: without people, cost and runners. Texts are null once erased."""
+    """A task as its link shows it: without people, cost and runners. Texts are null once erased."""
 
     id: str
     state: Literal[

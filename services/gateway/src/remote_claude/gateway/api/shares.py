@@ -1,4 +1,4 @@
-"""Links with which anyone may read one task: made and revoked by members, opened by whoever has the link."""
+"""Links with which anyone may read one task: members make and revoke them."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class ShareList(BaseModel):
 
 
 class SharedTask(BaseModel):
-    """A task as whoever has the link sees it: without people, cost and runners. Texts are null once erased."""
+    """A task as its link shows it: without people, cost and runners. Texts are null once erased."""
 
     id: str
     state: State
