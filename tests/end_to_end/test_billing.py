@@ -18,10 +18,17 @@ from stripe_double import KEY, SECRET, StripeDouble, signature, stripe_double
 PLANS = Path(__file__).parents[2] / "services/billing/src/remote_claude/billing/domain/plans.toml"
 
 
+PRICE = 'amount = "2900000000000000"'  # $2,900,000 a month: over a dollar a second
+
+
 @pytest.fixture
 def small_plans(tmp_path: Path) -> Path:
-    """The plans of a new stack, with a limit that is soon reached, and sandboxes that fit a small machine."""
+    """The plans of a new stack, with a limit that is soon reached, and sandboxes that fit a small machine.
+
+    Pro costs enough that what is left of a month has a price in its last minutes too.
+    """
     text = PLANS.read_text().replace("executions_per_month = 100\n", "executions_per_month = 2\n")
+    text = text.replace('amount = "29000000000"', PRICE)
     file = tmp_path / "plans.toml"
     text = text.replace("vcpu_millis = 4000", "vcpu_millis = 2000").replace(
         "memory_mib = 8192", "memory_mib = 4096"
@@ -151,13 +158,13 @@ def _refund(one: Product, stripe: StripeDouble, invoice: Any) -> None:
 
     until(lambda: bool(notes()), "the refund", pause=0.1)
     assert [(note["amount"], note["type"]) for note in notes()] == [(11, "post_payment")]
-    refused = one.admin("billing", "credit-note", invoice["number"], "--amount", "1000")
+    refused = one.admin("billing", "credit-note", invoice["number"], "--amount", "3000000")
     assert "left to correct" in refused.err
 
 
 def _simulate(one: Product, plans: Path, org: str) -> None:
     dearer = plans.with_name("dearer.toml")
-    dearer.write_text(plans.read_text().replace('amount = "29000000000"', 'amount = "58000000000"'))
+    dearer.write_text(plans.read_text().replace(PRICE, PRICE.replace("29", "58")))
     done = one.admin("billing", "simulate", "--price-book", str(dearer), "--last", "3", "--json")
     assert done.code == 0, done.err
     [found] = [s for s in json.loads(done.out) if s["org"] == org]
