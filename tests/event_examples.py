@@ -23,6 +23,7 @@ from remote_claude.contracts.gateway import (
     BatchSubmitted,
     BestOf,
     BundleRepository,
+    ForgeThread,
     PullRequestOptions,
     PullRequestRequested,
     RemoteRepository,
@@ -59,6 +60,8 @@ from remote_claude.contracts.runner import (
     RunnerUndrained,
     SealedOutput,
     TaskStarted,
+    ThreadCommented,
+    ThreadCommentFailed,
     UsageRecorded,
     UsageSample,
 )
@@ -272,6 +275,7 @@ EXAMPLES: tuple[Event, ...] = (
         timeout_s=600,
         priority=5,
         started_by="schedule_01",
+        thread=ForgeThread(kind="issue", number=7),
         team=TEAM,
         labels=SEALED,
         label_hashes={SHA256: SHA256},
@@ -328,6 +332,8 @@ EXAMPLES: tuple[Event, ...] = (
     ),
     CheckpointSaved(**ATTEMPT, sequence=1, turn=4, manifest=SHA256, size=2**20),
     PullRequestFailed(**DECISION, reason="forge_token_refused", detail=SEALED),
+    ThreadCommented(**DECISION, comment="started"),
+    ThreadCommentFailed(**DECISION, comment="ended", reason="forge_token_refused", detail=SEALED),
     PullRequestOpened(
         **DECISION, forge="github", number=7, url=SEALED, branch="rclaude/task_1", commit="d" * 40
     ),

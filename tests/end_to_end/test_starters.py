@@ -58,6 +58,7 @@ def test_the_clock_and_a_comment_start_tasks(tmp_path: Path) -> None:
             )
             eve = comment | {"comment": {"id": 6, "body": "/rclaude true", "user": {"login": "eve"}}}
             assert "eve" in report(stack, made, "issue_comment", eve, made["secret"]).json()["ignored"]
+            forge.failures["POST"] = [(429, {"retry-after": "0"}), (500, {})]
             first = report(stack, made, "issue_comment", comment, made["secret"]).json()["task"]
             assert report(stack, made, "issue_comment", comment, made["secret"]).json()["task"] == first
             done = stack.ended(first)
@@ -65,6 +66,27 @@ def test_the_clock_and_a_comment_start_tasks(tmp_path: Path) -> None:
             until(lambda: bool(forge.pulls), "the pull request", 60, pause=0.1)
             assert forge.git("ada/calc", "show", f"rclaude/{first}:README.md") == "hello\nmore"
             assert made["secret"] not in str(stack.events())
+            until(lambda: len(forge.issues[7]) == 2, "both comments", 60, pause=0.1)
+            begun, ended = forge.issues[7]
+            assert f"has started the task `{first}`" in begun
+            for part in (f"`{first}`", "succeeded", f"Pull request: {forge.pulls[0].url}", "$0.0000"):
+                assert part in ended
+
+            [pull] = forge.pulls
+            about = {"number": pull.number, "title": ":", "body": "true", "html_url": pull.url}
+            words = {"id": 8, "body": "/rclaude echo again >> README.md", "user": {"login": "ada"}}
+            asked = comment | {"comment": words, "issue": about | {"pull_request": {"html_url": pull.url}}}
+            second = report(stack, made, "issue_comment", asked, made["secret"]).json()["task"]
+            assert stack.ended(second)["labels"]["pull-request"] == f"ada/calc#{pull.number}"
+            until(lambda: len(pull.comments) == 2, "the comments on the pull request", 60, pause=0.1)
+            assert forge.git("ada/calc", "show", f"rclaude/{first}:README.md") == "hello\nmore\nagain"
+            assert len(forge.pulls) == 1
+            other = about | {"pull_request": {"html_url": "x"}, "html_url": f"{url}/pull/99"}
+            unknown = asked | {"comment": words | {"id": 9}, "issue": other}
+            assert (
+                "not known" in report(stack, made, "issue_comment", unknown, made["secret"]).json()["ignored"]
+            )
+            assert len(forge.issues[7]) == 2
 
             def last_task() -> Any:
                 [listed] = stack.ok("schedule", "list", "--json").json["schedules"]

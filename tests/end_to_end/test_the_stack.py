@@ -297,6 +297,7 @@ def test_every_view_rebuilds_to_what_is_live(stack: Product) -> None:
         "users_directory",
         "runner_held",
         "runner_pull_requests",
+        "runner_threads",
     }
     for view in views:
         done = stack.admin("rebuild", view, "--json")

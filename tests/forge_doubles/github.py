@@ -76,6 +76,7 @@ class GitHubDouble(ForgeDouble):
                 self.pull(repo, number).labels += only(body, "labels")["labels"]
                 return [{"name": name} for name in body["labels"]]
             case "GET", ["issues", number, "comments"]:
+                assert set(query) <= {"since", "per_page", "page"}
                 return [{"user": {"login": "ada"}, "body": t} for t in self._thread(number)]
             case "POST", ["issues", number, "comments"]:
                 self._thread(number).append(only(body, "body")["body"])

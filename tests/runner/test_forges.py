@@ -110,7 +110,7 @@ def test_options_feedback_and_comments(forge: ForgeDouble) -> None:
         pull.remarks += [("grace", "a.txt:3", "Name it"), ("grace", "", "Not yet")]
         pull.checks.append(("lint", "E501 line too long"))
         await client.comment(found.number, "begun", issue=False)
-        assert "begun" in await client.comments(found.number, issue=False)
+        assert "begun" in await client.comments(found.number, issue=False, since="2026-01-01T00:00:00Z")
         feedback = await client.feedback(found.number)
         said = {(one.author, one.place, one.text) for one in feedback.review_comments}
         assert {("grace", "a.txt:3", "Name it"), ("grace", "", "Not yet")} <= said

@@ -60,6 +60,7 @@ def test_the_views_are_found() -> None:
         "billing_usage",
         "runner_held",
         "runner_pull_requests",
+        "runner_threads",
         "users_audit",
         "users_directory",
     } == {view.name for view in VIEWS}

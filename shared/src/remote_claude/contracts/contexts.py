@@ -71,6 +71,11 @@ def pull_request_detail_context(task: str) -> str:
     return f"{task}/pull-request/detail"
 
 
+def thread_detail_context(task: str) -> str:
+    """Why a comment on the issue or pull request that started a task was given up, in a sentence."""
+    return f"{task}/thread/detail"
+
+
 def secret_context(org: str, owner: str | None, name: str) -> str:
     """A secret of an organisation, or of a person (`owner`) there."""
     return f"{org}/{owner or org}/secret/{name}"

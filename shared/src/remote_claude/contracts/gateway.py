@@ -38,6 +38,13 @@ class BestOf(Value):
     size: int
 
 
+class ForgeThread(Value):
+    """The issue or the pull request whose comment or label started a task. Its repository is that of the task."""
+
+    kind: Literal["issue", "pull_request"]
+    number: int
+
+
 class PullRequestOptions(Value):
     """How to open the pull request of a task that succeeds. Without `base` it goes to the branch that was cloned.
 
@@ -66,7 +73,8 @@ class TaskSubmitted(GatewayEvent):
     `author` is JSON: `name` and `email` of who the commit is by.
 
     `started_by` is the schedule, the trigger or the batch that submitted it for its user; `batch_item` is the number of
-    the batch's item, from 1. `team` is the team that it belongs to.
+    the batch's item, from 1. `team` is the team that it belongs to. `thread` is where a trigger was called: the start and
+    the end of the task are commented there.
 
     `repository_hash` and `label_hashes` (name to value) are keyed hashes, HMAC-SHA256 in hex under the organisation's data
     key: costs can be grouped by them without opening a text. `body_hash` shows whether an idempotency key was repeated or reused.
@@ -98,6 +106,7 @@ class TaskSubmitted(GatewayEvent):
     timeout_s: int | None = None
     priority: int = 0
     started_by: str | None = None
+    thread: ForgeThread | None = None
     team: str | None = None
     batch_item: int | None = None
     labels: Sealed | None = None

@@ -301,6 +301,34 @@ class PullRequestFailed(PullRequestEvent):
     detail: Sealed | None = None
 
 
+class ThreadEvent(RunnerEvent):
+    """About a comment on the issue or the pull request that started a task: one at the task's start, one at its end."""
+
+    aggregate: ClassVar[str] = "thread"
+    in_organisation: ClassVar[bool] = True
+
+    task: str
+    org: str
+    comment: Literal["started", "ended"]
+
+
+class ThreadCommented(ThreadEvent):
+    """The comment is on the forge."""
+
+    type: ClassVar[str] = "ThreadCommented"
+    version: ClassVar[int] = 1
+
+
+class ThreadCommentFailed(ThreadEvent):
+    """The comment was given up. `reason` is a stable code, `detail` the sentence that says what to do."""
+
+    type: ClassVar[str] = "ThreadCommentFailed"
+    version: ClassVar[int] = 1
+
+    reason: str
+    detail: Sealed | None = None
+
+
 class Result(Value):
     """What an attempt leaves: objects by SHA-256, commits by Git's id. `commit` is None when nothing was changed.
 

@@ -12,7 +12,13 @@ from remote_claude.cli.arguments import checked_prompt, labels_of, nano_usd
 from remote_claude.cli.errors import CliError, Exit
 from remote_claude.cli.session import connect
 
-TriggerForge = StrEnum("TriggerForge", ["github", "gitea", "gitlab"])
+TriggerForge = StrEnum("TriggerForge", ["github", "gitea", "gitlab", "bitbucket", "azure"])
+HOOK = "add a webhook with this URL and secret to each repository: content type application/json, events of issues and of all comments."
+HOOKS = {
+    TriggerForge.azure: "add a service hook (Web Hooks) to the project: the event `Pull request commented on`, this URL, the user "
+    "name rclaude, the secret as its password.",
+}
+"""How the webhook is made, where it is another way than on GitHub."""
 
 schedule_app = typer.Typer(no_args_is_help=True, help="Schedules: tasks that are submitted at set times.")
 trigger_app = typer.Typer(
@@ -93,7 +99,10 @@ def remove_schedule(schedule: Annotated[str, typer.Argument(help="The schedule's
 
 @trigger_app.command("create")
 def create_trigger(
-    repo: Annotated[list[str], typer.Option(help="Repository as OWNER/NAME; may be given again.")],
+    repo: Annotated[
+        list[str],
+        typer.Option(help="Repository as OWNER/NAME, on azure ORG/PROJECT/NAME; may be given again."),
+    ],
     allow: Annotated[list[str], typer.Option(help="Login that may start tasks; may be given again.")],
     forge: Annotated[TriggerForge, typer.Option(help="Where the repositories are.")] = TriggerForge.github,
     command: Annotated[str, typer.Option(help="What a comment begins with.")] = "/rclaude",
@@ -106,7 +115,7 @@ def create_trigger(
     no_pr: Annotated[bool, typer.Option("--no-pr", help="Open no pull request.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Let comments and labels on issues of a forge start tasks; prints the webhook's address and secret."""
+    """Let comments and labels on a forge start tasks; prints the webhook's address and secret."""
     client = connect()
     task = {**_settings(agent, model, network, budget, timeout), "pull_request": not no_pr}
     body: dict[str, Any] = {
@@ -124,10 +133,7 @@ def create_trigger(
         render.emit(made)
         return
     render.say(f"{made['id']}\nurl: {made['url']}\nsecret: {made['secret']}")
-    render.note(
-        "add a webhook with this URL and secret to each repository: content type application/json, events of issues "
-        "and of comments on issues. The secret is not shown again."
-    )
+    render.note(HOOKS.get(forge, HOOK) + " The secret is not shown again.")
 
 
 @trigger_app.command("list")

@@ -96,7 +96,7 @@ def build(runtime: Runtime) -> Service:
         Freshness(runtime.tail, lambda: runtime.projectors[WebhooksView.name]),
     )
     dashboard.add_routes(api)
-    starting = Starters(runtime, submissions)
+    starting = Starters(runtime, submissions, queries)
     schedules_and_triggers.add_routes(api, runtime, starting)
     batching = Batches(runtime, submissions, handlers)
     batches.add_routes(

@@ -17,6 +17,7 @@ from remote_claude.contracts.users import (
 )
 from remote_claude.runner.projections.held import HeldView
 from remote_claude.runner.projections.pull_requests import PullRequestsView
+from remote_claude.runner.projections.threads import ThreadsView
 from remote_claude.runtime.broker.uses import Use
 
 INTERRUPTING = frozenset(
@@ -35,7 +36,8 @@ INTERRUPTING = frozenset(
 
 VAULT = frozenset({SecretStored.type, SecretRemoved.type, ModelChosen.type})
 POLICY = frozenset({OrgPolicySet.type, MonthlyBudgetSet.type})
-READS = HeldView.handles | PullRequestsView.handles | INTERRUPTING | VAULT | POLICY | {TaskSubmitted.type}
+VIEWS = HeldView.handles | PullRequestsView.handles | ThreadsView.handles
+READS = VIEWS | INTERRUPTING | VAULT | POLICY | {TaskSubmitted.type}
 """The events that the runner reads: assignments, what ends them, the task itself, its secrets, and its organisation's policy."""
 
 USES: frozenset[Use] = frozenset({Use.READ_KEYS, Use.RENEW_LEASES, Use.WRITE_OUTPUT, Use.ASK_MONTH})

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from remote_claude.runner import api
-from remote_claude.runner.forges.opening import outbox
+from remote_claude.runner.forges import commenting, opening
 from remote_claude.runner.machines.registry import Machines, TaskRunner
 from remote_claude.runner.projections.held import HeldView
 from remote_claude.runner.runner_lifecycle import machine_runner, provider_runner
@@ -42,12 +42,12 @@ def build(runtime: Runtime) -> Service:
 
     background = {f"execute {name}": runner.run for name, runner in runners.items()}
     background |= {f"keep leases of {name}": runner.keep_leases for name, runner in runners.items()}
-    pull_requests = outbox(runtime, settings)
+    pull_requests, comments = opening.outbox(runtime, settings), commenting.outbox(runtime, settings)
     return Service(
         name="runner",
         router=api.router(listener_of, runtime.verifier, session_of, machines, runtime.log),
-        views=(HeldView(), pull_requests.view),
-        outboxes=(pull_requests,),
+        views=(HeldView(), pull_requests.view, comments.view),
+        outboxes=(pull_requests, comments),
         background=background,
         on_stop=close,
         ready=lambda: next((why for r in runners.values() if (why := r.unready) is not None), None),

@@ -53,7 +53,8 @@ class RunnerSettings(Settings):
     """What a task can connect to that does not ask for a network: `default`, or hosts with commas between them. `none`:
     sandboxes have no network, whatever is asked for."""
     pull_request_give_up_s: float = 900.0
-    """A pull request that could not be opened for so long, for a passing reason, waits for `rclaude pr`."""
+    """A pull request that could not be opened for so long, for a passing reason, waits for `rclaude pr`; a comment on the
+    issue or pull request that started a task is given up."""
     model_key_for: Literal["owner", "all"] = "owner"
     """Whose tasks may use the key in the operator's environment: those of the organisation that owns an embedded stack, or
     all. With `all`, the terms of the model's vendor are the operator's matter."""

@@ -342,7 +342,7 @@ class CreatedTrigger(TypedDict):
     """`secret` is shown this once: the forge signs with it."""
 
     id: str
-    forge: Literal["github", "gitea", "gitlab"]
+    forge: Literal["github", "gitea", "gitlab", "bitbucket", "azure"]
     path: str
     created_by: str
     created_at: str
@@ -1780,7 +1780,7 @@ class TriggerAnswer(TypedDict):
     """A trigger. The forge posts to `path`."""
 
     id: str
-    forge: Literal["github", "gitea", "gitlab"]
+    forge: Literal["github", "gitea", "gitlab", "bitbucket", "azure"]
     path: str
     created_by: str
     created_at: str
@@ -1798,13 +1798,16 @@ class TriggerList(TypedDict):
 
 
 class TriggerRequest(TypedDict):
-    """Who may start tasks on which repositories: by a comment that begins with `command`, or by `label`."""
+    """Who may start tasks on which repositories: by a comment that begins with `command`, or by `label`.
 
-    forge: NotRequired[Literal["github", "gitea", "gitlab"]]
+    Comments are those on issues and on pull requests.
+    """
+
+    forge: NotRequired[Literal["github", "gitea", "gitlab", "bitbucket", "azure"]]
     allow: list[str]
-    """Logins on the forge."""
+    """Logins on the forge; on Bitbucket nicknames or account ids, on Azure DevOps sign-in addresses."""
     repositories: list[str]
-    """`owner/name`; on GitLab with all groups."""
+    """`owner/name`; on GitLab with all groups, on Azure DevOps `organisation/project/name`."""
     command: NotRequired[str]
     label: NotRequired[str | None]
     task: TriggerTask

@@ -129,7 +129,7 @@ class Checker:
                 self._check_gateway(recorded.type, data)
             case "scheduler":
                 self._check_scheduler(recorded, data)
-            case "runner" if recorded.stream.split(".")[3] == "pull_request":
+            case "runner" if recorded.stream.split(".")[3] in ("pull_request", "thread"):
                 if data["task"] not in self._tasks:
                     self._violated(
                         "what concerns a task follows its submission", f"{recorded.type} of {data['task']}"

@@ -20,7 +20,7 @@ from remote_claude.edge.problems import Problem
 from remote_claude.gateway.api import models
 from remote_claude.gateway.api.answers import data_key
 from remote_claude.gateway.api.starter_handlers import Starters
-from remote_claude.gateway.domain import triggers as domain
+from remote_claude.gateway.domain import forge_events as domain
 from remote_claude.gateway.domain.refusals import TriggerNotFound
 from remote_claude.gateway.projections import starters as view
 from remote_claude.gateway.projections.starters import StartersView
@@ -76,12 +76,21 @@ class TriggerTask(models.StrictRequest):
 
 
 class TriggerRequest(models.StrictRequest):
-    """Who may start tasks on which repositories: by a comment that begins with `command`, or by `label`."""
+    """Who may start tasks on which repositories: by a comment that begins with `command`, or by `label`.
+
+    Comments are those on issues and on pull requests.
+    """
 
     forge: domain.Forge = "github"
-    allow: list[models.Name] = Field(min_length=1, max_length=100, description="Logins on the forge.")
-    repositories: list[Annotated[str, Field(pattern=r"^[\w.-]+(/[\w.-]+)+$", max_length=200)]] = Field(
-        min_length=1, max_length=100, description="`owner/name`; on GitLab with all groups."
+    allow: list[models.Name] = Field(
+        min_length=1,
+        max_length=100,
+        description="Logins on the forge; on Bitbucket nicknames or account ids, on Azure DevOps sign-in addresses.",
+    )
+    repositories: list[Annotated[str, Field(pattern=r"^[\w.-]+(/[\w. -]+)+$", max_length=200)]] = Field(
+        min_length=1,
+        max_length=100,
+        description="`owner/name`; on GitLab with all groups, on Azure DevOps `organisation/project/name`.",
     )
     command: models.Name = "/rclaude"
     label: models.Name | None = None
@@ -225,8 +234,10 @@ def add_routes(api: APIRouter, runtime: Runtime, starters: Starters) -> None:
             ) from error
         if isinstance(start, domain.Ignored):
             return TriggerOutcome(ignored=start.reason)
-        submission = await starters.start_triggered(one, start)
-        return TriggerOutcome(task=submission.task)
+        started = await starters.start_triggered(one, start)
+        if isinstance(started, domain.Ignored):
+            return TriggerOutcome(ignored=started.reason)
+        return TriggerOutcome(task=started.task)
 
 
 def _schedule(found: view.Schedule, key: DataKey | None) -> ScheduleAnswer:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import datetime
+from typing import Any
 
 import structlog
 
@@ -19,8 +20,9 @@ from remote_claude.edge.problems import Problem
 from remote_claude.eventsourcing import CommandHandler, Decider, LogUnavailable, stream_id
 from remote_claude.eventsourcing.events import timestamp
 from remote_claude.gateway.api.models import SubmitRequest
+from remote_claude.gateway.api.search import TextFilter, search
 from remote_claude.gateway.api.submissions import Submissions
-from remote_claude.gateway.domain import schedules, triggers
+from remote_claude.gateway.domain import forge_events, schedules, triggers
 from remote_claude.gateway.domain.refusals import (
     MembersOnly,
     NotKnownToBeRecorded,
@@ -29,6 +31,7 @@ from remote_claude.gateway.domain.refusals import (
 )
 from remote_claude.gateway.handlers import SubmissionResult
 from remote_claude.gateway.projections import starters as view
+from remote_claude.gateway.projections.queries import EVERYTHING, TaskQueries
 from remote_claude.gateway.projections.starters import Schedule, StartersView, Trigger, due_schedules
 from remote_claude.runtime.service import Runtime
 
@@ -43,8 +46,8 @@ log = structlog.get_logger(__name__)
 class Starters:
     """Creates and removes schedules and triggers, and submits their tasks."""
 
-    def __init__(self, runtime: Runtime, submissions: Submissions) -> None:
-        self._runtime, self._submissions = runtime, submissions
+    def __init__(self, runtime: Runtime, submissions: Submissions, queries: TaskQueries) -> None:
+        self._runtime, self._submissions, self._queries = runtime, submissions, queries
         self._handler = CommandHandler(runtime.log, runtime.clock)
 
     async def create_schedule(
@@ -78,9 +81,9 @@ class Starters:
     async def create_trigger(
         self,
         who: Principal,
-        forge: triggers.Forge,
+        forge: forge_events.Forge,
         secret: str,
-        rules: triggers.TriggerRules,
+        rules: forge_events.TriggerRules,
         request: SubmitRequest,
     ) -> tuple[str, int]:
         """A new trigger's id, and the position to read at. Raises `MembersOnly`, `KeyErased`."""
@@ -101,21 +104,45 @@ class Starters:
             raise TriggerNotFound(trigger)
         return await self._trigger(triggers.RemoveTrigger(trigger=trigger, org=who.org, user=who.user))
 
-    async def start_triggered(self, trigger: Trigger, start: triggers.TaskStart) -> SubmissionResult:
-        """Submit the task that a forge's event starts, for the member who made the trigger. Raises refusals."""
+    async def start_triggered(
+        self, trigger: Trigger, start: forge_events.TaskStart
+    ) -> SubmissionResult | forge_events.Ignored:
+        """Submit the task that a forge's event starts, for the member who made the trigger. Raises refusals.
+
+        On a pull request of an earlier task it follows that one; on another it works on the branch that is to be merged.
+        """
         self._check_member(trigger.org, trigger.created_by)
         text = await self._runtime.keyring.open(trigger.request, starter_context(trigger.trigger, "request"))
         request = SubmitRequest.model_validate_json(text)
-        overrides = {
+        overrides: dict[str, Any] = {
             "prompt": start.prompt,
             "labels": {**request.labels, **start.labels, "trigger": trigger.trigger},
-            "repo": {"url": start.url},
         }
+        earlier = await self._task_of(trigger.org, start.pull_request) if start.pull_request else None
+        if earlier is not None:
+            overrides |= {"continues": earlier, "pull_request": {}, "feedback": True}
+        elif start.pull_request is None:
+            overrides["repo"] = {"url": start.url}
+        elif start.branch is not None:
+            overrides["repo"] = {"url": start.url, "ref": start.branch}
+        else:
+            return forge_events.Ignored("no task has opened this pull request, and its branch is not known")
         whole = SubmitRequest.model_validate({**request.model_dump(exclude_defaults=True), **overrides})
         key = f"{trigger.trigger}-{start.key}"
         return await self._submissions.submit(
-            acting(self._runtime.verifier, trigger.org, trigger.created_by), whole, key, trigger.trigger
+            acting(self._runtime.verifier, trigger.org, trigger.created_by),
+            whole,
+            key,
+            trigger.trigger,
+            thread=start.thread,
         )
+
+    async def _task_of(self, org: str, pull_request: str) -> str | None:
+        """The newest task that has opened or updated a pull request."""
+        texts = TextFilter.of(None, (), pull_request)
+        key = await self._runtime.keyring.get(org)
+        found, _, _ = await search(self._queries, key, org, EVERYTHING, texts, 1, None)
+        return found[0].id if found else None
 
     async def run(self) -> None:
         """Start what is due; never ends by itself. Two processes do the same without harm: the log decides once."""

@@ -30,6 +30,7 @@ from remote_claude.contracts.contexts import (
 from remote_claude.contracts.gateway import (
     BestOf,
     BundleRepository,
+    ForgeThread,
     PullRequestOptions,
     RemoteRepository,
     Repository,
@@ -117,8 +118,10 @@ class Submissions:
         idempotency_key: str | None,
         started_by: str | None = None,
         batch_item: int | None = None,
+        thread: ForgeThread | None = None,
     ) -> SubmissionResult:
-        """`started_by` is the schedule, the trigger or the batch that submits it, `batch_item` the number of its item.
+        """`started_by` is the schedule, the trigger or the batch that submits it, `batch_item` the number of its
+        item, `thread` the issue or pull request that a trigger was called on.
 
         Raises what `TaskHandlers.submit` raises, and refusals of what the request names.
         """
@@ -139,7 +142,7 @@ class Submissions:
         return await self._handlers.submit(
             SubmitTask(
                 _submission(who, allowed, key, task, body_hash).model_copy(
-                    update={"started_by": started_by, "batch_item": batch_item}
+                    update={"started_by": started_by, "batch_item": batch_item, "thread": thread}
                 )
             )
         )

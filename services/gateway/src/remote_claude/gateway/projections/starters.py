@@ -27,8 +27,8 @@ from remote_claude.eventsourcing.events import RecordedEvent, timestamp
 from remote_claude.eventsourcing.postgres.schemas import Pool
 from remote_claude.eventsourcing.postgres.tables import TableRow, delete, load, reading, upsert
 from remote_claude.eventsourcing.views import View
+from remote_claude.gateway.domain.forge_events import Forge
 from remote_claude.gateway.domain.schedules import next_due
-from remote_claude.gateway.domain.triggers import Forge
 
 
 class Tables(TableRow, registry=registry()):

@@ -140,7 +140,7 @@ class AzureDevOps(ForgeClient):
         ]
         return Feedback(review_comments, checks)
 
-    async def comments(self, number: int, *, issue: bool) -> Sequence[str]:
+    async def comments(self, number: int, *, issue: bool, since: str) -> Sequence[str]:
         self._only_pull_requests(issue)
         url = f"{self._repo}/pullrequests/{number}/threads"
         found = self.read(await self.ask("GET", url, params=VERSION), "value")

@@ -113,8 +113,10 @@ class Bitbucket(ForgeClient):
         ]
         return Feedback(review_comments, checks)
 
-    async def comments(self, number: int, *, issue: bool) -> Sequence[str]:
-        found = await self.ask("GET", self._comments(number, issue), params={"pagelen": "100"})
+    async def comments(self, number: int, *, issue: bool, since: str) -> Sequence[str]:
+        found = await self.ask(
+            "GET", self._comments(number, issue), params={"pagelen": "100", "sort": "-created_on"}
+        )
         return [str(one["content"]["raw"]) for one in self.read(found, "values")]
 
     async def comment(self, number: int, text: str, *, issue: bool) -> None:

@@ -162,8 +162,8 @@ class ForgeClient(ABC):
         """Review comments and failing checks of a pull request."""
 
     @abstractmethod
-    async def comments(self, number: int, *, issue: bool) -> Sequence[str]:
-        """Texts of the comments on a pull request, or on an issue."""
+    async def comments(self, number: int, *, issue: bool, since: str) -> Sequence[str]:
+        """Texts of the newest comments on a pull request, or on an issue: at least those since then (RFC 3339)."""
 
     @abstractmethod
     async def comment(self, number: int, text: str, *, issue: bool) -> None: ...

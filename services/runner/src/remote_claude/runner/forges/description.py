@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 BEGIN, END = "<!-- rclaude:begin -->", "<!-- rclaude:end -->"
+COMMENT_MARK = "[//]: # (rclaude:"
+"""Begins the last line of each of our comments. Markdown shows a link's definition nowhere."""
 MAX_SUMMARY = 20_000
 """Characters of the agent's own words."""
 MIN_SUMMARY = 1_000
@@ -68,6 +70,22 @@ def with_notes(body: str, notes: Sequence[str]) -> str:
         return body
     listed = "\n".join(f"- {quiet(note)}" for note in notes)
     return body.replace(END, f"\nNot everything could be set:\n\n{listed}\n{END}", 1)
+
+
+def started_comment(task: str, public_url: str, key: str) -> str:
+    """For the issue or the pull request that has started a task."""
+    return _comment([f"Remote Claude has started the task {_link(task, public_url)}."], key)
+
+
+def ended_comment(work: Work, state: str, summary: str, pull_request: str, public_url: str, key: str) -> str:
+    """Where it started: how a task has ended, what its agent says, and what it cost. `pull_request` is a sentence."""
+    head = f"The task {_link(work.task, public_url)} has ended: {state.replace('_', ' ')}. {pull_request}".strip()
+    cost = f"Model cost: ${work.model_nano_usd / NANO:.4f}, attempts: {work.attempts}."
+    return _comment([head, quiet(summary)[:MAX_SUMMARY].strip(), cost], key)
+
+
+def _comment(parts: Sequence[str], key: str) -> str:
+    return "\n\n".join([*filter(None, parts), f"{COMMENT_MARK}{key})"])
 
 
 def _link(task: str, public_url: str) -> str:

@@ -125,8 +125,8 @@ class Gitea(ForgeClient):
         ]
         return Feedback(review_comments, checks)
 
-    async def comments(self, number: int, *, issue: bool) -> Sequence[str]:
-        found = await self.ask("GET", f"{self._repo}/issues/{number}/comments")
+    async def comments(self, number: int, *, issue: bool, since: str) -> Sequence[str]:
+        found = await self.ask("GET", f"{self._repo}/issues/{number}/comments", params={"since": since})
         return [str(one["body"]) for one in found or ()]
 
     async def comment(self, number: int, text: str, *, issue: bool) -> None:

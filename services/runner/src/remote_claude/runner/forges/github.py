@@ -138,9 +138,9 @@ class GitHub(ForgeClient):
         ]
         return Feedback(review_comments, checks)
 
-    async def comments(self, number: int, *, issue: bool) -> Sequence[str]:
+    async def comments(self, number: int, *, issue: bool, since: str) -> Sequence[str]:
         url = f"{self._repo}/issues/{number}/comments"
-        found = await self.ask("GET", url, params={"per_page": "100", "sort": "created", "direction": "desc"})
+        found = await self.ask("GET", url, params={"per_page": "100", "since": since})
         return [str(one.get("body") or "") for one in found]
 
     async def comment(self, number: int, text: str, *, issue: bool) -> None:

@@ -117,7 +117,7 @@ class GitLab(ForgeClient):
                 checks.append(FailedCheck(str(job["name"]), last, str(job.get("web_url") or "")))
         return Feedback(review_comments, checks)
 
-    async def comments(self, number: int, *, issue: bool) -> Sequence[str]:
+    async def comments(self, number: int, *, issue: bool, since: str) -> Sequence[str]:
         found = await self.ask("GET", self._notes(number, issue), params={"per_page": "100"})
         return [str(one["body"]) for one in found]
 

@@ -26,7 +26,6 @@ from remote_claude.contracts.contexts import (
     pull_request_title_context,
     pull_request_url_context,
     repository_ref_context,
-    repository_url_context,
 )
 from remote_claude.contracts.gateway import PullRequestOptions, RemoteRepository, TaskSubmitted
 from remote_claude.contracts.runner import (
@@ -39,19 +38,17 @@ from remote_claude.contracts.runner import (
 from remote_claude.eventsourcing.events import stream_id
 from remote_claude.eventsourcing.postgres.effects import Done, Outbox, Park, Retry, Verdict
 from remote_claude.eventsourcing.postgres.outbox_table import OutboxRow
-from remote_claude.outbound.forges import Forges
 from remote_claude.runner.forges.client import (
     ForgeClient,
     ForgeFailed,
     NewPullRequest,
     OpenPullRequest,
-    connect_hint,
 )
-from remote_claude.runner.forges.description import Check, Work, placed, quiet, section, with_notes
-from remote_claude.runner.forges.forge_token import forge_token
-from remote_claude.runner.forges.kinds import Place, place_of
-from remote_claude.runner.forges.pushing import Credential, push
-from remote_claude.runner.lineage import lineage, with_repository
+from remote_claude.runner.forges.connection import Connection, connect
+from remote_claude.runner.forges.description import Check, placed, quiet, section, with_notes
+from remote_claude.runner.forges.finished import read_finished, read_work
+from remote_claude.runner.forges.pushing import push
+from remote_claude.runner.lineage import lineage
 from remote_claude.runner.projections.pull_requests import OpeningRow, PullRequestsView
 from remote_claude.runner.settings import RunnerSettings
 from remote_claude.runtime.objects import ObjectNotFound
@@ -89,7 +86,6 @@ class PullRequestOpenings:
 
     def __init__(self, client: httpx2.AsyncClient, runtime: Runtime) -> None:
         self._client, self._runtime = client, runtime
-        self._forges = Forges(runtime.settings.forges)
 
     async def perform(self, row: OutboxRow) -> Verdict:
         """Open it. What passes by itself is tried again; the rest waits for `rclaude pr TASK`."""
@@ -130,23 +126,18 @@ class PullRequestOpenings:
     async def _open(self, org: str, task: str, attempt: int) -> dict[str, Any]:
         """The fields of `PullRequestOpened`. Raises `ForgeFailed`, `KeyErased`, `KeyUnusable`."""
         job = await self._task(org, task, attempt)
-        place, source = await self._place(job)
-        name = place.forge.name
-        token = await forge_token(self._runtime.log, self._runtime.keyring, org, name)
-        if token is None:
-            hint = connect_hint(name)
-            raise ForgeFailed("forge_token_missing", f"The organisation has no token for {name}. {hint}")
-        forge = place.client(self._client, token)
+        connection = await connect(self._runtime, job.line)
+        forge = connection.client(self._client)
         found = await forge.find(job.branch)
         if found is None or job.follows:
-            subject = await self._push(org, place, token, job)
+            subject = await self._push(org, connection, job)
         if found is None:
-            found = await self._create(forge, job, source, subject)
+            found = await self._create(forge, job, connection.source, subject)
         else:
             await forge.update(found.number, placed(await self._section(job), found.body))
         key = await self._runtime.keyring.get(org)
         return {
-            "forge": name,
+            "forge": connection.place.forge.name,
             "number": found.number,
             "url": key.seal(found.url, pull_request_url_context(task)),
             "branch": job.branch,
@@ -156,34 +147,13 @@ class PullRequestOpenings:
     async def _task(self, org: str, task: str, attempt: int) -> _Task:
         log = self._runtime.log
         submitted: TaskSubmitted = (await log.read_stream(stream_id("gateway", org, "task", task)))[0].event
-        finished = await self._finished(org, task, attempt)
+        finished = await read_finished(log, org, task, attempt)
         result = finished.result if finished is not None else None
         if finished is None or result is None or result.commit is None or result.bundle is None:
             raise ForgeFailed("nothing_changed", "The task changed nothing, so there is no pull request.")
         return _Task(await lineage(log, submitted), finished, result, attempt)
 
-    async def _finished(self, org: str, task: str, attempt: int) -> AttemptFinished | None:
-        history = await self._runtime.log.read_stream(
-            stream_id("runner", org, "attempt", f"{task}-{attempt}")
-        )
-        return next((r.event for r in history if r.type == AttemptFinished.type), None)
-
-    async def _place(self, job: _Task) -> tuple[Place, TaskSubmitted]:
-        """Where the repository is, and the submission that names it."""
-        source = with_repository(job.line)
-        if not isinstance(source.repository, RemoteRepository):
-            raise ForgeFailed("forge_unknown", "The task's repository has no URL on a forge.")
-        url = await self._runtime.keyring.open(source.repository.url, repository_url_context(source.task))
-        place = place_of(self._forges, url)
-        if place is None:
-            raise ForgeFailed(
-                "forge_unknown",
-                f"The repository is on no forge that is known here ({', '.join(self._forges.names())}). Take the result "
-                "with `rclaude apply` and push it yourself, or ask the operator to add the forge to RCLAUDE_FORGES.",
-            )
-        return place, source
-
-    async def _push(self, org: str, place: Place, token: str, job: _Task) -> str:
+    async def _push(self, org: str, connection: Connection, job: _Task) -> str:
         """The subject of the commit that was pushed."""
         result, options = job.result, job.submitted.pull_request or PullRequestOptions()
         assert result.bundle is not None
@@ -200,8 +170,8 @@ class PullRequestOpenings:
                     "result_missing", "The result of the task is not in the object store any more."
                 ) from error
             return await push(
-                place.repository.url,
-                Credential(place.forge, place.kind.git_user, token),
+                connection.place.repository.url,
+                connection.credential,
                 bundle=bundle,
                 base=result.base,
                 commit=result.commit,
@@ -245,21 +215,13 @@ class PullRequestOpenings:
         task, finished = job.submitted.task, job.finished
         summary = await self._opened(finished.summary, attempt_summary_context(task, job.attempt))
         checks = await self._opened(finished.checks, attempt_checks_context(task, job.attempt))
-        works = [Work(one.task, *await self._spent(one.org, one.task)) for one in job.line]
+        works = [await read_work(self._runtime.log, one.org, one.task) for one in job.line]
         return section(
             summary or "",
             [Check(str(command), int(code)) for command, code in json.loads(checks or "[]")],
             works,
             self._runtime.settings.public_url,
         )
-
-    async def _spent(self, org: str, task: str) -> tuple[int, int]:
-        """How many attempts a task had, and what the model has cost in all of them."""
-        attempts, nano_usd = 0, 0
-        while (finished := await self._finished(org, task, attempts + 1)) is not None:
-            attempts += 1
-            nano_usd += finished.usage.cumulative.model_nano_usd if finished.usage is not None else 0
-        return attempts, nano_usd
 
     async def _opened(self, sealed: Sealed | None, context: str) -> str | None:
         return await self._runtime.keyring.open(sealed, context) if sealed is not None else None
