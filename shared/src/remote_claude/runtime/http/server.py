@@ -9,8 +9,9 @@ from importlib.metadata import version
 from typing import Any
 
 import uvicorn
-from fastapi import FastAPI, Response
+from fastapi import APIRouter, FastAPI, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
+from fastapi.routing import APIRoute
 
 from remote_claude.edge import connections, openapi, problems
 from remote_claude.edge.bodies import BodyLimit
@@ -90,7 +91,7 @@ def application(runtime: Runtime, services: Sequence[Service], metrics: Metrics)
     parked.add_routes(app, runtime, services)
     for service in services:
         if service.router is not None:
-            app.include_router(service.router)
+            _mount(app, service.router)
     methods = Methods(app.routes)  # but for the gateway's proxy, which takes every path
     thin = [route for s in services if s.router is not None for route in s.router.routes]
     app.add_middleware(
@@ -113,6 +114,14 @@ def application(runtime: Runtime, services: Sequence[Service], metrics: Metrics)
         if service.fallback is not None:
             app.include_router(service.fallback)
     return app
+
+
+def _mount(app: FastAPI, router: APIRouter) -> None:
+    """Serve a router's own routes; `include_router` would build each of them a second time."""
+    for route in router.routes:
+        if isinstance(route, APIRoute):
+            route.unique_id = route.operation_id or _operation(route)
+        app.router.routes.append(route)
 
 
 def _log_problem(runtime: Runtime) -> str | None:
