@@ -3,6 +3,7 @@
 from remote_claude.contracts import Event, Sealed
 from remote_claude.contracts.billing import (
     AdjustmentPosted,
+    CouponAssigned,
     CouponCreated,
     CouponRedeemed,
     CouponTerms,
@@ -26,6 +27,7 @@ from remote_claude.contracts.billing import (
     PlansPublished,
     QuotaThresholdReached,
     Seller,
+    StorageMeasured,
 )
 from remote_claude.contracts.model_prices import LongPrompt, ModelPrice, ModelPrices, TokenPrices
 from remote_claude.contracts.payments import (
@@ -154,6 +156,7 @@ BILLING_EXAMPLES: tuple[Event, ...] = (
         seller="default",
         customer=ORG,
     ),
+    StorageMeasured(org=ORG, day="2026-11-24", size=2**30, measured_at=AT),
     PeriodClosed(org=ORG, period="2026-11", position=4711, actor="operator"),
     AdjustmentPosted(
         org=ORG,
@@ -173,8 +176,10 @@ BILLING_EXAMPLES: tuple[Event, ...] = (
         coupon="welcome-20",
         terms=CouponTerms(percent="20", periods=3),
         redeem_by="2026-12-31T23:59:59.999999Z",
+        max_redemptions=100,
         actor="operator",
     ),
+    CouponAssigned(coupon="ten-dollars", customer=ORG),
     CouponRedeemed(
         org=ORG, coupon="ten-dollars", terms=CouponTerms(amount_nano=10_000_000_000), actor="user_01"
     ),

@@ -56,9 +56,9 @@ CREATE TEMP TABLE used AS SELECT made.*, m.key, m.quantity FROM made, LATERAL (V
 INSERT INTO billing_usage.total (org, period, generation, segment, day, key, metered, written_off, events)
   SELECT '{org}', '{period}', 0, 0, day, key, sum(quantity), 0, count(*) FROM used GROUP BY day, key ON CONFLICT DO NOTHING;
 INSERT INTO billing_usage.group_day (org, dimension, day, name, period, executions, vcpu_ms, gib_ms, egress_bytes,
-    model_nano_usd, model_tokens, customer_model_nano_usd, customer_model_tokens)
+    storage_byte_days, model_nano_usd, model_tokens, customer_model_nano_usd, customer_model_tokens)
   SELECT '{org}', d.dimension, day, d.name, '{period}', count(*), 1001 * count(*), 500 * count(*),
-    coalesce(sum(egress), 0), sum(cost), 0, 0, 0 FROM made, LATERAL (VALUES
+    coalesce(sum(egress), 0), 0, sum(cost), 0, 0, 0 FROM made, LATERAL (VALUES
     ('person', person), ('repository', 'repository_' || (n / 28) % 1000), ('label', label), ('agent', agent)
   ) AS d (dimension, name) GROUP BY d.dimension, day, d.name;
 INSERT INTO billing_usage.task_use (org, task, day, model_nano_usd, quantities)

@@ -15,12 +15,15 @@ from event_examples import EXAMPLES
 from rebuilding import assert_rebuild_equals_live
 from remote_claude.billing import margin
 from remote_claude.billing.api.invoice_models import InvoiceContents
-from remote_claude.billing.coupons import Coupons, CouponTaken, UnknownCoupon
+from remote_claude.billing.coupons import CouponExhausted, Coupons, CouponTaken, UnknownCoupon
 from remote_claude.billing.domain.invoicing import CreditTooLarge, GrantCredit
 from remote_claude.billing.domain.plans import builtin
 from remote_claude.billing.period_closing import NotConserved
+from remote_claude.billing.projections.breakdown import breakdown
+from remote_claude.billing.projections.conservation import conservation
 from remote_claude.billing.projections.payments import PaymentsView
 from remote_claude.billing.rederive import differences, rederive
+from remote_claude.billing.storage import Storage
 from remote_claude.contracts.billing import (
     AdjustmentPosted,
     CouponCreated,
@@ -31,6 +34,7 @@ from remote_claude.contracts.billing import (
     InvoiceNumberAssigned,
 )
 from remote_claude.contracts.payments import InvoiceMirrored, StripeObjectObserved
+from remote_claude.contracts.prices import PerUnit, PriceBook
 from remote_claude.contracts.scheduler import TaskAssigned
 from remote_claude.eventsourcing.postgres.projector import Projector
 from remote_claude.eventsourcing.tail import Tail
@@ -251,6 +255,55 @@ async def test_a_coupon_is_a_line_of_so_many_invoices_and_takes_no_more_than_all
         async for one, derived, _ in rederive(ledger.log, ledger.pool, ledger.invoices, issued)
     ]
     assert again == [[], [], []]
+
+
+async def test_a_coupon_is_redeemed_by_as_many_organisations_as_it_says(ledger: Books) -> None:
+    coupons = Coupons(ledger.log, lambda: ledger.now, ledger.invoices)
+    terms = CouponTerms(percent="20")
+    await coupons.create(CouponCreated(coupon="first-two", terms=terms, max_redemptions=2))
+    orgs = [f"org_{n}" for n in range(5)]
+    for org in orgs:
+        await ledger.accounts.open_account(org, "pro")
+    tries = [coupons.redeem(org, "first-two", "user_1") for org in orgs]
+    answers = await asyncio.gather(*tries, return_exceptions=True)
+    redeemed = [org for org, answer in zip(orgs, answers, strict=True) if isinstance(answer, CouponCreated)]
+    assert len(redeemed) == 2
+    assert sum(isinstance(answer, CouponExhausted) for answer in answers) == 3
+    await coupons.redeem(redeemed[0], "first-two", "user_1")  # again changes nothing
+    assert [bool((await ledger.account(org)).coupons) for org in orgs] == [org in redeemed for org in orgs]
+
+
+async def test_storage_is_measured_once_a_day_and_is_a_line_that_belongs_to_nobody(ledger: Books) -> None:
+    price = PerUnit(meter="storage_byte_days", price="1000000")
+    catalog = await ledger.accounts.catalog()
+    pro = catalog.plans["pro"].model_copy(
+        update={"version": "pro-2", "price_book": PriceBook(version="pro-2", components=(price,))}
+    )
+    await ledger.accounts.publish(replace(catalog, plans={**catalog.plans, "pro": pro}), "operator")
+    await ledger.accounts.open_account(ORG, "pro")
+    await ledger.run_task(ORG)
+    await ledger.keyring.create(ORG)
+    await ledger.objects.put(ORG, b"output")
+    stored = await ledger.objects.size(ORG)
+    await ledger.read()
+    storage = Storage(ledger.objects, lambda: ledger.now, ledger.invoices)
+    for _ in range(3):
+        for _ in range(2):  # a day is measured once, also by two processes
+            await storage.measure()
+            await Storage(ledger.objects, lambda: ledger.now, ledger.invoices).measure()
+        ledger.now += timedelta(days=1)
+    await ledger.read()
+    sums = await conservation(ledger.pool, "2026-11", ORG)
+    assert (sums.metered["storage_byte_days"], sums.breaches) == (3 * stored, {})
+    async with ledger.pool.connection() as connection:
+        by_person = await breakdown(connection, ORG, "person", "2026-11-01", 10)
+    assert [used.quantities["storage_byte_days"] for used in by_person] == [3 * stored]
+    [issued] = await ledger.close(ORG, early=True)
+    lines = (await ledger.document(ORG, issued.json_sha256))["lines"]
+    [line] = [line for line in lines if line["meter"] == "storage_byte_days"]
+    assert line["amount"] == round(3 * stored * 10**6 / 10**7)
+    [(_, again, _)] = [found async for found in rederive(ledger.log, ledger.pool, ledger.invoices, [issued])]
+    assert await differences(ledger.invoices, issued, again) == []
 
 
 async def test_usage_that_was_accepted_and_never_counted_blocks_closing(ledger: Books) -> None:

@@ -9,7 +9,7 @@ from typing import get_args
 from remote_claude.billing.api.models import UsageAnswer
 from remote_claude.billing.domain.invoice import DESCRIPTIONS
 from remote_claude.billing.domain.rating import UNITS
-from remote_claude.billing.projections.metering import flatten
+from remote_claude.billing.projections.metering import EXECUTIONS, STORAGE, flatten
 from remote_claude.contracts.meters import declared
 from remote_claude.contracts.prices import Meter
 from remote_claude.contracts.runner import Cumulative, ModelUse
@@ -39,8 +39,8 @@ def test_usage_is_metered_and_shown_by_the_declared_names() -> None:
         customer_model_nano_usd=1,
         model_use=tuple(used),
     )
-    assert {key.split("|")[0] for key in flatten(everything)} | {"executions"} == METERS.keys()
-    assert [*PRICED[:5], "customer_model_nano_usd"] == [
+    assert {key.split("|")[0] for key in flatten(everything)} | {EXECUTIONS, STORAGE} == METERS.keys()
+    assert [*PRICED[:6], "customer_model_nano_usd"] == [
         n for n in METERS if n in UsageAnswer.model_fields and n != "model_tokens"
     ]
 

@@ -116,7 +116,7 @@ def _evidence(document: dict[str, Any]) -> Iterator[str]:
             continue
         headers = b64decode(links[e["position"]]["headers"]).decode()
         type, data = events[e["position"]]
-        if f"ce-id: {e['event_id']}\r\n" not in headers or data.get("task") != e["task"]:
+        if f"ce-id: {e['event_id']}\r\n" not in headers or data.get("task", "") != e["task"]:
             yield f"the event at position {e['position']} is not {e['event_id']} of {e['task']}"
         elif e["meter"] == "executions":
             if type not in ("TaskStarted", "AttemptFinished"):
@@ -128,7 +128,9 @@ def _evidence(document: dict[str, Any]) -> Iterator[str]:
 
 
 def _measured(data: dict[str, Any], e: dict[str, Any]) -> int:
-    """What an attempt had used by the sample in an event, calls that were under way included."""
+    """What an attempt had used by the sample in an event, calls that were under way included; or what was stored on a day."""
+    if e["meter"] == "storage_byte_days":
+        return int(data.get("size", 0))
     sample = data if "cumulative" in data else data.get("usage")
     if sample is None:
         return 0

@@ -300,6 +300,7 @@ QUANTITIES = {
     "vcpu_ms": ("vCPU-seconds", 1000),
     "gib_ms": ("GiB-seconds", 1000),
     "egress_bytes": ("bytes", 1),
+    "storage_byte_days": ("GiB-months of 30 days", 30 * 2**30),
     "executions": ("executions", 1),
     "subscription": ("months", 1),
 }

@@ -151,6 +151,20 @@ class PeriodOpened(BillingEvent):
     customer: str
 
 
+class StorageMeasured(BillingEvent):
+    """The objects of the organisation hold `size` bytes on `day`, a day in UTC: its part of the period's byte-days.
+
+    Objects are output, bundles, patches, artifacts, checkpoints and batches, as they are stored. One for each day.
+    """
+
+    type: ClassVar[str] = "StorageMeasured"
+    version: ClassVar[int] = 1
+
+    day: Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")]
+    size: Quantity
+    measured_at: str
+
+
 class PeriodClosed(BillingEvent):
     """What the log says of the period's usage before this event's own position is invoiced. `position` is the last one
     that the decision saw. What follows is an adjustment."""
@@ -224,7 +238,7 @@ class CouponTerms(Value):
 
 
 class CouponCreated(Event):
-    """Organisations can redeem this coupon, each once, until `redeem_by`."""
+    """Organisations can redeem this coupon, each once, until `redeem_by`, and no more than `max_redemptions` of them."""
 
     type: ClassVar[str] = "CouponCreated"
     version: ClassVar[int] = 1
@@ -235,7 +249,21 @@ class CouponCreated(Event):
     coupon: Annotated[str, Field(pattern="^[a-z0-9-]{3,40}$")]
     terms: CouponTerms
     redeem_by: str | None = None
+    max_redemptions: Annotated[int, Field(ge=1)] | None = None
     actor: str | None = None
+
+
+class CouponAssigned(Event):
+    """One redemption of the coupon belongs to `customer`, an organisation. All of a coupon are in one stream, under one guard."""
+
+    type: ClassVar[str] = "CouponAssigned"
+    version: ClassVar[int] = 1
+    producer: ClassVar[str] = "billing"
+    aggregate: ClassVar[str] = "coupon"
+    in_organisation: ClassVar[bool] = False
+
+    coupon: str
+    customer: str
 
 
 class CouponRedeemed(BillingEvent):

@@ -15,7 +15,9 @@ from pydantic import AfterValidator, Field, model_validator
 
 from remote_claude.contracts.base import Quantity, Value
 
-Meter = Literal["executions", "vcpu_ms", "gib_ms", "egress_bytes", "model_nano_usd", "model_tokens"]
+Meter = Literal[
+    "executions", "vcpu_ms", "gib_ms", "egress_bytes", "storage_byte_days", "model_nano_usd", "model_tokens"
+]
 """What is metered. `model_tokens` counts by model and kind of token, the others are plain numbers."""
 
 LONGEST_PRICE = 40

@@ -88,6 +88,13 @@ class Objects:
         else:  # obstore syncs nothing: a power cut would leave an empty file under the name
             await asyncio.to_thread(place, self._folder / path, content, below=self._folder)
 
+    async def size(self, org: str) -> int:
+        """How many bytes the objects of an organisation hold, as they are stored."""
+        total = 0
+        async for found in obstore.list(self._store, prefix=f"{org}/"):
+            total += sum(one["size"] for one in found)
+        return total
+
     async def exists(self, org: str, sha256: str) -> bool:
         """Whether the organisation has this object."""
         try:

@@ -46,8 +46,11 @@ def usage(
     render.say(f"plan {used['plan']}, period {used['period']}")
     rows = [("executions", executions)]
     rows += [
-        (meter.removesuffix("_nano_usd").removesuffix("_ms"), render.quantity(meter, int(used[meter])))
-        for meter in ("vcpu_ms", "gib_ms", "egress_bytes", "model_nano_usd")
+        (
+            meter.removesuffix("_nano_usd").removesuffix("_ms").removesuffix("_byte_days"),
+            render.quantity(meter, int(used[meter])),
+        )
+        for meter in ("vcpu_ms", "gib_ms", "egress_bytes", "storage_byte_days", "model_nano_usd")
     ]
     for model, kinds in used["model_tokens"].items():
         rows += [(f"{model} {kind}", f"{count:,} tokens") for kind, count in kinds.items()]

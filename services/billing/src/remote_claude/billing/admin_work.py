@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from remote_claude.billing import margin as margins
 from remote_claude.billing import rederive as rederiving
 from remote_claude.billing import simulation
-from remote_claude.billing.coupons import Coupons, CouponTaken, UnknownCoupon
+from remote_claude.billing.coupons import CouponExhausted, Coupons, CouponTaken, UnknownCoupon
 from remote_claude.billing.documents import renderer
 from remote_claude.billing.domain.invoice import NANO, minor_digits
 from remote_claude.billing.domain.invoicing import BillingRefusal, GrantCredit
@@ -142,7 +142,13 @@ def _coupons(runtime: Runtime) -> Coupons:
 
 
 async def create_coupon(
-    runtime: Runtime, code: str, percent: str | None, amount: str | None, periods: int, redeem_by: str | None
+    runtime: Runtime,
+    code: str,
+    percent: str | None,
+    amount: str | None,
+    periods: int,
+    redeem_by: str | None,
+    max_redemptions: int | None,
 ) -> None:
     """Create a coupon."""
     if (percent is None) == (amount is None):
@@ -152,7 +158,9 @@ async def create_coupon(
         terms = CouponTerms(
             percent=percent, amount_nano=None if amount is None else _nano(amount), periods=periods
         )
-        created = CouponCreated(coupon=code, terms=terms, redeem_by=until, actor=OPERATOR)
+        created = CouponCreated(
+            coupon=code, terms=terms, redeem_by=until, max_redemptions=max_redemptions, actor=OPERATOR
+        )
         position = await _coupons(runtime).create(created)
     except ValidationError as error:
         first = error.errors()[0]
@@ -164,14 +172,16 @@ async def create_coupon(
 
 
 async def list_coupons(runtime: Runtime) -> None:
-    """Code, what it takes off, from how many invoices, until when; one line each."""
+    """Code, what it takes off, from how many invoices, until when, by how many organisations; one line each."""
     for one in await _coupons(runtime).all():
         off = (
             f"{one.terms.percent} %"
             if one.terms.percent is not None
             else _dollars(one.terms.amount_nano or 0)
         )
-        typer.echo(f"{one.coupon}\t{off}\t{one.terms.periods}\t{one.redeem_by or 'no end'}")
+        typer.echo(
+            f"{one.coupon}\t{off}\t{one.terms.periods}\t{one.redeem_by or 'no end'}\t{one.max_redemptions or 'no cap'}"
+        )
 
 
 def _dollars(nano: int) -> str:
@@ -183,7 +193,7 @@ async def redeem_coupon(runtime: Runtime, org: str, code: str) -> None:
     await require(runtime, "organisation", org)
     try:
         redeemed = await _coupons(runtime).redeem(org, code, OPERATOR)
-    except UnknownCoupon as error:
+    except (UnknownCoupon, CouponExhausted) as error:
         raise CommandRefused(str(error)) from error
     typer.echo(f"{redeemed.coupon} is taken off the next invoices of {org}: {redeemed.terms.periods}")
 

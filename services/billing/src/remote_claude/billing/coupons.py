@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from contextlib import aclosing
+from dataclasses import dataclass, replace
 from typing import Any
 
 from remote_claude.billing.domain.invoicing import BillingRefusal, RedeemCoupon
 from remote_claude.billing.period_closing import Invoices
-from remote_claude.contracts.billing import CouponCreated, CouponRedeemed
+from remote_claude.contracts.billing import CouponAssigned, CouponCreated, CouponRedeemed
 from remote_claude.eventsourcing import Clock, CommandHandler, Decider, EventLog, stream_id, timestamp
 
 
@@ -24,15 +25,46 @@ class CouponTaken(BillingRefusal):
     code = "coupon_taken"
 
 
-def _create(new: CouponCreated, known: CouponCreated | None) -> list[CouponCreated]:
-    if known is None:
-        return [new]
-    if known.model_copy(update={"actor": new.actor}) != new:
-        raise CouponTaken(f"The coupon {new.coupon} has other terms: choose another code.")
-    return []
+class CouponExhausted(BillingRefusal):
+    """As many organisations as may have redeemed the coupon."""
+
+    code = "coupon_exhausted"
 
 
-COUPON = Decider[Any, Any](None, _create, lambda _, created: created)
+@dataclass(frozen=True, slots=True)
+class Offered:
+    """A coupon, and the organisations that a redemption belongs to."""
+
+    created: CouponCreated | None = None
+    customers: frozenset[str] = frozenset()
+
+
+def _decide(new: CouponCreated | CouponAssigned, known: Offered) -> list[CouponCreated | CouponAssigned]:
+    """Raises `CouponTaken`, `CouponExhausted`."""
+    match new, known.created:
+        case CouponCreated(), None:
+            return [new]
+        case CouponCreated(), CouponCreated() as created:
+            if created.model_copy(update={"actor": new.actor}) != new:
+                raise CouponTaken(f"The coupon {new.coupon} has other terms: choose another code.")
+            return []
+        case CouponAssigned(), CouponCreated() as created:
+            if new.customer in known.customers:
+                return []
+            if created.max_redemptions is not None and len(known.customers) >= created.max_redemptions:
+                raise CouponExhausted(f"The coupon {new.coupon} has been redeemed as often as it can be.")
+            return [new]
+        case _:
+            raise UnknownCoupon(f"There is no coupon {new.coupon!r}.")
+
+
+def _evolve(known: Offered, event: CouponCreated | CouponAssigned) -> Offered:
+    if isinstance(event, CouponCreated):
+        return replace(known, created=event)
+    return replace(known, customers=known.customers | {event.customer})
+
+
+COUPON = Decider[Any, Any](Offered(), _decide, _evolve)
 
 
 def coupon_stream(code: str) -> str:
@@ -55,15 +87,17 @@ class Coupons:
         found: list[CouponCreated] = []
         async with aclosing(self._log.read(subjects="ev.billing._.coupon.>")) as batches:
             async for batch in batches:
-                found += [recorded.event for recorded in batch]
+                found += [r.event for r in batch if r.type == CouponCreated.type]
         return found
 
     async def redeem(self, org: str, code: str, actor: str) -> CouponCreated:
-        """Take a coupon off the organisation's next invoices. Raises `UnknownCoupon`."""
+        """Take a coupon off the organisation's next invoices. Raises `UnknownCoupon`, `CouponExhausted`."""
         code = code.lower()
         known = [c for c in await self.all() if c.coupon == code]
         if not known or (known[0].redeem_by or "9") < timestamp(self._clock()):
             raise UnknownCoupon(f"There is no coupon {code[:40]!r} that can be redeemed now.")
+        assigned = CouponAssigned(coupon=code, customer=org)
+        await self._handler.handle(COUPON, coupon_stream(code), assigned)
         redeemed = CouponRedeemed(org=org, coupon=code, terms=known[0].terms, actor=actor)
         await self._invoices.handle(org, RedeemCoupon(redeemed=redeemed))
         return known[0]

@@ -182,9 +182,12 @@ def create_coupon(
     redeem_by: Annotated[
         str | None, typer.Option(help="The last day to redeem it, as 2026-12-31 (UTC).")
     ] = None,
+    max_redemptions: Annotated[
+        int | None, typer.Option(min=1, help="By how many organisations it can be redeemed.")
+    ] = None,
 ) -> None:
     """Create a coupon that organisations can redeem, each once."""
-    _run("create_coupon", code, percent, amount, periods, redeem_by)
+    _run("create_coupon", code, percent, amount, periods, redeem_by, max_redemptions)
 
 
 @coupon.command("list")

@@ -17,6 +17,7 @@ from remote_claude.billing.projections.mail import MailView
 from remote_claude.billing.projections.payments import PaymentsView
 from remote_claude.billing.projections.usage import UsageView
 from remote_claude.billing.settings import BillingSettings
+from remote_claude.billing.storage import LOOK_EVERY_S, Storage
 from remote_claude.billing.stripe_adapter import Stripe
 from remote_claude.billing.stripe_worker import Payments, outbox
 from remote_claude.billing.watch import (
@@ -51,11 +52,14 @@ def build(runtime: Runtime) -> Service:
         timedelta(seconds=settings.unpaid_grace_s),
     )
 
+    storage = Storage(runtime.objects, runtime.clock, invoices)
+
     def live() -> bool:
         return all(runtime.projectors[v.name].state == "live" for v in (UsageView, InvoicesView))
 
     background: dict[str, Callable[[], Awaitable[None]]] = {
         "watch quotas": lambda: every(QUOTAS_EVERY_S, watch.quotas, live),
+        "measure storage": lambda: every(LOOK_EVERY_S, storage.measure, live),
         "watch unpaid invoices": lambda: every(DUNNING_EVERY_S, watch.unpaid, live),
     }
     stripe: Stripe | None = None

@@ -67,6 +67,8 @@ export function quantity(meter: string, value: number | string): string {
       return `${short(n / 1000)} GiB s`;
     case "egress_bytes":
       return bytes(n);
+    case "storage_byte_days":
+      return `${short(n / (30 * 2 ** 30))} GiB months`;
     case "model_nano_usd":
       return money(value);
     case "executions":
@@ -86,6 +88,7 @@ export const METERS: Record<string, string> = {
   vcpu_ms: "Processor time",
   gib_ms: "Memory time",
   egress_bytes: "Traffic out",
+  storage_byte_days: "Storage",
   model_nano_usd: "Model",
   model_tokens: "Model tokens",
 };

@@ -46,7 +46,15 @@ class AgentList(TypedDict):
 class Allowance(TypedDict):
     """The first `quantity` units of a whole period are free; None: all are. Prorated like `Flat`."""
 
-    meter: Literal["executions", "vcpu_ms", "gib_ms", "egress_bytes", "model_nano_usd", "model_tokens"]
+    meter: Literal[
+        "executions",
+        "vcpu_ms",
+        "gib_ms",
+        "egress_bytes",
+        "storage_byte_days",
+        "model_nano_usd",
+        "model_tokens",
+    ]
     model: NotRequired[str | None]
     token: NotRequired[str | None]
     kind: NotRequired[Literal["allowance"]]
@@ -526,7 +534,15 @@ class Flat(TypedDict):
 class Graduated(TypedDict):
     """Each unit at the price of the tier that it falls into."""
 
-    meter: Literal["executions", "vcpu_ms", "gib_ms", "egress_bytes", "model_nano_usd", "model_tokens"]
+    meter: Literal[
+        "executions",
+        "vcpu_ms",
+        "gib_ms",
+        "egress_bytes",
+        "storage_byte_days",
+        "model_nano_usd",
+        "model_tokens",
+    ]
     model: NotRequired[str | None]
     token: NotRequired[str | None]
     tiers: list[Tier]
@@ -1115,7 +1131,15 @@ class ParkedList(TypedDict):
 class PerUnit(TypedDict):
     """`price` for every unit that is not included."""
 
-    meter: Literal["executions", "vcpu_ms", "gib_ms", "egress_bytes", "model_nano_usd", "model_tokens"]
+    meter: Literal[
+        "executions",
+        "vcpu_ms",
+        "gib_ms",
+        "egress_bytes",
+        "storage_byte_days",
+        "model_nano_usd",
+        "model_tokens",
+    ]
     model: NotRequired[str | None]
     token: NotRequired[str | None]
     kind: NotRequired[Literal["per_unit"]]
@@ -1839,6 +1863,7 @@ class UsageAnswer(TypedDict):
     vcpu_ms: int
     gib_ms: int
     egress_bytes: int
+    storage_byte_days: int
     model_nano_usd: int
     customer_model_nano_usd: int
     model_tokens: dict[str, dict[str, int]]
@@ -1870,7 +1895,15 @@ class UsageGroup(TypedDict):
 class Volume(TypedDict):
     """Every unit at the price of the tier that the whole quantity falls into."""
 
-    meter: Literal["executions", "vcpu_ms", "gib_ms", "egress_bytes", "model_nano_usd", "model_tokens"]
+    meter: Literal[
+        "executions",
+        "vcpu_ms",
+        "gib_ms",
+        "egress_bytes",
+        "storage_byte_days",
+        "model_nano_usd",
+        "model_tokens",
+    ]
     model: NotRequired[str | None]
     token: NotRequired[str | None]
     tiers: list[Tier]

@@ -270,7 +270,15 @@ def get_bill(*, period: str | None = None, min_position: int | None = None) -> C
 
 def get_bill_events(
     *,
-    meter: Literal["executions", "vcpu_ms", "gib_ms", "egress_bytes", "model_nano_usd", "model_tokens"],
+    meter: Literal[
+        "executions",
+        "vcpu_ms",
+        "gib_ms",
+        "egress_bytes",
+        "storage_byte_days",
+        "model_nano_usd",
+        "model_tokens",
+    ],
     period: str | None = None,
     after: int | None = None,
     limit: int | None = None,

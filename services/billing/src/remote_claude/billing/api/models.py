@@ -69,6 +69,7 @@ class UsageAnswer(BaseModel):
     vcpu_ms: int
     gib_ms: int
     egress_bytes: int
+    storage_byte_days: int
     model_nano_usd: int
     customer_model_nano_usd: int
     model_tokens: dict[str, dict[str, int]]

@@ -95,7 +95,14 @@ def add_routes(api: APIRouter, runtime: Runtime, fresh: Freshness) -> None:
             if key.meter in ("model_tokens", "customer_model_tokens"):
                 kinds = tokens.setdefault(key.model or "", {})
                 kinds[key.token or ""] = kinds.get(key.token or "", 0) + count
-        shown = ("vcpu_ms", "gib_ms", "egress_bytes", "model_nano_usd", "customer_model_nano_usd")
+        shown = (
+            "vcpu_ms",
+            "gib_ms",
+            "egress_bytes",
+            "storage_byte_days",
+            "model_nano_usd",
+            "customer_model_nano_usd",
+        )
         return UsageAnswer(
             org=principal.org,
             plan=plan,

@@ -27,6 +27,7 @@ from remote_claude.contracts.billing import (
     PlanChangeScheduled,
     Proration,
     QuotaThresholdReached,
+    StorageMeasured,
 )
 from remote_claude.contracts.payments import (
     InvoiceMirrored,
@@ -179,6 +180,9 @@ class Account:
     """(period, meter, percent) of the thresholds that were reached."""
     drifts: frozenset[tuple[str, str, str]] = frozenset()
     """(object, field, value at Stripe) of the differences that were found."""
+
+    storage_day: str = ""
+    """The last day whose storage was measured."""
 
     @property
     def last_period(self) -> PeriodOpened | None:
@@ -343,6 +347,8 @@ def evolve(state: Account, event: BillingEvent) -> Account:
             return _invoice(state, event.corrects, corrected=(known.corrected if known else 0) + event.total)
         case ReconciliationDrift():
             return replace(state, drifts=state.drifts | {(event.object, event.field, event.theirs)})
+        case StorageMeasured():
+            return replace(state, storage_day=event.day)
         case QuotaThresholdReached():
             return replace(state, alerted=state.alerted | {(event.period, event.meter, event.percent)})
         case _:

@@ -20,6 +20,7 @@ from remote_claude.contracts.billing import (
     PaymentMethod,
     PeriodClosed,
     QuotaThresholdReached,
+    StorageMeasured,
 )
 from remote_claude.contracts.payments import (
     ReconciliationDrift,
@@ -156,6 +157,13 @@ class ReachThreshold:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MeasureStorage:
+    """Record what the organisation stores on a day; a day that is measured changes nothing."""
+
+    measured: StorageMeasured
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RecordDrift:
     """Record that Stripe differs from us; the same difference again changes nothing."""
 
@@ -173,6 +181,7 @@ InvoicingCommand = (
     | IssueCreditNote
     | ChangeCustomer
     | ReachThreshold
+    | MeasureStorage
     | RecordDrift
 )
 
@@ -189,6 +198,8 @@ def decide(command: InvoicingCommand, account: Account) -> list[BillingEvent]:
         case ReachThreshold(reached=reached):
             known_threshold = (reached.period, reached.meter, reached.percent) in account.alerted
             return [] if known_threshold else [reached]
+        case MeasureStorage(measured=measured):
+            return [] if measured.day <= account.storage_day else [measured]
         case ClosePeriod():
             return _close(command, account)
         case IssueInvoice(issued=issued):

@@ -39,7 +39,7 @@ found AS (
     ) found
     ORDER BY found.model_nano_usd DESC, found.task DESC LIMIT %(limit)s
 )
-SELECT found.task, u.quantities FROM found JOIN billing_usage.task_use u ON u.org = %(org)s AND u.task = found.task
+SELECT nullif(found.task, ''), u.quantities FROM found JOIN billing_usage.task_use u ON u.org = %(org)s AND u.task = found.task
 ORDER BY found.model_nano_usd DESC, found.task DESC
 """
 OF = {"day": BY_DAY, "model": BY_MODEL}

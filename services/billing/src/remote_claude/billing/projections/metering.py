@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from remote_claude.billing.domain.rating import Key
 from remote_claude.billing.projections.tables import GROUP_KEY, GROUP_METERS
-from remote_claude.contracts.billing import PeriodClosed, PeriodOpened, PlanChanged
+from remote_claude.contracts.billing import PeriodClosed, PeriodOpened, PlanChanged, StorageMeasured
 from remote_claude.contracts.gateway import TaskSubmitted
 from remote_claude.contracts.periods import CALENDAR, period_at
 from remote_claude.contracts.runner import (
@@ -25,7 +25,7 @@ from remote_claude.eventsourcing.events import RecordedEvent
 from remote_claude.eventsourcing.postgres.tables import Row
 
 COMPUTE = ("vcpu_ms", "gib_ms", "egress_bytes")
-EXECUTIONS = "executions"
+EXECUTIONS, STORAGE = "executions", "storage_byte_days"
 NO_ACCOUNT = {"anchor": CALENDAR}
 
 Attempt = tuple[str, str, int]
@@ -51,6 +51,11 @@ def key_of(text: str) -> Key:
     """The inverse of `key_text`."""
     meter, *more = text.split("|")
     return Key(meter, *(part or None for part in more))
+
+
+def stored_by(org: str) -> Attempt:
+    """What the rows of an organisation's storage have in place of an attempt."""
+    return org, "", 0
 
 
 def flatten(used: Cumulative) -> Quantities:
@@ -197,6 +202,16 @@ class MeteringRows:
         row["sequence"], row["cumulative"] = sample.sequence, now
         self._count(row, place, used, free)
 
+    def store(self, recorded: RecordedEvent, measured: StorageMeasured) -> None:
+        """Count what is stored on a day. It is shared: it belongs to no task, and so to the group without a name."""
+        attempt = stored_by(measured.org)
+        if any(row["day"] >= measured.day for row in self._of_attempt[attempt]):
+            return
+        place = self.place(measured.org, measured.measured_at)
+        row = self._row(recorded, attempt, place, measured.day)
+        row["sequence"], row["cumulative"] = 0, {}
+        self._count(row, place, {STORAGE: measured.size} if measured.size else {}, {})
+
     def lose(self, recorded: RecordedEvent, attempt: Attempt) -> None:
         """Take back what was metered of an attempt's compute. What is invoiced already is taken back as late usage."""
         if attempt in self.lost:
@@ -291,6 +306,8 @@ def fold(state: MeteringRows, recorded: RecordedEvent) -> None:
             _change_plan(state, recorded, e)
         case PeriodOpened() as e:
             _open(state, e)
+        case StorageMeasured() as e:
+            state.store(recorded, e)
         case PeriodClosed() as e:
             state.next_generation(e.org, e.period)
 

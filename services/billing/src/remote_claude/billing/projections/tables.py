@@ -12,7 +12,7 @@ from sqlmodel import Field
 
 from remote_claude.eventsourcing.postgres.tables import TableRow
 
-RARE_METERS = ("egress_bytes", "model_nano_usd", "model_tokens")
+RARE_METERS = ("egress_bytes", "storage_byte_days", "model_nano_usd", "model_tokens")
 """Meters that many attempts have nothing of: their rows have an index of their own."""
 
 
@@ -102,6 +102,8 @@ class Execution(Tables, table=True):
 class Usage(Tables, table=True):
     """What one attempt has used on a day of a period, up to its last sample there.
 
+    What the organisation stores on a day is a row without a task, of attempt 0.
+
     `metered` and `written_off` are by key (a meter, or `model_tokens|model|token`); `cumulative` is the sample's own sum.
     `meters` are those of which more was metered than written off.
     """
@@ -176,6 +178,7 @@ class Group(Tables, table=True):
     vcpu_ms: int = Field(sa_type=BigInteger)
     gib_ms: int = Field(sa_type=BigInteger)
     egress_bytes: int = Field(sa_type=BigInteger)
+    storage_byte_days: int = Field(sa_type=BigInteger)
     model_nano_usd: int = Field(sa_type=BigInteger)
     model_tokens: int = Field(sa_type=BigInteger)
     customer_model_nano_usd: int = Field(sa_type=BigInteger)

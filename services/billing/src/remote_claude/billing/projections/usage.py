@@ -23,7 +23,7 @@ from remote_claude.billing.projections.tables import (
     Total,
     Usage,
 )
-from remote_claude.contracts.billing import PeriodClosed, PeriodOpened, PlanChanged
+from remote_claude.contracts.billing import PeriodClosed, PeriodOpened, PlanChanged, StorageMeasured
 from remote_claude.contracts.gateway import TaskSubmitted
 from remote_claude.contracts.runner import AttemptFinished, TaskStarted, UsageRecorded
 from remote_claude.contracts.scheduler import RunnerLost, TaskAdmitted, TaskAssigned
@@ -36,7 +36,7 @@ class UsageView(View):
     """Folds plans, periods, tasks, their first starts and samples."""
 
     name: ClassVar[str] = "billing_usage"
-    version: ClassVar[int] = 11
+    version: ClassVar[int] = 12
     tables = Tables.metadata
     handles = frozenset(
         e.type
@@ -51,6 +51,7 @@ class UsageView(View):
             UsageRecorded,
             AttemptFinished,
             RunnerLost,
+            StorageMeasured,
         )
     )
 
@@ -92,6 +93,9 @@ async def _load(connection: AsyncConnection[Any], events: Sequence[RecordedEvent
             case UsageRecorded() | RunnerLost() | AttemptFinished():
                 attempts.add((event.org, event.task, event.attempt))
                 tasks.add((event.org, event.task))
+            case StorageMeasured():
+                attempts.add(metering.stored_by(event.org))
+                tasks.add((event.org, ""))
             case TaskSubmitted() | TaskAdmitted() | TaskStarted() | TaskAssigned():
                 tasks.add((event.org, event.task))
     usage: list[Row] = []

@@ -101,7 +101,15 @@ function Months({ shown }: { shown?: string }) {
 }
 
 type Metered = paths["/v1/bill/events"]["get"]["parameters"]["query"]["meter"];
-const METERED: Metered[] = ["executions", "vcpu_ms", "gib_ms", "egress_bytes", "model_nano_usd", "model_tokens"];
+const METERED: Metered[] = [
+  "executions",
+  "vcpu_ms",
+  "gib_ms",
+  "egress_bytes",
+  "storage_byte_days",
+  "model_nano_usd",
+  "model_tokens",
+];
 const isMetered = (meter: string): meter is Metered => (METERED as string[]).includes(meter);
 
 function LineEvents({ meter, period, total }: { meter: Metered; period: string; total: number }) {

@@ -1,1 +1,0 @@
-import{t as e}from"./Activity-CtkkS2qy.js";import{t}from"./Task-80KT0rPP.js";export{e as Activity,t as TaskPage};
