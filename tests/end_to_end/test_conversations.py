@@ -63,3 +63,38 @@ def test_claude_is_interrupted_and_takes_what_it_is_told(
     assert ended["state"] == "succeeded", ended
     assert "do something else" in str(model.requests[1]["body"])
     assert "As you wish." in with_model.output(task)
+
+
+@pytest.mark.timeout(300)
+def test_claude_asks_for_permissions_and_a_person_answers(
+    repo: Path, with_model: Product, model: MessagesApi
+) -> None:
+    """Denied with a reason, allowed from then on by another way: the third file is not asked about."""
+    names = ("one.txt", "two.txt", "three.txt")
+    model.play(*([tool("Write", file_path=name, content="x\n")] for name in names), [text("Done.")])
+    started = with_model.ok("run", "--detach", "--json", "--permission-mode", "ask", "write", cwd=repo)
+    task = started.json["id"]
+
+    def asked() -> list[str]:
+        shown = with_model.ok("show", "--json", task).json
+        assert not shown["permissions"] or shown["waiting"]["code"] == "permission", shown
+        return [one["input"]["file_path"].rpartition("/")[2] for one in shown["permissions"]]
+
+    until(lambda: asked() == ["one.txt"], "the first question", 150, pause=0.3)
+    assert "one.txt" in with_model.ok("list").err
+    with_model.ok("answer", task, "deny", "--message", "leave that file alone")
+    until(lambda: asked() == ["two.txt"], "the second question", 60, pause=0.3)
+    attached = with_model.run("attach", task, stdin=b"/always\n")
+    assert attached.code == 0, attached.err
+    assert attached.out.count("? may it use") == 2
+    ended = with_model.ended(task)
+    assert ended["state"] == "succeeded", ended
+    assert "leave that file alone" in str(model.requests[-1]["body"])
+    assert not with_model.ok("show", "--json", task).json["permissions"]
+    patch = with_model.ok("diff", task).out
+    assert "two.txt" in patch
+    assert "three.txt" in patch
+    assert "one.txt" not in patch
+    late = with_model.run("answer", task, "allow", "--request", "1-1")
+    assert "has ended" in late.err or "already" in late.err, late.err
+    assert "PermissionAnswered" in with_model.ok("audit").out

@@ -4,13 +4,16 @@ from typing import Any
 
 import pytest
 
-from event_examples import UNUSED, USED, WINDOW, admission
+from event_examples import SEALED, UNUSED, USED, WINDOW, admission
 from remote_claude.contracts import Event
+from remote_claude.contracts.gateway import PermissionAnswered
 from remote_claude.contracts.runner import (
     AssignmentDeclined,
     AttemptFinished,
     Cumulative,
     ModelUse,
+    PermissionRequested,
+    PermissionWithdrawn,
     Result,
     SealedOutput,
     TaskStarted,
@@ -180,3 +183,25 @@ def test_a_task_is_settled_when_nobody_has_anything_more_to_say() -> None:
 
 def test_the_position_of_the_last_change_is_that_of_the_state() -> None:
     assert told(ADMITTED, assigned(), started(), used(1, 1), used(2, 2)).changed == 4
+
+
+def asks(request: str, attempt: int = 1) -> PermissionRequested:
+    return PermissionRequested(**says(attempt), request=request, tool="Bash", input=SEALED)
+
+
+@pytest.mark.parametrize(
+    ("events", "waits_for"),
+    [
+        ([asks("1-1"), asks("1-2")], ["1-1", "1-2"]),
+        ([asks("1-1"), PermissionAnswered(**ID, user="user_1", request="1-1", decision="deny")], []),
+        ([asks("1-1"), PermissionWithdrawn(**says(), request="1-1")], []),
+        ([asks("1-1"), finished()], []),
+        ([asks("1-1"), *lost()], []),
+        ([asks("1-1"), *lost(), assigned(2), started(2)], []),
+        ([*lost(), assigned(2), started(2), asks("1-1"), asks("2-1", attempt=2)], ["2-1"]),
+        ([asks("1-1"), SUCCEEDED], []),
+    ],
+)
+def test_a_task_waits_for_what_its_current_attempt_asks(events: list[Event], waits_for: list[str]) -> None:
+    progress = told(ADMITTED, assigned(), started(), *events)
+    assert [asked.request for asked in progress.permissions] == waits_for

@@ -1,12 +1,18 @@
 """What the gateway decides about a task: given what was recorded, when asked, then this is recorded or refused."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
 from event_examples import runner_joined
 from remote_claude.contracts import Event, Sealed
-from remote_claude.contracts.gateway import TaskCancellationRequested, TaskMessageSent, TaskSubmitted
+from remote_claude.contracts.gateway import (
+    PermissionAnswered,
+    TaskCancellationRequested,
+    TaskMessageSent,
+    TaskSubmitted,
+)
 from remote_claude.contracts.refusals import InvalidCursor
 from remote_claude.contracts.runner import OPERATOR_MODEL, RunnerDrained, RunnerJoined
 from remote_claude.gateway.domain.cursor import Cursor
@@ -15,6 +21,7 @@ from remote_claude.gateway.domain.refusals import (
     AgentUnavailable,
     IdempotencyKeyReused,
     NotOffered,
+    PermissionNotAsked,
     RepositoryUrlRefused,
     TaskAlreadyFinished,
     TaskNotFound,
@@ -22,6 +29,7 @@ from remote_claude.gateway.domain.refusals import (
 )
 from remote_claude.gateway.domain.repositories import check_url
 from remote_claude.gateway.domain.task import (
+    AnswerPermission,
     Command,
     RequestCancellation,
     SendMessage,
@@ -255,3 +263,14 @@ def test_a_message_needs_a_task_that_goes_on() -> None:
         decide(command, initial_state)
     with pytest.raises(TaskAlreadyFinished):
         decide(command, state_after(SUBMITTED, TaskCancellationRequested(task=TASK, org=ORG, user=USER)))
+
+
+def test_the_first_answer_to_a_permission_request_counts() -> None:
+    allow = AnswerPermission(task=TASK, org=ORG, user=USER, request="1-1", decision="allow")
+    answered = PermissionAnswered(task=TASK, org=ORG, user=USER, request="1-1", decision="allow")
+    assert decide(allow, state_after(SUBMITTED)) == [answered]
+    assert decide(allow, state_after(SUBMITTED, answered)) == []
+    with pytest.raises(PermissionNotAsked):
+        decide(replace(allow, decision="deny"), state_after(SUBMITTED, answered))
+    with pytest.raises(TaskNotFound):
+        decide(allow, initial_state)

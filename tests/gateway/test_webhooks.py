@@ -13,6 +13,7 @@ from standardwebhooks import Webhook
 from standardwebhooks.webhooks import WebhookVerificationError
 
 import forking
+from event_examples import SEALED
 from event_logs import everything
 from gateway_stack import Member, Stack, eventually, running_gateway
 from product import environment_of
@@ -20,6 +21,7 @@ from rebuilding import assert_rebuild_equals_live
 from receiver import Heard, Receiver, heard, receiving
 from remote_claude.access.kek import create_kek
 from remote_claude.contracts.gateway import WebhookDelivered, WebhookFailed
+from remote_claude.contracts.runner import PermissionRequested
 from remote_claude.eventsourcing.events import RecordedEvent, stream_id
 from remote_claude.eventsourcing.postgres.outbox_table import effect
 from remote_claude.eventsourcing.postgres.projector import Projector, ProjectorState
@@ -135,6 +137,23 @@ async def test_a_hook_hears_once_that_a_task_has_ended(
     [shown] = await webhooks(runtime.pool, hook=hook)
     assert (shown.delivered, shown.failed, shown.pending, shown.last) == (1, 0, 0, "delivered (204)")
     await assert_rebuild_equals_live(WebhooksView(), runtime.pool, runtime.log)
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_hook_hears_that_an_agent_asks_for_a_permission(
+    stack: Stack, member: Member, receiver: Receiver
+) -> None:
+    await add(stack.host, member.org, receiver.url)
+    task = await member.submit()
+    asked = PermissionRequested(
+        task=task, org=member.org, attempt=1, runner="runner_1", request="1-1", tool="Bash", input=SEALED
+    )
+    await stack.run(asked)
+    await outcomes(stack.host, member.org)
+    [told] = receiver.heard
+    assert told.body["type"] == "task.permission_requested"
+    data = told.body["data"]
+    assert (data["task"], data["permission"], data["tool"]) == (task, "1-1", "Bash")
 
 
 @pytest.mark.asyncio(loop_scope="module")

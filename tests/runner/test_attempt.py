@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from event_examples import WINDOW
+from event_examples import SEALED, WINDOW
 from given import Decider
 from remote_claude.contracts.runner import (
     AttemptFinished,
@@ -12,6 +12,8 @@ from remote_claude.contracts.runner import (
     Cumulative,
     ModelUse,
     OpenModelCall,
+    PermissionRequested,
+    PermissionWithdrawn,
     TaskStarted,
     UsageRecorded,
     UsageSample,
@@ -22,10 +24,12 @@ from remote_claude.runner.domain.attempt import (
     Command,
     Finish,
     Measured,
+    RequestPermission,
     Sample,
     SaveCheckpoint,
     Start,
     State,
+    WithdrawPermission,
 )
 
 ID = AttemptId("org_a", "task_1", 1, "run_1")
@@ -90,3 +94,14 @@ def test_checkpoints_are_counted_and_need_a_started_attempt() -> None:
         CheckpointSaved(**WHO, sequence=2, turn=3, manifest="m", size=9)
     )
     DECIDER.given().when(save).then()
+
+
+def test_a_permission_is_asked_once_and_withdrawn_only_if_it_was_asked() -> None:
+    ask = RequestPermission(request="1-1", tool="Bash", input=SEALED)
+    asked = PermissionRequested(**WHO, request="1-1", tool="Bash", input=SEALED)
+    DECIDER.given(STARTED).when(ask).then(asked)
+    DECIDER.given(STARTED, asked).when(ask).then()
+    DECIDER.given(STARTED, asked).when(WithdrawPermission("1-1")).then(
+        PermissionWithdrawn(**WHO, request="1-1")
+    )
+    DECIDER.given(STARTED, asked).when(WithdrawPermission("1-2")).then()

@@ -68,9 +68,9 @@ class Line:
 async def line(stored: Stored, **more: Any) -> AsyncIterator[Line]:
     with tempfile.TemporaryDirectory(prefix="rc-", dir="/tmp") as name:
         folder = Path(name)
-        lease = more.pop("lease_s", 10.0)
+        given = {"lease_s": 10.0} | {n: more.pop(n) for n in ("lease_s", "permission_mode") if n in more}
         async with listening(folder / "listener") as listener:
-            session = WorkerSession(task("true", lease_s=lease), inbox=folder, on_frames=stored, **more)
+            session = WorkerSession(task("true", **given), inbox=folder, on_frames=stored, **more)
             async with listener.attended(session):
                 yield Line(listener, session)
 
@@ -415,4 +415,37 @@ async def test_a_checkpoint_is_acknowledged_once_it_is_stored() -> None:
         assert await it.receive() == {"type": "saved", "turn": 3}
         assert kept == [(3, b"state")]
         await it.say({"type": "checkpoint", "turn": 4, "messages": 0})
+        assert (await it.closed())[0] == Close.MALFORMED
+
+
+async def test_a_worker_of_the_previous_version_of_the_protocol_still_works() -> None:
+    """It gets no field that it does not know: an unknown one would close the connection on its side."""
+    of_version_1 = {
+        *("type", "task", "attempt", "agent", "prompt", "lease_s", "session_key", "repository", "checkpoint"),
+        *(
+            "continues",
+            "branch",
+            "author_name",
+            "author_email",
+            "max_result_bytes",
+            "model",
+            "saves",
+            "streams",
+        ),
+        *("environment", "authority", "traceparent"),
+    }
+    stored = Stored()
+    async with line(stored) as one, client(one) as it:
+        await it.say({"type": "hello", "token": one.session.token, "version": "1"})
+        assert (await it.receive()).keys() <= of_version_1
+        await it.say({"type": "frames", "seq": 1, "frames": [TEXT]})
+        assert await it.receive() == {"type": "ack", "seq": 1}
+        await it.say({"type": "result", "outcome": "succeeded", "summary": "done"})
+        assert await it.receive() == {"type": "ack", "seq": 1, "result": True}
+        assert (await one.session.result).outcome == "succeeded"
+
+
+async def test_a_worker_that_can_not_ask_gets_no_task_that_asks() -> None:
+    async with line(Stored(), permission_mode="ask") as one, client(one) as it:
+        await it.say({"type": "hello", "token": one.session.token, "version": "1"})
         assert (await it.closed())[0] == Close.MALFORMED

@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass, field
 from random import Random
 
-from remote_claude.contracts.gateway import TaskCancellationRequested, TaskMessageSent
+from remote_claude.contracts.gateway import PermissionAnswered, TaskCancellationRequested, TaskMessageSent
 from remote_claude.contracts.leases import HeldAttempt
 from remote_claude.contracts.model_prices import list_prices
 from remote_claude.contracts.runner import WORKER_LOST, AttemptOutcome, Cumulative, ModelUse
@@ -134,7 +134,7 @@ class Execution:
             self._stop_reason = reason
             self._stopped.set()
 
-    def message(self, event: TaskMessageSent) -> None:
+    def message(self, event: TaskMessageSent | PermissionAnswered) -> None:
         """Nobody sends messages here."""
 
     async def run(self) -> None:

@@ -38,6 +38,9 @@ COMMANDS = {
         "tasks", "wait", "Wait until a task has ended; ends with the exit code of its state."
     ),
     "send": CommandEntry("tasks", "send", "Send a message to a task that runs."),
+    "answer": CommandEntry(
+        "tasks", "answer", "Answer what the agent of a task asks a permission for: allow, always, deny."
+    ),
     "attach": CommandEntry(
         "conversation", "attach", "Talk with the agent of a task: what it did, then what it does."
     ),

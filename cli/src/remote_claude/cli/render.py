@@ -26,6 +26,22 @@ State = Literal[
 ]
 
 
+DECISIONS = {
+    "allow": "allowed",
+    "allow_always": "allowed from now on",
+    "deny": "denied",
+    "withdrawn": "not asked any more",
+}
+"""Answers to a permission request, in words."""
+
+
+def ring() -> None:
+    """Call the person at this terminal."""
+    if sys.stderr.isatty():
+        sys.stderr.write("\a")
+        sys.stderr.flush()
+
+
 def emit(document: Any) -> None:
     """A document for programs: one line of JSON on standard output."""
     in_unicode = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
@@ -179,8 +195,13 @@ class LiveView:
                 self._line(str(frame.get("text", "")))
             case "user_message":
                 self._line(coloured("> ", "cyan") + safe_text(str(frame.get("text", ""))), washed=True)
+            case "permission_request":
+                self._line(coloured("? may it use ", "yellow") + safe_text(tool_call(frame)), washed=True)
+            case "permission_answer":
+                said = DECISIONS.get(str(frame.get("decision")), str(frame.get("decision")))
+                self._line(coloured(safe_text(f"  {said}"), "dim"), washed=True)
             case "tool_call":
-                self._line(coloured("→ ", "cyan") + safe_text(_call(frame)), washed=True)
+                self._line(coloured("→ ", "cyan") + safe_text(tool_call(frame)), washed=True)
             case "tool_result":
                 text = str(frame.get("content", "")).strip()
                 if text:
@@ -206,7 +227,8 @@ class LiveView:
         self._open = False
 
 
-def _call(frame: dict[str, Any]) -> str:
+def tool_call(frame: dict[str, Any]) -> str:
+    """The name of a tool, and what of its input says most."""
     given = frame.get("input") or {}
     hint = next(
         (str(given[key]) for key in ("command", "file_path", "path", "pattern", "url") if key in given), ""

@@ -40,6 +40,7 @@ PERMISSIONS: dict[str, Permission] = {
     "cancel_task": Permission("tasks", MEMBERS),
     "request_pull_request": Permission("tasks", MEMBERS),
     "send_message": Permission("tasks", MEMBERS),
+    "answer_permission": Permission("tasks", MEMBERS),
     "share_task": Permission("tasks", MEMBERS),
     "list_task_shares": Permission("tasks:read", MEMBERS),
     "remove_task_share": Permission("tasks", MEMBERS),

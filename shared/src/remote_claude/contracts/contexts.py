@@ -22,6 +22,11 @@ def message_context(task: str) -> str:
     return f"{task}/message"
 
 
+def permission_context(task: str, request: str) -> str:
+    """What the agent asks a permission for, and what the person who answers it says."""
+    return f"{task}/permission/{request}"
+
+
 def labels_context(task: str) -> str:
     return f"{task}/labels"
 

@@ -25,6 +25,10 @@ class RemoteRepository(Value):
 Repository = Annotated[BundleRepository | RemoteRepository, Field(discriminator="kind")]
 
 
+PermissionMode = Literal["all", "edits", "ask"]
+PermissionDecision = Literal["allow", "allow_always", "deny"]
+
+
 class GatewayEvent(Event):
     producer: ClassVar[str] = "gateway"
     aggregate: ClassVar[str] = "task"
@@ -72,6 +76,8 @@ class TaskSubmitted(GatewayEvent):
 
     `author` is JSON: `name` and `email` of who the commit is by.
 
+    `permission_mode` says what the agent may do without asking: `all` (so without one), `edits` of files only, or nothing (`ask`).
+
     `started_by` is the schedule, the trigger or the batch that submitted it for its user; `batch_item` is the number of
     the batch's item, from 1. `team` is the team that it belongs to. `thread` is where a trigger was called: the start and
     the end of the task are commented there.
@@ -102,6 +108,7 @@ class TaskSubmitted(GatewayEvent):
     pull_request: PullRequestOptions | None = None
     author: Sealed | None = None
     feedback: bool = False
+    permission_mode: PermissionMode | None = None
     max_attempts: int = 3
     timeout_s: int | None = None
     priority: int = 0
@@ -129,6 +136,23 @@ class TaskMessageSent(GatewayEvent):
     number: int
     text: Sealed
     interrupt: bool = False
+
+
+class PermissionAnswered(GatewayEvent):
+    """A person answers the request of an agent (`PermissionRequested`). The first answer counts.
+
+    `allow_always` permits the like for the rest of the agent's conversation. `message` tells the agent why it is denied.
+    """
+
+    type: ClassVar[str] = "PermissionAnswered"
+    version: ClassVar[int] = 1
+
+    task: str
+    org: str
+    user: str
+    request: str
+    decision: PermissionDecision
+    message: Sealed | None = None
 
 
 class TaskCancellationRequested(GatewayEvent):

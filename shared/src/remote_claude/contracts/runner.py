@@ -265,6 +265,30 @@ class CheckpointSaved(AttemptEvent):
     size: Quantity
 
 
+class PermissionRequested(AttemptEvent):
+    """The agent waits until a person permits a use of a tool, or denies it.
+
+    `request` is `<attempt>-<number>`, unique in the task. `input` is the JSON object that the agent gives to `tool`; long texts
+    in it are cut.
+    """
+
+    type: ClassVar[str] = "PermissionRequested"
+    version: ClassVar[int] = 1
+
+    request: str
+    tool: str
+    input: Sealed
+
+
+class PermissionWithdrawn(AttemptEvent):
+    """The agent waits for no answer to a request any more: its turn was interrupted."""
+
+    type: ClassVar[str] = "PermissionWithdrawn"
+    version: ClassVar[int] = 1
+
+    request: str
+
+
 class PullRequestEvent(RunnerEvent):
     """About the pull request of a task. Each task has at most one open pull request, of the branch `rclaude/<task>`."""
 

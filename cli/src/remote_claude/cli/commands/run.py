@@ -8,6 +8,7 @@ import sys
 import tempfile
 import uuid
 from collections.abc import Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,11 +27,21 @@ from remote_claude.cli.session import connect, connect_or_start, task_id
 if TYPE_CHECKING:
     from remote_claude.cli.client import CliClient
 
+
+class PermissionMode(StrEnum):
+    """What the agent may do without asking."""
+
+    ALL = "all"
+    EDITS = "edits"
+    ASK = "ask"
+
+
 GO_ON = "Go on with the task from where you stopped."
 FIX = "Address the review comments, and make the failing checks pass."
 CONTINUED = (
     "agent",
     "model",
+    "permission_mode",
     "provider",
     "image",
     "network",
@@ -61,6 +72,7 @@ WITH_VALUE = frozenset(
         "--network",
         "--provider",
         "--model",
+        "--permission-mode",
         "--budget",
         "--agents",
         "--judge",
@@ -99,6 +111,12 @@ def run(
     priority: Annotated[int, typer.Option(min=-100, max=100, help="Higher goes first among your own.")] = 0,
     model: Annotated[
         str | None, typer.Option(help="Model of the agent; its own default if left out.")
+    ] = None,
+    permission_mode: Annotated[
+        PermissionMode | None,
+        typer.Option(
+            help="What the agent may do without asking: all (if left out), edits of files, or nothing."
+        ),
     ] = None,
     image: Annotated[
         str | None, typer.Option(help="Image of its sandbox, built on the worker's; for the provider docker.")
@@ -196,6 +214,8 @@ def run(
         body["provider"] = provider
     if model is not None:
         body["model"] = model
+    if permission_mode is not None:
+        body["permission_mode"] = permission_mode.value
     if network is not None:
         body["network"] = network
     if budget is not None:

@@ -6,6 +6,7 @@ import contextlib
 import sys
 import tempfile
 from collections.abc import Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
@@ -24,6 +25,17 @@ TaskArgument = Annotated[str | None, typer.Argument(help="The task's id; the new
 CandidateOption = Annotated[
     int | None, typer.Option(min=1, help="The number of a candidate; TASK is its group or any of its tasks.")
 ]
+HOW_TO_ANSWER = "`rclaude attach {task}` shows it; `rclaude answer {task} allow|always|deny` answers."
+
+
+class Decision(StrEnum):
+    """An answer to a permission request."""
+
+    ALLOW = "allow"
+    ALWAYS = "always"
+    DENY = "deny"
+
+
 STATES: tuple[str, ...] = get_args(render.State)
 Json = Annotated[bool, typer.Option("--json", help="JSON on standard output.")]
 
@@ -195,6 +207,42 @@ def send(
         render.say(f"{answer['id']}: message {answer['number']} sent")
 
 
+def answer(
+    task: Annotated[str, typer.Argument(help="The task whose agent asks, or the start of its id.")],
+    decision: Annotated[Decision, typer.Argument(help="always permits the like from here on, too.")],
+    message: Annotated[str | None, typer.Option(help="With deny: what the agent is told.")] = None,
+    request: Annotated[
+        str | None,
+        typer.Option(help="The request's id, as `rclaude show --json` has it; the oldest if left out."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Answer what the agent of a task asks a permission for: allow, always, deny."""
+    client = connect()
+    id = task_id(task, client)
+    if request is None:
+        asked = client.get(f"/v1/tasks/{id}")["permissions"]
+        if not asked:
+            raise CliError(
+                f"the agent of {id} asks for no permission now", Exit.USAGE, code="permission_not_asked"
+            )
+        request = asked[0]["request"]
+    answered = give_answer(client, id, request, decision, message)
+    if as_json:
+        render.emit(answered)
+    else:
+        render.say(f"{id}: {render.DECISIONS[answered['decision']]}")
+
+
+def give_answer(
+    client: CliClient, task: str, request: str, decision: Decision, message: str | None = None
+) -> dict[str, Any]:
+    """Answer a permission request."""
+    body = {"decision": "allow_always" if decision is Decision.ALWAYS else decision.value, "message": message}
+    answered: dict[str, Any] = client.post(f"/v1/tasks/{task}/permissions/{request}", body)
+    return answered
+
+
 def diff(task: TaskArgument = None, candidate: CandidateOption = None) -> None:
     """Print the agent's change as a patch."""
     client = connect()
@@ -323,12 +371,19 @@ def follow(
     live = render.LiveView(task_now["started_at"] or task_now["submitted_at"])
     if not quiet and (why := task_now.get("waiting") and render.explanation(task_now)):
         render.note(f"waiting: {why}")
+    asked: set[str] = set()
     try:
         for message in client.live(task, position):
             position = message.get("position", position)
             match message["type"]:
-                case "state" if not quiet and not as_json:
-                    live.state(message["state"])
+                case "state":
+                    if set(message.get("permissions", ())) - asked:
+                        live.clear()
+                        render.ring()
+                        render.note(f"{task} waits for a permission. {HOW_TO_ANSWER.format(task=task)}")
+                    asked.update(message.get("permissions", ()))
+                    if not quiet and not as_json:
+                        live.state(message["state"])
                 case "output" if not quiet:
                     show_frames(message["frames"], live, as_json=as_json)
     finally:

@@ -31,10 +31,17 @@ from remote_claude.gateway.domain.lifecycle import PullRequest, TaskProgress
 from remote_claude.gateway.domain.refusals import (
     NoPullRequest,
     NotKnownToBeRecorded,
+    PermissionNotAsked,
     PullRequestNeedsUrl,
     TaskAlreadyFinished,
 )
-from remote_claude.gateway.domain.task import RequestCancellation, RequestPullRequest, SendMessage, SubmitTask
+from remote_claude.gateway.domain.task import (
+    AnswerPermission,
+    RequestCancellation,
+    RequestPullRequest,
+    SendMessage,
+    SubmitTask,
+)
 from remote_claude.gateway.log_waits import while_moving
 from remote_claude.gateway.projections.queries import TaskQueries
 
@@ -172,6 +179,25 @@ class TaskHandlers:
         sent: TaskMessageSent = handled.events[0]
         return sent.number, handled.position
 
+    async def answer_permission(self, command: AnswerPermission) -> int:
+        """Record the answer to a request that the agent waits for. Returns its position; the same answer again changes nothing.
+
+        Raises `TaskNotFound`, `TaskAlreadyFinished`, `PermissionNotAsked`, `NotKnownToBeRecorded`.
+        """
+        correlation.set(command.task)
+        stream = _stream(command)
+        async with self._answering(command.task):
+            state, position = await self._handler.load(TASK, stream)
+        if TASK.decide(command, state):
+            await self._queries.caught_up(max(position, self._decisions.position), self._admission_wait_s)
+            row, _ = await self._queries.get(command.org, command.task)
+            if row.progress.terminal:
+                raise TaskAlreadyFinished(row.progress.state)
+            if all(asked.request != command.request for asked in row.progress.permissions):
+                raise PermissionNotAsked(command.task, command.request)
+        async with self._answering(command.task):
+            return (await self._handler.handle(TASK, stream, command, subject=command.task)).position
+
     async def request_pull_request(self, command: RequestPullRequest) -> tuple[PullRequest | None, int]:
         """Ask for the pull request of a task's result. Returns one that is open already, and the position to read at.
 
@@ -221,7 +247,7 @@ class TaskHandlers:
         return Decision(position=progress.decided)
 
 
-def _stream(command: SubmitTask | RequestCancellation | SendMessage | RequestPullRequest) -> str:
+def _stream(command: domain.Command) -> str:
     return stream_id("gateway", command.org, "task", command.task)
 
 

@@ -366,6 +366,7 @@ def state_frame(channel: TaskChannel) -> str:
         reason=progress.reason,
         attempt=progress.attempt,
         position=progress.changed,
+        permissions=[asked.request for asked in progress.permissions],
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import structlog
 
 from remote_claude.contracts import UndecodableEvent
-from remote_claude.contracts.gateway import TaskCancellationRequested, TaskMessageSent
+from remote_claude.contracts.gateway import PermissionAnswered, TaskCancellationRequested, TaskMessageSent
 from remote_claude.contracts.leases import HeldAttempt
 from remote_claude.contracts.runner import RUNNER_RESTARTED, RunnerDrained, RunnerJoined, RunnerUndrained
 from remote_claude.contracts.scheduler import (
@@ -51,8 +51,8 @@ class AttemptExecution(Protocol):
     def stop(self, reason: StopReason) -> None:
         """End it; the first reason counts."""
 
-    def message(self, event: TaskMessageSent) -> None:
-        """A person's message to the task; the same one may come again."""
+    def message(self, event: TaskMessageSent | PermissionAnswered) -> None:
+        """A person's message to the task, or answer to its agent; the same one may come again."""
 
     async def run(self) -> None:
         """From the assignment to the last event."""
@@ -204,14 +204,17 @@ class Executor:
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("an attempt was left to its lease", exc_info=error)
 
-    def _interrupt(self, event: TaskCancellationRequested | TaskMessageSent | RunnerLost | Terminal) -> None:
+    def _interrupt(
+        self,
+        event: TaskCancellationRequested | TaskMessageSent | PermissionAnswered | RunnerLost | Terminal,
+    ) -> None:
         for (org, task, attempt), execution in list(self._running.items()):
             if (org, task) != (event.org, event.task):
                 continue
             match event:
                 case TaskCancellationRequested():
                     execution.stop("cancelled")
-                case TaskMessageSent():
+                case TaskMessageSent() | PermissionAnswered():
                     execution.message(event)
                 case RunnerLost() if event.attempt != attempt:
                     pass

@@ -1,6 +1,11 @@
 """What the runner reads off the log."""
 
-from remote_claude.contracts.gateway import TaskCancellationRequested, TaskMessageSent, TaskSubmitted
+from remote_claude.contracts.gateway import (
+    PermissionAnswered,
+    TaskCancellationRequested,
+    TaskMessageSent,
+    TaskSubmitted,
+)
 from remote_claude.contracts.scheduler import (
     RunnerLost,
     TaskCancelled,
@@ -25,6 +30,7 @@ INTERRUPTING = frozenset(
     for e in (
         TaskCancellationRequested,
         TaskMessageSent,
+        PermissionAnswered,
         RunnerLost,
         TaskSucceeded,
         TaskFailed,

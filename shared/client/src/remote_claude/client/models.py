@@ -61,6 +61,15 @@ class Allowance(TypedDict):
     quantity: int | str | None
 
 
+class AnsweredPermission(TypedDict):
+    """The answer is recorded; the agent has it in a moment."""
+
+    id: str
+    request: str
+    decision: Literal["allow", "allow_always", "deny"]
+    position: int
+
+
 class AttemptAnswer(TypedDict):
     """`AttemptAnswer`."""
 
@@ -266,14 +275,14 @@ class BlobAnswer(TypedDict):
     size: int
 
 
-class BeginDeviceForm(TypedDict):
-    """`Body_begin_device`."""
+class BeginDeviceOauthDeviceAuthorizationPostForm(TypedDict):
+    """`Body_begin_device_oauth_device_authorization_post`."""
 
     client_id: str
 
 
-class IssueTokenForm(TypedDict):
-    """`Body_issue_token`."""
+class IssueTokenOauthTokenPostForm(TypedDict):
+    """`Body_issue_token_oauth_token_post`."""
 
     grant_type: str
     client_id: NotRequired[str]
@@ -1146,6 +1155,25 @@ class PerUnit(TypedDict):
     price: str
 
 
+class PermissionAnswerRequest(TypedDict):
+    """The answer to a permission request of the agent."""
+
+    decision: Literal["allow", "allow_always", "deny"]
+    """`allow_always` permits the like for the rest of the agent's conversation."""
+    message: NotRequired[str | None]
+    """With `deny`: what the agent is told."""
+
+
+class PermissionAsked(TypedDict):
+    """The agent waits for an answer: may it use `tool` with `input`? Long texts in it are cut; null once erased."""
+
+    request: str
+    attempt: int
+    tool: str
+    input: dict[str, Any] | None
+    asked_at: str
+
+
 class PersonAnswer(TypedDict):
     """A person. Texts are null once the person is erased."""
 
@@ -1576,6 +1604,8 @@ class SubmitRequest(TypedDict):
     provider: NotRequired[str | None]
     """Where it runs, such as `local`; anywhere without it."""
     image: NotRequired[str | None]
+    permission_mode: NotRequired[Literal["all", "edits", "ask"] | None]
+    """What the agent may do without asking: `all` (if left out), `edits` of files only, or nothing (`ask`). The task waits for the answers."""
     network: NotRequired[str | None]
     """Where the task may connect to: `none`, `default` (package registries and forges), or hosts."""
     secrets: NotRequired[list[str]]
@@ -1619,7 +1649,8 @@ class Suspension(TypedDict):
 
 
 class TaskAnswer(TypedDict):
-    """A task. `position` is that of its submission, `changed` that of its last change of state, attempt or pull request.
+    """A task. `position` is that of its submission, `changed` that of its last change of state, attempt, permissions or pull
+    request. `permissions` are what its agent waits for.
 
     `reason` is a stable code, `detail` a sentence about it. Texts are null once the organisation's key is erased.
     """
@@ -1660,6 +1691,7 @@ class TaskAnswer(TypedDict):
     usage: Cumulative
     result: Result | None
     pull_request: PullRequestAnswer | None
+    permissions: list[PermissionAsked]
     output: OutputSize
     as_of: int
 
@@ -1703,7 +1735,7 @@ class TaskPage(TypedDict):
 class TaskSummary(TypedDict):
     """A task in a list. `title` is the first line of the prompt, cut to 120 characters; null once erased.
 
-    `waiting` is null unless the task is submitted or queued.
+    `waiting` is null unless the task is submitted, queued, or running and its agent asks for a permission.
     """
 
     id: str
@@ -1736,7 +1768,7 @@ class TaskSummary(TypedDict):
 
 
 class TaskWaiting(TypedDict):
-    """Why a task waits. `code` is stable, `detail` says what it waits for and what helps.
+    """Why a task waits. `code` is stable (`permission`: its agent asks for one), `detail` says what it waits for and what helps.
 
     `place` is its place in the organisation's queue, from 1; null when it is not counted.
     """

@@ -10,11 +10,12 @@ from remote_claude.client.models import (
     AcceptedInvitation,
     AccountPage,
     AgentList,
+    AnsweredPermission,
     AuditPage,
     BatchBillAnswer,
     BatchDetails,
     BatchPage,
-    BeginDeviceForm,
+    BeginDeviceOauthDeviceAuthorizationPostForm,
     BillAnswer,
     BillEventPage,
     BillingAddress,
@@ -36,7 +37,7 @@ from remote_claude.client.models import (
     InvoiceDraft,
     InvoiceExport,
     InvoiceList,
-    IssueTokenForm,
+    IssueTokenOauthTokenPostForm,
     JoinedRunners,
     KeyCreated,
     KeyList,
@@ -65,6 +66,7 @@ from remote_claude.client.models import (
     OutputPage,
     Page,
     ParkedList,
+    PermissionAnswerRequest,
     PersonAnswer,
     PlanAssigned,
     PlanChange,
@@ -137,7 +139,12 @@ def add_team_member(team: str, user: str) -> Call[OrgChanged]:
     return Call("PUT", f"/v1/org/teams/{_part(team)}/members/{_part(user)}", decode=as_json)
 
 
-def begin_device(body: BeginDeviceForm) -> Call[dict[str, Any]]:
+def answer_permission(request: str, task: str, body: PermissionAnswerRequest) -> Call[AnsweredPermission]:
+    """Answer what the agent of a task asks. The first answer counts; the same one again changes nothing."""
+    return Call("POST", f"/v1/tasks/{_part(task)}/permissions/{_part(request)}", json=body, decode=as_json)
+
+
+def begin_device(body: BeginDeviceOauthDeviceAuthorizationPostForm) -> Call[dict[str, Any]]:
     """Begin the sign-in of a machine without a browser."""
     return Call("POST", "/oauth/device_authorization", form=body, decode=as_json)
 
@@ -465,7 +472,7 @@ def invite_member(body: NewInvitation) -> Call[InvitationCreated]:
     return Call("POST", "/v1/org/invitations", json=body, decode=as_json)
 
 
-def issue_token(body: IssueTokenForm) -> Call[TokenAnswer]:
+def issue_token(body: IssueTokenOauthTokenPostForm) -> Call[TokenAnswer]:
     """Exchange a code, a device code, a refresh token or a GitHub token for an access token."""
     return Call("POST", "/oauth/token", form=body, decode=as_json)
 

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from remote_claude.contracts.gateway import PermissionDecision
 from remote_claude.contracts.runner import AttemptOutcome, Cumulative, Result
 from remote_claude.gateway.domain.lifecycle import State
 
@@ -16,6 +17,25 @@ class MessageAnswer(BaseModel):
     id: str
     number: int
     position: int
+
+
+class AnsweredPermission(BaseModel):
+    """The answer is recorded; the agent has it in a moment."""
+
+    id: str
+    request: str
+    decision: PermissionDecision
+    position: int
+
+
+class PermissionAsked(BaseModel):
+    """The agent waits for an answer: may it use `tool` with `input`? Long texts in it are cut; null once erased."""
+
+    request: str
+    attempt: int
+    tool: str
+    input: dict[str, Any] | None
+    asked_at: str
 
 
 class CancelAnswer(BaseModel):
@@ -75,7 +95,7 @@ class OutputSize(BaseModel):
 
 
 class TaskWaiting(BaseModel):
-    """Why a task waits. `code` is stable, `detail` says what it waits for and what helps.
+    """Why a task waits. `code` is stable (`permission`: its agent asks for one), `detail` says what it waits for and what helps.
 
     `place` is its place in the organisation's queue, from 1; null when it is not counted.
     """
@@ -88,7 +108,7 @@ class TaskWaiting(BaseModel):
 class TaskSummary(BaseModel):
     """A task in a list. `title` is the first line of the prompt, cut to 120 characters; null once erased.
 
-    `waiting` is null unless the task is submitted or queued.
+    `waiting` is null unless the task is submitted, queued, or running and its agent asks for a permission.
     """
 
     id: str
@@ -111,7 +131,8 @@ class TaskSummary(BaseModel):
 
 
 class TaskAnswer(TaskSummary):
-    """A task. `position` is that of its submission, `changed` that of its last change of state, attempt or pull request.
+    """A task. `position` is that of its submission, `changed` that of its last change of state, attempt, permissions or pull
+    request. `permissions` are what its agent waits for.
 
     `reason` is a stable code, `detail` a sentence about it. Texts are null once the organisation's key is erased.
     """
@@ -125,6 +146,7 @@ class TaskAnswer(TaskSummary):
     usage: Cumulative
     result: Result | None
     pull_request: PullRequestAnswer | None
+    permissions: list[PermissionAsked]
     output: OutputSize
     as_of: int
 

@@ -11,6 +11,7 @@ from remote_claude.contracts import Sealed
 from remote_claude.contracts.contexts import (
     attempt_detail_context,
     labels_context,
+    permission_context,
     prompt_context,
     pull_request_detail_context,
     pull_request_url_context,
@@ -23,6 +24,7 @@ from remote_claude.gateway.api.answer_models import (
     AttemptAnswer,
     EventAnswer,
     OutputSize,
+    PermissionAsked,
     PullRequestAnswer,
     RepositoryAnswer,
     TaskAnswer,
@@ -78,6 +80,7 @@ def summary(task: Task, key: DataKey | None) -> TaskSummary:
         started_at=progress.started_at,
         finished_at=progress.finished_at,
         position=task.position,
+        waiting=_asks(task, key),
     )
 
 
@@ -87,6 +90,37 @@ def with_reason(task: Shown, waiting: Waiting | None) -> Shown:
         return task
     reason = TaskWaiting(code=waiting.code, detail=waiting.detail, place=waiting.place)
     return task.model_copy(update={"waiting": reason})
+
+
+HINTS = ("command", "file_path", "path", "url", "pattern")
+"""Fields of a tool's input that say most about it, the first that there is."""
+
+
+def permissions(task: Task, key: DataKey | None) -> list[PermissionAsked]:
+    """What the agent waits for."""
+    return [
+        PermissionAsked(
+            request=asked.request,
+            attempt=asked.attempt,
+            tool=asked.tool,
+            input=orjson.loads(given) if given else None,
+            asked_at=asked.asked_at,
+        )
+        for asked in task.progress.permissions
+        for given in [_open(key, asked.input, permission_context(task.task, asked.request))]
+    ]
+
+
+def _asks(task: Task, key: DataKey | None) -> TaskWaiting | None:
+    """That a running task waits for a person."""
+    if not (asked := permissions(task, key)):
+        return None
+    first = asked[0]
+    hint = next((str(first.input[name]) for name in HINTS if first.input and name in first.input), "")
+    what = f"{first.tool}: {hint.strip().splitlines()[0][:160]}" if hint.strip() else first.tool
+    more = f", and for {len(asked) - 1} more" if len(asked) > 1 else ""
+    detail = f"Its agent asks for a permission ({what}){more}. `rclaude attach {task.task}` shows it and takes the answer."
+    return TaskWaiting(code="permission", detail=detail, place=None)
 
 
 def whole(task: Task, key: DataKey | None, as_of: int) -> TaskAnswer:
@@ -118,6 +152,7 @@ def whole(task: Task, key: DataKey | None, as_of: int) -> TaskAnswer:
         usage=total_usage(progress.attempts),
         result=current.result if current else None,
         pull_request=_asked_pull_request(task, key),
+        permissions=permissions(task, key),
         output=OutputSize(
             frames=sum(a.output.frames for a in progress.attempts if a.output), complete=progress.settled
         ),

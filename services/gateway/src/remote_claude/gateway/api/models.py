@@ -8,6 +8,7 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
+from remote_claude.contracts.gateway import PermissionDecision, PermissionMode
 from remote_claude.edge.freshness import MAX_POSITION, MinPosition
 from remote_claude.outbound.hosts import network
 
@@ -147,6 +148,11 @@ class TaskOptions(StrictRequest):
     image: (
         Annotated[str, StringConstraints(min_length=1, max_length=512), AfterValidator(_printable)] | None
     ) = None
+    permission_mode: PermissionMode | None = Field(
+        default=None,
+        description="What the agent may do without asking: `all` (if left out), `edits` of files only, or nothing (`ask`). "
+        "The task waits for the answers.",
+    )
     network: Network | None = Field(
         default=None,
         description="Where the task may connect to: `none`, `default` (package registries and forges), or hosts.",
@@ -226,6 +232,19 @@ class ReadQuery(BaseModel):
         ),
     ] = None
     min_position: MinPosition = None
+
+
+class PermissionAnswerRequest(BaseModel):
+    """The answer to a permission request of the agent."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    decision: PermissionDecision = Field(
+        description="`allow_always` permits the like for the rest of the agent's conversation."
+    )
+    message: Annotated[str, Field(min_length=1, max_length=10_000)] | None = Field(
+        default=None, description="With `deny`: what the agent is told."
+    )
 
 
 class MessageRequest(BaseModel):

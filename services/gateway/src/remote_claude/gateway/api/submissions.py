@@ -237,6 +237,7 @@ def _submission(
         prompt=key.seal(request.prompt, prompt_context(task)),
         agent=request.agent,
         model=request.model,
+        permission_mode=request.permission_mode,
         provider=request.provider,
         image=request.image,
         network=request.network,

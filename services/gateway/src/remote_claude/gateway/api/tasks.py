@@ -8,9 +8,9 @@ from http import HTTPStatus
 from typing import Annotated, Any
 
 import orjson
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
-from remote_claude.contracts.contexts import message_context
+from remote_claude.contracts.contexts import message_context, permission_context
 from remote_claude.contracts.refusals import NotCaughtUp
 from remote_claude.edge.caller import Caller, admitted, remember
 from remote_claude.edge.freshness import MAX_POSITION, Freshness
@@ -22,6 +22,7 @@ from remote_claude.gateway.api import answers
 from remote_claude.gateway.api.answer_models import (
     AgentAnswer,
     AgentList,
+    AnsweredPermission,
     CancelAnswer,
     EventPage,
     MessageAnswer,
@@ -32,13 +33,25 @@ from remote_claude.gateway.api.answer_models import (
 )
 from remote_claude.gateway.api.answers import data_key
 from remote_claude.gateway.api.edge import TaskId
-from remote_claude.gateway.api.models import MAX_LABELS, MessageRequest, ReadQuery, SubmitQuery, SubmitRequest
+from remote_claude.gateway.api.models import (
+    MAX_LABELS,
+    MessageRequest,
+    PermissionAnswerRequest,
+    ReadQuery,
+    SubmitQuery,
+    SubmitRequest,
+)
 from remote_claude.gateway.api.reading import TaskReading
 from remote_claude.gateway.api.search import TextFilter, search
 from remote_claude.gateway.api.submissions import Submissions, parse
 from remote_claude.gateway.domain.lifecycle import State
 from remote_claude.gateway.domain.offers import KNOWN, Offers
-from remote_claude.gateway.domain.task import RequestCancellation, RequestPullRequest, SendMessage
+from remote_claude.gateway.domain.task import (
+    AnswerPermission,
+    RequestCancellation,
+    RequestPullRequest,
+    SendMessage,
+)
 from remote_claude.gateway.handlers import SubmissionResult, TaskHandlers
 from remote_claude.gateway.message_delivery import MessageDelivery
 from remote_claude.gateway.projections.queries import Filter, TaskQueries, check_seen
@@ -221,6 +234,36 @@ def add_routes(
         )
         await delivery.check(message.text, number)
         return MessageAnswer(id=task, number=number, position=position)
+
+    @api.post(
+        "/v1/tasks/{task}/permissions/{request}",
+        tags=TAGS,
+        status_code=HTTPStatus.ACCEPTED,
+        responses=problems(404, 409, 422, 503),
+    )
+    async def answer_permission(
+        principal: Caller,
+        task: TaskId,
+        request: Annotated[str, Path(max_length=64)],
+        answer: PermissionAnswerRequest,
+    ) -> AnsweredPermission:
+        """Answer what the agent of a task asks. The first answer counts; the same one again changes nothing."""
+        key = await data_key(runtime.keyring, principal.org)
+        if key is None:
+            raise Problem(HTTPStatus.CONFLICT, "key_erased", "The data of this organisation has been erased.")
+        await queries.check_seen(principal, task)
+        said = answer.message if answer.decision == "deny" else None
+        position = await handlers.answer_permission(
+            AnswerPermission(
+                task=task,
+                org=principal.org,
+                user=principal.user,
+                request=request,
+                decision=answer.decision,
+                message=key.seal(said, permission_context(task, request)) if said else None,
+            )
+        )
+        return AnsweredPermission(id=task, request=request, decision=answer.decision, position=position)
 
     @api.post(
         "/v1/tasks/{task}/pull-request",

@@ -8,13 +8,15 @@ from typing import Any, Literal
 
 from remote_claude.contracts import Event
 from remote_claude.contracts.base import Sealed, Value
-from remote_claude.contracts.gateway import PullRequestRequested, TaskSubmitted
+from remote_claude.contracts.gateway import PermissionAnswered, PullRequestRequested, TaskSubmitted
 from remote_claude.contracts.runner import (
     AssignmentDeclined,
     AttemptEvent,
     AttemptFinished,
     AttemptOutcome,
     Cumulative,
+    PermissionRequested,
+    PermissionWithdrawn,
     PullRequestFailed,
     PullRequestOpened,
     Result,
@@ -58,6 +60,16 @@ class Attempt(Value):
     usage: Cumulative = Cumulative()
 
 
+class AskedPermission(Value):
+    """What the agent of a running task waits for: whether it may use `tool` with `input`, a JSON object."""
+
+    request: str
+    attempt: int
+    tool: str
+    input: Sealed
+    asked_at: str
+
+
 class PullRequest(Value):
     """What became of a pull request that was requested. It is looked at once the task has succeeded."""
 
@@ -75,7 +87,7 @@ class TaskProgress:
     """How far a task is.
 
     `attempt` is the number of the current attempt, 0 before the first. `decided` is the position of the admission
-    or the rejection, `changed` the position of the last change of `state`, `attempt` or `pull_request`.
+    or the rejection, `changed` the position of the last change of `state`, `attempt`, `permissions` or `pull_request`. `permissions` are those that the agent waits for.
     """
 
     state: State = "submitted"
@@ -89,6 +101,7 @@ class TaskProgress:
     changed: int = 0
     attempts: tuple[Attempt, ...] = ()
     pull_request: PullRequest | None = None
+    permissions: tuple[AskedPermission, ...] = ()
 
     @property
     def terminal(self) -> bool:
@@ -111,6 +124,13 @@ def evolve(progress: TaskProgress, event: Event, *, position: int, occurred_at: 
     What a runner says of another attempt than the current one, or after the end, is kept with its attempt and
     changes no state.
     """
+    after = _evolve(progress, event, position, occurred_at)
+    if after.permissions and (after.state != "running" or after.attempt != progress.attempt):
+        return replace(after, permissions=())
+    return after
+
+
+def _evolve(progress: TaskProgress, event: Event, position: int, occurred_at: str) -> TaskProgress:
     match event:
         case AttemptEvent():
             return _attempt_says(progress, event, position, occurred_at)
@@ -132,6 +152,8 @@ def evolve(progress: TaskProgress, event: Event, *, position: int, occurred_at: 
             return replace(progress, pull_request=failed, changed=position)
         case _ if progress.terminal:
             return progress
+        case PermissionAnswered():
+            return _without_permission(progress, event.request, position)
         case TaskAdmitted():
             return replace(progress, state="queued", decided=position, changed=position)
         case TaskRejected():
@@ -184,6 +206,13 @@ def _attempt_says(progress: TaskProgress, event: AttemptEvent, position: int, at
     match event:
         case TaskStarted() if attempt.outcome is None:
             return _started(progress, attempt, position, at)
+        case PermissionRequested() if current and attempt.outcome is None:
+            asked = AskedPermission(
+                request=event.request, attempt=event.attempt, tool=event.tool, input=event.input, asked_at=at
+            )
+            return replace(progress, permissions=(*progress.permissions, asked), changed=position)
+        case PermissionWithdrawn() if current:
+            return _without_permission(progress, event.request, position)
         case AssignmentDeclined():
             others = tuple(a for a in progress.attempts if a.number != event.attempt)
             return replace(progress, attempts=others)
@@ -210,9 +239,16 @@ def _attempt_says(progress: TaskProgress, event: AttemptEvent, position: int, at
                 }
             )
             progress = replace(progress, attempts=_put(progress.attempts, finished))
-            return replace(progress, exit_code=event.exit_code) if current else progress
+            return replace(progress, exit_code=event.exit_code, permissions=()) if current else progress
         case _:
             return progress
+
+
+def _without_permission(progress: TaskProgress, request: str, position: int) -> TaskProgress:
+    left = tuple(asked for asked in progress.permissions if asked.request != request)
+    if len(left) == len(progress.permissions):
+        return progress
+    return replace(progress, permissions=left, changed=position)
 
 
 def _closing(event: AttemptFinished) -> dict[str, Any]:

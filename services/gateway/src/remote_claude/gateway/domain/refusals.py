@@ -103,6 +103,17 @@ class NotOffered(Refusal):
         )
 
 
+class PermissionNotAsked(Refusal):
+    code = "permission_not_asked"
+    status = 409
+
+    def __init__(self, task: str, request: str) -> None:
+        super().__init__(
+            f"The agent of {task} does not wait for an answer to {request[:40]!r}: it is answered already, or the agent "
+            f"asks no more. `rclaude show {task}` shows what it asks."
+        )
+
+
 class TaskNotFinished(Refusal):
     code = "task_not_finished"
     status = 409

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import assert_never
 
 from remote_claude.contracts import Event, Sealed
 from remote_claude.contracts.gateway import (
+    PermissionAnswered,
+    PermissionDecision,
     PullRequestRequested,
     TaskCancellationRequested,
     TaskMessageSent,
     TaskSubmitted,
 )
-from remote_claude.gateway.domain.refusals import IdempotencyKeyReused, TaskAlreadyFinished, TaskNotFound
+from remote_claude.gateway.domain.refusals import (
+    IdempotencyKeyReused,
+    PermissionNotAsked,
+    TaskAlreadyFinished,
+    TaskNotFound,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +57,18 @@ class SendMessage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerPermission:
+    """A person's answer to a request of the agent. The first one counts."""
+
+    task: str
+    org: str
+    user: str
+    request: str
+    decision: PermissionDecision
+    message: Sealed | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RequestPullRequest:
     """Open the pull request of a task that has succeeded, in `attempt`, or try again."""
 
@@ -58,7 +78,7 @@ class RequestPullRequest:
     attempt: int = 0
 
 
-Command = SubmitTask | RequestCancellation | SendMessage | RequestPullRequest
+Command = SubmitTask | RequestCancellation | SendMessage | AnswerPermission | RequestPullRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +90,8 @@ class NotSubmitted:
 class SubmittedTask:
     body_hash: str
     messages: int = 0
+    answered: Mapping[str, PermissionDecision] = field(default_factory=dict)
+    """Permission requests with their answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +108,7 @@ initial_state: State = NotSubmitted()
 def decide(command: Command, state: State) -> list[Event]:
     """What is to be recorded; nothing when it has been said before.
 
-    Raises `IdempotencyKeyReused`, `TaskNotFound`.
+    Raises `IdempotencyKeyReused`, `TaskNotFound`, `TaskAlreadyFinished`, `PermissionNotAsked`.
     """
     match command:
         case SubmitTask():
@@ -95,6 +117,8 @@ def decide(command: Command, state: State) -> list[Event]:
             return _request_cancellation(command, state)
         case SendMessage():
             return _send_message(command, state)
+        case AnswerPermission():
+            return _answer_permission(command, state)
         case RequestPullRequest():
             if isinstance(state, NotSubmitted):
                 raise TaskNotFound(command.task)
@@ -114,6 +138,8 @@ def evolve(state: State, event: Event) -> State:
             return SubmittedTask(event.body_hash)
         case TaskCancellationRequested() if isinstance(state, SubmittedTask):
             return CancellationRequested(state.body_hash, state.messages)
+        case PermissionAnswered() if isinstance(state, SubmittedTask):
+            return replace(state, answered={**state.answered, event.request: event.decision})
         case TaskMessageSent() if not isinstance(state, NotSubmitted):
             return replace(state, messages=event.number)
         case _:
@@ -159,6 +185,32 @@ def _send_message(command: SendMessage, state: State) -> list[Event]:
                     number=before + 1,
                     text=command.text,
                     interrupt=command.interrupt,
+                )
+            ]
+        case _:
+            assert_never(state)
+
+
+def _answer_permission(command: AnswerPermission, state: State) -> list[Event]:
+    match state:
+        case NotSubmitted():
+            raise TaskNotFound(command.task)
+        case CancellationRequested():
+            raise TaskAlreadyFinished("cancelled")
+        case SubmittedTask(answered=answered):
+            before = answered.get(command.request)
+            if before == command.decision:
+                return []
+            if before is not None:
+                raise PermissionNotAsked(command.task, command.request)
+            return [
+                PermissionAnswered(
+                    task=command.task,
+                    org=command.org,
+                    user=command.user,
+                    request=command.request,
+                    decision=command.decision,
+                    message=command.message,
                 )
             ]
         case _:

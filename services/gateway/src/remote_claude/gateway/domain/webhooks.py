@@ -1,4 +1,4 @@
-"""Webhooks: the addresses that get the end of each task, the message, and its signature (standardwebhooks.com, `v1`)."""
+"""Webhooks: the addresses that get the end of each task and the permissions that agents ask for, the message, and its signature (standardwebhooks.com, `v1`)."""
 
 from __future__ import annotations
 
@@ -158,7 +158,8 @@ def body(payload: Mapping[str, Any], occurred_at: str) -> bytes:
     """The message: the same bytes at every attempt. A replay's payload has the time of the end as `ended_at`."""
     data = dict(payload)
     ended_at = data.pop("ended_at", occurred_at)
-    return canonical_json({"type": f"task.{data['state']}", "timestamp": ended_at, "data": data})
+    kind = "permission_requested" if "permission" in data else data["state"]
+    return canonical_json({"type": f"task.{kind}", "timestamp": ended_at, "data": data})
 
 
 def headers(secret: str, key: str, sent_at: int, content: bytes) -> dict[str, str]:

@@ -15,10 +15,17 @@ from sqlalchemy.orm import registry
 from sqlmodel import Field
 
 from remote_claude.contracts import Event
-from remote_claude.contracts.gateway import PullRequestRequested, TaskCancellationRequested, TaskSubmitted
+from remote_claude.contracts.gateway import (
+    PermissionAnswered,
+    PullRequestRequested,
+    TaskCancellationRequested,
+    TaskSubmitted,
+)
 from remote_claude.contracts.runner import (
     AssignmentDeclined,
     AttemptFinished,
+    PermissionRequested,
+    PermissionWithdrawn,
     PullRequestFailed,
     PullRequestOpened,
     TaskStarted,
@@ -38,7 +45,7 @@ from remote_claude.contracts.scheduler import (
 from remote_claude.eventsourcing.events import RecordedEvent
 from remote_claude.eventsourcing.postgres.tables import TableRow, append, load, upsert
 from remote_claude.eventsourcing.views import View
-from remote_claude.gateway.domain.lifecycle import Attempt, PullRequest, TaskProgress, evolve
+from remote_claude.gateway.domain.lifecycle import AskedPermission, Attempt, PullRequest, TaskProgress, evolve
 
 FOLDED: tuple[type[Event], ...] = (
     TaskSubmitted, TaskCancellationRequested,
@@ -46,9 +53,11 @@ FOLDED: tuple[type[Event], ...] = (
     TaskSucceeded, TaskFailed, TaskCancelled, TaskTimedOut,
     AssignmentDeclined, TaskStarted, UsageRecorded, AttemptFinished,
     PullRequestRequested, PullRequestOpened, PullRequestFailed,
+    PermissionRequested, PermissionWithdrawn, PermissionAnswered,
 )  # fmt: skip
 
 ATTEMPTS: TypeAdapter[tuple[Attempt, ...]] = TypeAdapter(tuple[Attempt, ...])
+PERMISSIONS: TypeAdapter[tuple[AskedPermission, ...]] = TypeAdapter(tuple[AskedPermission, ...])
 PROGRESS = tuple(field.name for field in fields(TaskProgress))
 
 
@@ -78,6 +87,7 @@ class TaskRow(Tables, table=True):
     changed: int = Field(sa_type=BigInteger)
     attempts: list[Any] = Field(sa_type=JSONB)
     pull_request: dict[str, Any] | None = Field(sa_type=JSONB)
+    permissions: list[Any] = Field(sa_type=JSONB)
 
 
 class SubmissionRow(Tables, table=True):
@@ -121,7 +131,7 @@ class TasksView(View):
     """Folds a batch with one read and one write of its tasks; what was submitted and the events are only added."""
 
     name: ClassVar[str] = "gateway_tasks"
-    version: ClassVar[int] = 6
+    version: ClassVar[int] = 7
     tables: ClassVar[MetaData] = Tables.metadata
     handles: ClassVar[frozenset[str]] = frozenset(event.type for event in FOLDED)
 
@@ -158,6 +168,7 @@ def progress_of(row: dict[str, Any]) -> TaskProgress:
         **values
         | {
             "attempts": ATTEMPTS.validate_python(values["attempts"]),
+            "permissions": PERMISSIONS.validate_python(values["permissions"]),
             "pull_request": PullRequest.model_validate(pull_request) if pull_request is not None else None,
         }
     )
@@ -181,6 +192,7 @@ def _columns(progress: TaskProgress) -> dict[str, Any]:
     pull_request = progress.pull_request
     return values | {
         "attempts": ATTEMPTS.dump_python(progress.attempts, mode="json"),
+        "permissions": PERMISSIONS.dump_python(progress.permissions, mode="json"),
         "pull_request": pull_request.model_dump(mode="json") if pull_request is not None else None,
     }
 

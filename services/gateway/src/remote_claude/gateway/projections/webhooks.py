@@ -21,6 +21,7 @@ from remote_claude.contracts.gateway import (
     WebhookRemoved,
     WebhookReplayRequested,
 )
+from remote_claude.contracts.runner import PermissionRequested
 from remote_claude.eventsourcing.events import RecordedEvent, stream_id
 from remote_claude.eventsourcing.postgres.outbox_table import EffectChanges, OutboxRow, effect
 from remote_claude.eventsourcing.postgres.schemas import Pool
@@ -50,7 +51,7 @@ class WebhookRow(Tables, table=True):
 
 
 class DeliveryRow(OutboxRow, Tables, table=True):
-    """The end of a task that has to be delivered to a hook. Its lane is the hook."""
+    """The end of a task, or a permission that its agent asks for, which has to be delivered to a hook. Its lane is the hook."""
 
     __tablename__ = "delivery"
     __table_args__ = (Index("delivery_by_lane", "lane", "position"),)
@@ -74,11 +75,11 @@ class OutcomeRow(Tables, table=True):
 
 class WebhooksView(View):
     name: ClassVar[str] = "gateway_webhooks"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     tables: ClassVar[MetaData] = Tables.metadata
     handles: ClassVar[frozenset[str]] = frozenset(
         {event.type for event in (WebhookAdded, WebhookRemoved, WebhookReplayRequested)}
-        | {WebhookDelivered.type, WebhookFailed.type, *ENDS}
+        | {WebhookDelivered.type, WebhookFailed.type, PermissionRequested.type, *ENDS}
     )
     pace: ClassVar[float] = 0.1  # as often as the outbox looks
 
@@ -166,20 +167,21 @@ def _replay(replay: WebhookReplayRequested, recorded: RecordedEvent) -> dict[str
 
 
 def _deliveries(hooks: Iterable[dict[str, Any]], recorded: RecordedEvent) -> list[dict[str, Any]]:
-    """One for each hook that its organisation had when the task ended, however late that is folded."""
+    """One for each hook that its organisation had when it happened, however late that is folded."""
     event = recorded.event
     receivers = [
         row["hook"] for row in hooks if row["org"] == event.org and row["position"] < recorded.position
     ]
     if not receivers:  # as a rule: most organisations have none
         return []
+    asked = recorded.type == PermissionRequested.type
     payload = {
         "task": event.task,
         "org": event.org,
-        "state": ENDS[recorded.type],
+        "state": "running" if asked else ENDS[recorded.type],
         "event": recorded.event_id,
         "position": recorded.position,
-    }
+    } | ({"permission": event.request, "tool": event.tool} if asked else {})
     stream = stream_id("gateway", event.org, "task", event.task)
     return [
         effect(recorded, f"webhook {hook}", lane=hook, stream=stream, payload=payload) for hook in receivers

@@ -14,6 +14,8 @@ from remote_claude.contracts.runner import (
     CheckpointSaved,
     Cumulative,
     OpenModelCall,
+    PermissionRequested,
+    PermissionWithdrawn,
     Result,
     SealedOutput,
     TaskStarted,
@@ -21,7 +23,15 @@ from remote_claude.contracts.runner import (
     UsageSample,
 )
 
-AttemptEvent = TaskStarted | UsageRecorded | CheckpointSaved | AssignmentDeclined | AttemptFinished
+AttemptEvent = (
+    TaskStarted
+    | UsageRecorded
+    | CheckpointSaved
+    | PermissionRequested
+    | PermissionWithdrawn
+    | AssignmentDeclined
+    | AttemptFinished
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +77,22 @@ class SaveCheckpoint:
     size: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestPermission:
+    """The agent waits for a person's answer."""
+
+    request: str
+    tool: str
+    input: Sealed
+
+
+@dataclass(frozen=True, slots=True)
+class WithdrawPermission:
+    """The agent waits for no answer to it any more."""
+
+    request: str
+
+
 @dataclass(frozen=True, slots=True)
 class Decline:
     """The attempt never began, and costs no retry."""
@@ -93,7 +119,7 @@ class Finish:
     output: SealedOutput | None = None
 
 
-Command = Start | Sample | SaveCheckpoint | Decline | Finish
+Command = Start | Sample | SaveCheckpoint | RequestPermission | WithdrawPermission | Decline | Finish
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +133,8 @@ class RunningAttempt:
 
     last: UsageSample | None = None
     checkpoints: int = 0
+    permissions: frozenset[str] = frozenset()
+    """Requests that are recorded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +170,14 @@ def decide(id: AttemptId, command: Command, state: State) -> list[AttemptEvent]:
                 )
             ]
         case SaveCheckpoint(), NotStarted():
+            return []
+        case RequestPermission(request=request), RunningAttempt(permissions=known):
+            if request in known:
+                return []
+            return [PermissionRequested(**who, request=request, tool=command.tool, input=command.input)]
+        case WithdrawPermission(request), RunningAttempt(permissions=known):
+            return [PermissionWithdrawn(**who, request=request)] if request in known else []
+        case RequestPermission() | WithdrawPermission(), NotStarted():
             return []
         case Decline(reason), NotStarted():
             return [AssignmentDeclined(**who, reason=reason)]
@@ -201,6 +237,12 @@ def evolve(state: State, event: AttemptEvent) -> State:
             return replace(state, last=event) if isinstance(state, RunningAttempt) else RunningAttempt(event)
         case CheckpointSaved():
             return replace(state, checkpoints=event.sequence) if isinstance(state, RunningAttempt) else state
+        case PermissionRequested(request=request):
+            if not isinstance(state, RunningAttempt):
+                return state
+            return replace(state, permissions=state.permissions | {request})
+        case PermissionWithdrawn():
+            return state
         case AssignmentDeclined() | AttemptFinished():
             return Over()
         case _:

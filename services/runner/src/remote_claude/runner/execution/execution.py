@@ -22,7 +22,7 @@ from remote_claude.contracts.contexts import (
     attempt_detail_context,
     attempt_summary_context,
 )
-from remote_claude.contracts.gateway import TaskMessageSent, TaskSubmitted
+from remote_claude.contracts.gateway import PermissionAnswered, TaskMessageSent, TaskSubmitted
 from remote_claude.contracts.leases import HeldAttempt
 from remote_claude.contracts.runner import AttemptOutcome
 from remote_claude.contracts.scheduler import TaskAssigned
@@ -85,7 +85,7 @@ class SandboxedExecution:
         self._folder = dependencies.folder / self._name
         self._stopping = Stopping()
         self._messages = Messages(dependencies.runtime.keyring)
-        self._early: list[TaskMessageSent] = []
+        self._early: list[TaskMessageSent | PermissionAnswered] = []
         """Messages that arrived while the log was read for earlier ones."""
         self._reading_done = False
         self._sandbox = SandboxRun(dependencies, assigned, attempt_log, lease, self._stopping, self._folder)
@@ -108,8 +108,8 @@ class SandboxedExecution:
         """End it; the first reason counts."""
         self._stopping.stop(reason)
 
-    def message(self, event: TaskMessageSent) -> None:
-        """A person's message to the task."""
+    def message(self, event: TaskMessageSent | PermissionAnswered) -> None:
+        """A person's message to the task, or answer to its agent."""
         if self._reading_done:
             self._messages.add(event)
         else:
@@ -200,6 +200,7 @@ class SandboxedExecution:
             prompt=_with_feedback(submission.prompt, feedback, self._assigned.agent),
             continues=continues,
             model=submission.submitted.model,
+            permission_mode=submission.submitted.permission_mode or "all",
             lease_s=self._lease.to_pass_on,
             branch=f"rclaude/{self._assigned.task}",
             environment=dict(self._sandbox.secrets.environment) | ({FEEDBACK: feedback} if feedback else {}),

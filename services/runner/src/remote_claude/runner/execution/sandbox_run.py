@@ -23,6 +23,7 @@ from remote_claude.runner.execution import checkpoint_store
 from remote_claude.runner.execution.attempt_output import AttemptOutput
 from remote_claude.runner.execution.attempt_secrets import Released
 from remote_claude.runner.execution.dependencies import ExecutionDependencies
+from remote_claude.runner.execution.permission_requests import PermissionRequests
 from remote_claude.runner.execution.task_messages import Messages
 from remote_claude.runner.execution.verdict import AttemptEnd, judge
 from remote_claude.runner.handlers import AttemptLog
@@ -64,6 +65,7 @@ class SandboxRun:
         self._launched = asyncio.Event()
         self._recorder = UsageRecorder(attempt_log, self.used)
         self._egress: EgressProxy | None = None
+        self._permissions = PermissionRequests(dependencies.runtime.keyring, assigned, attempt_log)
         self.network = NetworkPolicy()
         """Where the attempt may connect to."""
         self._heard_at = 0.0
@@ -154,10 +156,11 @@ class SandboxRun:
                     await dependencies.provider.terminate(self._name)
 
     def _heard(self, output: AttemptOutput) -> Callable[[int, list[dict[str, Any]]], Awaitable[None]]:
-        """Stores output, and notes when there was some."""
+        """Records what the agent asks, stores output, and notes when there was some."""
 
         async def store(first: int, frames: list[dict[str, Any]]) -> None:
             self._heard_at = asyncio.get_running_loop().time()
+            await self._permissions.record(frames)
             await output.store(first, frames)
 
         return store
@@ -228,6 +231,8 @@ class SandboxRun:
         async def watch(longest: float) -> None:
             self._heard_at = loop.time()
             while await every(longest / 4):
+                if self._permissions:  # a person is slow to answer
+                    self._heard_at = loop.time()
                 if loop.time() - self._heard_at > longest:
                     self._stopping.stop("silent")
 

@@ -38,6 +38,7 @@ from remote_claude.worker.protocol.messages import (
     Hello,
     LeaseTime,
     Open,
+    PermissionAnswer,
     Resume,
     Saved,
     Stop,
@@ -119,6 +120,7 @@ class WorkerSession:
         self._token_spent = False
         self._files: dict[str, Path] = {}
         self._messages: list[TaskMessage] = []
+        self._answers: list[PermissionAnswer] = []
         self._absence: asyncio.TimerHandle | None = None
         self.token = secrets.token_urlsafe(32)
         self.acked = 0
@@ -163,7 +165,12 @@ class WorkerSession:
         self._messages.append(message)
         await self._control(message)
 
-    async def _control(self, message: LeaseTime | Stop | TaskMessage | Open) -> None:
+    async def answer_permission(self, answer: PermissionAnswer) -> None:
+        """Pass a person's answer on; now, and whenever the worker connects again."""
+        self._answers.append(answer)
+        await self._control(answer)
+
+    async def _control(self, message: LeaseTime | Stop | TaskMessage | PermissionAnswer | Open) -> None:
         """Send it without waiting for long; behind a piece of the bundle, which has its own time, it may come late."""
         if (channel := self._connection) is None:
             return
@@ -199,6 +206,9 @@ class WorkerSession:
         await channel.close(code, reason)
 
     async def _talk(self, channel: Channel, hello: Hello) -> None:
+        if hello.version == "1" and self._assignment.permission_mode != "all":
+            why = "this task asks for permissions: its image needs a worker of version 2 of the protocol"
+            raise ProtocolViolation(Close.MALFORMED, why)
         if hello.prepared:
             await self._send(channel, protocol.encode(Resume(acked=self.acked)))
         else:
@@ -213,6 +223,8 @@ class WorkerSession:
         for message in self._messages:
             if message.number > hello.messages:
                 await self._send(channel, protocol.encode(message))
+        for answer in self._answers:
+            await self._send(channel, protocol.encode(answer))
         if self._stop is not None:
             await self._send(channel, protocol.encode(self._stop))
         while True:

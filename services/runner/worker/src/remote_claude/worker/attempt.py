@@ -18,6 +18,7 @@ from remote_claude.worker.agents.shell import run_command
 from remote_claude.worker.checkpoints import Places, State
 from remote_claude.worker.connection import ReceivedAssignment, RunnerConnection
 from remote_claude.worker.first_of import first_of
+from remote_claude.worker.permissions import Permissions
 from remote_claude.worker.protocol import messages as protocol
 from remote_claude.worker.protocol.frames import Output, Status
 from remote_claude.worker.protocol.messages import Assignment, CheckpointSent, CheckRun
@@ -103,6 +104,7 @@ class AttemptRun:
                 attempt=assignment.attempt,
                 prompt=assignment.prompt,
                 model=assignment.model,
+                permission_mode=assignment.permission_mode,
                 continues=assignment.continues and restored is not None,
                 workspace=self._workspace,
                 model_url=f"http://127.0.0.1:{ports[MODEL]}" if MODEL in ports else None,
@@ -119,9 +121,13 @@ class AttemptRun:
                 serve_openings(self._connection, self._runner_url, self._workspace, job.environment)
             )
             stack.callback(connecting.cancel)
+            permissions = Permissions(assignment.attempt, self._emit, self._connection.answers)
+            answering = asyncio.create_task(permissions.run())
+            stack.callback(answering.cancel)
             turns = Turns(
                 messages=self._connection.messages,
                 ended=saver.turn_ended,
+                ask=permissions.ask,
                 restored=restored.agent if restored else None,
                 interrupted=self._connection.interrupted,
             )

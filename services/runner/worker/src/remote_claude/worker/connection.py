@@ -23,6 +23,7 @@ from remote_claude.worker.protocol.messages import (
     Hello,
     LeaseTime,
     Open,
+    PermissionAnswer,
     Resume,
     Saved,
     Stop,
@@ -79,6 +80,8 @@ class RunnerConnection:
         self.messages: asyncio.Queue[TaskMessage] = asyncio.Queue()
         self.interrupted = asyncio.Event()
         """A message is to be taken at once; the reader clears it."""
+        self.answers: asyncio.Queue[PermissionAnswer] = asyncio.Queue()
+        """To permission requests of the agent; one may come again."""
         self.openings: asyncio.Queue[Open] = asyncio.Queue()
         """What people want to connect to."""
         self.stop = asyncio.Event()
@@ -169,7 +172,9 @@ class RunnerConnection:
     async def _listen(self, ws: ClientConnection) -> None:
         """Handle the runner's messages until it has acknowledged the result."""
         while True:
-            match protocol.decode(await ws.recv(), Ack, LeaseTime, Stop, TaskMessage, Saved, Open):
+            match protocol.decode(
+                await ws.recv(), Ack, LeaseTime, Stop, TaskMessage, Saved, Open, PermissionAnswer
+            ):
                 case Ack(seq=seq, result=finished):
                     self.window.acknowledge(seq)
                     if finished:
@@ -180,6 +185,8 @@ class RunnerConnection:
                         self.messages.put_nowait(message)
                         if message.interrupt:
                             self.interrupted.set()
+                case PermissionAnswer() as answer:
+                    self.answers.put_nowait(answer)
                 case Open() as opening:
                     self.openings.put_nowait(opening)
                 case Saved(turn=turn):

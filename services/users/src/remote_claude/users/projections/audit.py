@@ -22,6 +22,7 @@ from remote_claude.contracts.billing import (
     PlanChangeScheduled,
 )
 from remote_claude.contracts.gateway import (
+    PermissionAnswered,
     PullRequestRequested,
     ScheduleCreated,
     ScheduleRemoved,
@@ -79,6 +80,7 @@ BY_USER = (
     TaskSubmitted,
     TaskCancellationRequested,
     TaskMessageSent,
+    PermissionAnswered,
     PullRequestRequested,
     ScheduleCreated,
     ScheduleRemoved,
@@ -111,7 +113,7 @@ class AuditView(View):
     """Folds what people, keys and operators did in an organisation: to it, and to its tasks."""
 
     name: ClassVar[str] = "users_audit"
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
     tables = Tables.metadata
     pace: ClassVar[float] = 0.1
     handles = (
@@ -130,6 +132,7 @@ class AuditView(View):
                 TaskSubmitted,
                 TaskCancellationRequested,
                 TaskMessageSent,
+                PermissionAnswered,
                 PullRequestRequested,
                 ScheduleCreated,
                 ScheduleRemoved,

@@ -6,12 +6,14 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, TypeAlias
+from typing import Any, ClassVar, Literal, Protocol, TypeAlias
 
 from remote_claude.worker.protocol.frames import Frame, Outcome
-from remote_claude.worker.protocol.messages import TaskMessage
+from remote_claude.worker.protocol.messages import PermissionAnswer, TaskMessage
 
 Emit: TypeAlias = Callable[[Frame], Awaitable[None]]
+Ask: TypeAlias = Callable[[str, dict[str, Any]], Awaitable[PermissionAnswer]]
+"""Asks a person whether a tool may be used with this input."""
 OnTurn: TypeAlias = Callable[[dict[str, Any]], Awaitable[None]]
 
 
@@ -21,7 +23,7 @@ class Job:
 
     `model_url` is a port of the sandbox's loopback that leads to the model proxy, which has the key; None where the
     runner has no model. `environment` is added to that of the agent's processes. `continues`: what is restored is of an
-    earlier task, and the prompt follows it.
+    earlier task, and the prompt follows it. `permission_mode` is what the agent may do without asking.
     """
 
     task: str
@@ -32,6 +34,7 @@ class Job:
     model: str | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
     continues: bool = False
+    permission_mode: Literal["all", "edits", "ask"] = "all"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +47,7 @@ class Turns:
     messages: asyncio.Queue[TaskMessage]
     ended: OnTurn
     """After a turn, the last one too: the state to continue from. Returns once it is noted; it is saved in the background."""
+    ask: Ask
     restored: Mapping[str, Any] | None = None
     interrupted: asyncio.Event = field(default_factory=asyncio.Event)
     """A message is to be taken at once: the agent ends its turn, and clears this."""

@@ -1,6 +1,6 @@
 """Claude Code, the real one, through `claude-agent-sdk`. Importing this takes seconds: `agents.create` does it when asked.
 
-It runs unattended, with every tool permitted: the sandbox is what protects the machine. The key in its environment is a placeholder;
+Unless the task says otherwise every tool is permitted: the sandbox is what protects the machine. The key in its environment is a placeholder;
 the model proxy outside puts the real one in its place.
 """
 
@@ -10,6 +10,7 @@ import asyncio
 import json
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, ClassVar
@@ -30,7 +31,7 @@ from claude_agent_sdk import (
     ToolUseBlock,
 )
 
-from remote_claude.worker.agents.base import STOPPED, AgentCannotRun, AgentResult, Emit, Job, Turns
+from remote_claude.worker.agents.base import STOPPED, AgentCannotRun, AgentResult, Ask, Emit, Job, Turns
 from remote_claude.worker.agents.claude_settings import failed_servers, overridden_settings, own_settings
 from remote_claude.worker.agents.claude_transcript import Transcript
 from remote_claude.worker.agents.processes import end_descendants
@@ -57,6 +58,12 @@ SUMMARY = (
     "Begin it with one line in the imperative mood, at most 72 characters, without Markdown, that says what the change does. "
     "After an empty line, say in a few sentences what you changed and why."
 )
+PERMISSION_MODES: Mapping[str, sdk.PermissionMode] = {
+    "all": "bypassPermissions",
+    "edits": "acceptEdits",
+    "ask": "default",
+}
+DENIED = "The person who started this task does not permit it."
 _MAX_SDK_MESSAGE = 64 * 1024 * 1024  # a tool's result is one line of its output
 
 
@@ -87,13 +94,14 @@ def _environment(job: Job, model_url: str) -> dict[str, str]:
 
 
 def _options(
-    job: Job, environment: dict[str, str], session: str | None, errors: deque[str]
+    job: Job, environment: dict[str, str], session: str | None, errors: deque[str], ask: Ask
 ) -> ClaudeAgentOptions:
     return ClaudeAgentOptions(
         cwd=job.workspace,
         model=job.model,
         resume=session,
-        permission_mode="bypassPermissions",
+        permission_mode=PERMISSION_MODES[job.permission_mode],
+        can_use_tool=None if job.permission_mode == "all" else _asking(ask),
         system_prompt={"type": "preset", "preset": "claude_code", "append": SUMMARY},
         setting_sources=["user", "project", "local"],
         max_buffer_size=_MAX_SDK_MESSAGE,
@@ -126,7 +134,9 @@ async def _converse(job: Job, model_url: str, turns: Turns, emit: Emit) -> Agent
     last: str | None = None
     transcript = Transcript(Path.home())
     try:
-        async with ClaudeSDKClient(_options(job, environment, restored.get("session"), errors)) as client:
+        async with ClaudeSDKClient(
+            _options(job, environment, restored.get("session"), errors, turns.ask)
+        ) as client:
             await client.query(prompt)
             interrupting = asyncio.create_task(_interrupt(client, turns.interrupted))
             async for message in client.receive_messages():
@@ -165,6 +175,33 @@ async def _converse(job: Job, model_url: str, turns: Turns, emit: Emit) -> Agent
     if result.is_error:  # `subtype` says success even when the model could not be reached
         return AgentResult(outcome="failed", reason="agent_failed", text=text)
     return AgentResult(outcome="succeeded", text=text, summary=text)
+
+
+def _asking(ask: Ask) -> sdk.CanUseTool:
+    """What Claude Code calls before it uses a tool that needs a permission."""
+
+    async def permitted(
+        name: str, given: dict[str, Any], context: sdk.ToolPermissionContext
+    ) -> sdk.PermissionResultAllow | sdk.PermissionResultDeny:
+        answer = await ask(name, given)
+        match answer.decision:
+            case "deny":
+                return sdk.PermissionResultDeny(message=answer.text or DENIED)
+            case "allow_always":
+                updates = [replace(one, destination="session") for one in context.suggestions] or [
+                    _rule(name)
+                ]
+                return sdk.PermissionResultAllow(updated_permissions=updates)
+            case _:
+                return sdk.PermissionResultAllow()
+
+    return permitted
+
+
+def _rule(tool: str) -> sdk.PermissionUpdate:
+    """Permits a tool for the rest of the session."""
+    rules = [sdk.types.PermissionRuleValue(tool_name=tool)]
+    return sdk.PermissionUpdate(type="addRules", rules=rules, behavior="allow", destination="session")
 
 
 async def _interrupt(client: ClaudeSDKClient, interrupted: asyncio.Event) -> None:

@@ -11,6 +11,8 @@
 | `tool_call` | `id`, `name`, `input`: an object; `truncated` when long strings in it were cut |
 | `tool_result` | `id`, `content`, `is_error` |
 | `usage` | `tokens`: model -> kind -> count so far, `cost_nano_usd`; `source`: `agent` (its own estimate) or `proxy` (measured) |
+| `permission_request` | `id`, `name` of the tool, `input`: an object; `truncated` as in `tool_call`. The agent waits for the answer |
+| `permission_answer` | `id` of the request; `decision`: `allow`, `allow_always`, `deny`, or `withdrawn` by the agent |
 | `user_message` | `text`: what a person has sent to the running task |
 | `result` | `outcome`: `succeeded`, `failed`; `reason`, `exit_code`, `text` |
 
@@ -34,6 +36,7 @@ MAX_TEXT = 64 * 1024
 CUT = "[... cut]"
 
 Outcome = Literal["succeeded", "failed"]
+Decision = Literal["allow", "allow_always", "deny", "withdrawn"]
 
 
 def now() -> str:
@@ -77,6 +80,18 @@ class ToolResult(_Frame, frozen=True, kw_only=True, tag="tool_result"):
     is_error: bool
 
 
+class PermissionRequest(_Frame, frozen=True, kw_only=True, tag="permission_request"):
+    id: str
+    name: str
+    input: dict[str, Any]
+    truncated: bool | None = None
+
+
+class PermissionSettled(_Frame, frozen=True, kw_only=True, tag="permission_answer"):
+    id: str
+    decision: Decision
+
+
 class Usage(_Frame, frozen=True, kw_only=True, tag="usage"):
     tokens: dict[str, dict[str, Count]]
     cost_nano_usd: Count
@@ -95,7 +110,17 @@ class UserMessage(_Frame, frozen=True, kw_only=True, tag="user_message"):
 
 
 Frame: TypeAlias = (
-    Status | Output | Text | Thinking | ToolCall | ToolResult | Usage | ResultFrame | UserMessage
+    Status
+    | Output
+    | Text
+    | Thinking
+    | ToolCall
+    | ToolResult
+    | PermissionRequest
+    | PermissionSettled
+    | Usage
+    | ResultFrame
+    | UserMessage
 )
 
 
@@ -117,7 +142,7 @@ def check(frame: Frame) -> None:
         raise Malformed(f"{kind}.at: a time is needed")
     if _size(frame) > MAX_TEXT:
         raise Malformed(f"{kind}: more than {MAX_TEXT} bytes of text in one frame")
-    if isinstance(frame, ToolCall):
+    if isinstance(frame, ToolCall | PermissionRequest):
         codec.check_depth(frame.input)
 
 
@@ -130,7 +155,7 @@ def split(frame: Frame) -> Iterator[Frame]:
         case ToolResult():
             for piece in pieces(frame.content):
                 yield replace(frame, content=piece)
-        case ToolCall() if _size(frame) > MAX_TEXT:
+        case ToolCall() | PermissionRequest() if _size(frame) > MAX_TEXT:
             yield _shortened(frame)
         case ResultFrame():
             yield replace(frame, text=next(pieces(frame.text)))
@@ -149,7 +174,7 @@ def _size(frame: Frame) -> int:
             return size(frame.text)
         case ToolResult():
             return size(frame.content)
-        case ToolCall() | Usage():
+        case ToolCall() | Usage() | PermissionRequest() | PermissionSettled():
             return len(encode(frame)) - 256  # the envelope
         case Status():
             return 0
@@ -169,7 +194,7 @@ def pieces(text: str) -> Iterator[str]:
         start = end
 
 
-def _shortened(frame: ToolCall) -> ToolCall:
+def _shortened(frame: ToolCall | PermissionRequest) -> ToolCall | PermissionRequest:
     """The call with its strings cut until it fits; one that has no long strings loses its input."""
     keep = MAX_TEXT // 2
     while keep >= 64:

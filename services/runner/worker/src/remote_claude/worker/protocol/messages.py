@@ -17,9 +17,9 @@ from msgspec import Meta, Struct
 from remote_claude.worker.protocol import codec, frames
 from remote_claude.worker.protocol.codec import Count, Malformed
 
-VERSION = "1"
-VERSIONS = frozenset({VERSION})
-"""Those that a runner of this release speaks: the newest, and the one before it once there is one."""
+VERSION = "2"
+VERSIONS = frozenset({VERSION, "1"})
+"""Those that a runner of this release speaks: the newest, and the one before it, which has no permission requests."""
 MAX_MESSAGE = 768 * 1024
 """Bytes of one WebSocket message, either way."""
 CHUNK = 256 * 1024
@@ -107,6 +107,8 @@ class Assignment(_Message, frozen=True, kw_only=True, tag="task"):
     author_email: str = "agent@remote-claude.invalid"
     max_result_bytes: Count = 512 * 1024 * 1024
     """Of a file of the result. What makes it larger is left out and named."""
+    permission_mode: Literal["all", "edits", "ask"] = "all"
+    """What the agent may do without asking. Since version 2."""
     model: str | None = None
     """The model of the agent; None is the agent's default."""
     saves: bool = False
@@ -168,6 +170,14 @@ class TaskMessage(_Message, frozen=True, kw_only=True, tag="message"):
     text: str
     interrupt: bool = False
     """The agent's current turn is ended first."""
+
+
+class PermissionAnswer(_Message, frozen=True, kw_only=True, tag="permission"):
+    """A person's answer to a `permission_request` of the agent. `text` says why it is denied. Since version 2."""
+
+    request: str
+    decision: Literal["allow", "allow_always", "deny"]
+    text: str = ""
 
 
 class Open(_Message, frozen=True, kw_only=True, tag="open"):
@@ -256,6 +266,7 @@ ToWorker: TypeAlias = (
     | LeaseTime
     | Stop
     | TaskMessage
+    | PermissionAnswer
     | Blob
     | Saved
     | Open
