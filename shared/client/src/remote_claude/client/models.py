@@ -275,14 +275,14 @@ class BlobAnswer(TypedDict):
     size: int
 
 
-class BeginDeviceOauthDeviceAuthorizationPostForm(TypedDict):
-    """`Body_begin_device_oauth_device_authorization_post`."""
+class BeginDeviceForm(TypedDict):
+    """`Body_begin_device`."""
 
     client_id: str
 
 
-class IssueTokenOauthTokenPostForm(TypedDict):
-    """`Body_issue_token_oauth_token_post`."""
+class IssueTokenForm(TypedDict):
+    """`Body_issue_token`."""
 
     grant_type: str
     client_id: NotRequired[str]

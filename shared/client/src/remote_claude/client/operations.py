@@ -15,7 +15,7 @@ from remote_claude.client.models import (
     BatchBillAnswer,
     BatchDetails,
     BatchPage,
-    BeginDeviceOauthDeviceAuthorizationPostForm,
+    BeginDeviceForm,
     BillAnswer,
     BillEventPage,
     BillingAddress,
@@ -37,7 +37,7 @@ from remote_claude.client.models import (
     InvoiceDraft,
     InvoiceExport,
     InvoiceList,
-    IssueTokenOauthTokenPostForm,
+    IssueTokenForm,
     JoinedRunners,
     KeyCreated,
     KeyList,
@@ -144,7 +144,7 @@ def answer_permission(request: str, task: str, body: PermissionAnswerRequest) ->
     return Call("POST", f"/v1/tasks/{_part(task)}/permissions/{_part(request)}", json=body, decode=as_json)
 
 
-def begin_device(body: BeginDeviceOauthDeviceAuthorizationPostForm) -> Call[dict[str, Any]]:
+def begin_device(body: BeginDeviceForm) -> Call[dict[str, Any]]:
     """Begin the sign-in of a machine without a browser."""
     return Call("POST", "/oauth/device_authorization", form=body, decode=as_json)
 
@@ -472,7 +472,7 @@ def invite_member(body: NewInvitation) -> Call[InvitationCreated]:
     return Call("POST", "/v1/org/invitations", json=body, decode=as_json)
 
 
-def issue_token(body: IssueTokenOauthTokenPostForm) -> Call[TokenAnswer]:
+def issue_token(body: IssueTokenForm) -> Call[TokenAnswer]:
     """Exchange a code, a device code, a refresh token or a GitHub token for an access token."""
     return Call("POST", "/oauth/token", form=body, decode=as_json)
 

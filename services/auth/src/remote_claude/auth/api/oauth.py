@@ -82,13 +82,22 @@ class OAuth:
         api.get("/.well-known/jwks.json", tags=TAGS, name="get_signing_keys")(self.key_set)
         api.get("/oauth/authorize", tags=TAGS, name="ask_authorization", **page)(self.ask)  # type: ignore[arg-type]
         api.post("/oauth/authorize", tags=TAGS, name="grant_authorization", **page)(self.grant)  # type: ignore[arg-type]
-        api.post("/oauth/device_authorization", tags=TAGS, name="begin_device", responses=oauth_errors)(
-            self.begin_device
-        )
+        api.post(
+            "/oauth/device_authorization",
+            tags=TAGS,
+            name="begin_device",
+            operation_id="begin_device",
+            responses=oauth_errors,
+        )(self.begin_device)
         api.get("/auth/device", tags=TAGS, name="ask_device", **page)(self.ask_device)  # type: ignore[arg-type]
         api.post("/auth/device", tags=TAGS, name="confirm_device", **page)(self.confirm_device)  # type: ignore[arg-type]
         api.post(
-            "/oauth/token", tags=TAGS, name="issue_token", response_model=TokenAnswer, responses=oauth_errors
+            "/oauth/token",
+            tags=TAGS,
+            name="issue_token",
+            operation_id="issue_token",
+            response_model=TokenAnswer,
+            responses=oauth_errors,
         )(self.token)
 
     async def metadata(self, request: Request) -> MetadataAnswer:
