@@ -277,6 +277,7 @@ EXAMPLES: tuple[Event, ...] = (
         max_attempts=2,
         timeout_s=600,
         priority=5,
+        patch_only=True,
         started_by="schedule_01",
         thread=ForgeThread(kind="issue", number=7),
         team=TEAM,

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from forge_doubles import DOUBLES, TOKEN, ForgeDouble, forge_double
-from product import Product, product, repository
+from product import Product, git, product, repository
 
 REFUSED = 1
 Connected = tuple[Product, dict[str, ForgeDouble]]
@@ -117,6 +117,48 @@ def test_a_forge_that_fails_leaves_the_task_as_it_was_and_pr_tries_again(
     assert stack.ok("pr", task).out.strip() == forge.pulls[-1].url
     assert len(forge.pulls) == before + 1
     assert forge.pulls[-1].title == "Change README.md"
+
+
+def test_what_is_pushed_is_signed_and_does_nothing_on_the_forge(connected: Connected, tmp_path: Path) -> None:
+    stack, forge = connected[0], connected[1]["github"]
+    name, url = made(forge, tmp_path)
+    public = stack.ok("org", "signing-key", "create").out.strip()
+    assert stack.ok("org", "signing-key", "show").out.strip() == public
+    signers = tmp_path / "signers"
+    signers.write_text(f"* {public}\n")
+    message = (
+        "printf 'Say more\\n\\nFixes #3, asked by @grace.' > $RCLAUDE_COMMIT_MESSAGE; echo more >> README.md"
+    )
+    task = stack.ok("run", "--agent", "shell", "--repo", url, "--pr", "--json", message).json["id"]
+    branch = f"rclaude/{task}"
+    trusting = ("-c", f"gpg.ssh.allowedSignersFile={signers}")
+    assert "Good " in forge.git_errors(name, *trusting, "verify-commit", "-v", branch)
+    text = forge.git(name, "log", "-1", "--format=%B", branch)
+    assert "Fixes #3" not in text
+    assert "@grace" not in text
+    assert "Fixes #3, asked by @grace." in text.replace("\u200b", "")
+    assert "<agent@remote-claude.invalid>" in text
+    follow_up = stack.ok("resume", task, "echo and more >> README.md", "--json").json
+    assert follow_up["state"] == "succeeded"
+    assert forge.git(name, "rev-list", "--count", branch) == "3"
+    forge.git(name, *trusting, "verify-commit", branch, f"{branch}~1")
+    stack.ok("org", "signing-key", "remove")
+    assert "PRIVATE KEY" not in str(stack.events())
+
+
+def test_a_task_without_a_commit_leaves_a_patch(connected: Connected, tmp_path: Path) -> None:
+    stack, _ = connected
+    repo = repository(tmp_path / "repo", {"README.md": "hello\n"})
+    run = ("run", "--agent", "shell", "--repo", str(repo), "--patch-only", "--json")
+    done = stack.ok(*run, "echo more >> README.md").json
+    assert done["result"]["commit"] is None
+    assert "+more" in stack.ok("diff", done["id"]).out
+    applied = stack.ok("apply", done["id"], "--json", cwd=repo).json
+    assert (applied["commit"], applied["files"]) == (None, ["README.md"])
+    assert git(repo, "diff", "--cached", "--name-only") == "README.md\n"
+    assert "more" in (repo / "README.md").read_text()
+    refused = stack.run("run", "--repo", str(repo), "--patch-only", "--pr", "true")
+    assert (refused.code, "--pr" in refused.err) == (2, True)
 
 
 def test_what_holds_whatever_the_forge(connected: Connected) -> None:

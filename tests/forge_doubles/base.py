@@ -81,6 +81,11 @@ class ForgeDouble(ABC):
         )
         return done.stdout.strip()
 
+    def git_errors(self, name: str, *args: str) -> str:
+        """What Git prints on standard error."""
+        folder = self.root / f"{name}.git"
+        return subprocess.run(["git", *args], cwd=folder, check=True, capture_output=True, text=True).stderr
+
     def bearer(self) -> str:
         return f"Bearer {TOKEN}"
 

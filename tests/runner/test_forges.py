@@ -163,12 +163,19 @@ def result(folder: Path, change: str = "a.txt") -> tuple[Path, str, str]:
 
 
 def pushed(
-    forge: ForgeDouble, folder: Path, bundle: Path, base: str, commit: str, token: str = TOKEN, **more: bool
+    forge: ForgeDouble,
+    folder: Path,
+    bundle: Path,
+    base: str,
+    commit: str,
+    token: str = TOKEN,
+    workflows: bool = False,
 ) -> str:
+    """The subject of the commit on the branch."""
     folder.mkdir()
     credential = Credential(Forge("own", forge.kind, forge.url), CLIENTS[forge.kind].git_user, token)
     url = forge.page(forge.example)
-    subject = push(
+    pushing = push(
         url,
         credential,
         bundle=bundle,
@@ -176,9 +183,9 @@ def pushed(
         commit=commit,
         branch="rclaude/task_02",
         folder=folder,
-        **more,
+        workflows=workflows,
     )
-    return asyncio.run(subject)
+    return asyncio.run(pushing)[1]
 
 
 def test_a_push_makes_the_branch_and_again_changes_nothing(forge: ForgeDouble, tmp_path: Path) -> None:

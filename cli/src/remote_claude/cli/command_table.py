@@ -55,7 +55,9 @@ COMMANDS = {
     "artifacts": CommandEntry(
         "artifacts", "artifacts", "List or download what a task left in its folder $RCLAUDE_ARTIFACTS."
     ),
-    "apply": CommandEntry("tasks", "apply", "Bring the agent's commit over to the current branch."),
+    "apply": CommandEntry(
+        "tasks", "apply", "Bring the agent's commit over to the current branch; a patch is staged."
+    ),
     "pr": CommandEntry(
         "pull_requests",
         "pr",

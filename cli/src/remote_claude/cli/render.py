@@ -259,6 +259,8 @@ def describe_task(task: dict[str, Any]) -> None:
     result = task.get("result") or {}
     if result.get("commit"):
         rows.append(("commit", f"{result['commit']} on rclaude/{task['id']}"))
+    elif result.get("patch"):
+        rows.append(("result", "a patch, without a commit"))
     if wanted := task.get("pull_request"):
         rows.append(("pull request", safe_text(pull_request(wanted))))
     if task.get("exit_code") is not None:

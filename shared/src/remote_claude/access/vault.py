@@ -12,6 +12,8 @@ from remote_claude.contracts.users import ModelChosen, SecretRemoved, SecretStor
 from remote_claude.eventsourcing.events import stream_id
 from remote_claude.eventsourcing.log import EventLog
 
+SIGNING_KEY = "signing_key"
+"""The name of the secret with the organisation's private key for commits."""
 VaultEvent = SecretStored | SecretRemoved | ModelChosen
 
 

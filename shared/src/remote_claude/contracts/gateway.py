@@ -74,6 +74,8 @@ class TaskSubmitted(GatewayEvent):
 
     With `feedback`, the review comments and failing checks of the pull request of the task that it continues follow the prompt.
 
+    With `patch_only` nothing is committed or pushed: the result is a patch.
+
     `author` is JSON: `name` and `email` of who the commit is by.
 
     `permission_mode` says what the agent may do without asking: `all` (so without one), `edits` of files only, or nothing (`ask`).
@@ -109,6 +111,7 @@ class TaskSubmitted(GatewayEvent):
     author: Sealed | None = None
     feedback: bool = False
     permission_mode: PermissionMode | None = None
+    patch_only: bool = False
     max_attempts: int = 3
     timeout_s: int | None = None
     priority: int = 0

@@ -354,7 +354,8 @@ class ThreadCommentFailed(ThreadEvent):
 
 
 class Result(Value):
-    """What an attempt leaves: objects by SHA-256, commits by Git's id. `commit` is None when nothing was changed.
+    """What an attempt leaves: objects by SHA-256, commits by Git's id. `commit` is None when nothing was changed,
+    and for a task that leaves a patch only: the bundle carries the change of `patch` then.
 
     `artifacts` is a tar archive of the files that the agent left for people.
     """

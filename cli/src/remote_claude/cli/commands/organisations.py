@@ -12,6 +12,7 @@ import typer
 
 from remote_claude.cli import render
 from remote_claude.cli.commands.policy import policy_app
+from remote_claude.cli.commands.signing_key import signing_key_app
 from remote_claude.cli.commands.tasks import Json
 from remote_claude.cli.commands.teams import team_app, team_id
 from remote_claude.cli.errors import CliError, Exit
@@ -26,6 +27,7 @@ repo_app = typer.Typer(no_args_is_help=True, help="Repositories on a forge: conn
 org_app.add_typer(member_app, name="member")
 org_app.add_typer(policy_app, name="policy")
 org_app.add_typer(team_app, name="team")
+org_app.add_typer(signing_key_app, name="signing-key")
 
 
 class Role(StrEnum):

@@ -46,6 +46,7 @@ CONTINUED = (
     "image",
     "network",
     "secrets",
+    "patch_only",
     "priority",
     "max_attempts",
     "timeout_s",
@@ -160,6 +161,9 @@ def run(
         bool,
         typer.Option("--workflows", help="The pull request may change files that the forge runs (CI)."),
     ] = False,
+    patch_only: Annotated[
+        bool, typer.Option("--patch-only", help="Make no commit: the result is a patch.")
+    ] = False,
     author: Annotated[
         str | None,
         typer.Option(help="NAME <EMAIL> of the commit; Git's own identity here if left out."),
@@ -238,6 +242,10 @@ def run(
         raise CliError(
             "--draft, --base, --title, --reviewer, --pr-label and --workflows go with --pr", Exit.USAGE
         )
+    if patch_only and pr:
+        raise CliError("--patch-only makes no commit, so it does not go with --pr", Exit.USAGE)
+    if patch_only:
+        body["patch_only"] = True
     local = None if no_repo else local_repository(repo)
     if local is not None:
         render.say(f"repository: {local.top}", to_stderr=as_json)
@@ -371,7 +379,7 @@ def _cancel(client: CliClient, task: str) -> None:
 def _conclude(task: dict[str, Any]) -> None:
     print()
     render.describe_task(task)
-    if (task.get("result") or {}).get("commit"):
+    if (task.get("result") or {}).get("patch"):
         render.note(f"\nsee it with `rclaude diff {task['id']}`, take it with `rclaude apply {task['id']}`")
 
 

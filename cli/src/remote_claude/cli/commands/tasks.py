@@ -272,7 +272,7 @@ def apply(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Bring the agent's commit over to the current branch. Your own uncommitted changes stay as they are."""
+    """Bring the agent's commit over to the current branch; a patch is staged. Your own uncommitted changes stay as they are."""
     from remote_claude.cli import repository
 
     if hooks and (no_commit or merge):
@@ -340,7 +340,7 @@ def bring_over(
             task=task,
             agent=shown["agent"],
             message=_message(shown),
-            commit=commit,
+            commit=commit and bool((shown.get("result") or {}).get("commit")),
             merge=merge,
             unrelated=unrelated,
             hooks=hooks,

@@ -219,7 +219,7 @@ class TaskHandlers:
             raise PullRequestNeedsUrl
         current = row.progress.get(row.progress.attempt)
         if current is None or current.result is None or current.result.commit is None:
-            raise NoPullRequest("the task changed nothing")
+            raise NoPullRequest("the task changed nothing, or left a patch only")
         command = replace(command, attempt=current.number)
         async with self._answering(command.task):
             handled = await self._handler.handle(TASK, stream, command, subject=command.task)

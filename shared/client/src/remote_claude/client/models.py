@@ -1373,7 +1373,8 @@ class RepositoryRequest(TypedDict):
 
 
 class Result(TypedDict):
-    """What an attempt leaves: objects by SHA-256, commits by Git's id. `commit` is None when nothing was changed.
+    """What an attempt leaves: objects by SHA-256, commits by Git's id. `commit` is None when nothing was changed,
+    and for a task that leaves a patch only: the bundle carries the change of `patch` then.
 
     `artifacts` is a tar archive of the files that the agent left for people.
     """
@@ -1540,6 +1541,12 @@ class SharedTask(TypedDict):
     expires_at: str
 
 
+class SigningKeyAnswer(TypedDict):
+    """The public key as OpenSSH and forges take it; null without one. Commits that are pushed are signed with its private half."""
+
+    public_key: str | None
+
+
 class SimulatedPeriod(TypedDict):
     """A period of an organisation in nano-dollars: `before` at its own prices, `after` at those of the file."""
 
@@ -1622,6 +1629,8 @@ class SubmitRequest(TypedDict):
     author: NotRequired[AuthorRequest | None]
     feedback: NotRequired[bool]
     """With `continues`: review comments and failing checks of its pull request follow the prompt."""
+    patch_only: NotRequired[bool]
+    """Make no commit: the result is a patch. Does not go with `pull_request`."""
     max_attempts: NotRequired[int]
     timeout_s: NotRequired[int | None]
     priority: NotRequired[int]

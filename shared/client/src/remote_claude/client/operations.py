@@ -94,6 +94,7 @@ from remote_claude.client.models import (
     SharedTask,
     ShareList,
     ShareRequest,
+    SigningKeyAnswer,
     Simulation,
     SimulationRequest,
     SubmitAnswer,
@@ -197,6 +198,11 @@ def create_service_account(body: NewOrg) -> Call[OrgChanged]:
 def create_sign_in_link() -> Call[LinkAnswer]:
     """A link that signs a browser in as the person behind this credential, once."""
     return Call("POST", "/v1/session/links", decode=as_json)
+
+
+def create_signing_key() -> Call[SigningKeyAnswer]:
+    """Make a key (ed25519) that signs the commits of the organisation's tasks when they are pushed. It replaces an earlier one."""
+    return Call("POST", "/v1/org/signing-key", decode=as_json)
 
 
 def create_team(body: NewTeam) -> Call[OrgChanged]:
@@ -378,6 +384,11 @@ def get_shared_output(
 def get_shared_task(share: str, *, rclaude_share: str | None = None) -> Call[SharedTask]:
     """The task of a link."""
     return Call("GET", f"/v1/shared/{_part(share)}", headers={"Rclaude-Share": rclaude_share}, decode=as_json)
+
+
+def get_signing_key() -> Call[SigningKeyAnswer]:
+    """The public key that verifies the commits of the organisation's tasks."""
+    return Call("GET", "/v1/org/signing-key", decode=as_json)
 
 
 def get_signing_keys() -> Call[KeySetAnswer]:
@@ -753,6 +764,11 @@ def remove_secret(name: str) -> Call[None]:
 def remove_service_account(service_account: str) -> Call[None]:
     """Remove a service account; its API keys are refused from here on."""
     return Call("DELETE", f"/v1/org/service-accounts/{_part(service_account)}", decode=nothing)
+
+
+def remove_signing_key() -> Call[None]:
+    """Sign no more commits."""
+    return Call("DELETE", "/v1/org/signing-key", decode=nothing)
 
 
 def remove_task_share(share: str, task: str) -> Call[None]:

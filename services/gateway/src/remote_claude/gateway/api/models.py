@@ -179,6 +179,10 @@ class TaskOptions(StrictRequest):
         default=False,
         description="With `continues`: review comments and failing checks of its pull request follow the prompt.",
     )
+    patch_only: bool = Field(
+        default=False,
+        description="Make no commit: the result is a patch. Does not go with `pull_request`.",
+    )
     max_attempts: int = Field(default=3, ge=1, le=10)
     timeout_s: int | None = Field(default=None, ge=1, le=86400)
     priority: int = Field(default=0, ge=-100, le=100)
@@ -186,6 +190,12 @@ class TaskOptions(StrictRequest):
     team: Annotated[str, StringConstraints(max_length=64)] | None = Field(
         default=None, description="The id of a team of yours; the first one that you are in if left out."
     )
+
+    @model_validator(mode="after")
+    def _pushes_a_commit(self) -> Self:
+        if self.patch_only and self.pull_request is not None:
+            raise PydanticCustomError("patch_only", "`patch_only` does not go with `pull_request`")
+        return self
 
 
 class SubmitRequest(TaskOptions):

@@ -250,6 +250,7 @@ def _submission(
         repository_hash=_repository_hash(request, key),
         pull_request=_pull_request(request, key, task),
         feedback=request.feedback,
+        patch_only=request.patch_only,
         author=key.seal(request.author.model_dump_json(), author_context(task)) if request.author else None,
         max_attempts=request.max_attempts,
         timeout_s=request.timeout_s,

@@ -204,6 +204,7 @@ class SandboxedExecution:
             lease_s=self._lease.to_pass_on,
             branch=f"rclaude/{self._assigned.task}",
             environment=dict(self._sandbox.secrets.environment) | ({FEEDBACK: feedback} if feedback else {}),
+            patch_only=submission.submitted.patch_only,
             max_result_bytes=self._dependencies.settings.max_result_mib * 1024 * 1024,
         )
         if submission.author is not None:

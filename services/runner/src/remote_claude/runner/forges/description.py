@@ -109,7 +109,7 @@ def _cell(text: str) -> str:
 
 BREAK = "\u200b"
 """A space of no width: people read on over it, a forge finds no name and no keyword across it."""
-_MENTION = re.compile(r"@(?=\w)")
+_MENTION = re.compile(r"(?<![A-Za-z0-9])@(?=\w)")
 _CLOSING = re.compile(
     r"\b(clos|fix|resolv|implement)(?=\w*\b[\s\S]{0,200}?(?:[#!]\d|\bGH-\d|\b[A-Z]+-\d|/(?:issues|work_items|edit)/\d))",
     re.IGNORECASE,
@@ -123,7 +123,11 @@ def quiet(text: str) -> str:
     Mentions, closing keywords before a reference, and lines that GitLab takes as quick actions are broken by a space of
     no width. Without HTML comments, which could hide text from people or end our section.
     """
-    text = text.replace("<!--", "&lt;!--")
+    return quiet_words(text.replace("<!--", "&lt;!--"))
+
+
+def quiet_words(text: str) -> str:
+    """The same for a commit message, which is no Markdown."""
     text = _MENTION.sub(f"@{BREAK}", text)
     text = _CLOSING.sub(rf"\1{BREAK}", text)
     return _QUICK_ACTION.sub(rf"\1/{BREAK}", text)

@@ -47,6 +47,7 @@ from remote_claude.runner.forges.client import (
 from remote_claude.runner.forges.connection import Connection, connect
 from remote_claude.runner.forges.description import Check, placed, quiet, section, with_notes
 from remote_claude.runner.forges.finished import read_finished, read_work
+from remote_claude.runner.forges.forge_token import signing_key
 from remote_claude.runner.forges.pushing import push
 from remote_claude.runner.lineage import lineage
 from remote_claude.runner.projections.pull_requests import OpeningRow, PullRequestsView
@@ -129,8 +130,9 @@ class PullRequestOpenings:
         connection = await connect(self._runtime, job.line)
         forge = connection.client(self._client)
         found = await forge.find(job.branch)
+        commit = job.result.commit
         if found is None or job.follows:
-            subject = await self._push(org, connection, job)
+            commit, subject = await self._push(org, connection, job)
         if found is None:
             found = await self._create(forge, job, connection.source, subject)
         else:
@@ -141,7 +143,7 @@ class PullRequestOpenings:
             "number": found.number,
             "url": key.seal(found.url, pull_request_url_context(task)),
             "branch": job.branch,
-            "commit": job.result.commit,
+            "commit": commit,
         }
 
     async def _task(self, org: str, task: str, attempt: int) -> _Task:
@@ -153,8 +155,8 @@ class PullRequestOpenings:
             raise ForgeFailed("nothing_changed", "The task changed nothing, so there is no pull request.")
         return _Task(await lineage(log, submitted), finished, result, attempt)
 
-    async def _push(self, org: str, connection: Connection, job: _Task) -> str:
-        """The subject of the commit that was pushed."""
+    async def _push(self, org: str, connection: Connection, job: _Task) -> tuple[str, str]:
+        """The id and the subject of the commit that was pushed."""
         result, options = job.result, job.submitted.pull_request or PullRequestOptions()
         assert result.bundle is not None
         assert result.commit is not None
@@ -179,6 +181,7 @@ class PullRequestOpenings:
                 folder=folder,
                 follows=job.follows,
                 workflows=options.workflows,
+                signing_key=await signing_key(self._runtime.log, self._runtime.keyring, org),
             )
 
     async def _create(

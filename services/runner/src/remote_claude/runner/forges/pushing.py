@@ -9,6 +9,7 @@ from pathlib import Path
 
 from remote_claude.outbound.forges import Forge
 from remote_claude.runner.forges.client import MAX_MESSAGE, ForgeFailed, connect_hint
+from remote_claude.runner.forges.pushed_commit import finished_commit
 from remote_claude.worker.git import GitFailed, environment, git
 
 TOKEN = "RCLAUDE_FORGE_TOKEN"  # noqa: S105 - the name of a variable
@@ -56,13 +57,14 @@ async def push(
     folder: Path,
     follows: bool = False,
     workflows: bool = False,
-) -> str:
+    signing_key: str | None = None,
+) -> tuple[str, str]:
     """Push `commit`, which `bundle` holds on top of `base`, as `branch`. Once it is there, again changes nothing.
 
     With `follows`, the branch that is there gets one commit more, with the files of `commit`. Without `workflows`, a
-    change to a file that the forge would run is refused.
+    change to a file that the forge would run is refused. `signing_key` is a private key in OpenSSH's format.
 
-    `folder` is empty, and nobody else's. Returns the subject of the commit. Raises `ForgeFailed`.
+    `folder` is empty, and nobody else's. Returns the id and the subject of the pushed commit. Raises `ForgeFailed`.
     """
     if not all(_OID.fullmatch(id) for id in (commit, base or commit)):
         raise ForgeFailed("push_refused", "The result names a commit that is none.")
@@ -73,9 +75,11 @@ async def push(
     }
     settings = (*credential.settings, "http.followRedirects=initial", "protocol.version=2")
 
-    async def run(*args: str | Path, stdin: str = "") -> str:
-        out = await git(*args, cwd=folder, env=env, settings=settings, stdin=stdin.encode())
-        return out.decode("utf-8", "replace")
+    async def raw(*args: str | Path, stdin: bytes = b"") -> bytes:
+        return await git(*args, cwd=folder, env=env, settings=settings, stdin=stdin)
+
+    async def run(*args: str | Path) -> str:
+        return (await raw(*args)).decode("utf-8", "replace")
 
     try:
         await run("init", "--quiet", "--bare", "--template=")
@@ -89,29 +93,34 @@ async def push(
                 f"The result changes {files[0]}, which the forge would run with the repository's secrets. Look at it with "
                 "`rclaude diff TASK`; a task that may do so is submitted with --workflows.",
             )
-        if follows:
-            commit = await _on_top(run, url, branch, commit)
+        tip = await _tip(run, url, branch) if follows or signing_key is not None else None
+        if tip is None or not await _same_files(run, tip, commit):
+            parent = tip if follows else None
+            commit = await finished_commit(raw, commit, parent=parent, signing_key=signing_key)
+        else:
+            commit = tip
         await run("push", "--quiet", "--no-verify", url, f"{commit}:refs/heads/{branch}")
-        return (await run("log", "-1", "--format=%s", commit)).strip()
+        return commit, (await run("log", "-1", "--format=%s", commit)).strip()
+    except ValueError as error:
+        raise ForgeFailed(
+            "signing_key_unusable",
+            f"The organisation's signing key can't sign: {error}. Make another: `rclaude org signing-key create`.",
+        ) from error
     except GitFailed as error:
         raise _explained(error, branch, connect_hint(credential.forge.name)) from error
 
 
-async def _on_top(run: Callable[..., Awaitable[str]], url: str, branch: str, commit: str) -> str:
-    """The commit on top of the branch as the forge has it: the same files, message and author. The tip if it has them."""
+async def _tip(run: Callable[..., Awaitable[str]], url: str, branch: str) -> str | None:
+    """The branch as the forge has it; None if it has none."""
     ref = f"refs/heads/{branch}"
     if not await run("ls-remote", url, ref):
-        return commit
+        return None
     await run("fetch", "--quiet", "--no-tags", "--depth=1", url, f"+{ref}:refs/rclaude/tip")
-    tip = (await run("rev-parse", "refs/rclaude/tip")).strip()
-    if (await run("rev-parse", f"{tip}^{{tree}}")) == (await run("rev-parse", f"{commit}^{{tree}}")):
-        return tip
-    header, _, message = (await run("cat-file", "commit", commit)).partition("\n\n")
-    lines = [f"parent {tip}" if line.startswith("parent ") else line for line in header.split("\n")]
-    made = await run(
-        "hash-object", "-t", "commit", "-w", "--stdin", stdin="\n".join(lines) + "\n\n" + message
-    )
-    return made.strip()
+    return (await run("rev-parse", "refs/rclaude/tip")).strip()
+
+
+async def _same_files(run: Callable[..., Awaitable[str]], one: str, other: str) -> bool:
+    return await run("rev-parse", f"{one}^{{tree}}") == await run("rev-parse", f"{other}^{{tree}}")
 
 
 def _explained(error: GitFailed, branch: str, hint: str) -> ForgeFailed:

@@ -254,7 +254,7 @@ class AttemptRun:
         if remarks:
             self.remark = "; ".join(remarks)
             await self._emit(Output(stream="stderr", text=self.remark + "\n"))
-        self.commit = concluded.commit
+        self.commit = None if assignment.patch_only else concluded.commit
         if concluded.bundle and concluded.patch:
             self.files |= {protocol.RESULT_BUNDLE: concluded.bundle, protocol.CHANGES_PATCH: concluded.patch}
 

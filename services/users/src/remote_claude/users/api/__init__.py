@@ -10,6 +10,7 @@ from remote_claude.users.api import (
     operators,
     organisations,
     policy,
+    signing_key,
     teams,
     vault,
 )
@@ -29,3 +30,4 @@ def add_routes(api: APIRouter, runtime: Runtime, directory: Directory, mailer: M
     policy.add_routes(api, runtime, support)
     invitations.add_routes(api, runtime, directory, support, mailer)
     vault.add_routes(api, runtime)
+    signing_key.add_routes(api, runtime)

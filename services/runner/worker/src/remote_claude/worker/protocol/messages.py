@@ -105,6 +105,8 @@ class Assignment(_Message, frozen=True, kw_only=True, tag="task"):
     branch: str = ""
     author_name: str = "Remote Claude"
     author_email: str = "agent@remote-claude.invalid"
+    patch_only: bool = False
+    """The result is a patch; its bundle only carries the change."""
     max_result_bytes: Count = 512 * 1024 * 1024
     """Of a file of the result. What makes it larger is left out and named."""
     permission_mode: Literal["all", "edits", "ask"] = "all"
