@@ -115,7 +115,7 @@ async def main(events: int) -> None:
         print(f"{events:,} events of 300 bytes, {RUNS} interleaved runs, load {os.getloadavg()[0]:.1f}")
     for label, found in rates.items():
         line(label, found, limit)
-    line("rebuild", [result.events_per_second], limit)
+    line("rebuild", [result.events / result.seconds], limit)
     print(f"rebuild equals live: {result.equal}, {result.rows:,} rows compared")
 
 

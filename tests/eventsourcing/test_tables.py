@@ -14,11 +14,11 @@ from psycopg_pool import AsyncConnectionPool
 from sqlalchemy import ARRAY, BigInteger, DateTime, Index, MetaData, Numeric, Text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import registry
-from sqlmodel import Field, SQLModel, select
+from sqlmodel import Field, SQLModel
 
 from remote_claude.eventsourcing.events import RecordedEvent
 from remote_claude.eventsourcing.postgres.schemas import Pool, connect, create_schema
-from remote_claude.eventsourcing.postgres.tables import append, delete, load, reading, select_rows, upsert
+from remote_claude.eventsourcing.postgres.tables import append, delete, load, reading, upsert
 from remote_claude.eventsourcing.views import View
 
 
@@ -156,17 +156,11 @@ async def test_the_schema_has_no_sequence_and_the_declared_index(connection: Asy
     ]  # fmt: skip
 
 
-async def test_queries_in_sql_and_as_a_select_find_the_view_by_bare_names(
-    pool: Pool, connection: AsyncConnection[Any]
-) -> None:
+async def test_queries_find_the_view_by_bare_names(pool: Pool, connection: AsyncConnection[Any]) -> None:
     await upsert(connection, ThingRow, [thing(1), thing(2, note="two")])
     async with reading(pool, Everything, org=None) as reader:
         rows = await (await reader.execute("SELECT position FROM thing ORDER BY position")).fetchall()
         assert rows == [{"position": 1}, {"position": 2}]
-        chosen = select(ThingRow).where(ThingRow.note == "two").limit(5)
-        (row,) = await select_rows(reader, chosen)
-        assert row == thing(2, note="two")
-        assert ThingRow(**row).labels == thing()["labels"]
 
 
 async def test_reading_writes_nothing_and_leaves_the_pooled_connection_as_it_was(

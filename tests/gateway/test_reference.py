@@ -18,7 +18,7 @@ from remote_claude.gateway.settings import PREFIX, GatewaySettings
 ROOT = Path(__file__).parents[2]
 HTTP = (ROOT / "docs/reference/http.md").read_text()
 STREAM = (ROOT / "docs/reference/stream.md").read_text()
-README = (ROOT / "services/gateway/README.md").read_text()
+SETTINGS = (ROOT / "docs/reference/settings.md").read_text()
 SOURCE = ROOT / "services/gateway/src/remote_claude/gateway"
 EDGE = ROOT / "shared/src/remote_claude/edge"
 
@@ -75,10 +75,9 @@ def test_every_frame_and_code_of_the_stream_is_documented() -> None:
 
 
 def test_every_setting_is_documented_with_its_default() -> None:
-    assert f"`{PREFIX}`" in README
     for name, field in GatewaySettings.model_fields.items():
         default = field.get_default(call_default_factory=True, validated_data={})
-        assert f"| `{name.upper()}` | {default if default != {} else '`{}`'} |" in README, name
+        assert f"| `{PREFIX}{name.upper()}` | `{default}` |" in SETTINGS, name
 
 
 @pytest.mark.asyncio(loop_scope="module")

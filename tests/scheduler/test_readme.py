@@ -7,7 +7,9 @@ from remote_claude.contracts import EVENTS
 from remote_claude.scheduler.domain.evolve import FOLDS
 from remote_claude.scheduler.settings import SchedulerSettings
 
-PAGE = (Path(__file__).parents[2] / "services/scheduler/README.md").read_text()
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "services/scheduler/README.md").read_text()
+SETTINGS = (ROOT / "docs/reference/settings.md").read_text()
 
 
 def test_every_event_that_is_read_or_written_is_in_the_tables() -> None:
@@ -19,6 +21,4 @@ def test_every_event_that_is_read_or_written_is_in_the_tables() -> None:
 
 def test_every_setting_is_named_with_its_default() -> None:
     for name, field in SchedulerSettings.model_fields.items():
-        assert (
-            f"`{name.upper()}` ({field.default:g})" in PAGE or f"`{name.upper()}` ({field.default})" in PAGE
-        )
+        assert f"| `RCLAUDE_SCHEDULER_{name.upper()}` | `{field.default:g}` |" in SETTINGS

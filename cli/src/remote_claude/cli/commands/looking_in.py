@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 LEAVE = b"\x1d"
 """Ctrl-]."""
 CHUNK = 64 * 1024
-HEARD_S = 5.0
 
 
 def shell(task: Annotated[str, typer.Argument(help="A task that runs.")]) -> None:

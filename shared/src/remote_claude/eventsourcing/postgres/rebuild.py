@@ -58,11 +58,6 @@ class RebuildResult:
     equal: bool | None
     difference: Difference | None
 
-    @property
-    def events_per_second(self) -> float:
-        """Positions of the log read and folded in a second."""
-        return self.events / self.seconds if self.seconds else 0.0
-
 
 async def rebuild(
     view: View, pool: Pool, log: EventLog, *, progress: Progress | None = None, swap: bool = True

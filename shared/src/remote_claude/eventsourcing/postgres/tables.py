@@ -40,8 +40,6 @@ import orjson
 from psycopg import AsyncConnection
 from psycopg.rows import dict_row
 from psycopg.sql import SQL, Composable, Identifier, Literal
-from sqlalchemy import Select
-from sqlalchemy.dialects.postgresql.psycopg import dialect as psycopg_dialect
 from sqlmodel import SQLModel
 
 from remote_claude.eventsourcing.postgres.isolation import role_of
@@ -49,7 +47,6 @@ from remote_claude.eventsourcing.postgres.schemas import Pool, borrow, query_con
 from remote_claude.eventsourcing.views import View
 
 Row = dict[str, Any]
-_DIALECT: Any = cast(Any, psycopg_dialect)()
 
 
 class TableRow(SQLModel):
@@ -151,13 +148,6 @@ async def query_for(pool: Pool, view: View | type[View], org: str) -> AsyncItera
             yield connection
         finally:
             await connection.rollback()
-
-
-async def select_rows(connection: AsyncConnection[Row], statement: Select[Any]) -> list[Row]:
-    """What a SQLModel or SQLAlchemy `select` finds, as dicts; `TaskRow(**row)` makes an object of one."""
-    compiled = statement.compile(dialect=_DIALECT)
-    found = await connection.execute(cast(Any, str(compiled)), compiled.params)
-    return await found.fetchall()
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,6 @@ from remote_claude.contracts.users import (
 TEAM_EVENTS = frozenset(
     e.type for e in (TeamCreated, TeamDeleted, TeamMemberAdded, TeamMemberRemoved, TeamLabelsSet)
 )
-TEAM_TABLES = ("team", "team_member")
 
 
 def team_statements(event: Any, occurred_at: str) -> list[tuple[str, tuple[Any, ...]]]:
