@@ -5,9 +5,13 @@ from __future__ import annotations
 import subprocess
 
 import httpx2
+import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
 
 from product import Product
 from screens import Screen
+from remote_claude.runtime.ids import new_id
 from servers import until
 
 SERVES = """
@@ -52,6 +56,41 @@ def test_a_terminal_and_a_port_of_a_task_that_runs(stack: Product) -> None:
             assert httpx2.get(url, timeout=60).text == "a page of the agent\n"
         forwarding.terminate()
 
+    nobody_else_looks_in(stack, task)
     stack.run("shell", task, stdin=b"touch /tmp/over\n")  # which ends the shell too
     assert stack.ended(task)["state"] == "succeeded"
     assert "does not run now" in stack.run("shell", task, stdin=b"").err
+
+
+def nobody_else_looks_in(stack: Product, task: str) -> None:
+    """A key that may not see the task learns nothing of it, and one that is revoked sees no more."""
+    url = stack.stack_file()["url"].replace("http", "ws", 1)
+    with stack.client() as owner:
+        account = owner.post("/v1/org/service-accounts", json={"name": "another"}).json()["id"]
+        body = {"name": "looks", "service_account": account, "scopes": ["tasks"]}
+        made = owner.post("/v1/keys", json=body).json()
+        headers = {"Authorization": f"Bearer {made['secret']}"}
+
+        def closed(path: str) -> tuple[int | None, str | None]:
+            with connect(f"{url}{path}", additional_headers=headers, proxy=None) as socket:
+                with pytest.raises(ConnectionClosed):
+                    while True:
+                        socket.recv(timeout=30)
+                return socket.close_code, socket.close_reason
+
+        owner.put("/v1/org/policy", json={"task_visibility": "own"}).raise_for_status()
+        try:
+            for path in ("shell", "ports/3000"):
+                hidden, unknown = (closed(f"/v1/tasks/{one}/{path}") for one in (task, new_id("task")))
+                assert hidden == unknown
+                assert hidden[0] == 4404
+        finally:
+            owner.put("/v1/org/policy", json={"task_visibility": "organisation"}).raise_for_status()
+        with connect(f"{url}/v1/tasks/{task}/shell", additional_headers=headers, proxy=None) as shell:
+            shell.send(b"echo op''en\n")
+            until(lambda: b"open" in bytes(shell.recv(timeout=30)), "a prompt", 30)  # type: ignore[arg-type]
+            owner.delete(f"/v1/keys/{made['id']}").raise_for_status()
+            with pytest.raises(ConnectionClosed):
+                while True:
+                    shell.recv(timeout=30)
+            assert (shell.close_code, shell.close_reason) == (4401, "unauthenticated")

@@ -313,8 +313,15 @@ class AccessTokens:
             ).validate(token.claims)
         except (JoseError, ValueError):
             raise Unauthenticated("This access token is damaged, expired or not of this server.") from None
-        live = self._sessions.get(str(token.claims["sid"]))
-        if live is None or not hmac.compare_digest(live.user, str(token.claims["sub"])):
+        found = self.of_session(str(token.claims["sid"]), memberships)
+        if not hmac.compare_digest(found.user, str(token.claims["sub"])):
+            raise Unauthenticated("This access token is damaged, expired or not of this server.")
+        return found
+
+    def of_session(self, session: str, memberships: Memberships) -> Identity:
+        """The person of an open session that was given tokens. Raises `Unauthenticated` once it has ended."""
+        live = self._sessions.get(session)
+        if live is None:
             raise Unauthenticated(
                 "The session of this access token has ended. Sign in again: `rclaude login`."
             )

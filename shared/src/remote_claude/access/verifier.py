@@ -10,7 +10,14 @@ import structlog
 
 from remote_claude.access.credentials import AccessTokens, ApiKeyVerifier, BrowserSessions, Memberships
 from remote_claude.access.permissions import OWNERS, PERMISSIONS, PERSONAL, Permission
-from remote_claude.access.principal import Identity, Presented, Principal, ServiceAccountKey
+from remote_claude.access.principal import (
+    AccessToken,
+    Credential,
+    Identity,
+    Presented,
+    Principal,
+    ServiceAccountKey,
+)
 from remote_claude.access.refusals import (
     NoOrganisation,
     OrgNotFound,
@@ -101,6 +108,14 @@ class Verifier:
     def admit(self, presented: Presented, operation: str) -> Principal:
         """Who acts, and may do this. Raises `Unauthenticated`, `OrgNotFound`, `ScopeMissing`, `RoleMissing`."""
         return permit(self.act(self.identify(presented), presented.org), PERMISSIONS[operation])
+
+    def readmit(self, presented: Presented, credential: Credential, operation: str) -> Principal:
+        """As `admit`, for what stays open after it. An access token, of a few minutes, counts while its session is open."""
+        if isinstance(credential, AccessToken):
+            identity = self.tokens.of_session(credential.id, self.memberships)
+        else:
+            identity = self.identify(presented)
+        return permit(self.act(identity, presented.org), PERMISSIONS[operation])
 
     def admit_person(self, presented: Presented, operation: str) -> Identity:
         """Who asks, and may do this in no organisation. Raises `Unauthenticated`, `PersonRequired`, `ScopeMissing`."""

@@ -6,8 +6,10 @@ may not do this with 403. A session cookie is accepted for a changing request on
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -19,7 +21,7 @@ from remote_claude.access import credential_secrets
 from remote_claude.access.kek import KeyUnusable
 from remote_claude.access.keyring import KeyErased, Keyring
 from remote_claude.access.principal import Credential, Identity, Presented, Principal
-from remote_claude.access.refusals import CsrfRefused
+from remote_claude.access.refusals import CsrfRefused, NotAdmitted
 from remote_claude.access.verifier import Verifier
 from remote_claude.contracts.contexts import origin_context
 from remote_claude.edge.rate_limits import RateLimits
@@ -30,6 +32,7 @@ SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 CSRF_HEADER = "x-csrf-token"
 ORG_HEADER = "rclaude-org"
 COOKIE = "rclaude"
+SOCKET_CHECKED_EVERY_S = 0.5
 
 
 def own_origin(connection: HTTPConnection) -> str:
@@ -112,6 +115,24 @@ def admitted(request: Request, operation: str) -> Principal:
     found = verifier.admit(presented(request), operation)
     limits.identity(request, found)
     return found
+
+
+async def no_longer_admitted(
+    socket: HTTPConnection, who: Principal, operation: str, may: Callable[[Principal], bool] = lambda _: True
+) -> NotAdmitted | None:
+    """Wait until the person of an open WebSocket may no longer do this: the credential or the membership has ended, or `may` says so.
+
+    Returns the refusal; None where it is `may` that refuses.
+    """
+    verifier: Verifier = socket.app.state.verifier
+    shown = presented(socket)
+    while True:
+        await asyncio.sleep(SOCKET_CHECKED_EVERY_S)
+        try:
+            if not may(verifier.readmit(shown, who.credential, operation)):
+                return None
+        except NotAdmitted as refusal:
+            return refusal
 
 
 async def _remember(request: Request, credential: Credential, sealed_by: str) -> None:

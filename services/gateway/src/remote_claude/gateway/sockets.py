@@ -68,6 +68,10 @@ class Socket:
         who = self.principal
         return who.sees_all or (task is not None and who.sees(task.submitted_by, task.team))
 
+    def sees_batch_of(self, user: str | None) -> bool:
+        """Whether its person may see the batches that a person has submitted."""
+        return self.principal.sees_all or (user is not None and self.principal.sees(user, None))
+
     def changed(self, task: str | None, position: int) -> None:
         """Report a change with the next frame; what is reported at once is one frame, however much it is."""
         if task is None:
@@ -217,7 +221,7 @@ class Sockets:
 
     def _beat(self, socket: Socket, heartbeat: str) -> None:
         try:
-            self._verifier.admit(socket.presented, "stream_tasks")
+            self._verifier.readmit(socket.presented, socket.principal.credential, "stream_tasks")
         except NotAdmitted as error:
             socket.close(UNAUTHORIZED, error.code, str(error))
         else:

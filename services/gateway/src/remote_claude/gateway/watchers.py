@@ -72,6 +72,9 @@ class Outlet(Protocol):
     def sees(self, task: Task | None) -> bool:
         """Whether it may see a task; None is one that is not held here."""
 
+    def sees_batch_of(self, user: str | None) -> bool:
+        """Whether it may see the batches of a person; None is one who is not known here."""
+
     def changed(self, task: str | None, position: int) -> None:
         """A task of the organisation that it follows has another state, since a position; None: one not named here."""
 
@@ -223,6 +226,7 @@ class Watchers:
         self._wait_s, self._ring_bytes = wait_s, ring_bytes
         self._channels: dict[tuple[str, str], TaskChannel] = {}
         self._followers: defaultdict[str, set[Outlet]] = defaultdict(set)
+        self._batch_users: dict[str, str] = {}  # who submitted what runs and was submitted since the start
         self._ends: defaultdict[str, list[tuple[dict[str, Any], Task | None]]] = defaultdict(list)
         self._connected = asyncio.Event()
 
@@ -231,11 +235,8 @@ class Watchers:
 
     def on_event(self, recorded: RecordedEvent) -> None:
         """An event of the log, which the live tasks have folded."""
-        if self._followers and recorded.type in BATCH_CHANGES:
-            batch: BatchEvent = recorded.event
-            frame = _dump(type="batch", batch=batch.batch, position=recorded.position)
-            for follower in self._followers.get(batch.org, ()):
-                follower.put(frame)
+        if recorded.type in BATCH_CHANGES:
+            self._on_batch_event(recorded.event, recorded.position)
         if not self._followers or recorded.type not in TasksView.handles:
             return
         event = recorded.event
@@ -250,6 +251,19 @@ class Watchers:
             if (state := ENDS.get(recorded.type)) is not None:
                 end = {"task": event.task, "state": state, "position": recorded.position}
                 self._ends[event.org].append((end, task))
+
+    def _on_batch_event(self, event: BatchEvent, position: int) -> None:
+        if isinstance(event, BatchSubmitted):
+            self._batch_users[event.batch] = event.user
+        user = self._batch_users.get(event.batch)
+        if isinstance(event, BatchEnded):
+            self._batch_users.pop(event.batch, None)
+        frame = _dump(type="batch", batch=event.batch, position=position)
+        for follower in self._followers.get(event.org, ()):
+            if follower.sees_batch_of(user):
+                follower.put(frame)
+            elif user is None:
+                follower.changed(None, position)
 
     def on_batch(self) -> None:
         """The log has no more for now: what has ended goes out, to each organisation's followers in the same frame."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Annotated
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, WebSocket
 from pydantic import BaseModel
@@ -13,8 +14,9 @@ from remote_claude.access.refusals import NotAdmitted
 from remote_claude.access.verifier import Verifier
 from remote_claude.concurrency.tasks import first_of
 from remote_claude.contracts.gateway import TaskSubmitted
-from remote_claude.edge.caller import Caller, presented
+from remote_claude.edge.caller import Caller, no_longer_admitted, presented
 from remote_claude.edge.models import problems
+from remote_claude.edge.rate_limits import RateLimited, RateLimits
 from remote_claude.eventsourcing import stream_id
 from remote_claude.eventsourcing.log import EventLog
 from remote_claude.runner.machines.registry import Machines
@@ -57,6 +59,19 @@ class JoinedRunners(BaseModel):
     runners: list[JoinedRunner]
 
 
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """Somebody who looks into a task, and its session."""
+
+    who: Principal
+    session: WorkerSession
+    submitted: TaskSubmitted
+
+    def is_seen_by(self, principal: Principal) -> bool:
+        """Whether somebody may see the task."""
+        return principal.sees(self.submitted.user, self.submitted.team)
+
+
 def router(
     listener_of: Callable[[str], WorkerListener | None],
     verifier: Verifier,
@@ -89,21 +104,24 @@ def router(
         rows: Dimension = 24,
         term: Annotated[str, Query(max_length=64, pattern="^[A-Za-z0-9._+-]+$")] = "xterm-256color",
     ) -> None:
-        session = await admitted(peer, task, "open_shell")
-        if session is not None:
-            await carry(peer, session, term=term, columns=columns, rows=rows)
+        opened = await admitted(peer, task, "open_shell")
+        if opened is not None:
+            work = carry(peer, opened.session, term=term, columns=columns, rows=rows)
+            await until_refused(peer, opened.who, "open_shell", work, opened)
 
     @api.websocket("/v1/tasks/{task}/ports/{port}")
     async def open_port(peer: WebSocket, task: str, port: Annotated[int, Path(ge=1, le=65535)]) -> None:
-        session = await admitted(peer, task, "open_port")
-        if session is not None:
-            await carry(peer, session, port=port)
+        opened = await admitted(peer, task, "open_port")
+        if opened is not None:
+            work = carry(peer, opened.session, port=port)
+            await until_refused(peer, opened.who, "open_port", work, opened)
 
     @api.websocket(RUNNERS + "/join")
     async def join_runner(peer: WebSocket) -> None:
         principal = await caller(peer, "join_runner")
         if principal is not None:
-            await machines.serve(HttpChannel(peer), principal.org, WORKERS)
+            work = machines.serve(HttpChannel(peer), principal.org, WORKERS)
+            await until_refused(peer, principal, "join_runner", work)
 
     @api.get(RUNNERS, tags=["runners"], responses=problems(403))
     async def list_runners(principal: Caller) -> JoinedRunners:
@@ -112,29 +130,46 @@ def router(
 
     async def caller(peer: WebSocket, operation: str) -> Principal | None:
         await peer.accept()
+        limits: RateLimits = peer.app.state.rate_limits
         try:
-            return verifier.admit(presented(peer), operation)
-        except NotAdmitted as error:
+            principal = verifier.admit(presented(peer), operation)
+            limits.identity(peer, principal)
+        except (NotAdmitted, RateLimited) as error:
             await peer.close(4000 + error.status, error.code)
             return None
+        return principal
 
-    async def seen(principal: Principal, task: str) -> bool:
-        recorded = await log.read_stream(stream_id("gateway", principal.org, "task", task))
-        submitted: TaskSubmitted = recorded[0].event
-        return principal.sees(submitted.user, submitted.team)
-
-    async def admitted(peer: WebSocket, task: str, operation: str) -> WorkerSession | None:
+    async def admitted(peer: WebSocket, task: str, operation: str) -> Opened | None:
         principal = await caller(peer, operation)
         if principal is None:
             return None
-        session = session_of(principal.org, task)
-        if session is not None and not principal.sees_all and not await seen(principal, task):
-            session = None
-        if session is None:
-            await peer.close(NOT_RUNNING, NOT_RUNNING_HERE)
-        return session
+        if (session := session_of(principal.org, task)) is not None:
+            recorded = await log.read_stream(stream_id("gateway", principal.org, "task", task))
+            opened = Opened(principal, session, recorded[0].event)
+            if opened.is_seen_by(principal):
+                return opened
+        await peer.close(NOT_RUNNING, NOT_RUNNING_HERE)
+        return None
 
     return api
+
+
+async def until_refused(
+    peer: WebSocket,
+    who: Principal,
+    operation: str,
+    work: Coroutine[Any, Any, None],
+    opened: Opened | None = None,
+) -> None:
+    """Do the work of a WebSocket for as long as its person may do this, and see the task."""
+    may = opened.is_seen_by if opened is not None else lambda _: True
+    ended, refused = await first_of(work, no_longer_admitted(peer, who, operation, may))
+    if refused is not None:
+        refusal: NotAdmitted | None = refused.result()
+        code, reason = (4000 + refusal.status, refusal.code) if refusal else (NOT_RUNNING, NOT_RUNNING_HERE)
+        await HttpChannel(peer).close(code, reason)
+    if ended is not None:
+        ended.result()
 
 
 async def carry(peer: WebSocket, session: WorkerSession, **opening: int | str) -> None:
