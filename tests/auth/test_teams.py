@@ -150,6 +150,13 @@ async def test_the_live_stream_tells_a_member_of_no_task_that_is_hidden(acme: Ac
         while own not in named:
             named |= set(json.loads(await socket.recv()).get("tasks") or ())
         assert not named & {hidden, other}
+
+        batch = {"items": [SHELL]}
+        others, mine = [(await who.post("/v1/batches", json=batch)).json()["id"] for who in (bob, dan)]
+        seen: set[str] = set()
+        while mine not in seen:
+            seen.add(json.loads(await socket.recv()).get("batch"))
+        assert others not in seen
         await acme.may_see("organisation")  # the socket sees by the rule that it was opened under
         with contextlib.suppress(ConnectionClosed):
             async for _ in socket:

@@ -13,6 +13,7 @@ def test_the_policy_and_the_months_money_bound_every_task() -> None:
     turns = (
         [text("I write."), tool("Write", file_path="/workspace/one.txt", content="one\n")],
         [text("Done.")],
+        [text("I write for the team."), tool("Write", file_path="/workspace/two.txt", content="two\n")],
     )
     with (
         serving_in_a_thread(*turns) as api,
@@ -38,4 +39,16 @@ def test_the_policy_and_the_months_money_bound_every_task() -> None:
         assert "rclaude budget set" in spent.err
         one.ok("budget", "set", "any")
         assert one.run("run", "--no-repo", "again").code == 0
+
+        team = one.ok("org", "team", "create", "core").out.strip()
+        one.ok("org", "team", "add", "core", one.ok("whoami", "--json").json["user"])
+        one.ok("budget", "set", "0.00001", "--team", "core")
+        assert team in one.ok("org", "team", "list").out
+        ended = one.run("run", "--no-repo", "--json", "--team", "core", "write two")
+        assert ended.json["reason"] == "budget_exhausted", ended.out + ended.err
+        assert ended.json["detail"].startswith("Your team has spent"), "at the attempt"
+        asked = len(api.requests)
+        spent = one.run("run", "--no-repo", "--team", "core", "again")
+        assert "Your team has spent" in spent.err, "at the submission"
+        assert len(api.requests) == asked
         one.verified()
