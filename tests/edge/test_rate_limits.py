@@ -9,6 +9,7 @@ import httpx2
 import pytest
 from websockets.asyncio.client import connect
 
+from gateway_stack import eventually
 from identity_stack import Installation, installed
 from remote_claude.access import credential_secrets
 from remote_claude.edge.rate_limits import RateLimits
@@ -122,8 +123,30 @@ async def test_the_loopback_api_goes_by_its_own_names(postgres_server: Database,
         assert not [name for name in asked.headers if name.lower().startswith("access-control")]
 
 
-def test_each_of_several_processes_grants_its_share() -> None:
-    alone, one_of_four = RateLimits.of("key=100/minute"), RateLimits.of("key=100/minute", 4)
-    assert (alone.amount("key"), one_of_four.amount("key")) == (100, 25)
+def test_limits_are_of_a_known_kind() -> None:
     with pytest.raises(ValueError, match="nobody"):
         RateLimits.of("nobody=1/minute")
+
+
+async def test_processes_that_live_side_by_side_divide_the_limits(
+    postgres_server: Database, tmp_path: Path
+) -> None:
+    async def policy(installation: Installation) -> str:
+        return (await installation.by_key.get("/v1/tasks")).headers["RateLimit-Policy"]
+
+    with running_nats() as broker, postgres_server.fresh() as dsn:
+        limits = "key=1000/hour"
+        async with installed(broker, dsn, tmp_path, rate_limits=limits) as one:
+            assert await policy(one) == '"key";q=1000;w=3600'
+            async with installed(broker, dsn, tmp_path, rate_limits=limits) as another:
+                for each in (one, another):
+
+                    async def divided(each: Installation = each) -> bool:
+                        return await policy(each) == '"key";q=500;w=3600'
+
+                    await eventually(divided, "each grants half")
+
+            async def alone() -> bool:
+                return await policy(one) == '"key";q=1000;w=3600'
+
+            await eventually(alone, "the one that is left grants all")

@@ -160,7 +160,7 @@ def test_the_chart_is_written_from_the_kustomizations_and_renders_the_same() -> 
 
 def test_values_of_the_chart_decide() -> None:
     objects = charted(
-        domain='"acme.example.com"', settings='{"RCLAUDE_GATEWAYS": 3}', replicas='{"billing": 5}',
+        domain='"acme.example.com"', settings='{"RCLAUDE_LOG_LEVEL": "debug"}', replicas='{"billing": 5}',
         tasks='{"runtimeClass": "gvisor", "namespace": "sandboxes", "settings": {"RCLAUDE_RUNNER_SLOTS": 7}}',
         keda='{"enabled": true}', externalSecrets='{"enabled": true, "store": "vault"}',
     )  # fmt: skip
@@ -170,7 +170,7 @@ def test_values_of_the_chart_decide() -> None:
             kubernetes_validate.validate(one, kubernetes_validate.latest_version(), strict=True)
 
     configured = {n: c["data"] for n, c in of_kind(objects, "ConfigMap").items()}
-    assert configured["settings"]["RCLAUDE_GATEWAYS"] == "3"
+    assert configured["settings"]["RCLAUDE_LOG_LEVEL"] == "debug"
     assert configured["settings"]["RCLAUDE_PUBLIC_URL"] == "https://acme.example.com"
     assert configured["tasks"]["RCLAUDE_RUNNER_SLOTS"] == "7"
     assert of_kind(objects, "Deployment")["billing"]["spec"]["replicas"] == 5

@@ -136,17 +136,6 @@ def test_what_runs_several_times_survives_the_drain_of_a_node(manifests: list[Ma
     assert scaler["spec"]["scaleTargetRef"]["name"] == "gateway"
 
 
-def test_each_process_grants_its_share_of_the_rate_limits(manifests: list[Manifest]) -> None:
-    settings = next(
-        one["data"] for name, one in of_kind(manifests, "ConfigMap").items() if "settings-" in name
-    )
-    [scaler] = of_kind(manifests, "HorizontalPodAutoscaler").values()
-    number = {int(settings["RCLAUDE_GATEWAYS"])}
-    assert number == {scaler["spec"]["minReplicas"]}
-    services = of_kind(manifests, "Deployment")
-    assert number == {services[name]["spec"]["replicas"] for name in ("auth", "users", "billing")}
-
-
 def test_nothing_may_talk_unless_a_policy_allows_it(manifests: list[Manifest]) -> None:
     policies = of_kind(manifests, "NetworkPolicy")
 

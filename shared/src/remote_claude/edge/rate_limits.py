@@ -1,6 +1,7 @@
 """How often may be asked: per credential, person, organisation and address, and what could be guessed more strictly.
 
-Counted in this process, in fixed windows: where several processes answer side by side, each grants its share.
+Counted in this process, in fixed windows: where several processes answer side by side, each grants its share. A request
+costs as much as there are such processes, so that a share follows them without a new window.
 Per address only public ones are counted: behind a loopback or private one is a proxy, or the machine's own user.
 """
 
@@ -55,14 +56,14 @@ class RateLimited(Refusal):
 class RateLimits:
     """The limits of one process. `limits` are by kind (`KINDS`), for all `processes` together."""
 
-    def __init__(self, limits: Mapping[str, RateLimitItem], processes: int = 1) -> None:
-        self._limits = {kind: _share(limit, processes) for kind, limit in limits.items()}
-        self._per_address = _share(parse(GUESSES_PER_ADDRESS), processes)
-        self._per_account = _share(parse(GUESSES_PER_ACCOUNT), processes)
+    def __init__(self, limits: Mapping[str, RateLimitItem]) -> None:
+        self._limits = limits
+        self._per_address, self._per_account = parse(GUESSES_PER_ADDRESS), parse(GUESSES_PER_ACCOUNT)
         self._windows = FixedWindowRateLimiter(MemoryStorage())
+        self.processes = 1
 
     @classmethod
-    def of(cls, text: str, processes: int = 1) -> RateLimits:
+    def of(cls, text: str) -> RateLimits:
         """From a setting such as `key=1200/minute,address=3000/minute`. Raises `ValueError`."""
         limits = {}
         for entry in filter(None, (part.strip() for part in text.split(","))):
@@ -70,11 +71,7 @@ class RateLimits:
             if kind not in KINDS:
                 raise ValueError(f"{kind!r} is none of {', '.join(KINDS)}")
             limits[kind] = parse(limit)
-        return cls(limits, processes)
-
-    def amount(self, kind: str) -> int:
-        """How many requests of a kind this process grants within a window."""
-        return int(self._limits[kind].amount)
+        return cls(limits)
 
     def address(self, connection: HTTPConnection) -> None:
         """Count a request of an address. Raises `RateLimited`."""
@@ -103,13 +100,15 @@ class RateLimits:
     def _count(
         self, connection: HTTPConnection, kind: str, whose: str, limit: RateLimitItem, id: str
     ) -> None:
-        granted = self._windows.hit(limit, kind, id)
+        cost = min(self.processes, limit.amount)
+        granted = self._windows.hit(limit, kind, id, cost=cost)
         window = self._windows.get_window_stats(limit, kind, id)
+        remaining = window.remaining // cost
         left = max(1, math.ceil(window.reset_time - time.time()))
         state: dict[str, Any] = connection.scope.setdefault("state", {})
         tightest = state.get(STATE)
-        if tightest is None or window.remaining < tightest[2]:
-            state[STATE] = (kind, limit, window.remaining, left)
+        if tightest is None or remaining < tightest[2]:
+            state[STATE] = (kind, limit.amount // cost, remaining, limit.get_expiry(), left)
         if not granted:
             raise RateLimited(whose, str(limit), left)
 
@@ -119,9 +118,9 @@ def headers(scope: Mapping[str, Any]) -> list[tuple[bytes, bytes]]:
     found = scope.get("state", {}).get(STATE)
     if found is None:
         return []
-    kind, limit, remaining, left = found
+    kind, quota, remaining, window, left = found
     return [
-        (b"ratelimit-policy", f'"{kind}";q={limit.amount};w={limit.get_expiry()}'.encode()),
+        (b"ratelimit-policy", f'"{kind}";q={quota};w={window}'.encode()),
         (b"ratelimit", f'"{kind}";r={remaining};t={left}'.encode()),
     ]
 
@@ -142,6 +141,3 @@ def guess(request: Request, operation: str, account: str | None = None) -> None:
     limits: RateLimits = request.app.state.rate_limits
     limits.guess(request, operation, account)
 
-
-def _share(limit: RateLimitItem, processes: int) -> RateLimitItem:
-    return type(limit)(max(1, limit.amount // processes), limit.multiples)

@@ -42,6 +42,7 @@ from remote_claude.runtime.archive.trim import remove_limits
 from remote_claude.runtime.broker import broker_permissions
 from remote_claude.runtime.broker.connection import BrokerError, connect_nats
 from remote_claude.runtime.http import server as web
+from remote_claude.runtime.http.live_processes import LiveProcesses
 from remote_claude.runtime.ids import new_id
 from remote_claude.runtime.instruments import observe, observe_outboxes, observed_batches
 from remote_claude.runtime.objects import Objects, ObjectsUnusable
@@ -188,11 +189,15 @@ async def hosting(
             if service.on_start is not None:
                 await service.on_start()
             work |= {f"{service.name} {job}": run for job, run in service.background.items()}
+        app = web.application(runtime, services, metrics)
+        if settings.rate_limits or settings.public_url:  # others may answer beside it
+            names = [service.name for service in services]
+            work["live processes"] = LiveProcesses(runtime.pool, names, app.state.rate_limits).run
         for job, run in work.items():
             await stack.enter_async_context(_cancelled_at_exit(keep_running(job, run)))
 
         server = web.server(
-            web.application(runtime, services, metrics),
+            app,
             settings.http_host,
             settings.http_port,
             trusted_proxies=settings.trusted_proxies,

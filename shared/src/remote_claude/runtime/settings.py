@@ -82,9 +82,7 @@ class RuntimeSettings(BrokerSettings):
     """Addresses and networks whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed, with commas between them."""
     rate_limits: str = ""
     """How often may be asked, such as `key=1200/minute,person=1800/minute,org=6000/minute,address=3000/minute`; empty: as
-    often as one likes."""
-    gateways: int = Field(default=1, ge=1)
-    """How many processes answer the API side by side: each grants its share of the rate limits."""
+    often as one likes. Processes that answer side by side divide them."""
     outbound_allow: str = ""
     """Hosts and networks beyond the public internet that users' URLs and sandboxes may lead to, with commas between them:
     `HOST`, `*.DOMAIN` or `ADDRESS/BITS`, each with `:PORT` for one port only."""

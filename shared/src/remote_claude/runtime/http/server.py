@@ -54,7 +54,7 @@ def application(runtime: Runtime, services: Sequence[Service], metrics: Metrics)
     app.state.verifier = runtime.verifier
     app.state.keyring = runtime.keyring
     app.state.public_url = settings.public_url
-    app.state.rate_limits = RateLimits.of(settings.rate_limits, settings.gateways)
+    app.state.rate_limits = RateLimits.of(settings.rate_limits)
 
     def unready() -> dict[str, str]:
         reasons = {s.name: reason for s in services if (reason := s.ready() or _views_unready(runtime, s))}
