@@ -15,7 +15,7 @@ from remote_claude.access.keyring import KeyErased
 from servers import Broker, Database, running_nats
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-NAME, PROMPT = "Carol Canary", "a prompt of the canary"
+NAME, RENAMED, PROMPT = "Carol Canary", "Carol of the Canaries", "a prompt of the canary"
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -43,6 +43,13 @@ async def rows_with(dsn: str, text: str) -> list[str]:
     return found
 
 
+async def log_bytes(installation: Installation) -> list[tuple[int, bytes, bytes]]:
+    """The log as it is stored: position, headers and data of each event."""
+    log = installation.host.runtime.log
+    last = await log.last_position()
+    return [(e.position, e.headers, e.data) async for batch in log.read(until=last) for e in batch]
+
+
 async def test_a_person_takes_everything_along_and_is_forgotten(
     installation: Installation, tmp_path: Path
 ) -> None:
@@ -52,17 +59,33 @@ async def test_a_person_takes_everything_along_and_is_forgotten(
     await signed_in(installation, home, browser=browser)
     submitted = await browser.post("/v1/tasks", json={"prompt": PROMPT, "agent": "shell"})
     assert submitted.status_code in (201, 202), submitted.text
+    personal = (await browser.get("/v1/orgs")).json()["orgs"][0]["id"]
+    task = {"prompt": PROMPT, "agent": "shell"}
+    scheduled = await browser.post("/v1/schedules", json={"cron": "0 7 * * *", "task": task})
+    assert scheduled.is_success, scheduled.text
     owner = await installation.browser()
     acme = (await owner.post("/v1/orgs", json={"name": "Acme"})).json()["id"]
     owner.headers["RClaude-Org"] = acme
     link = (await owner.post("/v1/org/invitations", json={"role": "owner"})).json()["url"]
     assert (await rclaude(home, "org", "join", link))[0] == 0
 
+    code, _, err = await rclaude(home, "account", "rename", RENAMED)
+    assert code == 0, err
     archive = tmp_path / "carol.zip"
     code, _, err = await rclaude(home, "account", "export", str(archive))
     assert code == 0, err
     with zipfile.ZipFile(archive) as content:
-        assert json.loads(content.read("profile.json"))["name"] == NAME
+        assert json.loads(content.read("profile.json"))["name"] == RENAMED
+        (schedules,) = [
+            n for n in content.namelist() if n.startswith(personal) and n.endswith("schedules.json")
+        ]
+        assert [one["cron"] for one in json.loads(content.read(schedules))] == ["0 7 * * *"]
+        assert "TaskSubmitted" in [
+            json.loads(line)["type"]
+            for n in content.namelist()
+            if n.endswith("events.jsonl")
+            for line in content.open(n)
+        ]
         assert len(json.loads(content.read("organisations.json"))) == 2
         assert json.loads(content.read("sessions.json"))
         tasks = [
@@ -82,8 +105,10 @@ async def test_a_person_takes_everything_along_and_is_forgotten(
         gone = await browser.delete("/v1/org", headers={"RClaude-Org": org})
         assert gone.status_code == 200, gone.text
 
+    before = await log_bytes(installation)
     code, _, err = await rclaude(home, "account", "delete", user)
     assert code == 0, err
+    assert (await log_bytes(installation))[: len(before)] == before, "no byte of the log is another"
     assert (await browser.get("/v1/me")).status_code == 401
     code, _, err = await rclaude(home, "whoami")
     assert code != 0
@@ -92,14 +117,14 @@ async def test_a_person_takes_everything_along_and_is_forgotten(
 
     # the log still verifies, every view can be built from it, and no plaintext is anywhere
     await rclaude_admin(installation, "log", "verify")
-    for view in ("users_directory", "users_audit", "auth_credentials", "gateway_tasks"):
+    for view in runtime.projectors:
         await rclaude_admin(installation, "rebuild", view)
-    for text in (NAME, PROMPT):
+    for text in (NAME, RENAMED, PROMPT):
         assert await rows_with(runtime.settings.postgres_dsn, text) == []
         async for batch in runtime.log.read(until=await runtime.log.last_position()):
             assert not [event for event in batch if text.encode() in event.data + event.headers]
     async for batch in runtime.log.read(until=await runtime.log.last_position()):
         for event in batch:
-            if event.type == "UserRegistered" and event.aggregate_id == user:
+            if event.type in ("UserRegistered", "ProfileChanged") and event.aggregate_id == user:
                 with pytest.raises(KeyErased):
                     await runtime.keyring.open(event.event.name, f"{user}/name")

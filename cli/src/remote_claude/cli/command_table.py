@@ -104,7 +104,9 @@ COMMANDS = {
     "whoami": CommandEntry(
         "identity", "whoami", "Show who you are, where, and for which organisation you act."
     ),
-    "account": CommandEntry("account", "app", "What is kept about you: export it, or delete your account."),
+    "account": CommandEntry(
+        "account", "app", "What is kept about you: export it, change your name, or delete your account."
+    ),
     "audit": CommandEntry("audit", "audit", "Show who did what in the organisation, from where, and when."),
     "org": CommandEntry("organisations", "org_app", "Organisations: list, switch, create, members."),
     "repo": CommandEntry("organisations", "repo_app", "Repositories on a forge: connect."),

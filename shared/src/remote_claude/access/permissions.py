@@ -154,6 +154,7 @@ PERSONAL: dict[str, str | None] = {
     "list_sessions": "account",
     "revoke_session": "account",
     "get_me": None,
+    "change_profile": "account",
     "delete_account": "account",
     "list_identities": "account",
     "unlink_identity": "account",

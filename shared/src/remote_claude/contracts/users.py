@@ -25,6 +25,18 @@ class UserRegistered(UsersEvent):
     email: Sealed | None = None
 
 
+class ProfileChanged(UsersEvent):
+    """A person goes by another name."""
+
+    type: ClassVar[str] = "ProfileChanged"
+    version: ClassVar[int] = 1
+    aggregate: ClassVar[str] = "user"
+    in_organisation: ClassVar[bool] = False
+
+    user: str
+    name: Sealed
+
+
 class UserErased(UsersEvent):
     """The person's data key is deleted next: nothing that it sealed can be read again."""
 

@@ -15,13 +15,16 @@ from remote_claude.cli import render
 from remote_claude.cli.config import Target
 from remote_claude.cli.errors import CliError, Exit
 from remote_claude.cli.session import client_of, connect
+from remote_claude.client import operations
 
 if TYPE_CHECKING:
     from remote_claude.cli.client import CliClient
 
 PAGE = 200
 
-app = typer.Typer(no_args_is_help=True, help="What is kept about you: export it, or delete your account.")
+app = typer.Typer(
+    no_args_is_help=True, help="What is kept about you: export it, change your name, or delete your account."
+)
 
 
 @app.command()
@@ -48,17 +51,38 @@ def export(
                 archive.writestr(f"{name}.json", json.dumps(content, indent=1, ensure_ascii=False))
             for org in orgs:
                 acting = _acting_for(client.target, org["id"])
-                keys = [k for k in acting.get("/v1/keys")["keys"] if k["user"] == me["user"]]
-                archive.writestr(f"{org['id']}/keys.json", json.dumps(keys, indent=1, ensure_ascii=False))
-                tasks = list(_tasks(acting, me["user"]))
-                with archive.open(f"{org['id']}/tasks.jsonl", "w", force_zip64=True) as lines:
-                    for task in tasks:
-                        lines.write(_line(task))
-                for task in tasks:
-                    _add_results(archive, f"{org['id']}/tasks/{task['id']}", acting, task)
+                try:
+                    _add_organisation(archive, acting, org["id"], me["user"])
+                except CliError as error:
+                    if error.code not in ("role_missing", "scope_missing"):
+                        raise
+                    render.note(f"{org['id']}: left out what you may not read there: {error}")
     except OSError as error:
         raise CliError(f"{file} can't be written: {error.strerror}", Exit.USAGE) from error
     render.say(f"{file} holds what is kept about you")
+
+
+def _add_organisation(archive: zipfile.ZipFile, client: CliClient, org: str, user: str) -> None:
+    """What a person has in an organisation. Raises `CliError` where their role or key may not read it."""
+    teams = client.get("/v1/org/teams")["teams"]
+    parts: dict[str, Any] = {
+        "teams": [team for team in teams if user in [member["user"] for member in team["members"]]],
+        "keys": [key for key in client.get("/v1/keys")["keys"] if key["user"] == user],
+        "secrets": [one for one in client.get("/v1/org/secrets")["secrets"] if one["of"] == "person"],
+        "schedules": [one for one in client.get("/v1/schedules")["schedules"] if one["created_by"] == user],
+        "triggers": [one for one in client.get("/v1/triggers")["triggers"] if one["created_by"] == user],
+        "batches": [one for one in _pages(client, "/v1/batches", "batches") if one["created_by"] == user],
+    }
+    for name, content in parts.items():
+        archive.writestr(f"{org}/{name}.json", json.dumps(content, indent=1, ensure_ascii=False))
+    tasks = [
+        client.get(f"/v1/tasks/{task['id']}")
+        for task in _pages(client, "/v1/tasks", "tasks", submitted_by=user)
+    ]
+    with archive.open(f"{org}/tasks.jsonl", "w", force_zip64=True) as lines:
+        lines.writelines(_line(task) for task in tasks)
+    for task in tasks:
+        _add_results(archive, f"{org}/tasks/{task['id']}", client, task)
 
 
 def _acting_for(target: Target, org: str) -> CliClient:
@@ -66,13 +90,12 @@ def _acting_for(target: Target, org: str) -> CliClient:
     return client_of(replace(target, profile=target.profile and replace(target.profile, org=org)))
 
 
-def _tasks(client: CliClient, user: str) -> Iterator[dict[str, Any]]:
-    """Every task of the person in an organisation, whole."""
+def _pages(client: CliClient, path: str, name: str, **query: Any) -> Iterator[dict[str, Any]]:
+    """Every entry of a list that comes in pages."""
     cursor: dict[str, str] = {}
     while True:
-        page = client.get("/v1/tasks", submitted_by=user, limit=PAGE, **cursor)
-        for task in page["tasks"]:
-            yield client.get(f"/v1/tasks/{task['id']}")
+        page = client.get(path, limit=PAGE, **query, **cursor)
+        yield from page[name]
         if page.get("next") is None:
             return
         cursor = {"cursor": page["next"]}
@@ -87,12 +110,25 @@ def _add_results(archive: zipfile.ZipFile, folder: str, client: CliClient, task:
             page = client.get(f"{path}/output", after=after, limit=1000)
             lines.writelines(_line(frame) for frame in page["frames"])
             after, more = page["next"], page["more"]
+    with archive.open(f"{folder}/events.jsonl", "w", force_zip64=True) as lines:
+        position: int | None = 0
+        while position is not None:
+            page = client.get(f"{path}/events", after=position, limit=PAGE)
+            lines.writelines(_line(event) for event in page["events"])
+            position = page["next"]
     if task["result"] and task["result"]["bundle"]:
         archive.writestr(f"{folder}/result.bundle", client.download(f"{path}/bundle"))
 
 
 def _line(document: Any) -> bytes:
     return json.dumps(document, ensure_ascii=False).encode() + b"\n"
+
+
+@app.command()
+def rename(name: Annotated[str, typer.Argument(help="What others see.")]) -> None:
+    """Change your name, in every organisation of yours."""
+    connect().call(operations.change_profile({"name": name}))
+    render.say(f"your name is {name}")
 
 
 @app.command()

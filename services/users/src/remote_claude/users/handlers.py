@@ -10,6 +10,7 @@ from remote_claude.contracts.auth import IdentityLinked
 from remote_claude.contracts.contexts import name_context
 from remote_claude.contracts.users import (
     MemberInvited,
+    ProfileChanged,
     StackConfigured,
     StackRemoved,
     UserErased,
@@ -37,6 +38,11 @@ PERSONAL_ORGS = UUID("5a1f5b0c-6f0e-5a53-9d35-0c6f4b5e7d21")
 
 ORGANISATION = Decider(initial_state, decide, evolve)
 ERASURE = Decider[UserErased, bool](
+    False,
+    lambda event, erased: [] if erased else [event],
+    lambda erased, event: erased or isinstance(event, UserErased),
+)
+PROFILE = Decider[ProfileChanged, bool](
     False,
     lambda event, erased: [] if erased else [event],
     lambda erased, event: erased or isinstance(event, UserErased),
@@ -75,6 +81,12 @@ class Directory:
         key = await self._keyring.create(user)
         event = UserRegistered(user=user, name=key.seal(name, name_context(user)))
         await self._handler.handle(PERSON, _person(user), event)
+
+    async def rename_person(self, user: str, name: str) -> int:
+        """Give a person another name. Returns the position. Raises `KeyErased`."""
+        key = await self._keyring.get(user)
+        event = ProfileChanged(user=user, name=key.seal(name, name_context(user)))
+        return (await self._handler.handle(PROFILE, _person(user), event)).position
 
     async def create_org(self, org: str, name: str, owner: str, *, personal: bool = False) -> int:
         """Create an organisation, once. Returns the position of its last event."""

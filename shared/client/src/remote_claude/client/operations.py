@@ -165,6 +165,11 @@ def change_plan(body: PlanRequest) -> Call[PlanChange]:
     return Call("POST", "/v1/billing/plan", json=body, decode=as_json)
 
 
+def change_profile(body: NewOrg) -> Call[OrgChanged]:
+    """Give the caller another name."""
+    return Call("PATCH", "/v1/me", json=body, decode=as_json)
+
+
 def change_role(user: str, body: NewRole) -> Call[OrgChanged]:
     """Give a member another role."""
     return Call("PUT", f"/v1/org/members/{_part(user)}/role", json=body, decode=as_json)

@@ -57,6 +57,12 @@ def add_routes(api: APIRouter, runtime: Runtime, directory: Directory, support: 
             as_of=fresh.as_of,
         )
 
+    @api.patch("/v1/me", tags=TAGS, responses=problems(403, 410, 422, 503))
+    async def change_profile(identity: Person, body: NewOrg) -> OrgChanged:
+        """Give the caller another name."""
+        position = await directory.rename_person(identity.user, body.name)
+        return await support.changed(identity.user, position)
+
     @api.delete("/v1/me", tags=TAGS, status_code=HTTPStatus.NO_CONTENT, responses=problems(403, 409, 503))
     async def delete_account(identity: Person) -> Response:
         """Erase the caller, with their personal organisation. Nobody can bring them back."""

@@ -16,23 +16,29 @@ from remote_claude.contracts import Sealed
 from remote_claude.contracts.auth import ApiKeyIssued, ApiKeyRevoked
 from remote_claude.contracts.billing import (
     AdjustmentPosted,
+    CouponRedeemed,
     CreditGranted,
     CustomerDetailsChanged,
     PlanChanged,
     PlanChangeScheduled,
 )
 from remote_claude.contracts.gateway import (
+    BatchCancellationRequested,
+    BatchSubmitted,
     PermissionAnswered,
     PullRequestRequested,
     ScheduleCreated,
     ScheduleRemoved,
     TaskCancellationRequested,
     TaskMessageSent,
+    TaskShared,
     TaskSubmitted,
+    TaskUnshared,
     TriggerCreated,
     TriggerRemoved,
     WebhookAdded,
     WebhookRemoved,
+    WebhookReplayRequested,
 )
 from remote_claude.contracts.users import (
     InvitationRevoked,
@@ -54,6 +60,8 @@ from remote_claude.contracts.users import (
     SecretStored,
     ServiceAccountCreated,
     ServiceAccountRemoved,
+    StackConfigured,
+    StackRemoved,
 )
 from remote_claude.eventsourcing.events import RecordedEvent
 from remote_claude.eventsourcing.postgres.schemas import Pool
@@ -71,6 +79,10 @@ UNSAID = {
     "price_book",
     "quantities",
     "label_hashes",
+    "secret_hash",
+    "body_hash",
+    "items",
+    "terms",
 }
 """Fields of events that the details leave out: shown elsewhere, secret, or long."""
 BY = ("by", "issued_by", "owner")
@@ -86,6 +98,11 @@ BY_USER = (
     ScheduleRemoved,
     TriggerCreated,
     TriggerRemoved,
+    BatchSubmitted,
+    BatchCancellationRequested,
+    TaskShared,
+    TaskUnshared,
+    WebhookReplayRequested,
 )
 """Events whose `user` did it."""
 OF_A_SUBMISSION = ("task", "agent", "team", "started_by", "continues")
@@ -138,6 +155,14 @@ class AuditView(View):
                 ScheduleRemoved,
                 TriggerCreated,
                 TriggerRemoved,
+                BatchSubmitted,
+                BatchCancellationRequested,
+                TaskShared,
+                TaskUnshared,
+                WebhookReplayRequested,
+                CouponRedeemed,
+                StackConfigured,
+                StackRemoved,
                 OrgCreated,
                 OrgSettingsChanged,
                 OrgDeleted,

@@ -24,6 +24,7 @@ from remote_claude.contracts.users import (
     OrgResumed,
     OrgSettingsChanged,
     OrgSuspended,
+    ProfileChanged,
     Role,
     ServiceAccountCreated,
     ServiceAccountRemoved,
@@ -109,13 +110,14 @@ class DirectoryView(View):
     """Folds the events about people and organisations."""
 
     name: ClassVar[str] = "users_directory"
-    version: ClassVar[int] = 5
+    version: ClassVar[int] = 6
     tables = Tables.metadata
     handles = (
         frozenset(
             e.type
             for e in (
                 UserRegistered,
+                ProfileChanged,
                 OrgCreated,
                 OrgSettingsChanged,
                 OrgDeleted,
@@ -151,6 +153,10 @@ def _statements(recorded: RecordedEvent) -> list[tuple[str, tuple[Any, ...]]]:
                     "INSERT INTO person VALUES (%s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
                     (e.user, e.name.key, e.name.box, *email),
                 )
+            ]
+        case ProfileChanged(user=user, name=name):
+            return [
+                ("UPDATE person SET name_key = %s, name_box = %s WHERE id = %s", (name.key, name.box, user))
             ]
         case OrgCreated() as e:
             return [
