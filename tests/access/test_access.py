@@ -28,7 +28,7 @@ from remote_claude.eventsourcing.events import NewEvent, RecordedEvent, new_even
 from remote_claude.eventsourcing.jetstream.streams import KEYS, ensure_streams, keys
 from remote_claude.eventsourcing.memory import InMemoryEventLog
 from remote_claude.eventsourcing.tail import Tail
-from servers import Broker
+from servers import Broker, running_nats
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
@@ -38,7 +38,7 @@ async def bucket(fresh_nats: Broker) -> AsyncIterator[nats.js.kv.KeyValue]:
     client = await nats.connect(**fresh_nats.options)
     try:
         await ensure_streams(client)
-        yield await client.jetstream().key_value(KEYS)
+        yield keys(client)
     finally:
         await client.close()
 
@@ -66,6 +66,24 @@ async def test_another_key_encryption_key_opens_nothing(bucket: nats.js.kv.KeyVa
     await Keyring(bucket, b"k" * 32).create("org_acme")
     with pytest.raises(KeyUnusable):
         await Keyring(bucket, b"x" * 32).get("org_acme")
+
+
+async def test_an_erased_key_leaves_nothing_in_the_brokers_files() -> None:
+    """So that no copy of them that is made later has it, and the key-encryption key opens nothing of it."""
+    with running_nats() as broker:
+        client = await nats.connect(**broker.options)
+        await ensure_streams(client)
+        keyring = Keyring(keys(client), b"k" * 32)
+        kept, erased = "user_kept", "user_erased"
+        for name in (erased, kept):
+            await keyring.create(name)
+        boxes = {name: (await keys(client).get(name)).value or b"" for name in (erased, kept)}
+        await keyring.erase(erased)
+        await keyring.erase(erased)  # again changes nothing
+        await client.close()
+        assert broker.seed_file is not None
+        files = [path.read_bytes() for path in broker.seed_file.parent.rglob("*.blk")]
+        assert [any(boxes[name] in content for content in files) for name in (erased, kept)] == [False, True]
 
 
 async def test_an_erased_key_is_gone(bucket: nats.js.kv.KeyValue) -> None:

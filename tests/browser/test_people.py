@@ -75,3 +75,28 @@ def test_two_people_are_apart_until_one_invites_the_other(stack: Product, opened
     grace.goto("/")
     expect(grace.get_by_role("heading", name="Run your first task")).to_be_visible()
     expect(grace.get_by_role("link", name="Seen by both")).to_have_count(0)
+
+
+def test_a_team_is_made_filled_and_given_labels_and_a_budget(stack: Product, opened: Opens) -> None:
+    page = opened("/settings/teams")
+    page.get_by_role("textbox", name="New team").fill("Website <b>")
+    page.get_by_role("button", name="Create", exact=True).click()
+    team = page.get_by_role("region", name="Website <b>")
+    team.get_by_role("combobox", name="Add a member").select_option(index=1)
+    team.get_by_role("button", name="Add", exact=True).click()
+    expect(team.get_by_role("list", name="Members of").get_by_role("button")).to_have_count(1)
+    team.get_by_role("textbox", name="Labels").fill("cost=4711 site=main")
+    team.get_by_role("button", name="Set the labels").click()
+    expect(page.get_by_text("The labels are set.")).to_be_visible()
+    team.get_by_role("spinbutton", name="Budget").fill("12.5")
+    team.get_by_role("button", name="Set the budget").click()
+    expect(page.get_by_text("The budget is set.")).to_be_visible()
+
+    [known] = stack.api("/v1/org/teams").json()["teams"]
+    assert (known["labels"], known["budget_nano_usd"]) == ({"cost": "4711", "site": "main"}, 12_500_000_000)
+    team.get_by_role("link", name="New key").click()
+    expect(page.get_by_role("combobox", name="Of", exact=True)).to_have_value(known["id"])
+    page.goto("/settings/teams")
+    team.get_by_role("button", name="Delete Website").click()
+    page.get_by_role("button", name="Delete the team").click()
+    expect(page.get_by_text("No teams")).to_be_visible()

@@ -67,7 +67,10 @@ def test_after_a_reconnect_the_clock_shows_how_long_the_task_has_run(
     monkeypatch.setattr(sys, "stdout", terminal)
     now = datetime.now(UTC)
     earlier = (now - timedelta(hours=1, seconds=5)).isoformat()
-    times = {"submitted_at": (now - timedelta(days=1)).isoformat(), "started_at": earlier}
+    times: dict[str, str | None] = {
+        "submitted_at": (now - timedelta(days=1)).isoformat(),
+        "started_at": earlier,
+    }
     if which == "submitted_at":
         times = {"submitted_at": earlier, "started_at": None}
     with running_task(times) as (url, subscriptions):

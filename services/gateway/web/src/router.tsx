@@ -15,7 +15,7 @@ import { Empty, Failed, Skeleton } from "./ui/states";
 
 const text = (value: unknown): string | undefined => (typeof value === "string" && value !== "" ? value : typeof value === "number" ? String(value) : undefined);
 
-const DIMENSIONS: Dimension[] = ["day", "person", "repository", "label", "model", "agent", "task"];
+const DIMENSIONS: Dimension[] = ["day", "person", "team", "repository", "label", "model", "agent", "task"];
 const days = (value: unknown): number | undefined => (Number.isInteger(value) && Number(value) > 0 && Number(value) <= 3660 ? Number(value) : undefined);
 
 interface RootSearch {
@@ -119,6 +119,7 @@ const keys = createRoute({
   component: lazyRouteComponent(settingsPages, "Keys"),
   validateSearch: (search): KeySearch => ({ of: text(search["of"]) }),
 });
+const teams = createRoute({ getParentRoute: inSettings, path: "/teams", component: lazyRouteComponent(settingsPages, "Teams") });
 const serviceAccounts = createRoute({ getParentRoute: inSettings, path: "/service-accounts", component: lazyRouteComponent(settingsPages, "ServiceAccounts") });
 const secrets = createRoute({ getParentRoute: inSettings, path: "/secrets", component: lazyRouteComponent(settingsPages, "Secrets") });
 const models = createRoute({ getParentRoute: inSettings, path: "/models", component: lazyRouteComponent(settingsPages, "Models") });
@@ -139,7 +140,7 @@ export const router = createRouter({
     installation.addChildren([overview, parkedEvents, organisations, prices]),
     billing.addChildren([usage, charts, invoices, invoice, plan, analytics]),
     task.addChildren([activity, changes, timeline, cost, terminal]),
-    settings.addChildren([general, sessions, organisation, members, keys, serviceAccounts, secrets, models, schedules, webhooks, audit]),
+    settings.addChildren([general, sessions, organisation, members, teams, keys, serviceAccounts, secrets, models, schedules, webhooks, audit]),
   ]),
   defaultPreload: "intent",
   defaultPendingComponent: () => <Skeleton />,

@@ -140,4 +140,3 @@ def guess(request: Request, operation: str, account: str | None = None) -> None:
     """For a route where something could be guessed: count the try, before it is looked at. Raises `RateLimited`."""
     limits: RateLimits = request.app.state.rate_limits
     limits.guess(request, operation, account)
-

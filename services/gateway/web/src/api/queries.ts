@@ -201,6 +201,11 @@ export const models = queryOptions({
   queryFn: ({ signal }) => data(api.GET("/v1/org/models", { signal })),
 });
 
+export const teams = queryOptions({
+  queryKey: ["teams"],
+  queryFn: ({ signal }) => data(api.GET("/v1/org/teams", { signal })),
+});
+
 export const serviceAccounts = queryOptions({
   queryKey: ["service-accounts"],
   queryFn: ({ signal }) => data(api.GET("/v1/org/service-accounts", { signal })),

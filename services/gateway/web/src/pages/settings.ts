@@ -9,4 +9,5 @@ export { Secrets } from "./settings/Secrets";
 export { ServiceAccounts } from "./settings/ServiceAccounts";
 export { Sessions } from "./settings/Sessions";
 export { Settings } from "./settings/Settings";
+export { Teams } from "./settings/Teams";
 export { Webhooks } from "./settings/Webhooks";

@@ -32,6 +32,7 @@ export function useCommands(open: { palette: () => void; help: () => void; signO
       { name: "Sessions", keys: "g s", run: () => void navigate({ to: "/settings/sessions" }) },
       { name: "Members", keys: "g m", run: () => void navigate({ to: "/settings/members" }) },
       { name: "Switch organisation", keys: "g o", run: () => void navigate({ to: "/settings/organisation" }) },
+      { name: "Teams", run: () => void navigate({ to: "/settings/teams" }) },
       { name: "Service accounts", run: () => void navigate({ to: "/settings/service-accounts" }) },
       { name: "Secrets", keys: "g x", run: () => void navigate({ to: "/settings/secrets" }) },
       { name: "Model keys", run: () => void navigate({ to: "/settings/models" }) },

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 from nats.aio.client import Client
 from nats.js.api import (
     DiscardPolicy,
-    KeyValueConfig,
     RetentionPolicy,
     StorageType,
     StreamConfig,
     StreamInfo,
 )
-from nats.js.errors import APIError
+from nats.js.errors import APIError, KeyNotFoundError
 from nats.js.kv import KeyValue
 
 from remote_claude.eventsourcing.jetstream.direct_get import NO_MESSAGE
@@ -170,8 +170,17 @@ async def ensure_bucket(client: Client, name: str, *, replicas: int = 1) -> None
     """A key-value bucket that forgets what is overwritten or deleted: history 1."""
     found = await _config(client, f"KV_{name}")
     if found is None:
-        config = KeyValueConfig(bucket=name, history=1, storage=StorageType.FILE, replicas=replicas)
-        await client.jetstream().create_key_value(config)
+        config = StreamConfig(
+            name=f"KV_{name}",
+            subjects=[f"$KV.{name}.>"],
+            storage=StorageType.FILE,
+            discard=DiscardPolicy.NEW,
+            max_msgs_per_subject=1,
+            num_replicas=replicas,
+            allow_rollup_hdrs=True,
+            deny_delete=False,  # nats-py's buckets deny it: `ForgettingBucket` overwrites what it purges
+        )
+        await client.jetstream().add_stream(config)
     elif found.max_msgs_per_subject != 1:
         raise StreamMismatch(
             f"bucket {name} keeps {found.max_msgs_per_subject} values of a key: it can't forget one"
@@ -272,7 +281,22 @@ async def may_append(client: Client, subject: str) -> bool:
 
 def keys(client: Client) -> KeyValue:
     """The bucket of data keys, whether or not there is one."""
-    return KeyValue(KEYS, f"KV_{KEYS}", f"$KV.{KEYS}.", client.jetstream(), direct=False)
+    return ForgettingBucket(KEYS, f"KV_{KEYS}", f"$KV.{KEYS}.", client.jetstream(), direct=False)
+
+
+class ForgettingBucket(KeyValue):
+    """A bucket that leaves nothing of a purged value in the broker's files, nor in copies that are made of them later."""
+
+    async def purge(self, key: str, *args: Any, **options: Any) -> bool:
+        """Overwrite the value of a key, then leave its mark. The broker would only forget where the value is."""
+        with contextlib.suppress(KeyNotFoundError):
+            revision = (await self.get(key)).revision or 0
+            try:
+                await self._js.delete_msg(self._stream, revision)
+            except APIError:
+                if (await self.get(key)).revision == revision:  # otherwise another process erases it too
+                    raise
+        return await super().purge(key, *args, **options)
 
 
 def _check_version(client: Client) -> None:

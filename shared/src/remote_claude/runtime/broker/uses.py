@@ -66,7 +66,15 @@ class Use(Enum):
     READ_OUTPUT = _reading(OUTPUT)
     WRITE_OUTPUT = Grant(one=frozenset({"out.*.*", f"$JS.API.STREAM.MSG.GET.{OUTPUT}"}))
     READ_KEYS = Grant(one=frozenset({f"$JS.API.STREAM.MSG.GET.KV_{KEYS}"}))
-    WRITE_KEYS = Grant(one=frozenset({f"$JS.API.STREAM.MSG.GET.KV_{KEYS}", f"$KV.{KEYS}.*"}))
+    WRITE_KEYS = Grant(
+        one=frozenset(
+            {
+                f"$JS.API.STREAM.MSG.GET.KV_{KEYS}",
+                f"$JS.API.STREAM.MSG.DELETE.KV_{KEYS}",  # overwrites what is erased
+                f"$KV.{KEYS}.*",
+            }
+        )
+    )
     KEEP_INVOICE_KEYS = Grant(
         one=frozenset({f"$JS.API.STREAM.MSG.GET.KV_{KEYS}", f"$KV.{KEYS}.{INVOICE_KEYS}.*"})
     )

@@ -2,7 +2,7 @@ import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useSearch } from "@tanstack/react-router";
 import { useState } from "react";
 import { api, data } from "@/api/client";
-import { keys, serviceAccounts } from "@/api/queries";
+import { keys, serviceAccounts, teams } from "@/api/queries";
 import { useRights } from "@/api/session";
 import { visible } from "@/text/ansi";
 import { Button, Copy, Field } from "@/ui/controls";
@@ -25,6 +25,8 @@ export function Keys() {
   const { of } = useSearch({ strict: false }) as KeySearch;
   const { manages } = useRights();
   const accounts = useQuery({ ...serviceAccounts, enabled: manages });
+  const known = useQuery({ ...teams, enabled: manages });
+  const owners = [...(accounts.data?.service_accounts ?? []), ...(known.data?.teams ?? [])];
   const [account, setAccount] = useState(of ?? "");
   const cache = useQueryClient();
   const found = useQuery(keys);
@@ -33,7 +35,7 @@ export function Keys() {
   const [days, setDays] = useState("90");
   const [revoking, askToRevoke] = useState<{ id: string; name: string } | null>(null);
   const create = useMutation({
-    mutationFn: () => data(api.POST("/v1/keys", { body: { name: name.trim(), scopes, expires_in_days: days ? Number(days) : null, service_account: account || null } })),
+    mutationFn: () => data(api.POST("/v1/keys", { body: { name: name.trim(), scopes, expires_in_days: days ? Number(days) : null, ...(account.startsWith("team_") ? { team: account } : { service_account: account || null }) } })),
     onSuccess: async ({ position }) => {
       setName("");
       cache.setQueryData(keys.queryKey, await data(api.GET("/v1/keys", { params: { query: { min_position: position } } })));
@@ -48,7 +50,7 @@ export function Keys() {
     },
   });
   const accountOf = (user: string): string => {
-    const found = accounts.data?.service_accounts.find(({ id }) => id === user);
+    const found = owners.find(({ id }) => id === user);
     return found ? `${visible(found.name ?? found.id)} · ` : "";
   };
   const toggle = (scope: string) => setScopes((before) => (before.includes(scope) ? before.filter((one) => one !== scope) : [...before, scope]));
@@ -76,11 +78,11 @@ export function Keys() {
             </select>
           </Field>
         </div>
-        {(accounts.data?.service_accounts.length ?? 0) > 0 && (
+        {owners.length > 0 && (
           <Field label="Of">
             <select className="field sm:!w-auto" value={account} onChange={(event) => setAccount(event.target.value)}>
               <option value="">you</option>
-              {accounts.data?.service_accounts.map(({ id, name }) => <option key={id} value={id}>{visible(name ?? id)}</option>)}
+              {owners.map(({ id, name }) => <option key={id} value={id}>{visible(name ?? id)}</option>)}
             </select>
           </Field>
         )}

@@ -11,6 +11,7 @@ export function Settings() {
       parts: [
         { to: "/settings/organisation", name: "Organisation" },
         { to: "/settings/members", name: "Members" },
+        { to: "/settings/teams", name: "Teams" },
         { to: "/settings/keys", name: "API keys" },
         { to: "/settings/service-accounts", name: "Service accounts" },
         ...(manages ? ([{ to: "/settings/audit", name: "Audit" }] as const) : []),

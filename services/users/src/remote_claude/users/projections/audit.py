@@ -130,7 +130,7 @@ class AuditView(View):
     """Folds what people, keys and operators did in an organisation: to it, and to its tasks."""
 
     name: ClassVar[str] = "users_audit"
-    version: ClassVar[int] = 5
+    version: ClassVar[int] = 6
     tables = Tables.metadata
     pace: ClassVar[float] = 0.1
     handles = (
