@@ -10,8 +10,8 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from product import Product
-from screens import Screen
 from remote_claude.runtime.ids import new_id
+from screens import Screen
 from servers import until
 
 SERVES = """
