@@ -82,7 +82,7 @@ function Create() {
   const chosen = agent || (names.includes("claude") ? "claude" : (names[0] ?? "claude"));
   const create = useMutation({
     mutationFn: () =>
-      data(api.POST("/v1/schedules", { body: { cron: cron.trim(), zone: zone.trim(), task: { prompt, agent: chosen, feedback: false, max_attempts: 3, priority: 0, labels: {}, ...(repo.trim() && { repo: { url: repo.trim() } }) } } })),
+      data(api.POST("/v1/schedules", { body: { cron: cron.trim(), zone: zone.trim(), task: { prompt, agent: chosen, feedback: false, patch_only: false, max_attempts: 3, priority: 0, labels: {}, ...(repo.trim() && { repo: { url: repo.trim() } }) } } })),
     onSuccess: () => {
       setPrompt("");
       void cache.invalidateQueries({ queryKey: schedules.queryKey });

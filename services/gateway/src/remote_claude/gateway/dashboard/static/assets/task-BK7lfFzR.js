@@ -1,1 +1,0 @@
-import{t as e}from"./Activity-L2rIg8tr.js";import{t}from"./Task-Dt9gvnNY.js";export{e as Activity,t as TaskPage};
