@@ -103,7 +103,11 @@ async def test_members_of_a_team_see_each_others_tasks_and_nobody_elses(acme: Ac
     await acme.may_see("team")
 
 
-BODIES: dict[str, dict[str, str]] = {"messages": {"text": "x"}, "shares": {}}
+BODIES: dict[str, dict[str, str]] = {
+    "messages": {"text": "x"},
+    "shares": {},
+    "{request}": {"decision": "allow"},
+}
 """What routes about a task take, by the end of their path."""
 
 
