@@ -31,7 +31,7 @@ OTHER = ("text", "toml", "yaml", "python", "dockerfile")
 OURS = {"rclaude", "rclaude-admin"}
 OF_THE_SHELL = {"export", "unset", "cd", "until", "echo", "cat", "cp", "mkdir", "tar"}
 OF_OTHERS = {
-    "apt-get", "aws", "az", "claude", "curl", "docker", "fly", "gcloud", "git", "helm", "kubectl", "make", "pip", "python",
+    "apt-get", "aws", "az", "claude", "curl", "docker", "fly", "gcloud", "git", "helm", "kubectl", "make", "npm", "pip", "python",
     "sha256sum", "ssh-keygen", "systemctl", "useradd",
 }  # fmt: skip
 """Programs that a guide names and that are not ours: their words can't be checked here."""

@@ -87,7 +87,7 @@ def run(
     agent: Annotated[
         str | None,
         typer.Option(
-            help="claude, shell or noop; claude unless configured.",
+            help="claude, opencode, shell or noop; claude unless configured.",
             autocompletion=lambda: list(config.AGENTS),
         ),
     ] = None,

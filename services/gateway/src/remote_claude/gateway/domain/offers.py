@@ -17,8 +17,8 @@ from remote_claude.gateway.domain.refusals import AgentUnavailable, NotOffered, 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-KNOWN = frozenset({"claude", "shell", "noop"})
-NEED_MODEL = frozenset({"claude"})
+KNOWN = frozenset({"claude", "opencode", "shell", "noop"})
+NEED_MODEL = frozenset({"claude", "opencode"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -127,6 +127,7 @@ class TaskNotFinished(Refusal):
 
 HOW_TO_OFFER = {
     "claude": "Set ANTHROPIC_API_KEY in the environment that the runner is started in, and start it again.",
+    "opencode": "Install OpenCode (npm opencode-ai) where the runner and its sandboxes find it, and start the runner again.",
     "noop": "The operator has to allow it on the runner.",
 }
 

@@ -56,7 +56,7 @@ async def upstream(
             return Upstream.of_customer(own.model, await open_secret(runtime.keyring, own))
         except (KeyErased, KeyUnusable) as error:
             raise Unstartable(error.code, str(error)) from error
-    if operators is None and submitted.agent == "claude":
+    if operators is None and submitted.agent in ("claude", "opencode"):
         raise Unstartable(
             "model_key_needed",
             "There is no key for a model that this task may use. Store one: `rclaude model add anthropic`.",

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
+from shutil import which
 
 from remote_claude.worker.agents.base import Agent, AgentCannotRun
 
 __all__ = ["NAMES", "AgentInfo", "available", "create"]
 
-NAMES = ("claude", "shell")
+NAMES = ("claude", "opencode", "shell")
 NO_KEY = (
     "There is no model key of the operator: give yours with `rclaude model add anthropic`, or set ANTHROPIC_API_KEY (or "
     "ANTHROPIC_AUTH_TOKEN) in the environment that `rclaude up` is started in, then `rclaude down` and `rclaude up`."
@@ -28,7 +29,7 @@ class AgentInfo:
 
 def available(env: Mapping[str, str]) -> list[AgentInfo]:
     """Each agent, and whether services started in this environment can run it."""
-    return [_claude(env), AgentInfo("shell", available=True)]
+    return [_claude(env), _opencode(env), AgentInfo("shell", available=True)]
 
 
 def create(name: str) -> Agent:
@@ -40,12 +41,20 @@ def create(name: str) -> Agent:
             from remote_claude.worker.agents.claude import ClaudeAgent
 
             return ClaudeAgent()
+        case "opencode":
+            if find_spec("acp") is None:
+                raise AgentCannotRun(
+                    "the package agent-client-protocol is not installed where the sandbox looks for it"
+                )
+            from remote_claude.worker.agents.acp import OpenCodeAgent
+
+            return OpenCodeAgent()
         case "shell":
             from remote_claude.worker.agents.shell import ShellAgent
 
             return ShellAgent()
         case _:
-            raise AgentCannotRun(f"no agent {name!r}: there are {' and '.join(NAMES)}")
+            raise AgentCannotRun(f"no agent {name!r}: there are {', '.join(NAMES)}")
 
 
 def _claude(env: Mapping[str, str]) -> AgentInfo:
@@ -58,3 +67,13 @@ def _claude(env: Mapping[str, str]) -> AgentInfo:
     if not (env.get("ANTHROPIC_API_KEY") or env.get("ANTHROPIC_AUTH_TOKEN")):
         return AgentInfo("claude", available=True, reason=NO_KEY)
     return AgentInfo("claude", available=True)
+
+
+def _opencode(env: Mapping[str, str]) -> AgentInfo:
+    if find_spec("acp") is None:
+        reason = "The protocol is missing: pip install 'remote-claude-worker[acp]', then start again."
+    elif which("opencode", path=env.get("PATH")) is None:
+        reason = "OpenCode is not installed: npm install -g opencode-ai, then start again."
+    else:
+        return AgentInfo("opencode", available=True)
+    return AgentInfo("opencode", available=False, reason=reason)
