@@ -141,7 +141,7 @@ def test_a_name_is_one_line_of_text(tmp_path: Path, name: str) -> None:
 def test_a_key_is_issued_to_members_only(log: Product) -> None:
     one, other = (log.admin("org", "create", name).out.split() for name in ("One", "Other"))
     done = log.admin("key", "issue", one[0], other[1])
-    assert (done.code, done.err) == (2, f"{other[1]} is no member of {one[0]}\n")
+    assert (done.code, done.err) == (2, f"{other[1]} is not a member of {one[0]}\n")
     assert log.admin("key", "issue", *one).code == 0
 
 

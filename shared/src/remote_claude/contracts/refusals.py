@@ -41,7 +41,7 @@ class Stale(Refusal):
 
     def __init__(self) -> None:
         super().__init__(
-            "The event log has shown no sign of life for too long to trust what is known here. Ask again."
+            "The event log has sent no heartbeat for too long to trust what is known here. Ask again."
         )
 
 

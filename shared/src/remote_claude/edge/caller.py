@@ -76,14 +76,14 @@ def _check_origin(connection: HTTPConnection, cookie: str, form: bool) -> None:
     """A page of another site can send our cookie, but neither our origin nor the token. Raises `CsrfRefused`."""
     origin = connection.headers.get("origin")
     if origin is not None and origin != own_origin(connection):
-        raise CsrfRefused(f"The request comes from {origin[:100]}, which is another site.")
+        raise CsrfRefused(f"The request comes from {origin[:100]}, which is a different origin.")
     if connection.scope["type"] == "websocket":
         if origin is None:
             raise CsrfRefused("A WebSocket with a session cookie needs an Origin header.")
     elif connection.scope["method"] not in SAFE and not form:
         token = connection.headers.get(CSRF_HEADER, "")
         if not hmac.compare_digest(token.encode(), credential_secrets.csrf_token(cookie).encode()):
-            raise CsrfRefused("A changing request with a session cookie needs its CSRF token.")
+            raise CsrfRefused("This request needs the CSRF token of the session.")
 
 
 async def identity(request: Request) -> Identity:

@@ -58,7 +58,7 @@ class Freshness:
             await self._projector().wait_for(self._recorded(), OWN_WRITES_WAIT_S)
 
     def check(self) -> None:
-        """Refuse to answer while the log shows no sign of life. Raises `Stale`."""
+        """Refuse to answer while the log sends no heartbeat. Raises `Stale`."""
         if self._tail.age > self._stale_after_s:
             raise Stale
 

@@ -128,7 +128,7 @@ class EventLog(Protocol):
     def follow(self, *, after: int) -> AsyncGenerator[list[RecordedEvent], None]:
         """Everything after a position, and then what comes, in batches as they arrive; never ends by itself.
 
-        An empty batch is a sign of life: it comes at least every few seconds while the log is reachable.
+        An empty batch is a heartbeat: it comes at least every few seconds while the log is reachable.
         Survives reconnections and restarts of the broker. Raises `PositionAhead`, `LogIncomplete`,
         `LogTrimmed`, `NotPermitted`, and `LogUnavailable` only when the connection has been closed for good.
         """

@@ -91,7 +91,7 @@ class InMemoryEventLog:
                         await appended.wait()
                     continue
                 except TimeoutError:
-                    pass  # the sign of life
+                    pass  # the heartbeat
             position += len(batch)
             self.stats.events_read += len(batch)
             yield batch

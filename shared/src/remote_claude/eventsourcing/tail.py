@@ -64,7 +64,7 @@ class Tail:
 
     @property
     def age(self) -> float:
-        """Seconds since the last event or sign of life arrived."""
+        """Seconds since the last event or heartbeat arrived."""
         return time.monotonic() - self._alive_at
 
     @property

@@ -42,7 +42,7 @@ def issue(
         history = await runtime.log.read_stream(stream_id("users", org, "org", org))
         joined = (recorded.event for recorded in history if isinstance(recorded.event, MemberJoined))
         if user not in {member.user for member in joined}:
-            raise CommandRefused(f"{user} is no member of {org}")
+            raise CommandRefused(f"{user} is not a member of {org}")
         key, secret = runtime.new_id("key"), credential_secrets.generate()
         scopes = tuple(dict.fromkeys(scope or ORG_SCOPES))
         try:

@@ -25,7 +25,7 @@ class BudgetUnknown(Refusal):
 
     def __init__(self) -> None:
         super().__init__(
-            "A month's budget bounds your tasks, and billing does not say what is left of it. Submit the task again in a "
+            "A monthly budget applies, and billing is not answering what is left of it. Submit the task again in a "
             "moment; `rclaude status` shows the services."
         )
 

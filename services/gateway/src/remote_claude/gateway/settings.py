@@ -24,7 +24,7 @@ class GatewaySettings(BaseModel):
     position_wait_s: float = Field(default=5, ge=0)
     """How long a read waits for `?min_position=`, and an open stream for output."""
     stale_after_s: float = Field(default=10, gt=0)
-    """Reads are refused once the log has shown no sign of life for so long."""
+    """Reads are refused once the log has sent no heartbeat for so long."""
     max_bundle_mib: int = Field(default=512, ge=1)
     """The largest upload."""
     heartbeat_s: float = Field(default=5, gt=0)

@@ -195,9 +195,7 @@ class Sockets:
                 heartbeat = heartbeat_frame(self._tail.position)
             for socket in tuple(self._sockets):
                 if stale:
-                    socket.close(
-                        TRY_AGAIN_LATER, "stale", "The event log shows no sign of life. Connect again."
-                    )
+                    socket.close(TRY_AGAIN_LATER, "stale", "The event log sends no heartbeat. Connect again.")
                 elif (
                     socket.writing_since is not None
                     and now - socket.writing_since > self._settings.watcher_stall_s

@@ -41,7 +41,7 @@ class ConsumerLost(Exception):
 
 
 class EventBatch(NamedTuple):
-    """Events in order, none as a sign of life; `pending` is how many more there were at the last of them."""
+    """Events in order, none as a heartbeat; `pending` is how many more there were at the last of them."""
 
     events: list[RecordedEvent]
     pending: int

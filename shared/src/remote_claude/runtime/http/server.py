@@ -135,7 +135,7 @@ def _silent(runtime: Runtime) -> str | None:
     seconds = runtime.tail.age
     if seconds < SILENT_S:
         return None
-    return f"the broker has given no sign of life for {seconds:.0f} s: does it run, and can it be reached?"
+    return f"the broker has sent nothing for {seconds:.0f} s: does it run, and can it be reached?"
 
 
 def _views_unready(runtime: Runtime, service: Service) -> str | None:

@@ -107,7 +107,7 @@ class Stream:
         socket = Socket(peer, principal, shown)
         async with self._sockets.opened(socket):
             if self._tail.age > self._settings.stale_after_s:
-                socket.close(TRY_AGAIN_LATER, "stale", "The event log shows no sign of life. Connect again.")
+                socket.close(TRY_AGAIN_LATER, "stale", "The event log sends no heartbeat. Connect again.")
             work = await first_of(
                 self._receive(peer, socket), socket.send_all(self._watchers), socket.closing()
             )

@@ -87,7 +87,7 @@ class MemberNotFound(Refusal):
 
     def __init__(self, user: str) -> None:
         super().__init__(
-            f"{user[:64]!r} is no member of this organisation. `GET /v1/org/members` lists them."
+            f"{user[:64]!r} is not a member of this organisation. `GET /v1/org/members` lists them."
         )
 
 
@@ -98,7 +98,7 @@ class InvitationNotFound(Refusal):
     status = 404
 
     def __init__(self) -> None:
-        super().__init__("There is no such invitation, or it is good no more. Ask for another one.")
+        super().__init__("There is no such invitation, or it is no longer valid. Ask for another one.")
 
 
 class LastOwner(Refusal):
