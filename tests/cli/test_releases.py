@@ -164,10 +164,10 @@ def test_what_is_not_signed_is_not_installed(
     assert program.read_text() == "the one before"
 
 
-def test_a_program_installed_by_pip_says_how_it_is_upgraded(tmp_path: Path) -> None:
+def test_a_program_in_a_clone_says_how_it_is_upgraded(tmp_path: Path) -> None:
     refused = Product(tmp_path / "home").run("self", "update", "--json")
     assert (refused.code, refused.json["error"]["code"]) == (2, "installed_otherwise")
-    assert "pip install --upgrade remote-claude" in refused.json["error"]["detail"]
+    assert f"git -C {ROOT} pull && make -C {ROOT} install" in refused.json["error"]["detail"]
 
 
 @pytest.mark.nightly  # builds all distributions and a binary: minutes

@@ -16,7 +16,10 @@ import re
 import subprocess
 import sys
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from remote_claude.cli.errors import CliError, Exit
 
@@ -64,7 +67,20 @@ def upgrade_command() -> str | None:
         return "uv tool upgrade remote-claude"
     if "/pipx/" in sys.prefix:
         return "pipx upgrade remote-claude"
+    if (clone := _clone()) is not None:
+        return f"git -C {clone} pull && make -C {clone} install"
     return f"{sys.executable} -m pip install --upgrade remote-claude"
+
+
+def _clone() -> Path | None:
+    """The repository that `make install` has installed this program from, if it has."""
+    try:
+        origin = json.loads(distribution("remote-claude").read_text("direct_url.json") or "{}")
+    except PackageNotFoundError:
+        return None
+    if not origin.get("dir_info", {}).get("editable"):
+        return None
+    return Path(url2pathname(urlsplit(origin["url"]).path)).parent
 
 
 def newest(source: Source) -> Published:
