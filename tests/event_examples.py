@@ -27,6 +27,8 @@ from remote_claude.contracts.gateway import (
     PermissionAnswered,
     PullRequestOptions,
     PullRequestRequested,
+    QuotaAlertDelivered,
+    QuotaAlertFailed,
     RemoteRepository,
     ScheduleCreated,
     ScheduleDue,
@@ -406,6 +408,8 @@ EXAMPLES: tuple[Event, ...] = (
     ),
     WebhookDelivered(**DECISION, hook="hook_01", status=204),
     WebhookFailed(**DECISION, hook="hook_01", reason="refused", status=500),
+    QuotaAlertDelivered(hook="hook_01", org=ORG, alert="0" * 36, status=204),
+    QuotaAlertFailed(hook="hook_01", org=ORG, alert="0" * 36, reason="refused", status=500),
     ScheduleCreated(
         schedule="schedule_01",
         org=ORG,

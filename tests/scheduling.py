@@ -10,7 +10,7 @@ from uuid import UUID, uuid5
 
 from event_examples import runner_joined
 from remote_claude.contracts import REGISTRY, Event, Sealed
-from remote_claude.contracts.billing import Entitlements, PlanChanged
+from remote_claude.contracts.billing import Entitlements, PlanChanged, StorageMeasured
 from remote_claude.contracts.gateway import (
     TaskCancellationRequested,
     TaskSubmitted,
@@ -121,7 +121,7 @@ def stream_of(event: Event) -> str:
             return stream_id("runner", None, "runner", event.runner)
         case OrgSuspended() | OrgResumed():
             return stream_id("users", event.org, "org", event.org)
-        case PlanChanged():
+        case PlanChanged() | StorageMeasured():
             return stream_id("billing", event.org, "account", event.org)
         case WebhookEvent():
             return stream_id("gateway", event.org, "webhook", event.hook)

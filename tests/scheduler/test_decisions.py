@@ -7,12 +7,21 @@ from typing import Any
 
 import pytest
 
-from event_examples import UNUSED, USED, admission
-from remote_claude.contracts.billing import Entitlements
-from remote_claude.contracts.runner import RUNNER_RESTARTED, WORKER_FAILED, WORKER_LOST, RunnerUndrained
+from event_examples import UNUSED, USED, WINDOW, admission
+from remote_claude.contracts.billing import Entitlements, StorageMeasured
+from remote_claude.contracts.prices import PerUnit, PriceBook
+from remote_claude.contracts.runner import (
+    RUNNER_RESTARTED,
+    WORKER_FAILED,
+    WORKER_LOST,
+    Cumulative,
+    RunnerUndrained,
+    UsageSample,
+)
 from remote_claude.contracts.scheduler import (
     Limits,
     RunnerLost,
+    Settlement,
     TaskAdmitted,
     TaskAssigned,
     TaskCancelled,
@@ -129,6 +138,56 @@ class TestAdmission:
         world.record(submitted("task_2")).when(december).recorded()
         world.record(cancelled("task_0")).when(december).recorded()
         assert world.state.organisations[ORG].reserved == {"2026-11": 0, "2026-12": 1}
+
+    def test_money_that_is_reserved_is_settled_with_what_was_used_and_the_rest_is_free_again(self) -> None:
+        three = UNLIMITED.model_copy(update={"model_nano_usd": 3 * 10**9})
+        two: dict[str, Any] = {"budget_nano_usd": 2 * 10**9}
+        budgets = joined(capabilities=("budget",))
+        world = settled(on_plan("pro", three), budgets, submitted("task_0", **two), started("task_0"))
+        [refused] = world.record(submitted("task_2", **two)).when().events
+        assert isinstance(refused, TaskRejected)
+        assert "$1.00 of it is neither used nor reserved" in refused.detail
+        total = Cumulative(model_nano_usd=5 * 10**8)
+        usage = UsageSample(sequence=1, cumulative=total, **WINDOW).model_dump(mode="json")
+        world.when().recorded()
+        [ended] = world.record(finished("failed", "task_0", usage=usage)).when().events
+        money = Settlement(meter="model_nano_usd", settled=5 * 10**8, released=15 * 10**8)
+        assert isinstance(ended, TaskFailed)
+        assert ended.settlements == (*USED, money)
+        world.when().recorded()
+        [event] = world.record(submitted("task_3", **two)).when().events
+        assert isinstance(event, TaskAdmitted | TaskAssigned)
+
+    def test_of_a_thousand_at_once_no_more_are_admitted_than_the_money_is_enough_for(self) -> None:
+        ten = UNLIMITED.model_copy(update={"model_nano_usd": 10 * 10**9})
+        one: dict[str, Any] = {"budget_nano_usd": 10**9}
+        world = given(on_plan("pro", ten), *(submitted(f"task_{n}", **one) for n in range(1000)))
+        kinds = Counter[type]()
+        while events := world.when().events:
+            kinds.update(map(type, events))
+            world = world.when().recorded()
+        assert kinds == {TaskAdmitted: 10, TaskRejected: 990}
+
+    def test_a_plan_with_overage_reserves_softly_and_refuses_nobody(self) -> None:
+        soft = UNLIMITED.model_copy(update={"model_nano_usd": 1, "storage_bytes": 1, "overage": True})
+        [event] = given(on_plan("pro", soft), submitted()).when().events
+        assert isinstance(event, TaskAdmitted)
+        assert [(r.meter, r.kind) for r in event.admission.reservations] == [
+            ("executions", "hard"), ("model_nano_usd", "soft"), ("storage_bytes", "soft"),
+        ]  # fmt: skip
+
+    def test_storage_and_total_dollars_are_refused_once_nothing_is_left(self) -> None:
+        full = UNLIMITED.model_copy(update={"storage_bytes": 100})
+        measured = StorageMeasured(org=ORG, day="2026-11-22", size=100, measured_at=timestamp(NOW))
+        [event] = given(on_plan("pro", full), measured, submitted()).when().events
+        assert isinstance(event, TaskRejected)
+        assert "of storage" in event.detail
+        book = PriceBook(version="1", components=(PerUnit(meter="vcpu_ms", price="11"),))
+        plan = on_plan("pro", UNLIMITED.model_copy(update={"total_nano_usd": 7200 * 2000 * 11}))
+        priced = plan.model_copy(update={"price_book": book})
+        first, second = given(priced, submitted(), submitted("task_2")).when().events
+        assert isinstance(first, TaskAdmitted)  # as much as its time allows: the whole limit
+        assert isinstance(second, TaskRejected)
 
     def test_a_larger_plan_counts_at_once(self) -> None:
         none = FREE.model_copy(update={"executions_per_month": 0})

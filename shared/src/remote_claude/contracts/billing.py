@@ -18,8 +18,9 @@ class Entitlements(Value):
     """What a plan allows. None means unlimited.
 
     `vcpu_millis`, `memory_mib` and `duration_s` bound one attempt; `concurrency` the attempts at one time; `members` and
-    `storage_bytes` the organisation. `model_nano_usd` bounds the model dollars of a period. With `overage`, more
-    executions than `executions_per_month` are admitted, and charged. `weight` is the share of the queue, against others'.
+    `storage_bytes` the organisation. `model_nano_usd` bounds the model dollars of a period, `total_nano_usd` what
+    all use of it comes to without flat amounts. With `overage`, more
+    executions than `executions_per_month` are admitted, and charged; its limits of storage and money are soft as well. `weight` is the share of the queue, against others'.
     """
 
     executions_per_month: int | None
@@ -30,6 +31,7 @@ class Entitlements(Value):
     members: int | None = None
     storage_bytes: Quantity | None = None
     model_nano_usd: Quantity | None = None
+    total_nano_usd: Quantity | None = None
     overage: bool = False
     weight: Annotated[int, Field(ge=1)] = 1
 

@@ -180,7 +180,7 @@ class PullRequestRequested(GatewayEvent):
 
 
 class WebhookEvent(Event):
-    """About an address that gets a request when a task of its organisation ends."""
+    """About an address that gets a request when a task of its organisation ends, or when a part of a quota is used."""
 
     producer: ClassVar[str] = "gateway"
     aggregate: ClassVar[str] = "webhook"
@@ -190,7 +190,7 @@ class WebhookEvent(Event):
 
 
 class WebhookAdded(WebhookEvent):
-    """The end of each later task is posted to `url`. The secret signs each delivery."""
+    """The end of each later task and each later alert about a quota is posted to `url`. The secret signs each delivery."""
 
     type: ClassVar[str] = "WebhookAdded"
     version: ClassVar[int] = 1
@@ -246,6 +246,27 @@ class WebhookFailed(WebhookOutcome):
     type: ClassVar[str] = "WebhookFailed"
     version: ClassVar[int] = 1
 
+    reason: str
+    status: int | None = None
+
+
+class QuotaAlertDelivered(WebhookEvent):
+    """The hook answered with success to an alert. `alert` is the event that it is about, `status` that of the answer."""
+
+    type: ClassVar[str] = "QuotaAlertDelivered"
+    version: ClassVar[int] = 1
+
+    alert: str
+    status: int
+
+
+class QuotaAlertFailed(WebhookEvent):
+    """The delivery of an alert was given up. `reason` is stable; `status` is that of its last answer, if there was one."""
+
+    type: ClassVar[str] = "QuotaAlertFailed"
+    version: ClassVar[int] = 1
+
+    alert: str
     reason: str
     status: int | None = None
 

@@ -357,7 +357,7 @@ class Result(Value):
     """What an attempt leaves: objects by SHA-256, commits by Git's id. `commit` is None when nothing was changed,
     and for a task that leaves a patch only: the bundle carries the change of `patch` then.
 
-    `artifacts` is a tar archive of the files that the agent left for people.
+    `artifacts` is a tar archive of the files that the agent left for people. All objects hold `size` bytes together.
     """
 
     base: str | None = None
@@ -366,13 +366,15 @@ class Result(Value):
     bundle: str | None = None
     patch: str | None = None
     artifacts: str | None = None
+    size: Quantity = 0
 
 
 class SealedOutput(Value):
-    """The whole output of a finished attempt as one object: `frames` frames under `sha256`."""
+    """The whole output of a finished attempt as one object: `frames` frames of `size` bytes under `sha256`."""
 
     sha256: str
     frames: int
+    size: Quantity = 0
 
 
 class AttemptFinished(AttemptEvent):

@@ -25,7 +25,8 @@ class SchedulerEvent(Event):
 
 
 class Reservation(Value):
-    """`quantity` of a meter, in its smallest unit, is kept back for the task.
+    """`quantity` of a meter, in its smallest unit, is kept back for the task: `executions`, and where the plan bounds them
+    `model_nano_usd`, `total_nano_usd` and `storage_bytes`.
 
     A hard reservation counts against its limit until the task ends; a soft one is an estimate and refuses nobody.
     """
@@ -114,7 +115,9 @@ class TaskRequeued(SchedulerEvent):
 
 
 class Settlement(Value):
-    """The end of a reservation: `settled` of it was used, `released` is free again. Together they are what was reserved."""
+    """The end of a reservation: `settled` of it was used, `released` is free again.
+
+    Together they are what was reserved; more only where a task has used more than its estimate."""
 
     meter: str
     settled: Quantity

@@ -49,7 +49,9 @@ def deliveries(hook: Hook, as_json: Json = False) -> None:
     if as_json:
         render.emit(found)
         return
-    rows = [(d["task"], d["outcome"], d["reason"] or str(d["status"] or "-"), d["at"]) for d in found]
+    rows = [
+        (d["task"] or "a quota", d["outcome"], d["reason"] or str(d["status"] or "-"), d["at"]) for d in found
+    ]
     render.table(("task", "outcome", "answer", "at"), rows, elastic="task")
 
 

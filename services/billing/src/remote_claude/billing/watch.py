@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
+from psycopg import AsyncConnection
 
 from remote_claude.billing.domain.account import BILLING
 from remote_claude.billing.domain.invoicing import ReachThreshold, RecordDrift
 from remote_claude.billing.handlers import Accounts
 from remote_claude.billing.period_closing import Invoices
+from remote_claude.billing.projections import bills
 from remote_claude.billing.projections.issued import find_invoices
 from remote_claude.billing.stripe_adapter import Stripe, StripeRefused, StripeUnavailable
 from remote_claude.billing.stripe_worker import Payments
@@ -31,11 +33,18 @@ RECONCILED = timedelta(days=92)
 """Invoices as old as this are compared with Stripe's."""
 PERCENTS = (50, 80, 100)
 
-USED = """
-SELECT account.org, period.period, account.entitlements, total.key, sum(total.metered) AS used
-FROM billing_usage.account JOIN billing_usage.period USING (org) JOIN billing_usage.total USING (org, period)
-WHERE period.starts_at <= %(now)s AND period.ends_at > %(now)s AND total.key IN ('executions', 'model_nano_usd')
-GROUP BY account.org, period.period, account.entitlements, total.key
+RUNNING = """
+SELECT account.org, period.period, account.entitlements, coalesce(jsonb_object_agg(used.key, used.quantity)
+    FILTER (WHERE used.key IS NOT NULL), '{}'), coalesce(stored.size, 0)
+FROM billing_usage.account JOIN billing_usage.period USING (org)
+LEFT JOIN LATERAL (SELECT key, sum(metered) AS quantity FROM billing_usage.total t
+    WHERE t.org = account.org AND t.period = period.period AND key IN ('executions', 'model_nano_usd')
+    GROUP BY key) used ON true
+LEFT JOIN LATERAL (SELECT metered AS size FROM billing_usage.total t
+    WHERE t.org = account.org AND t.period = period.period AND key = 'storage_byte_days'
+    ORDER BY day DESC LIMIT 1) stored ON true
+WHERE period.starts_at <= %(now)s AND period.ends_at > %(now)s
+GROUP BY account.org, period.period, account.entitlements, stored.size
 """
 
 log = structlog.get_logger(__name__)
@@ -61,15 +70,16 @@ class BillingWatch:
     async def quotas(self) -> None:
         """Record each threshold that the use of a running period has reached."""
         async with borrow(self._pool) as connection:
-            found = await (await connection.execute(USED, {"now": timestamp(self._clock())})).fetchall()
-        for org, period, entitlements, meter, used in found:
-            allowed = Entitlements(**entitlements)
-            limit = {"executions": allowed.executions_per_month, "model_nano_usd": allowed.model_nano_usd}[
-                meter
+            found = await (await connection.execute(RUNNING, {"now": timestamp(self._clock())})).fetchall()
+            quotas = [
+                (org, period, *quota)
+                for org, period, *more in found
+                async for quota in _quotas(connection, org, period, *more)
             ]
+        for org, period, meter, used, limit in quotas:
             for percent in PERCENTS if limit else ():
                 key = (org, period, meter, percent)
-                if limit is None or used * 100 < limit * percent or key in self._known:
+                if used * 100 < limit * percent or key in self._known:
                     continue
                 reached = QuotaThresholdReached(
                     org=org, period=period, meter=meter, percent=percent, used=int(used), limit=limit
@@ -121,6 +131,34 @@ class BillingWatch:
                 await payments.follow(found)
         self.drifting = differing
         return differing
+
+
+async def _quotas(
+    connection: AsyncConnection[Any],
+    org: str,
+    period: str,
+    entitlements: dict[str, Any],
+    used: dict[str, int],
+    stored: int,
+) -> AsyncIterator[tuple[str, int, int]]:
+    """(meter, used, limit) of each quota that the plan bounds."""
+    plan = Entitlements(**entitlements)
+    for meter, limit in (
+        ("executions", plan.executions_per_month),
+        ("model_nano_usd", plan.model_nano_usd),
+    ):
+        if limit is not None:
+            yield meter, int(used.get(meter, 0)), limit
+    if plan.storage_bytes is not None:
+        yield "storage_bytes", int(stored), plan.storage_bytes
+    if plan.total_nano_usd is not None:
+        bill = await bills.period_bill(connection, org, period)
+        lines = bill.lines if bill is not None else ()
+        yield (
+            "total_nano_usd",
+            sum(line.amount_nano for line in lines if line.meter != "subscription"),
+            plan.total_nano_usd,
+        )
 
 
 def _differences(row: dict[str, Any], found: Any) -> list[tuple[str, str, str]]:

@@ -1,4 +1,4 @@
-"""Posts the end of a task to webhooks. Only the outbox's worker sends these requests."""
+"""Posts the end of a task, and alerts about quotas, to webhooks. Only the outbox's worker sends these requests."""
 
 from __future__ import annotations
 
@@ -11,7 +11,13 @@ import httpx2
 
 from remote_claude.access.keyring import KeyErased, Keyring
 from remote_claude.contracts.contexts import webhook_secret_context, webhook_url_context
-from remote_claude.contracts.gateway import WebhookDelivered, WebhookFailed, WebhookOutcome
+from remote_claude.contracts.gateway import (
+    QuotaAlertDelivered,
+    QuotaAlertFailed,
+    WebhookDelivered,
+    WebhookFailed,
+    WebhookOutcome,
+)
 from remote_claude.eventsourcing.events import Clock
 from remote_claude.eventsourcing.postgres.effects import Done, Outbox, Park, Retry, Verdict
 from remote_claude.eventsourcing.postgres.outbox_table import OutboxRow
@@ -65,10 +71,17 @@ class Deliveries:
         async with self._client.stream("POST", url, content=content, headers=about | signed) as answer:
             return answer.status_code
 
-    def outcome(self, row: OutboxRow, verdict: Done | Park) -> WebhookOutcome:
+    def outcome(
+        self, row: OutboxRow, verdict: Done | Park
+    ) -> WebhookOutcome | QuotaAlertDelivered | QuotaAlertFailed:
         """The event that settles it."""
-        task, org = row.payload["task"], row.payload["org"]
+        org, task = row.payload["org"], row.payload.get("task")
+        about = {"hook": row.lane, "org": org, "alert": row.payload["event"]}
         match verdict:
+            case Done(status) if task is None:
+                return QuotaAlertDelivered(**about, status=status)
+            case Park(reason, status) if task is None:
+                return QuotaAlertFailed(**about, reason=reason, status=status)
             case Done(status):
                 return WebhookDelivered(task=task, org=org, hook=row.lane, status=status)
             case Park(reason, status):

@@ -294,7 +294,11 @@ class Checker:
             settled[settlement["meter"]] += int(settlement["settled"])
             ended[settlement["meter"]] += int(settlement["settled"]) + int(settlement["released"])
         reserved = task.reserved or {}
-        if ended != Counter(reserved):
+        if (
+            ended["executions"] != reserved.get("executions", 0)
+            or ended.keys() != reserved.keys()
+            or not ended >= Counter(reserved)
+        ):
             self._violated("reservations end with their task", f"{name}: {dict(ended)} of {reserved}")
         executions = reserved.get("executions", 0) if task.started_by(self._decided_on) else 0
         if settled["executions"] != executions:

@@ -66,14 +66,14 @@ class WebhookList(BaseModel):
 
 
 class DeliveryAnswer(BaseModel):
-    """The delivery of one task's end, and its outcome. `id` is its `webhook-id`.
+    """The delivery of one task's end, or of an alert about a quota, without a task; and its outcome. `id` is its `webhook-id`.
 
     `at` and `position` are those of the outcome; of a pending delivery, those of the task's end. `status` is that of the
     last answer, `reason` says why the delivery failed.
     """
 
     id: str
-    task: str
+    task: str | None
     outcome: Literal["pending", "delivered", "failed"]
     status: int | None
     reason: str | None

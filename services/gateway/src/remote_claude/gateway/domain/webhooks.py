@@ -24,6 +24,7 @@ from remote_claude.contracts.scheduler import (
 
 SECRET = "whsec_"  # noqa: S105  # the prefix of every secret
 MAX_URL = 2048
+QUOTA_ALERT = "quota.threshold_reached"
 
 ENDS: Mapping[str, str] = {
     TaskSucceeded.type: "succeeded",
@@ -155,9 +156,13 @@ def secret_of(random: bytes) -> str:
 
 
 def body(payload: Mapping[str, Any], occurred_at: str) -> bytes:
-    """The message: the same bytes at every attempt. A replay's payload has the time of the end as `ended_at`."""
+    """The message: the same bytes at every attempt. A replay's payload has the time of the end as `ended_at`.
+
+    A payload without a task is an alert about a quota."""
     data = dict(payload)
     ended_at = data.pop("ended_at", occurred_at)
+    if "task" not in data:
+        return canonical_json({"type": QUOTA_ALERT, "timestamp": ended_at, "data": data})
     kind = "permission_requested" if "permission" in data else data["state"]
     return canonical_json({"type": f"task.{kind}", "timestamp": ended_at, "data": data})
 

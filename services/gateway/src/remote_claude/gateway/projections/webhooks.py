@@ -13,7 +13,10 @@ from sqlalchemy.orm import registry
 from sqlmodel import Field
 
 from remote_claude.contracts import Sealed
+from remote_claude.contracts.billing import QuotaThresholdReached
 from remote_claude.contracts.gateway import (
+    QuotaAlertDelivered,
+    QuotaAlertFailed,
     WebhookAdded,
     WebhookDelivered,
     WebhookFailed,
@@ -51,7 +54,9 @@ class WebhookRow(Tables, table=True):
 
 
 class DeliveryRow(OutboxRow, Tables, table=True):
-    """The end of a task, or a permission that its agent asks for, which has to be delivered to a hook. Its lane is the hook."""
+    """The end of a task, a permission that its agent asks for, or an alert about a quota, to be delivered to a hook.
+
+    Its lane is the hook."""
 
     __tablename__ = "delivery"
     __table_args__ = (Index("delivery_by_lane", "lane", "position"),)
@@ -65,7 +70,7 @@ class OutcomeRow(Tables, table=True):
 
     event: str = Field(primary_key=True)
     hook: str
-    task: str
+    task: str | None
     outcome: str
     status: int | None
     reason: str | None
@@ -80,6 +85,7 @@ class WebhooksView(View):
     handles: ClassVar[frozenset[str]] = frozenset(
         {event.type for event in (WebhookAdded, WebhookRemoved, WebhookReplayRequested)}
         | {WebhookDelivered.type, WebhookFailed.type, PermissionRequested.type, *ENDS}
+        | {QuotaThresholdReached.type, QuotaAlertDelivered.type, QuotaAlertFailed.type}
     )
     pace: ClassVar[float] = 0.1  # as often as the outbox looks
 
@@ -104,7 +110,7 @@ class WebhooksView(View):
                 case WebhookReplayRequested() as replay:
                     if replay.hook in hooks:
                         deliveries.add(_replay(replay, recorded))
-                case WebhookOutcome() as outcome:
+                case WebhookOutcome() | QuotaAlertDelivered() | QuotaAlertFailed() as outcome:
                     deliveries.settle(recorded)
                     if (row := hooks.get(outcome.hook)) is not None:
                         _settle(row, outcome, recorded.occurred_at)
@@ -138,23 +144,26 @@ def _hook(added: WebhookAdded, recorded: RecordedEvent) -> dict[str, Any]:
     }
 
 
-def _settle(hook: dict[str, Any], outcome: WebhookOutcome, at: str) -> None:
+Outcome = WebhookOutcome | QuotaAlertDelivered | QuotaAlertFailed
+
+
+def _settle(hook: dict[str, Any], outcome: Outcome, at: str) -> None:
     match outcome:
-        case WebhookDelivered(status=status):
+        case WebhookDelivered(status=status) | QuotaAlertDelivered(status=status):
             hook |= {"delivered": hook["delivered"] + 1, "last": f"delivered ({status})", "last_at": at}
-        case WebhookFailed(reason=reason):
+        case WebhookFailed(reason=reason) | QuotaAlertFailed(reason=reason):
             hook |= {"failed": hook["failed"] + 1, "last": reason, "last_at": at}
 
 
-def _outcome(outcome: WebhookOutcome, recorded: RecordedEvent) -> dict[str, Any]:
-    failed = isinstance(outcome, WebhookFailed)
+def _outcome(outcome: Outcome, recorded: RecordedEvent) -> dict[str, Any]:
+    failed = isinstance(outcome, WebhookFailed | QuotaAlertFailed)
     return {
         "event": recorded.event_id,
         "hook": outcome.hook,
-        "task": outcome.task,
+        "task": getattr(outcome, "task", None),
         "outcome": "failed" if failed else "delivered",
         "status": getattr(outcome, "status", None),
-        "reason": outcome.reason if isinstance(outcome, WebhookFailed) else None,
+        "reason": getattr(outcome, "reason", None),
         "at": recorded.occurred_at,
         "position": recorded.position,
     }
@@ -174,6 +183,18 @@ def _deliveries(hooks: Iterable[dict[str, Any]], recorded: RecordedEvent) -> lis
     ]
     if not receivers:  # as a rule: most organisations have none
         return []
+    if isinstance(event, QuotaThresholdReached):
+        alert = event.model_dump(mode="json") | {"event": recorded.event_id, "position": recorded.position}
+        return [
+            effect(
+                recorded,
+                f"webhook {hook}",
+                lane=hook,
+                stream=stream_id("gateway", event.org, "webhook", hook),
+                payload=alert,
+            )
+            for hook in receivers
+        ]
     asked = recorded.type == PermissionRequested.type
     payload = {
         "task": event.task,
@@ -221,10 +242,12 @@ async def webhooks(pool: Pool, *, org: str | None = None, hook: str | None = Non
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """A delivery to a hook: `outcome` is pending, delivered or failed. `at` and `position` are the outcome's, otherwise the end's."""
+    """A delivery to a hook: `outcome` is pending, delivered or failed. `at` and `position` are the outcome's, otherwise the end's.
+
+    An alert about a quota has no task."""
 
     id: str
-    task: str
+    task: str | None
     outcome: str
     status: int | None
     reason: str | None

@@ -75,4 +75,5 @@ class AttemptOutput:
         if not self._size:
             return None
         os.truncate(self._path, self._size)
-        return SealedOutput(sha256=await objects.put_file(org, self._path), frames=self._writer.frames)
+        sha256 = await objects.put_file(org, self._path)
+        return SealedOutput(sha256=sha256, frames=self._writer.frames, size=self._size)

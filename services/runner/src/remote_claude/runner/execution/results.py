@@ -9,7 +9,9 @@ from remote_claude.runtime.objects import Objects
 
 async def keep(objects: Objects, org: str, result: WorkerResult) -> Result:
     """Store the worker's files. Raises `OSError` when there is no room."""
+    files = [file for file in (result.bundle, result.patch, result.artifacts) if file]
     return Result(
+        size=sum(file.stat().st_size for file in files),
         base=result.base,
         sent=result.sent,
         commit=result.commit,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property, lru_cache
@@ -25,6 +26,7 @@ from remote_claude.contracts.scheduler import (
     TaskTimedOut,
 )
 from remote_claude.eventsourcing.events import timestamp
+from remote_claude.scheduler.domain.quotas import settlement, within
 from remote_claude.scheduler.domain.state import OrganisationQueue
 from remote_claude.scheduler.domain.tasks import (
     Admitted,
@@ -36,6 +38,8 @@ from remote_claude.scheduler.domain.tasks import (
     Submitted,
     due,
 )
+
+NOTHING: Mapping[str, int] = {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,13 +56,19 @@ class Moment:
 
 
 def decide(
-    task: LiveTask, organisation: OrganisationQueue, reserved: int, moment: Moment
+    task: LiveTask,
+    organisation: OrganisationQueue,
+    reserved: int,
+    moment: Moment,
+    taken: Mapping[str, int] = NOTHING,
 ) -> list[SchedulerEvent]:
-    """What follows for one task, nothing if nothing is due. `reserved` executions of the current period are taken."""
+    """What follows for one task, nothing if nothing is due.
+
+    `reserved` executions of the current period are used or reserved, and `taken` of its other quotas, by meter."""
     id = {"task": task.submission.task, "org": task.submission.org}
     match task:
         case Submitted(cancellation=None):
-            return [admit(task, organisation, reserved, moment)]
+            return [within(admit(task, organisation, reserved, moment), task, organisation, taken)]
         case Submitted():
             return [TaskCancelled(**id)]
         case Queued() if due(task):
@@ -109,7 +119,9 @@ def one_execution(period: str, plan_version: str) -> Admission:
 def settlements(task: Admitted) -> tuple[Settlement, ...]:
     """How the task's reservations end: used if any attempt has started, free again otherwise."""
     return tuple(
-        Settlement(meter=r.meter, settled=r.quantity, released=0)
+        settlement(task, r)
+        if r.meter != EXECUTIONS
+        else Settlement(meter=r.meter, settled=r.quantity, released=0)
         if task.executed
         else Settlement(meter=r.meter, settled=0, released=r.quantity)
         for r in task.admission.reservations

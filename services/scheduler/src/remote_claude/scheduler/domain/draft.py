@@ -42,6 +42,8 @@ class Draft:
     expected: int = field(init=False)
     """The guard: where the organisation was when this was decided. By the time it is sent it may have moved on."""
     reserved: int = field(init=False)
+    taken: dict[str, int] = field(init=False)
+    """The other quotas: what is used or reserved, by meter."""
     attempts: int = field(init=False)
     _events: dict[str, NewEvent] = field(default_factory=dict)
     """By event id, in the order of the append."""
@@ -52,18 +54,22 @@ class Draft:
         self.expected = self.organisation.position
         self._period = period_at(self.organisation.anchor, self.moment.now).id
         self.reserved = self.organisation.reserved.get(self._period, 0)
+        self.taken = self.organisation.taken(self._period)
         self.attempts = self.organisation.attempts
 
     def settle(self, task: LiveTask) -> None:
         """Decide what is due for a task."""
         after: LiveTask | None = task
         cause, handler = _cause(task)
-        for n, event in enumerate(decide(task, self.organisation, self.reserved, self.moment)):
+        decisions = decide(task, self.organisation, self.reserved, self.moment, self.taken)
+        for n, event in enumerate(decisions):
             new = self._record(event, caused_id(cause.event_id, handler, n), cause)
             after = decided(after, event, Cause(new.event_id, 0, new.traceparent))
             match event, task:
                 case TaskAdmitted(admission=admission), _:
                     self.reserved += executions(admission)
+                    for r in admission.reservations:
+                        self.taken[r.meter] = self.taken.get(r.meter, 0) + r.quantity
                 # Only what was never assigned can't be starting meanwhile.
                 case TerminalEvent(), Queued(attempt=1) if task.admission.period == self._period:
                     self.reserved -= executions(task.admission)

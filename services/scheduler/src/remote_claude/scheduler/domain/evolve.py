@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from remote_claude.contracts.billing import PlanChanged
+from remote_claude.contracts.billing import PlanChanged, StorageMeasured
 from remote_claude.contracts.gateway import TaskCancellationRequested, TaskSubmitted
 from remote_claude.contracts.runner import (
     RUNNER_RESTARTED,
@@ -34,6 +34,7 @@ from remote_claude.contracts.scheduler import (
 )
 from remote_claude.contracts.users import OrgResumed, OrgSuspended
 from remote_claude.eventsourcing.events import RecordedEvent, parse_timestamp
+from remote_claude.scheduler.domain import quotas
 from remote_claude.scheduler.domain.state import SchedulerState
 from remote_claude.scheduler.domain.tasks import (
     Admitted,
@@ -114,8 +115,10 @@ def _decision(state: SchedulerState, event: Any, by: Cause) -> None:
                 organisation.credit = organisation.weight
                 state.rotation.pop(organisation.id, None)  # and at its end again, if it is still wants_slot
         # By what has started up to here: a start may have come in while the end was on its way.
-        case TerminalEvent() if isinstance(before, Admitted) and not before.executed:
-            organisation.release(before.admission)
+        case TerminalEvent() if isinstance(before, Admitted):
+            organisation.settle(before.admission, event.settlements)
+            if not before.executed:
+                organisation.release(before.admission)
         case _:
             pass
     state.replace(before, after)
@@ -135,9 +138,13 @@ def _plan_changed(state: SchedulerState, event: PlanChanged, by: Cause) -> None:
     organisation = state.organisation(event.org)
     organisation.plan, organisation.plan_version = event.plan, event.plan_version
     organisation.anchor, organisation.entitlements = event.anchor, event.entitlements
-    organisation.upgrade = event.upgrade
+    organisation.upgrade, organisation.price_book = event.upgrade, event.price_book
     organisation.credit = organisation.weight
     state.reindex(organisation)
+
+
+def _stored(state: SchedulerState, event: StorageMeasured, by: Cause) -> None:
+    state.organisation(event.org).store(event.size)
 
 
 def _suspended(state: SchedulerState, event: OrgSuspended, by: Cause) -> None:
@@ -174,11 +181,12 @@ def _finished(state: SchedulerState, event: AttemptFinished, by: Cause) -> None:
     if event.started_at is not None:
         _started(state, event, by)
     if task := _current(state, event):
+        used = task.used.plus(quotas.used_by(event, state.organisation(event.org).price_book))
         given_back = event.outcome == "lost" and event.reason != WORKER_LOST
         if given_back and state.runner(event.runner).drained:
-            ended = end(task, "given_back", by, reason=RUNNER_DRAINED)
+            ended = end(task, "given_back", by, reason=RUNNER_DRAINED, used=used)
         else:
-            ended = end(task, event.outcome, by, exit_code=event.exit_code, reason=event.reason)
+            ended = end(task, event.outcome, by, exit_code=event.exit_code, reason=event.reason, used=used)
         state.replace(task, ended)
         _starting(state, event)
 
@@ -231,6 +239,7 @@ FOLDS: dict[str, Fold] = {
     TaskSubmitted.type: _submitted,
     TaskCancellationRequested.type: _cancellation_requested,
     PlanChanged.type: _plan_changed,
+    StorageMeasured.type: _stored,
     OrgSuspended.type: _suspended,
     OrgResumed.type: _resumed,
     RunnerJoined.type: _joined,

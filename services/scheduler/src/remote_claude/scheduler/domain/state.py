@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from remote_claude.contracts.billing import Entitlements
 from remote_claude.contracts.periods import CALENDAR
-from remote_claude.contracts.scheduler import EXECUTIONS, Admission
+from remote_claude.contracts.prices import PriceBook
+from remote_claude.contracts.scheduler import EXECUTIONS, Admission, Settlement
 from remote_claude.scheduler.domain.queue import Queue
-from remote_claude.scheduler.domain.tasks import Assigned, LiveTask, Needs, Queued, Running, due
+from remote_claude.scheduler.domain.tasks import Admitted, Assigned, LiveTask, Needs, Queued, Running, due
 
 PERIODS_KEPT = 3
+MODEL, TOTAL, STORAGE = "model_nano_usd", "total_nano_usd", "storage_bytes"
+"""The quotas besides executions."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -65,12 +68,15 @@ class OrganisationQueue:
     plan_version: str = ""
     anchor: str = CALENDAR
     entitlements: Entitlements | None = None
+    price_book: PriceBook | None = None
     upgrade: str | None = None
     """The advice at a limit of the plan."""
     suspended: str | None = None
     """Why the operator admits no task of it."""
     reserved: dict[str, int] = field(default_factory=dict)
     """Period to executions: those that ran and those that still may."""
+    quotas: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Period to the quotas besides executions: what is used or reserved, by meter. Storage is under no period, the empty one."""
     tasks: dict[str, LiveTask] = field(default_factory=dict)
     due: dict[str, None] = field(default_factory=dict)
     """Tasks for which something has to be decided, in the order of the causes."""
@@ -98,6 +104,33 @@ class OrganisationQueue:
         self.reserved[period] = self.reserved.get(period, 0) + executions(admission)
         if len(self.reserved) > PERIODS_KEPT:
             del self.reserved[min(self.reserved)]
+
+        for r in admission.reservations:
+            if r.meter != EXECUTIONS:
+                self._take(period, r.meter, r.quantity)
+
+    def settle(self, admission: Admission, settlements: Sequence[Settlement]) -> None:
+        """Count what was used of the quotas besides executions, no longer what was reserved."""
+        reserved = {r.meter: r.quantity for r in admission.reservations if r.meter != EXECUTIONS}
+        for s in settlements:
+            if s.meter in reserved:
+                self._take(admission.period, s.meter, s.settled - reserved[s.meter])
+
+    def store(self, size: int) -> None:
+        """So much is stored by now; what live tasks have reserved comes on top."""
+        live = (task for task in self.tasks.values() if isinstance(task, Admitted))
+        reserved = sum(r.quantity for t in live for r in t.admission.reservations if r.meter == STORAGE)
+        self.quotas[""] = {STORAGE: size + reserved}
+
+    def taken(self, period: str) -> dict[str, int]:
+        """What is used or reserved in a period of the quotas besides executions."""
+        return {**self.quotas.get(period, {}), **self.quotas.get("", {})}
+
+    def _take(self, period: str, meter: str, quantity: int) -> None:
+        sums = self.quotas.setdefault("" if meter == STORAGE else period, {})
+        sums[meter] = sums.get(meter, 0) + quantity
+        if len(self.quotas) > PERIODS_KEPT + 1:
+            del self.quotas[min(period for period in self.quotas if period)]
 
     def release(self, admission: Admission) -> None:
         if admission.period in self.reserved:

@@ -48,6 +48,7 @@ class Submission:
     priority: int
     max_attempts: int
     timeout_s: int | None
+    budget_nano_usd: int | None = None
     by: Cause
 
     @classmethod
@@ -60,8 +61,23 @@ class Submission:
             priority=submitted.priority,
             max_attempts=submitted.max_attempts,
             timeout_s=submitted.timeout_s,
+            budget_nano_usd=submitted.budget_nano_usd,
             by=by,
         )
+
+
+class Used(NamedTuple):
+    """What the attempts of a task have used of quotas, as far as they have ended."""
+
+    model_nano_usd: int = 0
+    total_nano_usd: int = 0
+    storage_bytes: int = 0
+
+    def plus(self, more: Used) -> Used:
+        return Used(*(one + other for one, other in zip(self, more, strict=True)))
+
+
+NOTHING_USED = Used()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +101,7 @@ class Admitted(Live):
     attempt: int
     lost: int = 0
     executed: bool = False
+    used: Used = NOTHING_USED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,7 @@ from psycopg_pool import AsyncConnectionPool
 from pydantic import TypeAdapter, ValidationError
 
 from remote_claude.contracts.billing import Entitlements
+from remote_claude.contracts.prices import PriceBook
 from remote_claude.eventsourcing.postgres.schemas import borrow
 from remote_claude.scheduler.domain.state import OrganisationQueue, Runner, SchedulerState
 from remote_claude.scheduler.domain.tasks import Assigned, Ended, LiveTask, Queued, Running, Submitted
@@ -63,7 +64,9 @@ class StoredOrganisation:
     entitlements: Entitlements | None
     upgrade: str | None = None
     suspended: str | None = None
+    price_book: PriceBook | None = None
     reserved: dict[str, int]
+    quotas: dict[str, dict[str, int]] = field(default_factory=dict)
     credit: int
     due: list[str]
     tasks: StoredTasks
@@ -112,7 +115,9 @@ class Snapshot:
                     entitlements=o.entitlements,
                     upgrade=o.upgrade,
                     suspended=o.suspended,
+                    price_book=o.price_book,
                     reserved=dict(o.reserved),
+                    quotas={period: dict(sums) for period, sums in o.quotas.items()},
                     credit=o.credit,
                     due=list(o.due),
                     tasks=StoredTasks.of(o),
@@ -166,7 +171,9 @@ class Snapshot:
                 entitlements=q.entitlements,
                 upgrade=q.upgrade,
                 suspended=q.suspended,
+                price_book=q.price_book,
                 reserved=dict(q.reserved),
+                quotas={period: dict(sums) for period, sums in q.quotas.items()},
                 credit=q.credit,
             )
             for task in q.tasks.all():
