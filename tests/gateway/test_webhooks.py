@@ -20,9 +20,10 @@ from product import environment_of
 from rebuilding import assert_rebuild_equals_live
 from receiver import Heard, Receiver, heard, receiving
 from remote_claude.access.kek import create_kek
-from remote_claude.contracts.gateway import WebhookDelivered, WebhookFailed
+from remote_claude.contracts.billing import QuotaThresholdReached
+from remote_claude.contracts.gateway import QuotaAlertDelivered, WebhookDelivered, WebhookFailed
 from remote_claude.contracts.runner import PermissionRequested
-from remote_claude.eventsourcing.events import RecordedEvent, stream_id
+from remote_claude.eventsourcing.events import NewEvent, RecordedEvent, new_event_id, stream_id
 from remote_claude.eventsourcing.postgres.outbox_table import effect
 from remote_claude.eventsourcing.postgres.projector import Projector, ProjectorState
 from remote_claude.eventsourcing.postgres.rebuild import rebuild
@@ -101,6 +102,32 @@ async def a_gateway(broker: Broker, dsn: str, folder: Path, **settings: Any) -> 
 def receiver() -> Any:
     with receiving() as receiver:
         yield receiver
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_hook_gets_an_alert_when_a_part_of_a_quota_is_used(
+    stack: Stack, member: Member, receiver: Receiver
+) -> None:
+    hook, secret = await add(stack.host, member.org, receiver.url)
+    runtime = stack.host.runtime
+    reached = QuotaThresholdReached(
+        org=member.org, period="2026-11", meter="executions", percent=80, used=80, limit=100
+    )
+    account = stream_id("billing", member.org, "account", member.org)
+    new = NewEvent(event=reached, event_id=new_event_id(), occurred_at="2026-11-24T17:00:00.000000Z")
+    known = await runtime.log.read_stream(account)
+    await runtime.log.append(account, [new], expected_position=known[-1].position if known else 0)
+
+    async def settled() -> list[RecordedEvent]:
+        return list(await runtime.log.read_stream(stream_id("gateway", member.org, "webhook", hook)))[1:]
+
+    [outcome] = await eventually(settled, "the outcome of the alert", 60)
+    assert outcome.event == QuotaAlertDelivered(hook=hook, org=member.org, alert=new.event_id, status=204)
+    await seen(stack.host)
+    [told] = receiver.heard
+    assert Webhook(secret).verify(told.content, told.headers) == told.body
+    assert (told.id, told.body["type"]) == (outcome.event_id, "quota.threshold_reached")
+    assert (told.body["data"]["percent"], told.body["data"]["meter"]) == (80, "executions")
 
 
 @pytest.mark.asyncio(loop_scope="module")

@@ -399,14 +399,14 @@ class DeletedOrgAnswer(TypedDict):
 
 
 class DeliveryAnswer(TypedDict):
-    """The delivery of one task's end, and its outcome. `id` is its `webhook-id`.
+    """The delivery of one task's end, or of an alert about a quota, without a task; and its outcome. `id` is its `webhook-id`.
 
     `at` and `position` are those of the outcome; of a pending delivery, those of the task's end. `status` is that of the
     last answer, `reason` says why the delivery failed.
     """
 
     id: str
-    task: str
+    task: str | None
     outcome: Literal["pending", "delivered", "failed"]
     status: int | None
     reason: str | None
@@ -426,8 +426,9 @@ class Entitlements(TypedDict):
     """What a plan allows. None means unlimited.
 
     `vcpu_millis`, `memory_mib` and `duration_s` bound one attempt; `concurrency` the attempts at one time; `members` and
-    `storage_bytes` the organisation. `model_nano_usd` bounds the model dollars of a period. With `overage`, more
-    executions than `executions_per_month` are admitted, and charged. `weight` is the share of the queue, against others'.
+    `storage_bytes` the organisation. `model_nano_usd` bounds the model dollars of a period, `total_nano_usd` what
+    all use of it comes to without flat amounts. With `overage`, more
+    executions than `executions_per_month` are admitted, and charged; its limits of storage and money are soft as well. `weight` is the share of the queue, against others'.
     """
 
     executions_per_month: int | None
@@ -438,6 +439,7 @@ class Entitlements(TypedDict):
     members: NotRequired[int | None]
     storage_bytes: NotRequired[int | str | None]
     model_nano_usd: NotRequired[int | str | None]
+    total_nano_usd: NotRequired[int | str | None]
     overage: NotRequired[bool]
     weight: NotRequired[int]
 
@@ -1376,7 +1378,7 @@ class Result(TypedDict):
     """What an attempt leaves: objects by SHA-256, commits by Git's id. `commit` is None when nothing was changed,
     and for a task that leaves a patch only: the bundle carries the change of `patch` then.
 
-    `artifacts` is a tar archive of the files that the agent left for people.
+    `artifacts` is a tar archive of the files that the agent left for people. All objects hold `size` bytes together.
     """
 
     base: NotRequired[str | None]
@@ -1385,6 +1387,7 @@ class Result(TypedDict):
     bundle: NotRequired[str | None]
     patch: NotRequired[str | None]
     artifacts: NotRequired[str | None]
+    size: NotRequired[int | str]
 
 
 class RetryAnswer(TypedDict):

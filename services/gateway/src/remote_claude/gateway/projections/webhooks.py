@@ -80,7 +80,7 @@ class OutcomeRow(Tables, table=True):
 
 class WebhooksView(View):
     name: ClassVar[str] = "gateway_webhooks"
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
     tables: ClassVar[MetaData] = Tables.metadata
     handles: ClassVar[frozenset[str]] = frozenset(
         {event.type for event in (WebhookAdded, WebhookRemoved, WebhookReplayRequested)}

@@ -105,6 +105,16 @@ export function Webhooks() {
   );
 }
 
+function Delivered({ task, again }: { task: string | null; again?: { isPending: boolean; variables?: string; mutate: (task: string) => void } }) {
+  if (task === null) return <span className="text-xs">A quota</span>;
+  return (
+    <>
+      <Link to="/tasks/$task" params={{ task }} className="min-w-0 truncate font-mono text-xs underline decoration-line underline-offset-4 hover:decoration-current">{task}</Link>
+      {again && <Button look="bare" aria-label={`Post the end of ${task} again`} busy={again.isPending && again.variables === task} onClick={() => again.mutate(task)}>Again</Button>}
+    </>
+  );
+}
+
 function Deliveries({ hook }: { hook: string }) {
   const cache = useQueryClient();
   const replay = useMutation({
@@ -133,10 +143,7 @@ function Deliveries({ hook }: { hook: string }) {
           <li key={one.id} className="flex flex-wrap items-center gap-x-4 gap-y-1 px-4 py-2 text-sm md:pl-10">
             <span className={`w-20 shrink-0 font-medium ${OUTCOMES[one.outcome]}`}>{one.outcome}</span>
             <span className="tabular w-8 shrink-0 text-muted">{one.status ?? ""}</span>
-            <Link to="/tasks/$task" params={{ task: one.task }} className="min-w-0 truncate font-mono text-xs underline decoration-line underline-offset-4 hover:decoration-current">{one.task}</Link>
-            {one.outcome !== "pending" && (
-              <Button look="bare" aria-label={`Post the end of ${one.task} again`} busy={replay.isPending && replay.variables === one.task} onClick={() => replay.mutate(one.task)}>Again</Button>
-            )}
+            <Delivered task={one.task} again={one.outcome !== "pending" ? replay : undefined} />
             {one.reason && <span className="hostile min-w-0 truncate text-xs text-bad">{visible(one.reason.replaceAll("_", " "))}</span>}
             <time className="tabular ml-auto shrink-0 text-xs text-muted" dateTime={one.at} title={moment(one.at)}><Ago time={one.at} /></time>
           </li>
