@@ -1,1 +1,0 @@
-import{t as e}from"./Activity-BCHD_pL5.js";import{t}from"./Task-SqaJmGot.js";export{e as Activity,t as TaskPage};
