@@ -17,7 +17,7 @@ from remote_claude.contracts.scheduler import (
     TaskRejected,
 )
 from remote_claude.scheduler.domain.state import MODEL, STORAGE, TOTAL, OrganisationQueue
-from remote_claude.scheduler.domain.tasks import Admitted, Submitted, Used
+from remote_claude.scheduler.domain.tasks import Admitted, QuotaUse, Submitted
 
 TASK_MODEL_NANO_USD = 10**9
 """What a task without a budget reserves of the model dollars: its estimate."""
@@ -123,16 +123,16 @@ def settlement(task: Admitted, reserved: Reservation) -> Settlement:
     return Settlement(meter=reserved.meter, settled=used, released=max(0, reserved.quantity - used))
 
 
-def used_by(event: AttemptFinished, book: PriceBook | None) -> Used:
+def used_by(event: AttemptFinished, book: PriceBook | None) -> QuotaUse:
     """What an attempt has used of the quotas."""
     total = event.usage.total if event.usage is not None else None
     storage = (event.result.size if event.result is not None else 0) + (
         event.output.size if event.output is not None else 0
     )
     if total is None:
-        return Used(storage_bytes=storage)
+        return QuotaUse(storage_bytes=storage)
     quantities = {meter: getattr(total, meter) for meter in ("vcpu_ms", "gib_ms", "egress_bytes", MODEL)}
-    return Used(
+    return QuotaUse(
         model_nano_usd=total.model_nano_usd,
         total_nano_usd=price(book, quantities | {EXECUTIONS: 1}),
         storage_bytes=storage,

@@ -66,18 +66,18 @@ class Submission:
         )
 
 
-class Used(NamedTuple):
+class QuotaUse(NamedTuple):
     """What the attempts of a task have used of quotas, as far as they have ended."""
 
     model_nano_usd: int = 0
     total_nano_usd: int = 0
     storage_bytes: int = 0
 
-    def plus(self, more: Used) -> Used:
-        return Used(*(one + other for one, other in zip(self, more, strict=True)))
+    def plus(self, more: QuotaUse) -> QuotaUse:
+        return QuotaUse(*(one + other for one, other in zip(self, more, strict=True)))
 
 
-NOTHING_USED = Used()
+NO_QUOTA_USE = QuotaUse()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +101,7 @@ class Admitted(Live):
     attempt: int
     lost: int = 0
     executed: bool = False
-    used: Used = NOTHING_USED
+    used: QuotaUse = NO_QUOTA_USE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
