@@ -7,6 +7,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from forge_doubles import DOUBLES, TOKEN, ForgeDouble, forge_double
 from product import Product, git, product, repository
@@ -159,6 +161,37 @@ def test_a_task_without_a_commit_leaves_a_patch(connected: Connected, tmp_path: 
     assert "more" in (repo / "README.md").read_text()
     refused = stack.run("run", "--repo", str(repo), "--patch-only", "--pr", "true")
     assert (refused.code, "--pr" in refused.err) == (2, True)
+
+
+def test_repositories_are_listed_by_a_token_of_ones_own_or_an_app(
+    connected: Connected, tmp_path: Path
+) -> None:
+    stack, forge = connected[0], connected[1]["github"]
+    name, url = made(forge, tmp_path)
+    assert name in stack.ok("repo", "list").out
+    [found] = stack.ok("repo", "search", name.rpartition("/")[2], "--json").json
+    assert (found["name"], found["private"], found["default_branch"]) == (name, True, "main")
+    assert stack.ok("repo", "search", "no-such-name", "--json").json == []
+
+    stack.ok("repo", "connect", "github", "--own", "--token-stdin", stdin=b"not-good\n")
+    refused = stack.run("repo", "list", "--json")
+    assert (refused.code, "refused the token" in refused.err + refused.out) == (2, True), (
+        "the forge checks the person"
+    )
+    task = stack.run("run", "--agent", "shell", "--repo", url, "--json", "true").json
+    assert (task["state"], task["reason"]) == ("failed", "repository_not_found")
+    stack.ok("repo", "disconnect", "github", "--own")
+
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    forge.app_key = key.public_key()
+    file = tmp_path / "app.pem"
+    file.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption()))
+    stack.ok("repo", "connect", "github", "--app", "12", "--installation", "34", "--key-file", str(file))
+    assert name in stack.ok("repo", "list").out
+    done = stack.ok("run", "--agent", "shell", "--repo", url, "--pr", "--json", "echo more >> README.md").json
+    assert done["pull_request"]["state"] == "opened"
+    assert "PRIVATE KEY" not in str(stack.events())
+    stack.ok("repo", "connect", "github", "--token-stdin", stdin=f"{TOKEN}\n".encode())
 
 
 def test_what_holds_whatever_the_forge(connected: Connected) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import re
 import subprocess
 from abc import ABC, abstractmethod
@@ -9,6 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.hashes import SHA256
 
 TOKEN = "madeUpForTests-0123456789"
 LOGINS = ("ada", "grace")
@@ -55,6 +61,9 @@ class ForgeDouble(ABC):
     unauthorized: int = 0
     """Requests that came without the token."""
 
+    app_key: RSAPublicKey | None = None
+    """Of a GitHub App with the id 12, whose installation is 34."""
+
     kind = ""
     api = ""
     example = "ada/calc"
@@ -85,6 +94,21 @@ class ForgeDouble(ABC):
         """What Git prints on standard error."""
         folder = self.root / f"{name}.git"
         return subprocess.run(["git", *args], cwd=folder, check=True, capture_output=True, text=True).stderr
+
+    def installation_token(self, method: str, path: str, authorization: str) -> str | None:
+        """What an App asks for with a statement that its key has signed; None for any other request."""
+        if self.app_key is None or (method, path) != (
+            "POST",
+            f"{self.api}/app/installations/34/access_tokens",
+        ):
+            return None
+        head, claims, signed = authorization.removeprefix("Bearer ").split(".")
+        self.app_key.verify(decoded(signed), f"{head}.{claims}".encode(), PKCS1v15(), SHA256())
+        assert json.loads(decoded(head)) == {"alg": "RS256", "typ": "JWT"}
+        said = json.loads(decoded(claims))
+        assert said["iss"] == "12"
+        assert said["exp"] - said["iat"] <= 600
+        return TOKEN
 
     def bearer(self) -> str:
         return f"Bearer {TOKEN}"
@@ -145,6 +169,11 @@ def only(body: Any, *known: str) -> Any:
     unknown = set(body) - set(known)
     assert not unknown, f"not documented: {unknown}"
     return body
+
+
+def decoded(text: str) -> bytes:
+    """Base64 of a URL, without its padding."""
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
 
 
 def route(pattern: str, text: str) -> re.Match[str] | None:

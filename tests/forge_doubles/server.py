@@ -45,7 +45,12 @@ def forge_double(root: Path, of: type[ForgeDouble] = GitHubDouble) -> Iterator[F
             parts = urlsplit(self.path)
             basic = "Basic " + base64.b64encode(f"{double.git_user}:{TOKEN}".encode()).decode()
             is_git = parts.path.endswith(("/info/refs", "/git-upload-pack", "/git-receive-pack"))
-            if self.headers.get("authorization") not in (double.bearer(), basic):
+            token = double.installation_token(
+                self.command, parts.path, self.headers.get("authorization") or ""
+            )
+            if token is not None:
+                self._send(201, {"token": token, "expires_at": "2026-12-01T00:00:00Z", "permissions": {}})
+            elif self.headers.get("authorization") not in (double.bearer(), basic):
                 double.unauthorized += 1
                 self._send(401, {"message": "Bad credentials"}, {"WWW-Authenticate": 'Basic realm="Git"'})
             elif is_git:

@@ -109,7 +109,9 @@ COMMANDS = {
     ),
     "audit": CommandEntry("audit", "audit", "Show who did what in the organisation, from where, and when."),
     "org": CommandEntry("organisations", "org_app", "Organisations: list, switch, create, members."),
-    "repo": CommandEntry("organisations", "repo_app", "Repositories on a forge: connect."),
+    "repo": CommandEntry(
+        "repositories", "repo_app", "Repositories on a forge: connect, disconnect, list, search."
+    ),
     "key": CommandEntry("organisations", "key_app", "API keys of the organisation."),
     "secret": CommandEntry(
         "secrets",

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from enum import StrEnum
 from typing import Annotated, Any
-from urllib.parse import quote
 
 import typer
 
@@ -23,7 +21,6 @@ org_app = typer.Typer(no_args_is_help=True, help="Organisations: list, switch, c
 member_app = typer.Typer(no_args_is_help=True, help="Members of the organisation.")
 account_app = typer.Typer(no_args_is_help=True, help="Service accounts: API keys that belong to no person.")
 key_app = typer.Typer(no_args_is_help=True, help="API keys of the organisation.")
-repo_app = typer.Typer(no_args_is_help=True, help="Repositories on a forge: connect.")
 org_app.add_typer(member_app, name="member")
 org_app.add_typer(policy_app, name="policy")
 org_app.add_typer(team_app, name="team")
@@ -249,23 +246,3 @@ def revoke_key(key: Annotated[str, typer.Argument(help="Its id, key_...")]) -> N
     """Refuse a key from now on, everywhere."""
     connect().delete(f"/v1/keys/{key}")
     render.say(f"{key} is revoked")
-
-
-@repo_app.command("connect")
-def connect_forge(
-    forge: Annotated[
-        str,
-        typer.Argument(help="github, gitlab, gitea, codeberg, bitbucket, azure, or one of the operator's."),
-    ],
-    token_stdin: Annotated[
-        bool, typer.Option("--token-stdin", help="Read the token from standard input.")
-    ] = False,
-) -> None:
-    """Store a token for a forge, sealed: tasks clone and push with it. No sandbox sees it."""
-    if not token_stdin:
-        raise CliError("give the token on standard input: add --token-stdin", Exit.USAGE)
-    token = sys.stdin.readline().strip()
-    if not token:
-        raise CliError("there is no token on standard input", Exit.USAGE)
-    connect().put(f"/v1/org/forges/{quote(forge, safe='')}", {"value": token})
-    render.say(f"{forge} is connected")

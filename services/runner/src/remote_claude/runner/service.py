@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from remote_claude.runner import api
+from remote_claude.runner.forges import api as repositories
 from remote_claude.runner.forges import commenting, opening
 from remote_claude.runner.machines.registry import Machines, TaskRunner
 from remote_claude.runner.projections.held import HeldView
@@ -43,9 +44,11 @@ def build(runtime: Runtime) -> Service:
     background = {f"execute {name}": runner.run for name, runner in runners.items()}
     background |= {f"keep leases of {name}": runner.keep_leases for name, runner in runners.items()}
     pull_requests, comments = opening.outbox(runtime, settings), commenting.outbox(runtime, settings)
+    routes = api.router(listener_of, runtime.verifier, session_of, machines, runtime.log)
+    repositories.add_routes(routes, runtime)
     return Service(
         name="runner",
-        router=api.router(listener_of, runtime.verifier, session_of, machines, runtime.log),
+        router=routes,
         views=(HeldView(), pull_requests.view, comments.view),
         outboxes=(pull_requests, comments),
         background=background,

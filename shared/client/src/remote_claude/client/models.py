@@ -542,6 +542,21 @@ class Flat(TypedDict):
     amount: str
 
 
+class ForgeCredential(TypedDict):
+    """Either a token, or on GitHub an App, whose installation gives tokens that are good for an hour."""
+
+    value: NotRequired[str | None]
+    app: NotRequired[GitHubApp | None]
+
+
+class GitHubApp(TypedDict):
+    """A GitHub App and its installation by their ids, and the App's private key (PEM)."""
+
+    app: str
+    installation: str
+    key: str
+
+
 class Graduated(TypedDict):
     """Each unit at the price of the tier that it falls into."""
 
@@ -839,6 +854,15 @@ class LinkAnswer(TypedDict):
 
     url: str
     expires_in: int
+
+
+class ListedRepositoryAnswer(TypedDict):
+    """A repository that the token can see. `url` is what a task takes."""
+
+    name: str
+    url: str
+    private: bool
+    default_branch: str
 
 
 class MemberAnswer(TypedDict):
@@ -1362,6 +1386,12 @@ class RepositoryAnswer(TypedDict):
     url: NotRequired[str | None]
     ref: NotRequired[str | None]
     bundle: NotRequired[str | None]
+
+
+class RepositoryList(TypedDict):
+    """At most 100."""
+
+    repositories: list[ListedRepositoryAnswer]
 
 
 class RepositoryRequest(TypedDict):

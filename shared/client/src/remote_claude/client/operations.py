@@ -30,6 +30,7 @@ from remote_claude.client.models import (
     DeliveryPage,
     EventPage,
     Explanation,
+    ForgeCredential,
     IdentityList,
     InstalledOrgPage,
     InvitationCreated,
@@ -81,6 +82,7 @@ from remote_claude.client.models import (
     RedeemedCoupon,
     ReplayAnswer,
     ReplayRequest,
+    RepositoryList,
     RetryAnswer,
     RetryRequest,
     ScheduleAnswer,
@@ -175,9 +177,14 @@ def change_role(user: str, body: NewRole) -> Call[OrgChanged]:
     return Call("PUT", f"/v1/org/members/{_part(user)}/role", json=body, decode=as_json)
 
 
-def connect_forge(forge: str, body: NewToken) -> Call[SecretChanged]:
-    """Store the organisation's token for a forge, sealed. A later token replaces it; none is ever answered."""
+def connect_forge(forge: str, body: ForgeCredential) -> Call[SecretChanged]:
+    """Store the organisation's token or App for a forge, sealed. A later one replaces it; none is ever answered."""
     return Call("PUT", f"/v1/org/forges/{_part(forge)}", json=body, decode=as_json)
+
+
+def connect_own_forge(forge: str, body: NewToken) -> Call[SecretChanged]:
+    """Store a token of one's own for a forge: the forge then checks one's access for one's own tasks."""
+    return Call("PUT", f"/v1/me/forges/{_part(forge)}", json=body, decode=as_json)
 
 
 def create_key(body: NewKey) -> Call[KeyCreated]:
@@ -238,6 +245,16 @@ def delete_org() -> Call[OrgChanged]:
 def delete_team(team: str) -> Call[None]:
     """Delete a team; its API keys are refused from here on. Its tasks stay."""
     return Call("DELETE", f"/v1/org/teams/{_part(team)}", decode=nothing)
+
+
+def disconnect_forge(forge: str) -> Call[None]:
+    """Remove the organisation's token for a forge."""
+    return Call("DELETE", f"/v1/org/forges/{_part(forge)}", decode=nothing)
+
+
+def disconnect_own_forge(forge: str) -> Call[None]:
+    """Remove one's own token for a forge."""
+    return Call("DELETE", f"/v1/me/forges/{_part(forge)}", decode=nothing)
 
 
 def end_session() -> Call[None]:
@@ -594,6 +611,11 @@ def list_plans() -> Call[PlanList]:
 def list_providers() -> Call[ProviderList]:
     """Where people may sign in."""
     return Call("GET", "/v1/sign-in/providers", decode=as_json)
+
+
+def list_repositories(*, forge: str, search: str | None = None) -> Call[RepositoryList]:
+    """The repositories that the caller's own token for a forge can see, without one those of the organisation's."""
+    return Call("GET", "/v1/repositories", query={"forge": forge, "search": search}, decode=as_json)
 
 
 def list_runners() -> Call[JoinedRunners]:

@@ -27,6 +27,7 @@ from remote_claude.outbound import AllowedHosts
 from remote_claude.outbound.forges import Forges
 from remote_claude.runner.execution import remote_source
 from remote_claude.runner.execution.remote_source import SourceFailed
+from remote_claude.runner.forges.client import ForgeFailed
 from remote_claude.runner.forges.forge_token import forge_token
 from remote_claude.runner.forges.kinds import place_of
 from remote_claude.runner.forges.pushing import Credential
@@ -101,19 +102,19 @@ async def fetch_repository(
             try:
                 opened = await keyring.open(url, repository_url_context(submitted.task))
                 at = await keyring.open(ref, repository_ref_context(submitted.task)) if ref else None
-                credential = await _credential(runtime, submitted.org, opened)
+                credential = await _credential(runtime, submitted.org, submitted.user, opened)
                 await remote_source.fetch(
                     opened, at, target, limits=limits, allowed=allowed, credential=credential
                 )
-            except (KeyErased, KeyUnusable, SourceFailed) as error:
+            except (KeyErased, KeyUnusable, SourceFailed, ForgeFailed) as error:
                 raise Unstartable(error.code, str(error)) from error
     return target
 
 
-async def _credential(runtime: Runtime, org: str, url: str) -> Credential | None:
-    """The organisation's token for the forge of a repository, if it has one."""
+async def _credential(runtime: Runtime, org: str, user: str, url: str) -> Credential | None:
+    """A token for the forge of a repository, if there is one. Raises `ForgeFailed`."""
     place = place_of(Forges(runtime.settings.forges), url)
     if place is None:
         return None
-    token = await forge_token(runtime.log, runtime.keyring, org, place.forge.name)
+    token = await forge_token(runtime, org, place.forge, user)
     return Credential(place.forge, place.kind.git_user, token) if token is not None else None

@@ -48,7 +48,7 @@ async def connect(runtime: Runtime, line: Sequence[TaskSubmitted]) -> Connection
             "with `rclaude apply` and push it yourself, or ask the operator to add the forge to RCLAUDE_FORGES.",
         )
     name = place.forge.name
-    token = await forge_token(runtime.log, runtime.keyring, source.org, name)
+    token = await forge_token(runtime, source.org, place.forge, line[0].user)
     if token is None:
         raise ForgeFailed(
             "forge_token_missing", f"The organisation has no token for {name}. {connect_hint(name)}"

@@ -181,7 +181,7 @@ class PullRequestOpenings:
                 folder=folder,
                 follows=job.follows,
                 workflows=options.workflows,
-                signing_key=await signing_key(self._runtime.log, self._runtime.keyring, org),
+                signing_key=await signing_key(self._runtime, org),
             )
 
     async def _create(

@@ -5,6 +5,7 @@ from fastapi import APIRouter
 from remote_claude.runtime.service import Runtime
 from remote_claude.users.api import (
     audit,
+    forges,
     invitations,
     members,
     operators,
@@ -30,4 +31,5 @@ def add_routes(api: APIRouter, runtime: Runtime, directory: Directory, mailer: M
     policy.add_routes(api, runtime, support)
     invitations.add_routes(api, runtime, directory, support, mailer)
     vault.add_routes(api, runtime)
+    forges.add_routes(api, runtime)
     signing_key.add_routes(api, runtime)

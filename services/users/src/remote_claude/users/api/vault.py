@@ -1,4 +1,4 @@
-"""Secrets, model credentials and tokens for forges over HTTP. What was stored is never answered, only that it is there."""
+"""Secrets and model credentials over HTTP. What was stored is never answered, only that it is there."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ from remote_claude.edge.caller import Caller
 from remote_claude.edge.models import problems
 from remote_claude.eventsourcing import CommandHandler, Decider
 from remote_claude.outbound import AddressRefused, AllowedHosts, CheckedTransport
-from remote_claude.outbound.forges import Forges
 from remote_claude.outbound.hosts import DEFAULT, NONE, network
 from remote_claude.runtime.service import Runtime
 from remote_claude.users.api.models import RequestBody
@@ -120,13 +119,6 @@ class SecretUnusable(Refusal):
     code = "secret_unusable"
 
 
-class ForgeUnknown(Refusal):
-    """The installation knows no forge of this name."""
-
-    code = "forge_unknown"
-    status = 404
-
-
 class ModelKeyRefused(Refusal):
     """The model's service did not take the credential."""
 
@@ -134,10 +126,9 @@ class ModelKeyRefused(Refusal):
 
 
 def add_routes(api: APIRouter, runtime: Runtime) -> None:
-    """The routes of secrets, model credentials and forges."""
+    """The routes of secrets and model credentials."""
     handler = CommandHandler(runtime.log, runtime.clock)
     allowed = AllowedHosts.parse(runtime.settings.outbound_allow)
-    forges = Forges(runtime.settings.forges)
 
     async def handle(command: Command, name: str | None) -> SecretChanged:
         handled = await handler.handle(VAULT, vault.stream_of(command.org), command)
@@ -271,16 +262,6 @@ def add_routes(api: APIRouter, runtime: Runtime) -> None:
         """Choose the credential of the organisation's tasks. Without one, they use the operator's."""
         who = principal
         return await handle(ChooseModel(org=who.org, by=who.user, name=body.name, owner=None), body.name)
-
-    @api.put("/v1/org/forges/{forge}", tags=SECRETS, responses=problems(403, 404, 422, 503))
-    async def connect_forge(principal: Caller, forge: str, body: NewToken) -> SecretChanged:
-        """Store the organisation's token for a forge, sealed. A later token replaces it; none is ever answered."""
-        if forge not in forges.by_name:
-            raise ForgeUnknown(
-                f"There is no forge {forge[:64]!r}; known: {', '.join(forges.names())}. The operator adds others with "
-                "RCLAUDE_FORGES."
-            )
-        return await store(principal, f"forge_{forge}", body, None)
 
 
 def _of(owner: str | None) -> Literal["person", "organisation"]:
