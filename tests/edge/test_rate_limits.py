@@ -1,6 +1,7 @@
 """Who asks too often is told when to ask again; the server goes by its own names only, and every answer is guarded."""
 
 import json
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -107,6 +108,12 @@ async def test_the_loopback_api_goes_by_its_own_names(postgres_server: Database,
         for host in (f"rebound.example:{port}", "127.0.0.1.example", "[::2]:80"):
             refused = await http.get("/v1/tasks", headers={"Host": host})
             assert (refused.status_code, refused.json()["code"]) == (421, "host_not_allowed")
+
+        own = await http.get("/v1/tasks", headers={"X-Request-Id": "build-4711.a"})
+        assert own.headers["X-Request-Id"] == "build-4711.a"
+        for bad in ("", "a b", "x" * 65, "<script>"):
+            made = (await http.get("/v1/nothing", headers={"X-Request-Id": bad})).headers["X-Request-Id"]
+            assert re.fullmatch("[0-9a-f]{32}", made)
 
         answer = await http.get("/v1/tasks")
         assert answer.headers["X-Content-Type-Options"] == "nosniff"

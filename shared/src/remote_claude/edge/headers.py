@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -21,6 +23,9 @@ SECURITY = (
 )
 """Headers of every answer that does not set its own."""
 STRICT_TRANSPORT = (b"strict-transport-security", b"max-age=31536000; includeSubDomains")
+REQUEST_ID = b"x-request-id"
+"""Names a request in the answer and in the logs of every service that it reaches."""
+GOOD_ID = re.compile(rb"[0-9A-Za-z_.-]{1,64}")
 MISDIRECTED = Problem(
     421,
     "host_not_allowed",
@@ -53,6 +58,8 @@ class Outermost:
             await self._app(scope, receive, send)
             return
 
+        id = _request_id(scope)
+
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 given = message.setdefault("headers", [])
@@ -60,6 +67,7 @@ class Outermost:
                 message["headers"] = [
                     *given,
                     *(header for header in self._headers if header[0] not in named),
+                    *([] if REQUEST_ID in named else [(REQUEST_ID, id)]),
                     *rate_limits.headers(scope),
                 ]
             await send(message)
@@ -90,3 +98,13 @@ class Outermost:
             await send({"type": "websocket.close", "code": 1008})
         else:
             await respond(refusal)(scope, receive, send)
+
+
+def _request_id(scope: Scope) -> bytes:
+    """The client's id of a request if it is a good one, otherwise a new one; the request bears it from here on."""
+    given = next((value for name, value in scope["headers"] if name == REQUEST_ID), b"")
+    if GOOD_ID.fullmatch(given):
+        return bytes(given)
+    id = uuid4().hex.encode()
+    scope["headers"] = [*(pair for pair in scope["headers"] if pair[0] != REQUEST_ID), (REQUEST_ID, id)]
+    return id

@@ -170,7 +170,8 @@ def install(app: FastAPI, allowed: Callable[[str], list[str]]) -> None:
     async def handle(request: Request, error: Exception) -> Response:
         refusal = refusal_of(error)
         if refusal is None:
-            log.error("a request failed", path=request.url.path, exc_info=error)
+            id = request.headers.get("x-request-id")
+            log.error("a request failed", path=request.url.path, request=id, exc_info=error)
             detail = "This is a fault of the server. It is in its log; nothing that was acknowledged is lost."
             refusal = Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", detail)
         answer = refused(refusal) if is_page(request) else respond(refusal)

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import orjson
 import structlog
+from starlette.websockets import WebSocketDisconnect
 
 from remote_claude.access.principal import Presented, Principal
 from remote_claude.access.refusals import NotAdmitted
@@ -124,7 +125,7 @@ class Socket:
         if self._close_reason is None:
             return
         code, reason, detail = self._close_reason
-        with contextlib.suppress(TimeoutError, RuntimeError, OSError):
+        with contextlib.suppress(TimeoutError, RuntimeError, OSError, WebSocketDisconnect):
             async with asyncio.timeout(CLOSE_WAIT_S):
                 if code == UNAUTHORIZED:
                     await self._peer.send_text(error_frame(401, reason, detail))

@@ -93,7 +93,7 @@ class HttpChannel:
         if self._ws.application_state is WebSocketState.CONNECTED:
             try:
                 await self._ws.close(code, reason)
-            except RuntimeError:
+            except (RuntimeError, WebSocketDisconnect):
                 return  # it was closed meanwhile
 
     def abort(self) -> None:
