@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from given import Decider
+from remote_claude.access.refusals import OrgNotFound
 from remote_claude.contracts import Sealed
 from remote_claude.contracts.users import (
     MemberInvited,
@@ -46,7 +47,6 @@ from remote_claude.users.domain.organisation import (
     LastOwner,
     MemberLimitReached,
     MemberNotFound,
-    OrgUnknown,
     OwnersDecide,
     PersonalOrg,
     decide,
@@ -154,12 +154,12 @@ def test_the_last_owner_stays_until_the_ownership_is_transferred() -> None:
 def test_a_deleted_organisation_comes_back_until_its_time_is_over() -> None:
     deleted = OrgDeleted(org="org_1", by="user_1", erased_at=LATER)
     ORG.given(*FOUNDED).when(DeleteOrg(org="org_1", by="user_1", erased_at=LATER)).then(deleted)
-    ORG.given(*FOUNDED, deleted).when(INVITE).then_refused(OrgUnknown)
+    ORG.given(*FOUNDED, deleted).when(INVITE).then_refused(OrgNotFound)
     restore = RestoreOrg(org="org_1", by="user_1", now=NOW)
     ORG.given(*FOUNDED, deleted).when(restore).then(OrgRestored(org="org_1", by="user_1"))
-    ORG.given(*FOUNDED, deleted, BOB).when(replace(restore, by="user_bob")).then_refused(OrgUnknown)
-    ORG.given(*FOUNDED).when(replace(restore, by="user_bob")).then_refused(OrgUnknown)
-    ORG.given(*FOUNDED, deleted).when(replace(restore, now=LATER)).then_refused(OrgUnknown)
+    ORG.given(*FOUNDED, deleted, BOB).when(replace(restore, by="user_bob")).then_refused(OrgNotFound)
+    ORG.given(*FOUNDED).when(replace(restore, by="user_bob")).then_refused(OrgNotFound)
+    ORG.given(*FOUNDED, deleted).when(replace(restore, now=LATER)).then_refused(OrgNotFound)
     erase = EraseOrg(org="org_1", now=LATER)
     ORG.given(*FOUNDED, deleted).when(replace(erase, now=NOW)).then()
     ORG.given(*FOUNDED, deleted).when(erase).then(OrgErased(org="org_1"))

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import assert_never
 
+from remote_claude.access.refusals import OrgNotFound
 from remote_claude.contracts import Sealed
 from remote_claude.contracts.refusals import Refusal
 from remote_claude.contracts.users import (
@@ -69,16 +70,6 @@ OrgEvent = (
     | MemberRemoved
     | TeamEvent
 )
-
-
-class OrgUnknown(Refusal):
-    """There is no such organisation."""
-
-    code = "org_not_found"
-    status = 404
-
-    def __init__(self, org: str) -> None:
-        super().__init__(f"You are in no organisation {org[:64]!r}. `GET /v1/orgs` lists yours.")
 
 
 class MemberNotFound(Refusal):
@@ -197,7 +188,7 @@ def decide(command: Command, state: Organisation) -> list[OrgEvent]:
         return [] if state.created else _created(command)
     deleted = state.erased_at is not None and not isinstance(command, RestoreOrg | EraseOrg | EraseMember)
     if not state.created or deleted:
-        raise OrgUnknown(command.org)
+        raise OrgNotFound(command.org)
     match command:
         case RenameOrg():
             return [OrgSettingsChanged(org=command.org, by=command.by, name=command.name)]
@@ -218,7 +209,7 @@ def decide(command: Command, state: Organisation) -> list[OrgEvent]:
         case RestoreOrg():
             over = state.erased or (state.erased_at is not None and state.erased_at <= command.now)
             if over or state.members.get(command.by) != "owner":
-                raise OrgUnknown(command.org)
+                raise OrgNotFound(command.org)
             if state.erased_at is None:
                 return []
             return [OrgRestored(org=command.org, by=command.by)]
