@@ -16,6 +16,8 @@ from joserfc.jwk import ECKey
 from event_logs import everything
 from identity_stack import Installation
 from remote_claude.access.credentials import AUDIENCE, ISSUER
+from remote_claude.access.principal import AccessToken, Presented
+from remote_claude.access.refusals import Unauthenticated
 from remote_claude.client import ApiError, AsyncClient, Client, Tokens, operations
 from remote_claude.client.models import TokenAnswer
 
@@ -194,6 +196,24 @@ async def test_sessions_are_listed_and_ended_by_their_person(installation: Insta
     theirs = (await other.get("/v1/session")).json()["session"]
     assert (await browser.delete(f"/v1/sessions/{theirs}")).status_code == 204
     assert (await other.get("/v1/session")).status_code == 401
+
+
+async def test_what_is_open_outlives_its_access_token_and_ends_with_its_session(
+    installation: Installation,
+) -> None:
+    verifier, operation = installation.host.runtime.verifier, "stream_tasks"
+    token = (await tokens(installation))["access_token"]
+    shown = Presented(authorization=f"Bearer {token}")
+    opened = verifier.admit(shown, operation).credential
+    assert isinstance(opened, AccessToken)
+    expired = Presented(authorization=f"Bearer {token[:-9]}")  # refused as one of five minutes ago is
+    with pytest.raises(Unauthenticated):
+        verifier.admit(expired, operation)
+    assert verifier.readmit(expired, opened, operation).user == installation.owner.user
+    ended = await installation.client(token).delete(f"/v1/sessions/{opened.id}")
+    assert ended.status_code == 204, ended.text
+    with pytest.raises(Unauthenticated):
+        verifier.readmit(expired, opened, operation)
 
 
 async def test_the_sdk_refreshes_its_tokens_before_they_expire_and_once(installation: Installation) -> None:
