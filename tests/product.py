@@ -125,6 +125,14 @@ class Product:
         runner = self.api("/v1/status").json()["services"]["runner"]
         return {**pids, "workers": [int(handle) for handle in runner["workers"]]}
 
+    def processes(self) -> list[psutil.Process]:
+        """Every process of the stack, and what those have started."""
+        own = [psutil.Process(pid) for pid in self.stack_file()["pids"].values()]
+        return [
+            *own,
+            *(started for one in own for started in one.children(recursive=True) if started not in own),
+        ]
+
     def stack_file(self) -> Any:
         return json.loads((self.home / "run" / "stack.json").read_text())
 

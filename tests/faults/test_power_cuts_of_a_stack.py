@@ -48,9 +48,8 @@ class Machine:
     """By the position of its admission."""
     blobs: set[str] = field(default_factory=set)
 
-    def lose_power(self, root: psutil.Process) -> None:
+    def lose_power(self, victims: list[psutil.Process]) -> None:
         """Everything stops; whatever was not synced is gone."""
-        victims = [root, *root.children(recursive=True)]
         self.disk.cut()
         end(victims)
         self.disk.unmount()  # what had been started meanwhile has ended with its parent
@@ -58,7 +57,6 @@ class Machine:
 
     def submit_until_cut(self, random_: random.Random) -> None:
         """Submit tasks and upload files, and lose the power after so many answers."""
-        root = psutil.Process(self.stack.pids()["stack"])
         left = [random_.randint(1, 200)]
         cut = asyncio.Event()
 
@@ -82,7 +80,7 @@ class Machine:
                     left[0] -= 1
                     if not left[0]:
                         cut.set()
-                        self.lose_power(root)
+                        self.lose_power(self.stack.processes())
 
         async def all_at_once() -> None:
             with self.stack.client() as known:
@@ -152,7 +150,8 @@ def cut_in_first_start(mark: str) -> None:
         command = one.stack.command("up")
         starting = subprocess.Popen(command, env=one.stack.env, cwd="/", stdout=subprocess.DEVNULL)
         until((one.stack.home / mark).exists, f"the first start makes {mark}", 60, pause=0.001)
-        one.lose_power(psutil.Process(starting.pid))
+        started = psutil.Process(starting.pid)
+        one.lose_power([started, *started.children(recursive=True)])
         starting.wait()
         one.stack.ok("up", "--detach")
         assert one.stack.ended(one.stack.submit("echo fine"))["state"] == "succeeded"

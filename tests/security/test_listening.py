@@ -7,8 +7,6 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import psutil
-
 from product import Product
 from servers import until
 
@@ -45,9 +43,7 @@ def readable(family: socket.AddressFamily, address: str) -> str:
 def test_every_process_of_an_embedded_stack_listens_on_loopback_only(stack: Product) -> None:
     task = stack.submit("sleep 600")
     until(lambda: stack.task(task)["state"] == "running", "the task to run", 60, pause=0.1)
-    supervisor = psutil.Process(stack.pids()["stack"])
-    everybody = [supervisor, *supervisor.children(recursive=True)]
-    addresses = [(process.name(), *where) for process in everybody for where in listening(process.pid)]
+    addresses = [(one.name(), *where) for one in stack.processes() for where in listening(one.pid)]
     document = stack.stack_file()
     config = json.loads((Path(document["home"]) / "nats" / "nats.conf").read_text())
     stack.run("cancel", task)
