@@ -14,7 +14,7 @@ from remote_claude.runtime.settings import RuntimeSettings
 from servers import Broker, Database, empty_nats, running_nats, running_postgres, settings_for
 
 LEFT_OUT = pytest.StashKey[int]()
-SLOW = {"architecture", "browser", "end_to_end", "faults", "hosted", "security"}
+SLOW = {"architecture", "browser", "end_to_end", "faults", "hosted", "security", "simulator"}
 """Folders with the longest files. They are handed out first, so that no process has a long one left at the end."""
 
 # As a service writes a traceback: with every local coloured it holds up the event loop for seconds.
