@@ -1,4 +1,4 @@
-"""Measures what organisations store, once on each UTC day. These bytes count for the whole day."""
+"""Measures what organisations store when a UTC day begins. These bytes count for the whole day."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Storage:
         for org in await self._invoices.organisations():
             if self._measured.get(org) == day:
                 continue
-            if (await self._invoices.account(org)).storage_day < day:
+            if (await self._invoices.account(org)).storage_is_due(day):
                 try:
                     size = await self._objects.size(org)
                 except (BaseError, OSError) as error:

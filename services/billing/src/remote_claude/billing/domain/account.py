@@ -188,6 +188,10 @@ class Account:
     def last_period(self) -> PeriodOpened | None:
         return max(self.periods.values(), key=lambda period: period.starts_at, default=None)
 
+    def storage_is_due(self, day: str) -> bool:
+        """Whether a UTC day (`2026-11-30`) is still to be measured: not the day of the opening, and none twice."""
+        return self.opened_at is not None and day > max(self.storage_day, self.opened_at[:10])
+
 
 initial_state = Account()
 

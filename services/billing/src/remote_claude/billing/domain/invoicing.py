@@ -199,7 +199,7 @@ def decide(command: InvoicingCommand, account: Account) -> list[BillingEvent]:
             known_threshold = (reached.period, reached.meter, reached.percent) in account.alerted
             return [] if known_threshold else [reached]
         case MeasureStorage(measured=measured):
-            return [] if measured.day <= account.storage_day else [measured]
+            return [measured] if account.storage_is_due(measured.day) else []
         case ClosePeriod():
             return _close(command, account)
         case IssueInvoice(issued=issued):
