@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -54,6 +56,34 @@ def test_a_label_starts_a_task() -> None:
 )
 def test_nothing_else_starts_one(kind: str, payload: dict[str, Any]) -> None:
     assert isinstance(on_github(kind, payload), Ignored)
+
+
+@pytest.mark.parametrize(
+    ("kind", "action", "command", "started"),
+    [
+        ("issue_comment", "created", "You", 5),
+        ("pull_request_review_comment", "created", "Maybe", 3),
+        ("issues", "labeled", "/rclaude", 2),
+    ],
+)
+def test_of_the_examples_that_github_publishes_new_comments_and_the_label_start_tasks(
+    kind: str, action: str, command: str, started: int
+) -> None:
+    """`github_examples/README.md` has their source. Their comments begin with `command`."""
+    examples = json.loads((Path(__file__).parent / "github_examples" / "examples.json").read_text())
+    rules = TriggerRules(
+        allow=("codertocat",), repositories=("Codertocat/Hello-World",), command=command, label="bug"
+    )
+    payloads = [one["payload"] for one in examples if one["event"] == kind]
+    found = [from_forge("github", {"x-github-event": kind}, payload, rules) for payload in payloads]
+    starts = [one for one in found if isinstance(one, TaskStart)]
+    assert [isinstance(one, TaskStart) for one in found] == [one["action"] == action for one in payloads]
+    assert len(starts) == started
+    for start in starts:
+        assert start.url == "https://github.com/Codertocat/Hello-World.git"
+        number = 2 if kind == "pull_request_review_comment" else 1
+        assert start.thread == ForgeThread(kind="pull_request" if number == 2 else "issue", number=number)
+        assert start.branch == ("changes" if number == 2 else None)
 
 
 def on_gitlab(payload: dict[str, Any]) -> TaskStart | Ignored:
