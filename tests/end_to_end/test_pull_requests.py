@@ -169,6 +169,20 @@ def test_a_task_without_a_commit_leaves_a_patch(connected: Connected, tmp_path: 
     assert (refused.code, "--pr" in refused.err) == (2, True)
 
 
+def test_what_a_clone_without_submodules_and_lfs_lacks_is_said(connected: Connected, tmp_path: Path) -> None:
+    stack, forge = connected[0], connected[1]["github"]
+    pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 5\n"
+    repo = repository(tmp_path / "repo", {".gitattributes": "*.bin filter=lfs\n", "model.bin": pointer})
+    head = git(repo, "rev-parse", "HEAD").strip()
+    git(repo, "update-index", "--add", "--cacheinfo", f"160000,{head},lib")
+    git(repo, "commit", "--quiet", "-m", "a submodule")
+    url = forge.repository(f"{forge.example.rpartition('/')[0]}/lacking", repo)
+    done = stack.ok("run", "--agent", "shell", "--repo", url, "--json", "echo more > more.txt").json
+    assert "submodules (lib) and the contents of LFS files (model.bin)" in done["detail"]
+    assert done["detail"] in stack.ok("logs", done["id"]).out
+    assert "submodules (lib)" in stack.ok("show", done["id"]).out
+
+
 def test_repositories_are_listed_by_a_token_of_ones_own_or_an_app(
     connected: Connected, tmp_path: Path
 ) -> None:

@@ -362,6 +362,32 @@ def test_what_the_agent_writes_into_a_submodule_is_named(tmp_path: Path) -> None
     assert concluded.commit is not None
 
 
+def test_empty_submodules_and_pointers_to_lfs_contents_are_named_with_what_to_do(tmp_path: Path) -> None:
+    inner = Repo.init(tmp_path / "inner")
+    inner.commit("inner", **{"i.txt": "i\n"})
+    outer = Repo.init(tmp_path / "outer")
+    outer.git("-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(inner.path), "lib")
+    pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 5\n"
+    attributes = "*.bin filter=lfs\n"
+    outer.write({".gitattributes": attributes, "é.bin": pointer, "here.bin": "here\n", "a.txt": pointer})
+    outer.commit("outer")
+    clone = Repo(tmp_path / "clone")
+    outer.git("clone", "--quiet", str(outer.path), str(clone.path))
+
+    def work(name: str, repo: Repo) -> str:
+        sandbox = Sandbox(tmp_path / name)
+        sandbox.send(repo)
+        return sandbox.work(in_workspace("true"))[0].missing
+
+    assert work("both", clone) == (
+        "not in the workspace: the files of submodules (lib) and the contents of LFS files (é.bin); to have them, "
+        "start the task in a clone after `git submodule update --init --recursive` and `git lfs pull`"
+    )
+    clone.git("-c", "protocol.file.allow=always", "submodule", "--quiet", "update", "--init")
+    clone.commit("contents", **{"é.bin": b"five\n"})
+    assert work("neither", clone) == ""
+
+
 def test_names_of_any_bytes_are_named_and_many_are_counted(sandbox: Sandbox) -> None:
     def agent(workspace: Path) -> None:
         (workspace / os.fsdecode(b"\xff.log")).write_text("odd")

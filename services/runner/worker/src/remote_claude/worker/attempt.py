@@ -199,6 +199,8 @@ class AttemptRun:
             aside=self._scratch / "aside.git",
         )
         self.base, self.sent = prepared.base, prepared.sent
+        if prepared.missing:
+            await self._emit(Output(stream="stderr", text=prepared.missing + "\n"))
         return prepared
 
     async def _restore(self, places: Places, assignment: Assignment, checkpoint: Path | None) -> State | None:
@@ -252,8 +254,8 @@ class AttemptRun:
         if concluded.left_out:
             remarks.append(f"not in the result: {', '.join(concluded.left_out)}")
         if remarks:
-            self.remark = "; ".join(remarks)
-            await self._emit(Output(stream="stderr", text=self.remark + "\n"))
+            await self._emit(Output(stream="stderr", text="; ".join(remarks) + "\n"))
+        self.remark = "; ".join([*remarks, *filter(None, [prepared.missing])])
         self.commit = None if assignment.patch_only else concluded.commit
         if concluded.bundle and concluded.patch:
             self.files |= {protocol.RESULT_BUNDLE: concluded.bundle, protocol.CHANGES_PATCH: concluded.patch}

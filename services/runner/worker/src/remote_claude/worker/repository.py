@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from remote_claude.worker.git import GitFailed, environment, git
+from remote_claude.worker.missing_files import missing_files
 from remote_claude.worker.result_tree import Prepared, RepositoryFailed, ResultTree
 
 __all__ = ["Concluded", "Prepared", "RepositoryFailed", "conclude", "prepare"]
@@ -72,11 +73,19 @@ async def prepare(
         extra = found.get(EXTRA_REF)
         if extra is not None:
             await _check_out_extra(extra, workspace, aside / "extra-index", env)
+        missing = await missing_files(workspace, env)
         forget = b"".join(b"delete %s\n" % ref.encode() for ref in found)
         await git("update-ref", "--stdin", stdin=forget, cwd=workspace, env=env)
     except (GitFailed, OSError) as error:
         raise RepositoryFailed("bundle_invalid", f"what was sent can't be checked out: {error}") from error
-    return Prepared(base=found.get(BASE_REF), sent=found[SENT_REF], extra=extra, bundle=bundle, aside=aside)
+    return Prepared(
+        base=found.get(BASE_REF),
+        sent=found[SENT_REF],
+        extra=extra,
+        bundle=bundle,
+        aside=aside,
+        missing=missing,
+    )
 
 
 async def conclude(

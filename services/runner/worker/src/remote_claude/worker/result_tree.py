@@ -32,6 +32,7 @@ class Prepared:
     extra: str | None  # a tree of files that Git doesn't track here, checked out too
     bundle: Path  # what was sent, for when the agent's Git folder is broken
     aside: Path  # a copy of the index, and room for more
+    missing: str = ""  # one line for the user: files that the commit names and that are not here
 
 
 @dataclass(slots=True)
