@@ -6,7 +6,6 @@ The tasks of a group are found again by their labels, so any command on any mach
 from __future__ import annotations
 
 import hashlib
-import time
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 
 GROUP_LABEL, CANDIDATE_LABEL, JUDGE_LABEL = "best-of", "candidate", "judge-of"
 """Labels of the tasks: the group of all of them, the number of a candidate, the candidate's number of a judge's task."""
-PAUSE_S = 0.5
 
 
 @dataclass(slots=True)
@@ -117,8 +115,8 @@ class Group:
     def follow(self, judge: str | None, *, until: bool) -> None:
         """Bring every candidate to its end, and judge it. With `until` the first that passes cancels the others."""
         self._judge = judge
-        while True:
-            self.refresh()
+        for position in self._client.changes():
+            self.refresh(position)
             passed = until and self.winner is not None
             for one in self.candidates:
                 if passed:
@@ -128,14 +126,19 @@ class Group:
                     self._changed(one)
             if all(one.has_ended for one in self.candidates):
                 return
-            time.sleep(PAUSE_S)
 
-    def refresh(self) -> None:
-        """Read the tasks of the group. Raises `CliError` when there are none."""
+    def refresh(self, position: int | None = None) -> None:
+        """Read the tasks of the group, as of a log position or later. Raises `CliError` when there are none."""
         found: list[dict[str, Any]] = []
         cursor = None
         while True:
-            page = self._client.get("/v1/tasks", label=f"{GROUP_LABEL}:{self.name}", limit=200, cursor=cursor)
+            page = self._client.get(
+                "/v1/tasks",
+                label=f"{GROUP_LABEL}:{self.name}",
+                limit=200,
+                cursor=cursor,
+                min_position=position,
+            )
             found += page["tasks"]
             cursor = page.get("next")
             if not cursor:

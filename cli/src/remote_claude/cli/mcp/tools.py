@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import time
 import uuid
 from collections.abc import Callable
 from decimal import Decimal
@@ -21,6 +20,7 @@ from remote_claude.cli.client import CliClient
 from remote_claude.cli.commands.run import local_repository, send_repository
 from remote_claude.cli.commands.tasks import bring_over, details
 from remote_claude.cli.errors import CliError
+from remote_claude.cli.mcp.watching import next_output
 from remote_claude.cli.repository.git import RepositoryError
 from remote_claude.cli.repository.preferences import preferences
 from remote_claude.cli.session import task_id
@@ -30,7 +30,6 @@ INSTRUCTIONS = (
     "returns the output since a cursor; `diff_task` shows the change, `apply_task` commits it to the repository here."
 )
 MAX_WAIT_S = 55
-PAUSE_S = 0.5
 READS = ToolAnnotations(read_only_hint=True)
 
 P = ParamSpec("P")
@@ -182,15 +181,15 @@ class _Tools:
     ) -> Watched:
         """Wait for the next output or the end of a task; returns what is new."""
         client = self._connect(context)
-        id, deadline = task_id(task, client), time.monotonic() + wait_s
-        while True:
-            shown = client.get(f"/v1/tasks/{id}")
-            output, cursor, complete = _output(client, id, cursor)
-            ended = shown["state"] in render.TERMINAL_STATES and complete
-            if output or ended or time.monotonic() >= deadline:
-                state = _state(details(client, id) if ended else shown)
-                return Watched(task=state, output=output, cursor=cursor)
-            time.sleep(PAUSE_S)
+        id = task_id(task, client)
+        shown = client.get(f"/v1/tasks/{id}")
+        output, cursor, complete = _output(client, id, cursor)
+        ended = shown["state"] in render.TERMINAL_STATES and complete
+        if not output and not ended and wait_s:
+            output, cursor, ended = next_output(client, id, cursor, wait_s)
+            shown = client.wait(id, None) if ended else client.get(f"/v1/tasks/{id}")
+        state = _state(details(client, id, shown["as_of"]) if ended else shown)
+        return Watched(task=state, output=output, cursor=cursor)
 
     def diff_task(self, context: Context[Any, Any], task: TaskId) -> Patch:
         """The change that a task has made, as a patch."""
