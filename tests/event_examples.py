@@ -115,11 +115,17 @@ from remote_claude.contracts.users import (
     TeamLabelsSet,
     TeamMemberAdded,
     TeamMemberRemoved,
+    TicketAnswered,
+    TicketClosed,
+    TicketMailFailed,
+    TicketMailSent,
+    TicketOpened,
     UserErased,
     UserRegistered,
 )
 
 ORG, USER, TASK, RUNNER, TEAM = "org_01", "user_01", "task_01", "runner_01", "team_01"
+TICKET = "ticket_01"
 SEALED = Sealed(key=ORG, box="bm9uY2UgYW5kIGNpcGhlcnRleHQ=")
 ATTEMPT = {"org": ORG, "task": TASK, "attempt": 1, "runner": RUNNER}
 DECISION = {"org": ORG, "task": TASK}
@@ -239,6 +245,13 @@ EXAMPLES: tuple[Event, ...] = (
         release="0.1.0",
     ),
     StackRemoved(stack="acme", org=ORG),
+    TicketOpened(
+        org=ORG, ticket=TICKET, by=USER, title=SEALED, text=SEALED, support="email", task=TASK, bundle=SHA256
+    ),
+    TicketAnswered(org=ORG, ticket=TICKET, by=None, message="message_01", text=SEALED),
+    TicketMailSent(org=ORG, ticket=TICKET, message="message_01"),
+    TicketMailFailed(org=ORG, ticket=TICKET, message="message_01", reason="no_mail_server"),
+    TicketClosed(org=ORG, ticket=TICKET, by=USER),
     OrgRestored(org=ORG, by=USER),
     OrgErased(org=ORG),
     ServiceAccountCreated(org=ORG, service_account="sa_01", name=SEALED, by=USER),

@@ -32,7 +32,7 @@ async def rclaude(home: Path, *arguments: str, given: str = "", **more: str) -> 
     return done.returncode, done.stdout.decode(), done.stderr.decode()
 
 
-async def rclaude_admin(installation: Installation, *arguments: str) -> str:
+async def rclaude_admin(installation: Installation, *arguments: str, given: str = "", **more: str) -> str:
     """Standard output of `rclaude-admin`, with the settings of the installation."""
     settings = installation.host.runtime.settings
     told = {
@@ -42,8 +42,8 @@ async def rclaude_admin(installation: Installation, *arguments: str) -> str:
         "RCLAUDE_OBJECTS": settings.objects,
         "RCLAUDE_KEK_FILE": str(settings.kek_file),
     }
-    env = environment(settings.home, **{name: value for name, value in told.items() if value})
-    run = partial(forking.run, "rclaude-admin", cwd=Path.cwd(), env=env)
+    env = environment(settings.home, **{name: value for name, value in told.items() if value}, **more)
+    run = partial(forking.run, "rclaude-admin", cwd=Path.cwd(), env=env, stdin=given.encode())
     done = await asyncio.to_thread(run, *arguments)
     assert done.returncode == 0, done.stderr.decode()
     return done.stdout.decode()

@@ -45,6 +45,7 @@ IDS = {
     "share": "share",
     "schedule": "schedule",
     "trigger": "trigger",
+    "ticket": "ticket",
 }
 
 
@@ -130,6 +131,7 @@ async def populated(installation: Installation) -> World:
         "share": (await made(f"/v1/tasks/{foreign['task']}/shares", {}, other))["id"],
         "schedule": (await made("/v1/schedules", {"cron": "0 7 * * *", "task": shell}, other))["id"],
         "trigger": (await made("/v1/triggers", trigger, other))["id"],
+        "ticket": (await made("/v1/org/tickets", {"title": "x", "text": "y"}, other))["id"],
     }
     left = await owner.post("/v1/org/leave", headers={ORG: org})
     assert left.is_success, left.text
@@ -157,6 +159,7 @@ async def ask(
         "change_role": {"role": "member"},
         "transfer_org": {"user": ids["user"]},
         "send_message": {"text": "x"},
+        "answer_ticket": {"text": "x"},
         "answer_permission": {"decision": "allow"},
     }
     body = None if operation.method in ("GET", "HEAD") else bodies.get(operation.name, {})

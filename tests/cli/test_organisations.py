@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import AsyncIterator, Iterator
 from email import message_from_bytes
-from email.message import Message
+from email.message import EmailMessage, Message
 from email.policy import default
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from remote_claude.eventsourcing import stream_id
 from remote_claude.runtime.embedded.home import free_port
 from servers import Broker, Database, running_nats
 
+SUPPORT = "support@example.com"
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
@@ -47,7 +48,11 @@ def mail() -> Iterator[tuple[Inbox, str]]:
 async def installation(
     postgres_server: Database, mail: tuple[Inbox, str], tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Installation]:
-    environment = {"RCLAUDE_USERS_SMTP_URL": mail[1], "RCLAUDE_USERS_MAIL_FROM": "rc@example.com"}
+    environment = {
+        "RCLAUDE_USERS_SMTP_URL": mail[1],
+        "RCLAUDE_USERS_MAIL_FROM": "rc@example.com",
+        "RCLAUDE_USERS_SUPPORT_ADDRESS": SUPPORT,
+    }
     with running_nats() as broker, postgres_server.fresh() as dsn:
         assert isinstance(broker, Broker)
         folder = tmp_path_factory.mktemp("organisations")
@@ -161,3 +166,67 @@ async def test_an_organisation_from_its_first_member_to_its_end(
     assert [e["position"] for e in entries] == sorted((e["position"] for e in entries), reverse=True)
     table = list(csv.DictReader((await ok(bob, "audit", "--csv", "--limit", "3")).splitlines()))
     assert [row["action"] for row in table] == [e["action"] for e in entries[:3]]
+
+
+async def test_a_ticket_is_opened_mailed_answered_by_mail_and_closed_where_the_plan_has_support(
+    installation: Installation, mail: tuple[Inbox, str], tmp_path: Path
+) -> None:
+    ada, runtime = tmp_path / "ada", installation.host.runtime
+    await signed_in(installation, ada)
+    org = await ok(ada, "org", "create", "Tickets")
+    await ok(ada, "org", "switch", org)
+    assert "has no tickets" in await refused(ada, "support", "open", "It fails", "Why?")
+    await rclaude_admin(installation, "plan", "set", org, "enterprise")
+
+    mail[0].clear()
+    ticket = await ok(ada, "support", "open", "It fails", "-", "--bundle", given="Why does it fail?")
+
+    async def mailed() -> bool:
+        return bool(mail[0])
+
+    await eventually(mailed, "the ticket is mailed", 60)
+    [sent] = mail[0]
+    assert (sent["To"], sent["Reply-To"]) == (SUPPORT, SUPPORT)
+    assert sent["Subject"].startswith(f"[{ticket}][priority] It fails")
+    [attached] = sent.iter_attachments()  # type: ignore[attr-defined]  # an EmailMessage, by its policy
+    assert attached.get_filename() == f"{ticket}.tar.gz"
+
+    # the operator sees it, has its diagnostics, and answers by mail
+    [waiting] = json.loads(await rclaude_admin(installation, "support", "list", "--json"))
+    assert [waiting[n] for n in ("id", "org", "support", "answered", "title")] == [
+        ticket, org, "priority", False, "It fails"
+    ]  # fmt: skip
+    await rclaude_admin(installation, "support", "bundle", ticket, str(tmp_path / "bundle.tar.gz"))
+    assert (tmp_path / "bundle.tar.gz").read_bytes() == attached.get_content()
+    reply = EmailMessage()
+    reply["From"], reply["Subject"] = SUPPORT, f"Re: {sent['Subject']}"
+    reply.set_content(f"Update it.\n\n> {sent.get_body().get_content()}")  # type: ignore[attr-defined]  # as above
+    more = {"RCLAUDE_USERS_SUPPORT_ADDRESS": SUPPORT}
+    await rclaude_admin(installation, "support", "receive", given=reply.as_string(), **more)
+    stranger = EmailMessage()
+    stranger["From"], stranger["Subject"] = "eve@example.com", f"[{ticket}]"
+    stranger.set_content("Send me the key.")
+    with pytest.raises(AssertionError, match="neither by the operator"):
+        await rclaude_admin(installation, "support", "receive", given=stranger.as_string(), **more)
+
+    # the organisation reads it, writes again, and closes it; another organisation sees nothing
+    async def answered() -> bool:
+        return "Update it." in await ok(ada, "support", "show", ticket)
+
+    await eventually(answered, "the answer is there", 60)
+    assert "answered" in await ok(ada, "support", "list")
+    await ok(ada, "support", "answer", ticket, "It works.")
+    shown = json.loads(await rclaude_admin(installation, "support", "show", ticket, "--json"))
+    assert [m["text"] for m in shown["messages"]] == ["Why does it fail?", "Update it.", "It works."]
+    _, browser = await installation.another("Eve")
+    assert (await browser.get(f"/v1/org/tickets/{ticket}")).json()["code"] == "support_ticket_not_found"
+    closing = f"/v1/org/tickets/{ticket}/close"
+    assert (await browser.post(closing)).json()["code"] == "support_ticket_not_found"
+    await ok(ada, "support", "close", ticket)
+    assert "is closed" in await refused(ada, "support", "answer", ticket, "more")
+    assert await rclaude_admin(installation, "support", "list") == ""
+
+    # what was mailed is in the log; nothing of a ticket is in clear there
+    events = await runtime.log.read_stream(stream_id("users", org, "ticket", ticket))
+    assert "TicketMailSent" in {recorded.type for recorded in events}
+    assert not any("fail" in recorded.event.model_dump_json() for recorded in events[:1])

@@ -63,6 +63,7 @@ def test_the_views_are_found() -> None:
         "runner_threads",
         "users_audit",
         "users_directory",
+        "users_tickets",
     } == {view.name for view in VIEWS}
 
 

@@ -146,7 +146,7 @@ COMMANDS = {
         "self_hosted", "destroy", "Remove all that this home has made in a cloud account."
     ),
     "support": CommandEntry(
-        "support", "app", "Help with a fault: what is needed to find it, without secrets."
+        "support", "app", "Support: tickets, and what is needed to find a fault, without secrets."
     ),
     "self": CommandEntry("self_update", "self_app", "This program itself: update it."),
     "config": CommandEntry("settings", "configure", "Show, set or forget a setting."),

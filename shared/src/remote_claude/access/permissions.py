@@ -145,6 +145,11 @@ PERMISSIONS: dict[str, Permission] = {
     "set_team_labels": Permission("org", ADMINS),
     "set_team_budget": Permission("org", ADMINS),
     "leave_org": Permission("org", EVERYBODY),
+    "open_ticket": Permission("org", EVERYBODY),
+    "list_tickets": Permission("org:read", EVERYBODY),
+    "get_ticket": Permission("org:read", EVERYBODY),
+    "answer_ticket": Permission("org", EVERYBODY),
+    "close_ticket": Permission("org", EVERYBODY),
     # every process
     "status": Permission("operations", EVERYBODY),
     "list_parked": Permission("operations", EVERYBODY),

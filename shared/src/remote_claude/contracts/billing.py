@@ -14,6 +14,10 @@ Proration = Literal["seconds", "none"]
 `none`: the prices of the period stay until it ends."""
 
 
+SupportTier = Literal["community", "email", "priority"]
+"""`community`: pages and discussions, no tickets. `email`: tickets. `priority`: tickets that are answered first."""
+
+
 class Entitlements(Value):
     """What a plan allows. None means unlimited.
 
@@ -34,6 +38,7 @@ class Entitlements(Value):
     total_nano_usd: Quantity | None = None
     overage: bool = False
     weight: Annotated[int, Field(ge=1)] = 1
+    support: SupportTier = "community"
 
 
 class Plan(Value):

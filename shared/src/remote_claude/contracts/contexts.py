@@ -146,3 +146,12 @@ def signing_key_context(kid: str) -> str:
 def customer_details_context(org: str) -> str:
     """Who an organisation's invoices are made out to."""
     return f"{org}/customer-details"
+
+
+def ticket_title_context(ticket: str) -> str:
+    return f"{ticket}/title"
+
+
+def ticket_message_context(ticket: str, message: str) -> str:
+    """A message of a ticket; the ticket's own text has the ticket's id."""
+    return f"{ticket}/message/{message}"

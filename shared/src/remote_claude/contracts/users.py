@@ -3,6 +3,7 @@
 from typing import ClassVar, Literal
 
 from remote_claude.contracts.base import Event, Quantity, Sealed, Value
+from remote_claude.contracts.billing import SupportTier
 
 Role = Literal["owner", "admin", "member", "billing"]
 TaskVisibility = Literal["own", "team", "organisation"]
@@ -399,3 +400,65 @@ class MonthlyBudgetSet(PolicyEvent):
     user: str | None = None
     team: str | None = None
     nano_usd: Quantity | None = None
+
+
+class TicketEvent(UsersEvent):
+    """About a ticket: a request for support. `by` is the person of the organisation; None is the operator."""
+
+    aggregate: ClassVar[str] = "ticket"
+
+    org: str
+    ticket: str
+
+
+class TicketOpened(TicketEvent):
+    """`support` is the tier of the plan at that time. `bundle` is the SHA-256 of the diagnostics that came with it."""
+
+    type: ClassVar[str] = "TicketOpened"
+    version: ClassVar[int] = 1
+
+    by: str
+    title: Sealed
+    text: Sealed
+    support: SupportTier
+    task: str | None = None
+    bundle: str | None = None
+
+
+class TicketAnswered(TicketEvent):
+    """A message in a ticket, by the organisation or by the operator. `message` is its id; the ticket's own text has the ticket's."""
+
+    type: ClassVar[str] = "TicketAnswered"
+    version: ClassVar[int] = 1
+
+    by: str | None
+    message: str
+    text: Sealed
+
+
+class TicketClosed(TicketEvent):
+    """It takes no more messages."""
+
+    type: ClassVar[str] = "TicketClosed"
+    version: ClassVar[int] = 1
+
+    by: str | None
+
+
+class TicketMailSent(TicketEvent):
+    """A message of a ticket was mailed, to the operator or to the person who opened the ticket."""
+
+    type: ClassVar[str] = "TicketMailSent"
+    version: ClassVar[int] = 1
+
+    message: str
+
+
+class TicketMailFailed(TicketEvent):
+    """A message of a ticket was not mailed, for a stable `reason`."""
+
+    type: ClassVar[str] = "TicketMailFailed"
+    version: ClassVar[int] = 1
+
+    message: str
+    reason: str

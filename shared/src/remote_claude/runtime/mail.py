@@ -41,11 +41,20 @@ def checked_smtp_url(url: str) -> str:
 
 
 async def send(
-    url: str, sender: str, to: str, subject: str, text: str, attachments: Sequence[Attachment] = ()
+    url: str,
+    sender: str,
+    to: str,
+    subject: str,
+    text: str,
+    attachments: Sequence[Attachment] = (),
+    *,
+    reply_to: str = "",
 ) -> None:
     """Send a mail through the server at `url`. Raises `MailNotSent`."""
     message = EmailMessage()
     message["From"], message["To"], message["Subject"] = sender, to, subject
+    if reply_to:
+        message["Reply-To"] = reply_to
     message.set_content(text)
     for name, type, content in attachments:
         main, sub = type.split("/")

@@ -1,6 +1,6 @@
-"""`rclaude support bundle`: what helps to find a fault, in one file, without secrets.
+"""`rclaude support`: tickets, and what helps to find a fault, in one file, without secrets.
 
-Only what is listed here goes in, and every text goes through `redacted` first. Prompts, output, repositories and the values
+Of the bundle: only what is listed here goes in, and every text goes through `redacted` first. Prompts, output, repositories and the values
 of settings are never read.
 """
 
@@ -11,7 +11,9 @@ import json
 import os
 import platform
 import re
+import sys
 import tarfile
+from base64 import b64encode
 from collections.abc import Callable
 from importlib.metadata import distributions
 from pathlib import Path
@@ -21,10 +23,15 @@ import typer
 
 from remote_claude.cli import config, render
 from remote_claude.cli.commands import stack
+from remote_claude.cli.commands.tasks import Json
 from remote_claude.cli.errors import CliError, Exit
 from remote_claude.cli.session import connect
 
-app = typer.Typer(no_args_is_help=True, help="Help with a fault: what is needed to find it, without secrets.")
+app = typer.Typer(
+    no_args_is_help=True, help="Support: tickets, and what is needed to find a fault, without secrets."
+)
+TicketId = Annotated[str, typer.Argument(help="The ticket, ticket_....")]
+MAX_BUNDLE_BYTES = 512 * 1024
 
 LOG_LINES = 2000
 LOGS = ("services.log", "nats.log", "postgres.log")
@@ -61,6 +68,89 @@ def bundle(
     """Write versions, checks, status and the end of the logs into one file. Look into it before you send it."""
     if file.exists():
         raise CliError(f"{file} exists already: name another file", Exit.USAGE)
+    parts = _parts()
+    file.touch(mode=0o600)
+    file.write_bytes(_packed(parts))
+    render.say(f"{file}: {', '.join(parts)}. Look into it before you send it.")
+
+
+@app.command("open")
+def open_ticket(
+    title: Annotated[str, typer.Argument(help="What it is about, in one line.")],
+    text: Annotated[str, typer.Argument(help="What happens, and what you expect; - reads standard input.")],
+    task: Annotated[str | None, typer.Option(help="The task that it is about.")] = None,
+    with_bundle: Annotated[
+        bool, typer.Option("--bundle", help="Attach what `rclaude support bundle` writes.")
+    ] = False,
+) -> None:
+    """Open a ticket at the operator and print its id. The plan says whether there are tickets."""
+    body: dict[str, Any] = {"title": title, "text": _text(text), "task": task}
+    if with_bundle:
+        packed = _packed(_parts())
+        if len(packed) > MAX_BUNDLE_BYTES:
+            raise CliError(
+                f"the bundle has {len(packed)} bytes, and {MAX_BUNDLE_BYTES} fit: write it with "
+                "`rclaude support bundle`, and ask in the ticket where to send it",
+                Exit.USAGE,
+            )
+        body["bundle"] = b64encode(packed).decode()
+    render.say(connect().post("/v1/org/tickets", body)["id"])
+
+
+@app.command("list")
+def list_tickets(as_json: Json = False) -> None:
+    """Show the tickets of the organisation, the latest first; a member sees their own."""
+    tickets = connect().get("/v1/org/tickets")["tickets"]
+    if as_json:
+        render.emit(tickets)
+        return
+    rows = [
+        (
+            one["id"],
+            "closed" if one["closed_at"] else "answered" if one["answered"] else "waits",
+            one["support"],
+            one["opened_at"][:10],
+            one["title"] or "-",
+        )
+        for one in tickets
+    ]
+    render.table(("ticket", "state", "support", "opened", "title"), rows, elastic="title")
+
+
+@app.command("show")
+def show_ticket(ticket: TicketId, as_json: Json = False) -> None:
+    """Show a ticket with its messages."""
+    found = connect().get(f"/v1/org/tickets/{ticket}")
+    if as_json:
+        render.emit(found)
+        return
+    render.say(f"{found['id']}  {found['title']}")
+    for message in found["messages"]:
+        render.say(f"\n{message['at'][:16]}  {message['by'] or 'operator'}\n{message['text']}")
+
+
+@app.command("answer")
+def answer_ticket(
+    ticket: TicketId, text: Annotated[str, typer.Argument(help="The message; - reads standard input.")]
+) -> None:
+    """Add a message to a ticket that is open."""
+    connect().post(f"/v1/org/tickets/{ticket}/messages", {"text": _text(text)})
+    render.say(f"your message is in {ticket}")
+
+
+@app.command("close")
+def close_ticket(ticket: TicketId) -> None:
+    """Close a ticket: it takes no more messages."""
+    connect().post(f"/v1/org/tickets/{ticket}/close", {})
+    render.say(f"{ticket} is closed")
+
+
+def _text(argument: str) -> str:
+    return sys.stdin.read() if argument == "-" else argument
+
+
+def _parts() -> dict[str, str]:
+    """The files of a bundle by name, before anything is removed from them."""
     parts: dict[str, str] = {
         "versions.json": _json({d.name: d.version for d in distributions() if d.name}),
         "machine.json": _json(
@@ -78,14 +168,19 @@ def bundle(
             parts[f"log/{name}"] = "".join(
                 path.read_text(errors="replace").splitlines(keepends=True)[-LOG_LINES:]
             )
-    with tarfile.open(file, "x:gz") as archive:
+    return parts
+
+
+def _packed(parts: dict[str, str]) -> bytes:
+    """A compressed archive of the files, without what looks like a credential."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
         for name, text in parts.items():
             content = redacted(text).encode()
             entry = tarfile.TarInfo(name)
             entry.size, entry.mode = len(content), 0o600
             archive.addfile(entry, io.BytesIO(content))
-    file.chmod(0o600)
-    render.say(f"{file}: {', '.join(parts)}. Look into it before you send it.")
+    return packed.getvalue()
 
 
 def _attempted(look: Callable[[], Any]) -> str:

@@ -22,12 +22,14 @@ from remote_claude.runtime.broker.uses import Use
 from remote_claude.users.handlers import Directory
 from remote_claude.users.projections.audit import AuditView
 from remote_claude.users.projections.directory import DirectoryView
+from remote_claude.users.projections.tickets import TicketsView
 
 log = structlog.get_logger(__name__)
 
 READS = (
     DirectoryView.handles
     | AuditView.handles
+    | TicketsView.handles
     | {
         IdentityLinked.type,
         SecretStored.type,

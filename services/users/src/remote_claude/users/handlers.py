@@ -13,6 +13,7 @@ from remote_claude.contracts.users import (
     ProfileChanged,
     StackConfigured,
     StackRemoved,
+    TicketOpened,
     UserErased,
     UserRegistered,
 )
@@ -25,8 +26,8 @@ from remote_claude.eventsourcing import (
     new_event_id,
     stream_id,
 )
-from remote_claude.runtime.ids import derived_id
-from remote_claude.users.domain import service_accounts
+from remote_claude.runtime.ids import derived_id, is_id
+from remote_claude.users.domain import service_accounts, tickets
 from remote_claude.users.domain.commands import Command, CreateOrg, EraseMember, EraseOrg, SendInvitationAgain
 from remote_claude.users.domain.organisation import OwnsOrganisations, decide, evolve, initial_state
 from remote_claude.users.domain.service_accounts import ServiceAccountEvent
@@ -54,6 +55,7 @@ PERSON = Decider[UserRegistered, bool](
 STACK = Decider[StackEvent, StackEvent | None](
     None, lambda event, last: [] if event == last else [event], lambda _, event: event
 )
+TICKET = Decider(tickets.initial_state, tickets.decide, tickets.evolve)
 SERVICE_ACCOUNT = Decider(service_accounts.initial_state, service_accounts.decide, service_accounts.evolve)
 
 
@@ -153,3 +155,22 @@ class Directory:
 
 def _person(user: str) -> str:
     return stream_id("users", None, "user", user)
+
+
+class TicketHandlers:
+    """Commands on tickets."""
+
+    def __init__(self, log: EventLog, clock: Clock, event_id: NewEventId = new_event_id) -> None:
+        self._handler = CommandHandler(log, clock, event_id)
+
+    async def opened(self, org: str, ticket: str) -> TicketOpened | None:
+        """How a ticket was opened; None where the organisation has no such ticket."""
+        if not is_id("ticket", ticket):
+            return None
+        state, _ = await self._handler.load(TICKET, stream_id("users", org, "ticket", ticket))
+        return state.opened
+
+    async def handle(self, command: tickets.Command) -> int:
+        """Decide on a ticket. Returns the position of its last event. Raises what `decide` raises."""
+        stream = stream_id("users", command.org, "ticket", command.ticket)
+        return (await self._handler.handle(TICKET, stream, command)).position

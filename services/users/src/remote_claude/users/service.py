@@ -5,7 +5,7 @@ from fastapi import APIRouter
 from remote_claude.eventsourcing.jetstream.streams import check_keys
 from remote_claude.runtime import owner
 from remote_claude.runtime.service import Runtime, Service
-from remote_claude.users import api
+from remote_claude.users import api, ticket_mails
 from remote_claude.users.consumers import Registrations
 from remote_claude.users.erasures import Erasures
 from remote_claude.users.handlers import Directory
@@ -31,10 +31,12 @@ def build(runtime: Runtime) -> Service:
 
     router = APIRouter()
     api.add_routes(router, runtime, directory, Mailer(settings))
+    mails = ticket_mails.outbox(runtime, settings)
     return Service(
         name="users",
         router=router,
-        views=(DirectoryView(), AuditView()),
+        views=(DirectoryView(), AuditView(), mails.view),
+        outboxes=(mails,),
         on_start=register_owner,
         background={"registrations": registrations.run, "erasures": erasures.run},
     )

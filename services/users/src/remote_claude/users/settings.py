@@ -23,6 +23,8 @@ class UsersSettings(BaseModel):
     """`smtp://USER:PASSWORD@HOST:PORT` for STARTTLS, `smtps://` for TLS from the start, `smtp+plain://` for no TLS."""
     mail_from: str = "Remote Claude <no-reply@localhost>"
     """The sender of mail."""
+    support_address: str = ""
+    """Where messages of tickets go, and where answers to them come from. Without it tickets are read by command only."""
 
     @field_validator("smtp_url")
     @classmethod

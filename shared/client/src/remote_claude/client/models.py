@@ -442,6 +442,7 @@ class Entitlements(TypedDict):
     total_nano_usd: NotRequired[int | str | None]
     overage: NotRequired[bool]
     weight: NotRequired[int]
+    support: NotRequired[Literal["community", "email", "priority"]]
 
 
 class EventAnswer(TypedDict):
@@ -1023,6 +1024,12 @@ class NewKey(TypedDict):
     team: NotRequired[str | None]
 
 
+class NewMessage(TypedDict):
+    """`NewMessage`."""
+
+    text: str
+
+
 class NewModel(TypedDict):
     """A credential for a model. `kind`: an API key, or a token that is sent as `Authorization: Bearer`."""
 
@@ -1062,6 +1069,15 @@ class NewTeam(TypedDict):
     """`NewTeam`."""
 
     name: str
+
+
+class NewTicket(TypedDict):
+    """`bundle` is a file of diagnostics in base64, as `rclaude support bundle` writes it."""
+
+    title: str
+    text: str
+    task: NotRequired[str | None]
+    bundle: NotRequired[str | None]
 
 
 class NewToken(TypedDict):
@@ -1851,6 +1867,36 @@ class TeamMemberAnswer(TypedDict):
     name: str | None
 
 
+class TicketAnswer(TypedDict):
+    """`answered`: the last message is the operator's. `title` is null once the organisation is erased."""
+
+    id: str
+    title: str | None
+    support: Literal["community", "email", "priority"]
+    opened_by: str
+    opened_at: str
+    closed_at: str | None
+    answered: bool
+    task: str | None
+    bundle: str | None
+
+
+class TicketList(TypedDict):
+    """`TicketList`."""
+
+    tickets: list[TicketAnswer]
+    as_of: int
+
+
+class TicketMessageAnswer(TypedDict):
+    """`by` is null for the operator."""
+
+    id: str
+    by: str | None
+    at: str
+    text: str | None
+
+
 class Tier(TypedDict):
     """Units up to and including `up_to`, counted from the first; None for all that follow."""
 
@@ -2010,4 +2056,20 @@ class WebhookList(TypedDict):
     """`WebhookList`."""
 
     webhooks: list[WebhookAnswer]
+    as_of: int
+
+
+class WholeTicket(TypedDict):
+    """`WholeTicket`."""
+
+    id: str
+    title: str | None
+    support: Literal["community", "email", "priority"]
+    opened_by: str
+    opened_at: str
+    closed_at: str | None
+    answered: bool
+    task: str | None
+    bundle: str | None
+    messages: list[TicketMessageAnswer]
     as_of: int

@@ -54,12 +54,14 @@ from remote_claude.client.models import (
     NewBudget,
     NewInvitation,
     NewKey,
+    NewMessage,
     NewModel,
     NewOrg,
     NewOwner,
     NewRole,
     NewSecret,
     NewTeam,
+    NewTicket,
     NewToken,
     NewWebhook,
     OrgChanged,
@@ -108,6 +110,7 @@ from remote_claude.client.models import (
     TaskPage,
     TeamLabels,
     TeamList,
+    TicketList,
     TokenAnswer,
     TriggerList,
     TriggerRequest,
@@ -115,6 +118,7 @@ from remote_claude.client.models import (
     UsageBreakdown,
     WebhookCreated,
     WebhookList,
+    WholeTicket,
 )
 
 
@@ -147,6 +151,11 @@ def answer_permission(request: str, task: str, body: PermissionAnswerRequest) ->
     return Call("POST", f"/v1/tasks/{_part(task)}/permissions/{_part(request)}", json=body, decode=as_json)
 
 
+def answer_ticket(ticket: str, body: NewMessage) -> Call[OrgChanged]:
+    """Add a message to a ticket that is open."""
+    return Call("POST", f"/v1/org/tickets/{_part(ticket)}/messages", json=body, decode=as_json)
+
+
 def begin_device(body: BeginDeviceForm) -> Call[dict[str, Any]]:
     """Begin the sign-in of a machine without a browser."""
     return Call("POST", "/oauth/device_authorization", form=body, decode=as_json)
@@ -175,6 +184,11 @@ def change_profile(body: NewOrg) -> Call[OrgChanged]:
 def change_role(user: str, body: NewRole) -> Call[OrgChanged]:
     """Give a member another role."""
     return Call("PUT", f"/v1/org/members/{_part(user)}/role", json=body, decode=as_json)
+
+
+def close_ticket(ticket: str) -> Call[OrgChanged]:
+    """Close a ticket: it takes no more messages."""
+    return Call("POST", f"/v1/org/tickets/{_part(ticket)}/close", decode=as_json)
 
 
 def connect_forge(forge: str, body: ForgeCredential) -> Call[SecretChanged]:
@@ -473,6 +487,13 @@ def get_task_output(
     )
 
 
+def get_ticket(ticket: str, *, min_position: int | None = None) -> Call[WholeTicket]:
+    """A ticket with its messages, in their order."""
+    return Call(
+        "GET", f"/v1/org/tickets/{_part(ticket)}", query={"min_position": min_position}, decode=as_json
+    )
+
+
 def get_usage(*, period: str | None = None, min_position: int | None = None) -> Call[UsageAnswer]:
     """What the organisation has used in a period, against what its plan allows."""
     return Call("GET", "/v1/usage", query={"period": period, "min_position": min_position}, decode=as_json)
@@ -711,6 +732,13 @@ def list_teams(*, min_position: int | None = None) -> Call[TeamList]:
     return Call("GET", "/v1/org/teams", query={"min_position": min_position}, decode=as_json)
 
 
+def list_tickets(*, limit: int | None = None, min_position: int | None = None) -> Call[TicketList]:
+    """The tickets of the organisation, the latest first; of a member, their own."""
+    return Call(
+        "GET", "/v1/org/tickets", query={"limit": limit, "min_position": min_position}, decode=as_json
+    )
+
+
 def list_triggers() -> Call[TriggerList]:
     """The organisation's triggers."""
     return Call("GET", "/v1/triggers", decode=as_json)
@@ -741,6 +769,11 @@ def oauth_metadata() -> Call[MetadataAnswer]:
 def open_portal() -> Call[Page]:
     """A page of Stripe's where the card can be changed."""
     return Call("POST", "/v1/billing/portal", decode=as_json)
+
+
+def open_ticket(body: NewTicket) -> Call[OrgChanged]:
+    """Ask the operator for support. The plan says whether there are tickets, and which are answered first."""
+    return Call("POST", "/v1/org/tickets", json=body, decode=as_json)
 
 
 def publish_prices(body: PriceFile) -> Call[PublishedPrices]:

@@ -13,10 +13,11 @@ from remote_claude.users.api import (
     policy,
     signing_key,
     teams,
+    tickets,
     vault,
 )
 from remote_claude.users.api.support import Support
-from remote_claude.users.handlers import Directory
+from remote_claude.users.handlers import Directory, TicketHandlers
 from remote_claude.users.mailer import Mailer
 
 
@@ -33,3 +34,4 @@ def add_routes(api: APIRouter, runtime: Runtime, directory: Directory, mailer: M
     vault.add_routes(api, runtime)
     forges.add_routes(api, runtime)
     signing_key.add_routes(api, runtime)
+    tickets.add_routes(api, runtime, TicketHandlers(runtime.log, runtime.clock), support)

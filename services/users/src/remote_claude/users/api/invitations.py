@@ -34,8 +34,8 @@ from remote_claude.users.domain.commands import (
 from remote_claude.users.domain.organisation import InvitationNotFound
 from remote_claude.users.handlers import Directory
 from remote_claude.users.mailer import Mailer
+from remote_claude.users.plans import Plans
 from remote_claude.users.projections import directory as view
-from remote_claude.users.seats import Seats
 
 INVITATION_LASTS = timedelta(days=7)
 
@@ -44,7 +44,12 @@ def add_routes(
     api: APIRouter, runtime: Runtime, directory: Directory, support: Support, mailer: Mailer
 ) -> None:
     """The routes below `/v1/org/invitations` and `/v1/invitations`."""
-    seats = Seats(runtime.log, runtime.clock)
+    plans = Plans(runtime.log, runtime.clock)
+
+    async def seats(org: str) -> int | None:
+        """How many members the plan allows; None: any number, as without a plan."""
+        allowed = await plans.of(org)
+        return allowed.members if allowed is not None else None
 
     @api.post(
         "/v1/org/invitations",
@@ -68,7 +73,7 @@ def add_routes(
             hash=credential_secrets.digest(secret),
             expires_at=timestamp(runtime.clock() + INVITATION_LASTS),
             now=timestamp(runtime.clock()),
-            seats=await seats.of(principal.org),
+            seats=await seats(principal.org),
         )
         await directory.handle(command)
         return await sent(principal, request, invitation, secret, body.email, body.role, command.expires_at)
@@ -148,6 +153,6 @@ def add_routes(
             hash=credential_secrets.digest(secret),
             user=identity.user,
             now=timestamp(runtime.clock()),
-            seats=await seats.of(org),
+            seats=await seats(org),
         )
         return await support.changed(org, await directory.handle(command))

@@ -62,6 +62,9 @@ from remote_claude.contracts.users import (
     ServiceAccountRemoved,
     StackConfigured,
     StackRemoved,
+    TicketAnswered,
+    TicketClosed,
+    TicketOpened,
 )
 from remote_claude.eventsourcing.events import RecordedEvent
 from remote_claude.eventsourcing.postgres.schemas import Pool
@@ -130,7 +133,7 @@ class AuditView(View):
     """Folds what people, keys and operators did in an organisation: to it, and to its tasks."""
 
     name: ClassVar[str] = "users_audit"
-    version: ClassVar[int] = 6
+    version: ClassVar[int] = 7
     tables = Tables.metadata
     pace: ClassVar[float] = 0.1
     handles = (
@@ -182,6 +185,9 @@ class AuditView(View):
                 MonthlyBudgetSet,
                 ServiceAccountCreated,
                 ServiceAccountRemoved,
+                TicketOpened,
+                TicketAnswered,
+                TicketClosed,
             )
         )
         | TEAM_EVENTS
