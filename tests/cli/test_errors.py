@@ -49,6 +49,18 @@ def test_a_server_that_is_not_ours_is_named(tmp_path: Path, somebody_else: str) 
     assert somebody_else in said
 
 
+def test_what_cannot_be_meant_says_what_to_do(tmp_path: Path) -> None:
+    where = {"RCLAUDE_URL": "http://127.0.0.1:1", "RCLAUDE_API_KEY": "rck_x"}
+    for advice, command in (
+        ("put a text of several words in quotes", ("run", "echo", "hi", "there")),
+        ("not a task: 'nope'", ("open", "--print", "nope")),
+        ("not a batch: 'batch_x'", ("batch", "batch_x")),
+        ("there is no message", ("send", "task_00000000000000000000000000")),
+    ):
+        code, said = rclaude(tmp_path, *command, **where)
+        assert (code, advice in said) == (2, True), said
+
+
 @pytest.mark.parametrize("key", ["two\nlines", "ключ"])
 def test_what_cannot_be_a_key_is_a_usage_error(tmp_path: Path, key: str) -> None:
     code, said = rclaude(tmp_path, "list", RCLAUDE_URL="http://127.0.0.1:1", RCLAUDE_API_KEY=key)

@@ -31,7 +31,7 @@ def test_candidates_are_judged_compared_and_one_is_applied(stack: Product, repo:
     assert [line.split()[0] for line in shown.out.splitlines()[1:4]] == ["2", "1", "3"]
     assert stack.ok("compare", done["group"], "--json").json == done
     assert "+made" in stack.ok("diff", done["group"], "--candidate", "2").out
-    stack.ok("apply", done["group"], "--candidate", "2", cwd=repo)
+    stack.ok("apply", cwd=repo)
     assert (repo / "made.txt").read_text() == "made\n"
     assert stack.run("diff", done["group"], "--candidate", "4").code == 2
 
@@ -41,6 +41,11 @@ def test_none_passes(stack: Product, repo: Path) -> None:
         "run", "--best-of", "2", "--agent", "shell", "--judge", "false", "--json", "true", cwd=repo
     )
     assert (done.code, done.json["winner"]) == (1, None)
+    shown = stack.ok("show", "--json").json["id"]
+    assert shown in [one["id"] for one in done.json["candidates"]], "no judge's task is the newest"
+    refused = stack.run("apply", cwd=repo)
+    assert (refused.code, "none of them passes" in refused.err) == (2, True), refused.err
+    assert "(judges candidate 1) false" in stack.ok("list").out
 
 
 @pytest.mark.timeout(200)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import typer
 from typer.core import TyperCommand, TyperGroup
+from typer.exceptions import TyperException
 
 
 class CommandEntry(NamedTuple):
@@ -153,6 +154,10 @@ COMMANDS = {
 }
 
 
+WITH_TEXT = ("run", "resume", "send")
+"""Commands whose last argument is a text."""
+
+
 class LazyCommands(MutableMapping[str, Any]):
     """Name to command, built when it is asked for."""
 
@@ -185,6 +190,17 @@ class CommandTable(TyperGroup):
     def __init__(self, **settings: Any) -> None:
         super().__init__(**{**settings, "commands": None})
         self.commands = LazyCommands()
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; words left over after a prompt are most likely a prompt without quotes."""
+        try:
+            return super().invoke(ctx)
+        except TyperException as error:
+            if ctx.invoked_subcommand in WITH_TEXT and "unexpected extra argument" in str(
+                getattr(error, "message", "")
+            ):
+                error.message += ": put a text of several words in quotes."
+            raise
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """The list of commands, from the table alone."""

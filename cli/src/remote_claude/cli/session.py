@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from remote_claude.cli import config, embedded
 from remote_claude.cli.config import Target
@@ -15,6 +15,8 @@ if (
     from remote_claude.cli.client import CliClient
 
 TASK_ID = re.compile(r"task_[0-9a-z]{26}")
+JUDGE_LABEL = "judge-of"
+"""The label of a task that only judges another: the number of the candidate."""
 
 
 def client_of(target: Target) -> CliClient:
@@ -61,15 +63,37 @@ def connect_or_start() -> CliClient:
 
 
 def task_id(text: str | None, client: CliClient) -> str:
-    """The task that is meant; the newest when none is named."""
+    """The task that is meant; the newest when none is named, but for those that only judge another."""
     if text is not None:
-        if not TASK_ID.fullmatch(text):
-            raise CliError(
-                f"not a task: {text!r}; an id is task_ and 26 characters (see `rclaude list`)",
-                Exit.USAGE,
-            )
+        check_task_id(text)
         return text
-    newest = client.get("/v1/tasks", limit=1)["tasks"]
-    if not newest:
-        raise CliError('there is no task yet: `rclaude run "..."` makes one', Exit.USAGE)
-    return str(newest[0]["id"])
+    return str(newest_task(client)["id"])
+
+
+def check_task_id(text: str) -> None:
+    """Raises `CliError` for what can't be the id of a task."""
+    if not TASK_ID.fullmatch(text):
+        raise CliError(
+            f"not a task: {text!r}; an id is task_ and 26 characters (see `rclaude list`)", Exit.USAGE
+        )
+
+
+def task_and_text(first: str | None, second: str | None) -> tuple[str | None, str | None]:
+    """The task and the text of a command that takes both: one argument alone is the text, unless it looks like an id."""
+    if first is None or second is not None or first.startswith("task_"):
+        return first, second
+    return None, first
+
+
+def newest_task(client: CliClient) -> dict[str, Any]:
+    """The newest task that does not only judge another. Raises `CliError` when there is none."""
+    limit, cursor = 1, None
+    while True:
+        page = client.get("/v1/tasks", limit=limit, cursor=cursor)
+        for task in page["tasks"]:
+            if JUDGE_LABEL not in task["labels"]:
+                found: dict[str, Any] = task
+                return found
+        limit, cursor = 50, page.get("next")
+        if not cursor:
+            raise CliError('there is no task yet: `rclaude run "..."` makes one', Exit.USAGE)

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from remote_claude.cli.errors import CliError, Exit
 from remote_claude.cli.render import TERMINAL_STATES
-from remote_claude.cli.session import TASK_ID, task_id
+from remote_claude.cli.session import JUDGE_LABEL, TASK_ID, newest_task, task_id
 
 if TYPE_CHECKING:
     from remote_claude.cli.client import CliClient
 
-GROUP_LABEL, CANDIDATE_LABEL, JUDGE_LABEL = "best-of", "candidate", "judge-of"
-"""Labels of the tasks: the group of all of them, the number of a candidate, the candidate's number of a judge's task."""
+GROUP_LABEL, CANDIDATE_LABEL = "best-of", "candidate"
+"""Labels of the tasks: the group of all of them, the number of a candidate."""
 
 
 @dataclass(slots=True)
@@ -266,9 +266,26 @@ def group_of(client: CliClient, text: str | None) -> str:
 
 
 def candidate_id(client: CliClient, text: str | None, number: int | None) -> str:
-    """The task that is meant: candidate `number` of a group, where one is given; otherwise as anywhere."""
-    if number is None:
+    """The task that is meant: candidate `number` of a group, where one is given; otherwise as anywhere.
+
+    Where nothing is given and the newest task is a candidate, its group's winner. Raises `CliError` when none passes.
+    """
+    if number is None and text is not None:
         return task_id(text, client)
+    if number is None:
+        newest = newest_task(client)
+        if CANDIDATE_LABEL not in newest["labels"] or GROUP_LABEL not in newest["labels"]:
+            return str(newest["id"])
+        group = Group(client, newest["labels"][GROUP_LABEL])
+        group.refresh()
+        if group.winner is None:
+            raise CliError(
+                f"the newest task is a candidate of the group {group.name}, and none of them passes: see "
+                f"`rclaude compare {group.name}`, and name the one that you want",
+                Exit.USAGE,
+                code="no_candidate_passes",
+            )
+        return group.winner.id
     group = Group(client, group_of(client, text))
     group.refresh()
     found = next((one.id for one in group.candidates if one.number == number), None)

@@ -169,6 +169,10 @@ def _content(file: str, format: Format | None) -> tuple[str, str]:
     from remote_claude.cli.batches.items import FORMATS
 
     kind = str(format) if format else FORMATS.get(Path(file).suffix.lower())
+    if kind is None and file.startswith("batch_") and not Path(file).exists():
+        raise CliError(
+            f"not a batch: {file!r}; an id is batch_ and 26 characters (see `rclaude batches`)", Exit.USAGE
+        )
     if kind is None:
         raise CliError("say what it is with --format yaml, jsonl or csv", Exit.USAGE)
     try:

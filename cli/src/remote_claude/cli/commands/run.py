@@ -22,7 +22,7 @@ from remote_claude.cli.commands.tasks import details, follow
 from remote_claude.cli.errors import OF_STATE, CliError, Exit
 from remote_claude.cli.repository.authors import author_of
 from remote_claude.cli.repository.preferences import DEVCONTAINER, preferences
-from remote_claude.cli.session import connect, connect_or_start, task_id
+from remote_claude.cli.session import connect, connect_or_start, task_and_text, task_id
 
 if TYPE_CHECKING:
     from remote_claude.cli.client import CliClient
@@ -367,7 +367,8 @@ def _watch(client: CliClient, task: str, position: int, *, as_json: bool) -> Exi
 
 def _cancel(client: CliClient, task: str) -> None:
     render.note(
-        ("\n" if sys.stdout.isatty() else "") + "cancelling; press Ctrl-C again to leave it to itself"
+        ("\n" if sys.stdout.isatty() else "")
+        + "cancelling; press Ctrl-C again to leave without waiting for its end"
     )
     try:
         client.post(f"/v1/tasks/{task}/cancel")
@@ -412,7 +413,9 @@ def send_repository(client: CliClient, local: repository.Repository, include: Se
 
 
 def resume(
-    task: Annotated[str, typer.Argument(help="The task, ended.")],
+    task: Annotated[
+        str | None, typer.Argument(help="The task's id, ended; the newest one if left out.")
+    ] = None,
     prompt: Annotated[
         str | None,
         typer.Argument(help="What its agent is to do next; without it, to go on where it stopped."),
@@ -430,7 +433,8 @@ def resume(
 ) -> None:
     """Go on with a task that has ended, as a new task: the same files, the same conversation."""
     client = connect()
-    id = task_id(task, client)
+    named, prompt = task_and_text(task, prompt)
+    id = task_id(named, client)
     body = continuation(client, id, prompt)
     options = {"timeout_s": timeout, "model": model, "provider": provider}
     body |= {name: value for name, value in options.items() if value is not None}

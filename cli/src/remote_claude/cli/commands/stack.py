@@ -15,7 +15,7 @@ from remote_claude.cli import config, embedded, machine, release, render
 from remote_claude.cli.commands.tasks import Json
 from remote_claude.cli.errors import CliError, Exit
 from remote_claude.cli.machine import Level, MachineCheck
-from remote_claude.cli.session import client_of, connect, not_running
+from remote_claude.cli.session import check_task_id, client_of, connect, not_running
 from remote_claude.cli.terminal import safe_text
 
 if TYPE_CHECKING:
@@ -98,6 +98,8 @@ def open_dashboard(
     from urllib.parse import quote
 
     target = config.target()
+    if task is not None:
+        check_task_id(task)
     path = f"/tasks/{task}" if task is not None else "/"
     if target is not None and target.profile is not None:  # whose browser signs in by itself
         org = f"?org={target.profile.org}" if target.profile.org else ""

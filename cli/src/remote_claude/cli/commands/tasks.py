@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import tempfile
+import textwrap
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -15,7 +16,7 @@ import typer
 from remote_claude.cli import render
 from remote_claude.cli.candidates.group import candidate_id
 from remote_claude.cli.errors import OF_STATE, CliError, Exit
-from remote_claude.cli.session import connect, task_id
+from remote_claude.cli.session import JUDGE_LABEL, connect, task_and_text, task_id
 
 if TYPE_CHECKING:
     from remote_claude.cli import repository
@@ -36,6 +37,8 @@ class Decision(StrEnum):
     DENY = "deny"
 
 
+SUBJECT_LENGTH = 72
+"""Characters of a commit's subject, at the most."""
 STATES: tuple[str, ...] = get_args(render.State)
 Json = Annotated[bool, typer.Option("--json", help="JSON on standard output.")]
 
@@ -81,7 +84,7 @@ def _print_page(page: dict[str, Any], *, as_json: bool) -> None:
         render.emit(page)
         return
     rows = [
-        (t["id"], _state(t), t["agent"], render.local_time(t["submitted_at"]), _first_line(t.get("title")))
+        (t["id"], _state(t), t["agent"], render.local_time(t["submitted_at"]), _title(t))
         for t in page["tasks"]
     ]
     render.table(
@@ -136,8 +139,10 @@ def wait(
     """Wait until a task has ended; ends with the exit code of its state."""
     client = connect()
     id = task_id(task, client)
-    with render.ProgressLine(f"waiting for {id}"):
-        ended = client.wait(id, timeout)
+    ended = client.get(f"/v1/tasks/{id}")
+    if ended["state"] not in render.TERMINAL_STATES:
+        with render.ProgressLine(f"waiting for {id}"):
+            ended = client.wait(id, timeout)
     if ended is None:
         raise CliError(f"{id} has not ended after {timeout} s; it goes on", Exit.TIMED_OUT)
     if as_json:
@@ -172,16 +177,23 @@ def _state(task: dict[str, Any]) -> str:
 def cancel(task: TaskArgument = None, as_json: Json = False) -> None:
     """Ask for the end of a task."""
     client = connect()
-    answer = client.post(f"/v1/tasks/{task_id(task, client)}/cancel")
+    id = task_id(task, client)
+    was_cancelled = client.get(f"/v1/tasks/{id}")["state"] == "cancelled"
+    answer = client.post(f"/v1/tasks/{id}/cancel")
     if as_json:
         render.emit(answer)
+    elif was_cancelled:
+        render.say(f"{id} is cancelled already")
     else:
-        render.say(f"{answer['id']}: cancellation requested")
+        render.say(f"{id}: cancellation requested")
 
 
 def send(
-    task: Annotated[str, typer.Argument(help="The task, or the start of its id.")],
-    text: Annotated[str, typer.Argument(help="The message to its agent; `-` reads it from standard input.")],
+    task: Annotated[str, typer.Argument(metavar="[TASK]", help="The task's id; the newest one if left out.")],
+    text: Annotated[
+        str | None,
+        typer.Argument(metavar="TEXT", help="The message to its agent; `-` reads it from standard input."),
+    ] = None,
     interrupt: Annotated[
         bool, typer.Option("--interrupt", help="End what the agent does at the moment first.")
     ] = False,
@@ -189,8 +201,11 @@ def send(
 ) -> None:
     """Send a message to a task that runs. Its agent takes it after the current turn."""
     client = connect()
+    named, text = task_and_text(task, text)
+    if text is None:
+        raise CliError(f'there is no message: `rclaude send {named} "..."` sends one', Exit.USAGE)
+    id = task_id(named, client)
     message = sys.stdin.read() if text == "-" else text
-    id = task_id(task, client)
     try:
         answer = client.post(f"/v1/tasks/{id}/messages", {"text": message, "interrupt": interrupt})
     except CliError as error:
@@ -405,5 +420,16 @@ def _first_line(prompt: str | None) -> str:
     return line if len(line) <= 60 else line[:59] + "…"
 
 
+def _title(task: dict[str, Any]) -> str:
+    """The prompt's first line; that of a judge's task says what it judges."""
+    judged = task["labels"].get(JUDGE_LABEL)
+    return _first_line((f"(judges candidate {judged}) " if judged else "") + (task.get("title") or ""))
+
+
 def _message(task: dict[str, Any]) -> str:
-    return str(task.get("prompt") or task["id"])
+    """The prompt as a commit message: a long first line is cut for the subject, and the body has all of it."""
+    prompt = str(task.get("prompt") or task["id"]).strip()
+    first = prompt.partition("\n")[0]
+    if len(first) <= SUBJECT_LENGTH:
+        return prompt
+    return f"{textwrap.shorten(first, SUBJECT_LENGTH, placeholder='…')}\n\n{prompt}"
