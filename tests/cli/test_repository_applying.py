@@ -127,7 +127,10 @@ def test_a_conflict_names_the_files_and_changes_nothing(repo: Repo, sandbox: San
     assert (merged.conflicts, merged.commit) == (("src/b.txt",), None)
     assert {"mine", "agent", "======="} <= set((repo.path / "src/b.txt").read_text().split("\n"))
     assert (repo.path / "c.txt").read_text() == "c\n"
-    assert repo.pending["src/b.txt"] == " M"
+    assert repo.pending["src/b.txt"] == "UU", "so Git refuses a commit until it is resolved"
+    assert [repo.git("show", f":{n}:src/b.txt").strip() for n in (1, 2, 3)] == ["b", "mine", "agent"]
+    repo.git("fsck", "--full", "--strict")
+    refused(repo, result, "repository_busy", merge=True)
 
 
 def test_a_deletion_against_a_change_proposes_no_merge(repo: Repo, sandbox: Sandbox) -> None:

@@ -303,7 +303,9 @@ def apply(
         client, id, here, commit=not no_commit, merge=merge, unrelated=unrelated, hooks=hooks
     )
     if applied.conflicts:
-        render.note(f"resolve the conflict markers in: {', '.join(applied.conflicts)}")
+        render.note(
+            f"resolve the conflict markers, then `git add` and commit: {', '.join(applied.conflicts)}"
+        )
     elif applied.unstaged:
         render.note(f"changed, and not staged since you changed them too: {', '.join(applied.unstaged)}")
     if applied.unfiltered:
@@ -327,8 +329,14 @@ def apply(
         render.say(f"already in {here.top}" + (f" as {applied.commit[:12]}" if applied.commit else ""))
     elif applied.commit:
         render.say(f"{applied.commit[:12]} on {here.top}: {_files(applied.files)} changed")
+    elif applied.conflicts:
+        render.say(
+            f"merged into {here.top}: {_files(applied.files)} changed, {len(applied.conflicts)} with conflicts"
+        )
     else:
         render.say(f"staged in {here.top}: {_files(applied.files)} changed")
+    if applied.conflicts:
+        raise typer.Exit(Exit.FAILED)
 
 
 def bring_over(

@@ -70,7 +70,7 @@ def apply(
 
     Without `commit`, a file whose index entry differs from what was sent is merged in the working tree only
     (`Applied.unstaged`). With `merge`, so are files in which both changed the same lines, with conflict markers
-    (`Applied.conflicts`); nothing is committed then.
+    (`Applied.conflicts`); nothing is committed then, and Git's index has them as unmerged.
     A result without history says nothing of where it belongs: it is refused in a repository whose files are others,
     unless `unrelated`.
 
@@ -170,7 +170,9 @@ class _Apply:
         staged = compare(self.scratch, index_tree, new_index)
         made = compare(self.scratch, head_tree, new_head)
         # From here on the user's repository changes: each step is complete without the next one.
-        self.landing.bring_objects([new_index, new_head], writes, without=head_tree if head else None)
+        unmerged = self._unmerged(conflicts, here, agent_tree)
+        sides = [entry.split(b" ")[1].decode() for entry in unmerged if not entry.startswith(b"0 ")]
+        self.landing.bring_objects([new_index, new_head, *sides], writes, without=head_tree if head else None)
         text = self._message(agent, message)
         self.landing.write_files(writes)
         if made and self.hooks:
@@ -182,7 +184,7 @@ class _Apply:
             staged = (*staged, *compare(self.scratch, new_head, tree))
             new_head = tree
         oid = self._commit(new_head, head, text) if made else None
-        self.landing.write_index(staged)
+        self.landing.write_index(staged, unmerged)
         if oid:
             self._move_head(head, oid)
             if self.hooks:
@@ -214,6 +216,18 @@ class _Apply:
         )
         self.scratch.git("update-index", "-z", "--index-info", stdin=entries, env=env)
         return self.scratch.git("write-tree", "--missing-ok", env=env).text, left
+
+    def _unmerged(self, names: Collection[str], here: str, agent: str) -> list[bytes]:
+        """The index entries of files in conflict: as sent (1), as they were here (2), the agent's (3), so that Git knows."""
+        paths = {os.fsencode(name) for name in names}
+        entries = [b"0 %s\t%s\0" % (b"0" * len(agent), path) for path in sorted(paths)]
+        for stage, tree in enumerate((self.result.sent_tree, here, agent), start=1):
+            for entry in sorted(self._entries(tree)):
+                kind, _, path = entry.partition(b"\t")
+                if path in paths:
+                    mode, _, oid = kind.split(b" ")
+                    entries.append(b"%s %s %d\t%s\0" % (mode, oid, stage, path))
+        return entries
 
     def _has_markers(self, tree: str) -> bool:
         """Whether every conflict is one of contents, in a file of its own name."""

@@ -88,9 +88,12 @@ class Landing:
                 [os.fsdecode(path)],
             ) from error
 
-    def write_index(self, staged: Collection[Change]) -> None:
-        """The user's index with the staged changes, other entries and their flags as they were."""
-        if not staged:
+    def write_index(self, staged: Collection[Change], unmerged: Collection[bytes] = ()) -> None:
+        """The user's index with the staged changes, other entries and their flags as they were.
+
+        `unmerged` are entries of files in conflict, as `git update-index --index-info` reads them.
+        """
+        if not staged and not unmerged:
             return
         index = self.folder / "index"
         copy_index(self.repository, index)
@@ -98,7 +101,11 @@ class Landing:
         ordered = sorted(staged, key=lambda change: not change.deleted)
         skipped = [c.path for c in staged if c.path in self.sparse and not c.deleted]
         self.repository.git(
-            "update-index", "-z", "--index-info", stdin=b"".join(change.entry for change in ordered), env=env
+            "update-index",
+            "-z",
+            "--index-info",
+            stdin=b"".join((*(change.entry for change in ordered), *unmerged)),
+            env=env,
         )
         if skipped:
             self.repository.git(
