@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import browsers
-from messages_api import serving_in_a_thread, text, thinking, tool
+from messages_api import MessagesApi, serving_in_a_thread, text, thinking, tool
 from product import Product, product
 
 if TYPE_CHECKING:
@@ -34,13 +34,23 @@ if lacking := browsers.missing():
 
 
 @pytest.fixture(scope="session")
-def stack() -> Iterator[Product]:
+def messages_api() -> Iterator[MessagesApi]:
+    with serving_in_a_thread(*TURNS) as api:
+        yield api
+
+
+@pytest.fixture(scope="session")
+def stack(messages_api: MessagesApi) -> Iterator[Product]:
     """With the real Claude Code against a local Messages API."""
-    with (
-        serving_in_a_thread(*TURNS) as api,
-        product({"ANTHROPIC_API_KEY": KEY, "ANTHROPIC_BASE_URL": api.base_url}) as one,
-    ):
+    with product({"ANTHROPIC_API_KEY": KEY, "ANTHROPIC_BASE_URL": messages_api.base_url}) as one:
         yield one
+
+
+@pytest.fixture
+def model(messages_api: MessagesApi) -> Iterator[MessagesApi]:
+    """For a test with turns of its own; later tests get `TURNS` again."""
+    yield messages_api
+    messages_api.play(*TURNS)
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
 import browsers
+import messages_api
+from messages_api import MessagesApi
 from product import Product, repository
 
 pytestmark = pytest.mark.timeout(120)
@@ -29,6 +32,45 @@ def test_a_terminal_opens_in_the_sandbox_of_a_task_that_runs(stack: Product, ope
     page.get_by_role("button", name="Cancel the task").click()
     page.get_by_role("button", name="Cancel the task").last.click()
     expect(page.get_by_text("The sandbox is gone")).to_be_visible()
+
+
+@pytest.mark.timeout(180)
+def test_an_agent_asks_for_permissions_and_gets_its_answers(
+    stack: Product, model: MessagesApi, opened: Opens, tmp_path: Path
+) -> None:
+    """What it wants is text, however hostile. One request is denied with a reason by the keyboard alone, one allowed."""
+    hostile = "<img src=x onerror=alert(1)> \u202egnp.exe"
+    wants = ({"file_path": "no.txt", "content": hostile}, {"file_path": "yes.txt", "content": "x\n"})
+    model.play(*([messages_api.tool("Write", **want)] for want in wants), [messages_api.text("Done.")])
+    repo = repository(tmp_path / "repo", {"a.txt": "one\n"})
+    task = stack.ok("run", "--detach", "--json", "--permission-mode", "ask", "write", cwd=repo).json["id"]
+    page = opened("/")
+    row = page.get_by_role("list", name="Tasks").get_by_role("listitem").filter(has_text="write")
+    expect(row.get_by_text("waits for an answer")).to_be_visible(timeout=90_000)
+    page.goto(f"/tasks/{task}")
+    requests = page.get_by_role("region", name="Permission requests")
+    expect(requests).to_contain_text("may it use Write?")
+    expect(
+        requests.get_by_text(re.compile(r"<img src=x onerror=alert\(1\)> .U\+202E.gnp\.exe"))
+    ).to_be_visible()
+    expect(page.get_by_role("status", name="State")).to_have_text("Waits for an answer")
+    assert Axe().run(page).generate_report().startswith("Found 0")
+    requests.get_by_role("button", name="Deny").press("Enter")
+    page.keyboard.type("leave that file alone")
+    page.keyboard.press("Enter")
+    expect(requests).to_contain_text("yes.txt")
+    assert "leave that file alone" in str(model.requests[-1]["body"])
+    requests.get_by_role("button", name="Allow once").click()
+    expect(page.get_by_role("status", name="State")).to_have_text("Succeeded")
+    expect(requests).to_be_hidden()
+    log = page.get_by_role("log")
+    expect(log.get_by_text("denied", exact=True)).to_be_visible()
+    expect(log.get_by_text("allowed once")).to_be_visible()
+    kept = page.context.request.get(f"/v1/tasks/{task}/diff").text()
+    assert "yes.txt" in kept
+    assert "no.txt" not in kept
+    page.goto(f"/new?continues={task}")
+    expect(page.get_by_role("combobox", name="May do without asking")).to_have_value("ask")
 
 
 def test_candidates_are_compared(stack: Product, opened: Opens, tmp_path: Path) -> None:

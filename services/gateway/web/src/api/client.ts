@@ -17,6 +17,9 @@ export type Secret = Schemas["SecretAnswer"];
 export type ModelCredential = Schemas["ModelAnswer"];
 export type InstalledOrg = Schemas["InstalledOrg"];
 export type Webhook = Schemas["WebhookAnswer"];
+export type PermissionRequest = Schemas["PermissionAsked"];
+export type PermissionDecision = Schemas["PermissionAnswerRequest"]["decision"];
+export type Submission = Schemas["SubmitRequest"];
 export type Schedule = Schemas["ScheduleAnswer"];
 export type Dimension = Schemas["UsageBreakdown"]["by"];
 

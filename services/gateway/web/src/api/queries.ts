@@ -1,5 +1,5 @@
 import { infiniteQueryOptions, QueryClient, queryOptions } from "@tanstack/react-query";
-import { api, data, type Dimension, Problem, type State, type TaskSummary } from "./client";
+import { api, data, type Dimension, Problem, type State, type Submission, type TaskSummary } from "./client";
 
 export const client = new QueryClient({
   defaultOptions: {
@@ -33,10 +33,11 @@ export const tasks = (shown: Shown) =>
     getNextPageParam: (page) => page.next ?? undefined,
   });
 
-export const task = (id: string) =>
+/** A task, as new as `position` at least. */
+export const task = (id: string, position?: number) =>
   queryOptions({
     queryKey: ["task", id],
-    queryFn: ({ signal }) => data(api.GET("/v1/tasks/{task}", { params: { path: { task: id } }, signal })),
+    queryFn: ({ signal }) => data(api.GET("/v1/tasks/{task}", { params: { path: { task: id }, query: { min_position: position } }, signal })),
   });
 
 export const taskEvents = (id: string) =>
@@ -56,6 +57,21 @@ export const taskEvents = (id: string) =>
 
 const eventPage = (task: string, after: number, signal: AbortSignal) =>
   data(api.GET("/v1/tasks/{task}/events", { params: { path: { task }, query: { after, limit: 200 } }, signal }));
+
+type Kept = Partial<Pick<Submission, "image" | "model" | "network" | "patch_only" | "permission_mode" | "provider" | "secrets">>;
+const KEPT = ["image", "model", "network", "patch_only", "permission_mode", "provider", "secrets"] as const satisfies (keyof Kept)[];
+
+/** What a task that goes on with this one keeps of its submission, as `rclaude resume` does. */
+export const kept = (id: string) =>
+  queryOptions({
+    queryKey: ["task", id, "kept"],
+    staleTime: Number.POSITIVE_INFINITY,
+    queryFn: async ({ signal }): Promise<Kept> => {
+      const { events } = await data(api.GET("/v1/tasks/{task}/events", { params: { path: { task: id }, query: { limit: 1 } }, signal }));
+      const submitted = events[0]?.data ?? {};
+      return Object.fromEntries(KEPT.filter((name) => submitted[name]).map((name) => [name, submitted[name]]));
+    },
+  });
 
 export const taskBill = (id: string, position?: number) =>
   queryOptions({

@@ -1,6 +1,6 @@
-/** Desktop notifications of tasks that end, where the person has asked for them. */
+/** Desktop notifications of tasks that end or wait for an answer, where the person has asked for them. */
 
-import type { TaskSummary } from "@/api/client";
+import type { Task } from "@/api/client";
 import { visible } from "@/text/ansi";
 
 const KEY = "rclaude-notify";
@@ -19,8 +19,8 @@ export async function setNotifies(on: boolean): Promise<boolean> {
   return true;
 }
 
-/** Notices which tasks of a person end, out of what the stream says has changed. */
-export class Endings {
+/** Notifies a person of tasks that end or wait for an answer, out of what the stream reports as changed. */
+export class Notifications {
   private readonly told = new Set<string>();
   private readonly since = new Date().toISOString();
 
@@ -31,12 +31,19 @@ export class Endings {
     return notifies() && document.visibilityState !== "visible";
   }
 
-  read(task: TaskSummary, user: string): void {
-    const ended = task.finished_at !== null && task.finished_at > this.since && ENDED.has(task.state);
-    if (!ended || task.submitted_by !== user || this.told.has(task.id)) return;
-    this.told.add(task.id);
-    const title = task.state === "succeeded" ? "Task succeeded" : task.state === "failed" ? "Task failed" : "Task timed out";
-    const shown = new Notification(title, { body: visible(task.title ?? task.id), tag: task.id, icon: "/favicon.svg" });
+  read(task: Task, user: string): void {
+    if (task.submitted_by !== user) return;
+    for (const { request } of task.permissions) this.notify(task, request, "Task waits for your answer");
+    if (task.finished_at !== null && task.finished_at > this.since && ENDED.has(task.state)) {
+      this.notify(task, "end", task.state === "succeeded" ? "Task succeeded" : task.state === "failed" ? "Task failed" : "Task timed out");
+    }
+  }
+
+  private notify(task: Task, reason: string, title: string): void {
+    const told = `${task.id} ${reason}`;
+    if (this.told.has(told)) return;
+    this.told.add(told);
+    const shown = new Notification(title, { body: visible(task.title ?? task.id), tag: told, icon: "/favicon.svg" });
     shown.onclick = () => {
       window.focus();
       this.open(task.id);

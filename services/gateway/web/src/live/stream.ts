@@ -16,6 +16,8 @@ interface StateMessage {
   reason: string | null;
   attempt: number;
   position: number;
+  /** Permission requests of the agent that nobody has answered. */
+  permissions: string[];
 }
 interface OutputMessage {
   type: "output";

@@ -8,11 +8,13 @@ export type Row =
   | { kind: "text"; key: number; text: string }
   | { kind: "thinking"; key: number; text: string }
   | { kind: "tool"; key: number; name: string; input: Record<string, unknown>; truncated: boolean; result: string | null; failed: boolean; at: string }
+  | { kind: "permission"; key: number; tool: string; input: Record<string, unknown>; decision: string | null }
   | { kind: "attempt"; key: number; attempt: number }
   | { kind: "phase"; key: number; phase: string; at: string }
   | { kind: "result"; key: number; outcome: string; text: string; reason: string | null };
 
 type Tool = Extract<Row, { kind: "tool" }>;
+type Permission = Extract<Row, { kind: "permission" }>;
 type Line = Extract<Row, { kind: "line" }>;
 
 export interface Snapshot {
@@ -21,6 +23,7 @@ export interface Snapshot {
   state: State | null;
   reason: string | null;
   changed: number;
+  permissions: readonly string[] | null;
   cost: string | number | null;
   ended: boolean;
   loading: boolean;
@@ -39,6 +42,7 @@ export interface Source {
 export class Transcript {
   private rows: Row[] = [];
   private readonly tools = new Map<string, Tool>();
+  private readonly asked = new Map<string, Permission>();
   private openLine: Line | null = null;
   private attempt = 0;
   private said = "";
@@ -47,7 +51,7 @@ export class Transcript {
   private readonly listeners = new Set<() => void>();
   private end: (() => void) | null = null;
   private snapshot: Snapshot = {
-    rows: this.rows, version: 0, state: null, reason: null, changed: 0, cost: null,
+    rows: this.rows, version: 0, state: null, reason: null, changed: 0, permissions: null, cost: null,
     ended: false, loading: true, dropped: 0, error: null,
   };
 
@@ -73,10 +77,11 @@ export class Transcript {
     if (this.end) return;
     this.rows = [];
     this.tools.clear();
+    this.asked.clear();
     this.openLine = null;
     this.attempt = 0;
     this.end = this.source.watch(this.task, {
-      onState: ({ state, reason, position }) => this.tell({ state, reason, changed: position, loading: false }),
+      onState: ({ state, reason, position, permissions }) => this.tell({ state, reason, changed: position, permissions, loading: false }),
       onOutput: (message) => {
         if (message.attempt !== this.attempt) {
           this.attempt = message.attempt;
@@ -121,6 +126,18 @@ export class Transcript {
           const at = this.rows.lastIndexOf(tool);
           if (at >= 0) this.rows[at] = fresh;
         }
+        break;
+      }
+      case "permission_request": {
+        const row: Permission = { kind: "permission", key, tool: String(frame["name"]), input: (frame["input"] ?? {}) as Record<string, unknown>, decision: null };
+        this.asked.set(String(frame["id"]), row);
+        this.push(row);
+        break;
+      }
+      case "permission_answer": {
+        const asked = this.asked.get(String(frame["id"]));
+        const at = asked ? this.rows.lastIndexOf(asked) : -1;
+        if (asked && at >= 0) this.rows[at] = { ...asked, decision: String(frame["decision"]) };
         break;
       }
       case "status":

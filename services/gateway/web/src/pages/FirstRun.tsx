@@ -1,7 +1,7 @@
 import { useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import { ArrowRight } from "lucide-react";
-import { agents } from "@/api/queries";
+import { agents, models } from "@/api/queries";
 import { Command } from "@/ui/controls";
 
 const TRIES = [
@@ -13,7 +13,9 @@ const TRIES = [
 /** What stands where the tasks will be: three ways to the first one. */
 export function FirstRun() {
   const offered = useQuery(agents);
-  const hasClaude = offered.data?.agents.some(({ name, offered }) => name === "claude" && offered);
+  const keys = useQuery(models);
+  const claude = offered.data?.agents.find(({ name }) => name === "claude");
+  const lacksKey = claude?.needs_model_key && keys.data?.models.length === 0;
   return (
     <div className="h-full overflow-y-auto">
       <div className="mx-auto max-w-2xl px-5 py-12 md:py-20">
@@ -26,8 +28,8 @@ export function FirstRun() {
                 <span className="min-w-0 flex-1">
                   <span className="block font-medium">{title}</span>
                   <span className="block text-sm text-muted">{text}</span>
-                  {search.agent === "claude" && offered.isSuccess && !hasClaude && (
-                    <span className="mt-1 block text-sm text-warn">Needs a model key: set ANTHROPIC_API_KEY, then `rclaude down` and `rclaude up`.</span>
+                  {search.agent === "claude" && lacksKey && (
+                    <span className="mt-1 block text-sm text-warn">Needs a key for its model: `rclaude model add anthropic`, or Settings, Models.</span>
                   )}
                 </span>
                 <ArrowRight className="size-4 shrink-0 text-muted group-hover:text-accent" aria-hidden />

@@ -4,14 +4,16 @@ import { ChevronRight } from "lucide-react";
 import { lazy, Suspense, useRef, useState } from "react";
 import { api, data, Problem } from "@/api/client";
 import { withOrg } from "@/api/org";
-import { agents, LISTS, models, secrets, task as taskQuery } from "@/api/queries";
+import { agents, kept, LISTS, models, secrets, task as taskQuery } from "@/api/queries";
 import { visible } from "@/text/ansi";
 import { Button, Command, Copy, Field, Kbd } from "@/ui/controls";
-import { BLANK, body, commandOf, type Draft, fromLink, nano, toLink } from "./new/draft";
+import { BLANK, body, commandOf, type Draft, fromLink, fromSubmission, nano, toLink } from "./new/draft";
 import type { Prefill } from "./new/prefill";
 
 const Markdown = lazy(() => import("./task/Markdown"));
 const NETWORKS: [string, string][] = [["", "as the runner's default"], ["none", "nowhere"], ["default", "registries and forges"], ["hosts", "these hosts"]];
+
+const PERMISSIONS: [Draft["permissions"], string][] = [["", "everything"], ["edits", "edits of files; it asks for the rest"], ["ask", "nothing: it asks each time"]];
 
 export function New() {
   const prefill = useSearch({ strict: false }) as Prefill;
@@ -25,9 +27,13 @@ export function New() {
   const [preview, setPreview] = useState(false);
   // One key a draft: sending the same one again, after a network that failed, submits it once.
   const key = useRef<{ of: string; key: string }>({ of: "", key: "" });
-  const first = offered.data?.agents.find((agent) => agent.offered && agent.name === "claude") ?? offered.data?.agents.find((agent) => agent.offered && agent.name !== "noop");
-  const draft: Draft = { ...BLANK, agent: first?.name ?? "claude", ...fromLink(prefill), ...edited };
-  const before = useQuery({ ...taskQuery(draft.continues), enabled: draft.continues !== "" });
+  const ownKey = (keys.data?.models.length ?? 0) > 0;
+  const runs = offered.data?.agents.filter((agent) => agent.offered && (!agent.needs_model_key || ownKey)) ?? [];
+  const first = runs.find(({ name }) => name === "claude") ?? runs.find(({ name }) => name !== "noop");
+  const continues = prefill.continues ?? "";
+  const before = useQuery({ ...taskQuery(continues), enabled: continues !== "" });
+  const asBefore = useQuery({ ...kept(continues), enabled: continues !== "" });
+  const draft: Draft = { ...BLANK, agent: first?.name ?? "claude", ...fromSubmission(asBefore.data ?? {}), ...fromLink(prefill), ...edited };
   const set = (name: keyof Draft) => (event: { target: { value: string } }) => edit((before) => ({ ...before, [name]: event.target.value }));
   const submit = useMutation({
     mutationFn: () => {
@@ -53,7 +59,10 @@ export function New() {
   const usable = stored.data?.secrets ?? [];
   const unknown = draft.secrets.filter((name) => !usable.some((secret) => secret.name === name));
   const link = `${window.location.origin}${withOrg(router.buildLocation({ to: "/new", search: toLink(draft) }).href)}`;
-  const needsKey = draft.agent === "claude" && offered.data?.agents.some(({ name, offered }) => name === "claude" && !offered) && keys.data?.models.length === 0;
+  const chosen = offered.data?.agents.find(({ name }) => name === draft.agent);
+  const claude = offered.data?.agents.find(({ name }) => name === "claude");
+  // Where Claude could not run, the page says why: also while another agent is chosen in its place.
+  const lacking = keys.isSuccess && !ownKey ? [chosen, claude].find((agent) => agent?.needs_model_key) : undefined;
   return (
     <div className="h-full overflow-y-auto">
       <form
@@ -110,8 +119,8 @@ export function New() {
             </>
           )}
         </div>
-        {needsKey && <p className="text-sm text-warn">No runner has a key for the model: <Link to="/settings/models" className="underline underline-offset-2">store one of your own</Link>, or choose another agent.</p>}
-        <Fold title="Model, place and access" opened={["model", "provider", "image", "network", "budget", "secrets"].some((name) => name in prefill || name === refused)}>
+        {lacking && <p className={`text-sm ${lacking === chosen ? "text-warn" : "text-muted"}`}>The agent <code>{lacking.name}</code> cannot run yet: it needs a key for its model. <Link to="/settings/models" className="underline underline-offset-2">Store a key of your own</Link>{lacking === chosen && ", or choose another agent"}.</p>}
+        <Fold title="Model, place and access" opened={["model", "provider", "image", "network", "budget", "secrets", "permissions"].some((name) => name in prefill || name === refused) || Object.keys(asBefore.data ?? {}).length > 0}>
           <div className="grid gap-4 sm:grid-cols-2">
             <Field label="Model" hint={isShell ? "not for the shell" : "optional"} error={errorOf("model")}>
               <input className="field" placeholder="the agent's default" disabled={isShell} value={draft.model} onChange={set("model")} />
@@ -131,6 +140,11 @@ export function New() {
             <Field label="May connect to" hint={offers("network") ? undefined : "no runner offers this"} error={errorOf("network")}>
               <select className="field" disabled={!offers("network") && !draft.network} value={listed ? draft.network : "hosts"} onChange={(event) => edit((before) => ({ ...before, network: event.target.value === "hosts" ? "github.com" : event.target.value }))}>
                 {NETWORKS.map(([value, name]) => <option key={value} value={value}>{name}</option>)}
+              </select>
+            </Field>
+            <Field label="May do without asking" hint={isShell ? "not for the shell" : undefined} error={errorOf("permission_mode")}>
+              <select className="field" disabled={isShell} value={draft.permissions} onChange={(event) => edit((before) => ({ ...before, permissions: event.target.value as Draft["permissions"] }))}>
+                {PERMISSIONS.map(([value, name]) => <option key={value} value={value}>{name}</option>)}
               </select>
             </Field>
             {!listed && (

@@ -163,13 +163,14 @@ function Row({ task, wide, current, selected, onToggle }: { task: TaskSummary; w
       {visible(task.title ?? "Erased task")}
     </Link>
   );
-  const reason = task.reason && <span className="truncate">{task.reason.replaceAll("_", " ")}</span>;
+  const asks = task.waiting?.code === "permission";
+  const reason = asks ? <span className="whitespace-nowrap font-medium text-warn">waits for an answer</span> : task.reason && <span className="truncate">{task.reason.replaceAll("_", " ")}</span>;
   return (
     <div className={`group relative flex h-full items-center gap-3 border-b border-line px-4 md:px-6 ${selected ? "bg-accent/8" : current ? "bg-sunken" : "hover:bg-sunken/60"}`}>
       {current && <span className="absolute inset-y-0 left-0 w-0.5 bg-accent" aria-hidden />}
       <span className="relative size-5 shrink-0">
         <span className={`absolute inset-0 grid place-items-center ${selected ? "opacity-0" : "pointer:group-hover:opacity-0 group-focus-within:opacity-0"}`}>
-          <StateMark state={task.state} />
+          <StateMark state={task.state} asks={asks} />
         </span>
         <input
           type="checkbox"
@@ -198,9 +199,10 @@ function Row({ task, wide, current, selected, onToggle }: { task: TaskSummary; w
             {title}
             <p className="flex min-w-0 items-center gap-x-2 overflow-hidden whitespace-nowrap text-xs text-muted">
               <span>{task.agent}</span>
+              {asks && reason}
               <Repository task={task} />
-              <Labels task={task} />
-              <span className="hidden truncate sm:inline">{reason}</span>
+              {!asks && <Labels task={task} />}
+              {!asks && <span className="hidden truncate sm:inline">{reason}</span>}
             </p>
           </div>
           <div className="tabular shrink-0 text-right text-xs text-muted">
@@ -216,7 +218,7 @@ function Row({ task, wide, current, selected, onToggle }: { task: TaskSummary; w
 function Repository({ task }: { task: TaskSummary }) {
   if (!task.repo) return null;
   return (
-    <span className="hostile flex min-w-0 items-center gap-1">
+    <span className="hostile flex min-w-16 items-center gap-1 overflow-hidden">
       <GitBranch className="size-3 shrink-0" aria-hidden />
       <span className="truncate">{task.repo.url ? visible(repositoryName(task.repo.url)) : "uploaded"}</span>
     </span>
@@ -225,7 +227,7 @@ function Repository({ task }: { task: TaskSummary }) {
 
 function Labels({ task }: { task: TaskSummary }) {
   return Object.entries(task.labels).slice(0, 3).map(([name, value]) => (
-    <span key={name} className="hostile max-w-36 shrink-0 truncate rounded border border-line bg-sunken px-1.5">{visible(value ? `${name}: ${value}` : name)}</span>
+    <span key={name} className="hostile min-w-6 max-w-36 truncate rounded border border-line bg-sunken px-1.5">{visible(value ? `${name}: ${value}` : name)}</span>
   ));
 }
 

@@ -5,7 +5,7 @@ import { type ComponentType, useCallback, useEffect, useState, useSyncExternalSt
 import { api, data } from "@/api/client";
 import { LISTS, orgs, task as taskQuery } from "@/api/queries";
 import { isOpen, useRights, useSession } from "@/api/session";
-import { Endings } from "@/live/notify";
+import { Notifications } from "@/live/notify";
 import { stream } from "@/live/stream";
 import { buttonClass, Kbd } from "@/ui/controls";
 import { Failed, Skeleton } from "@/ui/states";
@@ -147,13 +147,13 @@ function useLive(): void {
   const navigate = useNavigate();
   const user = useSession().data?.user ?? "";
   useEffect(() => {
-    const endings = new Endings((task) => void navigate({ to: "/tasks/$task", params: { task } }));
+    const notifications = new Notifications((task) => void navigate({ to: "/tasks/$task", params: { task } }));
     stream.onSignedOut = () => void cache.resetQueries({ queryKey: ["session"] });
     stream.start();
     let timer: number | undefined;
-    const unfollow = stream.follow((tasks) => {
-      if (tasks && endings.wanted()) {
-        for (const id of tasks.slice(0, 20)) void cache.fetchQuery({ ...taskQuery(id), staleTime: 0 }).then((task) => endings.read(task, user), () => undefined);
+    const unfollow = stream.follow((tasks, position) => {
+      if (tasks && notifications.wanted()) {
+        for (const id of tasks.slice(0, 20)) void cache.fetchQuery({ ...taskQuery(id, position), staleTime: 0 }).then((task) => notifications.read(task, user), () => undefined);
       }
       if (timer !== undefined) return;
       timer = window.setTimeout(() => {

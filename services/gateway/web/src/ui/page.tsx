@@ -10,7 +10,7 @@ export interface Part {
 export function Tabs({ label, parts }: { label: string; parts: readonly Part[] }) {
   const path = useRouterState({ select: (state) => state.location.pathname });
   return (
-    <nav aria-label={label} className="mt-3 flex gap-1 overflow-x-auto border-b border-line">
+    <nav aria-label={label} className="mt-3 flex overflow-x-auto border-b border-line sm:gap-1">
       {parts.map(({ to, name }) => {
         const here = path === to;
         return (
@@ -21,7 +21,7 @@ export function Tabs({ label, parts }: { label: string; parts: readonly Part[] }
             ref={(element) => {
               if (here) element?.scrollIntoView({ block: "nearest", inline: "center" });
             }}
-            className={`min-h-9 whitespace-nowrap border-b-2 px-3 py-1.5 text-sm ${here ? "border-accent font-medium" : "border-transparent text-muted hover:text-text"}`}
+            className={`min-h-9 whitespace-nowrap border-b-2 px-2 py-1.5 text-sm sm:px-3 ${here ? "border-accent font-medium" : "border-transparent text-muted hover:text-text"}`}
           >
             {name}
           </Link>

@@ -39,8 +39,11 @@ function Disc({ path }: { path: string }) {
   );
 }
 
-export function StateMark({ state, named = false }: { state: State; named?: boolean }) {
-  const { name, tone, mark } = STATES[state];
+const ASKS = { name: "Waits for an answer", tone: "text-warn", mark: <Disc path="M5.9 6.3a2.1 2.1 0 1 1 2.9 2c-.6.3-.8.6-.8 1.1m0 2v.2" /> };
+
+/** `asks`: the agent of a running task waits for a permission. */
+export function StateMark({ state, asks = false, named = false }: { state: State; asks?: boolean; named?: boolean }) {
+  const { name, tone, mark } = asks ? ASKS : STATES[state];
   return (
     <span className={`inline-flex items-center gap-1.5 font-medium ${tone}`}>
       <svg viewBox="0 0 16 16" className="size-4 shrink-0" role={named ? undefined : "img"} aria-label={named ? undefined : name} aria-hidden={named || undefined}>

@@ -29,10 +29,14 @@ class AccountUse(TypedDict):
 
 
 class AgentAnswer(TypedDict):
-    """An agent; `offered` says whether a runner that is there now has it."""
+    """An agent; `offered` says whether a runner that is there now has it.
+
+    With `needs_model_key` no operator's key serves the organisation: a task needs a stored key of one's own.
+    """
 
     name: str
     offered: bool
+    needs_model_key: bool
 
 
 class AgentList(TypedDict):

@@ -157,11 +157,18 @@ def add_routes(
         return TaskPage(tasks=tasks, next=following, as_of=as_of)
 
     @api.get("/v1/agents", tags=TAGS)
-    async def list_agents(_: Caller) -> AgentList:
+    async def list_agents(principal: Caller) -> AgentList:
         """What a task may ask for: agents, and what the runners that are there now offer."""
         offered = offers.agents
         return AgentList(
-            agents=[AgentAnswer(name=name, offered=name in offered) for name in sorted(KNOWN.union(offered))],
+            agents=[
+                AgentAnswer(
+                    name=name,
+                    offered=name in offered,
+                    needs_model_key=offers.without_model(name, principal.org),
+                )
+                for name in sorted(KNOWN.union(offered))
+            ],
             providers=offers.providers,
             capabilities=offers.capabilities,
         )

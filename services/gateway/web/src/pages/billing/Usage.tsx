@@ -2,8 +2,8 @@ import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
 import { useNavigate, useSearch } from "@tanstack/react-router";
 import { api, data, Problem } from "@/api/client";
 import type { components, paths } from "@/api/schema";
-import { bill, plans, usage } from "@/api/queries";
-import { useRights } from "@/api/session";
+import { bill, orgs, plans, usage } from "@/api/queries";
+import { useRights, useSession } from "@/api/session";
 import { count, exactMoney, money, planName, quantity } from "@/text/format";
 import { Button } from "@/ui/controls";
 import { Meter } from "@/ui/charts";
@@ -81,10 +81,17 @@ function ThisBill({ period }: { period?: string }) {
   );
 }
 
+/** The months since the organisation exists, the newest first, a year of them at most; and the one that is shown. */
 function Months({ shown }: { shown?: string }) {
   const navigate = useNavigate();
+  const org = useSession().data?.org;
+  const since = useQuery(orgs).data?.orgs.find(({ id }) => id === org)?.created_at.slice(0, 7);
   const now = new Date();
-  const months = Array.from({ length: 12 }, (_, back) => new Date(Date.UTC(now.getUTCFullYear(), now.getUTCMonth() - back, 1)));
+  const year = Array.from({ length: 12 }, (_, back) => new Date(Date.UTC(now.getUTCFullYear(), now.getUTCMonth() - back, 1)));
+  const months = year.filter((month, back) => {
+    const name = month.toISOString().slice(0, 7);
+    return back === 0 || name === shown || (since !== undefined && name >= since);
+  });
   return (
     <select
       aria-label="Month"

@@ -1,6 +1,7 @@
 /** A task that is being written: the form's texts, what is sent of them, and the same as a command line or a link. */
 
 import { shellWord } from "@/text/format";
+import type { Submission } from "@/api/client";
 import type { Prefill } from "./prefill";
 
 export interface Draft {
@@ -14,6 +15,7 @@ export interface Draft {
   network: string;
   budget: string;
   secrets: readonly string[];
+  permissions: "" | "edits" | "ask";
   pr: "" | "yes" | "draft";
   minutes: string;
   attempts: string;
@@ -23,23 +25,32 @@ export interface Draft {
 }
 
 export const BLANK: Draft = {
-  prompt: "", agent: "", url: "", ref: "", model: "", provider: "", image: "", network: "", budget: "", secrets: [], pr: "",
+  prompt: "", agent: "", url: "", ref: "", model: "", provider: "", image: "", network: "", budget: "", secrets: [], permissions: "", pr: "",
   minutes: "", attempts: "", priority: "", labels: "", continues: "",
 };
 
-export function fromLink({ repo, secrets, pr, ...same }: Prefill): Partial<Draft> {
+/** What a draft that goes on with a task takes from that task's submission. */
+export function fromSubmission({ permission_mode, network, model, provider, image, secrets }: Partial<Submission>): Partial<Draft> {
+  return {
+    ...(permission_mode && permission_mode !== "all" && { permissions: permission_mode }),
+    ...(network && { network }), ...(model && { model }), ...(provider && { provider }), ...(image && { image }), ...(secrets && { secrets }),
+  };
+}
+
+export function fromLink({ repo, secrets, permissions, pr, ...same }: Prefill): Partial<Draft> {
   const given = Object.fromEntries(Object.entries(same).filter(([, value]) => value !== undefined)) as Partial<Draft>;
   return {
     ...given,
     ...(repo !== undefined && { url: repo }),
     ...(secrets !== undefined && { secrets: listOf(secrets) }),
+    ...((permissions === "edits" || permissions === "ask") && { permissions }),
     ...((pr === "yes" || pr === "draft") && { pr }),
   };
 }
 
 export function toLink(draft: Draft): Prefill {
-  const { prompt, agent, url, ref, model, provider, image, network, budget, secrets, pr, minutes, labels } = draft;
-  const all = { prompt, agent, repo: url, ref, model, provider, image, network, budget, secrets: secrets.join(","), pr, minutes, labels };
+  const { prompt, agent, url, ref, model, provider, image, network, budget, secrets, permissions, pr, minutes, labels } = draft;
+  const all = { prompt, agent, repo: url, ref, model, provider, image, network, budget, secrets: secrets.join(","), permissions, pr, minutes, labels };
   return Object.fromEntries(Object.entries(all).filter(([, value]) => value !== ""));
 }
 
@@ -72,6 +83,7 @@ export function body(draft: Draft) {
     ...(draft.network.trim() && { network: draft.network.trim() }),
     ...(budget !== null && { budget_nano_usd: budget }),
     ...(draft.secrets.length > 0 && { secrets: [...draft.secrets] }),
+    ...(draft.permissions && draft.agent !== "shell" && { permission_mode: draft.permissions }),
     ...(draft.pr && url && { pull_request: { draft: draft.pr === "draft" } }),
     ...(draft.minutes && { timeout_s: Math.round(Number(draft.minutes) * 60) }),
     max_attempts: Number(draft.attempts || 3),
@@ -89,6 +101,7 @@ export function commandOf(draft: Draft): string {
     option("ref", draft.ref);
     option("image", draft.image);
     option("network", draft.network);
+    if (draft.agent !== "shell") option("permission-mode", draft.permissions);
     for (const secret of draft.secrets) option("secret", secret);
     if (draft.pr && draft.url.trim()) words.push("--pr");
     if (draft.pr === "draft" && draft.url.trim()) words.push("--draft");

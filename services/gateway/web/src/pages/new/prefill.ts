@@ -10,9 +10,10 @@ export interface Prefill {
   network?: string;
   budget?: string;
   secrets?: string;
+  permissions?: string;
   pr?: string;
   minutes?: string;
   labels?: string;
   continues?: string;
 }
-export const PREFILLS = ["prompt", "agent", "repo", "ref", "model", "provider", "image", "network", "budget", "secrets", "pr", "minutes", "labels", "continues"] as const satisfies (keyof Prefill)[];
+export const PREFILLS = ["prompt", "agent", "repo", "ref", "model", "provider", "image", "network", "budget", "secrets", "permissions", "pr", "minutes", "labels", "continues"] as const satisfies (keyof Prefill)[];

@@ -77,7 +77,7 @@ function Notifications() {
             turn(now);
           }}
         />
-        Tell me on the desktop when a task of mine ends
+        Notify me on the desktop when a task of mine ends or waits for an answer
       </label>
       {refused && <p role="alert" className="text-sm text-bad">The browser does not allow it. Allow notifications for this page in its settings, then try again.</p>}
       <p className="text-sm text-muted">While this page is open in a tab that is not in front.</p>

@@ -1,5 +1,5 @@
 import { useVirtualizer } from "@tanstack/react-virtual";
-import { ArrowDown, ChevronRight, CircleAlert, CircleCheck, Lightbulb, Wrench } from "lucide-react";
+import { ArrowDown, ChevronRight, CircleAlert, CircleCheck, Lightbulb, ShieldQuestionMark, Wrench } from "lucide-react";
 import { lazy, memo, Suspense, useCallback, useEffect, useRef, useState } from "react";
 import { Problem, type Task } from "@/api/client";
 import type { Row as TranscriptRow, Snapshot } from "@/live/transcript";
@@ -12,9 +12,11 @@ import { useOpened } from "./Task";
 type Row = TranscriptRow | { kind: "prompt"; key: number; text: string };
 
 const Markdown = lazy(() => import("./Markdown"));
-const HEIGHTS: Record<Row["kind"], number> = { line: 20, text: 64, thinking: 40, tool: 44, attempt: 48, phase: 28, result: 64, prompt: 72 };
+const HEIGHTS: Record<Row["kind"], number> = { line: 20, text: 64, thinking: 40, tool: 44, attempt: 48, permission: 36, phase: 28, result: 64, prompt: 72 };
 const PROMPT = -1;
 const PHASES: Record<string, string> = { preparing: "Preparing the sandbox", running: "The agent works", committing: "Committing what has changed" };
+
+const DECISIONS: Record<string, string> = { allow: "allowed once", allow_always: "always allowed", deny: "denied", withdrawn: "withdrawn by the agent" };
 
 /** The task as far as its conversation shows it. */
 type Conversed = Pick<Task, "id" | "state" | "prompt" | "waiting">;
@@ -162,6 +164,14 @@ const OneRow = memo(function OneRow({ row, open, toggle }: { row: Row; open: boo
             )}
           </dl>
         </Fold>
+      );
+    case "permission":
+      return (
+        <p className="flex items-center gap-2 py-1.5 text-sm">
+          <ShieldQuestionMark className="size-4 shrink-0 text-warn" aria-hidden />
+          <span className="hostile min-w-0 flex-1 truncate">Asked for a permission: <span className="font-medium">{visible(row.tool)}</span> <code className="text-muted">{visible(gist(row.input))}</code></span>
+          <span className={`shrink-0 text-xs ${row.decision === null ? "text-warn" : "text-muted"}`}>{row.decision === null ? "no answer yet" : (DECISIONS[row.decision] ?? visible(row.decision))}</span>
+        </p>
       );
     case "attempt":
       return <p className="flex items-center gap-3 py-3 text-xs text-muted before:h-px before:flex-1 before:bg-line after:h-px after:flex-1 after:bg-line">The sandbox was lost. Attempt {row.attempt} begins</p>;

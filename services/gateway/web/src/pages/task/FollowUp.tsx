@@ -3,7 +3,7 @@ import { Link, useNavigate } from "@tanstack/react-router";
 import { SendHorizontal } from "lucide-react";
 import { useState } from "react";
 import { api, data, type Task } from "@/api/client";
-import { LISTS } from "@/api/queries";
+import { kept, LISTS } from "@/api/queries";
 import { visible } from "@/text/ansi";
 import { Button } from "@/ui/controls";
 import { isActive } from "@/ui/states";
@@ -14,8 +14,8 @@ export function useGoOn(task: Task) {
   const navigate = useNavigate();
   const cache = useQueryClient();
   return useMutation({
-    mutationFn: (prompt: string) =>
-      data(api.POST("/v1/tasks", { body: { prompt, agent: task.agent, continues: task.id, max_attempts: task.max_attempts, priority: task.priority, labels: task.labels }, params: { header: { "Idempotency-Key": crypto.randomUUID() } } })),
+    mutationFn: async (prompt: string) =>
+      data(api.POST("/v1/tasks", { body: { ...(await cache.fetchQuery(kept(task.id))), prompt, agent: task.agent, continues: task.id, max_attempts: task.max_attempts, priority: task.priority, labels: task.labels }, params: { header: { "Idempotency-Key": crypto.randomUUID() } } })),
     onSuccess: ({ id }) => {
       void cache.invalidateQueries({ queryKey: LISTS });
       void navigate({ to: "/tasks/$task", params: { task: id } });

@@ -12,6 +12,7 @@ import { Confirm } from "@/ui/dialog";
 import { Ago, Empty, Failed, isActive, Skeleton, StateMark, Took } from "@/ui/states";
 import { toast } from "@/ui/toast";
 import { Problem } from "@/api/client";
+import { Permissions } from "./Permissions";
 
 interface Opened {
   task: TaskData;
@@ -41,9 +42,9 @@ export function TaskPage() {
 
 function Loaded({ id }: { id: string }) {
   const cache = useQueryClient();
-  const found = useQuery(taskQuery(id));
   const transcript = useMemo(() => new Transcript(id), [id]);
   const live = useSyncExternalStore(transcript.subscribe, transcript.read);
+  const found = useQuery(taskQuery(id, live.changed || undefined));
   // What has changed on the stream is read again, once for each change.
   useEffect(() => {
     if (live.changed > 0) void cache.invalidateQueries({ queryKey: ["task", id] });
@@ -93,7 +94,7 @@ function Page() {
           <Actions />
         </div>
         <Facts />
-        <nav aria-label="Task" className="-mb-px mt-2 flex gap-1 overflow-x-auto md:pl-6">
+        <nav aria-label="Task" className="-mb-px mt-2 flex overflow-x-auto sm:gap-1 md:pl-6">
           {TABS.map(({ to, name }) => {
             const here = path === place(to);
             return (
@@ -103,7 +104,7 @@ function Page() {
                 params={{ task: task.id }}
                 replace
                 aria-current={here ? "page" : undefined}
-                className={`min-h-9 whitespace-nowrap border-b-2 px-2.5 py-1.5 text-sm sm:px-3 ${here ? "border-accent font-medium" : "border-transparent text-muted hover:text-text"}`}
+                className={`min-h-9 whitespace-nowrap border-b-2 px-2 py-1.5 text-sm sm:px-3 ${here ? "border-accent font-medium" : "border-transparent text-muted hover:text-text"}`}
               >
                 {name}
               </Link>
@@ -111,6 +112,7 @@ function Page() {
           })}
         </nav>
       </header>
+      <Permissions />
       <div className="min-h-0 flex-1"><Outlet /></div>
     </div>
   );
@@ -122,7 +124,7 @@ function Facts() {
   const group = task.labels["best-of"];
   return (
     <div className="mt-1 flex flex-wrap items-center gap-x-4 gap-y-1 text-sm text-muted md:pl-9">
-      <span role="status" aria-label="State"><StateMark state={task.state} named /></span>
+      <span role="status" aria-label="State"><StateMark state={task.state} asks={task.waiting?.code === "permission"} named /></span>
       <span>{task.agent}</span>
       {task.repo && (
         <span className="hostile inline-flex min-w-0 items-center gap-1">
@@ -141,7 +143,7 @@ function Facts() {
       {labels.map(([name, value]) => (
         <span key={name} className="hostile max-w-52 truncate rounded border border-line bg-sunken px-1.5 text-xs leading-5">{visible(value ? `${name}: ${value}` : name)}</span>
       ))}
-      {(task.detail ?? task.reason) && <span className="hostile basis-full text-bad">{visible(task.detail ?? task.reason?.replaceAll("_", " ") ?? "")}</span>}
+      {(task.detail ?? task.reason) && <span className={`hostile basis-full ${task.state === "succeeded" ? "" : "text-bad"}`}>{visible(task.detail ?? task.reason?.replaceAll("_", " ") ?? "")}</span>}
     </div>
   );
 }
