@@ -1,1 +1,0 @@
-import{t as e}from"./Activity-DruTLSbi.js";import{t}from"./Task-Ry2v1RQc.js";export{e as Activity,t as TaskPage};
