@@ -138,8 +138,8 @@ class ModelKeyNeeded(Refusal):
     def __init__(self, agent: str) -> None:
         super().__init__(
             f"There is no key for the model of the agent {agent!r} that your organisation may use. Store yours with `rclaude "
-            "model add anthropic`. The operator's ANTHROPIC_API_KEY serves you only with RCLAUDE_RUNNER_MODEL_KEY_FOR=all. "
-            "The agent `shell` needs none.",
+            "model add anthropic`. On a stack of your own you can also set ANTHROPIC_API_KEY and start it again (`rclaude "
+            "down`, `rclaude up`). The agent `shell` needs none.",
         )
 
 
