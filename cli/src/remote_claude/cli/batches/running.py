@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
 from remote_claude.cli.batches.items import Batch, Item, idempotency_key
 from remote_claude.cli.errors import CliError, Exit
@@ -128,12 +129,20 @@ class Run:
         for entry in self.entries:
             entry.cost = costs.get(entry.id or "")
 
+    @property
+    def page(self) -> str:
+        """The URL of its tasks in the dashboard."""
+        target = self._client.target
+        org = target.profile.org if target.profile is not None else None
+        return f"{target.url}/?{urlencode({'q': self.name, **({'org': org} if org else {})})}"
+
     def summary(self) -> dict[str, Any]:
         """What became of the batch, for programs."""
         return {
             "id": self.id,
             "name": self.name,
             "state": self.state,
+            "url": self.page,
             "total": len(self.entries),
             "submitted": self.submitted,
             "states": dict(sorted(Counter(entry.state for entry in self.entries).items())),

@@ -240,6 +240,7 @@ def _print(run: Run, summary: dict[str, Any]) -> None:
     render.table(
         ("item", "state", "task", "cost", "because"), rows, elastic="because", expendable=("because", "cost")
     )
+    render.say(f"in the dashboard: {summary['url']}")
     render.say(
         f"batch {summary['name']}: {_states(summary['states'])}; {render.money(summary['total_nano_usd'])}"
     )
