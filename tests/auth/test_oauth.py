@@ -177,6 +177,11 @@ async def test_keys_are_made_listed_and_revoked_by_their_owner(installation: Ins
     by_key = installation.client(key["secret"])
     assert (await by_key.get("/v1/tasks")).status_code == 200
     assert (await by_key.post("/v1/keys", json={"name": "more"})).json()["code"] == "scope_missing"
+    unknown = (await browser.post("/v1/keys", json={"name": "ci", "scopes": ["nope"]})).json()
+    assert (unknown["status"], "There is no scope 'nope'; there are tasks," in unknown["detail"]) == (
+        422,
+        True,
+    )
     listed = (await browser.get("/v1/keys", params={"min_position": key["position"]})).json()["keys"]
     [row] = [row for row in listed if row["id"] == key["id"]]
     assert (row["name"], row["prefix"], row["scopes"]) == ("ci", key["secret"][:10], ["tasks:read"])

@@ -79,6 +79,8 @@ def _buy_use_and_pay(one: Product, stripe: StripeDouble, plans: Path) -> None:
     by_contract = one.run("billing", "plan", "self-hosted", "--json")
     assert by_contract.json["error"]["code"] == "plan_by_contract"
 
+    unknown = one.admin("billing", "close", "--now", "--org", "org_x")
+    assert (unknown.code, "There is no organisation 'org_x'" in unknown.err) == (2, True)
     closed = one.admin("billing", "close", "--now")
     assert closed.code == 0, closed.err
     until(paid(one), "the payment", pause=0.1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -21,9 +22,13 @@ from remote_claude.runtime.settings import BrokerSettings
 from servers import Broker, until
 
 
-def started(module: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+def started(module: str, environment: dict[str, str], *args: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-P", "-m", module], env=environment, capture_output=True, text=True, timeout=60
+        [sys.executable, "-P", "-m", module, *args],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
 
 
@@ -50,6 +55,15 @@ def test_a_role_without_rights_is_named_with_the_grant_that_it_needs(
         f"postgres_rights_missing: the role weak may not create schemas in the database {database}, and each view "
         f'is one: as its owner, GRANT CREATE ON DATABASE "{database}" TO "weak"'
     )
+
+
+def test_a_port_that_is_in_use_is_named(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        environment = clean_environment() | {"RCLAUDE_HOME": str(tmp_path / "home")}
+        done = started("remote_claude.runtime.embedded.stack", environment, "--port", str(port))
+    assert (done.returncode, f"port {port} of 127.0.0.1 is in use" in done.stderr) == (1, True), done.stderr
+    assert len(done.stderr.splitlines()) == 1
 
 
 def test_a_home_that_can_not_be_made_is_named(tmp_path: Path) -> None:

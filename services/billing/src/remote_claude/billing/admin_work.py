@@ -15,6 +15,7 @@ from remote_claude.billing import rederive as rederiving
 from remote_claude.billing import simulation
 from remote_claude.billing.coupons import CouponExhausted, Coupons, CouponTaken, UnknownCoupon
 from remote_claude.billing.documents import renderer
+from remote_claude.billing.domain.account import UnknownOrganisation
 from remote_claude.billing.domain.invoice import NANO, minor_digits
 from remote_claude.billing.domain.invoicing import BillingRefusal, GrantCredit
 from remote_claude.billing.domain.plans import Catalog, InvalidPlans, parse
@@ -78,6 +79,8 @@ def _nano(amount: str) -> int:
 async def close(runtime: Runtime, now: bool, org: str | None) -> None:
     """Close and issue, organisation by organisation; one that is refused keeps no other from it."""
     invoices, refused = _invoices(runtime), 0
+    if org is not None and (await invoices.account(org)).opened_at is None:
+        raise CommandRefused(str(UnknownOrganisation(org)))
     for one in [org] if org is not None else await invoices.organisations():
         try:
             issued = await invoices.close(one, early=now, actor=OPERATOR)

@@ -27,6 +27,12 @@ class HomeInUse(EmbeddedError):
     code = "home_in_use"
 
 
+class PortInUse(EmbeddedError):
+    """Another program listens where the services should."""
+
+    code = "port_in_use"
+
+
 class ServerNotFound(EmbeddedError):
     """No usable binary: neither a wheel's nor the system's."""
 

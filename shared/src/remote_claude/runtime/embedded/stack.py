@@ -26,12 +26,14 @@ from remote_claude.runtime.embedded import (
     Child,
     EmbeddedError,
     Home,
+    PortInUse,
     Servers,
     ServerSetupFailed,
     StackAlreadyRunning,
     Supervisor,
     servers_for,
 )
+from remote_claude.runtime.embedded.home import is_free
 from remote_claude.runtime.embedded.stack_file import StackFile
 from remote_claude.runtime.settings import BadSettings
 from remote_claude.runtime.settings_sources import resolve
@@ -80,6 +82,10 @@ async def run(home: Home, environment: Mapping[str, str], port: int | None) -> N
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     with home:
+        if port is not None and not is_free(port):
+            raise PortInUse(
+                f"port {port} of 127.0.0.1 is in use: name another with --port, or end what listens there"
+            )
         servers = servers_for(home, environment, accounts=accounts())
         create_kek(home.root / "kek")
         local = owner.ensure(home.root / "owner.json")

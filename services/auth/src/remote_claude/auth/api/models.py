@@ -4,9 +4,18 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
+from remote_claude.access.scopes import SCOPES
 from remote_claude.contracts.names import ONE_LINE, is_name
 from remote_claude.contracts.users import Role
 
@@ -115,6 +124,17 @@ class NewKey(BaseModel):
     service_account: Annotated[str, StringConstraints(max_length=64)] | None = None
     """Of whom the key is; left out: of the caller, or of `team`."""
     team: Annotated[str, StringConstraints(max_length=64)] | None = None
+
+    @field_validator("scopes")
+    @classmethod
+    def _known(cls, scopes: list[str] | None) -> list[str] | None:
+        if unknown := [scope for scope in scopes or () if scope not in SCOPES]:
+            raise PydanticCustomError(
+                "unknown_scope",
+                "There is no scope {scope}; there are {scopes}",
+                {"scope": repr(unknown[0][:64]), "scopes": ", ".join(SCOPES)},
+            )
+        return scopes
 
     @model_validator(mode="after")
     def _of_one(self) -> NewKey:
