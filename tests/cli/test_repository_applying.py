@@ -123,6 +123,13 @@ def test_a_conflict_names_the_files_and_changes_nothing(repo: Repo, sandbox: San
     assert error.files == ("src/b.txt",)
     assert "src/b.txt" in str(error)
     assert f"`rclaude apply {TASK} --merge`" in str(error)
+    repo.git("stash", "--include-untracked")
+    repo.write({"src/b.txt": "mine\n"})
+    repo.git("commit", "--all", "--message", "mine")
+    advice = str(refused(repo, result)).splitlines()[-1]  # there is nothing to commit
+    assert advice.startswith("Write both into the files")
+    repo.git("reset", "--hard", "HEAD~")
+    repo.git("stash", "pop")
     merged = bring(repo, result, merge=True)
     assert (merged.conflicts, merged.commit) == (("src/b.txt",), None)
     assert {"mine", "agent", "======="} <= set((repo.path / "src/b.txt").read_text().split("\n"))
@@ -138,6 +145,8 @@ def test_a_deletion_against_a_change_proposes_no_merge(repo: Repo, sandbox: Sand
     repo.write({"src/b.txt": "mine\n"})
     assert "--merge" not in str(refused(repo, result))
     assert "--merge" not in str(refused(repo, result, merge=True))
+    repo.git("commit", "--all", "--message", "mine")
+    assert str(refused(repo, result)).splitlines()[-1].startswith("See the agent's change with `rclaude diff")
 
 
 def test_what_the_agent_built_on_uncommitted_lines_goes_into_the_working_tree(

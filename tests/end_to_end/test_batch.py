@@ -12,6 +12,7 @@ import termios
 from pathlib import Path
 
 from product import BIN, Product, git
+from remote_claude.cli.commands.batch import _states
 
 GUIDE = Path(__file__).parents[2] / "docs" / "guides" / "batch.md"
 
@@ -34,7 +35,7 @@ def test_ten_tasks_are_done_once_however_often_the_command_runs(
 
     (repo / "README.md").write_text("changed since\n")
     again = stack.ok(*command, cwd=repo)
-    assert f"batch {first['name']}: it was submitted before, with 10 tasks" in again.err
+    assert f"batch {first['name']}: it was submitted before, with 10 tasks; the file or" in again.err
     assert again.json["submitted"] == 0
     assert again.json["items"] == first["items"]
     assert next(one["id"] for one in stack.ok("batches", "--json").json["batches"]) == first["id"]
@@ -63,6 +64,7 @@ def test_a_batch_is_submitted_detached_and_picked_up_again_from_anywhere(
     file.write_text(file.read_text() + '{"prompt": "true", "id": "new"}\n')
     other = stack.run(*command, "--name", detached["name"], "--json")
     assert "'new'" in other.json["error"]["detail"]
+    assert _states({"not_submitted": 2}, running=True) == "2 handed over"
 
 
 def test_a_cancelled_batch_ends_what_runs(stack: Product) -> None:

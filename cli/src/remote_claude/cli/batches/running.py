@@ -58,6 +58,8 @@ class Run:
         self.entries = list[BatchEntry]()
         self.submitted = 0
         """How many items this run has handed over."""
+        self.differs = False
+        """Whether the batch of this name was submitted with other prompts, settings or files than those at hand."""
         self._client, self._changed = client, changed
 
     def submit(
@@ -86,6 +88,7 @@ class Run:
         except CliError as error:
             if error.code != "idempotency_key_reused":
                 raise
+            self.differs = True
             made = {"id": error.extra["id"], "is_new": False, "position": None}
         self.pick_up(str(made["id"]), made["position"])
         if made["is_new"]:

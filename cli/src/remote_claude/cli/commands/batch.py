@@ -101,7 +101,12 @@ def batch(
             stop_on_failure=fail_fast,
         )
         if not run.submitted:
-            render.note(f"batch {run.name}: it was submitted before, with {len(run.entries)} tasks")
+            but = (
+                "; the file or the repositories have changed since: --name starts another"
+                if run.differs
+                else ""
+            )
+            render.note(f"batch {run.name}: it was submitted before, with {len(run.entries)} tasks{but}")
     except KeyboardInterrupt:
         render.note("\nwhether the batch was submitted is not known; the same command again submits it once")
         raise typer.Exit(Exit.CANCELLED) from None
@@ -161,8 +166,13 @@ def _items_for(repos: list[str]) -> str:
     return "\n".join(json.dumps({"repo": repo}) for repo in repos)
 
 
-def _states(states: dict[str, int]) -> str:
-    return ", ".join(f"{count} {state.replace('_', ' ')}" for state, count in states.items())
+def _states(states: dict[str, int], *, running: bool = False) -> str:
+    return ", ".join(f"{count} {_state(state, running=running)}" for state, count in states.items())
+
+
+def _state(state: str, *, running: bool) -> str:
+    """In words. While a batch runs, the server has the items that are no task yet."""
+    return "handed over" if running and state == "not_submitted" else state.replace("_", " ")
 
 
 def _content(file: str, format: Format | None) -> tuple[str, str]:
@@ -233,8 +243,9 @@ def _conclude(run: Run, *, as_json: bool, detach: bool) -> Exit:
 
 
 def _print(run: Run, summary: dict[str, Any]) -> None:
+    running = summary["state"] == "running"
     rows = [
-        (entry.key, entry.state.replace("_", " "), entry.id or "-", _cost(entry), _why(entry))
+        (entry.key, _state(entry.state, running=running), entry.id or "-", _cost(entry), _why(entry))
         for entry in run.entries
     ]
     render.table(
@@ -242,7 +253,7 @@ def _print(run: Run, summary: dict[str, Any]) -> None:
     )
     render.say(f"in the dashboard: {summary['url']}")
     render.say(
-        f"batch {summary['name']}: {_states(summary['states'])}; {render.money(summary['total_nano_usd'])}"
+        f"batch {summary['name']}: {_states(summary['states'], running=running)}; {render.money(summary['total_nano_usd'])}"
     )
 
 
@@ -265,7 +276,7 @@ class _Lines:
     def changed(self, entry: BatchEntry) -> None:
         if not self._quiet:
             why = f": {_why(entry)}" if entry.has_failed and _why(entry) else ""
-            render.say(f"{entry.key} {entry.id or '-'} {entry.state.replace('_', ' ')}{why}")
+            render.say(f"{entry.key} {entry.id or '-'} {_state(entry.state, running=True)}{why}")
 
     def tick(self) -> None:
         """Nothing to draw."""
@@ -308,7 +319,7 @@ class _Table:
             table.add_column(column, no_wrap=True)
         for entry in entries:
             colour = "green" if entry.state == "succeeded" else "red" if entry.has_failed else "yellow"
-            cells = (entry.key, entry.state.replace("_", " "), entry.id or "-")
+            cells = (entry.key, _state(entry.state, running=True), entry.id or "-")
             washed = [Text(safe_text(cell)) for cell in cells]
             washed[1].stylize(colour)
             table.add_row(*washed)

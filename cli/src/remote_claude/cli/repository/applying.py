@@ -34,9 +34,10 @@ class ApplyConflict(RepositoryError):
 
     def __init__(self, reasons: dict[str, str], task: str, ways: Sequence[str]) -> None:
         listing = "".join(f"\n  {name}: {reason}" for name, reason in sorted(reasons.items()))
+        advice = "; or ".join(ways)
         super().__init__(
             "apply_conflict",
-            f"nothing was changed, since these files are in the way:{listing}\n" + "; or ".join(ways) + ".",
+            f"nothing was changed, since these files are in the way:{listing}\n{advice[:1].upper()}{advice[1:]}.",
             sorted(reasons),
         )
 
@@ -138,7 +139,11 @@ class _Apply:
         conflicts = tuple(sorted(self.reasons))
         mergeable = bool(conflicts) and self._has_markers(new_here)
         if conflicts and not (merge and mergeable):
-            ways = ["Commit your own changes, or move the files away, and apply again"]
+            ways = []
+            if here != head_tree:
+                ways.append("Commit your own changes, or move the files away, and apply again")
+            elif not mergeable:
+                ways.append(f"see the agent's change with `rclaude diff {self.task}`, and make it by hand")
             if mergeable:
                 ways.append(
                     f"write both into the files, with conflict markers: `rclaude apply {self.task} --merge`"
