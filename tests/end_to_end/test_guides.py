@@ -29,7 +29,7 @@ SHELL = ("sh", "bash", "console")
 """`bash` is for what `follow` leaves out, since it needs something that is not on this machine."""
 OTHER = ("text", "toml", "yaml", "python", "dockerfile")
 OURS = {"rclaude", "rclaude-admin"}
-OF_THE_SHELL = {"export", "unset", "cd", "until", "echo", "cat", "cp", "mkdir", "tar"}
+OF_THE_SHELL = {"export", "unset", "cd", "until", "echo", "cat", "cp", "mkdir", "rm", "tar"}
 OF_OTHERS = {
     "apt-get", "aws", "az", "claude", "curl", "docker", "fly", "gcloud", "git", "helm", "kubectl", "make", "npm", "pip", "python",
     "sha256sum", "ssh-keygen", "systemctl", "useradd",
