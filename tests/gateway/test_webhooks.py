@@ -191,7 +191,13 @@ async def test_an_admin_manages_webhooks_over_http(stack: Stack, member: Member,
     listed = (await api.get("/v1/webhooks", params={"min_position": made["position"]})).json()["webhooks"]
     assert [(hook["id"], hook["url"]) for hook in listed] == [(made["id"], receiver.url)]
     assert made["secret"] not in str(listed)
-    await api.post("/v1/webhooks", json={"url": "http://169.254.169.254/latest"})
+    metadata = "http://169.254.169.254/latest"
+    refused = (await api.post("/v1/webhooks", json={"url": metadata})).json()
+    assert (refused["code"], "RCLAUDE_OUTBOUND_ALLOW=169" in refused["detail"]) == (
+        "webhook_url_refused",
+        True,
+    )
+    await add(stack.host, member.org, metadata)  # as a name that resolves to it later
     task = await end(stack, member)
     found = {outcome.event.hook: outcome for outcome in await outcomes(stack.host, member.org, 2)}
     assert Webhook(made["secret"]).verify(receiver.heard[0].content, receiver.heard[0].headers)

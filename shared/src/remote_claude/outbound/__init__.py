@@ -4,7 +4,7 @@ Loopback, private, link-local, metadata and other addresses that are not of the 
 allows hosts and networks with `RCLAUDE_OUTBOUND_ALLOW`.
 """
 
-from remote_claude.outbound.addresses import AddressRefused, AllowedHosts, connect, resolve
+from remote_claude.outbound.addresses import AddressRefused, AllowedHosts, connect, refuse_local, resolve
 from remote_claude.outbound.http import CheckedTransport
 
-__all__ = ["AddressRefused", "AllowedHosts", "CheckedTransport", "connect", "resolve"]
+__all__ = ["AddressRefused", "AllowedHosts", "CheckedTransport", "connect", "refuse_local", "resolve"]

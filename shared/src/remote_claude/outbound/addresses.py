@@ -27,6 +27,12 @@ class AddressRefused(Exception):
 
     code = "address_refused"
 
+    def __init__(self, host: str, port: int, addresses: Iterable[str]) -> None:
+        super().__init__(
+            f"{host}:{port} is not on the public internet ({', '.join(addresses)}):"
+            f" the operator can allow it with {SETTING}={host}:{port}"
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
@@ -92,11 +98,21 @@ async def resolve(host: str, port: int, allowed: AllowedHosts) -> list[str]:
     addresses = dict.fromkeys(str(entry[4][0]) for entry in found)
     fitting = [text for text in addresses if allowed.allows(host, port, ip_address(text.partition("%")[0]))]
     if not fitting:
-        raise AddressRefused(
-            f"{host}:{port} is not on the public internet ({', '.join(addresses)}):"
-            f" the operator can allow it with {SETTING}={host}:{port}"
-        )
+        raise AddressRefused(host, port, addresses)
     return fitting
+
+
+def refuse_local(host: str, port: int, allowed: AllowedHosts) -> None:
+    """Raise `AddressRefused` for `localhost` and for an address that may not be connected to.
+
+    An early answer when a URL is stored: other names are looked up at each connect.
+    """
+    try:
+        address = ip_address("127.0.0.1" if host.lower() == "localhost" else host)
+    except ValueError:
+        return
+    if not allowed.allows(host, port, address):
+        raise AddressRefused(host, port, [str(address)])
 
 
 async def connect(host: str, port: int, allowed: AllowedHosts) -> tuple[StreamReader, StreamWriter]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import Enum
 from http import HTTPStatus
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Depends, Path, Query, Response
 from pydantic import BaseModel, Field
@@ -18,10 +19,18 @@ from remote_claude.edge.models import problems
 from remote_claude.edge.paging import Limit
 from remote_claude.gateway.api.models import StrictRequest
 from remote_claude.gateway.domain.refusals import TaskNotFound
-from remote_claude.gateway.domain.webhooks import ENDS, NothingToReplay, WebhookNotFound
+from remote_claude.gateway.domain.webhooks import (
+    ENDS,
+    NothingToReplay,
+    WebhookNotFound,
+    WebhookUrlRefused,
+    check_url,
+)
 from remote_claude.gateway.handlers import WebhookHandlers
 from remote_claude.gateway.projections import webhooks as view
 from remote_claude.gateway.projections.queries import TaskEvent, TaskQueries, check_seen
+from remote_claude.outbound import AddressRefused, AllowedHosts, refuse_local
+from remote_claude.outbound.http import PORTS
 from remote_claude.runtime.ids import is_id
 from remote_claude.runtime.service import Runtime
 
@@ -106,6 +115,7 @@ def add_routes(
 ) -> None:
     """The routes below `/v1/webhooks`."""
     reads: list[Any] = [Depends(fresh)]
+    allowed = AllowedHosts.parse(runtime.settings.outbound_allow)
 
     async def known(org: str, hook: str) -> view.Webhook:
         found = await view.webhooks(runtime.pool, org=org, hook=hook) if is_id("hook", hook) else []
@@ -121,6 +131,12 @@ def add_routes(
     )
     async def create_webhook(principal: Caller, body: NewWebhook) -> WebhookCreated:
         """Add a webhook. It gets a request for each task of the organisation that ends from now on."""
+        check_url(body.url)
+        parts = urlsplit(body.url)
+        try:
+            refuse_local(parts.hostname or "", parts.port or PORTS[parts.scheme], allowed)
+        except AddressRefused as error:
+            raise WebhookUrlRefused(f"{error}.") from error
         hook = runtime.new_id("hook")
         secret, position = await handlers.add(hook, principal.org, body.url)
         return WebhookCreated(id=hook, url=body.url, secret=secret, position=position)
