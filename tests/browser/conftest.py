@@ -42,7 +42,8 @@ def messages_api() -> Iterator[MessagesApi]:
 @pytest.fixture(scope="session")
 def stack(messages_api: MessagesApi) -> Iterator[Product]:
     """With the real Claude Code against a local Messages API."""
-    with product({"ANTHROPIC_API_KEY": KEY, "ANTHROPIC_BASE_URL": messages_api.base_url}) as one:
+    allowed = {"RCLAUDE_OUTBOUND_ALLOW": "127.0.0.0/8"}
+    with product({"ANTHROPIC_API_KEY": KEY, "ANTHROPIC_BASE_URL": messages_api.base_url, **allowed}) as one:
         yield one
 
 
