@@ -5,6 +5,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from product import BIN, Product, product
 
 CHECKS = (
@@ -35,7 +37,8 @@ def document(one: Product, task: str) -> dict[str, Any]:
     return found
 
 
-def test_every_answer_is_one_that_the_openapi_document_has(tmp_path: Path) -> None:
+@pytest.mark.parametrize("examples", [1, pytest.param(30, marks=pytest.mark.nightly)])
+def test_every_answer_is_one_that_the_openapi_document_has(tmp_path: Path, examples: int) -> None:
     with product() as one:
         task = one.submit("echo done")
         one.ended(task)
@@ -45,7 +48,8 @@ def test_every_answer_is_one_that_the_openapi_document_has(tmp_path: Path) -> No
             [
                 *(str(BIN / "st"), "run", str(tmp_path / "openapi.json"), "--url", one.stack_file()["url"]),
                 *("--header", f"Authorization: Bearer {key}", "--checks", ",".join(CHECKS)),
-                *("--phases", "coverage,fuzzing", "--max-examples", "1", "--seed", "1", "--no-shrink"),
+                *("--phases", "coverage,fuzzing", "--seed", "1", "--no-shrink"),
+                *("--max-examples", str(examples)),
                 *("--workers", "2", "--continue-on-failure", "--warnings", "off"),
                 *(word for name in ENDS_THE_RUN for word in ("--exclude-operation-id", name)),
             ],
@@ -53,6 +57,6 @@ def test_every_answer_is_one_that_the_openapi_document_has(tmp_path: Path) -> No
             capture_output=True,
             text=True,
             check=False,
-            timeout=280,
+            timeout=280 * examples,
         )
         assert done.returncode == 0, done.stdout + done.stderr
