@@ -28,7 +28,7 @@ def create_share(
     if as_json:
         render.emit({**made, "url": url})
         return
-    render.say(
+    render.note(
         f"anyone with this link reads the task until {render.local_time(made['expires_at'])}; "
         f"`rclaude share revoke {task} {made['id']}` ends it"
     )

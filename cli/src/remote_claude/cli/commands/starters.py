@@ -65,7 +65,7 @@ def create_schedule(
     if as_json:
         render.emit(made)
     else:
-        render.say(f"{made['id']}: next at {render.local_time(made['next_due'])}")
+        render.say(f"{made['id']}: next at {render.local_time(made['next_due'])}, local time")
 
 
 @schedule_app.command("list")
@@ -86,8 +86,8 @@ def list_schedules(as_json: Json = False) -> None:
         )
         for one in found["schedules"]
     ]
-    head = ("schedule", "when", "next", "last", "missed", "prompt")
-    render.table(head, rows, elastic="prompt", expendable=("missed", "next"))
+    head = ("schedule", "when", "next (local)", "last", "missed", "prompt")
+    render.table(head, rows, elastic="prompt", expendable=("missed", "next (local)"))
 
 
 @schedule_app.command("remove")
