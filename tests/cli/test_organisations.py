@@ -21,6 +21,7 @@ from rclaude_process import rclaude, rclaude_admin, signed_in
 from remote_claude.billing.service import build as build_billing
 from remote_claude.eventsourcing import stream_id
 from remote_claude.runtime.embedded.home import free_port
+from remote_claude.runtime.ids import new_id
 from servers import Broker, Database, running_nats
 
 SUPPORT = "support@example.com"
@@ -106,7 +107,8 @@ async def test_an_organisation_from_its_first_member_to_its_end(
     assert await ok(bob, "org", "join", second) == f"joined {org}"
     assert "no such invitation" in await refused(bob, "org", "join", second)
     await ok(bob, "org", "switch", org)
-    assert await ok(bob, "open", "--print", "task_1") == f"{installation.url}/tasks/task_1?org={org}"
+    task = new_id("task")
+    assert await ok(bob, "open", "--print", task) == f"{installation.url}/tasks/{task}?org={org}"
 
     # another one is revoked
     link = await ok(ada, "org", "member", "invite")
