@@ -12,6 +12,7 @@ import pytest
 from docker_host import docker
 from docker_images import worker_image, worker_images
 from messages_api import serving_in_a_thread, text, tool
+from package_index import HOST, package_index, served
 from product import Product, product
 from remote_claude.runtime.embedded.home import free_port
 from servers import until
@@ -37,6 +38,22 @@ def with_docker(engine: dict[str, str], *, port: int | None = None, **more: str)
     with product(environment, up=False) as one:
         one.ok("up", "--detach", *(("--port", str(port)) if port is not None else ()))
         offered(one, "docker")
+        yield one
+
+
+@pytest.fixture(scope="module")
+def index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """HOST:PORT of a package index on this machine."""
+    folder = tmp_path_factory.mktemp("www")
+    package_index(folder)
+    with served(folder) as port:
+        yield f"{HOST}:{port}"
+
+
+@pytest.fixture(scope="module")
+def containers(engine: dict[str, str], index: str) -> Iterator[Product]:
+    """A stack whose tasks may connect to the package index."""
+    with with_docker(engine, RCLAUDE_OUTBOUND_ALLOW=index) as one:
         yield one
 
 
@@ -69,30 +86,76 @@ def events(one: Product, type: str, task: str) -> list[Any]:
 
 @pytest.mark.timeout(300)
 def test_a_task_in_a_container_takes_messages_and_continues_when_it_is_killed(
-    engine: dict[str, str], repo: Path
+    engine: dict[str, str], containers: Product, repo: Path
 ) -> None:
-    with with_docker(engine) as one:
-        first = "echo first >> turns.txt; echo ready; while [ ! -e /tmp/go ]; do sleep 0.1; done"
-        second = "echo second >> turns.txt; echo waiting; while [ ! -e /tmp/go-on ]; do sleep 0.1; done"
-        run = ("run", "--provider", "docker", "--agent", "shell", "--detach", "--json")
-        task = str(one.ok(*run, first, cwd=repo).json["id"])
-        until(lambda: "ready" in one.output(task), "the first turn", SECONDS, pause=0.2)
-        one.ok("send", task, second)
-        one.ok("send", task, "cat turns.txt")
-        docker(engine, "docker", "exec", container(engine, task, 1), "touch", "/tmp/go")
-        until(lambda: "waiting" in one.output(task), "the second turn", SECONDS, pause=0.2)
-        until(lambda: bool(events(one, "CheckpointSaved", task)), "a checkpoint", SECONDS, pause=0.3)
+    one = containers
+    first = "echo first >> turns.txt; echo ready; while [ ! -e /tmp/go ]; do sleep 0.1; done"
+    second = "echo second >> turns.txt; echo waiting; while [ ! -e /tmp/go-on ]; do sleep 0.1; done"
+    run = ("run", "--provider", "docker", "--agent", "shell", "--detach", "--json")
+    task = str(one.ok(*run, first, cwd=repo).json["id"])
+    until(lambda: "ready" in one.output(task), "the first turn", SECONDS, pause=0.2)
+    one.ok("send", task, second)
+    one.ok("send", task, "cat turns.txt")
+    docker(engine, "docker", "exec", container(engine, task, 1), "touch", "/tmp/go")
+    until(lambda: "waiting" in one.output(task), "the second turn", SECONDS, pause=0.2)
+    until(lambda: bool(events(one, "CheckpointSaved", task)), "a checkpoint", SECONDS, pause=0.3)
 
-        docker(engine, "docker", "kill", container(engine, task, 1))
-        docker(engine, "docker", "exec", container(engine, task, 2), "touch", "/tmp/go-on")
-        ended = one.ended(task, SECONDS)
-        assert ended["state"] == "succeeded", ended
-        assert [attempt["provider"] for attempt in ended["attempts"]] == ["docker", "docker"]
-        assert "first\nsecond\n" in one.output(task)
-        assert one.output(task).count("ready") == 1, "the first turn did not run again"
-        assert "+first" in one.ok("diff", task).out
-        assert docker(engine, "docker", "ps", "--all", "--quiet", "--filter", f"name={task}") == ""
-        one.verified()
+    docker(engine, "docker", "kill", container(engine, task, 1))
+    docker(engine, "docker", "exec", container(engine, task, 2), "touch", "/tmp/go-on")
+    ended = one.ended(task, SECONDS)
+    assert ended["state"] == "succeeded", ended
+    assert [attempt["provider"] for attempt in ended["attempts"]] == ["docker", "docker"]
+    assert "first\nsecond\n" in one.output(task)
+    assert one.output(task).count("ready") == 1, "the first turn did not run again"
+    assert "+first" in one.ok("diff", task).out
+    assert docker(engine, "docker", "ps", "--all", "--quiet", "--filter", f"name={task}") == ""
+    one.verified()
+
+
+@pytest.mark.timeout(300)
+def test_a_container_installs_a_package_through_the_proxy_and_reaches_nothing_else(
+    containers: Product, index: str
+) -> None:
+    address, port = index.split(":")
+    script = f"""
+        set -e
+        python3 -m venv tools
+        tools/bin/python -m pip -q --disable-pip-version-check install --index-url http://{index}/simple made-up-greeting
+        tools/bin/python -c 'import made_up_greeting'
+        for n in 1 2; do curl -s https://evil.example/ || echo "curl refused $?"; done
+        curl -s -m 5 --noproxy '*' http://{index}/simple/ || echo "no way around $?"
+        curl -s -m 5 --noproxy '*' http://192.0.2.1/ || echo "no route $?"
+    """
+    run = ("run", "--provider", "docker", "--agent", "shell", "--no-repo", "--json", "--network", index)
+    task = containers.ok(*run, script).json
+    assert [attempt["provider"] for attempt in task["attempts"]] == ["docker"]
+    shown = containers.ok("logs", task["id"])
+    said = shown.out + shown.err
+    assert said.count("greetings from a package") == 1, said
+    assert said.count("evil.example:443 is not on the task's network list") == 1, said
+    assert said.count("curl refused") == 2, said
+    assert "no way around 7" in said
+    assert "no route 7" in said
+
+    frames = containers.ok("logs", task["id"], "--json").lines
+    audit = [frame for frame in frames if frame["kind"] == "connection"]
+    assert {(f["host"], f["outcome"]) for f in audit} == {(address, "closed"), ("evil.example", "refused")}
+    assert {f["port"] for f in audit if f["host"] == address} == {int(port)}
+
+    billed: dict[str, int] = {}
+
+    def rated() -> bool:
+        lines = containers.ok("bill", task["id"], "--json").json["lines"]
+        billed.update({line["meter"]: int(line["quantity"]) for line in lines})
+        return {"vcpu_ms", "gib_ms", "egress_bytes"} <= billed.keys()
+
+    until(rated, "the task's bill", 30, pause=0.2)
+    assert billed["egress_bytes"] == sum(f["sent"] + f["received"] for f in audit) > 1000
+    used = task["usage"]
+    meters = ("vcpu_ms", "gib_ms", "egress_bytes")
+    assert [billed[meter] for meter in meters] == [used[meter] for meter in meters]
+    assert billed["vcpu_ms"] > 0
+    assert billed["gib_ms"] > 0
 
 
 @pytest.mark.timeout(300)
