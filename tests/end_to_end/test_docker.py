@@ -128,7 +128,7 @@ def test_a_container_installs_a_package_through_the_proxy_and_reaches_nothing_el
     """
     run = ("run", "--provider", "docker", "--agent", "shell", "--no-repo", "--json", "--network", index)
     task = containers.ok(*run, script).json
-    assert [attempt["provider"] for attempt in task["attempts"]] == ["docker"]
+    assert [attempt["provider"] for attempt in task["attempts"]] == ["docker"], task["attempts"]
     shown = containers.ok("logs", task["id"])
     said = shown.out + shown.err
     assert said.count("greetings from a package") == 1, said
