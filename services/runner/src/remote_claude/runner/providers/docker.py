@@ -71,7 +71,9 @@ class _Container:
     memory_peak_mib: int | None = None
 
     def take(self, stats: Sequence[dict[str, Any]]) -> None:
-        """What the engine has measured by now. It keeps nothing of a container that has ended."""
+        """What the engine has measured by now: nothing of a container that ends meanwhile."""
+        if not stats:
+            return
         cpu_ns = stats[0].get("cpu_stats", {}).get("cpu_usage", {}).get("total_usage")
         memory = stats[0].get("memory_stats", {})
         if cpu_ns:
