@@ -3,13 +3,11 @@
 import io
 import json
 import re
-import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
-from typing import Any
 
 import pytest
 from websockets.datastructures import Headers
@@ -60,11 +58,8 @@ class Terminal(io.StringIO):
 
 
 @pytest.mark.parametrize("which", ["started_at", "submitted_at"])
-def test_after_a_reconnect_the_clock_shows_how_long_the_task_has_run(
-    which: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    terminal: Any = Terminal()
-    monkeypatch.setattr(sys, "stdout", terminal)
+def test_after_a_reconnect_the_clock_shows_how_long_the_task_has_run(which: str) -> None:
+    terminal = Terminal()
     now = datetime.now(UTC)
     earlier = (now - timedelta(hours=1, seconds=5)).isoformat()
     times: dict[str, str | None] = {
@@ -73,7 +68,7 @@ def test_after_a_reconnect_the_clock_shows_how_long_the_task_has_run(
     }
     if which == "submitted_at":
         times = {"submitted_at": earlier, "started_at": None}
-    with running_task(times) as (url, subscriptions):
+    with running_task(times) as (url, subscriptions), redirect_stdout(terminal):
         follow(CliClient(Target(url, "rck_made_up")), TASK)
     assert len(subscriptions) == 2, "the stream was opened a second time"
     minutes = re.findall(r"running · (\d+):\d\d", terminal.getvalue())

@@ -92,7 +92,7 @@ def nobody_else_looks_in(stack: Product, task: str) -> None:
             owner.put("/v1/org/policy", json={"task_visibility": "organisation"}).raise_for_status()
         with connect(f"{url}/v1/tasks/{task}/shell", additional_headers=headers, proxy=None) as shell:
             shell.send(b"echo op''en\n")
-            until(lambda: b"open" in bytes(shell.recv(timeout=30)), "a prompt", 30)  # type: ignore[arg-type]
+            until(lambda: b"open" in shell.recv(timeout=30, decode=False), "a prompt", 30)
             owner.delete(f"/v1/keys/{made['id']}").raise_for_status()
             read_to_its_end(shell)
             assert (shell.close_code, shell.close_reason) == (4401, "unauthenticated")

@@ -8,6 +8,7 @@ import pytest
 
 from given import Decider
 from remote_claude.contracts import Sealed
+from remote_claude.contracts.billing import SupportTier
 from remote_claude.contracts.users import TicketAnswered, TicketClosed, TicketOpened
 from remote_claude.runtime.ids import new_id
 from remote_claude.users.domain.tickets import (
@@ -32,8 +33,8 @@ OPENED = TicketOpened(org=ORG, ticket=TICKET, by=ADA, title=TEXT, text=TEXT, sup
 CLOSED = TicketClosed(org=ORG, ticket=TICKET, by=ADA)
 
 
-def open_with(support: str) -> OpenTicket:
-    return OpenTicket(org=ORG, ticket=TICKET, by=ADA, title=TEXT, text=TEXT, support=support)  # type: ignore[arg-type]  # by name
+def open_with(support: SupportTier) -> OpenTicket:
+    return OpenTicket(org=ORG, ticket=TICKET, by=ADA, title=TEXT, text=TEXT, support=support)
 
 
 def answer(message: str = "message_1", by: str | None = None) -> AnswerTicket:

@@ -47,6 +47,11 @@ class ForgeCredential(RequestBody):
             raise PydanticCustomError("forge_credential", "needs either `value` or `app`")
         return self
 
+    @property
+    def stored(self) -> str:
+        """As it is sealed: the token, or the App as JSON."""
+        return self.app.model_dump_json() if self.app is not None else str(self.value)
+
 
 class ForgeUnknown(Refusal):
     """The installation knows no forge of this name, or none that has Apps."""
@@ -88,7 +93,7 @@ def add_routes(api: APIRouter, runtime: Runtime) -> None:
         check(forge)
         if body.app is not None and forges.by_name[forge].kind != "github":
             raise ForgeUnknown(f"{forge} has no Apps: store a token.")
-        return await store(principal, forge, body.value or body.app.model_dump_json(), None)  # type: ignore[union-attr]  # one of both is there
+        return await store(principal, forge, body.stored, None)
 
     @api.delete("/v1/org/forges/{forge}", tags=SECRETS, status_code=204, responses=problems(403, 404, 503))
     async def disconnect_forge(principal: Caller, forge: str) -> Response:

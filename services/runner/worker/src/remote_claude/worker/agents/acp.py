@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, ClassVar, cast
@@ -70,15 +71,15 @@ def _opencode(job: Job, model_url: str) -> Mapping[str, str]:
     }
 
 
-class AcpAgent:
+class AcpAgent(ABC):
     """Runs one program. Its conversation continues where the program can load a session."""
 
     name: ClassVar[str]
     command: ClassVar[tuple[str, ...]]
 
+    @abstractmethod
     def environment(self, job: Job, model_url: str) -> Mapping[str, str]:
         """What the program's environment says of the model and of permissions."""
-        raise NotImplementedError
 
     async def run(self, job: Job, turns: Turns, emit: Emit, stop: asyncio.Event) -> AgentResult:
         if job.model_url is None:
@@ -192,7 +193,7 @@ class _Client:
         self._kind: type[Text] | type[Thinking] = Text
         self._said = ""
         self.speaking = False
-        """A session that is loaded is told again: nothing of it is shown."""
+        """False while a loaded session is replayed: none of that is shown."""
 
     def on_connect(self, connection: object) -> None:
         """Nothing to do."""
