@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid5
 
-from event_examples import runner_joined
+from event_examples import admission, runner_joined
 from remote_claude.contracts import REGISTRY, Event, Sealed
 from remote_claude.contracts.billing import Entitlements, PlanChanged, StorageMeasured
 from remote_claude.contracts.gateway import (
@@ -27,7 +27,7 @@ from remote_claude.contracts.runner import (
     RunnerUndrained,
     TaskStarted,
 )
-from remote_claude.contracts.scheduler import SchedulerEvent
+from remote_claude.contracts.scheduler import Limits, SchedulerEvent, TaskAdmitted, TaskAssigned
 from remote_claude.contracts.users import OrgResumed, OrgSuspended
 from remote_claude.eventsourcing.events import Context, NewEvent, RecordedEvent, stream_id, timestamp
 from remote_claude.scheduler.domain.decide import Moment
@@ -234,3 +234,23 @@ def settled(*events: Event, now: datetime = NOW) -> World:
     for event in events:
         world.record(event).when(now).recorded()
     return world
+
+
+TASK: dict[str, Any] = {"task": "task_1", "org": ORG}
+ADMITTED = TaskAdmitted(**TASK, admission=admission())
+
+
+def assigned(attempt: int = 1, runner: str = RUNNER, duration: int = 7200, **more: Any) -> TaskAssigned:
+    return TaskAssigned(
+        **{**TASK, "agent": "noop", "provider": "local", **more},
+        attempt=attempt,
+        runner=runner,
+        pool="default",
+        limits=Limits(vcpu_millis=2000, memory_mib=4096, duration_s=duration),
+        deadline=timestamp(NOW + timedelta(seconds=duration)),
+        lease_s=15,
+    )
+
+
+AT_ONCE = assigned(admission=admission())
+"""Admitted and assigned in one decision."""

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -11,15 +11,11 @@ from event_examples import UNUSED, USED, WINDOW, admission
 from remote_claude.contracts.billing import Entitlements, StorageMeasured
 from remote_claude.contracts.prices import PerUnit, PriceBook
 from remote_claude.contracts.runner import (
-    RUNNER_RESTARTED,
-    WORKER_FAILED,
-    WORKER_LOST,
     Cumulative,
     RunnerUndrained,
     UsageSample,
 )
 from remote_claude.contracts.scheduler import (
-    Limits,
     RunnerLost,
     Settlement,
     TaskAdmitted,
@@ -27,21 +23,22 @@ from remote_claude.contracts.scheduler import (
     TaskCancelled,
     TaskFailed,
     TaskRejected,
-    TaskRequeued,
     TaskSucceeded,
     TaskTimedOut,
 )
 from remote_claude.contracts.users import OrgResumed, OrgSuspended
 from remote_claude.eventsourcing.events import caused_id, timestamp
-from remote_claude.scheduler.domain.tasks import Assigned, Queued, Running
-from remote_claude.scheduler.projections.snapshots import Snapshot
-from remote_claude.worker.protocol import messages as worker_messages
+from remote_claude.scheduler.domain.tasks import Assigned, Running
 from scheduling import (
+    ADMITTED,
+    AT_ONCE,
     FREE,
     NOW,
     ORG,
     RUNNER,
+    TASK,
     UNLIMITED,
+    assigned,
     cancelled,
     declined,
     drained,
@@ -53,26 +50,6 @@ from scheduling import (
     started,
     submitted,
 )
-
-ID: dict[str, Any] = {"task": "task_1", "org": ORG}
-LOST = finished("lost", reason=RUNNER_RESTARTED)
-ADMITTED = TaskAdmitted(**ID, admission=admission())
-
-
-def assigned(attempt: int = 1, runner: str = RUNNER, duration: int = 7200, **more: Any) -> TaskAssigned:
-    return TaskAssigned(
-        **{**ID, "agent": "noop", "provider": "local", **more},
-        attempt=attempt,
-        runner=runner,
-        pool="default",
-        limits=Limits(vcpu_millis=2000, memory_mib=4096, duration_s=duration),
-        deadline=timestamp(NOW + timedelta(seconds=duration)),
-        lease_s=15,
-    )
-
-
-AT_ONCE = assigned(admission=admission())
-"""Admitted and assigned in one decision."""
 
 
 class TestAdmission:
@@ -116,7 +93,7 @@ class TestAdmission:
         one = FREE.model_copy(update={"executions_per_month": 1})
         world = given(on_plan("free", one), submitted("task_0")).when().recorded()
         december = datetime(2026, 12, 1, tzinfo=UTC)
-        world.record(submitted()).when(december).then(TaskAdmitted(**ID, admission=admission("2026-12")))
+        world.record(submitted()).when(december).then(TaskAdmitted(**TASK, admission=admission("2026-12")))
 
     def test_a_task_that_never_started_gives_its_execution_back(self) -> None:
         one = FREE.model_copy(update={"executions_per_month": 1})
@@ -194,7 +171,7 @@ class TestAdmission:
         given(on_plan("free", none), on_plan("pro", FREE), submitted()).when().then(ADMITTED)
 
     def test_a_submission_that_was_cancelled_first_is_not_admitted(self) -> None:
-        given(on_plan(), submitted(), cancelled()).when().then(TaskCancelled(**ID))
+        given(on_plan(), submitted(), cancelled()).when().then(TaskCancelled(**TASK))
 
 
 class TestAssignment:
@@ -209,7 +186,7 @@ class TestAssignment:
         world = given(on_plan(), joined(), submitted())
         decided = world.when()
         world.record(cancelled())
-        decided.then(AT_ONCE).when().then(TaskCancelled(**ID, attempt=1, settlements=UNUSED))
+        decided.then(AT_ONCE).when().then(TaskCancelled(**TASK, attempt=1, settlements=UNUSED))
 
     def test_limits_are_the_plans(self) -> None:
         [event] = given(on_plan("free", FREE), joined(), submitted()).when().events
@@ -341,17 +318,17 @@ class TestOutcome:
     @pytest.mark.parametrize(
         ("said", "event"),
         [
-            (finished("succeeded"), TaskSucceeded(**ID, attempt=1, settlements=USED)),
+            (finished("succeeded"), TaskSucceeded(**TASK, attempt=1, settlements=USED)),
             (
                 finished("failed", exit_code=3),
-                TaskFailed(**ID, attempt=1, settlements=USED, reason="agent_failed", exit_code=3),
+                TaskFailed(**TASK, attempt=1, settlements=USED, reason="agent_failed", exit_code=3),
             ),
             (
                 finished("failed", reason="repository_not_found"),
-                TaskFailed(**ID, attempt=1, settlements=USED, reason="repository_not_found"),
+                TaskFailed(**TASK, attempt=1, settlements=USED, reason="repository_not_found"),
             ),
-            (finished("cancelled"), TaskCancelled(**ID, attempt=1, settlements=USED)),
-            (finished("timed_out"), TaskTimedOut(**ID, attempt=1, settlements=USED)),
+            (finished("cancelled"), TaskCancelled(**TASK, attempt=1, settlements=USED)),
+            (finished("timed_out"), TaskTimedOut(**TASK, attempt=1, settlements=USED)),
         ],
         ids=["succeeded", "failed", "failed with a reason", "cancelled", "timed out"],
     )
@@ -363,195 +340,42 @@ class TestOutcome:
     def test_an_attempt_that_failed_before_its_start_was_no_execution(self) -> None:
         world = settled(on_plan(), joined(), submitted())
         world.record(finished("failed")).when().then(
-            TaskFailed(**ID, attempt=1, settlements=UNUSED, reason="agent_failed")
+            TaskFailed(**TASK, attempt=1, settlements=UNUSED, reason="agent_failed")
         )
 
     def test_a_cancellation_that_came_too_late_changes_nothing(self) -> None:
         world = settled(on_plan(), joined(), submitted(), started())
-        world.record(cancelled(), finished()).when().then(TaskSucceeded(**ID, attempt=1, settlements=USED))
+        world.record(cancelled(), finished()).when().then(TaskSucceeded(**TASK, attempt=1, settlements=USED))
 
 
 class TestCancellation:
     def test_a_queued_task_is_cancelled_at_once(self) -> None:
         settled(on_plan(), submitted()).record(cancelled()).when().then(
-            TaskCancelled(**ID, settlements=UNUSED)
+            TaskCancelled(**TASK, settlements=UNUSED)
         )
 
     def test_a_running_task_is_stopped_by_its_runner(self) -> None:
         world = settled(on_plan(), joined(), submitted(), started())
         world.record(cancelled()).when().then()
-        world.record(finished("cancelled")).when().then(TaskCancelled(**ID, attempt=1, settlements=USED))
+        world.record(finished("cancelled")).when().then(TaskCancelled(**TASK, attempt=1, settlements=USED))
 
     def test_a_cancellation_that_its_assignment_overtook_is_carried_out_by_the_scheduler(self) -> None:
         world = settled(on_plan(), submitted()).record(joined())
         decided = world.when()
         world.record(cancelled())
-        decided.then(assigned()).when().then(TaskCancelled(**ID, attempt=1, settlements=UNUSED))
+        decided.then(assigned()).when().then(TaskCancelled(**TASK, attempt=1, settlements=UNUSED))
 
     def test_a_cancelled_task_is_not_tried_again(self) -> None:
         world = settled(on_plan(), joined(), submitted(), started(), cancelled())
         world.record(finished("lost", reason="sandbox_lost")).when().then(
-            RunnerLost(**ID, attempt=1, runner=RUNNER, reason="sandbox_lost", charge=False),
-            TaskCancelled(**ID, attempt=1, settlements=USED),
+            RunnerLost(**TASK, attempt=1, runner=RUNNER, reason="sandbox_lost", charge=False),
+            TaskCancelled(**TASK, attempt=1, settlements=USED),
         )
 
     def test_a_second_request_to_cancel_changes_nothing(self) -> None:
         world = settled(on_plan(), submitted()).record(cancelled(), cancelled())
-        world.when().then(TaskCancelled(**ID, settlements=UNUSED))
+        world.when().then(TaskCancelled(**TASK, settlements=UNUSED))
         world.record(cancelled()).when().then()
-
-
-class TestLoss:
-    def test_a_lost_attempt_is_tried_again_under_the_next_number(self) -> None:
-        world = settled(on_plan(), joined(), submitted(), started())
-        world.record(finished("lost", reason="worker_lost")).when().then(
-            RunnerLost(**ID, attempt=1, runner=RUNNER, reason="worker_lost", charge=True),
-            TaskRequeued(**ID, attempt=2, reason="worker_lost"),
-            assigned(attempt=2),
-        )
-
-    def test_a_fault_that_a_worker_reports_is_not_tried_again_and_is_charged(self) -> None:
-        assert worker_messages.WORKER_FAILED == WORKER_FAILED
-        world = settled(on_plan(), joined(), submitted(), started())
-        world.record(finished("failed", reason=WORKER_FAILED)).when().then(
-            TaskFailed(**ID, attempt=1, settlements=USED, reason=WORKER_FAILED)
-        )
-
-    def test_a_task_fails_when_its_attempts_are_spent(self) -> None:
-        world = settled(on_plan(), joined(), submitted(max_attempts=2), started())
-        world.record(finished("lost")).when().recorded()
-        world.record(finished("lost", attempt=2)).when().then(
-            RunnerLost(**ID, attempt=2, runner=RUNNER, reason="lost", charge=False),
-            TaskFailed(**ID, attempt=2, settlements=USED, reason="attempts_exhausted"),
-        )
-
-    def test_a_lost_attempt_costs_no_second_execution(self) -> None:
-        world = settled(on_plan(), joined(), submitted(), started(), finished("lost"), started(attempt=2))
-        world.record(finished(attempt=2)).when().recorded()
-        assert world.state.organisations[ORG].reserved == {"2026-11": 1}
-
-    def test_an_attempt_that_its_runner_no_longer_keeps_is_lost(self) -> None:
-        world = settled(on_plan(), joined(), submitted(), started())
-        world.when(expired=[world.expired()], gone={RUNNER}).then(
-            RunnerLost(**ID, attempt=1, runner=RUNNER, reason="runner_lost", charge=False),
-            TaskRequeued(**ID, attempt=2, reason="runner_lost"),
-        )
-
-    def test_an_attempt_long_after_its_deadline_is_timed_out(self) -> None:
-        world = settled(on_plan(), joined(), submitted(), started())
-        world.when(expired=[world.expired("timed_out")]).then(TaskTimedOut(**ID, attempt=1, settlements=USED))
-
-    def test_what_has_ended_meanwhile_does_not_expire(self) -> None:
-        world = settled(on_plan(), joined(), submitted(), started())
-        expired = world.expired()
-        world.record(finished()).when(expired=[expired]).then(
-            TaskSucceeded(**ID, attempt=1, settlements=USED)
-        )
-
-    def test_a_runner_that_joins_again_has_lost_what_it_held(self) -> None:
-        world = settled(on_plan(), joined(), submitted(), started())
-        world.record(joined()).when().then(
-            RunnerLost(**ID, attempt=1, runner=RUNNER, reason="runner_restarted", charge=False),
-            TaskRequeued(**ID, attempt=2, reason="runner_restarted"),
-            assigned(attempt=2),
-        )
-
-    def test_what_is_assigned_after_a_runner_joined_again_is_not_lost(self) -> None:
-        world = given(on_plan(), joined(), submitted())
-        decided = world.when()
-        world.record(joined())
-        decided.recorded().when().then()
-        assert isinstance(world.state.task(ORG, "task_1"), Assigned)
-
-    @pytest.mark.parametrize("order", [(LOST, joined()), (joined(), LOST)])
-    @pytest.mark.parametrize("at_once", [True, False])
-    def test_a_restart_that_is_recorded_twice_costs_one_retry(self, order: Any, at_once: bool) -> None:
-        world = settled(on_plan(), joined(), submitted(), started())
-        for event in order:
-            world.record(event)
-            if not at_once:
-                world.when().recorded()
-        world.when().recorded()
-        task = world.state.task(ORG, "task_1")
-        assert isinstance(task, Assigned)
-        assert (task.attempt, task.lost) == (2, 1)
-
-    def test_a_repeated_task_goes_before_new_ones(self) -> None:
-        world = settled(on_plan(), joined(slots=1), submitted(), started(), submitted("task_2"))
-        [*_, event] = world.record(finished("lost")).when().events
-        assert event == assigned(attempt=2)
-
-
-class TestGivingBack:
-    """A runner that ends by itself says so first: what it then leaves unfinished costs no retry."""
-
-    GIVEN_BACK = RunnerLost(**ID, attempt=1, runner=RUNNER, reason="runner_drained", charge=False)
-
-    def test_what_a_drained_runner_gives_back_costs_no_retry(self) -> None:
-        world = settled(on_plan(), joined(), submitted(max_attempts=1), started(), drained())
-        world.record(finished("lost", reason="lost")).when().then(
-            self.GIVEN_BACK, TaskRequeued(**ID, attempt=2, reason="runner_drained")
-        )
-        task = world.state.task(ORG, "task_1")
-        assert isinstance(task, Queued)
-        assert (task.attempt, task.lost) == (2, 0)
-        world.record(joined()).when().then(assigned(attempt=2))
-        world.record(started(attempt=2), finished(attempt=2)).when().then(
-            TaskSucceeded(**ID, attempt=2, settlements=USED)
-        )
-
-    @pytest.mark.parametrize("word", [(LOST, joined()), (joined(), LOST)])
-    def test_what_a_drained_runner_had_no_time_to_give_back_is_given_back_by_its_next_process(
-        self, word: Any
-    ) -> None:
-        world = settled(on_plan(), joined(), submitted(max_attempts=1), started(), drained())
-        for event in word:
-            world.record(event).when().recorded()
-        world.when().recorded()
-        task = world.state.task(ORG, "task_1")
-        assert isinstance(task, Assigned)
-        assert (task.attempt, task.lost) == (2, 0)
-
-    def test_a_drained_runner_may_still_end_what_it_has(self) -> None:
-        world = settled(on_plan(), joined(), submitted(), started(), drained())
-        world.record(finished()).when().then(TaskSucceeded(**ID, attempt=1, settlements=USED))
-
-    def test_a_worker_that_is_lost_meanwhile_is_lost(self) -> None:
-        world = settled(on_plan(), joined(), submitted(max_attempts=1), started(), drained())
-        world.record(finished("lost", reason=WORKER_LOST)).when().then(
-            RunnerLost(**ID, attempt=1, runner=RUNNER, reason=WORKER_LOST, charge=True),
-            TaskFailed(**ID, attempt=1, settlements=USED, reason="attempts_exhausted"),
-        )
-
-    def test_what_was_cancelled_is_not_tried_again(self) -> None:
-        world = settled(on_plan(), joined(), submitted(), started(), cancelled(), drained())
-        world.record(finished("lost")).when().then(
-            self.GIVEN_BACK, TaskCancelled(**ID, attempt=1, settlements=USED)
-        )
-
-    def test_a_runner_that_is_back_loses_what_it_loses(self) -> None:
-        world = settled(on_plan(), joined(), drained(), joined(), submitted(max_attempts=1), started())
-        world.record(finished("lost")).when().then(
-            RunnerLost(**ID, attempt=1, runner=RUNNER, reason="lost", charge=False),
-            TaskFailed(**ID, attempt=1, settlements=USED, reason="attempts_exhausted"),
-        )
-
-    def test_the_state_is_the_same_out_of_a_snapshot(self) -> None:
-        world = settled(on_plan(), joined(), submitted(max_attempts=1), started(), drained())
-        assert Snapshot.of(world.state).state() == world.state
-
-
-class TestDecline:
-    def test_a_declined_assignment_costs_no_retry(self) -> None:
-        world = settled(on_plan(), joined(), submitted(max_attempts=1))
-        world.record(declined()).when(gone={RUNNER}).then(TaskRequeued(**ID, attempt=2, reason="declined"))
-        task = world.state.task(ORG, "task_1")
-        assert isinstance(task, Queued)
-        assert (task.attempt, task.lost) == (2, 0)
-
-    def test_a_declined_task_that_was_cancelled_is_over(self) -> None:
-        world = settled(on_plan(), joined(), submitted(), cancelled())
-        world.record(declined()).when().then(TaskCancelled(**ID, attempt=1, settlements=UNUSED))
 
 
 class TestLateness:
