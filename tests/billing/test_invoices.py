@@ -15,7 +15,8 @@ from event_examples import EXAMPLES
 from rebuilding import assert_rebuild_equals_live
 from remote_claude.billing import margin
 from remote_claude.billing.api.invoice_models import InvoiceContents
-from remote_claude.billing.coupons import CouponExhausted, Coupons, CouponTaken, UnknownCoupon
+from remote_claude.billing.coupons import Coupons
+from remote_claude.billing.domain.coupons import CouponExhausted, CouponTaken, UnknownCoupon
 from remote_claude.billing.domain.invoicing import CreditTooLarge, GrantCredit
 from remote_claude.billing.domain.plans import builtin
 from remote_claude.billing.period_closing import NotConserved

@@ -13,9 +13,10 @@ from pydantic import ValidationError
 from remote_claude.billing import margin as margins
 from remote_claude.billing import rederive as rederiving
 from remote_claude.billing import simulation
-from remote_claude.billing.coupons import CouponExhausted, Coupons, CouponTaken, UnknownCoupon
+from remote_claude.billing.coupons import Coupons
 from remote_claude.billing.documents import renderer
 from remote_claude.billing.domain.account import UnknownOrganisation
+from remote_claude.billing.domain.coupons import CouponExhausted, CouponTaken, UnknownCoupon
 from remote_claude.billing.domain.invoice import NANO, minor_digits
 from remote_claude.billing.domain.invoicing import BillingRefusal, GrantCredit
 from remote_claude.billing.domain.plans import Catalog, InvalidPlans, parse
