@@ -15,11 +15,11 @@ SEED = int(os.environ.get("CRASH_SEED", "20261124"))
 @pytest.mark.timeout(280)
 def test_a_sample_of_crash_points_breaks_nothing() -> None:
     with ExitStack() as stack:
-        explored = explore(grounds(stack, 2), Workload.run_noops, first_and_last, sample=4, seed=SEED)
+        explored = explore(grounds(stack, 1), Workload.run_noops, first_and_last, sample=2, seed=SEED)
         found = asyncio.run(explored)
     print(f"CRASH_SEED={SEED}: {found.summary()}")
     assert not found.broken, found.report()
-    assert len(found.tested) >= 2, found.summary()
+    assert len(found.tested) >= 1, found.summary()
 
 
 @pytest.mark.nightly

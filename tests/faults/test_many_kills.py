@@ -155,9 +155,7 @@ def test_of_many_tasks_under_kills_each_ends_once(count: int, every: Any) -> Non
             event["task"] for event in stack.events("--subject", "ev.scheduler.>") if event["type"] in ENDS
         )
         assert ends == dict.fromkeys(run.answered.values(), 1)
-        for row in checked(stack, "views"):
-            if row["kind"] == "view":
-                assert checked(stack, "rebuild", row["name"])["equal"] is True
+        stack.rebuilds_equal()
         assert checked(stack, "log", "verify")["findings"] == []
         peaks = {role: f"{run.peaks[role] >> 20} MiB" for role in ROLES}
         print(

@@ -136,10 +136,6 @@ def cuts(count: int) -> None:
         one.everything_follows()
 
 
-def test_no_acknowledged_task_is_lost_in_a_power_cut() -> None:
-    cuts(1)
-
-
 @pytest.mark.nightly
 def test_no_acknowledged_task_is_lost_in_50_power_cuts() -> None:
     cuts(50)

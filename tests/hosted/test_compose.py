@@ -263,6 +263,7 @@ def test_prometheus_scrapes_every_service_and_every_panel_and_alert_can_be_asked
         assert {rule["health"] for group in rules for rule in group["rules"]} <= {"ok", "unknown"}
 
 
+@pytest.mark.nightly  # `end_to_end/test_backup.py` restores an installation in `make test`
 @pytest.mark.timeout(1200)
 def test_an_upgrade_keeps_what_was_done_and_a_backup_brings_it_back_into_an_empty_installation(
     compose: Compose, client: Product, tmp_path: Path

@@ -19,6 +19,7 @@ from remote_claude.runtime.purpose import Purpose
 
 if TYPE_CHECKING:
     from remote_claude.eventsourcing.events import RecordedEvent
+    from remote_claude.eventsourcing.postgres.rebuild import RebuildResult
     from remote_claude.runtime.service import Runtime
 
 ENTRY_POINTS = "remote_claude.admin"
@@ -179,37 +180,46 @@ def views(as_json: Json = False) -> None:
 
 @app.command()
 def rebuild(
-    view: Annotated[str, typer.Argument(help="The view's name, see `rclaude-admin views`.")],
+    views: Annotated[
+        list[str], typer.Argument(metavar="VIEW...", help="Their names, see `rclaude-admin views`.")
+    ],
     as_json: Json = False,
 ) -> None:
-    """Rebuild a view from the log beside the live one, compare the two, swap the new one in."""
+    """Rebuild views from the log beside the live ones, compare, swap the new ones in. One after the other."""
 
     async def work(runtime: Runtime) -> None:
         from remote_claude.eventsourcing.postgres.rebuild import rebuild as rebuild_view
 
         known = {v.name: v for v in registered(runtime)}
-        if view not in known:
-            raise CommandRefused(f"there is no view {view!r}; there are: {', '.join(sorted(known))}")
-        with ProgressDisplay("fold") as progress:
-            result = await rebuild_view(known[view], runtime.pool, runtime.log, progress=progress)
-        rate = result.events / result.seconds if result.seconds else 0.0
-        if as_json:
-            document = {"view": view, "equal": result.equal, "events": result.events, "rows": result.rows}
-            typer.echo(
-                json.dumps({**document, "position": result.position, "seconds": round(result.seconds, 3)})
-            )
-        else:
-            compared = {
-                True: "equal to the live view",
-                False: "DIFFERENT from the live view",
-                None: "not compared",
-            }
-            typer.echo(f"{view}: {result.events:,} events, {rate:,.0f}/s, {compared[result.equal]}")
-        if result.equal is False:
-            typer.echo(f"first difference: {result.difference}", err=True)
+        for view in views:
+            if view not in known:
+                raise CommandRefused(f"there is no view {view!r}; there are: {', '.join(sorted(known))}")
+        different = False
+        for view in views:
+            with ProgressDisplay("fold") as progress:
+                result = await rebuild_view(known[view], runtime.pool, runtime.log, progress=progress)
+            _print_rebuild(view, result, as_json=as_json)
+            different |= result.equal is False
+        if different:
             raise typer.Exit(1)
 
     administer(work, Purpose.LOOK)
+
+
+def _print_rebuild(view: str, result: RebuildResult, *, as_json: bool) -> None:
+    rate = result.events / result.seconds if result.seconds else 0.0
+    if as_json:
+        document = {"view": view, "equal": result.equal, "events": result.events, "rows": result.rows}
+        typer.echo(json.dumps({**document, "position": result.position, "seconds": round(result.seconds, 3)}))
+    else:
+        compared = {
+            True: "equal to the live view",
+            False: "DIFFERENT from the live view",
+            None: "not compared",
+        }
+        typer.echo(f"{view}: {result.events:,} events, {rate:,.0f}/s, {compared[result.equal]}")
+    if result.equal is False:
+        typer.echo(f"first difference: {result.difference}", err=True)
 
 
 @app.command()
