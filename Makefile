@@ -9,7 +9,7 @@ export UV_NATIVE_TLS := 1
 WEB := services/gateway/web
 MEMBERS := shared shared/client services/auth services/users services/gateway services/scheduler services/billing services/runner/worker services/runner cli
 
-.PHONY: help install demo test lint format types lock docs golden client bench nightly simulate browser dashboard $(WEB)/openapi.json audit drill test-containers release images compose-up compose-development compose-down clean
+.PHONY: help install demo test lint format types lock docs golden client bench peers nightly simulate browser dashboard $(WEB)/openapi.json audit drill test-containers release images compose-up compose-development compose-down clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
@@ -36,6 +36,8 @@ lock: $(UV)  ## Write requirements.lock from requirements.in: hashes, no address
 		--output-file requirements.lock
 	@$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 		--group pyproject.toml:browser --constraint requirements.lock --output-file requirements-browser.lock
+	@$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+		--group pyproject.toml:bench --constraint requirements.lock --output-file requirements-bench.lock
 	@$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 		--group pyproject.toml:release --constraint requirements.lock --output-file requirements-release.lock
 
@@ -83,7 +85,11 @@ golden: install  ## Write down what events have come to be published; refuses wh
 client: install  ## Generate the SDK's models and operations from the OpenAPI document
 	@PYTHONPATH=tests $(BIN)/python tests/client_modules.py
 
-bench: install  ## Measure, each figure against a limit of this machine; FIGURE=7,9 runs some
+peers: browser  ## Install what the benchmarks are held against: PGQueuer, Restate
+	@VIRTUAL_ENV=$(VENV) $(UV) pip install --quiet --require-hashes -r requirements-bench.lock
+	@PATH="$(CURDIR)/$(BIN):$$PATH" npm --prefix tests/benchmarks/peers ci --silent --no-progress
+
+bench: peers  ## Measure, each figure against a limit of this machine; FIGURE=7,9 runs some
 	@PYTHONPATH=tests $(BIN)/python tests/benchmarks/run.py $(FIGURE)
 
 audit: install  ## Check licences, credentials in files and the age of the lock file; write the bill of materials

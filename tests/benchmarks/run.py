@@ -40,12 +40,19 @@ class Figure:
 
 LIMITS = Figure("machine_limits", 120)
 FIGURES = {
+    "1": Figure("throughput", 900),
+    "2": Figure("start_latency", 300),
     "3": Figure("fsyncs", 300),
+    "4": Figure("fan_out", 300),
     "5": Figure("replay", 600),
     "6": Figure("growth", 5400),
     "7": Figure("idle_memory", 60),
+    "8": Figure("fairness", 300),
     "9": Figure("startup", 180),
+    "10": Figure("first_frame", 180),
     "11": Figure("visible", 120),
+    "12": Figure("shell_task", 60),
+    "14": Figure("disk", 600),
     "15": Figure("dashboard", 900),
     "bills": Figure("bills", 900),
     "first-run": Figure("first_run", 600),
