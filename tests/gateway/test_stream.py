@@ -13,6 +13,7 @@ from websockets.exceptions import ConnectionClosed
 from gateway_stack import Member, Stack, eventually, output
 from remote_claude.access.principal import Presented, Principal
 from remote_claude.contracts.runner import Cumulative
+from remote_claude.edge.websocket_frames import text_frame
 from remote_claude.gateway.sockets import MAX_CHANGES, Socket
 from remote_claude.gateway.watchers import Watchers
 
@@ -299,6 +300,40 @@ async def test_what_changes_at_once_is_one_frame_and_too_much_names_nothing() ->
             sent.clear()
     finally:
         sending.cancel()
+
+
+async def test_an_encoded_frame_goes_out_at_once_only_where_nothing_waits_before_it() -> None:
+    written: list[bytes] = []
+
+    class Peer:
+        async def send_text(self, data: str) -> None:
+            await asyncio.Event().wait()  # a client that takes nothing
+
+        async def close(self, code: int = 1000, reason: str | None = None) -> None:
+            raise AssertionError
+
+    def write(frame: bytes) -> bool:
+        written.append(frame)
+        return True
+
+    frame = text_frame("output")
+    socket = Socket(Peer(), cast("Principal", None), Presented(), write)
+    assert socket.write(frame)
+    assert written == [b"\x81\x06output"]
+    socket.put("a state that comes first")
+    assert not socket.write(frame)
+    sending = asyncio.create_task(socket.send_all(cast("Watchers", None)))
+    try:
+
+        async def writing() -> bool:
+            return socket.writing_since is not None
+
+        await eventually(writing, "the state is being sent")
+        assert not socket.write(frame)
+    finally:
+        sending.cancel()
+    assert len(written) == 1
+    assert not Socket(Peer(), cast("Principal", None), Presented()).write(frame), "no such server"
 
 
 async def test_a_key_may_come_as_the_first_message(stack: Stack, member: Member) -> None:

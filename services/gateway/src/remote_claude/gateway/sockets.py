@@ -15,6 +15,7 @@ from starlette.websockets import WebSocketDisconnect
 from remote_claude.access.principal import Presented, Principal
 from remote_claude.access.refusals import NotAdmitted
 from remote_claude.access.verifier import Verifier
+from remote_claude.edge.websocket_frames import WriteFrame
 from remote_claude.eventsourcing.tail import Tail
 from remote_claude.gateway.projections.queries import Task
 from remote_claude.gateway.settings import GatewaySettings
@@ -37,13 +38,22 @@ class Peer(Protocol):
 
 
 class Socket:
-    """One client. Everything goes out in one task, which pulls no more than the client takes."""
+    """One client. One task sends what has to wait its turn, and pulls no more than the client takes.
 
-    def __init__(self, peer: Peer, principal: Principal, presented: Presented) -> None:
+    `write` passes the task by: where nothing waits, a frame for many sockets is written to each at once.
+    """
+
+    def __init__(
+        self,
+        peer: Peer,
+        principal: Principal,
+        presented: Presented,
+        write_frame: WriteFrame | None = None,
+    ) -> None:
         self.principal, self.presented = principal, presented
         self.watches: dict[str, Watch] = {}
         self.writing_since: float | None = None
-        self._peer = peer
+        self._peer, self._write_frame = peer, write_frame
         self._queue: deque[str] = deque()
         self._changes: set[str] = set()
         self._unnamed = False
@@ -63,6 +73,14 @@ class Socket:
     def wake(self) -> None:
         """A watch has something to pull."""
         self._woken.set()
+
+    def write(self, frame: bytes) -> bool:
+        """Send an encoded frame now; False where something is to be sent before it, or the client is to be waited for."""
+        if self._write_frame is None or self._queue or self._changes or self._unnamed:
+            return False
+        if self.writing_since is not None or self._closing.is_set():
+            return False
+        return self._write_frame(frame)
 
     def sees(self, task: Task | None) -> bool:
         """Whether its person may see a task."""

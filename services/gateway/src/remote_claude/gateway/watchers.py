@@ -34,6 +34,7 @@ from remote_claude.contracts.scheduler import (
     TaskSucceeded,
     TaskTimedOut,
 )
+from remote_claude.edge.websocket_frames import text_frame
 from remote_claude.eventsourcing.events import Clock, RecordedEvent, parse_timestamp
 from remote_claude.gateway.domain.cursor import START, Cursor
 from remote_claude.gateway.domain.lifecycle import State, TaskProgress
@@ -69,6 +70,9 @@ class Outlet(Protocol):
     def wake(self) -> None:
         """One of its watches has something to pull."""
 
+    def write(self, frame: bytes) -> bool:
+        """Send an encoded frame now; False where something is to be sent before it, or the client is to be waited for."""
+
     def sees(self, task: Task | None) -> bool:
         """Whether it may see a task; None is one that is not held here."""
 
@@ -86,6 +90,11 @@ class Piece:
     frames: FrameRange
     end: Cursor
     text: str
+
+    @property
+    def before(self) -> Cursor:
+        """The cursor of what comes before it."""
+        return Cursor(self.frames.attempt, self.frames.first - 1)
 
 
 @dataclass(slots=True, eq=False)
@@ -136,8 +145,9 @@ class TaskChannel:
             oldest = self._ring.pop(0)
             self.base = oldest.end
             self._size -= len(oldest.text)
+        encoded = text_frame(piece.text)
         for watch in self.watches:
-            watch.outlet.wake()
+            watch.push(piece, encoded)
 
     def after(self, cursor: Cursor) -> Piece | None:
         """What the ring has right after a cursor; None when that is nothing, or before the ring."""
@@ -169,6 +179,14 @@ class Watch:
     _watchers: Watchers
     due: bool = True
     _history: AsyncGenerator[FrameRange, None] | None = None
+
+    def push(self, piece: Piece, encoded: bytes) -> None:
+        """Send what has just arrived, encoded once for all, to a client that has all before it; wake any other."""
+        follows = self.cursor == piece.before and self._history is None and not self.due
+        if follows and self.outlet.write(encoded):
+            self.cursor = piece.end
+        else:
+            self.outlet.wake()
 
     async def pull(self) -> str | None:
         """The next frame to send; None when there is none for now. Raises what reading the history raises."""

@@ -22,6 +22,7 @@ from remote_claude.edge.headers import Outermost, hosts_of
 from remote_claude.edge.methods import HeadAsGet, Methods
 from remote_claude.edge.rate_limits import RateLimits
 from remote_claude.edge.thin import ThinRoute, ThinRoutes
+from remote_claude.edge.websocket_frames import FramesProtocol
 from remote_claude.runtime.http import parked
 from remote_claude.runtime.http.measured_requests import MeasuredRequests
 from remote_claude.runtime.http.traced_requests import TracedRequests
@@ -208,6 +209,7 @@ def server(
             access_log=False,
             lifespan="off",
             timeout_graceful_shutdown=5,
+            ws=FramesProtocol,
             ws_max_size=1024 * 1024,
             ws_per_message_deflate=False,  # one frame goes to many sockets, and would be compressed for each
         )

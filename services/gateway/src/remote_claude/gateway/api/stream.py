@@ -19,6 +19,7 @@ from remote_claude.contracts.refusals import NotCaughtUp, Refusal
 from remote_claude.edge.caller import presented
 from remote_claude.edge.problems import UNAVAILABLE, refusal_of
 from remote_claude.edge.rate_limits import RateLimited, RateLimits
+from remote_claude.edge.websocket_frames import writer_of
 from remote_claude.eventsourcing.tail import Tail
 from remote_claude.gateway.domain.cursor import START, Cursor
 from remote_claude.gateway.domain.refusals import TaskNotFound
@@ -104,7 +105,7 @@ class Stream:
             return
         except WebSocketDisconnect:
             return
-        socket = Socket(peer, principal, shown)
+        socket = Socket(peer, principal, shown, writer_of(peer))
         async with self._sockets.opened(socket):
             if self._tail.age > self._settings.stale_after_s:
                 socket.close(TRY_AGAIN_LATER, "stale", "The event log sends no heartbeat. Connect again.")
