@@ -14,9 +14,9 @@ SOURCES = ("services/runner/worker", "deploy/images/Dockerfile", "requirements.l
 
 
 @cache
-def worker_image() -> str:
-    """The image's name: one for each state of its sources."""
-    digest = hashlib.sha256()
+def worker_image(agents: str = "") -> str:
+    """The image's name: one for each state of its sources. `agents` are the packages of the agents that it has."""
+    digest = hashlib.sha256(agents.encode())
     for source in SOURCES:
         place = ROOT / source
         for path in sorted(place.rglob("*")) if place.is_dir() else [place]:
@@ -26,13 +26,14 @@ def worker_image() -> str:
 
 
 @contextmanager
-def worker_images() -> Iterator[dict[str, str]]:
-    """Hold an engine that has the worker's image."""
+def worker_images(agents: str = "") -> Iterator[dict[str, str]]:
+    """Hold an engine that has the worker's image; most tests need no agent in it but the shell."""
     with docker_engine() as environment, (ENGINE / "worker.lock").open("w") as building:
         base_image(environment)
         fcntl.flock(building, fcntl.LOCK_EX)
-        tag = worker_image().partition(":")[2]
-        if not docker(environment, "docker", "images", "--quiet", worker_image()).strip():
-            docker(environment | {"TAG": tag}, "bash", str(ROOT / "deploy/images/build.sh"), "worker")
+        image = worker_image(agents)
+        if not docker(environment, "docker", "images", "--quiet", image).strip():
+            arguments = {"TAG": image.partition(":")[2], "WORKER_AGENTS": agents}
+            docker(environment | arguments, "bash", str(ROOT / "deploy/images/build.sh"), "worker")
         fcntl.flock(building, fcntl.LOCK_UN)
         yield environment

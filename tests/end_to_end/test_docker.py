@@ -28,11 +28,13 @@ def engine() -> Iterator[dict[str, str]]:
 
 
 @contextmanager
-def with_docker(engine: dict[str, str], *, port: int | None = None, **more: str) -> Iterator[Product]:
+def with_docker(
+    engine: dict[str, str], *, port: int | None = None, agents: str = "", **more: str
+) -> Iterator[Product]:
     environment = {
         **engine,
         "RCLAUDE_RUNNER_PROVIDERS": "local,docker",
-        "RCLAUDE_RUNNER_DOCKER_IMAGE": worker_image(),
+        "RCLAUDE_RUNNER_DOCKER_IMAGE": worker_image(agents),
         **more,
     }
     with product(environment, up=False) as one:
@@ -158,18 +160,19 @@ def test_a_container_installs_a_package_through_the_proxy_and_reaches_nothing_el
     assert billed["gib_ms"] > 0
 
 
-@pytest.mark.timeout(300)
-def test_claude_code_continues_from_its_last_turn_in_another_container(
-    engine: dict[str, str], repo: Path
-) -> None:
+@pytest.mark.nightly  # builds an image with Claude Code
+@pytest.mark.timeout(900)
+def test_claude_code_continues_from_its_last_turn_in_another_container(repo: Path) -> None:
     turns = (
         [text("I write a file."), tool("Write", file_path="/workspace/one.txt", content="one\n")],
         [tool("Bash", command="tail -f /dev/null", description="wait")],
         [text("Both are done.")],
     )
+    agents = "claude-agent-sdk"
     with (
+        worker_images(agents) as engine,
         serving_in_a_thread(*turns) as api,
-        with_docker(engine, ANTHROPIC_API_KEY=KEY, ANTHROPIC_BASE_URL=api.base_url) as one,
+        with_docker(engine, agents=agents, ANTHROPIC_API_KEY=KEY, ANTHROPIC_BASE_URL=api.base_url) as one,
     ):
         task = str(
             one.ok("run", "--provider", "docker", "--detach", "--json", "write one", cwd=repo).json["id"]

@@ -44,7 +44,12 @@ def made(forge: ForgeDouble, tmp_path: Path) -> tuple[str, str]:
     return name, forge.repository(name, repository(tmp_path / "repo", files))
 
 
-@pytest.mark.parametrize("kind", [one.kind for one in DOUBLES])
+EACH_FORGE = [  # every client passes the same contract in tests/runner/test_forges.py
+    one.kind if one is DOUBLES[0] else pytest.param(one.kind, marks=pytest.mark.nightly) for one in DOUBLES
+]
+
+
+@pytest.mark.parametrize("kind", EACH_FORGE)
 def test_a_task_ends_with_a_branch_and_one_pull_request(
     connected: Connected, tmp_path: Path, kind: str
 ) -> None:
@@ -99,13 +104,7 @@ def test_a_task_ends_with_a_branch_and_one_pull_request(
     assert pull.url not in logged
 
 
-@pytest.mark.parametrize(
-    "kind",
-    [  # each client meets the same failures in tests/runner/test_forges.py
-        one.kind if one is DOUBLES[0] else pytest.param(one.kind, marks=pytest.mark.nightly)
-        for one in DOUBLES
-    ],
-)
+@pytest.mark.parametrize("kind", EACH_FORGE)
 def test_a_forge_that_fails_leaves_the_task_as_it_was_and_pr_tries_again(
     connected: Connected, tmp_path: Path, kind: str
 ) -> None:

@@ -13,7 +13,7 @@ from servers import until
 
 @pytest.mark.timeout(300)
 def test_a_drained_runner_finishes_what_it_has_and_a_silent_attempt_is_ended() -> None:
-    with product({"RCLAUDE_RUNNER_SILENT_AFTER_S": "8"}) as one:
+    with product({"RCLAUDE_RUNNER_SILENT_AFTER_S": "4"}) as one:
         submit = ("run", "--agent", "shell", "--no-repo", "--detach", "--json")
         silent = one.ok(*submit, "echo begun; sleep 200").json["id"]
         [runner] = [

@@ -43,6 +43,7 @@ def test_run_brings_the_stack_up_and_up_again_is_no_error(own: Product) -> None:
     assert own.run("up", "--detach").code == 0
 
 
+@pytest.mark.nightly  # `eventsourcing/test_jetstream_log.py` runs one suite over both clients
 def test_a_stack_works_with_the_public_api_of_the_brokers_client_only() -> None:
     with product({"RCLAUDE_NATS_PLAIN": "1"}, up=False) as one:
         done = one.run("run", "--agent", "shell", "--no-repo", "--json", "echo hello")
@@ -110,7 +111,12 @@ def in_the_foreground(one: Product) -> Iterator[subprocess.Popen[bytes]]:
 
 
 @pytest.mark.parametrize(
-    ("kill", "number"), [(os.kill, signal.SIGTERM), (os.kill, signal.SIGINT), (os.killpg, signal.SIGINT)]
+    ("kill", "number"),
+    [
+        (os.kill, signal.SIGTERM),
+        pytest.param(os.kill, signal.SIGINT, marks=pytest.mark.nightly),
+        (os.killpg, signal.SIGINT),
+    ],
 )
 def test_a_signal_to_the_command_or_to_its_group_takes_the_stack_down(
     own: Product, kill: Callable[[int, int], None], number: signal.Signals
@@ -165,7 +171,7 @@ def test_a_stack_that_goes_away_during_a_run_leaves_the_task_to_be_picked_up(own
     assert f"`rclaude logs -f --exit-code {task}` picks it up" in said
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGTERM, marks=pytest.mark.nightly), signal.SIGINT])
 def test_a_signal_to_the_command_ends_a_stack_that_is_starting(own: Product, number: signal.Signals) -> None:
     own.ok("down")
     with in_the_foreground(own) as running:

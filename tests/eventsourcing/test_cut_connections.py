@@ -20,10 +20,8 @@ from remote_claude.eventsourcing.log import ConcurrencyConflict, EventLog
 from servers import Broker
 
 SEED = 20260102
-RANDOM_CUTS = 200
 LANES = 4
 CALLERS = 400
-CUTS_OF_MANY = 8
 
 
 @dataclass
@@ -206,7 +204,8 @@ async def test_a_cut_at_every_frame_leaves_every_caller_with_the_truth(
     await callers.agree_with_the_log()
 
 
-async def test_cuts_at_random_bytes_leave_every_caller_with_the_truth(callers: Callers) -> None:
+@pytest.mark.parametrize("total", [60, pytest.param(200, marks=pytest.mark.nightly)])
+async def test_cuts_at_random_bytes_leave_every_caller_with_the_truth(callers: Callers, total: int) -> None:
     """The second of two cuts, where there is one, may fall into the next connection's handshake."""
     dice = random.Random(SEED)
 
@@ -219,18 +218,21 @@ async def test_cuts_at_random_bytes_leave_every_caller_with_the_truth(callers: C
 
     async with AsyncExitStack() as stack:
         lanes = [await Lane.open(callers, stack) for _ in range(LANES)]
-        await asyncio.gather(*(run(lane, RANDOM_CUTS // LANES) for lane in lanes))
+        await asyncio.gather(*(run(lane, total // LANES) for lane in lanes))
     await callers.agree_with_the_log()
 
 
-async def test_cuts_while_many_are_in_flight_leave_every_caller_with_the_truth(callers: Callers) -> None:
+@pytest.mark.parametrize("cuts", [3, pytest.param(8, marks=pytest.mark.nightly)])
+async def test_cuts_while_many_are_in_flight_leave_every_caller_with_the_truth(
+    callers: Callers, cuts: int
+) -> None:
     """Anywhere in what goes up, and at each frame that comes down."""
     dice = random.Random(SEED)
     async with AsyncExitStack() as stack:
         lane = await Lane.open(callers, stack)
         await lane.run(Callers.many)
         size = lane.relay.counted[True]
-        for _ in range(CUTS_OF_MANY):
+        for _ in range(cuts):
             assert await lane.run(Callers.many, Cut(True, bytes=dice.randrange(size // 2)))
         frames = 0
         while await lane.run(Callers.many, Cut(False, frames=frames)):

@@ -95,6 +95,7 @@ async def cut(proxy: Proxy, client: Client) -> None:
 @pytest.fixture
 def tries_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("remote_claude.runtime.agent_output.ANSWERS_WITHIN_S", 0.0)
+    monkeypatch.setattr("remote_claude.runtime.agent_output.TIMEOUT_S", 2.0)
 
 
 @pytest.mark.usefixtures("tries_once")

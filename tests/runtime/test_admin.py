@@ -3,6 +3,7 @@
 import signal
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psycopg
@@ -66,13 +67,14 @@ def test_a_range_that_ends_before_it_begins_is_refused(tmp_path: Path) -> None:
         assert (done.code, "--until 5 is before --from 10" in done.err) == (2, True), done.err
 
 
-def test_a_broker_that_is_not_there_is_named_after_some_seconds(tmp_path: Path) -> None:
-    done = Product(tmp_path, AWAY).admin("broker", "init")
+def test_a_broker_that_is_not_there_is_named_after_some_seconds(log: Product, tmp_path: Path) -> None:
+    away = Product(log.home, {**log.environment, **AWAY})
+    with ThreadPoolExecutor(2) as at_once:  # each waits for ten seconds
+        init = at_once.submit(Product(tmp_path, AWAY).admin, "broker", "init")
+        views = at_once.submit(away.admin, "views", "--json")
+    done = init.result()
     assert (done.code, one_line(done), AWAY["RCLAUDE_NATS_URL"] in done.err) == (4, True, True), done.err
-
-
-def test_without_a_broker_every_command_ends(log: Product) -> None:
-    done = Product(log.home, {**log.environment, **AWAY}).admin("views", "--json")
+    done = views.result()
     assert (done.code, done.json["error"]["code"]) == (4, "broker_unreachable"), done.err
     assert one_line(done)
 

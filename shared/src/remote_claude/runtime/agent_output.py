@@ -72,7 +72,7 @@ class OutputStream:
 
     def __init__(self, nats: Client) -> None:
         self._nats = nats
-        self._js = nats.jetstream()
+        self._js = nats.jetstream(timeout=TIMEOUT_S)
         self._places = _Places()
         self._reading = asyncio.Semaphore(READS_AT_ONCE)
 
