@@ -220,6 +220,16 @@ async def test_a_ticket_is_opened_mailed_answered_by_mail_and_closed_where_the_p
     await ok(ada, "support", "answer", ticket, "It works.")
     shown = json.loads(await rclaude_admin(installation, "support", "show", ticket, "--json"))
     assert [m["text"] for m in shown["messages"]] == ["Why does it fail?", "Update it.", "It works."]
+
+    # the operator does the same over HTTP
+    operator, path = installation.by_key, f"/v1/support/tickets/{ticket}"
+    said = await operator.post(f"{path}/messages", json={"text": "Good."})
+    whole = (await operator.get(path, params={"min_position": said.json()["position"]})).json()
+    assert [m["text"] for m in whole["messages"]] == ["Why does it fail?", "Update it.", "It works.", "Good."]
+    [listed] = (await operator.get("/v1/support/tickets")).json()["tickets"]
+    assert [listed[n] for n in ("id", "org", "answered", "title")] == [ticket, org, True, "It fails"]
+    assert (await operator.get(f"{path}/bundle")).content == attached.get_content()
+
     _, browser = await installation.another("Eve")
     assert (await browser.get(f"/v1/org/tickets/{ticket}")).json()["code"] == "support_ticket_not_found"
     closing = f"/v1/org/tickets/{ticket}/close"
@@ -227,6 +237,12 @@ async def test_a_ticket_is_opened_mailed_answered_by_mail_and_closed_where_the_p
     await ok(ada, "support", "close", ticket)
     assert "is closed" in await refused(ada, "support", "answer", ticket, "more")
     assert await rclaude_admin(installation, "support", "list") == ""
+    closed = (await operator.get("/v1/support/tickets", params={"closed": True})).json()["tickets"]
+    assert [t["id"] for t in closed] == [ticket]
+    assert (await operator.post(f"{path}/messages", json={"text": "x"})).json()[
+        "code"
+    ] == "support_ticket_closed"
+    assert (await operator.post(f"{path}/close")).is_success
 
     # what was mailed is in the log; nothing of a ticket is in clear there
     events = await runtime.log.read_stream(stream_id("users", org, "ticket", ticket))

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from remote_claude.users.domain.tickets import Ticket
 
 MAX_TEXT = 20_000
-app = typer.Typer(no_args_is_help=True, help="TicketHandlers of every organisation, and answers to them.")
+app = typer.Typer(no_args_is_help=True, help="Tickets of every organisation, and answers to them.")
 
 TicketId = Annotated[str, typer.Argument(help="The ticket, ticket_....")]
 Json = Annotated[bool, typer.Option("--json", help="JSON on standard output.")]

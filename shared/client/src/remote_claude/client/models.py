@@ -74,6 +74,28 @@ class AnsweredPermission(TypedDict):
     position: int
 
 
+class AnyTicket(TypedDict):
+    """A ticket and its organisation."""
+
+    id: str
+    title: str | None
+    support: Literal["community", "email", "priority"]
+    opened_by: str
+    opened_at: str
+    closed_at: str | None
+    answered: bool
+    task: str | None
+    bundle: str | None
+    org: str
+
+
+class AnyTicketList(TypedDict):
+    """Open ones in the order in which to answer them; closed ones, the latest first."""
+
+    tickets: list[AnyTicket]
+    as_of: int
+
+
 class AttemptAnswer(TypedDict):
     """`AttemptAnswer`."""
 
@@ -2060,6 +2082,23 @@ class WebhookList(TypedDict):
     """`WebhookList`."""
 
     webhooks: list[WebhookAnswer]
+    as_of: int
+
+
+class WholeAnyTicket(TypedDict):
+    """`WholeAnyTicket`."""
+
+    id: str
+    title: str | None
+    support: Literal["community", "email", "priority"]
+    opened_by: str
+    opened_at: str
+    closed_at: str | None
+    answered: bool
+    task: str | None
+    bundle: str | None
+    org: str
+    messages: list[TicketMessageAnswer]
     as_of: int
 
 

@@ -11,6 +11,7 @@ from remote_claude.client.models import (
     AccountPage,
     AgentList,
     AnsweredPermission,
+    AnyTicketList,
     AuditPage,
     BatchBillAnswer,
     BatchDetails,
@@ -118,6 +119,7 @@ from remote_claude.client.models import (
     UsageBreakdown,
     WebhookCreated,
     WebhookList,
+    WholeAnyTicket,
     WholeTicket,
 )
 
@@ -144,6 +146,11 @@ def add_org_model(name: str, body: NewModel) -> Call[SecretChanged]:
 def add_team_member(team: str, user: str) -> Call[OrgChanged]:
     """Add a member of the organisation to a team."""
     return Call("PUT", f"/v1/org/teams/{_part(team)}/members/{_part(user)}", decode=as_json)
+
+
+def answer_any_ticket(ticket: str, body: NewMessage) -> Call[OrgChanged]:
+    """Answer a ticket as the operator; who opened it gets the answer by mail too."""
+    return Call("POST", f"/v1/support/tickets/{_part(ticket)}/messages", json=body, decode=as_json)
 
 
 def answer_permission(request: str, task: str, body: PermissionAnswerRequest) -> Call[AnsweredPermission]:
@@ -184,6 +191,11 @@ def change_profile(body: NewOrg) -> Call[OrgChanged]:
 def change_role(user: str, body: NewRole) -> Call[OrgChanged]:
     """Give a member another role."""
     return Call("PUT", f"/v1/org/members/{_part(user)}/role", json=body, decode=as_json)
+
+
+def close_any_ticket(ticket: str) -> Call[OrgChanged]:
+    """Close a ticket as the operator: it takes no more messages."""
+    return Call("POST", f"/v1/support/tickets/{_part(ticket)}/close", decode=as_json)
 
 
 def close_ticket(ticket: str) -> Call[OrgChanged]:
@@ -297,6 +309,13 @@ def export_invoice(invoice: str, *, min_position: int | None = None) -> Call[Inv
     """An invoice with its prices and events, signed: `rclaude billing verify` checks it without us."""
     return Call(
         "GET", f"/v1/invoices/{_part(invoice)}/export", query={"min_position": min_position}, decode=as_json
+    )
+
+
+def get_any_ticket(ticket: str, *, min_position: int | None = None) -> Call[WholeAnyTicket]:
+    """A ticket of any organisation with its messages, in their order."""
+    return Call(
+        "GET", f"/v1/support/tickets/{_part(ticket)}", query={"min_position": min_position}, decode=as_json
     )
 
 
@@ -494,6 +513,16 @@ def get_ticket(ticket: str, *, min_position: int | None = None) -> Call[WholeTic
     )
 
 
+def get_ticket_bundle(ticket: str, *, min_position: int | None = None) -> Call[bytes]:
+    """The diagnostics that came with a ticket."""
+    return Call(
+        "GET",
+        f"/v1/support/tickets/{_part(ticket)}/bundle",
+        query={"min_position": min_position},
+        decode=as_bytes,
+    )
+
+
 def get_usage(*, period: str | None = None, min_position: int | None = None) -> Call[UsageAnswer]:
     """What the organisation has used in a period, against what its plan allows."""
     return Call("GET", "/v1/usage", query={"period": period, "min_position": min_position}, decode=as_json)
@@ -561,6 +590,18 @@ def list_all_orgs(
         "GET",
         "/v1/orgs/all",
         query={"after": after, "limit": limit, "min_position": min_position},
+        decode=as_json,
+    )
+
+
+def list_all_tickets(
+    *, closed: bool | None = None, limit: int | None = None, min_position: int | None = None
+) -> Call[AnyTicketList]:
+    """Tickets of every organisation: open ones in the order in which to answer them."""
+    return Call(
+        "GET",
+        "/v1/support/tickets",
+        query={"closed": closed, "limit": limit, "min_position": min_position},
         decode=as_json,
     )
 

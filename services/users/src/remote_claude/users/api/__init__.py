@@ -8,6 +8,7 @@ from remote_claude.users.api import (
     forges,
     invitations,
     members,
+    operator_tickets,
     operators,
     organisations,
     policy,
@@ -34,4 +35,6 @@ def add_routes(api: APIRouter, runtime: Runtime, directory: Directory, mailer: M
     vault.add_routes(api, runtime)
     forges.add_routes(api, runtime)
     signing_key.add_routes(api, runtime)
-    tickets.add_routes(api, runtime, TicketHandlers(runtime.log, runtime.clock), support)
+    ticket_handlers = TicketHandlers(runtime.log, runtime.clock)
+    tickets.add_routes(api, runtime, ticket_handlers, support)
+    operator_tickets.add_routes(api, runtime, ticket_handlers, support)

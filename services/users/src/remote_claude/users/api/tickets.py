@@ -1,9 +1,10 @@
-"""TicketHandlers: requests for support, over HTTP."""
+"""Tickets: requests for support, over HTTP."""
 
 from __future__ import annotations
 
 from base64 import b64decode
 from binascii import Error as NotBase64
+from collections.abc import Sequence
 from enum import Enum
 from http import HTTPStatus
 from typing import Annotated
@@ -33,7 +34,7 @@ from remote_claude.users.domain.tickets import (
 from remote_claude.users.handlers import TicketHandlers
 from remote_claude.users.plans import Plans
 from remote_claude.users.projections import tickets as view
-from remote_claude.users.projections.tickets import TicketRow, TicketsView
+from remote_claude.users.projections.tickets import MessageRow, TicketRow, TicketsView
 
 TAGS: list[str | Enum] = ["support"]
 MAX_BUNDLE_BYTES = 512 * 1024
@@ -99,23 +100,40 @@ class WholeTicket(TicketAnswer):
     as_of: int
 
 
+async def shown(support: Support, row: TicketRow) -> TicketAnswer:
+    """A ticket as it is answered."""
+    return TicketAnswer(
+        id=row.id,
+        title=await support.open(row.title, ticket_title_context(row.id)),
+        support=row.support,
+        opened_by=row.opened_by,
+        opened_at=row.opened_at,
+        closed_at=row.closed_at,
+        answered=row.answered,
+        task=row.task,
+        bundle=row.bundle,
+    )
+
+
+async def shown_messages(
+    support: Support, ticket: str, rows: Sequence[MessageRow]
+) -> list[TicketMessageAnswer]:
+    """The messages of a ticket as they are answered."""
+    return [
+        TicketMessageAnswer(
+            id=row.id,
+            by=row.by,
+            at=row.at,
+            text=await support.open(row.text, ticket_message_context(ticket, row.id)),
+        )
+        for row in rows
+    ]
+
+
 def add_routes(api: APIRouter, runtime: Runtime, handlers: TicketHandlers, support: Support) -> None:
     """The routes below `/v1/org/tickets`. Owners and admins see every ticket, others their own."""
     fresh = Freshness(runtime.tail, lambda: runtime.projectors[TicketsView.name])
     plans = Plans(runtime.log, runtime.clock)
-
-    async def answer(row: TicketRow) -> TicketAnswer:
-        return TicketAnswer(
-            id=row.id,
-            title=await support.open(row.title, ticket_title_context(row.id)),
-            support=row.support,
-            opened_by=row.opened_by,
-            opened_at=row.opened_at,
-            closed_at=row.closed_at,
-            answered=row.answered,
-            task=row.task,
-            bundle=row.bundle,
-        )
 
     async def require_own(principal: Principal, ticket: str) -> None:
         """Raises `TicketNotFound` for one that the caller may not see."""
@@ -155,7 +173,7 @@ def add_routes(api: APIRouter, runtime: Runtime, handlers: TicketHandlers, suppo
         """The tickets of the organisation, the latest first; of a member, their own."""
         by = None if principal.role in ADMINS else principal.user
         rows = await view.tickets(runtime.pool, principal.org, by=by, limit=limit)
-        return TicketList(tickets=[await answer(row) for row in rows], as_of=fresh.as_of)
+        return TicketList(tickets=[await shown(support, row) for row in rows], as_of=fresh.as_of)
 
     @api.get(
         "/v1/org/tickets/{ticket}",
@@ -168,17 +186,9 @@ def add_routes(api: APIRouter, runtime: Runtime, handlers: TicketHandlers, suppo
         found = await view.ticket(runtime.pool, principal.org, ticket)
         if found is None or not (principal.role in ADMINS or found[0].opened_by == principal.user):
             raise TicketNotFound(ticket)
-        messages = [
-            TicketMessageAnswer(
-                id=m.id,
-                by=m.by,
-                at=m.at,
-                text=await support.open(m.text, ticket_message_context(ticket, m.id)),
-            )
-            for m in found[1]
-        ]
-        shown = await answer(found[0])
-        return WholeTicket(**shown.model_dump(), messages=messages, as_of=fresh.as_of)
+        messages = await shown_messages(support, ticket, found[1])
+        whole = await shown(support, found[0])
+        return WholeTicket(**whole.model_dump(), messages=messages, as_of=fresh.as_of)
 
     @api.post(
         "/v1/org/tickets/{ticket}/messages",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from psycopg import AsyncConnection
+from psycopg.sql import SQL
 from sqlalchemy import BigInteger, Index, MetaData
 from sqlalchemy.orm import registry
 from sqlmodel import Field
@@ -172,10 +173,28 @@ async def tickets(pool: Pool, org: str, *, by: str | None, limit: int) -> list[T
         return [_ticket(row) for row in await found.fetchall()]
 
 
-async def ticket(pool: Pool, org: str, id: str) -> tuple[TicketRow, list[MessageRow]] | None:
-    """A ticket of an organisation, and its messages in their order; None where there is none."""
+async def every_ticket(pool: Pool, *, closed: bool, limit: int) -> list[TicketRow]:
+    """The tickets of all organisations that are open, or closed.
+
+    Open ones come in the order in which to answer them: those that wait, `priority` before `email`, then by age. Closed
+    ones come latest first.
+    """
+    order = "position DESC" if closed else "answered, support <> 'priority', position"
+    async with reading(pool, TicketsView, org=None) as connection:
+        found = await connection.execute(
+            SQL("SELECT * FROM ticket WHERE (closed_at IS NOT NULL) = %s ORDER BY {} LIMIT %s").format(
+                SQL(order)
+            ),
+            [closed, limit],
+        )
+        return [_ticket(row) for row in await found.fetchall()]
+
+
+async def ticket(pool: Pool, org: str | None, id: str) -> tuple[TicketRow, list[MessageRow]] | None:
+    """A ticket of an organisation, or of any with `org=None`, and its messages in their order; None for no such ticket."""
     async with reading(pool, TicketsView, org=org) as connection:
-        found = await connection.execute("SELECT * FROM ticket WHERE org = %s AND id = %s", [org, id])
+        query = "SELECT * FROM ticket WHERE id = %s AND (%s::text IS NULL OR org = %s)"
+        found = await connection.execute(query, [id, org, org])
         row = await found.fetchone()
         if row is None:
             return None
