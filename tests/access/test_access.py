@@ -78,12 +78,19 @@ async def test_an_erased_key_leaves_nothing_in_the_brokers_files() -> None:
         for name in (erased, kept):
             await keyring.create(name)
         boxes = {name: (await keys(client).get(name)).value or b"" for name in (erased, kept)}
+        await Keyring(keys(client), lambda: [b"n" * 32, b"k" * 32]).rewrap()
+        rotated = {name: (await keys(client).get(name)).value or b"" for name in (erased, kept)}
         await keyring.erase(erased)
         await keyring.erase(erased)  # again changes nothing
         await client.close()
         assert broker.seed_file is not None
         files = [path.read_bytes() for path in broker.seed_file.parent.rglob("*.blk")]
-        assert [any(boxes[name] in content for content in files) for name in (erased, kept)] == [False, True]
+        found = [
+            any(box[name] in content for content in files)
+            for box in (boxes, rotated)
+            for name in (erased, kept)
+        ]
+        assert found == [False, False, False, True], "nor under a key-encryption key of before a rotation"
 
 
 async def test_an_erased_key_is_gone(bucket: nats.js.kv.KeyValue) -> None:

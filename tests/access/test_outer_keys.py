@@ -45,6 +45,9 @@ async def test_a_rotation_opens_what_was_sealed_before_in_every_process(
         await Keyring(bucket, first[0]).get("user_1")
     now[0] = 60.0
     assert await running.open(sealed, "user_1/name") == "Ada", "it reads the file again"
+    assert (source.keep_newest(), source.keep_newest()) == (1, 0)
+    assert await Keyring(bucket, source.load).open(sealed, "user_1/name") == "Ada", "the old one is retired"
+    assert first[0] not in source.load()
 
 
 def test_aws_kms_keeps_the_key_to_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,7 +43,7 @@ async def test_the_streams_are_made_once_and_as_specified(fresh_nats: Broker) ->
     output = (await js.stream_info(OUTPUT)).config
     assert (output.subjects, output.max_age, output.max_bytes) == (["out.>"], 3600, 10_000_000)
     assert output.persist_mode != PersistMode.ASYNC
-    assert (await js.stream_info(f"KV_{KEYS}")).config.max_msgs_per_subject == 1
+    assert (await js.stream_info(f"KV_{KEYS}")).config.max_msgs_per_subject == 2
     await client.close()
 
 

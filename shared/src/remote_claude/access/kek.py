@@ -113,6 +113,15 @@ class KeySource:
         older = self.file.read_text() if self.file.exists() else ""
         _write(self.file, urlsafe_b64encode(box).decode() + "\n" + older)
 
+    def keep_newest(self) -> int:
+        """Take every key but the first out of the file; how many there were. Raises `KeyUnusable`."""
+        if self.file is None or self.text:
+            raise KeyUnusable(f"{self._place} can't be written: keep its first line only, and restart")
+        newest, *older = self.file.read_text().split()
+        if older:
+            _write(self.file, newest + "\n")
+        return len(older)
+
     @property
     def _place(self) -> str:
         return "RCLAUDE_KEK" if self.text or self.file is None else str(self.file)

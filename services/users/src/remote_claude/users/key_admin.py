@@ -35,7 +35,7 @@ def create() -> None:
 def rotate() -> None:
     """Add a key-encryption key, and wrap every data key with it. No event changes.
 
-    The older ones stay in the file: backups of the data keys need them. Without a file, put the new key before the others
+    The older ones stay in the file: backups of the data keys need them, until `retire`. Without a file, put the new key before the others
     in `RCLAUDE_KEK`, restart every process, and run this.
     """
 
@@ -44,5 +44,20 @@ def rotate() -> None:
         if not source.text:
             source.add()
         typer.echo(f"{await runtime.keyring.rewrap()} data keys are wrapped by the newest key-encryption key")
+
+    administer(work)
+
+
+@app.command()
+def retire() -> None:
+    """Keep the newest key-encryption key only, after every data key was wrapped with it.
+
+    No copy of the data keys that was made before the last rotation opens again: make a backup of them afterwards.
+    """
+
+    async def work(runtime: Runtime) -> None:
+        source = runtime.settings.key_source
+        wrapped = await runtime.keyring.rewrap()
+        typer.echo(f"{source.keep_newest()} older keys are retired; the newest opens {wrapped} data keys")
 
     administer(work)

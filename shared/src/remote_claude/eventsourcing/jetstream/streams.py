@@ -13,7 +13,7 @@ from nats.js.api import (
     StreamConfig,
     StreamInfo,
 )
-from nats.js.errors import APIError, KeyNotFoundError
+from nats.js.errors import APIError, KeyNotFoundError, NotFoundError
 from nats.js.kv import KeyValue
 
 from remote_claude.eventsourcing.jetstream.direct_get import NO_MESSAGE
@@ -25,6 +25,8 @@ OUTPUT = "OUTPUT"
 KEYS = "KEYS"
 LOST = "lost"
 """An entry of the bucket, erased from the start, where all keys before it were lost: later ones may bear their names."""
+HISTORY = 2
+"""Values that the bucket keeps of a key: the one that is replaced is there until it has been overwritten."""
 WEEK = 7 * 24 * 3600.0
 OLDEST_SERVER = (2, 12)
 NAME_IN_USE = 10058
@@ -167,7 +169,7 @@ def _comparable(config: StreamConfig) -> dict[str, Any]:
 
 
 async def ensure_bucket(client: Client, name: str, *, replicas: int = 1) -> None:
-    """A key-value bucket that forgets what is overwritten or deleted: history 1."""
+    """A key-value bucket that forgets what is overwritten or deleted: see `ForgettingBucket`."""
     found = await _config(client, f"KV_{name}")
     if found is None:
         config = StreamConfig(
@@ -175,13 +177,15 @@ async def ensure_bucket(client: Client, name: str, *, replicas: int = 1) -> None
             subjects=[f"$KV.{name}.>"],
             storage=StorageType.FILE,
             discard=DiscardPolicy.NEW,
-            max_msgs_per_subject=1,
+            max_msgs_per_subject=HISTORY,
             num_replicas=replicas,
             allow_rollup_hdrs=True,
             deny_delete=False,  # nats-py's buckets deny it: `ForgettingBucket` overwrites what it purges
         )
         await client.jetstream().add_stream(config)
-    elif found.max_msgs_per_subject != 1:
+    elif found.max_msgs_per_subject == 1:  # of an older release
+        await client.jetstream().update_stream(found, max_msgs_per_subject=HISTORY)
+    elif found.max_msgs_per_subject != HISTORY:
         raise StreamMismatch(
             f"bucket {name} keeps {found.max_msgs_per_subject} values of a key: it can't forget one"
         )
@@ -285,18 +289,41 @@ def keys(client: Client) -> KeyValue:
 
 
 class ForgettingBucket(KeyValue):
-    """A bucket that leaves nothing of a purged value in the broker's files, nor in copies that are made of them later."""
+    """A bucket that leaves nothing of an old value in the broker's files, nor in copies that are made of them later.
+
+    The broker only forgets where a value is that it drops itself. So its history keeps the one before for the moment that it
+    takes to overwrite it.
+    """
+
+    async def update(self, key: str, value: bytes, last: int | None = None, validate_keys: bool = True) -> int:
+        """Put a value in the place of revision `last`, then overwrite that one. Interrupted, the next call finishes it."""
+        await self._overwrite(key, last or 0)
+        revision = await super().update(key, value, last, validate_keys)
+        await self._overwrite(key, revision)
+        return revision
 
     async def purge(self, key: str, *args: Any, **options: Any) -> bool:
-        """Overwrite the value of a key, then leave its mark. The broker would only forget where the value is."""
+        """Overwrite every value of a key, then leave its mark."""
         with contextlib.suppress(KeyNotFoundError):
             revision = (await self.get(key)).revision or 0
-            try:
-                await self._js.delete_msg(self._stream, revision)
-            except APIError:
-                if (await self.get(key)).revision == revision:  # otherwise another process erases it too
-                    raise
+            await self._overwrite(key, revision + 1)
         return await super().purge(key, *args, **options)
+
+    async def _overwrite(self, key: str, before: int) -> None:
+        """Overwrite the values of a key whose revisions are below `before`."""
+        while (found := await self._first(key)) is not None and found < before:
+            try:
+                await self._js.delete_msg(self._stream, found)
+            except APIError:
+                if await self._first(key) == found:  # otherwise another process overwrites it too
+                    raise
+
+    async def _first(self, key: str) -> int | None:
+        """The oldest revision of a key that the broker has."""
+        try:
+            return (await self._js.get_msg(self._stream, 1, f"{self._pre}{key}", next=True)).seq
+        except NotFoundError:
+            return None
 
 
 def _check_version(client: Client) -> None:
