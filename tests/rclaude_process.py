@@ -42,7 +42,7 @@ async def rclaude_admin(installation: Installation, *arguments: str, given: str 
         "RCLAUDE_OBJECTS": settings.objects,
         "RCLAUDE_KEK_FILE": str(settings.kek_file),
     }
-    env = environment(settings.home, **{name: value for name, value in told.items() if value}, **more)
+    env = environment(settings.home, **{name: value for name, value in {**told, **more}.items() if value})
     run = partial(forking.run, "rclaude-admin", cwd=Path.cwd(), env=env, stdin=given.encode())
     done = await asyncio.to_thread(run, *arguments)
     assert done.returncode == 0, done.stderr.decode()

@@ -1,17 +1,23 @@
 """`rclaude account`: everything about a person in one archive, then none of it anywhere."""
 
+import gzip
 import json
 import zipfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import nats
 import psycopg
 import pytest
 import pytest_asyncio
 
 from identity_stack import Installation, installed
 from rclaude_process import rclaude, rclaude_admin, signed_in
-from remote_claude.access.keyring import KeyErased
+from remote_claude.access.keyring import KeyErased, Keyring
+from remote_claude.contracts import REGISTRY
+from remote_claude.eventsourcing.jetstream.event_log import JetStreamEventLog
+from remote_claude.eventsourcing.jetstream.streams import keys
+from remote_claude.eventsourcing.log import EventLog
 from servers import Broker, Database, running_nats
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -43,15 +49,14 @@ async def rows_with(dsn: str, text: str) -> list[str]:
     return found
 
 
-async def log_bytes(installation: Installation) -> list[tuple[int, bytes, bytes]]:
+async def log_bytes(log: EventLog) -> list[tuple[int, bytes, bytes]]:
     """The log as it is stored: position, headers and data of each event."""
-    log = installation.host.runtime.log
     last = await log.last_position()
     return [(e.position, e.headers, e.data) async for batch in log.read(until=last) for e in batch]
 
 
 async def test_a_person_takes_everything_along_and_is_forgotten(
-    installation: Installation, tmp_path: Path
+    installation: Installation, postgres_server: Database, tmp_path: Path
 ) -> None:
     runtime = installation.host.runtime
     home = tmp_path / "carol"
@@ -105,10 +110,10 @@ async def test_a_person_takes_everything_along_and_is_forgotten(
         gone = await browser.delete("/v1/org", headers={"RClaude-Org": org})
         assert gone.status_code == 200, gone.text
 
-    before = await log_bytes(installation)
+    before = await log_bytes(runtime.log)
     code, _, err = await rclaude(home, "account", "delete", user)
     assert code == 0, err
-    assert (await log_bytes(installation))[: len(before)] == before, "no byte of the log is another"
+    assert (await log_bytes(runtime.log))[: len(before)] == before, "no byte of the log is another"
     assert (await browser.get("/v1/me")).status_code == 401
     code, _, err = await rclaude(home, "whoami")
     assert code != 0
@@ -128,3 +133,36 @@ async def test_a_person_takes_everything_along_and_is_forgotten(
             if event.type in ("UserRegistered", "ProfileChanged") and event.aggregate_id == user:
                 with pytest.raises(KeyErased):
                     await runtime.keyring.open(event.event.name, f"{user}/name")
+
+    # a backup that is made now restores everything but the person
+    exported, data_keys = tmp_path / "log.jsonl.gz", tmp_path / "keys.jsonl"
+    await rclaude_admin(installation, "log", "export", str(exported))
+    await rclaude_admin(installation, "broker", "export-keys", str(data_keys))
+    for text in (NAME, RENAMED, PROMPT):
+        assert text.encode() not in gzip.decompress(exported.read_bytes()) + data_keys.read_bytes()
+    with running_nats() as broker, postgres_server.fresh() as dsn:
+        restored = {
+            "RCLAUDE_NATS_URL": broker.url,
+            "RCLAUDE_NATS_CREDENTIALS": str(broker.seed_file or ""),
+            "RCLAUDE_POSTGRES_DSN": dsn,
+        }
+        for command in (
+            ("broker", "import-keys", str(data_keys)),
+            ("log", "import", str(exported)),
+            ("log", "restore"),
+            ("log", "verify"),
+            ("rebuild", "users_directory"),
+        ):
+            await rclaude_admin(installation, *command, **restored)
+        for text in (NAME, RENAMED, PROMPT):
+            assert await rows_with(dsn, text) == []
+        client = await nats.connect(**broker.options)
+        again = await log_bytes(JetStreamEventLog(client, REGISTRY))
+        assert again == (await log_bytes(runtime.log))[: len(again)]
+        assert len(again) > len(before), "the erasure is in it"
+        assert again[: len(before)] == before
+        keyring = Keyring(keys(client), runtime.settings.key_source.load)
+        with pytest.raises(KeyErased):
+            await keyring.get(user)
+        assert await keyring.get(installation.owner.user), "others open"
+        await client.close()

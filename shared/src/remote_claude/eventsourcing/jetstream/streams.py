@@ -295,7 +295,9 @@ class ForgettingBucket(KeyValue):
     takes to overwrite it.
     """
 
-    async def update(self, key: str, value: bytes, last: int | None = None, validate_keys: bool = True) -> int:
+    async def update(
+        self, key: str, value: bytes, last: int | None = None, validate_keys: bool = True
+    ) -> int:
         """Put a value in the place of revision `last`, then overwrite that one. Interrupted, the next call finishes it."""
         await self._overwrite(key, last or 0)
         revision = await super().update(key, value, last, validate_keys)
