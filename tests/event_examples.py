@@ -56,6 +56,7 @@ from remote_claude.contracts.runner import (
     OpenModelCall,
     PermissionRequested,
     PermissionWithdrawn,
+    PortOpened,
     PullRequestFailed,
     PullRequestOpened,
     Resources,
@@ -64,6 +65,7 @@ from remote_claude.contracts.runner import (
     RunnerJoined,
     RunnerUndrained,
     SealedOutput,
+    ShellOpened,
     TaskStarted,
     ThreadCommented,
     ThreadCommentFailed,
@@ -357,6 +359,8 @@ EXAMPLES: tuple[Event, ...] = (
     PermissionWithdrawn(**ATTEMPT, request="1-1"),
     PullRequestFailed(**DECISION, reason="forge_token_refused", detail=SEALED),
     ThreadCommented(**DECISION, comment="started"),
+    ShellOpened(**DECISION, user=USER),
+    PortOpened(**DECISION, user=USER, port=3000),
     ThreadCommentFailed(**DECISION, comment="ended", reason="forge_token_refused", detail=SEALED),
     PullRequestOpened(
         **DECISION, forge="github", number=7, url=SEALED, branch="rclaude/task_1", commit="d" * 40

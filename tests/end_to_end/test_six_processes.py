@@ -1,13 +1,17 @@
 """Each service alone: six processes, each with its own credential, one broker, one PostgreSQL, one trace through all."""
 
+import contextlib
 import json
 from pathlib import Path
 
 import httpx2
 import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
 
 from collector import Collector, Exported, collecting
 from product import Product
+from remote_claude.runtime.embedded.home import free_port
 from servers import nats_with_accounts, until
 from service_processes import ServiceProcess, installation, routes
 
@@ -17,13 +21,23 @@ SERVICES = ("auth", "users", "billing", "scheduler", "runner")
 
 @pytest.mark.timeout(300)
 def test_a_task_runs_through_six_processes(postgres_dsn: str, tmp_path: Path) -> None:
+    port = free_port()
+    public = {"RCLAUDE_PUBLIC_URL": f"http://127.0.0.1:{port}"}
     with (
         nats_with_accounts() as as_user,
         collecting() as collector,
-        installation(as_user, postgres_dsn, tmp_path, **collector.environment) as apart,
+        installation(as_user, postgres_dsn, tmp_path, **collector.environment, **public) as apart,
     ):
         services = {service: apart.start(service) for service in SERVICES}
-        services["gateway"] = apart.start("gateway", RCLAUDE_GATEWAY_ROUTES=routes(services["billing"]))
+        owners = json.loads(routes(services["billing"])) | {
+            "/auth": services["auth"].url,
+            "/v1/session": services["auth"].url,
+            "/v1/tasks/*/shell": services["runner"].url,
+            "/v1/org": services["users"].url,
+        }
+        services["gateway"] = apart.start(
+            "gateway", RCLAUDE_GATEWAY_ROUTES=json.dumps(owners), RCLAUDE_HTTP_PORT=str(port)
+        )
         for process in apart.processes:
             process.ready()
 
@@ -36,11 +50,35 @@ def test_a_task_runs_through_six_processes(postgres_dsn: str, tmp_path: Path) ->
         assert client.ok("usage", "--json").json["executions"]["used"] == 1
         assert client.ok("bill", "--json").json["total_nano_usd"] == done.json["cost"]["total_nano_usd"]
 
+        a_browser_opens_a_terminal(client, services["gateway"].url, apart.api_key)
         task = submitted(services["gateway"].url, apart.api_key)
         traced_from_request_to_bill(collector, task, client)
         for process in apart.processes:
             told_with_its_trace(process, task)
             assert "ermissions violation" not in process.log.read_text()
+
+
+def a_browser_opens_a_terminal(client: Product, url: str, api_key: str) -> None:
+    """As the page does: by the cookie of a session, whose origin the runner checks. The audit has it."""
+    task = client.submit("echo waiting; until [ -e over ]; do sleep 0.1; done")
+    until(lambda: "waiting" in client.ok("logs", task).out, "a sandbox", 60, pause=0.2)
+    authorization = {"Authorization": f"Bearer {api_key}"}
+    with httpx2.Client(base_url=url, timeout=30) as browser:
+        browser.get(browser.post("/v1/session/links", headers=authorization).json()["url"])
+        cookie = "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
+    shell = f"{url.replace('http', 'ws', 1)}/v1/tasks/{task}/shell"
+    for origin, code in (("http://elsewhere.example", 4403), (url, 1000)):
+        headers = {"Cookie": cookie, "Origin": origin}
+        with connect(shell, additional_headers=headers, proxy=None) as terminal:
+            if code == 1000:  # a normal end
+                terminal.send(b"touch over; exit\n")
+            with contextlib.suppress(ConnectionClosed):
+                while True:
+                    terminal.recv(timeout=30)
+            assert terminal.close_code == code, terminal.close_reason
+    client.ok("wait", task)
+    [opened] = [e for e in client.ok("audit", "--json").lines if e["action"] == "ShellOpened"]
+    assert (opened["details"]["task"], bool(opened["address"])) == (task, True)
 
 
 def submitted(url: str, api_key: str) -> str:

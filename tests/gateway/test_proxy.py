@@ -33,6 +33,11 @@ async def owner() -> AsyncIterator[str]:
 
         return StreamingResponse(pieces(), headers={"X-From": "owner", "Connection": "X-Hop", "X-Hop": "1"})
 
+    @app.websocket("/v1/workers/echo")
+    async def echo_headers(peer: WebSocket) -> None:
+        await peer.accept()
+        await peer.send_json(dict(peer.headers))
+
     @app.websocket("/v1/workers/{runner}")
     async def worker(peer: WebSocket, runner: str) -> None:
         await peer.accept()
@@ -72,7 +77,11 @@ async def test_a_worker_reaches_its_runner_through_the_gateway(
     fresh_nats: Broker, postgres_dsn: str, tmp_path: Path
 ) -> None:
     async with owner() as base:
-        routes = {"/v1/workers/runner_1": base, "/v1/workers/runner_2": "http://127.0.0.1:1"}
+        routes = {
+            "/v1/workers/echo": base,
+            "/v1/workers/runner_1": base,
+            "/v1/workers/runner_2": "http://127.0.0.1:1",
+        }
         settings = {"RCLAUDE_GATEWAY_ROUTES": json.dumps(routes)}
         async with running_gateway(fresh_nats, postgres_dsn, tmp_path, settings) as stack:
             base_url = str((await stack.member()).http.base_url).replace("http", "ws", 1).rstrip("/")
@@ -84,6 +93,15 @@ async def test_a_worker_reaches_its_runner_through_the_gateway(
                 with pytest.raises(ConnectionClosed):
                     await ws.recv()
                 assert (ws.close_code, ws.close_reason) == (4410, "the attempt is over")
+            mine = {
+                "Cookie": "rclaude-80=mine",
+                "Origin": "http://127.0.0.1",
+                "X-Forwarded-For": "8.8.8.8, 9.9.9.9",
+            }
+            async with connect(f"{base_url}/v1/workers/echo", additional_headers=mine, proxy=None) as ws:
+                headers = json.loads(await ws.recv())
+            assert [headers[n] for n in ("cookie", "origin")] == ["rclaude-80=mine", "http://127.0.0.1"]
+            assert headers["x-forwarded-for"] == "9.9.9.9", "the address as the last proxy gave it"
             for runner, code in (("runner_2", 1013), ("runner_3", 4404)):
                 async with connect(f"{base_url}/v1/workers/{runner}", proxy=None) as ws:
                     with pytest.raises(ConnectionClosed):

@@ -416,6 +416,27 @@ async def test_a_socket_watches_a_bounded_number_of_tasks(stack: Stack, member: 
         assert frames[-1]["code"] == "too_many_subscriptions"
 
 
+async def test_a_credential_has_a_bounded_number_of_sockets(stack: Stack, member: Member) -> None:
+    most = stack.host.runtime.settings.max_sockets
+    colleague = await stack.member(member.org)
+
+    async def ping(viewer: Viewer) -> None:
+        await viewer.say(type="ping")
+        await viewer.next("heartbeat")
+
+    async with contextlib.AsyncExitStack() as open_ones:
+        viewers = [await open_ones.enter_async_context(viewing(stack, member)) for _ in range(most)]
+        await asyncio.gather(*(ping(viewer) for viewer in viewers))
+        async with viewing(stack, member) as refused:
+            assert (await refused.next())["code"] == "too_many_sockets"
+            assert await refused.closed() == (4429, "too_many_sockets")
+        async with viewing(stack, colleague) as other:
+            await ping(other)
+        await viewers[0].socket.close()
+        async with viewing(stack, member) as again:
+            await ping(again)
+
+
 async def test_what_is_left_behind_by_sockets_is_nothing(stack: Stack, member: Member) -> None:
     task = await member.submit()
     for _ in range(3):

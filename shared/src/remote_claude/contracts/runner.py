@@ -353,6 +353,33 @@ class ThreadCommentFailed(ThreadEvent):
     detail: Sealed | None = None
 
 
+class AccessEvent(RunnerEvent):
+    """Somebody looks into the sandbox of a task that runs."""
+
+    aggregate: ClassVar[str] = "access"
+    in_organisation: ClassVar[bool] = True
+
+    org: str
+    user: str
+    task: str
+
+
+class ShellOpened(AccessEvent):
+    """A person has opened a terminal in the sandbox."""
+
+    type: ClassVar[str] = "ShellOpened"
+    version: ClassVar[int] = 1
+
+
+class PortOpened(AccessEvent):
+    """A person has reached a port of the sandbox. The first connection with a credential is recorded, not those that follow."""
+
+    type: ClassVar[str] = "PortOpened"
+    version: ClassVar[int] = 1
+
+    port: int
+
+
 class Result(Value):
     """What an attempt leaves: objects by SHA-256, commits by Git's id. `commit` is None when nothing was changed,
     and for a task that leaves a patch only: the bundle carries the change of `patch` then.

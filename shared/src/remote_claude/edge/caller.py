@@ -103,8 +103,8 @@ async def caller(request: Request) -> Principal:
     return found
 
 
-async def remember(request: Request, who: Principal) -> None:
-    """What the request appends says which credential it came with, and from where."""
+async def remember(request: HTTPConnection, who: Principal) -> None:
+    """What the request, or the handshake of a WebSocket, appends says which credential it came with, and from where."""
     await _remember(request, who.credential, who.user if who.role is not None else who.org)
 
 
@@ -135,9 +135,9 @@ async def no_longer_admitted(
             return refusal
 
 
-async def _remember(request: Request, credential: Credential, sealed_by: str) -> None:
+async def _remember(request: HTTPConnection, credential: Credential, sealed_by: str) -> None:
     """What the request appends says which credential it came with, and from where, sealed by the person's key."""
-    if request.method in SAFE:
+    if request.scope.get("method") in SAFE:  # a WebSocket has none
         return
     keyring: Keyring = request.app.state.keyring
     try:
@@ -161,7 +161,7 @@ class ClientInfo:
         return json.dumps({"address": self.address, "agent": self.agent[:200]})
 
 
-def client_of(request: Request) -> ClientInfo:
+def client_of(request: HTTPConnection) -> ClientInfo:
     """The program that asks, and its address."""
     return ClientInfo(request.client.host if request.client else "", request.headers.get("user-agent", ""))
 

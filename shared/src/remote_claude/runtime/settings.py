@@ -83,6 +83,8 @@ class RuntimeSettings(BrokerSettings):
     rate_limits: str = ""
     """How often may be asked, such as `key=1200/minute,person=1800/minute,org=6000/minute,address=3000/minute`; empty: as
     often as one likes. Processes that answer side by side divide them."""
+    max_sockets: int = Field(default=500, ge=1)
+    """How many WebSockets one key or session may have open in this process."""
     outbound_allow: str = ""
     """Hosts and networks beyond the public internet that users' URLs and sandboxes may lead to, with commas between them:
     `HOST`, `*.DOMAIN` or `ADDRESS/BITS`, each with `:PORT` for one port only."""

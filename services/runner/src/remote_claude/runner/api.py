@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -14,11 +15,13 @@ from remote_claude.access.refusals import NotAdmitted
 from remote_claude.access.verifier import Verifier
 from remote_claude.concurrency.tasks import first_of
 from remote_claude.contracts.gateway import TaskSubmitted
-from remote_claude.edge.caller import Caller, no_longer_admitted, presented
+from remote_claude.edge.caller import Caller, no_longer_admitted, presented, remember
 from remote_claude.edge.models import problems
+from remote_claude.edge.open_sockets import OpenSockets, TooManySockets
 from remote_claude.edge.rate_limits import RateLimited, RateLimits
 from remote_claude.eventsourcing import stream_id
 from remote_claude.eventsourcing.log import EventLog
+from remote_claude.runner.handlers import Accesses
 from remote_claude.runner.machines.registry import Machines
 from remote_claude.runner.sessions import (
     Channel,
@@ -78,6 +81,7 @@ def router(
     session_of: Callable[[str, str], WorkerSession | None],
     machines: Machines,
     log: EventLog,
+    accesses: Accesses,
 ) -> APIRouter:
     """`/v1/workers/{runner}`: a worker proves itself by its token, in the first message of the protocol.
 
@@ -104,52 +108,65 @@ def router(
         rows: Dimension = 24,
         term: Annotated[str, Query(max_length=64, pattern="^[A-Za-z0-9._+-]+$")] = "xterm-256color",
     ) -> None:
-        opened = await admitted(peer, task, "open_shell")
-        if opened is not None:
-            work = carry(peer, opened.session, term=term, columns=columns, rows=rows)
-            await until_refused(peer, opened.who, "open_shell", work, opened)
+        async with admitted(peer, task, "open_shell") as opened:
+            if opened is not None:
+                await accesses.shell(opened.who, task)
+                work = carry(peer, opened.session, term=term, columns=columns, rows=rows)
+                await until_refused(peer, opened.who, "open_shell", work, opened)
 
     @api.websocket("/v1/tasks/{task}/ports/{port}")
     async def open_port(peer: WebSocket, task: str, port: Annotated[int, Path(ge=1, le=65535)]) -> None:
-        opened = await admitted(peer, task, "open_port")
-        if opened is not None:
-            work = carry(peer, opened.session, port=port)
-            await until_refused(peer, opened.who, "open_port", work, opened)
+        async with admitted(peer, task, "open_port") as opened:
+            if opened is not None:
+                await accesses.port(opened.who, task, port)
+                work = carry(peer, opened.session, port=port)
+                await until_refused(peer, opened.who, "open_port", work, opened)
 
     @api.websocket(RUNNERS + "/join")
     async def join_runner(peer: WebSocket) -> None:
-        principal = await caller(peer, "join_runner")
-        if principal is not None:
-            work = machines.serve(HttpChannel(peer), principal.org, WORKERS)
-            await until_refused(peer, principal, "join_runner", work)
+        async with caller(peer, "join_runner") as principal:
+            if principal is not None:
+                work = machines.serve(HttpChannel(peer), principal.org, WORKERS)
+                await until_refused(peer, principal, "join_runner", work)
 
     @api.get(RUNNERS, tags=["runners"], responses=problems(403))
     async def list_runners(principal: Caller) -> JoinedRunners:
         """The organisation's own machines that have joined this service as runners."""
         return JoinedRunners(runners=[JoinedRunner(**one) for one in machines.of(principal.org)])
 
-    async def caller(peer: WebSocket, operation: str) -> Principal | None:
+    @asynccontextmanager
+    async def caller(peer: WebSocket, operation: str) -> AsyncIterator[Principal | None]:
+        """Who has opened a socket, counted while it is open; None for one that was refused and closed."""
         await peer.accept()
         limits: RateLimits = peer.app.state.rate_limits
-        try:
-            principal = verifier.admit(presented(peer), operation)
-            limits.identity(peer, principal)
-        except (NotAdmitted, RateLimited) as error:
-            await peer.close(4000 + error.status, error.code)
-            return None
-        return principal
+        open_sockets: OpenSockets = peer.app.state.open_sockets
+        with ExitStack() as counted:
+            try:
+                principal = verifier.admit(presented(peer), operation)
+                limits.identity(peer, principal)
+                counted.enter_context(open_sockets.opened(principal.credential.id))
+            except (NotAdmitted, RateLimited, TooManySockets) as error:
+                await peer.close(4000 + error.status, error.code)
+                yield None
+                return
+            yield principal
 
-    async def admitted(peer: WebSocket, task: str, operation: str) -> Opened | None:
-        principal = await caller(peer, operation)
-        if principal is None:
-            return None
-        if (session := session_of(principal.org, task)) is not None:
-            recorded = await log.read_stream(stream_id("gateway", principal.org, "task", task))
-            opened = Opened(principal, session, recorded[0].event)
-            if opened.is_seen_by(principal):
-                return opened
-        await peer.close(NOT_RUNNING, NOT_RUNNING_HERE)
-        return None
+    @asynccontextmanager
+    async def admitted(peer: WebSocket, task: str, operation: str) -> AsyncIterator[Opened | None]:
+        """The same for a task that runs and that the person may see."""
+        async with caller(peer, operation) as principal:
+            if principal is None:
+                yield None
+                return
+            if (session := session_of(principal.org, task)) is not None:
+                recorded = await log.read_stream(stream_id("gateway", principal.org, "task", task))
+                opened = Opened(principal, session, recorded[0].event)
+                if opened.is_seen_by(principal):
+                    await remember(peer, principal)
+                    yield opened
+                    return
+            await peer.close(NOT_RUNNING, NOT_RUNNING_HERE)
+            yield None
 
     return api
 

@@ -1,6 +1,6 @@
-"""The stream of one attempt, as its runner writes it: decide, append, evolve, without reading it back.
+"""What the runner records: the stream of each attempt, and who opens a terminal or a port of a sandbox.
 
-The shared `CommandHandler` reads an aggregate before each command, and decides again after a conflict. An attempt has one
+A runner writes the stream of its attempt without reading it back: decide, append, evolve. The shared `CommandHandler` reads an aggregate before each command, and decides again after a conflict. An attempt has one
 writer, which knows its state; a conflict says that another runner has taken the attempt. Ids are derived, so that an append
 without an answer can be sent again.
 """
@@ -8,7 +8,11 @@ without an answer can be sent again.
 from __future__ import annotations
 
 import asyncio
+from uuid import UUID
 
+from remote_claude.access.principal import Principal
+from remote_claude.contracts.runner import AccessEvent, PortOpened, ShellOpened
+from remote_claude.eventsourcing.command_handler import CommandHandler, Decider
 from remote_claude.eventsourcing.events import Clock, NewEvent, caused_id, stream_id, timestamp
 from remote_claude.eventsourcing.log import ConcurrencyConflict, EventLog
 from remote_claude.eventsourcing.traces import of_event
@@ -20,6 +24,12 @@ from remote_claude.runner.domain.attempt import (
     evolve,
     fold,
     initial_state,
+)
+from remote_claude.runtime.ids import derived_id, new_id
+
+ACCESSES = UUID("2f0c9c0e-6a49-5a53-9b53-2c5c6d0f3f0b")
+ACCESS = Decider[AccessEvent, bool](
+    False, lambda event, recorded: [] if recorded else [event], lambda *_: True
 )
 
 
@@ -99,3 +109,25 @@ class AttemptLog:
             self._state = evolve(self._state, new.event)
         self._recorded += len(self._sent)
         self._sent = []
+
+
+class Accesses:
+    """Records who has opened a terminal or a port of a sandbox: the audit shows it."""
+
+    def __init__(self, log: EventLog, clock: Clock) -> None:
+        self._handler = CommandHandler(log, clock)
+
+    async def shell(self, who: Principal, task: str) -> None:
+        """Record a terminal. Raises what `EventLog` raises."""
+        await self._record(new_id("access"), ShellOpened(org=who.org, user=who.user, task=task))
+
+    async def port(self, who: Principal, task: str, port: int) -> None:
+        """Record a port, once for each credential: a page is many connections. Raises what `EventLog` raises."""
+        id = derived_id("access", ACCESSES, task, who.credential.id, str(port))
+        await self._record(id, PortOpened(org=who.org, user=who.user, task=task, port=port))
+
+    async def _record(self, id: str, event: AccessEvent) -> None:
+        stream = stream_id("runner", event.org, "access", id)
+        await self._handler.handle(
+            ACCESS, stream, event, subject=event.task, correlation_id=event.task, new=True
+        )

@@ -9,6 +9,7 @@ from typing import Any
 from remote_claude.runner import api
 from remote_claude.runner.forges import api as repositories
 from remote_claude.runner.forges import commenting, opening
+from remote_claude.runner.handlers import Accesses
 from remote_claude.runner.machines.registry import Machines, TaskRunner
 from remote_claude.runner.projections.held import HeldView
 from remote_claude.runner.runner_lifecycle import machine_runner, provider_runner
@@ -44,7 +45,9 @@ def build(runtime: Runtime) -> Service:
     background = {f"execute {name}": runner.run for name, runner in runners.items()}
     background |= {f"keep leases of {name}": runner.keep_leases for name, runner in runners.items()}
     pull_requests, comments = opening.outbox(runtime, settings), commenting.outbox(runtime, settings)
-    routes = api.router(listener_of, runtime.verifier, session_of, machines, runtime.log)
+    routes = api.router(
+        listener_of, runtime.verifier, session_of, machines, runtime.log, Accesses(runtime.log, runtime.clock)
+    )
     repositories.add_routes(routes, runtime)
     return Service(
         name="runner",

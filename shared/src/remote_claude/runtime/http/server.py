@@ -20,6 +20,7 @@ from remote_claude.edge.connections import Connections
 from remote_claude.edge.freshness import STALE_AFTER_S
 from remote_claude.edge.headers import Outermost, hosts_of
 from remote_claude.edge.methods import HeadAsGet, Methods
+from remote_claude.edge.open_sockets import OpenSockets
 from remote_claude.edge.rate_limits import RateLimits
 from remote_claude.edge.thin import ThinRoute, ThinRoutes
 from remote_claude.edge.websocket_frames import FramesProtocol
@@ -56,6 +57,7 @@ def application(runtime: Runtime, services: Sequence[Service], metrics: Metrics)
     app.state.keyring = runtime.keyring
     app.state.public_url = settings.public_url
     app.state.rate_limits = RateLimits.of(settings.rate_limits)
+    app.state.open_sockets = OpenSockets(settings.max_sockets)
 
     def unready() -> dict[str, str]:
         reasons = {s.name: reason for s in services if (reason := s.ready() or _views_unready(runtime, s))}

@@ -12,6 +12,7 @@ from fastapi import APIRouter, Request, Response, WebSocket, status
 from fastapi.responses import StreamingResponse
 from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
@@ -26,9 +27,11 @@ HOP_BY_HOP = frozenset(
     {"connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailer", "trailers",
      "transfer-encoding", "upgrade", "proxy-connection"}
 )  # fmt: skip
-CREDENTIALS = ("authorization", "rclaude-org")
-"""Headers of a WebSocket's handshake that its owner needs. A session cookie stays here: its origin is checked here."""
+OF_A_HANDSHAKE = ("authorization", "cookie", "origin", "rclaude-org", "user-agent", "x-request-id")
+"""Headers of a WebSocket's handshake that its owner needs: it checks that a session cookie comes from the public URL's origin."""
 NO_OWNER = 4404
+UNSENDABLE = {1005: status.WS_1000_NORMAL_CLOSURE, 1006: status.WS_1013_TRY_AGAIN_LATER}
+"""What stands for the close codes that no frame carries: closed without a code, and the connection lost."""
 TIMEOUT = httpx2.Timeout(connect=2, read=60, write=60, pool=5)
 
 
@@ -95,11 +98,11 @@ def router(routes: Mapping[str, str], client: httpx2.AsyncClient) -> APIRouter:
             return
         try:
             query = f"?{peer.url.query}" if peer.url.query else ""
+            given = [(name, peer.headers[name]) for name in OF_A_HANDSHAKE if name in peer.headers]
             async with connect(
                 f"ws{base.removeprefix('http')}/{path}{query}",
-                additional_headers=[
-                    (name, peer.headers[name]) for name in CREDENTIALS if name in peer.headers
-                ],
+                additional_headers=_for_client(peer, given),
+                user_agent_header=None,
                 compression=None,
                 ping_interval=None,
                 proxy=None,
@@ -125,7 +128,8 @@ async def _carry(peer: WebSocket, owner: ClientConnection) -> None:
         with suppress(ConnectionClosed):
             async for data in owner:
                 await (peer.send_bytes(data) if isinstance(data, bytes) else peer.send_text(data))
-        await peer.close(owner.close_code or 1000, owner.close_reason or "")
+        code = owner.close_code or status.WS_1000_NORMAL_CLOSURE
+        await peer.close(UNSENDABLE.get(code, code), owner.close_reason or "")
 
     for done in await first_of(from_peer(), from_owner()):
         if done is not None:
@@ -133,7 +137,7 @@ async def _carry(peer: WebSocket, owner: ClientConnection) -> None:
                 done.result()
 
 
-def _for_client(request: Request, headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
+def _for_client(request: HTTPConnection, headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
     """With the client's address, as it is known here, in place of what it says itself."""
     kept = [(n, v) for n, v in headers if n.lower() != "x-forwarded-for"]
     return [*kept, ("x-forwarded-for", request.client.host)] if request.client else kept

@@ -17,6 +17,7 @@ from remote_claude.access.verifier import Verifier
 from remote_claude.concurrency.tasks import first_of
 from remote_claude.contracts.refusals import NotCaughtUp, Refusal
 from remote_claude.edge.caller import presented
+from remote_claude.edge.open_sockets import OpenSockets, TooManySockets
 from remote_claude.edge.problems import UNAVAILABLE, refusal_of
 from remote_claude.edge.rate_limits import RateLimited, RateLimits
 from remote_claude.edge.websocket_frames import writer_of
@@ -99,12 +100,17 @@ class Stream:
         await peer.accept()
         try:
             shown, principal = await self._authenticate(peer)
-        except (NotAdmitted, RateLimited) as error:
+            open_sockets: OpenSockets = peer.app.state.open_sockets
+            with open_sockets.opened(principal.credential.id):
+                await self._serve(peer, shown, principal)
+        except (NotAdmitted, RateLimited, TooManySockets) as error:
             await peer.send_text(error_frame(error.status, error.code, str(error)))
             await peer.close(4000 + error.status, error.code)
-            return
         except WebSocketDisconnect:
-            return
+            pass
+
+    async def _serve(self, peer: WebSocket, shown: Presented, principal: Principal) -> None:
+        """A socket whose person is known."""
         socket = Socket(peer, principal, shown, writer_of(peer))
         async with self._sockets.opened(socket):
             if self._tail.age > self._settings.stale_after_s:

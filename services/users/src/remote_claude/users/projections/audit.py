@@ -40,6 +40,7 @@ from remote_claude.contracts.gateway import (
     WebhookRemoved,
     WebhookReplayRequested,
 )
+from remote_claude.contracts.runner import PortOpened, ShellOpened
 from remote_claude.contracts.users import (
     InvitationRevoked,
     MemberInvited,
@@ -106,6 +107,8 @@ BY_USER = (
     TaskShared,
     TaskUnshared,
     WebhookReplayRequested,
+    ShellOpened,
+    PortOpened,
 )
 """Events whose `user` did it."""
 OF_A_SUBMISSION = ("task", "agent", "team", "started_by", "continues")
@@ -133,7 +136,7 @@ class AuditView(View):
     """Folds what people, keys and operators did in an organisation: to it, and to its tasks."""
 
     name: ClassVar[str] = "users_audit"
-    version: ClassVar[int] = 7
+    version: ClassVar[int] = 8
     tables = Tables.metadata
     pace: ClassVar[float] = 0.1
     handles = (
@@ -163,6 +166,8 @@ class AuditView(View):
                 TaskShared,
                 TaskUnshared,
                 WebhookReplayRequested,
+                ShellOpened,
+                PortOpened,
                 CouponRedeemed,
                 StackConfigured,
                 StackRemoved,
