@@ -24,6 +24,7 @@ from remote_claude.billing.period_closing import Invoices
 from remote_claude.billing.projections.caught_up import caught_up
 from remote_claude.billing.projections.issued import InvoicesView
 from remote_claude.billing.projections.mail import MailView
+from remote_claude.billing.projections.payments import PaymentsView
 from remote_claude.billing.projections.usage import UsageView
 from remote_claude.contracts import EVENTS, REGISTRY, Event
 from remote_claude.contracts.billing import InvoiceIssued
@@ -63,7 +64,11 @@ class Books:
         for event in events:
             about = event.model_dump()
             org = about.get("org", "_")
-            id = f"{about['task']}-{about['attempt']}" if event.aggregate == "attempt" else org
+            id = (
+                f"{about['task']}-{about['attempt']}"
+                if event.aggregate == "attempt"
+                else about.get("webhook", org)
+            )
             stream = f"ev.{event.producer}.{org}.{event.aggregate}.{id}"
             last = await self.log.read_stream(stream)
             new = NewEvent(event=event, event_id=new_event_id(), occurred_at=timestamp(self.now))
@@ -121,7 +126,8 @@ async def books(dsn: str, folder: Path) -> AsyncIterator[Books]:
         made = Books(pool, folder)
         async with Tail(made.log) as tail:
             projectors = [
-                Projector(view, pool, made.log, tail) for view in (UsageView(), InvoicesView(), MailView())
+                Projector(view, pool, made.log, tail)
+                for view in (UsageView(), InvoicesView(), PaymentsView(), MailView())
             ]
             work = [asyncio.create_task(one.run()) for one in projectors]
             try:

@@ -1,7 +1,12 @@
 """A stateful double of Stripe: customers, Checkout sessions that take a card, invoices with items, signed webhooks.
 
 Idempotency is Stripe's: the same key with the same body replays the answer, with another body it is an error. A card
-whose number ends in 0002 is declined. `deliver` chooses what becomes of webhooks: `drop`, `twice`, or as they come.
+whose number ends in 0002 is declined, and tried again as the clock advances.
+
+Faults on demand: `delivery` says what becomes of a webhook (`once`, `twice`, `drop`, or `hold`, until `release`), `thin` in
+which of Stripe's two forms it comes, `unanswered` how many of the next changes are made and answered with 500, `missing` how
+many of the next reads find nothing yet. `stripe_examples.json` has Stripe's own example of each object, which gives a new
+one the fields that nobody set.
 """
 
 from __future__ import annotations
@@ -14,7 +19,9 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
 from urllib.parse import parse_qsl
 
 import httpx2
@@ -26,9 +33,12 @@ API_VERSION = "2026-10-28.endive"
 SECRET = "whsec_made_up_for_tests"
 KEY = "sk_test_made_up"
 CREATED = 1_795_000_000
+RETRIES_AFTER = (3, 5, 7)
+"""Days after which a payment that failed is tried again."""
+EXAMPLES: dict[str, dict[str, Any]] = json.loads(Path(__file__).with_name("stripe_examples.json").read_text())
 ASKED_ONLY = ("pending_invoice_items_behavior", "refund_amount")
 """Parameters that no object shows."""
-LACKS = {"billing_portal.session": ("metadata",), "invoiceitem": ("created",)}
+LACKS = {"billing_portal.session": ("metadata",), "invoice": ("subscription",), "invoiceitem": ("created",)}
 """What these objects do not have, and the others have."""
 
 
@@ -39,8 +49,13 @@ class StripeDouble:
         self.objects: dict[str, dict[str, Any]] = {}
         self.calls: list[tuple[str, str]] = []
         self.webhooks: str | None = None
-        self.delivery = "once"
+        self.delivery: Literal["once", "twice", "drop", "hold"] = "once"
+        self.thin = False
+        self.unanswered = self.missing = 0
+        self.now = CREATED
+        """Its clock, which only `advance` moves."""
         self.url = ""
+        self.held: list[bytes] = []
         self._answers: dict[str, tuple[bytes, int, dict[str, Any]]] = {}
         self._ids = itertools.count(1)
         self.app = FastAPI()
@@ -63,6 +78,9 @@ class StripeDouble:
             return _error(404, "invalid_request_error", f"No such object: {error}", "resource_missing")
         if key is not None:
             self._answers[key] = body, 200, json.loads(json.dumps(answer))
+        if request.method == "POST" and self.unanswered:
+            self.unanswered -= 1
+            return _error(500, "api_error", "An unknown error occurred.")
         return JSONResponse(answer)
 
     def _do(self, method: str, path: list[str], given: dict[str, Any]) -> dict[str, Any]:
@@ -79,14 +97,14 @@ class StripeDouble:
                 session["url"] = f"{self.url}/pay/{session['id']}"
                 return session
             case "GET", ["v1", "checkout", "sessions", id]:
-                session = self.objects[id]
+                session = self._found(id)
                 intent = self.objects.get(session["setup_intent"] or "")
                 return session | {"setup_intent": intent}
             case "POST", ["v1", "billing_portal", "sessions"]:
                 return self._new("bps", "billing_portal.session", given | {"url": f"{self.url}/portal"})
             case "POST", ["v1", "invoices"]:
                 more = {"status": "draft", "attempt_count": 0, "hosted_invoice_url": None, "total": 0}
-                return self._new("in", "invoice", given | more)
+                return self._new("in", "invoice", given | more | {"auto_advance": False})
             case "POST", ["v1", "invoiceitems"]:
                 invoice = self.objects[given["invoice"]]
                 invoice["total"] += int(given["amount"])
@@ -94,16 +112,24 @@ class StripeDouble:
             case "POST", ["v1", "invoices", id, "finalize"]:
                 invoice = self.objects[id]
                 invoice |= {"status": "open", "hosted_invoice_url": f"{self.url}/invoice/{id}"}
+                invoice["auto_advance"] = given.get("auto_advance") == "true"
                 answer = dict(invoice)
                 self._collect(invoice)
                 return answer
             case "POST", ["v1", "credit_notes"]:
                 return self._credit(given)
             case "GET", ["v1", _, id]:
-                pass
+                return self._found(id)
             case _:
                 raise KeyError("/".join(path))
         return self.objects[path[-1]]
+
+    def _found(self, id: str) -> dict[str, Any]:
+        """An object that is read."""
+        if self.missing:
+            self.missing -= 1
+            raise KeyError(id)
+        return self.objects[id]
 
     def _credit(self, given: dict[str, Any]) -> dict[str, Any]:
         """Before the payment it lowers what is due; afterwards all of it has to be paid back."""
@@ -118,7 +144,8 @@ class StripeDouble:
 
     def _new(self, prefix: str, kind: str, values: dict[str, Any]) -> dict[str, Any]:
         id = f"{prefix}_Test{next(self._ids):04}"
-        found = {"id": id, "object": kind, "created": CREATED, "livemode": False, "metadata": {}} | values
+        own = {"id": id, "object": kind, "created": self.now, "livemode": False, "metadata": {}}
+        found = EXAMPLES[kind] | own | values
         for name in (*ASKED_ONLY, *LACKS.get(kind, ())):
             found.pop(name, None)
         self.objects[id] = found
@@ -136,20 +163,56 @@ class StripeDouble:
         settings = self.objects[invoice["customer"]]["invoice_settings"]
         method = self.objects.get(settings.get("default_payment_method") or "")
         invoice["attempt_count"] += 1
+        invoice["attempted"] = True
+        invoice["next_payment_attempt"] = None
         if method is None or method["card"]["last4"] == "0002":
+            if invoice["auto_advance"] and invoice["attempt_count"] <= len(RETRIES_AFTER):
+                wait = RETRIES_AFTER[invoice["attempt_count"] - 1]
+                invoice["next_payment_attempt"] = self.now + wait * 24 * 3600
             self.notify("invoice.payment_failed", invoice)
         else:
             invoice["status"] = "paid"
             self.notify("invoice.paid", invoice)
 
+    def advance(self, days: float) -> None:
+        """Let time pass: payments that are due to be tried again are, in their order."""
+        end = self.now + int(days * 24 * 3600)
+
+        def due() -> list[dict[str, Any]]:
+            invoices = [one for one in self.objects.values() if one["object"] == "invoice"]
+            waiting = [one for one in invoices if one["status"] == "open" and one["next_payment_attempt"]]
+            return sorted(waiting, key=lambda one: int(one["next_payment_attempt"]))
+
+        while (first := next(iter(due()), None)) and first["next_payment_attempt"] <= end:
+            self.now = first["next_payment_attempt"]
+            self._collect(first)
+        self.now = end
+
     def notify(self, kind: str, found: dict[str, Any]) -> None:
-        """Send a signed snapshot webhook, as often as `delivery` says."""
-        event = {
-            "id": f"evt_Test{next(self._ids):04}", "object": "event", "type": kind, "created": CREATED,
-            "api_version": API_VERSION, "data": {"object": dict(found)},
-        }  # fmt: skip
-        for _ in range({"once": 1, "twice": 2, "drop": 0}[self.delivery]):
-            threading.Thread(target=self._send, args=(json.dumps(event).encode(),)).start()
+        """Send a signed webhook, as `delivery` says, in the form that `thin` says."""
+        id = f"evt_Test{next(self._ids):04}"
+        if self.thin:
+            event = {
+                "id": id, "object": "v2.core.event", "type": f"v1.{kind}", "livemode": False,
+                "created": datetime.fromtimestamp(self.now, UTC).isoformat().replace("+00:00", "Z"),
+                "related_object": {
+                    "id": found["id"], "type": found["object"], "url": f"/v1/{kind.split('.')[0]}s/{found['id']}",
+                },
+            }  # fmt: skip
+        else:
+            own = {"id": id, "type": kind, "created": self.now, "api_version": API_VERSION}
+            event = EXAMPLES["event"] | own | {"data": {"object": dict(found)}}
+        payload = json.dumps(event).encode()
+        if self.delivery == "hold":
+            self.held.append(payload)
+        for _ in range({"once": 1, "twice": 2}.get(self.delivery, 0)):
+            threading.Thread(target=self._send, args=(payload,)).start()
+
+    def release(self, *, newest_first: bool = False) -> None:
+        """Deliver what was held, one after the other."""
+        held, self.held = self.held, []
+        for payload in reversed(held) if newest_first else held:
+            self._send(payload)
 
     def _send(self, payload: bytes) -> None:
         assert self.webhooks is not None

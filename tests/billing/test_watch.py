@@ -16,10 +16,12 @@ from books import Books, books
 from remote_claude.billing.domain.invoicing import FailPayment
 from remote_claude.billing.mails import Mails
 from remote_claude.billing.projections.mail import MailRow, MailView
+from remote_claude.billing.projections.payments import PaymentRow, PaymentsView
 from remote_claude.billing.stripe_adapter import Stripe
 from remote_claude.billing.stripe_worker import Payments
 from remote_claude.billing.watch import BillingWatch
 from remote_claude.contracts.billing import (
+    InvoicePaid,
     MailFailed,
     MailSent,
     PlanChanged,
@@ -28,8 +30,9 @@ from remote_claude.contracts.billing import (
 from remote_claude.contracts.payments import (
     InvoiceMirrored,
     ReconciliationDrift,
+    WebhookReceived,
 )
-from remote_claude.eventsourcing.postgres.effects import Done, Park
+from remote_claude.eventsourcing.postgres.effects import Done, Park, Retry
 from remote_claude.eventsourcing.postgres.tables import reading
 from remote_claude.runtime.embedded.home import free_port
 from stripe_double import KEY, SECRET, stripe_double
@@ -122,6 +125,42 @@ async def test_an_invoice_is_mailed_once_with_its_documents(ledger: Books, mail:
     names = [part.get_filename() for part in message.walk() if part.get_filename()]
     assert names == ["INV-000001.pdf", "INV-000001.json"]
     assert mails.outcome(row, Done(None)) == MailSent(org=ORG, about="invoice", reference=issued.invoice)
+
+
+async def test_webhooks_in_any_order_and_before_their_object_end_in_its_present_state(ledger: Books) -> None:
+    await ledger.accounts.open_account(ORG, "pro")
+    [issued] = await ledger.close(ORG, early=True)
+    document = await ledger.document(ORG, issued.json_sha256)
+    with stripe_double() as double:
+        double.delivery = "drop"
+        client = Stripe(KEY, SECRET, double.url)
+        session = await client.checkout(
+            ORG, "pro", "user_01", customer=None, back="http://x/", text="", key="k1"
+        )
+        double.complete(session.page or "")
+        await client.fetch(session.object)
+        made = await client.mirror(document, session.customer or "", "key-1")
+        payments = Payments(client, ledger.accounts, ledger.invoices, lambda: ledger.now)
+        for number, kind in enumerate(("invoice.paid", "invoice.payment_failed", "invoice.paid")):
+            await ledger.record(
+                WebhookReceived(
+                    webhook=f"hook_{number:026}", provider_event=f"evt_{number}", kind=kind,
+                    object=made.object, api_version=None, payload_sha256="0" * 64,
+                )
+            )  # fmt: skip
+        await ledger.read()
+        async with reading(ledger.pool, PaymentsView, org=None) as connection:
+            found = await connection.execute("SELECT * FROM payment ORDER BY position DESC")
+            rows = [PaymentRow(**row) for row in await found.fetchall()]
+        webhooks = [row for row in rows if row.payload["do"] == "fetch"]
+        double.missing = 1
+        assert await payments.perform(webhooks[0]) == Retry("not_there_yet")
+        assert [await payments.perform(row) for row in webhooks] == [Done("observed")] * 3
+        assert (await ledger.invoices.invoice(ORG, issued.number)).state == "paid"
+        double.missing = 1
+        ledger.now += timedelta(hours=1)
+        assert await payments.perform(webhooks[0]) == Park("resource_missing")
+    assert len(await events(ledger, InvoicePaid.type)) == 1
 
 
 async def test_a_payment_whose_webhook_was_lost_is_found_and_the_drift_is_recorded_once(

@@ -7,11 +7,16 @@ something carry an idempotency key that follows from its cause, so that a repeti
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 API_VERSION = "2026-10-28.endive"
+THIN = "v2.core.event"
+"""What a thin webhook is an object of."""
+MISSING = "resource_missing"
+"""Stripe's code for an object that it does not have, or not yet."""
 
 
 class BadSignature(Exception):
@@ -67,16 +72,23 @@ class Stripe:
         self._webhook_secret = webhook_secret
 
     def notice(self, payload: bytes, signature: str) -> Notice:
-        """The content of a webhook whose signature over the raw bytes is valid. Raises `BadSignature`."""
-        if self._webhook_secret is None:
-            raise BadSignature
+        """The content of a webhook whose signature over the raw bytes is valid. Raises `BadSignature`.
+
+        Stripe sends either form, as the endpoint was set up: a snapshot has the object, a thin one its id. The object is
+        fetched in any case.
+        """
         try:
-            event = self._stripe.Webhook.construct_event(payload, signature, self._webhook_secret)
-        except (self._stripe.SignatureVerificationError, ValueError) as error:
+            self._stripe.WebhookSignature.verify_header(payload, signature, self._webhook_secret)
+            event = json.loads(payload)
+            if event["object"] == THIN:
+                kind, object = event["type"].removeprefix("v1."), event["related_object"]["id"]
+                return Notice(event=event["id"], kind=kind, object=object, api_version=None)
+            object = event["data"]["object"]["id"]
+            return Notice(
+                event=event["id"], kind=event["type"], object=object, api_version=event["api_version"]
+            )
+        except (self._stripe.SignatureVerificationError, ValueError, LookupError, TypeError) as error:
             raise BadSignature from error
-        return Notice(
-            event=event.id, kind=event.type, object=event.data.object["id"], api_version=event.api_version
-        )
 
     async def _call(self, method: Callable[..., Any], *arguments: Any) -> Any:
         """Call Stripe in a thread. Raises `StripeUnavailable`, `StripeRefused`."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import Any
 
 from remote_claude.billing.domain.invoicing import FailPayment, Observe, PayInvoice
 from remote_claude.billing.handlers import Accounts
 from remote_claude.billing.period_closing import Invoices
 from remote_claude.billing.projections.payments import PaymentRow, PaymentsView
-from remote_claude.billing.stripe_adapter import Observed, Stripe, StripeRefused, StripeUnavailable
+from remote_claude.billing.stripe_adapter import MISSING, Observed, Stripe, StripeRefused, StripeUnavailable
 from remote_claude.contracts.payments import (
     CreditNoteMirrored,
     InvoiceMirrored,
@@ -20,10 +21,13 @@ from remote_claude.contracts.payments import (
     WebhookHandled,
 )
 from remote_claude.eventsourcing import Clock, timestamp
+from remote_claude.eventsourcing.events import parse_timestamp
 from remote_claude.eventsourcing.postgres.effects import Done, Outbox, Park, Retry, Verdict
 from remote_claude.eventsourcing.postgres.outbox_table import OutboxRow
 
 GIVE_UP_S = 3 * 24 * 3600.0
+APPEARS_WITHIN = timedelta(minutes=10)
+"""How long after its webhook an object may still be missing."""
 
 
 class Payments:
@@ -47,6 +51,9 @@ class Payments:
                 )
             found = await self._stripe.fetch(about["object"])
         except StripeRefused as error:
+            named = self._clock() - parse_timestamp(row.occurred_at)
+            if str(error) == MISSING and "webhook" in about and named < APPEARS_WITHIN:
+                return Retry("not_there_yet")
             return Park(str(error))
         except StripeUnavailable:
             return Retry("stripe_unavailable")
