@@ -165,6 +165,9 @@ def binary(client: Path, target: Path, about: dict[str, str]) -> None:
     )  # fmt: skip
     shutil.move(work / "out" / "rclaude", target)
     run(target, "--version")
+    run(
+        target, "profile", "list", "--json", quiet=True, RCLAUDE_HOME=str(work / "home")
+    )  # reads options, as --version does not
 
 
 def bill_of_materials(folder: Path, target: Path) -> None:

@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from clouds.described import valid
-from clouds.machines import Machines
+from clouds.machines import Machines, Processes
 
 
 def held(name: str, document: Any) -> Response:
@@ -30,7 +30,7 @@ def refusal(code: int, status: str, message: str) -> Response:
 class CloudRun:
     """`refuse` answers the next creation; `ended` is what the execution and its task show in place of their own end."""
 
-    def __init__(self, machines: Machines) -> None:
+    def __init__(self, machines: Machines | Processes) -> None:
         self._machines = machines
         self.jobs: dict[str, dict[str, Any]] = {}
         self.cancelled: set[str] = set()
@@ -65,7 +65,7 @@ class CloudRun:
             env = {one["name"]: one["value"] for one in container["env"]}
             memory = int(container["resources"]["limits"]["memory"].removesuffix("Mi"))
             await self._machines.start(id, [*container["command"], *container["args"]], env, memory)
-        self.jobs[id] = {**job, "name": f"{request.url.path.removeprefix('/v2/')}/{id}"}
+        self.jobs[id] = {**job, "name": f"{request.url.path.partition('/v2/')[2]}/{id}"}
         return operation(id)
 
     async def _list(self, request: Request) -> Response:

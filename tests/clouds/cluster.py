@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from clouds.machines import Machines
+from clouds.machines import Machines, Processes
 from remote_claude.runner.providers import SandboxExit
 
 VERSION = "1.37"
@@ -39,7 +39,7 @@ def refusal(code: int, reason: str, message: str) -> Response:
 class Cluster:
     """`refuse` answers the next creation; `states` are what pods show in place of their own state."""
 
-    def __init__(self, machines: Machines) -> None:
+    def __init__(self, machines: Machines | Processes) -> None:
         self._machines = machines
         self.jobs: dict[str, dict[str, Any]] = {}
         self.refuse: tuple[int, str, str] | None = None

@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Host, Route, Router
 
 from clouds.described import valid
-from clouds.machines import Machines
+from clouds.machines import Machines, Processes
 
 EXAMPLE = json.loads((Path(__file__).parent / "schemas/codespaces.json").read_text())["example"]
 MACHINES = [
@@ -41,14 +41,14 @@ def refusal(code: int, message: str) -> Response:
 class Codespaces:
     """`refuse` answers the next creation; `state`, if set, is what every codespace shows."""
 
-    def __init__(self, machines: Machines) -> None:
+    def __init__(self, machines: Machines | Processes) -> None:
         self._sandboxes, self._ids = machines, count(1)
         self.codespaces: dict[str, dict[str, Any]] = {}
         self._given: dict[str, dict[str, Any]] = {}
         self.refuse: tuple[int, str] | None = None
         self.state: str | None = None
         base = "/repos/{owner}/{repository}/codespaces"
-        github = Router(
+        self.github = Router(
             routes=[
                 Route(base, self._create, methods=["POST"]),
                 Route(base, self._list),
@@ -57,9 +57,9 @@ class Codespaces:
                 Route("/user/codespaces/{name}", self._delete, methods=["DELETE"]),
             ]
         )
-        port = Router(routes=[Route("/", self._give, methods=["POST"]), Route("/", self._status)])
+        self.port = Router(routes=[Route("/", self._give, methods=["POST"]), Route("/", self._status)])
         self.app = Starlette(
-            routes=[Host("api.github.com", github), Host("{name}-8377.app.github.dev", port)]
+            routes=[Host("api.github.com", self.github), Host("{name}-8377.app.github.dev", self.port)]
         )
 
     async def _create(self, request: Request) -> Response:

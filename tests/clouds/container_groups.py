@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from clouds.described import valid
-from clouds.machines import Machines
+from clouds.machines import Machines, Processes
 
 
 def refusal(status: int, code: str, message: str) -> Response:
@@ -23,7 +23,7 @@ MISSING = (404, "ResourceNotFound", "the resource was not found")
 class ContainerGroups:
     """`refuse` answers the next creation; `ended` is what a group shows in place of its own state: of it, and of its container."""
 
-    def __init__(self, machines: Machines) -> None:
+    def __init__(self, machines: Machines | Processes) -> None:
         self._machines = machines
         self.groups: dict[str, dict[str, Any]] = {}
         self.refuse: tuple[int, str, str] | None = None

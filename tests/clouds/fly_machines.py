@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from clouds.described import valid
-from clouds.machines import Machines
+from clouds.machines import Machines, Processes
 
 
 def refusal(code: int, message: str) -> Response:
@@ -21,14 +21,20 @@ def refusal(code: int, message: str) -> Response:
 class Fly:
     """`refuse` answers the next creation; `exit_event`, with the state, is what Machines show in place of their own end."""
 
-    def __init__(self, machines: Machines) -> None:
+    def __init__(self, machines: Machines | Processes) -> None:
         self._sandboxes, self._ids = machines, count(1)
         self.machines: dict[str, dict[str, Any]] = {}
+        self.apps: dict[str, dict[str, Any]] = {}
+        self.tokens: set[str] = set()
         self.refuse: tuple[int, str] | None = None
         self.exit_event: dict[str, Any] | None = None
         base = "/v1/apps/{app}/machines"
         self.app = Starlette(
             routes=[
+                Route("/v1/apps", self._create_app, methods=["POST"]),
+                Route("/v1/apps", self._list_apps),
+                Route("/v1/apps/{app}", self._get_app),
+                Route("/v1/apps/{app}", self._delete_app, methods=["DELETE"]),
                 Route(base, self._create, methods=["POST"]),
                 Route(base, self._list),
                 Route(f"{base}/{{id}}", self._get),
@@ -36,6 +42,33 @@ class Fly:
                 Route("/api/v1/apps/{app}/logs", self._logs),
             ]
         )
+
+    async def _create_app(self, request: Request) -> Response:
+        asked = valid("fly", "CreateAppRequest", await request.json())
+        self.tokens.add(request.headers["authorization"])
+        if asked["app_name"] in self.apps:
+            return refusal(422, "Name has already been taken")
+        self.apps[asked["app_name"]] = {"name": asked["app_name"], "status": "pending"}
+        self.apps[asked["app_name"]]["organization"] = {"name": "Ada", "slug": asked["org_slug"]}
+        return JSONResponse({"id": asked["app_name"], "created_at": 1}, 201)
+
+    async def _list_apps(self, request: Request) -> Response:
+        if request.headers["authorization"] != "Bearer made-up-token-of-fly":
+            return refusal(401, "unauthenticated")
+        shown = [{"name": name, "machine_count": len(self.machines)} for name in self.apps]
+        return JSONResponse(valid("fly", "ListAppsResponse", {"apps": shown, "total_apps": len(shown)}))
+
+    async def _get_app(self, request: Request) -> Response:
+        app = self.apps.get(request.path_params["app"])
+        return JSONResponse(valid("fly", "App", app)) if app else refusal(404, "App not found")
+
+    async def _delete_app(self, request: Request) -> Response:
+        if self.apps.pop(request.path_params["app"], None) is None:
+            return refusal(404, "App not found")
+        for id in [*self.machines]:
+            await self._sandboxes.kill(id)
+            del self.machines[id]
+        return Response(status_code=202)
 
     async def _create(self, request: Request) -> Response:
         asked = valid("fly", "CreateMachineRequest", await request.json())

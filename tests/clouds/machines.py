@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from remote_claude.runner.providers import LaunchSpec, ProviderError, SandboxExit, SandboxLimits
@@ -13,6 +17,50 @@ from remote_claude.runner.providers.local import LocalProvider
 
 OF_THE_IMAGE = {"HOME", "USER", "TZ", "LANG"}
 """Here the sandbox has its own."""
+
+
+class Processes:
+    """Processes of this machine by the id that the double gives them, with its network: for workers that dial a gateway."""
+
+    def __init__(self, home: Path) -> None:
+        self._home, self.started = home, 0
+        self._running: dict[str, tuple[asyncio.subprocess.Process, asyncio.Task[bytes]]] = {}
+
+    async def start(self, id: str, command: Sequence[str], env: Mapping[str, str], memory_mib: int) -> None:
+        """`command` starts in an empty workspace."""
+        self.started += 1
+        place = Path(tempfile.mkdtemp(dir=self._home))
+        (place / "workspace").mkdir()
+        own = {key: value for key, value in env.items() if key not in OF_THE_IMAGE}
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable if word == WORKER[0] else word for word in command),
+            env={"PATH": os.environ["PATH"], "HOME": str(place), **own},
+            cwd=place / "workspace",
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            start_new_session=True,
+        )
+        assert process.stdout is not None
+        self._running[id] = (process, asyncio.create_task(process.stdout.read()))
+
+    def end(self, id: str) -> SandboxExit | None:
+        """None while it runs."""
+        process, reading = self._running[id]
+        if process.returncode is None or not reading.done():
+            return None
+        code = process.returncode if process.returncode >= 0 else 128 - process.returncode
+        return SandboxExit(code, "exited", reading.result().decode(errors="replace"))
+
+    async def kill(self, id: str) -> None:
+        process, _ = self._running[id]
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()
+
+    async def close(self) -> None:
+        for id in self._running:
+            await self.kill(id)
 
 
 class Machines:

@@ -7,10 +7,11 @@ import subprocess
 import sys
 from dataclasses import asdict, replace
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 import typer
 
-from remote_claude.cli import release, render
+from remote_claude.cli import config, release, render
 from remote_claude.cli.commands.tasks import Json
 from remote_claude.cli.errors import CliError, Exit
 from remote_claude.cli.identity import profiles
@@ -201,8 +202,10 @@ def _commands(done: Deployed) -> list[str]:
 
 
 def _test_task(done: Deployed) -> dict[str, Any]:
-    """The stack with its new settings, and a small task there. Raises `CliError` unless it succeeds."""
-    for step in (("down",), ("up", "--detach")):
+    """The stack with its new settings at the port that it has, and a small task there. Raises `CliError` unless it succeeds."""
+    running = config.stack_file()
+    port = ("--port", str(urlsplit(running["url"]).port)) if running is not None else ()
+    for step in (("down",), ("up", "--detach", *port)):
         subprocess.run([sys.argv[0], *step], check=True, stdout=sys.stderr)
     command = ("run", "--provider", done.provider, "--agent", "shell", "--no-repo", "--json", "echo hello")
     said = subprocess.run([sys.argv[0], *command], check=False, stdout=subprocess.PIPE, text=True)

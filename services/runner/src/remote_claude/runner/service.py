@@ -56,6 +56,11 @@ def build(runtime: Runtime) -> Service:
         outboxes=(pull_requests, comments),
         background=background,
         on_stop=close,
-        ready=lambda: next((why for r in runners.values() if (why := r.unready) is not None), None),
+        ready=lambda: _unready([r.unready for r in runners.values()]),
         status=status,
     )
+
+
+def _unready(reasons: list[str | None]) -> str | None:
+    """None once one runner takes work: the others may wait for a cloud."""
+    return None if None in reasons else next(iter(reasons), None)
