@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from threading import Event, Thread
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import uvicorn
 from starlette.applications import Starlette
@@ -21,6 +21,7 @@ from starlette.routing import Route
 
 Block: TypeAlias = dict[str, Any]
 Turn: TypeAlias = Sequence[Block]
+Api = TypeVar("Api", bound="MessagesApi")
 MODEL = "claude-sonnet-5"
 _ERRORS = {
     400: "invalid_request_error",
@@ -92,11 +93,36 @@ class MessagesApi:
         )
 
     async def _messages(self, request: Request) -> Response:
-        body = json.loads(await self._remember(request))
-        if refused := self._refused(request):
+        body = json.loads(await self.remember(request))
+        if refused := self.refused(request):
             return refused
         if self.statuses:
             return _error(status := self.statuses.pop(0), _ERRORS[status], "as the script says")
+        blocks, used, stop = self.next_turn(body)
+        message = self.message()
+        headers = {
+            "request-id": f"req_{len(self.requests)}",
+            "anthropic-organization-id": "org-of-the-operator",
+        }
+        if not body.get("stream"):
+            return JSONResponse(
+                message | {"content": blocks, "stop_reason": stop, "usage": used}, headers=headers
+            )
+        events = self.events(message, blocks, stop, used)
+        return StreamingResponse(events, media_type="text/event-stream; charset=utf-8", headers=headers)
+
+    def message(self) -> dict[str, Any]:
+        """The next answer without its content."""
+        return {
+            "id": f"msg_{len(self.requests):04}",
+            "type": "message",
+            "role": "assistant",
+            "model": self.model,
+            "stop_sequence": None,
+        }
+
+    def next_turn(self, body: dict[str, Any]) -> tuple[Turn, dict[str, Any], str]:
+        """What the script answers now: blocks with ids, their usage, and why the answer stops there."""
         if not body.get("tools"):
             blocks: Turn = [text("A title")]
             used = usage(0)
@@ -108,26 +134,9 @@ class MessagesApi:
             b | {"id": f"toolu_{self.played:02}{n}"} if b["type"] == "tool_use" else b
             for n, b in enumerate(blocks)
         ]
-        stop = "tool_use" if any(b["type"] == "tool_use" for b in blocks) else "end_turn"
-        message = {
-            "id": f"msg_{len(self.requests):04}",
-            "type": "message",
-            "role": "assistant",
-            "model": self.model,
-            "stop_sequence": None,
-        }
-        headers = {
-            "request-id": f"req_{len(self.requests)}",
-            "anthropic-organization-id": "org-of-the-operator",
-        }
-        if not body.get("stream"):
-            return JSONResponse(
-                message | {"content": blocks, "stop_reason": stop, "usage": used}, headers=headers
-            )
-        events = self._events(message, blocks, stop, used)
-        return StreamingResponse(events, media_type="text/event-stream; charset=utf-8", headers=headers)
+        return blocks, used, "tool_use" if any(b["type"] == "tool_use" for b in blocks) else "end_turn"
 
-    async def _events(
+    async def events(
         self, message: dict[str, Any], blocks: Turn, stop: str, used: dict[str, Any]
     ) -> AsyncIterator[str]:
         start = message | {"content": [], "stop_reason": None, "usage": used | {"output_tokens": 1}}
@@ -146,18 +155,19 @@ class MessagesApi:
         yield _event("message_stop")
 
     async def _count(self, request: Request) -> Response:
-        await self._remember(request)
-        return self._refused(request) or JSONResponse({"input_tokens": 42})
+        await self.remember(request)
+        return self.refused(request) or JSONResponse({"input_tokens": 42})
 
     async def _models(self, request: Request) -> Response:
-        await self._remember(request)
-        return self._refused(request) or JSONResponse({"data": [{"id": self.model, "type": "model"}]})
+        await self.remember(request)
+        return self.refused(request) or JSONResponse({"data": [{"id": self.model, "type": "model"}]})
 
     async def _unknown(self, request: Request) -> Response:
-        await self._remember(request)
+        await self.remember(request)
         return _error(404, "not_found_error", "no such path")
 
-    async def _remember(self, request: Request) -> bytes:
+    async def remember(self, request: Request) -> bytes:
+        """The body of a request, which is kept."""
         body = await request.body()
         self.requests.append(
             {
@@ -169,7 +179,8 @@ class MessagesApi:
         )
         return body
 
-    def _refused(self, request: Request) -> Response | None:
+    def refused(self, request: Request) -> Response | None:
+        """The answer to a request without the right key."""
         name, value = self.key
         if request.headers.get(name) == value:
             return None
@@ -179,7 +190,13 @@ class MessagesApi:
 @asynccontextmanager
 async def messages_api(*turns: Turn, **more: Any) -> AsyncIterator[MessagesApi]:
     """Serve these turns on a free port of loopback."""
-    api = MessagesApi(turns, **more)
+    async with served(MessagesApi(turns, **more)) as api:
+        yield api
+
+
+@asynccontextmanager
+async def served(api: Api) -> AsyncIterator[Api]:
+    """Serve it on a free port of loopback."""
     config = uvicorn.Config(
         api.app(), host="127.0.0.1", port=0, log_level="warning", lifespan="off", timeout_graceful_shutdown=1
     )

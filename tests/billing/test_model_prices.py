@@ -10,7 +10,8 @@ from remote_claude.billing.handlers import Accounts, VersionTaken
 from remote_claude.contracts import REGISTRY
 from remote_claude.contracts.model_prices import InvalidModelPrices, list_prices, parse
 from remote_claude.eventsourcing.memory import InMemoryEventLog
-from remote_claude.runner.model_proxy.model_usage import PaymentTerms, UsageMeter, uses_of
+from remote_claude.runner.model_proxy.apis.anthropic import uses_of
+from remote_claude.runner.model_proxy.model_usage import PaymentTerms, UsageMeter
 from remote_claude.runner.model_proxy.published_prices import read_model_prices
 
 MODEL = "claude-opus-5"

@@ -19,7 +19,7 @@ from remote_claude.contracts.model_prices import list_prices
 from remote_claude.contracts.runner import ModelUse
 from remote_claude.runner.model_proxy import ModelProxy, Upstream, published_prices
 from remote_claude.runner.model_proxy.failures import ModelFailure
-from remote_claude.runner.model_proxy.messages_proxy import MAX_IN_FLIGHT
+from remote_claude.runner.model_proxy.proxy import MAX_IN_FLIGHT
 from remote_claude.runner.model_proxy.sandbox_requests import MAX_BODY
 
 KEY = "sk-ant-made-up-for-this-test"

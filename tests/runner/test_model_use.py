@@ -7,12 +7,12 @@ from typing import Any
 
 from remote_claude.contracts.model_prices import list_prices
 from remote_claude.contracts.runner import Cumulative, ModelUse
+from remote_claude.runner.model_proxy.answers import AnswerReader
+from remote_claude.runner.model_proxy.apis.anthropic import MessagesUsage, uses_of
 from remote_claude.runner.model_proxy.model_usage import (
-    AnswerReader,
     PaymentTerms,
     UsageMeter,
     request_size,
-    uses_of,
 )
 
 TERMS = PaymentTerms()
@@ -20,7 +20,7 @@ MODEL = "claude-opus-5"
 
 
 def streamed(*events: dict[str, Any]) -> AnswerReader:
-    reader = AnswerReader("text/event-stream; charset=utf-8", TERMS)
+    reader = AnswerReader("text/event-stream; charset=utf-8", MessagesUsage(TERMS))
     for event in events:
         reader.feed(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode())
     return reader
@@ -90,7 +90,7 @@ def test_a_call_without_an_answer_counts_as_far_as_it_was_sent() -> None:
     [opened] = meter.usage().open_calls
     assert (opened.nano_usd, opened.sent.quantities) == (1_000 * 5_000, {"input": 1_000})
     assert opened.upper_nano_usd == 1_000 * 6_250 + 200 * 25_000
-    reader = AnswerReader("application/json", TERMS)
+    reader = AnswerReader("application/json", MessagesUsage(TERMS))
     reader.feed(b"not what anybody can read")
     meter.end(call, reader.uses())
     [use] = meter.usage().cumulative.model_use

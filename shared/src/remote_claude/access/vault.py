@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from remote_claude.access.keyring import Keyring
 from remote_claude.contracts.contexts import secret_context
 from remote_claude.contracts.refusals import Refusal
-from remote_claude.contracts.users import ModelChosen, SecretRemoved, SecretStored
+from remote_claude.contracts.users import SPEAKS, ModelChosen, SecretRemoved, SecretStored
 from remote_claude.eventsourcing.events import stream_id
 from remote_claude.eventsourcing.log import EventLog
 
@@ -44,11 +44,20 @@ class Vault:
                 return found
         raise SecretNotFound(name)
 
-    def model(self, user: str) -> SecretStored | None:
-        """The model credential of a task of this person: their choice, then the organisation's. None: the operator's."""
+    def model(self, user: str, agent: str | None = None) -> SecretStored | None:
+        """The model credential of a task of this person: their own, then the organisation's. None: the operator's.
+
+        It is the chosen one. Where the agent cannot use that kind of service, it is the first by name that it can use.
+        """
         for owner in (user, None):
-            if (name := self.chosen.get(owner)) is not None:
-                return self.stored[owner, name]
+            if (name := self.chosen.get(owner)) is None:
+                continue
+            names = [name, *sorted(other for of, other in self.stored if of == owner)]
+            for found in (self.stored[owner, one] for one in names):
+                if found.model is not None and (
+                    agent is None or found.model.provider in SPEAKS.get(agent, ())
+                ):
+                    return found
         return None
 
 

@@ -1,5 +1,6 @@
 """Events of the users service: people and organisations."""
 
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 from remote_claude.contracts.base import Event, Quantity, Sealed, Value
@@ -310,12 +311,29 @@ class VaultEvent(UsersEvent):
     owner: str | None = None
 
 
-class ModelAccess(Value):
-    """A credential for a model's service: which kind of service, its address, and the header that carries the credential."""
+ModelProvider = Literal["anthropic", "openai", "bedrock", "vertex", "gemini"]
+"""Kinds of model services: by the API that they speak."""
+SPEAKS: Mapping[str, frozenset[ModelProvider]] = {
+    "claude": frozenset({"anthropic", "bedrock", "vertex"}),
+    "codex": frozenset({"openai"}),
+    "gemini": frozenset({"gemini"}),
+    "opencode": frozenset({"anthropic", "openai"}),
+}
+"""The agents that need a model, and the kinds of services that each can use."""
 
-    provider: Literal["anthropic"] = "anthropic"
+
+class ModelAccess(Value):
+    """A credential for a model's service: which kind of service, its address, and the header that carries the credential.
+
+    Bedrock has a `region`, Vertex a `region` and a `project`. `model` is the one that tasks use which name none.
+    """
+
+    provider: ModelProvider = "anthropic"
     base_url: str
     header: Literal["x-api-key", "authorization"] = "x-api-key"
+    region: str | None = None
+    project: str | None = None
+    model: str | None = None
 
 
 class SecretStored(VaultEvent):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
@@ -19,6 +20,17 @@ secret_app = typer.Typer(
 model_app = typer.Typer(
     no_args_is_help=True, help="Keys of your own for a model; what they cost is not on the bill."
 )
+
+
+class ModelKind(StrEnum):
+    """What a model's service speaks."""
+
+    anthropic = "anthropic"
+    openai = "openai"
+    bedrock = "bedrock"
+    vertex = "vertex"
+    gemini = "gemini"
+
 
 OfOrg = Annotated[bool, typer.Option("--org", help="The organisation's, for all of its members.")]
 
@@ -86,20 +98,40 @@ def remove_secret(
 @model_app.command("add")
 def add_model(
     name: Annotated[str, typer.Argument(help="What you call it, such as anthropic.")] = "anthropic",
+    kind: Annotated[
+        ModelKind, typer.Option(help="The API of the model's service.", case_sensitive=False)
+    ] = ModelKind.anthropic,
     token: Annotated[
-        bool, typer.Option("--token", help="It is a token, sent as `Authorization: Bearer`, not an API key.")
+        bool,
+        typer.Option(
+            "--token", help="Of Anthropic: a token, sent as `Authorization: Bearer`, not an API key."
+        ),
     ] = False,
     base_url: Annotated[
         str | None,
-        typer.Option(help="Of a service that speaks Anthropic's API; Anthropic's own if left out."),
+        typer.Option(help="The address of a service that speaks this API; the vendor's if left out."),
+    ] = None,
+    region: Annotated[str | None, typer.Option(help="Of Bedrock and Vertex, such as us-east-1.")] = None,
+    project: Annotated[str | None, typer.Option(help="Of Vertex: the project in Google Cloud.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="The model of tasks that name none; Bedrock and Vertex need one.")
     ] = None,
     of_org: OfOrg = False,
 ) -> None:
     """Store a model key from standard input, once the model's service has taken it. The first one is used at once."""
-    body: dict[str, Any] = {"value": _value("key"), "kind": "token" if token else "key"}
-    if base_url is not None:
-        body["base_url"] = base_url
-    connect().put(_path("models", name, of_org), body)
+    value = _value("key")
+    if kind is ModelKind.vertex and value.lstrip().startswith("{"):
+        value = " ".join(value.split())  # the file of a service account's key has several lines
+    body: dict[str, Any] = {
+        "value": value,
+        "provider": kind.value,
+        "kind": "token" if token else "key",
+        "base_url": base_url,
+        "region": region,
+        "project": project,
+        "model": model,
+    }
+    connect().put(_path("models", name, of_org), {k: v for k, v in body.items() if v is not None})
     render.say(f"{name} is stored")
 
 
@@ -110,8 +142,11 @@ def list_models(as_json: Json = False) -> None:
     if as_json:
         render.emit(found)
         return
-    rows = [(m["name"], m["of"], m["base_url"], "yes" if m["used"] else "") for m in found]
-    render.table(("key", "of", "service", "used"), rows, elastic="service")
+    rows = [
+        (m["name"], m["of"], m["provider"], m["base_url"], m["model"] or "-", "yes" if m["used"] else "")
+        for m in found
+    ]
+    render.table(("key", "of", "kind", "service", "model", "used"), rows, elastic="service")
 
 
 @model_app.command("use")

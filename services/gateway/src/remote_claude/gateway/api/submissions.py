@@ -196,7 +196,7 @@ class Submissions:
             vault = await read_vault(self._runtime.log, org)
             for name in request.secrets:
                 vault.secret(name, who.user)
-            if own_model and vault.model(who.user) is None:
+            if own_model and vault.model(who.user, request.agent) is None:
                 raise ModelKeyNeeded(request.agent)
         if request.checkpoint is not None and not await self._runtime.objects.exists(org, request.checkpoint):
             raise BundleNotFound(request.checkpoint)

@@ -12,13 +12,15 @@ from remote_claude.contracts.runner import (
     RunnerJoined,
     RunnerUndrained,
 )
+from remote_claude.contracts.users import SPEAKS
 from remote_claude.gateway.domain.refusals import AgentUnavailable, NotOffered, UnknownAgent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-KNOWN = frozenset({"claude", "opencode", "shell", "noop"})
-NEED_MODEL = frozenset({"claude", "opencode"})
+KNOWN = frozenset({*SPEAKS, "shell", "noop"})
+OPERATORS_API = "anthropic"
+"""What the service speaks that the operator's key opens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +80,9 @@ class Offers:
     def without_model(self, agent: str, org: str) -> bool:
         """Whether a task for this agent needs a model credential of its own: no operator's serves its organisation."""
         offers = self._by_runner.values()
-        return agent in NEED_MODEL and bool(offers) and not any(o.has_model_for(org) for o in offers)
+        usable = SPEAKS.get(agent, frozenset())
+        served = OPERATORS_API in usable and any(o.has_model_for(org) for o in offers)
+        return bool(usable and offers) and not served
 
     def check(self, agent: str, provider: str | None, wanted: Mapping[str, object], org: str) -> None:
         """Refuse what no runner offers to this organisation. `wanted` maps names of `CAPABILITIES` to what the submission asks of them, if anything.

@@ -8,8 +8,7 @@ from fnmatch import fnmatchcase
 
 from remote_claude.access.policy import Policy, PolicyEvent, evolve
 from remote_claude.contracts.refusals import Refusal
-from remote_claude.contracts.users import OrgPolicySet
-from remote_claude.gateway.domain.offers import NEED_MODEL
+from remote_claude.contracts.users import SPEAKS, OrgPolicySet
 from remote_claude.outbound.hosts import DEFAULT, NONE, network
 
 PORTS = (None, 80, 443)
@@ -71,7 +70,7 @@ def apply(rules: OrgPolicySet | None, chosen: Choices) -> Choices:
     if rules.agents and chosen.agent not in rules.agents:
         raise PolicyForbids("agents", f"the agent {chosen.agent!r}", ", ".join(rules.agents))
     model = chosen.model
-    if model is None and chosen.agent in NEED_MODEL:
+    if model is None and chosen.agent in SPEAKS:
         model = next((name for name in rules.models if "*" not in name), None)
     _matches("models", "the model", model, rules.models)
     _matches("images", "the image", chosen.image, rules.images)

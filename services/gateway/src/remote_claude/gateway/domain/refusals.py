@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from remote_claude.contracts.refusals import Refusal
+from remote_claude.contracts.users import SPEAKS
 
 
 class TaskNotFound(Refusal):
@@ -125,9 +126,12 @@ class TaskNotFinished(Refusal):
         )
 
 
+_INSTALL = "Install {} (npm {}) where the runner and its sandboxes find it, and start the runner again."
 HOW_TO_OFFER = {
     "claude": "Set ANTHROPIC_API_KEY in the environment that the runner is started in, and start it again.",
-    "opencode": "Install OpenCode (npm opencode-ai) where the runner and its sandboxes find it, and start the runner again.",
+    "codex": _INSTALL.format("Codex", "@agentclientprotocol/codex-acp"),
+    "gemini": _INSTALL.format("Gemini CLI", "@google/gemini-cli"),
+    "opencode": _INSTALL.format("OpenCode", "opencode-ai"),
     "noop": "The operator has to allow it on the runner.",
 }
 
@@ -136,10 +140,20 @@ class ModelKeyNeeded(Refusal):
     code = "model_key_needed"
 
     def __init__(self, agent: str) -> None:
+        kinds = SPEAKS[agent]
+        on_own_stack = (
+            " On a stack of your own you can also set ANTHROPIC_API_KEY and start it again (`rclaude down`, `rclaude up`)."
+            if "anthropic" in kinds
+            else ""
+        )
+        add = (
+            "rclaude model add anthropic"
+            if "anthropic" in kinds
+            else f"rclaude model add NAME --kind {min(kinds)} --model MODEL"
+        )
         super().__init__(
-            f"There is no key for the model of the agent {agent!r} that your organisation may use. Store yours with `rclaude "
-            "model add anthropic`. On a stack of your own you can also set ANTHROPIC_API_KEY and start it again (`rclaude "
-            "down`, `rclaude up`). The agent `shell` needs none.",
+            f"There is no key for the model of the agent {agent!r} that your organisation may use. Store yours with "
+            f"`{add}`.{on_own_stack} The agent `shell` needs none.",
         )
 
 

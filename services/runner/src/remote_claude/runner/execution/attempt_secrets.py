@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 
 from remote_claude.access.kek import KeyUnusable
 from remote_claude.access.keyring import KeyErased
+from remote_claude.access.model_credentials import CredentialUnusable
 from remote_claude.access.vault import SecretNotFound, Vault, open_secret
 from remote_claude.contracts.gateway import TaskSubmitted
+from remote_claude.contracts.users import SPEAKS
 from remote_claude.runner.egress import Placeholder
 from remote_claude.runner.execution.source import Unstartable
 from remote_claude.runner.model_proxy import Upstream
@@ -50,15 +52,18 @@ async def upstream(
 
     Raises `Unstartable` for an agent that needs a model and has none.
     """
-    own = vault.model(submitted.user)
+    own = vault.model(submitted.user, submitted.agent)
     if own is not None and own.model is not None:
         try:
             return Upstream.of_customer(own.model, await open_secret(runtime.keyring, own))
-        except (KeyErased, KeyUnusable) as error:
+        except (KeyErased, KeyUnusable, CredentialUnusable) as error:
             raise Unstartable(error.code, str(error)) from error
-    if operators is None and submitted.agent in ("claude", "opencode"):
+    usable = SPEAKS.get(submitted.agent, frozenset())
+    if usable and (operators is None or "anthropic" not in usable):
+        kinds = ", ".join(sorted(usable))
         raise Unstartable(
             "model_key_needed",
-            "There is no key for a model that this task may use. Store one: `rclaude model add anthropic`.",
+            f"There is no key for a model that the agent {submitted.agent} can use. Store one: `rclaude model add NAME --kind "
+            f"KIND`, where KIND is one of {kinds}.",
         )
     return operators

@@ -193,13 +193,17 @@ class SandboxedExecution:
         await self._lease.cover(self._held, unless=self._stopping.event)
         if (reason := self._stopping.reason) is not None:
             return self._stopped(reason)
+        access = self._sandbox.upstream.access if self._sandbox.upstream is not None else None
         assignment = Assignment(
             task=self._assigned.task,
             attempt=self._assigned.attempt,
             agent=self._assigned.agent,
             prompt=_with_feedback(submission.prompt, feedback, self._assigned.agent),
             continues=continues,
-            model=submission.submitted.model,
+            model=submission.submitted.model or (access.model if access else None),
+            model_api=access.provider if access else "anthropic",
+            model_region=access.region if access else None,
+            model_project=access.project if access else None,
             permission_mode=submission.submitted.permission_mode or "all",
             lease_s=self._lease.to_pass_on,
             branch=f"rclaude/{self._assigned.task}",

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
+from remote_claude.runner.model_proxy.published_prices import canonical
+
 DEFAULT = tuple(
     f"{kind}:{pattern}"
     for kind, patterns in {
@@ -17,9 +19,20 @@ DEFAULT = tuple(
             model messages system max_tokens metadata stop_sequences stream temperature top_k top_p tools tool_choice
             thinking service_tier context_management output_config output_format speed inference_geo cache_control
             compaction diagnostics context_hint fallbacks task_budget betas anthropic_version anthropic_beta
+
+            max_completion_tokens max_output_tokens n stop seed logprobs top_logprobs logit_bias frequency_penalty
+            presence_penalty parallel_tool_calls response_format reasoning reasoning_effort verbosity stream_options user
+            store prediction functions function_call prompt_cache_key prompt_cache_retention safety_identifier input
+            instructions text include truncation max_tool_calls client_metadata previous_response_id
+
+            inferenceConfig toolConfig additionalModelRequestFields additionalModelResponseFieldPaths performanceConfig
+            requestMetadata serviceTier outputConfig
+
+            contents systemInstruction generationConfig safetySettings generateContentRequest
         """,
         "tool": """
             custom bash_* text_editor_* computer_* memory_* advisor_* tool_search_tool_*
+            function local_shell apply_patch toolSpec cachePoint functionDeclarations
         """,
         "source": "base64 text content",
         "beta": """
@@ -81,7 +94,8 @@ class CallPolicy:
     def check(self, request: Mapping[str, Any]) -> None:
         """Raises `NotAllowed` for the first thing that no rule allows."""
         model = str(request.get("model"))
-        if self._models and not any(fnmatchcase(model, pattern) for pattern in self._models):
+        names = (model, canonical(model))
+        if self._models and not any(fnmatchcase(name, pattern) for name in names for pattern in self._models):
             raise ModelNotAllowed(model)
         for kind, name in _features(request):
             if not self._allows(kind, name):
@@ -98,23 +112,66 @@ class CallPolicy:
 
 def _features(request: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for name, value in request.items():
-        if value not in (None, [], {}):
+        if value not in (None, [], {}, False):
             yield "field", name
     for tool in _objects(request.get("tools")):
-        yield "tool", str(tool.get("type") or "custom")
-    for message in _objects(request.get("messages")):
-        yield from _sources(message.get("content"))
-    yield from _sources(request.get("system"))
+        yield "tool", _tool(tool)
+    if isinstance(config := request.get("toolConfig"), dict):  # of Converse
+        for tool in _objects(config.get("tools")):
+            yield "tool", _tool(tool)
+    for more in ("additionalModelRequestFields", "generateContentRequest"):
+        if isinstance(nested := request.get(more), dict):
+            yield from _features(nested)
+    for place in ("messages", "system", "input", "contents", "systemInstruction"):
+        yield from _sources(request.get(place))
+
+
+def _tool(tool: Mapping[str, Any]) -> str:
+    """Its type; Converse and Gemini name a tool's type by its only field."""
+    if isinstance(kind := tool.get("type"), str):
+        return kind
+    return (
+        "custom" if "name" in tool else next((str(name) for name in tool if tool[name] is not None), "custom")
+    )
+
+
+_REMOTE = {
+    "file_id": "file",
+    "fileData": "file",
+    "file_data": "base64",
+    "file_url": "url",
+    "s3Location": "s3",
+}
+"""Fields of a block whose content is elsewhere."""
 
 
 def _sources(content: Any) -> Iterator[tuple[str, str]]:
-    for block in _objects(content):
+    for block in _objects([content] if isinstance(content, dict) else content):
         if isinstance(source := block.get("source"), dict):
-            yield "source", str(source.get("type"))
+            if "type" in source or not ({"bytes", "text", "content"} & source.keys()):
+                yield (
+                    "source",
+                    next((_REMOTE[name] for name in source if name in _REMOTE), str(source.get("type"))),
+                )
             yield from _sources(source.get("content"))
-        if "file_id" in block:
-            yield "source", "file"
-        yield from _sources(block.get("content"))
+        for name, kind in _REMOTE.items():
+            if block.get(name) is not None:
+                yield "source", kind
+        if (image := block.get("image_url")) is not None:
+            url = image.get("url") if isinstance(image, dict) else image
+            yield "source", "base64" if str(url).startswith("data:") else "url"
+        for inner in (
+            "content",
+            "output",
+            "parts",
+            "file",
+            "image",
+            "document",
+            "video",
+            "toolResult",
+            "functionResponse",
+        ):
+            yield from _sources(block.get(inner))
 
 
 def _objects(value: Any) -> Iterator[dict[str, Any]]:

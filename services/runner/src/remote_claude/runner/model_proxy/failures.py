@@ -30,9 +30,17 @@ _BY_TYPE = {
     "overloaded_error": "model_overloaded",
     "rate_limit_error": "model_rate_limited",
     "authentication_error": "model_key_refused",
+    "rate_limit_exceeded": "model_rate_limited",
+    "throttlingException": "model_rate_limited",
+    "serviceUnavailableException": "model_overloaded",
+    "RESOURCE_EXHAUSTED": "model_rate_limited",
+    "UNAVAILABLE": "model_overloaded",
 }
 _ADVICE = {
-    "model_key_refused": "Check the key that the services were started with, then start them again.",
+    "model_key_refused": (
+        "Check the key: `rclaude model list` shows which one is used. The operator's is the one that the services were "
+        "started with."
+    ),
     "model_rate_limited": "Run the task again later, or raise the limit of the key.",
     "model_overloaded": "Run the task again later.",
     "model_unknown": "Choose a model that the key may use.",
@@ -60,8 +68,13 @@ def cut() -> ModelFailure:
 
 def unreachable(error: Exception) -> ModelFailure:
     """No answer at all."""
-    detail = f"The model's service cannot be reached: {error!r}. Check ANTHROPIC_BASE_URL and the network."
+    detail = f"The model's service cannot be reached: {error!r}. Check its address and the network."
     return ModelFailure("model_unreachable", detail[:MAX_SENTENCE])
+
+
+def of_credential(error: Exception) -> ModelFailure:
+    """The credential gives nothing to send."""
+    return _failure("model_key_refused", str(error), "")
 
 
 def _failure(reason: str, what: str, message: str) -> ModelFailure:
@@ -71,6 +84,6 @@ def _failure(reason: str, what: str, message: str) -> ModelFailure:
 
 
 def _message(answer: Mapping[str, Any]) -> str:
-    error = answer.get("error")
-    message = error.get("message") if isinstance(error, dict) else None
+    error = answer.get("error", answer)
+    message = error.get("message") if isinstance(error, dict) else error
     return " ".join(message.split())[:MAX_SENTENCE] if isinstance(message, str) else ""

@@ -13,12 +13,15 @@ PUBLISHED = stream_id("billing", None, "catalog", "models")
 _PREFIX = re.compile(
     r"(arn:aws[a-z-]*:bedrock:[^/]*/)?(publishers/anthropic/models/)?([a-z]{2,8}\.)?(anthropic[./])?(?=claude)"
 )
-_SUFFIX = re.compile(r"(-v\d+(:\d+)?)?(-0)?([-@]\d{8}(-v\d+(:\d+)?)?|-latest|@latest|@default)?(\[1m\])?$")
+_SUFFIX = re.compile(
+    r"(-v\d+(:\d+)?)?(-0)?([-@]\d{8}(-v\d+(:\d+)?)?|-\d{4}-\d{2}-\d{2}|-latest|@latest|@default)?(\[1m\])?$"
+)
 
 
 def canonical(model: str) -> str:
-    """The name as the table has it: without date, context size, and what Bedrock and Vertex put around it."""
-    return _SUFFIX.sub("", _PREFIX.sub("", model))
+    """The name as the table has it: without date, context size, and what a vendor, Bedrock or Vertex puts around it."""
+    name = _SUFFIX.sub("", _PREFIX.sub("", model))
+    return name if "claude" in name else name.rpartition("/")[2].lower()
 
 
 async def read_model_prices(log: EventLog) -> ModelPrices:

@@ -19,12 +19,13 @@ Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 
 class ProxyRefusal(Exception):
-    """An answer of the proxy's own, in the shape of the Messages API's errors."""
+    """An answer of the proxy's own. Clients of all APIs find its sentence: AWS's look for a `message` at the top."""
 
     def __init__(self, status: int, kind: str, message: str) -> None:
         super().__init__(message)
         self.status = status
-        self.body = orjson.dumps({"type": "error", "error": {"type": kind, "message": message}})
+        error = {"type": kind, "message": message}
+        self.body = orjson.dumps({"type": "error", "error": error, "message": message})
 
 
 class Gone(Exception):

@@ -206,8 +206,10 @@ class WorkerSession:
         await channel.close(code, reason)
 
     async def _talk(self, channel: Channel, hello: Hello) -> None:
-        if hello.version == "1" and self._assignment.permission_mode != "all":
-            why = "this task asks for permissions: its image needs a worker of version 2 of the protocol"
+        if hello.version == "1" and (
+            self._assignment.permission_mode != "all" or self._assignment.model_api != "anthropic"
+        ):
+            why = "this task asks for permissions, or has a model of another API: its image needs a worker of version 2 of the protocol"
             raise ProtocolViolation(Close.MALFORMED, why)
         if hello.prepared:
             await self._send(channel, protocol.encode(Resume(acked=self.acked)))

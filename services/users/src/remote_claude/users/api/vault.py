@@ -4,31 +4,30 @@ from __future__ import annotations
 
 from enum import Enum
 from http import HTTPStatus
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-import httpx2
 from fastapi import APIRouter, Response
 from fastapi import Path as InPath
-from pydantic import AfterValidator, BaseModel, StringConstraints
+from pydantic import AfterValidator, BaseModel, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
 from remote_claude.access import vault
+from remote_claude.access.model_credentials import default_url
 from remote_claude.access.vault import Vault
 from remote_claude.contracts.contexts import secret_context
 from remote_claude.contracts.refusals import Refusal
-from remote_claude.contracts.users import ModelAccess, SecretStored
+from remote_claude.contracts.users import ModelAccess, ModelProvider, SecretStored
 from remote_claude.edge.caller import Caller
 from remote_claude.edge.models import problems
 from remote_claude.eventsourcing import CommandHandler, Decider
-from remote_claude.outbound import AddressRefused, AllowedHosts, CheckedTransport
+from remote_claude.outbound import AllowedHosts
 from remote_claude.outbound.hosts import DEFAULT, NONE, network
 from remote_claude.runtime.service import Runtime
+from remote_claude.users.api.model_check import check_model
 from remote_claude.users.api.models import RequestBody
 from remote_claude.users.domain.vault import ChooseModel, Command, RemoveSecret, decide
 
 VAULT = Decider(Vault(), decide, vault.evolve)
-ANTHROPIC = "https://api.anthropic.com"
-CHECK_S = 10.0
 SECRETS: list[str | Enum] = ["secrets"]
 MODELS: list[str | Enum] = ["models"]
 
@@ -63,15 +62,34 @@ class NewSecret(RequestBody):
 
 
 class NewModel(RequestBody):
-    """A credential for a model. `kind`: an API key, or a token that is sent as `Authorization: Bearer`."""
+    """A credential for a model's service of a kind: `provider`.
 
-    value: Token
-    provider: Literal["anthropic"] = "anthropic"
+    `value` is the service's API key; for Bedrock also `KEY_ID:SECRET` of AWS, with `:SESSION_TOKEN` behind it for a
+    temporary one; for Vertex the JSON of a service account's key in one line, or an access token. `kind` is for
+    `anthropic`: an API key, or a token that is sent as `Authorization: Bearer`. Bedrock needs `region` and `model`, Vertex
+    `project` as well. `model` is the default of tasks.
+    """
+
+    value: Annotated[str, StringConstraints(min_length=1, max_length=16384, pattern=r"^[ -~]+$")]
+    provider: ModelProvider = "anthropic"
     kind: Literal["key", "token"] = "key"
     base_url: (
         Annotated[str, StringConstraints(max_length=2048, pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$")]
         | None
     ) = None
+    region: Annotated[str, StringConstraints(pattern="^[a-z]+[a-z0-9-]{0,62}$")] | None = None
+    project: Annotated[str, StringConstraints(pattern="^[a-z][a-z0-9:.-]{0,98}$")] | None = None
+    model: Annotated[str, StringConstraints(pattern="^[A-Za-z0-9][A-Za-z0-9._:/@-]{0,255}$")] | None = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        needed = {"bedrock": ("region", "model"), "vertex": ("region", "project", "model")}
+        for field in needed.get(self.provider, ()):
+            if getattr(self, field) is None:
+                raise PydanticCustomError(
+                    "model", "{provider} needs `{field}`", {"provider": self.provider, "field": field}
+                )
+        return self
 
 
 class ModelChoice(RequestBody):
@@ -101,6 +119,9 @@ class ModelAnswer(BaseModel):
     of: Literal["person", "organisation"]
     provider: str
     base_url: str
+    region: str | None
+    project: str | None
+    model: str | None
     used: bool
 
 
@@ -119,12 +140,6 @@ class SecretUnusable(Refusal):
     code = "secret_unusable"
 
 
-class ModelKeyRefused(Refusal):
-    """The model's service did not take the credential."""
-
-    code = "model_key_refused"
-
-
 def add_routes(api: APIRouter, runtime: Runtime) -> None:
     """The routes of secrets and model credentials."""
     handler = CommandHandler(runtime.log, runtime.clock)
@@ -137,7 +152,7 @@ def add_routes(api: APIRouter, runtime: Runtime) -> None:
     async def store(
         who: Caller,
         name: str,
-        body: NewSecret | NewToken,
+        body: NewSecret | NewToken | NewModel,
         owner: str | None,
         model: ModelAccess | None = None,
     ) -> SecretChanged:
@@ -164,11 +179,14 @@ def add_routes(api: APIRouter, runtime: Runtime) -> None:
     async def store_model(who: Caller, name: str, body: NewModel, owner: str | None) -> SecretChanged:
         access = ModelAccess(
             provider=body.provider,
-            base_url=(body.base_url or ANTHROPIC).rstrip("/"),
-            header="x-api-key" if body.kind == "key" else "authorization",
+            base_url=(body.base_url or default_url(body.provider, body.region)).rstrip("/"),
+            header="x-api-key" if body.provider == "anthropic" and body.kind == "key" else "authorization",
+            region=body.region,
+            project=body.project,
+            model=body.model,
         )
         await check_model(access, body.value, allowed)
-        return await store(who, name, NewToken(value=body.value), owner, access)
+        return await store(who, name, body, owner, access)
 
     @api.get("/v1/org/secrets", tags=SECRETS, responses=problems(503))
     async def list_secrets(principal: Caller) -> SecretList:
@@ -224,6 +242,9 @@ def add_routes(api: APIRouter, runtime: Runtime) -> None:
                     of=_of(owner),
                     provider=secret.model.provider,
                     base_url=secret.model.base_url,
+                    region=secret.model.region,
+                    project=secret.model.project,
+                    model=secret.model.model,
                     used=secret == used,
                 )
                 for (owner, name), secret in sorted(found.stored.items(), key=lambda item: item[0][1])
@@ -266,23 +287,3 @@ def add_routes(api: APIRouter, runtime: Runtime) -> None:
 
 def _of(owner: str | None) -> Literal["person", "organisation"]:
     return "organisation" if owner is None else "person"
-
-
-async def check_model(access: ModelAccess, value: str, allowed: AllowedHosts) -> None:
-    """Request the list of models from the model's service with the credential. Raises `ModelKeyRefused`."""
-    header = value if access.header == "x-api-key" else f"Bearer {value}"
-    try:
-        async with httpx2.AsyncClient(transport=CheckedTransport(allowed), timeout=CHECK_S) as client:
-            answer = await client.get(
-                f"{access.base_url}/v1/models",
-                headers={access.header: header, "anthropic-version": "2023-06-01"},
-            )
-    except (httpx2.HTTPError, AddressRefused, OSError) as error:
-        raise ModelKeyRefused(
-            f"{access.base_url} could not be asked about the key: {str(error) or type(error).__name__}. "
-            "Nothing was stored; try again, or check --base-url."
-        ) from error
-    if not answer.is_success:
-        raise ModelKeyRefused(
-            f"{access.base_url} refused the key ({answer.status_code}). Nothing was stored; check the key."
-        )

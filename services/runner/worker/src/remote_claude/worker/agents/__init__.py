@@ -11,7 +11,13 @@ from remote_claude.worker.agents.base import Agent, AgentCannotRun
 
 __all__ = ["NAMES", "AgentInfo", "available", "create"]
 
-NAMES = ("claude", "opencode", "shell")
+PROGRAMS = {
+    "codex": ("Codex", "codex-acp", "@agentclientprotocol/codex-acp"),
+    "gemini": ("Gemini CLI", "gemini", "@google/gemini-cli"),
+    "opencode": ("OpenCode", "opencode", "opencode-ai"),
+}
+"""Agents that speak the Agent Client Protocol: what people call them, their program, and its packages of npm."""
+NAMES = ("claude", *PROGRAMS, "shell")
 NO_KEY = (
     "There is no model key of the operator: give yours with `rclaude model add anthropic`, or set ANTHROPIC_API_KEY (or "
     "ANTHROPIC_AUTH_TOKEN) in the environment that `rclaude up` is started in, then `rclaude down` and `rclaude up`."
@@ -29,7 +35,7 @@ class AgentInfo:
 
 def available(env: Mapping[str, str]) -> list[AgentInfo]:
     """Each agent, and whether services started in this environment can run it."""
-    return [_claude(env), _opencode(env), AgentInfo("shell", available=True)]
+    return [_claude(env), *(_acp(name, env) for name in PROGRAMS), AgentInfo("shell", available=True)]
 
 
 def create(name: str) -> Agent:
@@ -41,14 +47,16 @@ def create(name: str) -> Agent:
             from remote_claude.worker.agents.claude import ClaudeAgent
 
             return ClaudeAgent()
-        case "opencode":
+        case "opencode" | "codex" | "gemini":
             if find_spec("acp") is None:
                 raise AgentCannotRun(
                     "the package agent-client-protocol is not installed where the sandbox looks for it"
                 )
-            from remote_claude.worker.agents.acp import OpenCodeAgent
+            from remote_claude.worker.agents import acp_agents
 
-            return OpenCodeAgent()
+            if name == "opencode":
+                return acp_agents.OpenCodeAgent()
+            return acp_agents.CodexAgent() if name == "codex" else acp_agents.GeminiAgent()
         case "shell":
             from remote_claude.worker.agents.shell import ShellAgent
 
@@ -69,11 +77,12 @@ def _claude(env: Mapping[str, str]) -> AgentInfo:
     return AgentInfo("claude", available=True)
 
 
-def _opencode(env: Mapping[str, str]) -> AgentInfo:
+def _acp(name: str, env: Mapping[str, str]) -> AgentInfo:
+    called, program, packages = PROGRAMS[name]
     if find_spec("acp") is None:
         reason = "The protocol is missing: pip install 'remote-claude-worker[acp]', then start again."
-    elif which("opencode", path=env.get("PATH")) is None:
-        reason = "OpenCode is not installed: npm install -g opencode-ai, then start again."
+    elif which(program, path=env.get("PATH")) is None:
+        reason = f"{called} is not installed: npm install -g {packages}, then start again."
     else:
-        return AgentInfo("opencode", available=True)
-    return AgentInfo("opencode", available=False, reason=reason)
+        return AgentInfo(name, available=True)
+    return AgentInfo(name, available=False, reason=reason)

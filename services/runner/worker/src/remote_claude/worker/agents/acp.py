@@ -1,13 +1,11 @@
 """Agents that speak the Agent Client Protocol (agentclientprotocol.com) on standard input and output.
 
-Importing this takes a moment: `agents.create` does it when asked. The key in the agent's environment is a placeholder; the
-model proxy outside puts the real one in its place.
+Importing this takes a moment: `agents.create` does it when asked. `acp_agents` has the programs.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -30,7 +28,6 @@ from remote_claude.worker.protocol.frames import (
     UserMessage,
 )
 
-PLACEHOLDER_KEY = "sk-placeholder-the-proxy-has-the-key"
 CONTINUE = (
     "The sandbox was lost and restored from the last turn. Files that Git ignores may be missing. "
     "Continue the task from where you were."
@@ -46,36 +43,18 @@ EDITING = frozenset({"edit", "delete", "move"})
 """Kinds of tools that change files."""
 
 
-def _opencode(job: Job, model_url: str) -> Mapping[str, str]:
-    """OpenCode's environment: the model behind the proxy and no other, nothing of its own that calls home."""
-    model = job.model or "claude-sonnet-5"
-    permission = {"all": "allow"}.get(job.permission_mode, "ask")
-    config = {
-        "provider": {
-            "anthropic": {
-                "options": {"baseURL": f"{model_url}/v1", "apiKey": PLACEHOLDER_KEY},
-                "models": {model: {}},
-            }
-        },
-        "enabled_providers": ["anthropic"],
-        "model": f"anthropic/{model}",
-        "small_model": f"anthropic/{model}",
-        "autoupdate": False,
-        "share": "disabled",
-        "permission": {"edit": permission, "bash": permission, "webfetch": permission},
-    }
-    switched_off = ("AUTOUPDATE", "MODELS_FETCH", "LSP_DOWNLOAD", "DEFAULT_PLUGINS")
-    return {
-        "OPENCODE_CONFIG_CONTENT": json.dumps(config),
-        **{f"OPENCODE_DISABLE_{name}": "1" for name in switched_off},
-    }
-
-
 class AcpAgent(ABC):
     """Runs one program. Its conversation continues where the program can load a session."""
 
     name: ClassVar[str]
     command: ClassVar[tuple[str, ...]]
+
+    auth_method: ClassVar[str | None] = None
+    """How the program is told to use the key in its environment, if it has to be told."""
+
+    def arguments(self, job: Job) -> tuple[str, ...]:
+        """What follows the command."""
+        return ()
 
     @abstractmethod
     def environment(self, job: Job, model_url: str) -> Mapping[str, str]:
@@ -104,7 +83,7 @@ class AcpAgent(ABC):
             else:
                 prompt = await _next(turns, emit)
         client = _Client(job, emit, turns.ask)
-        command, *arguments = self.command
+        command, *arguments = (*self.command, *self.arguments(job))
         environment = {**os.environ, **job.environment, **self.environment(job, model_url)}
         try:
             async with acp.spawn_agent_process(
@@ -115,7 +94,7 @@ class AcpAgent(ABC):
                 cwd=job.workspace,
                 transport_kwargs={"limit": MAX_MESSAGE, "stderr": asyncio.subprocess.DEVNULL},
             ) as (connection, process):
-                session = await _session(connection, job, restored.get("session"))
+                session = await _session(connection, job, restored.get("session"), self.auth_method)
                 client.speaking = True
                 while True:
                     turn = asyncio.create_task(
@@ -150,19 +129,13 @@ class AcpAgent(ABC):
             return AgentResult(outcome="failed", reason="agent_failed", text=str(error))
 
 
-class OpenCodeAgent(AcpAgent):
-    name: ClassVar[str] = "opencode"
-    command: ClassVar[tuple[str, ...]] = ("opencode", "acp")
-
-    def environment(self, job: Job, model_url: str) -> Mapping[str, str]:
-        return _opencode(job, model_url)
-
-
-async def _session(connection: Any, job: Job, restored: str | None) -> str:
+async def _session(connection: Any, job: Job, restored: str | None, auth_method: str | None) -> str:
     """The session of an earlier attempt if the agent can load it, otherwise a new one."""
     answer = await connection.initialize(
         protocol_version=acp.PROTOCOL_VERSION, client_capabilities=schema.ClientCapabilities()
     )
+    if auth_method is not None:
+        await connection.authenticate(method_id=auth_method)
     can_load = answer.agent_capabilities is not None and answer.agent_capabilities.load_session
     where = {"cwd": str(job.workspace), "mcp_servers": []}
     if restored is not None and can_load:

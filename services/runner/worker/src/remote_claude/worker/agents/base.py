@@ -22,7 +22,7 @@ class Job:
     """What an agent is to do, and where.
 
     `model_url` is a port of the sandbox's loopback that leads to the model proxy, which has the key; None where the
-    runner has no model. `environment` is added to that of the agent's processes. `continues`: what is restored is of an
+    runner has no model. `model_api` is what it speaks, see `Assignment`. `environment` is added to that of the agent's processes. `continues`: what is restored is of an
     earlier task, and the prompt follows it. `permission_mode` is what the agent may do without asking.
     """
 
@@ -32,6 +32,9 @@ class Job:
     workspace: Path
     model_url: str | None = None
     model: str | None = None
+    model_api: str = "anthropic"
+    model_region: str | None = None
+    model_project: str | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
     continues: bool = False
     permission_mode: Literal["all", "edits", "ask"] = "all"

@@ -32,7 +32,12 @@ from claude_agent_sdk import (
 )
 
 from remote_claude.worker.agents.base import STOPPED, AgentCannotRun, AgentResult, Ask, Emit, Job, Turns
-from remote_claude.worker.agents.claude_settings import failed_servers, overridden_settings, own_settings
+from remote_claude.worker.agents.claude_settings import (
+    failed_servers,
+    overridden_settings,
+    own_settings,
+    way_to_the_model,
+)
 from remote_claude.worker.agents.claude_transcript import Transcript
 from remote_claude.worker.agents.processes import end_descendants
 from remote_claude.worker.first_of import first_of
@@ -48,7 +53,6 @@ from remote_claude.worker.protocol.frames import (
 )
 from remote_claude.worker.protocol.messages import TaskMessage
 
-PLACEHOLDER_KEY = "sk-ant-placeholder-the-proxy-has-the-key"
 CONTINUE = (
     "The sandbox was lost and restored from the last turn. Files that Git ignores may be missing. "
     "Continue the task from where you were."
@@ -85,8 +89,7 @@ class ClaudeAgent:
 def _environment(job: Job, model_url: str) -> dict[str, str]:
     return {
         **job.environment,
-        "ANTHROPIC_BASE_URL": model_url,
-        "ANTHROPIC_API_KEY": PLACEHOLDER_KEY,
+        **way_to_the_model(job, model_url),
         "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
         "IS_SANDBOX": "1",  # otherwise it refuses to work unattended as root
         "NO_PROXY": "127.0.0.1,localhost",

@@ -7,6 +7,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from remote_claude.worker.agents.base import Job
+
+PLACEHOLDER_KEY = "sk-ant-placeholder-the-proxy-has-the-key"
 PROJECT_FILES = (".claude/settings.json", ".claude/settings.local.json")
 WAY_TO_THE_MODEL = (
     "ANTHROPIC_AUTH_TOKEN",
@@ -23,6 +26,30 @@ WAY_TO_THE_MODEL = (
 )
 """Variables that would lead away from the model that the task was given. An empty one counts as unset."""
 PROXIES = ("ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY", "all_proxy", "http_proxy", "https_proxy")
+
+
+def way_to_the_model(job: Job, model_url: str) -> dict[str, str]:
+    """The variables that lead to the proxy, which has the key: by Anthropic's API, Bedrock's or Vertex's."""
+    match job.model_api:
+        case "bedrock":
+            way = {
+                "CLAUDE_CODE_USE_BEDROCK": "1",
+                "CLAUDE_CODE_SKIP_BEDROCK_AUTH": "1",
+                "ANTHROPIC_BEDROCK_BASE_URL": model_url,
+                "AWS_REGION": job.model_region or "",
+            }
+        case "vertex":
+            way = {
+                "CLAUDE_CODE_USE_VERTEX": "1",
+                "CLAUDE_CODE_SKIP_VERTEX_AUTH": "1",
+                "ANTHROPIC_VERTEX_BASE_URL": f"{model_url}/v1",
+                "ANTHROPIC_VERTEX_PROJECT_ID": job.model_project or "",
+                "CLOUD_ML_REGION": job.model_region or "",
+            }
+        case _:
+            return {"ANTHROPIC_BASE_URL": model_url, "ANTHROPIC_API_KEY": PLACEHOLDER_KEY}
+    # Its own choice for small jobs may be a model that the account has not enabled.
+    return way | ({"ANTHROPIC_DEFAULT_HAIKU_MODEL": job.model} if job.model else {})
 
 
 def own_settings(environment: Mapping[str, str]) -> dict[str, Any]:

@@ -113,6 +113,12 @@ class Assignment(_Message, frozen=True, kw_only=True, tag="task"):
     """What the agent may do without asking. Since version 2."""
     model: str | None = None
     """The model of the agent; None is the agent's default."""
+    model_api: str = "anthropic"
+    """What the stream `model` speaks: `anthropic`, `openai`, `bedrock`, `vertex` or `gemini`. Since version 2."""
+    model_region: str | None = None
+    """Of Bedrock and Vertex. Since version 2."""
+    model_project: str | None = None
+    """Of Vertex. Since version 2."""
     saves: bool = False
     """The runner keeps checkpoints."""
     streams: tuple[str, ...] = ()

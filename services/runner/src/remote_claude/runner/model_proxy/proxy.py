@@ -1,7 +1,7 @@
 """The only way out of a sandbox: to the model, with a key that the sandbox never sees.
 
 One proxy per attempt, on a unix socket of its own, outside the sandbox. It forwards the few calls that an agent
-needs, puts the operator's credential in place of whatever came, passes answers on as they stream, and measures
+needs, puts the credential of the task in place of whatever came, passes answers on as they stream, and measures
 what they used.
 """
 
@@ -19,16 +19,19 @@ import orjson
 import uvicorn
 from uvicorn.server import ServerState
 
+from remote_claude.access.model_credentials import CredentialUnusable
 from remote_claude.concurrency.tasks import first_of
 from remote_claude.contracts.model_prices import ModelPrices, list_prices
 from remote_claude.outbound import AllowedHosts, CheckedTransport
 from remote_claude.runner import unix_sockets
 from remote_claude.runner.model_proxy import failures
+from remote_claude.runner.model_proxy.answers import AnswerReader
+from remote_claude.runner.model_proxy.apis import ModelRoute
+from remote_claude.runner.model_proxy.apis.anthropic import MessagesUsage
 from remote_claude.runner.model_proxy.budget import Budget, cost
 from remote_claude.runner.model_proxy.call_policy import CallPolicy, NotAllowed
 from remote_claude.runner.model_proxy.failures import ModelFailure
 from remote_claude.runner.model_proxy.model_usage import (
-    AnswerReader,
     ModelCall,
     ModelUsage,
     UsageMeter,
@@ -50,15 +53,14 @@ from remote_claude.runner.model_proxy.upstream import Upstream
 MAX_IN_FLIGHT = 32
 TIMEOUT = httpx2.Timeout(connect=10, read=600, write=60, pool=60)
 
-_ALLOWED = {
-    "POST": re.compile(rb"/v1/messages(/count_tokens)?"),
-    "GET": re.compile(rb"/v1/models(/[A-Za-z0-9][A-Za-z0-9._:@-]*)?"),
-}
 RETRY = b"x-should-retry"
 BETAS = b"anthropic-beta"
-_REQUEST_HEADERS = re.compile(rb"accept|content-type|user-agent|x-app|(anthropic|x-stainless|x-claude)-.*")
+_REQUEST_HEADERS = re.compile(
+    rb"accept|content-type|user-agent|x-app|openai-beta|(anthropic|x-stainless|x-claude)-.*"
+)
 _ANSWER_HEADERS = re.compile(
-    r"content-type|retry-after|request-id|x-should-retry|anthropic-(?!organization-id).*"
+    r"content-type|retry-after(-ms)?|(x-)?request-id|x-should-retry|x-amzn-(requestid|errortype|bedrock-.*)"
+    r"|anthropic-(?!organization-id).*"
 )
 
 
@@ -151,10 +153,10 @@ class ModelProxy:
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         body = ModelRequestBody(scope, receive)
         try:
-            self._check(scope, body)
+            route = self._check(scope, body)
             self._in_flight += 1
             try:
-                await self._forward(scope, body, send)
+                await self._forward(scope, route, body, send)
             finally:
                 self._in_flight -= 1
         except Gone:
@@ -166,14 +168,14 @@ class ModelProxy:
             await send({"type": "http.response.start", "status": refusal.status, "headers": headers})
             await send({"type": "http.response.body", "body": refusal.body})
 
-    def _check(self, scope: Scope, body: ModelRequestBody) -> None:
+    def _check(self, scope: Scope, body: ModelRequestBody) -> ModelRoute:
         if self._revoked.is_set():
             raise ProxyRefusal(403, "permission_error", "this attempt is over")
-        allowed = _ALLOWED.get(scope["method"])
-        if not allowed or not allowed.fullmatch(scope["raw_path"]):
-            path = scope["raw_path"][:80].decode(errors="replace")
+        path = scope["raw_path"].decode("latin-1")
+        route = self._upstream.api.route(scope["method"], path)
+        if route is None:
             raise ProxyRefusal(
-                403, "permission_error", f"{scope['method']} {path} is not allowed from a sandbox"
+                403, "permission_error", f"{scope['method']} {path[:80]} is not allowed from a sandbox"
             )
         if {b"content-length", b"transfer-encoding"} <= {name for name, _ in scope["headers"]}:
             raise ProxyRefusal(400, "invalid_request_error", "both content-length and transfer-encoding")
@@ -183,10 +185,11 @@ class ModelProxy:
             raise ProxyRefusal(
                 429, "rate_limit_error", f"more than {MAX_IN_FLIGHT} calls at once from one task"
             )
+        return route
 
-    async def _forward(self, scope: Scope, body: ModelRequestBody, send: Send) -> None:
+    async def _forward(self, scope: Scope, route: ModelRoute, body: ModelRequestBody, send: Send) -> None:
         """Pass the call on and the answer back, until one side or the attempt has ended."""
-        passed, _, _ = await first_of(self._pass(scope, body, send), body.gone(), self._revoked.wait())
+        passed, _, _ = await first_of(self._pass(scope, route, body, send), body.gone(), self._revoked.wait())
         if passed is None:
             raise Gone
         passed.result()
@@ -197,11 +200,11 @@ class ModelProxy:
         except Exception as error:
             raise Unrecorded(str(error)) from error
 
-    async def _pass(self, scope: Scope, body: ModelRequestBody, send: Send) -> None:
+    async def _pass(self, scope: Scope, route: ModelRoute, body: ModelRequestBody, send: Send) -> None:
         sent = b"".join([piece async for piece in body])
         if self._month is not None:
             await self._month.refresh(cost(self._meter.usage().cumulative))
-        call = self._begin(scope, sent)
+        call, sent = self._begin(scope, route, sent)
         recorded = asyncio.ensure_future(self._record() if call else _nowhere())
         try:
             response = await self._send(scope, sent, recorded, call)
@@ -210,6 +213,9 @@ class ModelProxy:
                 self._meter.end(call) if call.made else self._meter.refused(call)
             if isinstance(error, Unrecorded):
                 raise ProxyRefusal(503, "api_error", f"the call was not made: {error}") from error
+            if isinstance(error, CredentialUnusable):
+                self.failure = failures.of_credential(error)
+                raise ProxyRefusal(403, "authentication_error", str(error)) from error
             if isinstance(error, httpx2.HTTPError):
                 self.failure = failures.unreachable(error)
                 raise ProxyRefusal(502, "api_error", f"the model cannot be reached: {error!r}") from error
@@ -219,7 +225,7 @@ class ModelProxy:
         if call and not response.is_success:
             self._meter.refused(call)
             call = None
-        exchange = _Exchange(self._meter, self._record, response, call)
+        exchange = _Exchange(self._meter, self._record, response, route, call)
         try:
             await exchange.answer(send)
             self.failure = exchange.failure
@@ -230,14 +236,16 @@ class ModelProxy:
             exchange.end()
             await response.aclose()
 
-    def _begin(self, scope: Scope, sent: bytes) -> ModelCall | None:
-        """Judge the call, and open it on the meter if it is one that costs."""
+    def _begin(self, scope: Scope, route: ModelRoute, sent: bytes) -> tuple[ModelCall | None, bytes]:
+        """Judge the call, and open it on the meter if it is one that costs. Also returns what is to be sent."""
         if scope["method"] != "POST":
-            return None
+            return None, sent
         try:
             request = orjson.loads(sent)
         except orjson.JSONDecodeError:
             request = None
+        if isinstance(request, dict) and route.model is not None:
+            request["model"] = route.model
         if not isinstance(request, dict) or not isinstance(request.get("model"), str):
             raise ProxyRefusal(400, "invalid_request_error", "the body is no JSON object that names a model")
         try:
@@ -245,8 +253,8 @@ class ModelProxy:
         except NotAllowed as error:
             self.failure = ModelFailure(error.code, str(error))
             raise ProxyRefusal(403, "permission_error", str(error)) from error
-        if scope["raw_path"] != b"/v1/messages":
-            return None
+        if route.usage is None:
+            return None, sent
         if self._budget is not None and (spent := self._budget.exhausted_by(self._meter.usage())):
             self.failure = spent
             raise ProxyRefusal(403, "permission_error", spent.detail)
@@ -256,7 +264,10 @@ class ModelProxy:
             self.failure = spent
             raise ProxyRefusal(403, "permission_error", spent.detail)
         size, images = request_size(sent)
-        return self._meter.begin(size, request, images)
+        call = self._meter.begin(size, request, images)
+        if self._upstream.api.complete(request):
+            sent = orjson.dumps(request)
+        return call, sent
 
     async def _send(
         self, scope: Scope, sent: bytes, recorded: asyncio.Future[None], call: ModelCall | None
@@ -269,12 +280,14 @@ class ModelProxy:
             yield sent[-1:]
 
         query = b"?" + scope["query_string"] if scope["query_string"] else b""
+        target = self._upstream.api.target(scope["raw_path"].decode("latin-1"))
         request = self._client.build_request(
             scope["method"],
-            self._upstream.base_url + (scope["raw_path"] + query).decode("latin-1"),
+            self._upstream.base_url + target + query.decode("latin-1"),
             headers=self._headers(scope, len(sent)),
             content=content() if scope["method"] == "POST" else None,
         )
+        request.headers.update(await self._upstream.credential.headers(request, sent, self._client))
         return await self._client.send(request, stream=True)
 
     def _headers(self, scope: Scope, size: int) -> list[tuple[bytes, bytes]]:
@@ -285,8 +298,7 @@ class ModelProxy:
             kept.append((BETAS, passing.encode("latin-1")))
         if scope["method"] == "POST":
             kept.append((b"content-length", str(size).encode()))
-        name, secret = self._upstream.credential
-        return [*kept, (b"accept-encoding", b"identity"), (name.encode(), secret.encode())]
+        return [*kept, (b"accept-encoding", b"identity")]
 
 
 class _Exchange:
@@ -297,11 +309,13 @@ class _Exchange:
         meter: UsageMeter,
         record: Callable[[], Awaitable[None]],
         response: httpx2.Response,
+        route: ModelRoute,
         call: ModelCall | None,
     ) -> None:
         self._meter, self._record, self._response, self._call = meter, record, response, call
         self._counted = call is not None
-        self._reader = AnswerReader(response.headers.get("content-type", ""), meter.terms)
+        usage = (route.usage or MessagesUsage)(meter.terms)
+        self._reader = AnswerReader(response.headers.get("content-type", ""), usage)
 
     async def answer(self, send: Send) -> None:
         """Pass it on."""
@@ -324,7 +338,7 @@ class _Exchange:
             if data:
                 await send({"type": "http.response.body", "body": data, "more_body": True})
         await self._settle()
-        if reader.streamed and not (reader.final or reader.error) and self._counted:
+        if reader.streamed and not reader.ended and self._counted:
             raise httpx2.RemoteProtocolError("the answer has no end")
         await send({"type": "http.response.body", "body": held})
 
