@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
-import subprocess
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,27 +13,19 @@ from typing import Any
 import pytest
 
 from messages_api import MODEL, MessagesApi, Turn, messages_api, text, tool
+from npm_agents import OPENCODE, installed
 from remote_claude.runner.execution.verdict import judge_result
 from remote_claude.runner.model_proxy import ModelProxy, Upstream
 from remote_claude.worker.protocol.messages import PermissionAnswer
 from workers import Stored, Worker, task, worker
 
 KEY = "sk-ant-made-up-for-this-test"
-PACKAGE = "opencode-linux-x64"
-VERSION = "1.18.33"
 
 
 @pytest.fixture(scope="module")
 def opencode() -> Path:
     """The folder of the program; npm installs it once for a checkout."""
-    place = Path(__file__).resolve().parents[2] / "build" / "agents"
-    program = place / "node_modules" / PACKAGE / "bin" / "opencode"
-    if not program.exists():
-        npm = shutil.which("npm")
-        assert npm, "npm installs OpenCode: apt-get install npm"
-        install = ("install", "--silent", "--no-fund", "--no-audit", "--prefix", str(place))
-        subprocess.run([npm, *install, f"{PACKAGE}@{VERSION}"], check=True, timeout=300)
-    return program.parent
+    return installed(*OPENCODE)
 
 
 @asynccontextmanager

@@ -264,6 +264,7 @@ class SandboxRun:
             if gone.done() and not session.result.done():
                 await asyncio.wait([session.result], timeout=AFTER_EXIT_S)
             failure = self._proxy.failure if self._proxy is not None else None
-            return judge(self._name, session, gone, self._stopping.reason, failure, self.image)
+            agent = self._assigned.agent
+            return judge(self._name, session, gone, self._stopping.reason, failure, self.image, agent)
         finally:
             gone.cancel()

@@ -23,6 +23,8 @@ DETAILS = {
     "output_too_large": "it printed more than an attempt may, and was ended",
 }
 """What is known of attempts that were ended before they could say anything."""
+ENDS_WELL_WITHOUT_ITS_MODEL = frozenset({"codex"})
+"""Agents that end their turn as usual when their last call to the model failed, and print the error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,7 @@ def judge(
     stop_reason: StopReason | None,
     model_failure: ModelFailure | None = None,
     image: str | None = None,
+    agent: str = "",
 ) -> AttemptEnd:
     """The verdict, of what is known by now. A reason to stop counts more than a result, a result more than an exit.
 
@@ -60,14 +63,20 @@ def judge(
             OUTCOME_OF_STOP[stop_reason], stop_reason, detail=DETAILS.get(stop_reason), result=result
         )
     if result is not None:
-        return judge_result(result, model_failure)
+        return judge_result(result, model_failure, agent)
     if gone.done():
         return _judge_exit(name, session, gone, image)
     return lost(session.connected.is_set(), image)
 
 
-def judge_result(result: WorkerResult, model_failure: ModelFailure | None) -> AttemptEnd:
+def judge_result(
+    result: WorkerResult, model_failure: ModelFailure | None, agent: str = ""
+) -> AttemptEnd:
     """An agent that failed because the model did fails for the model's reason."""
+    if model_failure is not None and result.outcome == "succeeded" and agent in ENDS_WELL_WITHOUT_ITS_MODEL:
+        return AttemptEnd(
+            "failed", model_failure.reason, result.exit_code, model_failure.detail, result
+        )
     if result.outcome != "failed":
         return AttemptEnd(result.outcome, result.reason, result.exit_code, result.detail, result)
     if model_failure is not None and result.reason == "agent_failed":

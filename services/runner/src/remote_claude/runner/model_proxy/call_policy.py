@@ -32,7 +32,7 @@ DEFAULT = tuple(
         """,
         "tool": """
             custom bash_* text_editor_* computer_* memory_* advisor_* tool_search_tool_*
-            function local_shell apply_patch toolSpec cachePoint functionDeclarations
+            function namespace local_shell apply_patch toolSpec cachePoint functionDeclarations
         """,
         "source": "base64 text content",
         "beta": """
@@ -116,6 +116,8 @@ def _features(request: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield "field", name
     for tool in _objects(request.get("tools")):
         yield "tool", _tool(tool)
+        for member in _objects(tool.get("tools")):  # of a namespace
+            yield "tool", _tool(member)
     if isinstance(config := request.get("toolConfig"), dict):  # of Converse
         for tool in _objects(config.get("tools")):
             yield "tool", _tool(tool)

@@ -52,6 +52,10 @@ class AcpAgent(ABC):
     auth_method: ClassVar[str | None] = None
     """How the program is told to use the key in its environment, if it has to be told."""
 
+    def session_mode(self, job: Job) -> str | None:
+        """The program's name for what it may do without asking, where its environment does not say it."""
+        return None
+
     def arguments(self, job: Job) -> tuple[str, ...]:
         """What follows the command."""
         return ()
@@ -95,6 +99,8 @@ class AcpAgent(ABC):
                 transport_kwargs={"limit": MAX_MESSAGE, "stderr": asyncio.subprocess.DEVNULL},
             ) as (connection, process):
                 session = await _session(connection, job, restored.get("session"), self.auth_method)
+                if (mode := self.session_mode(job)) is not None:
+                    await connection.set_session_mode(session_id=session, mode_id=mode)
                 client.speaking = True
                 while True:
                     turn = asyncio.create_task(

@@ -55,6 +55,14 @@ class CodexAgent(AcpAgent):
 
     name: ClassVar[str] = "codex"
     command: ClassVar[tuple[str, ...]] = ("codex-acp",)
+    modes: ClassVar[Mapping[str, str]] = {
+        "all": "agent-full-access",  # the sandbox around it is what protects the machine
+        "edits": "workspace-write",
+        "ask": "read-only",
+    }
+
+    def session_mode(self, job: Job) -> str | None:
+        return self.modes[job.permission_mode]
 
     def environment(self, job: Job, model_url: str) -> Mapping[str, str]:
         config = {
@@ -68,8 +76,6 @@ class CodexAgent(AcpAgent):
                     "env_key": "CODEX_API_KEY",
                 }
             },
-            "approval_policy": "never" if job.permission_mode == "all" else "untrusted",
-            "sandbox_mode": "danger-full-access",  # the sandbox around it is what protects the machine
             "web_search": "disabled",
             "check_for_update_on_startup": False,
             "analytics": {"enabled": False},
