@@ -110,7 +110,7 @@ def test_a_known_agent_may_wait_for_a_runner_while_there_is_none(agent: str) -> 
 def test_an_agent_that_nobody_knows_is_refused_with_those_that_are_known() -> None:
     with pytest.raises(UnknownAgent) as refused:
         offers(joined("shell", "codex")).check("gpt", None, {}, ORG)
-    assert refused.value.extra == {"known": ["claude", "codex", "noop", "opencode", "shell"]}
+    assert refused.value.extra == {"known": ["claude", "codex", "gemini", "noop", "opencode", "shell"]}
     assert "codex" in refused.value.detail
 
 

@@ -42,7 +42,7 @@ from remote_claude.users.api.model_check import ModelKeyRefused, check_model
 
 LOOPBACK = AllowedHosts.parse("127.0.0.1")
 SONNET = "us.anthropic.claude-sonnet-5-20260101-v1:0"
-ASK = [{"role": "user", "content": "hi"}]
+ASK: Any = [{"role": "user", "content": "hi"}]
 TOOL = {"name": "Bash", "description": "runs", "input_schema": {"type": "object"}}
 
 
@@ -106,7 +106,8 @@ async def test_openai_is_measured_streamed_or_not_and_hosted_tools_are_refused()
             tools: Any = [{"type": "function", "function": {"name": "Bash", "parameters": {}}}]
             ask: Any = {"model": api.model, "tools": tools}
             said = ""
-            async for chunk in await client.chat.completions.create(**ask, messages=ASK, stream=True):
+            stream: Any = await client.chat.completions.create(**ask, messages=ASK, stream=True)
+            async for chunk in stream:
                 said += "".join(choice.delta.content or "" for choice in chunk.choices)
             whole = await client.chat.completions.create(**ask, messages=ASK)
             ChatCompletion.model_validate(whole.model_dump(), strict=True)

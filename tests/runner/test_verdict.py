@@ -31,6 +31,11 @@ def test_an_agent_that_failed_because_the_model_did_fails_for_the_models_reason(
     assert (ended.reason, ended.detail) == (reason, detail)
 
 
+def test_codex_that_ends_well_without_its_model_has_failed() -> None:
+    assert judge_result(said("succeeded"), OVERLOADED, "codex").reason == "model_overloaded"
+    assert judge_result(said("succeeded"), OVERLOADED, "claude").outcome == "succeeded"
+
+
 @pytest.mark.parametrize(
     ("connected", "image", "outcome", "reason"),
     [

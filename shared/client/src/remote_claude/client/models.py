@@ -972,6 +972,9 @@ class ModelAnswer(TypedDict):
     of: Literal["person", "organisation"]
     provider: str
     base_url: str
+    region: str | None
+    project: str | None
+    model: str | None
     used: bool
 
 
@@ -1057,12 +1060,21 @@ class NewMessage(TypedDict):
 
 
 class NewModel(TypedDict):
-    """A credential for a model. `kind`: an API key, or a token that is sent as `Authorization: Bearer`."""
+    """A credential for a model's service of a kind: `provider`.
+
+    `value` is the service's API key; for Bedrock also `KEY_ID:SECRET` of AWS, with `:SESSION_TOKEN` behind it for a
+    temporary one; for Vertex the JSON of a service account's key in one line, or an access token. `kind` is for
+    `anthropic`: an API key, or a token that is sent as `Authorization: Bearer`. Bedrock needs `region` and `model`, Vertex
+    `project` as well. `model` is the default of tasks.
+    """
 
     value: str
-    provider: NotRequired[Literal["anthropic"]]
+    provider: NotRequired[Literal["anthropic", "openai", "bedrock", "vertex", "gemini"]]
     kind: NotRequired[Literal["key", "token"]]
     base_url: NotRequired[str | None]
+    region: NotRequired[str | None]
+    project: NotRequired[str | None]
+    model: NotRequired[str | None]
 
 
 class NewOrg(TypedDict):

@@ -69,14 +69,10 @@ def judge(
     return lost(session.connected.is_set(), image)
 
 
-def judge_result(
-    result: WorkerResult, model_failure: ModelFailure | None, agent: str = ""
-) -> AttemptEnd:
+def judge_result(result: WorkerResult, model_failure: ModelFailure | None, agent: str = "") -> AttemptEnd:
     """An agent that failed because the model did fails for the model's reason."""
     if model_failure is not None and result.outcome == "succeeded" and agent in ENDS_WELL_WITHOUT_ITS_MODEL:
-        return AttemptEnd(
-            "failed", model_failure.reason, result.exit_code, model_failure.detail, result
-        )
+        return AttemptEnd("failed", model_failure.reason, result.exit_code, model_failure.detail, result)
     if result.outcome != "failed":
         return AttemptEnd(result.outcome, result.reason, result.exit_code, result.detail, result)
     if model_failure is not None and result.reason == "agent_failed":
