@@ -39,7 +39,7 @@ STAMP = re.compile(rb"at=(\d+\.\d+)")
 
 def measure() -> Iterator[Reading]:
     """Lines a second; milliseconds from a line to a socket, and those beside a stalled watcher."""
-    with product() as stack:
+    with product({"RCLAUDE_MAX_SOCKETS": str(2 * WATCHERS)}) as stack:
         rates, raw, alone, beside = uvloop.run(_measure(stack))
     yield at_least(
         0.5, figure=4, what=f"output of one task to {WATCHERS:,} watchers, against a raw broadcast",
