@@ -413,7 +413,7 @@ EXAMPLES: tuple[Event, ...] = (
         task_visibility="team",
     ),
     MonthlyBudgetSet(org=ORG, by=USER, user=USER, nano_usd=50_000_000_000),
-    TeamCreated(org=ORG, team=TEAM, name=SEALED, by=USER),
+    TeamCreated(org=ORG, team=TEAM, name=SEALED, name_hash="c" * 64, by=USER),
     TeamMemberAdded(org=ORG, team=TEAM, user=USER, by=USER),
     TeamLabelsSet(org=ORG, team=TEAM, labels=SEALED, label_hashes=(SHA256,), by=USER),
     TeamMemberRemoved(org=ORG, team=TEAM, user=USER, by=USER),

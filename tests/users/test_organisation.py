@@ -53,7 +53,7 @@ from remote_claude.users.domain.organisation import (
     fold,
 )
 from remote_claude.users.domain.service_accounts import ServiceAccountNotFound
-from remote_claude.users.domain.teams import LabelTaken, TeamNotFound
+from remote_claude.users.domain.teams import LabelTaken, TeamNameTaken, TeamNotFound
 
 ORG = Decider(fold, decide)
 NAME = Sealed(key="org_1", box="x")
@@ -193,7 +193,7 @@ def test_a_service_account_is_made_and_removed_once() -> None:
     account.given().when(removed).then_refused(ServiceAccountNotFound)
 
 
-TEAM = TeamCreated(org="org_1", team="team_core", name=NAME, by="user_1")
+TEAM = TeamCreated(org="org_1", team="team_core", name=NAME, name_hash="core", by="user_1")
 IN_CORE = TeamMemberAdded(org="org_1", team="team_core", user="user_bob", by="user_1")
 LABELS = TeamLabelsSet(org="org_1", team="team_core", labels=NAME, label_hashes=("a",), by="user_1")
 
@@ -203,7 +203,10 @@ def team_command(kind: type, team: str, **more: object) -> object:
 
 
 def test_a_team_has_members_of_the_organisation_only() -> None:
-    ORG.given(*FOUNDED).when(team_command(CreateTeam, "team_core", name=NAME)).then(TEAM)
+    create = team_command(CreateTeam, "team_core", name=NAME, name_hash="core")
+    ORG.given(*FOUNDED).when(create).then(TEAM)
+    again = team_command(CreateTeam, "team_other", name=NAME, name_hash="core")
+    ORG.given(*FOUNDED, TEAM).when(again).then_refused(TeamNameTaken)
     add = team_command(AddToTeam, "team_core", user="user_bob")
     ORG.given(*FOUNDED, TEAM).when(add).then_refused(MemberNotFound)
     ORG.given(*FOUNDED, BOB, TEAM).when(add).then(IN_CORE)
@@ -216,7 +219,7 @@ def test_a_team_has_members_of_the_organisation_only() -> None:
 
 
 def test_a_label_belongs_to_one_team_until_it_gives_it_up() -> None:
-    docs = TeamCreated(org="org_1", team="team_docs", name=NAME, by="user_1")
+    docs = TeamCreated(org="org_1", team="team_docs", name=NAME, name_hash="docs", by="user_1")
     take = team_command(SetTeamLabels, "team_docs", labels=NAME, label_hashes=("a", "b"))
     taken = TeamLabelsSet(org="org_1", team="team_docs", labels=NAME, label_hashes=("a", "b"), by="user_1")
     ORG.given(*FOUNDED, TEAM, docs, LABELS).when(take).then_refused(LabelTaken)

@@ -174,7 +174,7 @@ def target() -> Target | None:
 
     The first that is set: `RCLAUDE_URL`, the profile in use, the file, the embedded stack.
     """
-    from remote_claude.cli.identity import profiles
+    from remote_claude.cli.identity import local_orgs, profiles
 
     if (used := profiles.selected()) and (
         os.environ.get("RCLAUDE_PROFILE") or not os.environ.get("RCLAUDE_URL")
@@ -198,4 +198,11 @@ def target() -> Target | None:
     stack = stack_file()
     if stack is None:
         return None
-    return Target(stack["url"], api_key or Path(stack["api_key"]).read_text().strip(), supervised=True)
+    return Target(stack["url"], api_key or local_orgs.key() or owners_key(), supervised=True)
+
+
+def owners_key() -> str:
+    """The key of the embedded stack's owner. Raises `CliError`."""
+    if (stack := stack_file()) is None:
+        raise CliError("the embedded stack has ended meanwhile", Exit.UNREACHABLE, code="not_running")
+    return Path(stack["api_key"]).read_text().strip()

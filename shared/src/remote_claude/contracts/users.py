@@ -216,7 +216,7 @@ class MemberRemoved(UsersEvent):
 
 
 class TeamCreated(UsersEvent):
-    """A named group of members. `name` is sealed by the organisation's key."""
+    """A named group of members. `name` is sealed by the organisation's key; `name_hash`, a keyed hash, is one team's only."""
 
     type: ClassVar[str] = "TeamCreated"
     version: ClassVar[int] = 1
@@ -224,6 +224,7 @@ class TeamCreated(UsersEvent):
     org: str
     team: str
     name: Sealed
+    name_hash: str
     by: str
 
 

@@ -14,8 +14,9 @@ from remote_claude.cli.commands.signing_key import signing_key_app
 from remote_claude.cli.commands.tasks import Json
 from remote_claude.cli.commands.teams import team_app, team_id
 from remote_claude.cli.errors import CliError, Exit
-from remote_claude.cli.identity import profiles
-from remote_claude.cli.session import connect
+from remote_claude.cli.identity import local_orgs, profiles
+from remote_claude.cli.session import client_of, connect
+from remote_claude.client import operations
 
 org_app = typer.Typer(no_args_is_help=True, help="Organisations: list, switch, create, members.")
 member_app = typer.Typer(no_args_is_help=True, help="Members of the organisation.")
@@ -51,12 +52,15 @@ def list_orgs(as_json: Json = False) -> None:
 @org_app.command()
 def switch(org: Annotated[str, typer.Argument(help="Its id or its name.")]) -> None:
     """Act for an organisation from now on."""
-    used = profiles.selected()
-    if used is None:
+    used, client = profiles.selected(), connect()
+    if used is None and not client.target.supervised:
         raise CliError(
-            "the embedded stack has one organisation for its key: sign in at a server first", Exit.USAGE
+            f"an API key acts for one organisation: sign in with `rclaude login {client.target.url}`",
+            Exit.USAGE,
         )
-    found = [o for o in connect().get("/v1/orgs")["orgs"] if org in (o["id"], o["name"])]
+    if used is None:
+        client = client_of(local_orgs.of_the_owner(client.target))
+    found = [o for o in client.get("/v1/orgs")["orgs"] if org in (o["id"], o["name"])]
     if len(found) != 1:
         why = (
             "several organisations have this name: take the id"
@@ -64,8 +68,11 @@ def switch(org: Annotated[str, typer.Argument(help="Its id or its name.")]) -> N
             else "you are in no such organisation"
         )
         raise CliError(f"{org}: {why}. `rclaude org list` shows yours", Exit.USAGE)
-    known, current = profiles.load()
-    profiles.save({**known, used.name: replace(used, org=found[0]["id"])}, current)
+    if used is None:
+        local_orgs.act_for(client, found[0]["id"])
+    else:
+        known, current = profiles.load()
+        profiles.save({**known, used.name: replace(used, org=found[0]["id"])}, current)
     render.say(f"acting for {found[0]['name'] or found[0]['id']}")
 
 
@@ -76,9 +83,18 @@ def create(name: Annotated[str, typer.Argument(help="Its name.")]) -> None:
 
 
 @org_app.command()
+def rename(name: Annotated[str, typer.Argument(help="Its new name.")]) -> None:
+    """Give the organisation that you act for another name."""
+    org = connect().call(operations.rename_org({"name": name}))["id"]
+    render.say(f"{org} is called {name}")
+
+
+@org_app.command()
 def leave() -> None:
     """Leave the organisation that you act for."""
-    render.say(f"left {connect().post('/v1/org/leave')['id']}")
+    left = connect().post("/v1/org/leave")["id"]
+    _act_for_no_more(left)
+    render.say(f"left {left}")
 
 
 @org_app.command()
@@ -98,7 +114,17 @@ def delete(
     if org != used:
         raise CliError(f"you act for {used}, not for {org}: `rclaude org switch` first", Exit.USAGE)
     client.delete("/v1/org")
+    _act_for_no_more(org)
     render.say(f"{org} is deleted; `rclaude org restore {org}` brings it back for thirty days")
+
+
+def _act_for_no_more(org: str) -> None:
+    """Act for the first of the other organisations from now on."""
+    if (used := profiles.selected()) is None:
+        local_orgs.forget(org)
+    elif used.org == org:
+        known, current = profiles.load()
+        profiles.save({**known, used.name: replace(used, org=None)}, current)
 
 
 @org_app.command()

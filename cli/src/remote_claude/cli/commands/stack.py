@@ -14,6 +14,7 @@ import typer
 from remote_claude.cli import config, embedded, machine, release, render
 from remote_claude.cli.commands.tasks import Json
 from remote_claude.cli.errors import CliError, Exit
+from remote_claude.cli.identity import local_orgs
 from remote_claude.cli.machine import Level, MachineCheck
 from remote_claude.cli.session import check_task_id, client_of, connect, not_running
 from remote_claude.cli.terminal import safe_text
@@ -101,11 +102,21 @@ def open_dashboard(
     if task is not None:
         check_task_id(task)
     path = f"/tasks/{task}" if task is not None else "/"
-    if target is not None and target.profile is not None:  # whose browser signs in by itself
-        org = f"?org={target.profile.org}" if target.profile.org else ""
-        link = f"{target.url}{path}{org}"
+    if target is None:
+        raise not_running()
+    if target.profile is not None:
+        org = target.profile.org
     else:
-        link = sign_in_link() + (f"&next={quote(path, safe='')}" if task is not None else "")
+        org = None if config.setting("api_key") else local_orgs.current()
+    page = path + (f"?org={org}" if org else "")
+    link = f"{target.url}{page}"
+    if target.profile is None:
+        try:
+            link = sign_in_link() + (f"&next={quote(page, safe='')}" if page != "/" else "")
+        except CliError as error:
+            if error.code != "scope_missing":
+                raise
+            render.note("this API key signs no browser in: sign in there yourself")
     if print_only or not webbrowser.open(link):
         print(link)
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from remote_claude.runtime.admin.command_support import administer
+from remote_claude.runtime.admin.command_support import CommandRefused, administer
 
 app = typer.Typer(no_args_is_help=True, help="Invoices, payments and credits of organisations.")
 prices = typer.Typer(no_args_is_help=True, help="The plans that can be chosen, and their prices.")
@@ -39,6 +39,23 @@ def close(
 ) -> None:
     """Close every period that is over, and issue its invoice, for every organisation."""
     _run("close", now, org)
+
+
+@app.command("new-signing-key")
+def new_signing_key() -> None:
+    """Make another key that signs exported invoices, in place of one that is lost."""
+    import os
+
+    from remote_claude.billing.invoice_signing import SigningKey
+    from remote_claude.billing.settings import BillingSettings
+
+    home = Path(os.environ.get("RCLAUDE_HOME") or "~/.rclaude")
+    key = SigningKey((BillingSettings.from_environment().signing_key or home / "billing_key").expanduser())
+    if key.path.exists():
+        raise CommandRefused(f"{key.path} is there: remove it first, if it shall sign no more")
+    key.public_path.unlink(missing_ok=True)
+    key.make()
+    typer.echo(f"{key.path} signs exported invoices from now on; send {key.public_path} to customers")
 
 
 @app.command("invoices")

@@ -8,7 +8,7 @@ from remote_claude.billing import api, mails
 from remote_claude.billing.consumers import AccountOpener, PeriodCloser
 from remote_claude.billing.exports import Exports
 from remote_claude.billing.handlers import Accounts
-from remote_claude.billing.invoice_signing import SigningKey
+from remote_claude.billing.invoice_signing import SigningKey, make_unless_lost
 from remote_claude.billing.metrics import Audit
 from remote_claude.billing.month_answers import Months
 from remote_claude.billing.period_closing import Invoices
@@ -77,7 +77,8 @@ def build(runtime: Runtime) -> Service:
     months = Months(runtime)
     opener = AccountOpener(runtime.log, runtime.tail, runtime.clock, accounts, settings.default_plan)
 
-    async def open_owners_account() -> None:
+    async def start() -> None:
+        await make_unless_lost(key, runtime.log)
         if runtime.settings.owner_file is not None:
             allowed = Entitlements(
                 executions_per_month=None,
@@ -95,7 +96,7 @@ def build(runtime: Runtime) -> Service:
         router=api.router(runtime, accounts, invoices, exports, stripe, settings.return_url, months),
         views=(UsageView(), InvoicesView(), PaymentsView(), MailView()),
         outboxes=outboxes,
-        on_start=open_owners_account,
+        on_start=start,
         background={
             "open accounts": opener.open_accounts,
             "roll periods": opener.roll_periods,

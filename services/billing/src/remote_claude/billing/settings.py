@@ -32,7 +32,7 @@ class BillingSettings(Settings):
     stripe_url: str | None = None
     """Another address than Stripe's own, for tests."""
     signing_key: Path | None = None
-    """File with the Ed25519 key that signs exported invoices, `<home>/billing_key` unless set; made at its first use."""
+    """File with the Ed25519 key that signs exported invoices, `<home>/billing_key` unless set; made at the first start."""
     smtp_url: SecretStr | None = None
     """The mail server that sends invoices and alerts: `smtp://USER:PASSWORD@HOST:PORT` for STARTTLS, `smtps://` for TLS
     from the start, `smtp+plain://` for no TLS. Without it nothing is mailed."""

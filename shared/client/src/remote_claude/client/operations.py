@@ -656,7 +656,7 @@ def list_models() -> Call[ModelList]:
 
 
 def list_orgs(*, min_position: int | None = None) -> Call[OrgList]:
-    """The organisations of the caller; an API key sees its own."""
+    """The organisations of the caller. An API key sees its own; one with the scope `operations` sees all of its person's."""
     return Call("GET", "/v1/orgs", query={"min_position": min_position}, decode=as_json)
 
 

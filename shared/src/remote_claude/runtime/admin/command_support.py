@@ -49,8 +49,13 @@ async def settings(user: str = ADMIN, *, start: bool = False) -> AsyncIterator[R
     try:
         known = StackFile.load(home).settings(user)
     except NotRunning:
-        if not start or not (home.root / "kek").exists():
+        if not start:
             raise
+        if not (home.root / "kek").exists():
+            raise NotRunning(
+                f"{home.root} has no file kek, so there is no stack in it. To restore one, unpack the secrets of the "
+                "backup there first (docs/guides/backup.md). `rclaude up` would make a new key and a new owner"
+            ) from None
     else:
         yield known
         return

@@ -53,9 +53,13 @@ class Starters:
     async def create_schedule(
         self, who: Principal, cron: str, zone: str, request: SubmitRequest
     ) -> tuple[str, int]:
-        """A new schedule's id, and the position to read at. Raises `ScheduleInvalid`, `MembersOnly`, `KeyErased`."""
+        """A new schedule's id, and the position to read at.
+
+        Raises `ScheduleInvalid`, `MembersOnly`, `KeyErased`, and refusals of an agent that could not run now.
+        """
         schedules.check(cron, zone)
         self._check_member(who.org, who.user)
+        await self._submissions.check_runnable(who, request)
         id, key = self._runtime.new_id("schedule"), await self._runtime.keyring.get(who.org)
         command = schedules.CreateSchedule(
             schedule=id,
@@ -86,8 +90,9 @@ class Starters:
         rules: forge_events.TriggerRules,
         request: SubmitRequest,
     ) -> tuple[str, int]:
-        """A new trigger's id, and the position to read at. Raises `MembersOnly`, `KeyErased`."""
+        """The same for a trigger."""
         self._check_member(who.org, who.user)
+        await self._submissions.check_runnable(who, request)
         id, key = self._runtime.new_id("trigger"), await self._runtime.keyring.get(who.org)
         texts = {"secret": secret, "rules": rules.model_dump_json(), "request": _json(request)}
         sealed = {name: key.seal(text, starter_context(id, name)) for name, text in texts.items()}

@@ -147,16 +147,25 @@ class Submissions:
             )
         )
 
+    async def check_runnable(self, who: Principal, request: SubmitRequest) -> None:
+        """For what is submitted later: whether its agent could run now, with the policy's defaults. Raises refusals."""
+        await self._check_agent(who, self._with_defaults(who.org, request))
+
     async def _allowed(self, who: Principal, request: SubmitRequest) -> SubmitRequest:
         """The request with the defaults of its organisation. Raises `PolicyForbids`, `BudgetExhausted`, `BudgetUnknown`."""
-        policy = self._policies.of(who.org)
-        if policy.rules is not None:
-            chosen = Choices(**{field.name: getattr(request, field.name) for field in fields(Choices)})
-            request = request.model_copy(update=asdict(apply(policy.rules, chosen)))
+        request = self._with_defaults(who.org, request)
         team = _team(who, request)
-        if policy.has_budget(who.user, team):
+        if self._policies.of(who.org).has_budget(who.user, team):
             await self._months.check(who.org, who.user, team)
         return request.model_copy(update={"team": team})
+
+    def _with_defaults(self, org: str, request: SubmitRequest) -> SubmitRequest:
+        """The request with the defaults of its organisation's rules. Raises `PolicyForbids`."""
+        rules = self._policies.of(org).rules
+        if rules is None:
+            return request
+        chosen = Choices(**{field.name: getattr(request, field.name) for field in fields(Choices)})
+        return request.model_copy(update=asdict(apply(rules, chosen)))
 
     def _with_labels(self, who: Principal, request: SubmitRequest, key: DataKey) -> SubmitRequest:
         """The request with the labels of its team. Raises `LabelOfTeam` for one of another team."""
@@ -173,10 +182,8 @@ class Submissions:
         return request.model_copy(update={"labels": labels})
 
     async def _check(self, who: Principal, request: SubmitRequest) -> None:
-        org = who.org
-        wanted = {name: getattr(request, ASKED_AS.get(name, name)) for name in CAPABILITIES}
-        self._offers.check(request.agent, request.provider, wanted, org)
-        repo = request.repo
+        org, repo = who.org, request.repo
+        await self._check_agent(who, request)
         follows = repo is None and request.continues is not None
         if (
             request.pull_request is not None
@@ -191,17 +198,22 @@ class Submissions:
                 check_url(repo.origin)
             if not await self._runtime.objects.exists(org, repo.bundle):
                 raise BundleNotFound(repo.bundle)
-        own_model = self._offers.without_model(request.agent, org)
-        if request.secrets or own_model:
-            vault = await read_vault(self._runtime.log, org)
-            for name in request.secrets:
-                vault.secret(name, who.user)
-            if own_model and vault.model(who.user, request.agent) is None:
-                raise ModelKeyNeeded(request.agent)
         if request.checkpoint is not None and not await self._runtime.objects.exists(org, request.checkpoint):
             raise BundleNotFound(request.checkpoint)
         if request.continues is not None:
             await self._check_continued(who, request.continues)
+
+    async def _check_agent(self, who: Principal, request: SubmitRequest) -> None:
+        """Whether a runner offers the agent, and what it needs is there."""
+        wanted = {name: getattr(request, ASKED_AS.get(name, name)) for name in CAPABILITIES}
+        self._offers.check(request.agent, request.provider, wanted, who.org)
+        own_model = self._offers.without_model(request.agent, who.org)
+        if request.secrets or own_model:
+            vault = await read_vault(self._runtime.log, who.org)
+            for name in request.secrets:
+                vault.secret(name, who.user)
+            if own_model and vault.model(who.user, request.agent) is None:
+                raise ModelKeyNeeded(request.agent)
 
     async def _check_continued(self, who: Principal, task: str) -> None:
         if not is_id("task", task):

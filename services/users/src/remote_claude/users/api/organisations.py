@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Response
 
 from remote_claude.access.principal import ServiceAccountKey
 from remote_claude.access.refusals import OrgNotFound
+from remote_claude.access.scopes import allows
 from remote_claude.contracts.contexts import email_context, name_context
 from remote_claude.edge.caller import Caller, Person
 from remote_claude.edge.models import problems
@@ -73,7 +74,8 @@ def add_routes(api: APIRouter, runtime: Runtime, directory: Directory, support: 
 
     @api.get("/v1/orgs", tags=TAGS, dependencies=reads, responses=problems(503))
     async def list_orgs(identity: Person) -> OrgList:
-        """The organisations of the caller; an API key sees its own."""
+        """The organisations of the caller. An API key sees its own; one with the scope `operations` sees all of its person's."""
+        sees_all = identity.org is None or allows(identity.scopes, "operations")
         rows = await view.organisations(runtime.pool, identity.user)
         if not identity.memberships.keys() <= {row.id for row in rows}:
             await fresh.reach(runtime.verifier.position)
@@ -87,11 +89,11 @@ def add_routes(api: APIRouter, runtime: Runtime, directory: Directory, support: 
                 created_at=row.created_at,
             )
             for row in rows
-            if identity.org in (None, row.id)
+            if sees_all or row.id == identity.org
         ]
         gone = (
             await view.deleted_organisations(runtime.pool, identity.user, timestamp(runtime.clock()))
-            if identity.org is None
+            if sees_all
             else []
         )
         deleted = [

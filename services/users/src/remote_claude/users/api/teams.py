@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, Field, StringConstraints
 
 from remote_claude.access.policy import read_policy
 from remote_claude.access.teams import label_hash
+from remote_claude.contracts import canonical_json
 from remote_claude.contracts.contexts import name_context, team_labels_context
 from remote_claude.edge.caller import Caller
 from remote_claude.edge.models import problems
@@ -98,7 +99,8 @@ def add_routes(api: APIRouter, runtime: Runtime, directory: Directory, support: 
         """Create a team. Nobody is in it yet."""
         team, key = runtime.new_id("team"), await runtime.keyring.get(principal.org)
         name = key.seal(body.name, name_context(team))
-        command = CreateTeam(org=principal.org, by=principal.user, team=team, name=name)
+        name_hash = key.fingerprint(canonical_json(("team", body.name.strip().casefold())))
+        command = CreateTeam(org=principal.org, by=principal.user, team=team, name=name, name_hash=name_hash)
         return await support.changed(team, await directory.handle(command))
 
     @api.delete(

@@ -144,6 +144,7 @@ class CreateTeam:
     by: str
     team: str
     name: Sealed
+    name_hash: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -48,6 +48,16 @@ class TooManyTeams(Refusal):
         )
 
 
+class TeamNameTaken(Refusal):
+    code = "team_name_taken"
+    status = 409
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Another team has this name. `rclaude org team list` shows the teams: choose another name."
+        )
+
+
 class LabelTaken(Refusal):
     """A label belongs to one team at most."""
 
@@ -60,8 +70,9 @@ class LabelTaken(Refusal):
 
 @dataclass(frozen=True, slots=True)
 class TeamState:
-    """`members` are persons; `label_hashes` are keyed hashes of its labels."""
+    """`members` are persons; `name_hash` and `label_hashes` are keyed hashes of its name and its labels."""
 
+    name_hash: str = ""
     members: frozenset[str] = frozenset()
     label_hashes: frozenset[str] = frozenset()
 
@@ -73,13 +84,17 @@ Teams = Mapping[str, TeamState]
 def decide(command: TeamCommand, teams: Teams) -> list[TeamEvent]:
     """What is recorded; the person of a command is a member of the organisation.
 
-    Raises `TeamNotFound`, `TooManyTeams`, `LabelTaken`.
+    Raises `TeamNotFound`, `TooManyTeams`, `TeamNameTaken`, `LabelTaken`.
     """
     org, team, by = command.org, command.team, command.by
     if isinstance(command, CreateTeam):
+        if team in teams:
+            return []
+        if any(other.name_hash == command.name_hash for other in teams.values()):
+            raise TeamNameTaken
         if len(teams) >= MAX_TEAMS:
             raise TooManyTeams
-        return [] if team in teams else [TeamCreated(org=org, team=team, name=command.name, by=by)]
+        return [TeamCreated(org=org, team=team, name=command.name, name_hash=command.name_hash, by=by)]
     found = teams.get(team)
     if found is None:
         raise TeamNotFound(team)
@@ -106,8 +121,8 @@ def evolve(teams: Teams, event: TeamEvent) -> Teams:
         return {team: found for team, found in teams.items() if team != event.team}
     found = teams.get(event.team, TeamState())
     match event:
-        case TeamCreated():
-            pass
+        case TeamCreated(name_hash=hash):
+            found = replace(found, name_hash=hash)
         case TeamMemberAdded(user=user):
             found = replace(found, members=found.members | {user})
         case TeamMemberRemoved(user=user):

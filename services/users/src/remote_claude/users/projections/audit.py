@@ -76,6 +76,7 @@ from remote_claude.users.projections.team_changes import TEAM_EVENTS
 UNSAID = {
     "org",
     "hash",
+    "name_hash",
     "by",
     "issued_by",
     "actor",
