@@ -72,10 +72,11 @@ def test_an_unknown_agent_is_refused_and_the_known_ones_are_named(stack: Product
 
 
 def test_without_a_model_key_claude_says_how_to_set_one(stack: Product) -> None:
-    done = stack.run("run", "--no-repo", "hello")
-    assert done.code in (2, 3)
-    assert "ANTHROPIC_API_KEY" in done.err
-    assert "shell" in done.err
+    for command in (("run", "--no-repo", "hello"), ("schedule", "create", "0 7 * * *", "hello")):
+        done = stack.run(*command)
+        assert done.code in (2, 3), command
+        assert "ANTHROPIC_API_KEY" in done.err
+        assert "shell" in done.err
 
 
 @pytest.mark.parametrize("command", ["show", "logs", "cancel", "diff", "apply"])

@@ -110,6 +110,13 @@ def test_with_json_a_stack_that_is_down_is_an_object(tmp_path: Path) -> None:
     assert done.err == done.json["error"]["detail"] + "\n"
 
 
+def test_a_restore_without_the_secrets_asks_for_them(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for command in (("log", "restore"), ("log", "import", str(tmp_path / "file"))):
+        done = Product(tmp_path).admin(*command)
+        assert (done.code, "unpack the secrets of the backup" in done.err) == (4, True), done.err
+
+
 def test_what_postgresql_refuses_is_a_sentence(log: Product) -> None:
     dsn = log.environment["RCLAUDE_POSTGRES_DSN"]
     with psycopg.connect(dsn, autocommit=True) as connection:
