@@ -53,7 +53,7 @@ def docker_engine() -> Iterator[dict[str, str]]:
                             start_new_session=True,
                         )
                     until(
-                        lambda: _answers(f"unix://{SOCKET}"), f"dockerd: {ENGINE}/keeper.log", 60, pause=0.1
+                        lambda: _answers(f"unix://{SOCKET}"), f"dockerd: {ENGINE}/keeper.log", 180, pause=0.1
                     )
             yield {**_host(f"unix://{SOCKET}"), **config}
 
@@ -88,13 +88,16 @@ def _host(address: str | None) -> dict[str, str]:
 def _answers(address: str | None) -> bool:
     if shutil.which("docker", path=SYSTEM_PATH) is None:
         return False
-    asked = subprocess.run(
-        ["docker", "info"],
-        env={**os.environ, **_host(address), "PATH": SYSTEM_PATH},
-        capture_output=True,
-        timeout=30,
-        check=False,
-    )
+    try:
+        asked = subprocess.run(
+            ["docker", "info"],
+            env={**os.environ, **_host(address), "PATH": SYSTEM_PATH},
+            capture_output=True,
+            timeout=30,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:  # it starts containers that a killed test has left
+        return False
     return asked.returncode == 0
 
 
@@ -184,7 +187,7 @@ def _keep() -> None:
         env={**os.environ, "PATH": SYSTEM_PATH},
     )  # fmt: skip
     try:
-        until(lambda: _answers(f"unix://{SOCKET}") or daemon.poll() is not None, "dockerd", 60, pause=0.1)
+        until(lambda: _answers(f"unix://{SOCKET}") or daemon.poll() is not None, "dockerd", 180, pause=0.1)
         with (ENGINE / "users.lock").open("w") as users:
             fcntl.flock(users, fcntl.LOCK_EX)
             daemon.send_signal(signal.SIGTERM)
