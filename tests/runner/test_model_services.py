@@ -149,7 +149,7 @@ async def test_bedrock_is_signed_outside_the_sandbox_and_measured() -> None:
                 "bedrock-runtime",
                 region_name=REGION,
                 endpoint_url=url,
-                aws_access_key_id="AKIAPLACEHOLDER00000",
+                aws_access_key_id="AKIA-PLACEHOLDER",
                 aws_secret_access_key="placeholder",
                 config=Config(retries={"max_attempts": 1}),
             )

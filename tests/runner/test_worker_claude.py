@@ -31,9 +31,10 @@ async def claude(
     *turns: Turn,
     bundle: Path | None = None,
     session: Mapping[str, Any] | None = None,
+    options: Mapping[str, Any] | None = None,
     **more: Any,
 ) -> AsyncIterator[tuple[Worker, ModelProxy, MessagesApi]]:
-    given = task(prompt, agent="claude", model=MODEL, lease_s=30.0)
+    given = task(prompt, agent="claude", model=MODEL, lease_s=30.0, agent_options=dict(options or {}))
     async with messages_api(*turns, **more) as api:
         upstream = Upstream.from_environment({"ANTHROPIC_API_KEY": KEY, "ANTHROPIC_BASE_URL": api.base_url})
         assert upstream
@@ -285,3 +286,53 @@ async def test_a_prompt_may_begin_with_a_dash() -> None:
     async with claude(prompt, Stored(), [text("It is done.")]) as (one, _, api):
         assert (await one.result()).outcome == "succeeded"
     assert prompt.encode() in api.requests[-1]["body"]
+
+
+MCP_SERVER = """
+import json, sys
+for line in sys.stdin:
+    asked = json.loads(line)
+    answers = {
+        "initialize": {"protocolVersion": "2025-06-18", "capabilities": {"tools": {}}, "serverInfo": {"name": "x", "version": "1"}},
+        "tools/list": {"tools": [{"name": "magic", "description": "magic", "inputSchema": {"type": "object"}}]},
+        "tools/call": {"content": [{"type": "text", "text": "the magic word"}]},
+    }
+    if "id" in asked:
+        print(json.dumps({"jsonrpc": "2.0", "id": asked["id"], "result": answers.get(asked["method"], {})}), flush=True)
+"""
+
+
+async def test_tools_servers_and_prompts_of_the_task_and_the_memory_of_the_repository_reach_claude(
+    repository: Path, bundle: Path
+) -> None:
+    """A tool that the task does not allow is denied; `CLAUDE.md` is read."""
+    bundle_with(repository, bundle, {"CLAUDE.md": "Remember the word of the repository.\n"})
+    stored = Stored()
+    options = {
+        "allowed_tools": ["mcp__helper__magic"],
+        "mcp_servers": {"helper": {"type": "stdio", "command": "python3", "args": ["-c", MCP_SERVER]}},
+        "system_prompt": "You are the one whom the task describes.",
+        "append_system_prompt": "And this comes after it.",
+    }
+    turns = (
+        [tool("mcp__helper__magic")],
+        [tool("Bash", command="touch denied.txt", description="not allowed")],
+        [text("It is done.")],
+    )
+    async with claude("use it", stored, *turns, bundle=bundle, options=options) as (one, _, api):
+        result = await one.result()
+        assert not (one.folder / "workspace" / "denied.txt").exists()
+    assert (result.outcome, result.summary) == ("succeeded", "It is done.")
+    magic, denied = stored.of("tool_result")
+    assert ("the magic word" in magic["content"], denied["is_error"]) == (True, True)
+    asked = next(request["body"] for request in api.requests if b"whom the task describes" in request["body"])
+    assert b"And this comes after it." in asked
+    assert b"Remember the word of the repository." in asked
+
+
+def test_a_model_that_does_not_answer_is_said_in_one_sentence() -> None:
+    from remote_claude.worker.agents.claude import _retry
+
+    data = {"error_status": 502, "attempt": 2, "max_retries": 10, "retry_delay_ms": 1500}
+    assert _retry(data) == "The model's service answered 502. Trying again in 1.5 s (2 of 10).\n"
+    assert _retry({}) == "The model's service does not answer. Trying again.\n"

@@ -22,7 +22,7 @@ class CommandEntry(NamedTuple):
 COMMANDS = {
     "run": CommandEntry("run", "run", "Hand a task to an agent, watch it, and get a commit and its bill."),
     "resume": CommandEntry(
-        "run",
+        "resuming",
         "resume",
         "Go on with a task that has ended, as a new task: the same files, the same conversation.",
     ),

@@ -16,7 +16,7 @@ from remote_claude.cli.errors import CliError, Exit
 if TYPE_CHECKING:
     from remote_claude.cli.identity.profiles import Profile
 
-AGENTS = ("claude", "opencode", "shell", "noop")
+AGENTS = ("claude", "codex", "gemini", "opencode", "shell", "noop")
 """Those that come with the product; `run --agent` takes others too, where a server offers them."""
 API_KEY = re.compile("rck_[0-9A-Za-z]{38}")
 

@@ -18,6 +18,11 @@ def author_context(task: str) -> str:
     return f"{task}/author"
 
 
+def agent_options_context(task: str) -> str:
+    """What Claude Code is told besides its prompt."""
+    return f"{task}/agent-options"
+
+
 def message_context(task: str) -> str:
     return f"{task}/message"
 

@@ -80,6 +80,8 @@ class TaskSubmitted(GatewayEvent):
 
     `permission_mode` says what the agent may do without asking: `all` (so without one), `edits` of files only, or nothing (`ask`).
 
+    `agent_options` is JSON: `allowed_tools`, `mcp_servers`, `system_prompt` and `append_system_prompt` of Claude Code.
+
     `started_by` is the schedule, the trigger or the batch that submitted it for its user; `batch_item` is the number of
     the batch's item, from 1. `team` is the team that it belongs to. `thread` is where a trigger was called: the start and
     the end of the task are commented there.
@@ -111,6 +113,7 @@ class TaskSubmitted(GatewayEvent):
     author: Sealed | None = None
     feedback: bool = False
     permission_mode: PermissionMode | None = None
+    agent_options: Sealed | None = None
     patch_only: bool = False
     max_attempts: int = 3
     timeout_s: int | None = None

@@ -13,7 +13,7 @@ import typer
 
 from remote_claude.cli import config, render
 from remote_claude.cli.arguments import checked_prompt, labels_of
-from remote_claude.cli.commands.run import local_repository, send_repository
+from remote_claude.cli.commands.submission import local_repository, send_repository
 from remote_claude.cli.errors import CliError, Exit
 from remote_claude.cli.repository import Repository
 from remote_claude.cli.session import connect, connect_or_start

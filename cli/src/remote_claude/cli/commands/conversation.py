@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from remote_claude.cli import render
-from remote_claude.cli.commands.run import continuation, hand_over
+from remote_claude.cli.commands.resuming import continuation
+from remote_claude.cli.commands.submission import hand_over
 from remote_claude.cli.commands.tasks import Decision, give_answer, show_frames
 from remote_claude.cli.errors import OF_STATE, CliError, Exit
 from remote_claude.cli.session import connect, task_id

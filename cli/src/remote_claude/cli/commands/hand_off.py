@@ -11,12 +11,8 @@ import typer
 
 from remote_claude.cli import claude_sessions, render, repository
 from remote_claude.cli.arguments import checked_prompt, nano_usd
-from remote_claude.cli.commands.run import (
-    GO_ON,
-    conduct,
-    local_repository,
-    send_repository,
-)
+from remote_claude.cli.commands.resuming import GO_ON
+from remote_claude.cli.commands.submission import conduct, local_repository, send_repository
 from remote_claude.cli.commands.tasks import TaskArgument, bring_over
 from remote_claude.cli.errors import CliError, Exit
 from remote_claude.cli.session import connect, connect_or_start, task_id

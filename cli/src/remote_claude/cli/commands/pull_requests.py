@@ -60,7 +60,7 @@ def pr(
     """Open the pull request of a task, or try again; `pr fix URL` lets the agent work on its review and checks."""
     client = connect()
     if task == "fix":
-        from remote_claude.cli.commands.run import fix_pull_request
+        from remote_claude.cli.commands.resuming import fix_pull_request
 
         fix_pull_request(client, target, prompt, detach=detach, as_json=as_json)
         return

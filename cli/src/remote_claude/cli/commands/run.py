@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
-import signal
-import sys
-import tempfile
-import uuid
-from collections.abc import Sequence
+import json
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from remote_claude.cli import config, render, repository
-from remote_claude.cli.arguments import checked_prompt, labels_of, nano_usd, prompt_or_input
+from remote_claude.cli import config, render
+from remote_claude.cli.arguments import labels_of, nano_usd, prompt_or_input
 from remote_claude.cli.commands.best_of import agents_of, run_candidates
-from remote_claude.cli.commands.pull_requests import await_pull_request
-from remote_claude.cli.commands.tasks import details, follow
-from remote_claude.cli.errors import OF_STATE, CliError, Exit
+from remote_claude.cli.commands.submission import conduct, hand_over, local_repository, send_repository
+from remote_claude.cli.errors import CliError, Exit
 from remote_claude.cli.repository.authors import author_of
 from remote_claude.cli.repository.preferences import DEVCONTAINER, preferences
-from remote_claude.cli.session import connect, connect_or_start, task_and_text, task_id
+from remote_claude.cli.session import connect_or_start
 
 if TYPE_CHECKING:
-    from remote_claude.cli.client import CliClient
+    pass
 
 
 class PermissionMode(StrEnum):
@@ -36,22 +30,6 @@ class PermissionMode(StrEnum):
     ASK = "ask"
 
 
-GO_ON = "Go on with the task from where you stopped."
-FIX = "Address the review comments, and make the failing checks pass."
-CONTINUED = (
-    "agent",
-    "model",
-    "permission_mode",
-    "provider",
-    "image",
-    "network",
-    "secrets",
-    "patch_only",
-    "priority",
-    "max_attempts",
-    "timeout_s",
-)
-"""Fields of a submission that a task which continues it has too."""
 WITH_VALUE = frozenset(
     {
         "--agent",
@@ -74,6 +52,10 @@ WITH_VALUE = frozenset(
         "--provider",
         "--model",
         "--permission-mode",
+        "--allowed-tools",
+        "--mcp-config",
+        "--system-prompt",
+        "--append-system-prompt",
         "--budget",
         "--agents",
         "--judge",
@@ -87,7 +69,7 @@ def run(
     agent: Annotated[
         str | None,
         typer.Option(
-            help="claude, opencode, shell or noop; claude unless configured.",
+            help="claude, codex, gemini, opencode, shell or noop; claude unless configured.",
             autocompletion=lambda: list(config.AGENTS),
         ),
     ] = None,
@@ -118,6 +100,21 @@ def run(
         typer.Option(
             help="What the agent may do without asking: all (if left out), edits of files, or nothing."
         ),
+    ] = None,
+    allowed_tools: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Of Claude Code: a tool that it may use, such as Read or 'Bash(git *)'; may be given again."
+        ),
+    ] = None,
+    mcp_config: Annotated[
+        Path | None, typer.Option(help="Of Claude Code: a JSON file with the MCP servers that it starts.")
+    ] = None,
+    system_prompt: Annotated[
+        str | None, typer.Option(help="Of Claude Code: its system prompt, in place of its own.")
+    ] = None,
+    append_system_prompt: Annotated[
+        str | None, typer.Option(help="Of Claude Code: what follows its system prompt.")
     ] = None,
     image: Annotated[
         str | None, typer.Option(help="Image of its sandbox, built on the worker's; for the provider docker.")
@@ -220,6 +217,8 @@ def run(
         body["model"] = model
     if permission_mode is not None:
         body["permission_mode"] = permission_mode.value
+    if given := _agent_options(allowed_tools, mcp_config, system_prompt, append_system_prompt):
+        body["agent_options"] = given
     if network is not None:
         body["network"] = network
     if budget is not None:
@@ -257,6 +256,8 @@ def run(
 
     if local is not None:
         preferred, file = preferences(local.top)
+        if "agent_options" in preferred and "agent_options" in body:
+            body["agent_options"] = preferred["agent_options"] | body["agent_options"]
         body = {**preferred, **body}
         if file == DEVCONTAINER and image is None and "image" in body and provider != "docker":
             render.note(f"the image of {file} is used with --provider docker only: {body.pop('image')}")
@@ -287,157 +288,23 @@ def run(
     conduct(client, body, detach=detach, as_json=as_json)
 
 
-def hand_over(client: CliClient, body: dict[str, Any]) -> dict[str, Any]:
-    """Submit a task, once."""
-    submitted: dict[str, Any] = client.post("/v1/tasks", body, idempotency_key=str(uuid.uuid4()))
-    return submitted
-
-
-def continuation(client: CliClient, task: str, prompt: str | None) -> dict[str, Any]:
-    """The submission that goes on with a task that has ended; without a prompt, where it stopped."""
-    events = client.get(f"/v1/tasks/{task}/events", limit=200)["events"]
-    before = next(event["data"] for event in events if event["type"] == "TaskSubmitted")
-    saved = any(event["type"] == "CheckpointSaved" for event in events)
-    if prompt is None:
-        restores = saved and before["agent"] != "shell"
-        prompt = GO_ON if restores else client.get(f"/v1/tasks/{task}")["prompt"]
-    body = {name: before[name] for name in CONTINUED if before.get(name)}
-    if before.get("pull_request"):
-        body["pull_request"] = {}  # the one that is open is found again
-    return body | {"prompt": checked_prompt(str(prompt)), "continues": task}
-
-
-def fix_pull_request(
-    client: CliClient, target: str | None, prompt: str | None, *, detach: bool, as_json: bool
-) -> None:
-    """Let the agent of a pull request work on its review comments and failing checks: a task on the same branch."""
-    if target is None:
-        raise CliError("name the pull request: `rclaude pr fix URL`", Exit.USAGE)
-    if "://" in target:
-        found = client.get("/v1/tasks", pull_request=target, limit=1)["tasks"]
-        if not found:
-            raise CliError(f"no task here has opened the pull request {target}", Exit.USAGE)
-        target = found[0]["id"]
-    body = continuation(client, task_id(target, client), prompt or FIX)
-    conduct(client, {**body, "pull_request": {}, "feedback": True}, detach=detach, as_json=as_json)
-
-
-def conduct(client: CliClient, body: dict[str, Any], *, detach: bool, as_json: bool) -> None:
-    """Hand over a task, and watch it to its end unless `detach`."""
-    submitted = hand_over(client, body)
-    if detach:
-        if as_json:
-            render.emit({key: submitted[key] for key in ("id", "state", "position")})
-        else:
-            render.say(f"{submitted['id']} {submitted['state']}")
-            render.note(f"watch it with `rclaude logs -f {submitted['id']}`")
-        return
-    raise typer.Exit(_watch(client, submitted["id"], submitted["position"], as_json=as_json))
-
-
-def _watch(client: CliClient, task: str, position: int, *, as_json: bool) -> Exit:
-    render.note(f"task: {task}")
-
-    def cancel(*_: object) -> None:  # and the output goes on where it is
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        _cancel(client, task)
-
-    signal.signal(signal.SIGINT, cancel)
-    try:
-        with contextlib.suppress(KeyboardInterrupt):
-            position = follow(client, task, position, quiet=as_json)
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-        await_pull_request(client, task, position)
-        shown = details(client, task, position)
-    except CliError as error:
-        if error.exit is not Exit.UNREACHABLE:
-            raise
-        raise CliError(
-            f"{error}. The task goes on without this command: `rclaude logs -f --exit-code {task}` picks it up",
-            error.exit,
-            code=error.code,
-            id=task,
-        ) from error
-    if as_json:
-        render.emit(shown)
-    else:
-        _conclude(shown)
-    return OF_STATE.get(shown["state"], Exit.CANCELLED)
-
-
-def _cancel(client: CliClient, task: str) -> None:
-    render.note(
-        ("\n" if sys.stdout.isatty() else "")
-        + "cancelling; press Ctrl-C again to leave without waiting for its end"
-    )
-    try:
-        client.post(f"/v1/tasks/{task}/cancel")
-    except CliError as error:
-        if error.code != "task_already_finished":
-            raise
-
-
-def _conclude(task: dict[str, Any]) -> None:
-    print()
-    render.describe_task(task)
-    if (task.get("result") or {}).get("patch"):
-        render.note(f"\nsee it with `rclaude diff {task['id']}`, take it with `rclaude apply {task['id']}`")
-
-
-def local_repository(repo: str | None) -> repository.Repository | None:
-    """The repository on this disk that is meant, or None when it is a URL."""
-    if repo is not None and ("://" in repo or (":" in repo and not Path(repo).exists())):
-        return None
-    place = Path(repo) if repo is not None else Path.cwd()
-    if not place.is_dir():
-        raise CliError(f"there is no folder {place}", Exit.USAGE)
-    found = repository.find(place)
-    if found is None:
-        where = "" if repo else "; name one with --repo, or use --no-repo"
-        raise CliError(f"{place.absolute()} is not in a Git repository{where}", Exit.USAGE)
-    return found
-
-
-def send_repository(client: CliClient, local: repository.Repository, include: Sequence[str] = ()) -> str:
-    """Upload the working tree, unless the server has it; returns the SHA-256 of its bundle."""
-    with tempfile.TemporaryDirectory(prefix="rclaude-") as folder:
-        out = Path(folder) / "source.bundle"
-        sent = repository.bundle(local, out, include=include)
-        for note in sent.notes:
-            render.note(note)
-        if not client.has_blob(sent.sha256):
-            if sent.size > 8 * 1024 * 1024:
-                render.note(f"uploading {sent.size / 1024 / 1024:.0f} MiB")
-            client.put_blob(sent.sha256, out)
-        return sent.sha256
-
-
-def resume(
-    task: Annotated[
-        str | None, typer.Argument(help="The task's id, ended; the newest one if left out.")
-    ] = None,
-    prompt: Annotated[
-        str | None,
-        typer.Argument(help="What its agent is to do next; without it, to go on where it stopped."),
-    ] = None,
-    budget: Annotated[str | None, typer.Option(help="Dollars that the model may cost from here on.")] = None,
-    timeout: Annotated[
-        int | None, typer.Option(min=1, max=86400, help="Seconds an attempt may take.")
-    ] = None,
-    model: Annotated[str | None, typer.Option(help="Another model than before.")] = None,
-    provider: Annotated[str | None, typer.Option(help="Where its sandbox runs.")] = None,
-    detach: Annotated[
-        bool, typer.Option("--detach", "-d", help="Return as soon as the task is admitted.")
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
-) -> None:
-    """Go on with a task that has ended, as a new task: the same files, the same conversation."""
-    client = connect()
-    named, prompt = task_and_text(task, prompt)
-    id = task_id(named, client)
-    body = continuation(client, id, prompt)
-    options = {"timeout_s": timeout, "model": model, "provider": provider}
-    body |= {name: value for name, value in options.items() if value is not None}
-    if budget is not None:
-        body["budget_nano_usd"] = nano_usd(budget)
-    conduct(client, body, detach=detach, as_json=as_json)
+def _agent_options(
+    allowed_tools: list[str] | None,
+    mcp_config: Path | None,
+    system_prompt: str | None,
+    append_system_prompt: str | None,
+) -> dict[str, Any]:
+    """What Claude Code is told besides its prompt."""
+    options: dict[str, Any] = {
+        "allowed_tools": allowed_tools,
+        "system_prompt": system_prompt,
+        "append_system_prompt": append_system_prompt,
+    }
+    if mcp_config is not None:
+        try:
+            options["mcp_servers"] = json.loads(mcp_config.read_bytes())["mcpServers"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise CliError(
+                f"{mcp_config} is no MCP configuration ({error}): it is JSON with `mcpServers`", Exit.USAGE
+            ) from error
+    return {name: value for name, value in options.items() if value}

@@ -17,7 +17,7 @@ from pydantic import BaseModel, Field
 from remote_claude.cli import config, release, render, repository
 from remote_claude.cli.arguments import checked_prompt
 from remote_claude.cli.client import CliClient
-from remote_claude.cli.commands.run import local_repository, send_repository
+from remote_claude.cli.commands.submission import local_repository, send_repository
 from remote_claude.cli.commands.tasks import bring_over, details
 from remote_claude.cli.errors import CliError
 from remote_claude.cli.mcp.watching import next_output

@@ -12,6 +12,7 @@ from remote_claude.cli.errors import CliError, Exit
 
 FILE, DEVCONTAINER = ".rclaude.toml", ".devcontainer/devcontainer.json"
 TEXTS = ("agent", "model", "image", "network", "provider")
+CLAUDE_TEXTS = ("system_prompt", "append_system_prompt")
 IN_SANDBOX = ("setup", "setup_timeout_s", "checks", "env")
 """Read by the worker."""
 _COMMENT = re.compile(r'("(?:\\.|[^"\\])*")|//[^\n]*|/\*.*?\*/|,(?=\s*[}\]])', re.DOTALL)
@@ -35,8 +36,8 @@ def preferences(top: Path) -> tuple[dict[str, Any], str]:
 
 
 def _own(document: dict[str, Any]) -> dict[str, Any]:
-    if unknown := sorted(set(document) - {*TEXTS, *IN_SANDBOX, "secrets"}):
-        known = ", ".join((*TEXTS, "secrets", *IN_SANDBOX))
+    if unknown := sorted(set(document) - {*TEXTS, *IN_SANDBOX, "secrets", "claude"}):
+        known = ", ".join((*TEXTS, "secrets", "claude", *IN_SANDBOX))
         raise ValueError(f"there is no setting {unknown[0]!r}; there are: {known}")
     found: dict[str, Any] = {}
     for name in TEXTS:
@@ -47,4 +48,19 @@ def _own(document: dict[str, Any]) -> dict[str, Any]:
     secrets = document.get("secrets", [])
     if not isinstance(secrets, list) or not all(isinstance(name, str) for name in secrets):
         raise ValueError("secrets is a list of names")
+    if "claude" in document:
+        found["agent_options"] = _claude(document["claude"])
     return found | ({"secrets": secrets} if secrets else {})
+
+
+def _claude(section: Any) -> dict[str, Any]:
+    """The section `[claude]`: what Claude Code is told besides its prompt."""
+    if not isinstance(section, dict) or (unknown := sorted(set(section) - {*CLAUDE_TEXTS, "allowed_tools"})):
+        named = f" {unknown[0]!r}" if isinstance(section, dict) else ""
+        raise ValueError(f"[claude] has no setting{named}; it has: allowed_tools, {', '.join(CLAUDE_TEXTS)}")
+    if not all(isinstance(section[name], str) for name in CLAUDE_TEXTS if name in section):
+        raise ValueError(f"{' and '.join(CLAUDE_TEXTS)} of [claude] are texts")
+    tools = section.get("allowed_tools", [])
+    if not isinstance(tools, list) or not all(isinstance(tool, str) for tool in tools):
+        raise ValueError("allowed_tools of [claude] is a list of texts")
+    return dict(section)

@@ -47,6 +47,20 @@ class AgentList(TypedDict):
     capabilities: list[str]
 
 
+class AgentOptions(TypedDict):
+    """What Claude Code is told besides its prompt.
+
+    `allowed_tools` are its rules, such as `Read` or `Bash(git *)`: with the permission mode `all` nothing else may be used,
+    with the others these need no answer. `mcp_servers` is the `mcpServers` of its MCP configuration. `system_prompt` replaces
+    its own, `append_system_prompt` follows it.
+    """
+
+    allowed_tools: NotRequired[list[str]]
+    mcp_servers: NotRequired[dict[str, dict[str, JsonValue]]]
+    system_prompt: NotRequired[str | None]
+    append_system_prompt: NotRequired[str | None]
+
+
 class Allowance(TypedDict):
     """The first `quantity` units of a whole period are free; None: all are. Prorated like `Flat`."""
 
@@ -827,6 +841,10 @@ class JoinedRunners(TypedDict):
     """The machines of one organisation, by name."""
 
     runners: list[JoinedRunner]
+
+
+class JsonValue(TypedDict):
+    """`JsonValue`."""
 
 
 class KeyAnswer(TypedDict):
@@ -1700,6 +1718,8 @@ class SubmitRequest(TypedDict):
     image: NotRequired[str | None]
     permission_mode: NotRequired[Literal["all", "edits", "ask"] | None]
     """What the agent may do without asking: `all` (if left out), `edits` of files only, or nothing (`ask`). The task waits for the answers."""
+    agent_options: NotRequired[AgentOptions | None]
+    """Of the agent `claude` only."""
     network: NotRequired[str | None]
     """Where the task may connect to: `none`, `default` (package registries and forges), or hosts."""
     secrets: NotRequired[list[str]]

@@ -5,7 +5,15 @@ from __future__ import annotations
 import re
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    StringConstraints,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from remote_claude.contracts.gateway import PermissionDecision, PermissionMode
@@ -13,6 +21,7 @@ from remote_claude.edge.freshness import MAX_POSITION, MinPosition
 from remote_claude.outbound.hosts import network
 
 MAX_LABELS = 32
+MAX_AGENT_OPTIONS = 64 * 1024
 MAX_BUDGET = 10**15
 """A million dollars: exact in every JSON reader."""
 REF_FORBIDDEN = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|\.lock$|^[-/]|[/.]$", re.ASCII)
@@ -134,6 +143,26 @@ Network = Annotated[str, StringConstraints(max_length=2048), AfterValidator(_net
 """`none`, `default`, or hosts with a comma between them."""
 
 
+class AgentOptions(StrictRequest):
+    """What Claude Code is told besides its prompt.
+
+    `allowed_tools` are its rules, such as `Read` or `Bash(git *)`: with the permission mode `all` nothing else may be used,
+    with the others these need no answer. `mcp_servers` is the `mcpServers` of its MCP configuration. `system_prompt` replaces
+    its own, `append_system_prompt` follows it.
+    """
+
+    allowed_tools: list[LabelValue] = Field(default_factory=list, max_length=100)
+    mcp_servers: dict[Name, dict[str, JsonValue]] = Field(default_factory=dict, max_length=20)
+    system_prompt: Text | None = None
+    append_system_prompt: Text | None = None
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Self:
+        if len(self.model_dump_json()) > MAX_AGENT_OPTIONS:
+            raise PydanticCustomError("agent_options", "must not be longer than 64 KiB together")
+        return self
+
+
 class TaskOptions(StrictRequest):
     """How a task runs, and on what. `timeout_s` bounds each attempt; without it the plan does.
 
@@ -153,6 +182,7 @@ class TaskOptions(StrictRequest):
         description="What the agent may do without asking: `all` (if left out), `edits` of files only, or nothing (`ask`). "
         "The task waits for the answers.",
     )
+    agent_options: AgentOptions | None = Field(default=None, description="Of the agent `claude` only.")
     network: Network | None = Field(
         default=None,
         description="Where the task may connect to: `none`, `default` (package registries and forges), or hosts.",

@@ -16,6 +16,7 @@ from remote_claude.access.teams import label_hash
 from remote_claude.access.vault import read_vault
 from remote_claude.contracts import Sealed, canonical_json
 from remote_claude.contracts.contexts import (
+    agent_options_context,
     author_context,
     labels_context,
     prompt_context,
@@ -39,7 +40,7 @@ from remote_claude.contracts.gateway import (
 from remote_claude.contracts.refusals import Refusal
 from remote_claude.contracts.runner import CAPABILITIES
 from remote_claude.edge.problems import Problem
-from remote_claude.gateway.api.models import SubmitRequest
+from remote_claude.gateway.api.models import AgentOptions, SubmitRequest
 from remote_claude.gateway.domain.offers import Offers
 from remote_claude.gateway.domain.policies import Choices, Policies, apply
 from remote_claude.gateway.domain.refusals import (
@@ -250,6 +251,7 @@ def _submission(
         agent=request.agent,
         model=request.model,
         permission_mode=request.permission_mode,
+        agent_options=_sealed_agent_options(request, key, task),
         provider=request.provider,
         image=request.image,
         network=request.network,
@@ -272,6 +274,13 @@ def _submission(
         label_hashes={_hash(key, "label", name): label_hash(key, name, labels[name]) for name in labels},
         body_hash=body_hash,
     )
+
+
+def _sealed_agent_options(request: SubmitRequest, key: DataKey, task: str) -> Sealed | None:
+    options = request.agent_options
+    if options is None or options == AgentOptions():
+        return None
+    return key.seal(options.model_dump_json(exclude_defaults=True), agent_options_context(task))
 
 
 def _pull_request(request: SubmitRequest, key: DataKey, task: str) -> PullRequestOptions | None:

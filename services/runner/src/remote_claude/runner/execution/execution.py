@@ -38,6 +38,7 @@ from remote_claude.runner.execution.sandbox_run import SandboxRun
 from remote_claude.runner.execution.source import (
     RequestedTask,
     Unstartable,
+    agent_options,
     fetch_repository,
     read_submission,
 )
@@ -163,6 +164,7 @@ class SandboxedExecution:
             )
             line = await lineage(self._dependencies.runtime.log, submission.submitted)
             feedback = await self._feedback(submission.submitted, line)
+            options = await agent_options(self._dependencies.runtime, line)
             bundle = await self._stopping.unless_stopped(
                 fetch_repository(
                     self._dependencies.runtime,
@@ -205,6 +207,7 @@ class SandboxedExecution:
             model_region=access.region if access else None,
             model_project=access.project if access else None,
             permission_mode=submission.submitted.permission_mode or "all",
+            agent_options=options,
             lease_s=self._lease.to_pass_on,
             branch=f"rclaude/{self._assigned.task}",
             environment=dict(self._sandbox.secrets.environment) | ({FEEDBACK: feedback} if feedback else {}),

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from remote_claude.access.kek import KeyUnusable
 from remote_claude.access.keyring import KeyErased
 from remote_claude.contracts.contexts import (
+    agent_options_context,
     author_context,
     prompt_context,
     repository_ref_context,
@@ -73,6 +76,21 @@ async def read_submission(runtime: Runtime, assigned: TaskAssigned) -> Requested
     cancelled = any(isinstance(event, TaskCancellationRequested) for event in history)
     messages = tuple(event for event in history if isinstance(event, TaskMessageSent))
     return RequestedTask(submitted, prompt, author, cancelled, messages)
+
+
+async def agent_options(runtime: Runtime, line: Sequence[TaskSubmitted]) -> dict[str, Any]:
+    """What Claude Code is told besides its prompt: by the task, otherwise by the nearest of those that it continues.
+
+    Raises `Unstartable`.
+    """
+    for submitted in line:
+        if submitted.agent_options is not None:
+            context = agent_options_context(submitted.task)
+            try:
+                return dict(json.loads(await runtime.keyring.open(submitted.agent_options, context)))
+            except (KeyErased, KeyUnusable) as error:
+                raise Unstartable(error.code, str(error)) from error
+    return {}
 
 
 async def fetch_repository(

@@ -104,6 +104,7 @@ class AttemptRun:
                 attempt=assignment.attempt,
                 prompt=assignment.prompt,
                 model=assignment.model,
+                agent_options=assignment.agent_options,
                 model_api=assignment.model_api,
                 model_region=assignment.model_region,
                 model_project=assignment.model_project,

@@ -32,6 +32,8 @@ class Job:
     workspace: Path
     model_url: str | None = None
     model: str | None = None
+    agent_options: Mapping[str, Any] = field(default_factory=dict)
+    """Of Claude Code, see `Assignment`."""
     model_api: str = "anthropic"
     model_region: str | None = None
     model_project: str | None = None

@@ -103,15 +103,31 @@ def _options(
         cwd=job.workspace,
         model=job.model,
         resume=session,
-        permission_mode=PERMISSION_MODES[job.permission_mode],
+        permission_mode=_permission_mode(job),
+        allowed_tools=list(job.agent_options.get("allowed_tools", ())),
+        mcp_servers=dict(job.agent_options.get("mcp_servers", {})),
         can_use_tool=None if job.permission_mode == "all" else _asking(ask),
-        system_prompt={"type": "preset", "preset": "claude_code", "append": SUMMARY},
+        system_prompt=_system_prompt(job),
         setting_sources=["user", "project", "local"],
         max_buffer_size=_MAX_SDK_MESSAGE,
         stderr=errors.append,
         env=environment,
         settings=json.dumps(own_settings(environment)),
     )
+
+
+def _permission_mode(job: Job) -> sdk.PermissionMode:
+    """With a list of tools, an agent that asks nobody may use no other."""
+    if job.permission_mode == "all" and job.agent_options.get("allowed_tools"):
+        return "dontAsk"
+    return PERMISSION_MODES[job.permission_mode]
+
+
+def _system_prompt(job: Job) -> str | sdk.types.SystemPromptPreset:
+    added = "\n\n".join(filter(None, (job.agent_options.get("append_system_prompt"), SUMMARY)))
+    if own := job.agent_options.get("system_prompt"):
+        return f"{own}\n\n{added}"
+    return {"type": "preset", "preset": "claude_code", "append": added}
 
 
 async def _converse(job: Job, model_url: str, turns: Turns, emit: Emit) -> AgentResult:
@@ -253,11 +269,16 @@ def _text(content: str | list[dict[str, Any]] | None) -> str:
     )
 
 
-def _retry(data: dict[str, Any]) -> str:
-    known = ("error_status", "error", "attempt", "max_retries", "retry_delay_ms")
-    return (
-        f"the model does not answer, trying again: {json.dumps({k: data[k] for k in known if k in data})}\n"
-    )
+def _retry(data: Mapping[str, Any]) -> str:
+    """One sentence for people: what the service answered, and when it is asked again."""
+    status = data.get("error_status")
+    answered = f"The model's service answered {status}." if status else "The model's service does not answer."
+    again = "Trying again"
+    if isinstance(delay := data.get("retry_delay_ms"), int | float):
+        again += f" in {delay / 1000:.1f} s"
+    if data.get("attempt") and data.get("max_retries"):
+        again += f" ({data['attempt']} of {data['max_retries']})"
+    return f"{answered} {again}.\n"
 
 
 def _tokens(models: Mapping[str, Any]) -> dict[str, dict[str, int]]:

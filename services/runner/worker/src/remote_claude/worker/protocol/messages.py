@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Awaitable, Callable
 from enum import IntEnum
 from pathlib import Path
-from typing import Annotated, Literal, TypeAlias, TypeVar, Union
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar, Union
 
 from msgspec import Meta, Struct
 
@@ -111,6 +111,8 @@ class Assignment(_Message, frozen=True, kw_only=True, tag="task"):
     """Of a file of the result. What makes it larger is left out and named."""
     permission_mode: Literal["all", "edits", "ask"] = "all"
     """What the agent may do without asking. Since version 2."""
+    agent_options: dict[str, Any] = {}
+    """Of Claude Code: `allowed_tools`, `mcp_servers`, `system_prompt`, `append_system_prompt`. Since version 2."""
     model: str | None = None
     """The model of the agent; None is the agent's default."""
     model_api: str = "anthropic"
