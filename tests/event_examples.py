@@ -35,6 +35,7 @@ from remote_claude.contracts.gateway import (
     ScheduleRefused,
     ScheduleRemoved,
     TaskCancellationRequested,
+    TaskContentRemoved,
     TaskMessageSent,
     TaskShared,
     TaskSubmitted,
@@ -381,6 +382,7 @@ EXAMPLES: tuple[Event, ...] = (
     ),
     *BILLING_EXAMPLES,
     PullRequestRequested(**DECISION, user=USER, attempt=1),
+    TaskContentRemoved(**DECISION, kinds=("output", "checkpoints")),
     SecretStored(
         org=ORG,
         owner=USER,

@@ -24,8 +24,8 @@ LAYERS = {"domain": 0, "projections": 1, "handlers": 2, "consumers": 3, "api": 3
 """The parts that every service has, each with its layer. A part imports its own layer and those below."""
 OWN_LAYERS: dict[str, dict[str, int]] = {
     "auth": {"settings": 0, "providers": 1, "token_signing": 2, "tickets": 2},
-    "users": {"settings": 0, "mailer": 1, "plans": 2, "ticket_mails": 3, "mail_answers": 3, "erasures": 3, "key_admin": 4, "stacks": 4, "ticket_admin": 4},
-    "gateway": {"settings": 0, "message_delivery": 2, "dashboard": 3, "waiting_reasons": 2, "month_budgets": 2, "log_waits": 0, "live_tasks": 2, "watchers": 2, "webhook_deliveries": 2, "sockets": 3},
+    "users": {"settings": 0, "mailer": 1, "ticket_mails": 3, "mail_answers": 3, "erasures": 3, "key_admin": 4, "stacks": 4, "ticket_admin": 4},
+    "gateway": {"settings": 0, "message_delivery": 2, "dashboard": 3, "waiting_reasons": 2, "month_budgets": 2, "log_waits": 0, "live_tasks": 2, "watchers": 2, "webhook_deliveries": 2, "sockets": 3, "content_removal": 3, "retention_admin": 4},
     "scheduler": {"settings": 0, "leadership": 2, "terms": 3, "broker_requests": 4, "process": 4, "metrics": 4},
     "billing": {
         "settings": 0, "documents": 0, "invoice_signing": 0, "stripe_adapter": 0, "plan_sizes": 1, "simulation": 2, "margin": 2, "month_answers": 2, "sla": 2,

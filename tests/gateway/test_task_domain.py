@@ -10,6 +10,7 @@ from remote_claude.contracts import Event, Sealed
 from remote_claude.contracts.gateway import (
     PermissionAnswered,
     TaskCancellationRequested,
+    TaskContentRemoved,
     TaskMessageSent,
     TaskSubmitted,
 )
@@ -31,6 +32,7 @@ from remote_claude.gateway.domain.repositories import check_url
 from remote_claude.gateway.domain.task import (
     AnswerPermission,
     Command,
+    RemoveContent,
     RequestCancellation,
     SendMessage,
     State,
@@ -263,6 +265,16 @@ def test_a_message_needs_a_task_that_goes_on() -> None:
         decide(command, initial_state)
     with pytest.raises(TaskAlreadyFinished):
         decide(command, state_after(SUBMITTED, TaskCancellationRequested(task=TASK, org=ORG, user=USER)))
+
+
+def test_removed_content_is_recorded_once() -> None:
+    remove = RemoveContent(task=TASK, org=ORG, kinds=("output", "artifacts"))
+    before = TaskContentRemoved(task=TASK, org=ORG, kinds=("output",))
+    after = TaskContentRemoved(task=TASK, org=ORG, kinds=("artifacts",))
+    assert decide(remove, state_after(SUBMITTED, before)) == [after]
+    assert decide(remove, state_after(SUBMITTED, before, after)) == []
+    with pytest.raises(TaskNotFound):
+        decide(remove, initial_state)
 
 
 def test_the_first_answer_to_a_permission_request_counts() -> None:

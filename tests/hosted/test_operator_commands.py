@@ -92,6 +92,26 @@ def test_the_service_levels_of_the_month_are_those_of_its_tasks(stack: Product) 
     assert (early.code, "is not over" in early.err) == (2, True)
 
 
+def test_what_the_plan_no_longer_keeps_is_removed_and_its_bill_stays(stack: Product) -> None:
+    owner = stack.status()["org"]
+    assert stack.admin("plan", "set", owner, "free").code == 0
+    task = stack.submit("echo printed; echo file > $RCLAUDE_ARTIFACTS/a.txt")
+    stack.ended(task)
+    assert "output until" in stack.ok("show", task).out
+    assert stack.admin("retention", "list").out == ""
+    assert (
+        f"{owner}  {task}  artifacts, checkpoints, output"
+        in stack.admin("retention", "list", "--on", "2999-01-01").out
+    )
+    assert stack.admin("retention", "apply", "--on", "2999-01-01").code == 0
+
+    assert "not kept  artifacts, checkpoints, output" in stack.ok("show", task).out
+    assert "no longer kept" in stack.run("logs", task).err
+    assert stack.ok("show", task, "--json").json["cost"] is not None
+    assert stack.admin("verify").code == 0
+    assert stack.admin("plan", "set", owner, "self-hosted").code == 0
+
+
 def test_evidence_names_who_has_access_and_no_change_to_it_goes_unseen(
     stack: Product, tmp_path: Path
 ) -> None:

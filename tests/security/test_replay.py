@@ -50,6 +50,7 @@ def test_the_views_are_found() -> None:
     assert {
         "auth_credentials",
         "gateway_batches",
+        "gateway_contents",
         "gateway_shares",
         "gateway_starters",
         "gateway_tasks",

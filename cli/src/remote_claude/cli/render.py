@@ -267,6 +267,13 @@ def describe_task(task: dict[str, Any]) -> None:
         rows.append(("exit code", str(task["exit_code"])))
     if task.get("cost"):
         rows.append(("cost", money(int(task["cost"]["total_nano_usd"]))))
+    kept = [
+        f"{kind} until {local_time(until)}" for kind, until in task.get("kept_until", {}).items() if until
+    ]
+    if kept:
+        rows.append(("kept", ", ".join(kept)))
+    if removed := task.get("removed"):
+        rows.append(("not kept", f"{', '.join(removed)}: their time by the plan is over"))
     for name, value in rows:
         print(f"{name:>12}  {value}")
 

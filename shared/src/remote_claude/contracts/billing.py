@@ -18,6 +18,18 @@ SupportTier = Literal["community", "email", "priority"]
 """`community`: pages and discussions, no tickets. `email`: tickets. `priority`: tickets that are answered first."""
 
 
+class Retention(Value):
+    """For how many days after its end a task's content is kept. None: as long as the organisation exists.
+
+    `output` is what its agent printed, kept for at least the week that the broker has it as well; `artifacts` its result:
+    commits, patch and files; `checkpoints` the agent's conversation and working tree.
+    """
+
+    output_days: Annotated[int | None, Field(ge=7)] = None
+    artifacts_days: Annotated[int | None, Field(ge=1)] = None
+    checkpoints_days: Annotated[int | None, Field(ge=1)] = None
+
+
 class Entitlements(Value):
     """What a plan allows. None means unlimited.
 
@@ -39,6 +51,7 @@ class Entitlements(Value):
     overage: bool = False
     weight: Annotated[int, Field(ge=1)] = 1
     support: SupportTier = "community"
+    retention: Retention = Retention()
 
 
 class Plan(Value):

@@ -182,6 +182,21 @@ class PullRequestRequested(GatewayEvent):
     attempt: int
 
 
+ContentKind = Literal["output", "artifacts", "checkpoints"]
+"""`output`: what the agent printed. `artifacts`: commits, patch and files. `checkpoints`: conversation and working tree."""
+
+
+class TaskContentRemoved(GatewayEvent):
+    """The time that the plan keeps content of a task is over, and its objects are deleted. What it cost stays."""
+
+    type: ClassVar[str] = "TaskContentRemoved"
+    version: ClassVar[int] = 1
+
+    task: str
+    org: str
+    kinds: tuple[ContentKind, ...]
+
+
 class WebhookEvent(Event):
     """About an address that gets a request when a task of its organisation ends, or when a part of a quota is used."""
 

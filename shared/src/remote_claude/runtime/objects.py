@@ -10,6 +10,7 @@ import errno
 import hashlib
 import os
 from collections.abc import AsyncIterator, Iterable, Iterator
+from datetime import datetime
 from pathlib import Path
 
 import obstore
@@ -94,6 +95,16 @@ class Objects:
         async for found in obstore.list(self._store, prefix=f"{org}/"):
             total += sum(one["size"] for one in found)
         return total
+
+    async def delete(self, org: str, sha256: str, *, written_before: datetime) -> None:
+        """Delete an object for good; one that is not there, or was written again since, is left as it is. Raises `OSError`."""
+        path = self._path(org, sha256)
+        try:
+            found = await obstore.head_async(self._store, path)
+            if found["last_modified"] < written_before:
+                await obstore.delete_async(self._store, path)
+        except FileNotFoundError:
+            pass
 
     async def exists(self, org: str, sha256: str) -> bool:
         """Whether the organisation has this object."""

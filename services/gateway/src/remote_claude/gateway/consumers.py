@@ -9,6 +9,7 @@ import structlog
 
 from remote_claude.contracts import UndecodableEvent, UnknownVersion
 from remote_claude.contracts.auth import ApiKeyIssued, ApiKeyRevoked, SessionOpened, SessionRevoked
+from remote_claude.contracts.billing import PlanChanged
 from remote_claude.contracts.runner import RunnerDrained, RunnerJoined, RunnerUndrained
 from remote_claude.contracts.scheduler import TaskAdmitted, TaskAssigned, TaskRejected
 from remote_claude.contracts.users import (
@@ -27,6 +28,7 @@ from remote_claude.gateway.domain.policies import Policies
 from remote_claude.gateway.handlers import Decision, Decisions
 from remote_claude.gateway.live_tasks import LiveTasks
 from remote_claude.gateway.projections.batches import BatchesView
+from remote_claude.gateway.projections.contents import ContentsView
 from remote_claude.gateway.projections.shares import SharesView
 from remote_claude.gateway.projections.starters import StartersView
 from remote_claude.gateway.projections.tasks import TasksView
@@ -44,6 +46,8 @@ READS = (
     | SharesView.handles
     | StartersView.handles
     | BatchesView.handles
+    | ContentsView.handles
+    | {PlanChanged.type}
     | {
         event.type
         for event in (RunnerJoined, RunnerDrained, RunnerUndrained, SecretStored, SecretRemoved, ModelChosen)

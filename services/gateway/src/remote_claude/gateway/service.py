@@ -5,6 +5,7 @@ from __future__ import annotations
 import httpx2
 from fastapi import APIRouter
 
+from remote_claude.access.plans import Plans
 from remote_claude.edge.freshness import Freshness
 from remote_claude.gateway import dashboard
 from remote_claude.gateway.api import (
@@ -25,12 +26,14 @@ from remote_claude.gateway.api.starter_handlers import Starters
 from remote_claude.gateway.api.stream import Stream
 from remote_claude.gateway.api.submissions import Submissions
 from remote_claude.gateway.consumers import LogConsumer, OutputConsumer
+from remote_claude.gateway.content_removal import ContentRemoval
 from remote_claude.gateway.domain.offers import Offers
 from remote_claude.gateway.domain.policies import Policies
 from remote_claude.gateway.handlers import Decisions, TaskHandlers, WebhookHandlers
 from remote_claude.gateway.live_tasks import LiveTasks
 from remote_claude.gateway.month_budgets import MonthBudgets
 from remote_claude.gateway.projections.batches import BatchesView
+from remote_claude.gateway.projections.contents import ContentsView
 from remote_claude.gateway.projections.output_frames import OutputHistory
 from remote_claude.gateway.projections.queries import TaskQueries
 from remote_claude.gateway.projections.shares import SharesView
@@ -82,7 +85,7 @@ def build(runtime: Runtime) -> Service:
 
     api = APIRouter()
     reasons = WaitingReasons(runtime.nats)
-    reading = TaskReading(runtime.keyring, fresh, queries, live, reasons)
+    reading = TaskReading(runtime.keyring, fresh, queries, live, reasons, Plans(runtime.log, runtime.clock))
     tasks.add_routes(api, runtime, fresh, submissions, handlers, queries, reading, offers, reasons)
     results = Results(history, runtime.objects)
     output.add_routes(api, fresh, queries, results, runtime.objects, runtime.log)
@@ -118,7 +121,7 @@ def build(runtime: Runtime) -> Service:
     return Service(
         name="gateway",
         router=api,
-        views=(TasksView(), webhooks.view, StartersView(), BatchesView(), SharesView()),
+        views=(TasksView(), webhooks.view, StartersView(), BatchesView(), SharesView(), ContentsView()),
         outboxes=(webhooks,),
         on_start=consumer.load,
         on_stopping=live.stop,
@@ -129,6 +132,7 @@ def build(runtime: Runtime) -> Service:
             "sockets": sockets.watch_over,
             "schedules": starting.run,
             "batches": batching.run,
+            "retention": ContentRemoval(runtime.log, runtime.pool, runtime.objects, runtime.clock).run,
         },
         status=lambda: {
             "agents": offers.agents,

@@ -483,6 +483,7 @@ class Entitlements(TypedDict):
     overage: NotRequired[bool]
     weight: NotRequired[int]
     support: NotRequired[Literal["community", "email", "priority"]]
+    retention: NotRequired[Retention]
 
 
 class EventAnswer(TypedDict):
@@ -1492,6 +1493,18 @@ class Result(TypedDict):
     size: NotRequired[int | str]
 
 
+class Retention(TypedDict):
+    """For how many days after its end a task's content is kept. None: as long as the organisation exists.
+
+    `output` is what its agent printed, kept for at least the week that the broker has it as well; `artifacts` its result:
+    commits, patch and files; `checkpoints` the agent's conversation and working tree.
+    """
+
+    output_days: NotRequired[int | None]
+    artifacts_days: NotRequired[int | None]
+    checkpoints_days: NotRequired[int | None]
+
+
 class RetryAnswer(TypedDict):
     """Positions that are folded now, and what is parked still."""
 
@@ -1768,6 +1781,7 @@ class TaskAnswer(TypedDict):
     """A task. `position` is that of its submission, `changed` that of its last change of state, attempt, permissions or pull
     request. `permissions` are what its agent waits for.
 
+    Once it has ended, `kept_until` says until when its content is kept, null for always, and `removed` what is no longer kept.
     `reason` is a stable code, `detail` a sentence about it. Texts are null once the organisation's key is erased.
     """
 
@@ -1809,6 +1823,8 @@ class TaskAnswer(TypedDict):
     pull_request: PullRequestAnswer | None
     permissions: list[PermissionAsked]
     output: OutputSize
+    kept_until: NotRequired[dict[str, str | None]]
+    removed: NotRequired[list[Literal["output", "artifacts", "checkpoints"]]]
     as_of: int
 
 

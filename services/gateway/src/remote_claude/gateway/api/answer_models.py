@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
-from remote_claude.contracts.gateway import PermissionDecision
+from remote_claude.contracts.gateway import ContentKind, PermissionDecision
 from remote_claude.contracts.runner import AttemptOutcome, Cumulative, Result
 from remote_claude.gateway.domain.lifecycle import State
 
@@ -134,6 +134,7 @@ class TaskAnswer(TaskSummary):
     """A task. `position` is that of its submission, `changed` that of its last change of state, attempt, permissions or pull
     request. `permissions` are what its agent waits for.
 
+    Once it has ended, `kept_until` says until when its content is kept, null for always, and `removed` what is no longer kept.
     `reason` is a stable code, `detail` a sentence about it. Texts are null once the organisation's key is erased.
     """
 
@@ -148,6 +149,8 @@ class TaskAnswer(TaskSummary):
     pull_request: PullRequestAnswer | None
     permissions: list[PermissionAsked]
     output: OutputSize
+    kept_until: dict[ContentKind, str | None] = Field(default_factory=dict)
+    removed: list[ContentKind] = Field(default_factory=list)
     as_of: int
 
 

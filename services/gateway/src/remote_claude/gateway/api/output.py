@@ -11,6 +11,7 @@ from fastapi import APIRouter, Depends, Query, Response
 from fastapi.responses import StreamingResponse
 
 from remote_claude.access.principal import Principal
+from remote_claude.contracts.gateway import ContentKind
 from remote_claude.contracts.runner import CheckpointSaved
 from remote_claude.edge.caller import Caller
 from remote_claude.edge.freshness import Freshness
@@ -20,7 +21,7 @@ from remote_claude.eventsourcing.log import EventLog
 from remote_claude.gateway.api.answer_models import OutputPage
 from remote_claude.gateway.api.edge import TaskId
 from remote_claude.gateway.domain.cursor import Cursor
-from remote_claude.gateway.domain.refusals import NoResult
+from remote_claude.gateway.domain.refusals import ContentNotKept, NoResult
 from remote_claude.gateway.projections.output_frames import OutputHistory
 from remote_claude.gateway.projections.queries import Task, TaskQueries, check_seen
 from remote_claude.runtime.manifests import Manifest
@@ -41,15 +42,17 @@ class Results:
         self._history, self._objects = history, objects
 
     async def output(self, task: Task, as_of: int, after: Cursor, limit: int) -> Response:
-        """An `OutputPage`."""
+        """An `OutputPage`. Raises `ContentNotKept`."""
         progress = task.progress
+        check_kept(task, "output")
         frames, last, more = await _page(self._history, task.org, task.task, progress, after, limit)
         complete = progress.settled and not more
         body = {"frames": frames, "next": str(last), "more": more, "complete": complete, "as_of": as_of}
         return Response(orjson.dumps(body), media_type="application/json")
 
     async def file(self, task: Task, kind: Kind, media_type: str, name: str) -> Response:
-        """A file of the result. Raises `NoResult`."""
+        """A file of the result. Raises `NoResult`, `ContentNotKept`."""
+        check_kept(task, "artifacts")
         progress = task.progress
         attempt = progress.get(progress.attempt)
         result = attempt.result if attempt else None
@@ -63,6 +66,12 @@ class Results:
             raise NoResult(f"The object {sha256} is no longer in the store.") from None
         headers = {"ETag": f'"{sha256}"', "Content-Disposition": f'attachment; filename="{name}"'}
         return StreamingResponse(_all(first, pieces), media_type=media_type, headers=headers)
+
+
+def check_kept(task: Task, kind: ContentKind) -> None:
+    """Raises `ContentNotKept`."""
+    if kind in task.progress.removed:
+        raise ContentNotKept(kind)
 
 
 def add_routes(
@@ -86,7 +95,7 @@ def add_routes(
         tags=TAGS,
         dependencies=reads,
         response_model=OutputPage,
-        responses=problems(404, 422, 503),
+        responses=problems(404, 410, 422, 503),
     )
     async def get_task_output(
         principal: Caller,
@@ -149,6 +158,7 @@ def add_routes(
     async def get_task_checkpoint(principal: Caller, task: TaskId) -> Response:
         """The last checkpoint of a task, as a tar archive: the agent's conversation, and what it had changed."""
         found = await seen(principal, task)
+        check_kept(found, "checkpoints")
         saved = await _last_checkpoint(log, principal.org, task, found.progress.attempt)
         try:
             if saved is None:
@@ -190,7 +200,7 @@ def _why(state: str, terminal: bool, kind: Kind, has_result: bool) -> str:
 
 def file_answers(media_type: str) -> dict[int | str, dict[str, Any]]:
     """What a route that answers with a file is documented with."""
-    return {200: {"description": "The file.", "content": binary(media_type)}, **problems(404, 503)}
+    return {200: {"description": "The file.", "content": binary(media_type)}, **problems(404, 410, 503)}
 
 
 async def _last_checkpoint(log: EventLog, org: str, task: str, attempts: int) -> str | None:

@@ -8,9 +8,11 @@ from fastapi import Request
 from starlette.requests import ClientDisconnect
 
 from remote_claude.access.keyring import Keyring
+from remote_claude.access.plans import Plans
 from remote_claude.access.principal import Principal
 from remote_claude.access.verifier import Verifier
 from remote_claude.concurrency import tasks
+from remote_claude.contracts.billing import Retention
 from remote_claude.contracts.refusals import NotCaughtUp
 from remote_claude.edge.caller import presented
 from remote_claude.edge.freshness import POSITION_WAIT_S, Freshness
@@ -18,6 +20,7 @@ from remote_claude.gateway.api import answers
 from remote_claude.gateway.api.answer_models import TaskAnswer
 from remote_claude.gateway.api.answers import data_key
 from remote_claude.gateway.api.models import ReadQuery
+from remote_claude.gateway.domain.retention import kept_until
 from remote_claude.gateway.live_tasks import LiveTasks, WatchedTask, is_due
 from remote_claude.gateway.projections.queries import Task, TaskQueries, check_seen
 from remote_claude.gateway.waiting_reasons import WaitingReasons
@@ -36,7 +39,9 @@ class TaskReading:
         queries: TaskQueries,
         live: LiveTasks,
         reasons: WaitingReasons,
+        plans: Plans,
     ) -> None:
+        self._plans = plans
         self._keyring, self._fresh, self._queries = keyring, fresh, queries
         self._live, self._reasons = live, reasons
 
@@ -79,6 +84,12 @@ class TaskReading:
 
     async def _answer(self, org: str, task: Task, as_of: int) -> TaskAnswer:
         shown = answers.whole(task, await data_key(self._keyring, org), as_of)
+        if task.progress.finished_at is not None:
+            allowed = await self._plans.lately(org)
+            kept = kept_until(allowed.retention if allowed else Retention(), task.progress.finished_at)
+            removed = task.progress.removed
+            shown.removed = list(removed)
+            shown.kept_until = {kind: until for kind, until in kept.items() if kind not in removed}
         waiting = await self._reasons.of(org, [(task.task, shown.state)])
         return answers.with_reason(shown, waiting.get(task.task))
 

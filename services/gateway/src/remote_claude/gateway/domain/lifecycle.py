@@ -8,7 +8,13 @@ from typing import Any, Literal
 
 from remote_claude.contracts import Event
 from remote_claude.contracts.base import Sealed, Value
-from remote_claude.contracts.gateway import PermissionAnswered, PullRequestRequested, TaskSubmitted
+from remote_claude.contracts.gateway import (
+    ContentKind,
+    PermissionAnswered,
+    PullRequestRequested,
+    TaskContentRemoved,
+    TaskSubmitted,
+)
 from remote_claude.contracts.runner import (
     AssignmentDeclined,
     AttemptEvent,
@@ -102,6 +108,8 @@ class TaskProgress:
     attempts: tuple[Attempt, ...] = ()
     pull_request: PullRequest | None = None
     permissions: tuple[AskedPermission, ...] = ()
+    removed: tuple[ContentKind, ...] = ()
+    """Content that is not kept any more."""
 
     @property
     def terminal(self) -> bool:
@@ -150,6 +158,8 @@ def _evolve(progress: TaskProgress, event: Event, position: int, occurred_at: st
         case PullRequestFailed():
             failed = PullRequest(state="failed", reason=event.reason, detail=event.detail)
             return replace(progress, pull_request=failed, changed=position)
+        case TaskContentRemoved():
+            return replace(progress, removed=(*progress.removed, *event.kinds))
         case _ if progress.terminal:
             return progress
         case PermissionAnswered():

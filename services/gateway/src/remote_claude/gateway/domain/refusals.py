@@ -193,6 +193,19 @@ class NoResult(Refusal):
     status = 404
 
 
+class ContentNotKept(Refusal):
+    """The time that the plan keeps it is over."""
+
+    code = "content_not_kept"
+    status = 410
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(
+            f"The {kind} of this task {'is' if kind == 'output' else 'are'} no longer kept: the plan of the organisation says for how long. "
+            "What the task has cost stays."
+        )
+
+
 class NotKnownToBeRecorded(Refusal):
     """The log gave no answer in time: the request may be recorded, now or in a moment, or not."""
 

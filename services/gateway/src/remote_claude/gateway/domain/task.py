@@ -8,10 +8,12 @@ from typing import assert_never
 
 from remote_claude.contracts import Event, Sealed
 from remote_claude.contracts.gateway import (
+    ContentKind,
     PermissionAnswered,
     PermissionDecision,
     PullRequestRequested,
     TaskCancellationRequested,
+    TaskContentRemoved,
     TaskMessageSent,
     TaskSubmitted,
 )
@@ -78,7 +80,18 @@ class RequestPullRequest:
     attempt: int = 0
 
 
-Command = SubmitTask | RequestCancellation | SendMessage | AnswerPermission | RequestPullRequest
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoveContent:
+    """Record that the objects of these kinds are deleted."""
+
+    task: str
+    org: str
+    kinds: tuple[ContentKind, ...]
+
+
+Command = (
+    RemoveContent | SubmitTask | RequestCancellation | SendMessage | AnswerPermission | RequestPullRequest
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +105,14 @@ class SubmittedTask:
     messages: int = 0
     answered: Mapping[str, PermissionDecision] = field(default_factory=dict)
     """Permission requests with their answers."""
+    removed: tuple[ContentKind, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class CancellationRequested:
     body_hash: str
     messages: int = 0
+    removed: tuple[ContentKind, ...] = ()
 
 
 State = NotSubmitted | SubmittedTask | CancellationRequested
@@ -127,6 +142,11 @@ def decide(command: Command, state: State) -> list[Event]:
                     task=command.task, org=command.org, user=command.user, attempt=command.attempt
                 )
             ]
+        case RemoveContent():
+            if isinstance(state, NotSubmitted):
+                raise TaskNotFound(command.task)
+            kinds = tuple(kind for kind in command.kinds if kind not in state.removed)
+            return [TaskContentRemoved(task=command.task, org=command.org, kinds=kinds)] if kinds else []
         case _:
             assert_never(command)
 
@@ -142,6 +162,8 @@ def evolve(state: State, event: Event) -> State:
             return replace(state, answered={**state.answered, event.request: event.decision})
         case TaskMessageSent() if not isinstance(state, NotSubmitted):
             return replace(state, messages=event.number)
+        case TaskContentRemoved() if not isinstance(state, NotSubmitted):
+            return replace(state, removed=(*state.removed, *event.kinds))
         case _:
             return state
 

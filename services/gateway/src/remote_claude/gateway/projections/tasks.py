@@ -19,6 +19,7 @@ from remote_claude.contracts.gateway import (
     PermissionAnswered,
     PullRequestRequested,
     TaskCancellationRequested,
+    TaskContentRemoved,
     TaskSubmitted,
 )
 from remote_claude.contracts.runner import (
@@ -53,7 +54,7 @@ FOLDED: tuple[type[Event], ...] = (
     TaskSucceeded, TaskFailed, TaskCancelled, TaskTimedOut,
     AssignmentDeclined, TaskStarted, UsageRecorded, AttemptFinished,
     PullRequestRequested, PullRequestOpened, PullRequestFailed,
-    PermissionRequested, PermissionWithdrawn, PermissionAnswered,
+    PermissionRequested, PermissionWithdrawn, PermissionAnswered, TaskContentRemoved,
 )  # fmt: skip
 
 ATTEMPTS: TypeAdapter[tuple[Attempt, ...]] = TypeAdapter(tuple[Attempt, ...])
@@ -88,6 +89,7 @@ class TaskRow(Tables, table=True):
     attempts: list[Any] = Field(sa_type=JSONB)
     pull_request: dict[str, Any] | None = Field(sa_type=JSONB)
     permissions: list[Any] = Field(sa_type=JSONB)
+    removed: list[Any] = Field(sa_type=JSONB)
 
 
 class SubmissionRow(Tables, table=True):
@@ -131,7 +133,7 @@ class TasksView(View):
     """Folds a batch with one read and one write of its tasks; what was submitted and the events are only added."""
 
     name: ClassVar[str] = "gateway_tasks"
-    version: ClassVar[int] = 7
+    version: ClassVar[int] = 8
     tables: ClassVar[MetaData] = Tables.metadata
     handles: ClassVar[frozenset[str]] = frozenset(event.type for event in FOLDED)
 
@@ -169,6 +171,7 @@ def progress_of(row: dict[str, Any]) -> TaskProgress:
         | {
             "attempts": ATTEMPTS.validate_python(values["attempts"]),
             "permissions": PERMISSIONS.validate_python(values["permissions"]),
+            "removed": tuple(values["removed"]),
             "pull_request": PullRequest.model_validate(pull_request) if pull_request is not None else None,
         }
     )

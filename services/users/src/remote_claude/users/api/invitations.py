@@ -9,6 +9,7 @@ from fastapi import APIRouter, Response
 from starlette.requests import Request
 
 from remote_claude.access import credential_secrets
+from remote_claude.access.plans import Plans
 from remote_claude.access.principal import Principal
 from remote_claude.contracts.contexts import email_context, name_context
 from remote_claude.contracts.users import Role
@@ -34,7 +35,6 @@ from remote_claude.users.domain.commands import (
 from remote_claude.users.domain.organisation import InvitationNotFound
 from remote_claude.users.handlers import Directory
 from remote_claude.users.mailer import Mailer
-from remote_claude.users.plans import Plans
 from remote_claude.users.projections import directory as view
 
 INVITATION_LASTS = timedelta(days=7)

@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BaseModel, StringConstraints
 from pydantic_core import PydanticCustomError
 
 from remote_claude.access.permissions import ADMINS
+from remote_claude.access.plans import Plans
 from remote_claude.access.principal import Principal
 from remote_claude.contracts.billing import SupportTier
 from remote_claude.contracts.contexts import ticket_message_context, ticket_title_context
@@ -32,7 +33,6 @@ from remote_claude.users.domain.tickets import (
     TicketNotFound,
 )
 from remote_claude.users.handlers import TicketHandlers
-from remote_claude.users.plans import Plans
 from remote_claude.users.projections import tickets as view
 from remote_claude.users.projections.tickets import MessageRow, TicketRow, TicketsView
 
