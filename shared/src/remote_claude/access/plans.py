@@ -29,6 +29,10 @@ class Plans:
             self._read[org] = now, allowed
         return allowed
 
+    def forget(self, org: str) -> None:
+        """The plan of an organisation has changed."""
+        self._read.pop(org, None)
+
     async def of(self, org: str) -> Entitlements | None:
         """What the plan in force allows; None where there is no plan."""
         now, allowed = timestamp(self._clock()), None

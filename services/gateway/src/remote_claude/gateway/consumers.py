@@ -7,6 +7,7 @@ from contextlib import aclosing
 
 import structlog
 
+from remote_claude.access.plans import Plans
 from remote_claude.contracts import UndecodableEvent, UnknownVersion
 from remote_claude.contracts.auth import ApiKeyIssued, ApiKeyRevoked, SessionOpened, SessionRevoked
 from remote_claude.contracts.billing import PlanChanged
@@ -75,7 +76,9 @@ class LogConsumer:
         live: LiveTasks,
         watchers: Watchers,
         sockets: Sockets,
+        plans: Plans,
     ) -> None:
+        self._plans = plans
         self._log, self._tail = log, tail
         self._decisions, self._offers, self._policies = decisions, offers, policies
         self._live, self._watchers, self._sockets = live, watchers, sockets
@@ -123,6 +126,8 @@ class LogConsumer:
                 self._handle_runner(recorded)
             case OrgPolicySet.type | MonthlyBudgetSet.type:
                 self._handle_policy(recorded)
+            case PlanChanged.type:
+                self._plans.forget(recorded.event.org)
             case ApiKeyRevoked.type | SessionRevoked.type:
                 self._sockets.revoke(recorded.aggregate_id)
             case MemberRemoved.type:

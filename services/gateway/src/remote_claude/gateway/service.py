@@ -56,6 +56,7 @@ def build(runtime: Runtime) -> Service:
     )
     history = OutputHistory(runtime.objects, runtime.output)
     offers, policies, decisions = Offers(), Policies(), Decisions()
+    plans = Plans(runtime.log, runtime.clock)
     handlers = TaskHandlers(
         runtime.log,
         decisions,
@@ -74,7 +75,9 @@ def build(runtime: Runtime) -> Service:
         ring_bytes=settings.ring_kib * 1024,
     )
     sockets = Sockets(settings, runtime.verifier, runtime.tail, watchers)
-    consumer = LogConsumer(runtime.log, runtime.tail, decisions, offers, policies, live, watchers, sockets)
+    consumer = LogConsumer(
+        runtime.log, runtime.tail, decisions, offers, policies, live, watchers, sockets, plans
+    )
     fresh = Freshness(
         runtime.tail,
         lambda: runtime.projectors[TasksView.name],
@@ -85,7 +88,7 @@ def build(runtime: Runtime) -> Service:
 
     api = APIRouter()
     reasons = WaitingReasons(runtime.nats)
-    reading = TaskReading(runtime.keyring, fresh, queries, live, reasons, Plans(runtime.log, runtime.clock))
+    reading = TaskReading(runtime.keyring, fresh, queries, live, reasons, plans)
     tasks.add_routes(api, runtime, fresh, submissions, handlers, queries, reading, offers, reasons)
     results = Results(history, runtime.objects)
     output.add_routes(api, fresh, queries, results, runtime.objects, runtime.log)
