@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from event_examples import runner_joined
+from remote_claude.access.plans import Plans
 from remote_claude.access.principal import Presented
 from remote_claude.access.verifier import Verifier
 from remote_claude.auth.handlers import ApiKeys
@@ -77,7 +78,9 @@ class Gateway:
         self.submissions = Submissions(runtime, offers, policies, months, self.handlers, queries)
         live = LiveTasks(queries, wait_s=5.0)
         nobody: Any = SimpleNamespace(on_event=lambda _: None, on_batch=lambda: None, revoke=lambda _: None)
-        self.consumer = LogConsumer(log, self.tail, self.decisions, offers, policies, live, nobody, nobody)
+        self.consumer = LogConsumer(
+            log, self.tail, self.decisions, offers, policies, live, nobody, nobody, Plans(log, machine.clock)
+        )
 
     async def run(self, ready: Callable[[], None]) -> None:
         async with self.tail:
