@@ -36,7 +36,10 @@ secret authority --from-file=ca.pem
 secret kek --from-file=kek
 secret billing-key --from-file=key=billing_key --from-file=key.pub=billing_key.pub
 secret broker-accounts --from-file=accounts.conf
-for name in auth users gateway scheduler billing runner admin; do secret "seed-$name" --from-file=seed="seeds/$name.nk"; done
+for name in auth users gateway scheduler billing runner admin; do  # who the process is to the broker, and to the database
+    certificate "client-$name" "DNS:$name"
+    secret "seed-$name" --from-file=seed="seeds/$name.nk" --from-file=tls.crt="client-$name.pem" --from-file=tls.key="client-$name.key"
+done
 pair nats-tls nats
 secret postgres --from-file=dsn --from-file=password
 pair postgres-tls postgres

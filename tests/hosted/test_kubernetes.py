@@ -37,7 +37,7 @@ from remote_claude.gateway.settings import PREFIX as GATEWAY
 from remote_claude.gateway.settings import GatewaySettings
 from remote_claude.runner.providers.kubernetes import KubernetesSettings
 from remote_claude.runner.settings import RunnerSettings
-from remote_claude.runtime.broker.connection import connect_nats
+from remote_claude.runtime.broker.connection import BrokerUntrusted, connect_nats
 from remote_claude.runtime.embedded.nats import find_nats
 from remote_claude.runtime.host import connected, installed
 from remote_claude.runtime.purpose import Purpose
@@ -323,6 +323,8 @@ async def test_the_job_makes_streams_on_three_nodes_that_trust_one_another(
         "RCLAUDE_NATS_URL": ",".join(f"tls://localhost:{port}" for port in cluster),
         "RCLAUDE_NATS_CA": str(folder / "ca.pem"),
         "RCLAUDE_NATS_CREDENTIALS": str(folder / "seeds/admin.nk"),
+        "RCLAUDE_NATS_CERTIFICATE": str(folder / "client-admin.pem"),
+        "RCLAUDE_NATS_KEY": str(folder / "client-admin.key"),
     }
     done = await asyncio.to_thread(
         subprocess.run,
@@ -339,6 +341,10 @@ async def test_the_job_makes_streams_on_three_nodes_that_trust_one_another(
         nats_ca=folder / "ca.pem",
         nats_credentials=folder / "seeds/admin.nk",
     )
+    with pytest.raises(BrokerUntrusted, match="RCLAUDE_NATS_CERTIFICATE"):
+        await connect_nats(broker)
+    own = {"nats_certificate": folder / "client-admin.pem", "nats_key": folder / "client-admin.key"}
+    broker = broker.model_copy(update=own)
     client = await connect_nats(broker, patience=30)
     try:
         answer = json.loads((await client.request("$JS.API.STREAM.INFO.EVENTS", timeout=5)).data)

@@ -1,6 +1,7 @@
 """A broker behind TLS with a private authority: one setting, and nobody else is believed."""
 
 import ipaddress
+import shutil
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,12 +10,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from nats.aio.client import Client
+from psycopg.conninfo import make_conninfo
 
 from event_logs import JsonCodec, everything, happened, until, whats
 from remote_claude.eventsourcing.jetstream import JetStreamEventLog
@@ -29,12 +32,12 @@ from remote_claude.runtime.broker.connection import (
 )
 from remote_claude.runtime.broker.make_streams import make_streams
 from remote_claude.runtime.settings import BrokerSettings
-from servers import Broker, nats_with_accounts
+from servers import Broker, nats_with_accounts, running_postgres
 
 
 @dataclass(frozen=True)
 class Authority:
-    """A certificate authority, and a server's certificate that it has signed, below `folder`."""
+    """A certificate authority, and certificates of a server and a client that it has signed, below `folder`."""
 
     folder: Path
 
@@ -50,19 +53,22 @@ class Authority:
 
 def authority(folder: Path, *, host: str = "127.0.0.1") -> Authority:
     folder.mkdir()
-    ca_key, server_key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+    ca_key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"authority of {folder.name}")])
     ca = certificate(name, name, ca_key.public_key(), ca_key, x509.BasicConstraints(ca=True, path_length=0))
-    of_server = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "broker")])
-    where = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(host))])
-    server = certificate(of_server, name, server_key.public_key(), ca_key, where)
     (folder / "ca.pem").write_bytes(ca.public_bytes(serialization.Encoding.PEM))
-    (folder / "server.pem").write_bytes(server.public_bytes(serialization.Encoding.PEM))
-    (folder / "server.key").write_bytes(
-        server_key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    usages = {"server": ExtendedKeyUsageOID.SERVER_AUTH, "client": ExtendedKeyUsageOID.CLIENT_AUTH}
+    where = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(host))])
+    for what, usage in usages.items():
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, what)])
+        signed = certificate(subject, name, key.public_key(), ca_key, where, x509.ExtendedKeyUsage([usage]))
+        (folder / f"{what}.pem").write_bytes(signed.public_bytes(serialization.Encoding.PEM))
+        (folder / f"{what}.key").write_bytes(
+            key.private_bytes(
+                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            )
         )
-    )
     return Authority(folder)
 
 
@@ -71,10 +77,10 @@ def certificate(
     issuer: x509.Name,
     key: ec.EllipticCurvePublicKey,
     signed_by: ec.EllipticCurvePrivateKey,
-    extension: x509.ExtensionType,
+    *extensions: x509.ExtensionType,
 ) -> x509.Certificate:
     now = datetime.now(UTC)
-    return (
+    builder = (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(issuer)
@@ -82,9 +88,10 @@ def certificate(
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - timedelta(days=1))
         .not_valid_after(now + timedelta(days=1))
-        .add_extension(extension, critical=False)
-        .sign(signed_by, hashes.SHA256())
     )
+    for extension in extensions:
+        builder = builder.add_extension(extension, critical=False)
+    return builder.sign(signed_by, hashes.SHA256())
 
 
 @contextmanager
@@ -169,3 +176,61 @@ async def test_an_unknown_credential_is_refused_at_once(tmp_path: Path) -> None:
         wrong = BrokerSettings(nats_url=one.url, nats_credentials=another.seed_file)
         with pytest.raises(BrokerRefused, match="RCLAUDE_NATS_CREDENTIALS"):
             await connect_nats(wrong)
+
+
+def identified(settings: BrokerSettings, by: Authority) -> BrokerSettings:
+    """With the client's certificate of this authority."""
+    certificate, key = by.folder / "client.pem", by.folder / "client.key"
+    return settings.model_copy(update={"nats_certificate": certificate, "nats_key": key})
+
+
+@pytest.mark.parametrize("plain", [False, True], ids=["fast", "public API only"])
+async def test_a_broker_that_verifies_its_clients_takes_only_those_of_its_authority(
+    tmp_path: Path, plain: bool
+) -> None:
+    known, strange = authority(tmp_path / "known"), authority(tmp_path / "strange")
+    tls = {**known.tls, "ca_file": str(known.ca), "verify": True, "handshake_first": "auto"}
+    with broker("gateway", tls=tls) as one:
+        reached = settings(one, known.ca).model_copy(update={"nats_plain": plain})
+        client = await connect_nats(identified(reached, known))
+        one.restart()
+        await until(lambda: client.stats["reconnects"] > 0 and client.is_connected)
+        await client.close()
+        for refused in (reached, identified(reached, strange)):
+            assert "RCLAUDE_NATS_CERTIFICATE" in await refusal(refused)
+        missing = identified(reached, strange).model_copy(update={"nats_key": tmp_path / "missing.key"})
+        assert "missing.key" in await refusal(missing)
+
+
+def test_a_database_that_verifies_its_clients_takes_only_those_of_its_authority(tmp_path: Path) -> None:
+    known, strange = authority(tmp_path / "known"), authority(tmp_path / "strange")
+    with running_postgres({}) as database, psycopg.connect(database.dsn, autocommit=True) as admin:
+        data = Path(str(admin.execute("SHOW data_directory").fetchone()[0]))  # type: ignore[index]  # it has one row
+        for name in ("ca.pem", "server.pem", "server.key"):
+            (data / name).write_bytes((known.folder / name).read_bytes())
+            (data / name).chmod(0o600)
+            shutil.chown(data / name, data.stat().st_uid, data.stat().st_gid)
+        hba = (data / "pg_hba.conf").read_text()
+        (data / "pg_hba.conf").write_text(f"hostssl all all 127.0.0.1/32 trust clientcert=verify-ca\n{hba}")
+        for setting in (
+            "ssl_ca_file = 'ca.pem'",
+            "ssl_cert_file = 'server.pem'",
+            "ssl_key_file = 'server.key'",
+            "ssl = on",
+        ):
+            admin.execute(f"ALTER SYSTEM SET {setting}".encode())
+        admin.execute("SELECT pg_reload_conf()")
+
+        def connect(by: Authority | None) -> psycopg.Connection[Any]:
+            files = {"sslcert": by.folder / "client.pem", "sslkey": by.folder / "client.key"} if by else {}
+            for file in files.values():
+                file.chmod(0o600)
+            given = {"host": "127.0.0.1", "sslmode": "verify-full", "sslrootcert": known.ca, **files}
+            return psycopg.connect(make_conninfo(database.dsn, **given))
+
+        with connect(known) as connection:
+            found = connection.execute("SELECT client_dn FROM pg_stat_ssl WHERE pid = pg_backend_pid()")
+            assert found.fetchone() == ("/CN=client",)
+        for refused in (None, strange):
+            with pytest.raises(psycopg.OperationalError, match="certificate"):
+                connect(refused)

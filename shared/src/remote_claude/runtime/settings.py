@@ -55,6 +55,10 @@ class BrokerSettings(Settings):
     """File with the NKey seed of this process's broker user."""
     nats_ca: Path | None = None
     """File with the certificates of the authority that has signed the broker's."""
+    nats_certificate: Path | None = None
+    """File with this process's own certificate, for a broker that verifies its clients; read again at each new connection."""
+    nats_key: Path | None = None
+    """File with the key of that certificate."""
     nats_plain: bool = False
     """Use nothing but the public API of the broker's client library. Slower; for a version of it that was not tried.
     With TLS the broker's `tls` needs `handshake_first: auto`."""

@@ -16,6 +16,10 @@ from remote_claude.runtime.settings import BrokerSettings
 log = structlog.get_logger(__name__)
 
 
+OF_CLIENT = ("CERTIFICATE_REQUIRED", "UNKNOWN_CA", "BAD_CERTIFICATE", "CERTIFICATE_EXPIRED")
+"""The alerts of a broker that does not accept a client's certificate."""
+
+
 class BrokerError(Exception):
     """The broker can't be used as the settings say; another try can't help."""
 
@@ -68,6 +72,13 @@ async def connect_nats(settings: BrokerSettings, *, patience: float | None = Non
             log.error("the broker does not encrypt any more: disconnecting", url=settings.nats_url)
             await client.close()
 
+    async def on_disconnect() -> None:
+        if (context := tls.get("tls")) is not None:
+            try:
+                _identify(settings, context)  # it may have been renewed
+            except BrokerUntrusted as error:
+                log.warning("the broker gets the certificate of before", error=str(error))
+
     client = Client()
     fast = None if settings.nats_plain else fast_wire(client)
     if fast is None:
@@ -77,6 +88,7 @@ async def connect_nats(settings: BrokerSettings, *, patience: float | None = Non
         """nats-py goes on in the clear when the broker does not offer to encrypt, whatever the URL says."""
         return _encrypted(settings) and fast is not None and not fast.encrypts(client)
 
+    tls = _tls(settings, encrypted_first=fast is None)
     options: dict[str, Any] = {
         "nkeys_seed": str(settings.nats_credentials) if settings.nats_credentials else None,
         "max_reconnect_attempts": -1,
@@ -86,7 +98,8 @@ async def connect_nats(settings: BrokerSettings, *, patience: float | None = Non
         "pending_size": 64 * 1024 * 1024,
         "error_cb": on_error,
         "reconnected_cb": on_reconnect,
-        **_tls(settings, encrypted_first=fast is None),
+        "disconnected_cb": on_disconnect,
+        **tls,
     }
     connecting = asyncio.ensure_future(client.connect(settings.nats_url.split(","), **options))
     try:
@@ -126,10 +139,11 @@ def _tls(settings: BrokerSettings, *, encrypted_first: bool) -> dict[str, Any]:
     """Options of nats-py. `encrypted_first`: not a byte goes in the clear, which the broker has to expect
     (`handshake_first`)."""
     if not _encrypted(settings):
-        if settings.nats_ca is not None:
-            raise BrokerUntrusted(
-                f"RCLAUDE_NATS_CA is set, but {settings.nats_url} is in the clear: write it as tls://host:port"
-            )
+        for name in ("nats_ca", "nats_certificate"):
+            if getattr(settings, name) is not None:
+                raise BrokerUntrusted(
+                    f"RCLAUDE_{name.upper()} is set, but {settings.nats_url} is in the clear: write it as tls://host:port"
+                )
         return {}
     try:
         context = ssl.create_default_context(cafile=settings.nats_ca and str(settings.nats_ca))
@@ -138,7 +152,21 @@ def _tls(settings: BrokerSettings, *, encrypted_first: bool) -> dict[str, Any]:
             f"RCLAUDE_NATS_CA names no file with certificates: {settings.nats_ca}: {error}"
         ) from error
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    _identify(settings, context)
     return {"tls": context, "tls_handshake_first": encrypted_first}
+
+
+def _identify(settings: BrokerSettings, context: ssl.SSLContext) -> None:
+    """Present this process's own certificate, where it has one. Raises `BrokerUntrusted`."""
+    certificate, key = settings.nats_certificate, settings.nats_key
+    if certificate is None:
+        return
+    try:
+        context.load_cert_chain(certificate, key)
+    except OSError as error:  # ssl's own errors are among them
+        raise BrokerUntrusted(
+            f"RCLAUDE_NATS_CERTIFICATE and RCLAUDE_NATS_KEY name no certificate with its key: {certificate}, {key}: {error}"
+        ) from error
 
 
 def _refused(settings: BrokerSettings, error: Exception) -> BrokerError | None:
@@ -149,6 +177,11 @@ def _refused(settings: BrokerSettings, error: Exception) -> BrokerError | None:
         return BrokerUntrusted(
             f"the certificate of the broker at {settings.nats_url} is not accepted: {error.verify_message} "
             f"(trusted: {trusted})"
+        )
+    if isinstance(error, ssl.SSLError) and any(alert in str(error).upper() for alert in OF_CLIENT):
+        return BrokerUntrusted(
+            f"the broker at {settings.nats_url} does not accept the certificate of this process ({error.reason}): "
+            "set RCLAUDE_NATS_CERTIFICATE and RCLAUDE_NATS_KEY to one that its authority has signed"
         )
     if "authorization violation" in str(error).lower():
         given = settings.nats_credentials

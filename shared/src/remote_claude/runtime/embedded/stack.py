@@ -99,6 +99,8 @@ async def run(home: Home, environment: Mapping[str, str], port: int | None) -> N
             nats_url=servers.nats_url,
             nats_credentials=str(servers.nats_credentials.get(ADMIN, "")) or None,
             nats_ca=environment.get("RCLAUDE_NATS_CA"),
+            nats_certificate=environment.get("RCLAUDE_NATS_CERTIFICATE"),
+            nats_key=environment.get("RCLAUDE_NATS_KEY"),
             nats_users={user: str(path) for user, path in servers.nats_credentials.items()},
             postgres_dsn=servers.postgres_dsn,
             objects=str(home.root / "objects"),

@@ -40,6 +40,8 @@ class StackFile:
     kek_file: str
     owner_file: str
     nats_ca: str | None = None
+    nats_certificate: str | None = None
+    nats_key: str | None = None
     nats_users: dict[str, str] = field(default_factory=dict)
     pids: dict[str, int] = field(default_factory=dict)
 
@@ -77,6 +79,8 @@ class StackFile:
             nats_url=self.nats_url,
             nats_credentials=Path(credentials) if credentials else None,
             nats_ca=Path(self.nats_ca) if self.nats_ca else None,
+            nats_certificate=Path(self.nats_certificate) if self.nats_certificate else None,
+            nats_key=Path(self.nats_key) if self.nats_key else None,
             postgres_dsn=self.postgres_dsn,
             objects=self.objects,
             kek_file=Path(self.kek_file),
