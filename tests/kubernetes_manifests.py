@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import yaml
 
 from docker_host import ROOT
@@ -38,6 +40,17 @@ def printed_secrets(folder: Path) -> dict[str, set[str]]:
     )
     printed = [one for one in yaml.safe_load_all(made.stdout) if one]
     return {one["metadata"]["name"]: set(one["data"]) for one in printed}
+
+
+CUSTOM_RESOURCES: dict[str, Manifest] = json.loads((ROOT / "tests/hosted/custom_resources.json").read_text())
+"""By kind: what the custom resource definition of its `source` says of the fields that we use. Any other field is refused."""
+
+
+def check_custom_resource(manifest: Manifest) -> None:
+    """Raises `ValidationError` of jsonschema."""
+    known = CUSTOM_RESOURCES[manifest["kind"]]
+    assert manifest["apiVersion"] == known["apiVersion"]
+    jsonschema.validate(manifest["spec"], known["schema"])
 
 
 def of_kind(manifests: list[Manifest], *kinds: str) -> dict[str, Manifest]:

@@ -245,14 +245,22 @@ def empty_nats(env: Mapping[str, str] = os.environ) -> Iterator[Broker]:
 
 
 @contextmanager
-def running_postgres(env: Mapping[str, str] = os.environ, *, durable: bool = False) -> Iterator[Database]:
-    """A PostgreSQL for many tests: each takes a `fresh()` database. Benchmarks have it `durable`, as a stack does."""
+def running_postgres(
+    env: Mapping[str, str] = os.environ, *, durable: bool = False, binaries: Path | None = None
+) -> Iterator[Database]:
+    """A PostgreSQL for many tests: each takes a `fresh()` database. Benchmarks have it `durable`, as a stack does.
+
+    `binaries` names the folder of a certain build.
+    """
     if dsn := env.get("RCLAUDE_POSTGRES_DSN"):
         yield Database(OutsideServer(), dsn)
         return
     with scratch_home() as home:
         spec = PostgresServer(
-            folder=home.postgres, port=home.port("postgres"), binaries=find_postgres(), durable=durable
+            folder=home.postgres,
+            port=home.port("postgres"),
+            binaries=binaries or find_postgres(),
+            durable=durable,
         )
         with _serving(spec, home, env) as server:
             yield Database(server, spec.dsn)

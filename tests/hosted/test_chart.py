@@ -15,12 +15,15 @@ import helm_python as helm
 import kubernetes_validate
 import pytest
 import yaml
+from jsonschema import ValidationError
 
 from docker_host import ROOT
 from kubernetes_manifests import (
+    CUSTOM_RESOURCES,
     K8S,
     OVERLAYS,
     Manifest,
+    check_custom_resource,
     matches,
     of_kind,
     pods,
@@ -164,10 +167,15 @@ def test_values_of_the_chart_decide() -> None:
         tasks='{"runtimeClass": "gvisor", "namespace": "sandboxes", "settings": {"RCLAUDE_RUNNER_SLOTS": 7}}',
         keda='{"enabled": true}', externalSecrets='{"enabled": true, "store": "vault"}',
     )  # fmt: skip
-    own = ("keda.sh", "external-secrets.io", "monitoring.coreos.com")
     for one in objects:
-        if one["apiVersion"].partition("/")[0] not in own:  # their schemas are not Kubernetes'
+        if one["kind"] in CUSTOM_RESOURCES:
+            check_custom_resource(one)
+        else:
             kubernetes_validate.validate(one, kubernetes_validate.latest_version(), strict=True)
+    assert {"ScaledObject", "ExternalSecret", "PodMonitor"} <= {one["kind"] for one in objects}
+    [scaled, *_] = of_kind(objects, "ScaledObject").values()
+    with pytest.raises(ValidationError, match="minReplicas"):
+        check_custom_resource({**scaled, "spec": {**scaled["spec"], "minReplicas": 1}})
 
     configured = {n: c["data"] for n, c in of_kind(objects, "ConfigMap").items()}
     assert configured["settings"]["RCLAUDE_LOG_LEVEL"] == "debug"
