@@ -241,5 +241,5 @@ def test_a_database_that_verifies_its_clients_takes_only_those_of_its_authority(
             found = connection.execute("SELECT client_dn FROM pg_stat_ssl WHERE pid = pg_backend_pid()")
             assert found.fetchone() == ("/CN=client",)
         for refused in (None, strange):
-            with pytest.raises(psycopg.OperationalError, match="certificate|unknown ca"):
+            with pytest.raises(psycopg.OperationalError, match=r"certificate|unknown ca"):
                 connect(refused)
