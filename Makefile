@@ -9,7 +9,7 @@ export UV_NATIVE_TLS := 1
 WEB := services/gateway/web
 MEMBERS := shared shared/client services/auth services/users services/gateway services/scheduler services/billing services/runner/worker services/runner cli
 
-.PHONY: help install demo test lint format types lock docs golden client bench peers nightly simulate browser dashboard $(WEB)/openapi.json audit drill test-containers release images compose-up compose-development compose-down clean
+.PHONY: help install demo test lint format types lock docs golden client bench peers nightly simulate browser dashboard $(WEB)/openapi.json audit drill test-containers test-cloud release images compose-up compose-development compose-down clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
@@ -103,6 +103,9 @@ drill: install  ## Lose an installation, restore it from its backup, and measure
 
 test-containers: install  ## The store suites against servers in Docker
 	@bash tests/containers.sh
+
+test-cloud: install  ## A provider against its real vendor, with your credentials: make test-cloud PROVIDER=ecs
+	@PYTHONPATH=tests $(BIN)/python -m vendors $(PROVIDER)
 
 images:  ## Build the image of each service
 	@bash deploy/images/build.sh

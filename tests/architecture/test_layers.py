@@ -34,7 +34,7 @@ OWN_LAYERS: dict[str, dict[str, int]] = {
     "runner": {
         "agents": 0, "worker": 0, "unix_sockets": 0, "providers": 1, "egress": 2, "sessions": 2, "model_proxy": 2,
         "stopping": 0, "lineage": 0, "billed_time": 3, "settings": 3, "leases": 3, "execution": 3, "forges": 3, "assignments": 4,
-        "machines": 3, "runner_lifecycle": 4,
+        "machines": 3, "relayed": 3, "runner_lifecycle": 4,
     },
 }  # fmt: skip
 """The parts that only this service has."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -186,6 +189,43 @@ def test_claude_code_continues_from_its_last_turn_in_another_container(repo: Pat
         asked = [request for request in api.requests if "I write a file." in str(request["body"])]
         assert len(api.requests) == 3, "no finished turn was asked of the model again"
         assert len(asked) == 2, "and the conversation went on"
+
+
+@pytest.mark.timeout(300)
+def test_a_worker_meets_a_stack_without_an_address_at_a_relay(engine: dict[str, str], tmp_path: Path) -> None:
+    """The relay is lost while the task runs, and is there again."""
+    port = free_port()
+    token = "made-up-token-of-the-relay-0123456789"
+    box = Product(tmp_path / "relay", {"RCLAUDE_RELAY_TOKEN": token})
+    command = box.command("relay", "--port", str(port))
+    relay = subprocess.Popen(command, env=box.env, start_new_session=True)
+    try:
+        with with_docker(
+            engine,
+            RCLAUDE_RUNNER_DOCKER_NETWORK="host",  # which reaches the relay on its loopback
+            RCLAUDE_RUNNER_RELAY_URL=f"ws://127.0.0.1:{port}",
+            RCLAUDE_RUNNER_RELAY_TOKEN=token,
+        ) as one:
+            script = "echo begun; while [ ! -e /tmp/go ]; do sleep 0.1; done; echo through the relay"
+            task = one.submit(script, "--provider", "docker")
+            until(lambda: "begun" in one.output(task), "the task's beginning", SECONDS, pause=0.2)
+            os.killpg(relay.pid, signal.SIGKILL)
+            relay.wait()
+            relay = subprocess.Popen(command, env=box.env, start_new_session=True)
+            docker(engine, "docker", "exec", container(engine, task, 1), "touch", "/tmp/go")
+            ended = one.ended(task, SECONDS)
+            assert ended["state"] == "succeeded", ended
+            assert len(ended["attempts"]) == 1, ended
+            assert "through the relay" in one.output(task)
+            held = [
+                path
+                for path in one.home.rglob("log/*")
+                if path.is_file() and token.encode() in path.read_bytes()
+            ]
+            assert held == []
+    finally:
+        os.killpg(relay.pid, signal.SIGKILL)
+        relay.wait()
 
 
 @pytest.mark.timeout(300)

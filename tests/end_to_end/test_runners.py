@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from gate import Gate
 from product import Product, product
 from servers import until
 
@@ -77,5 +78,38 @@ def test_a_machine_of_ones_own_joins_runs_a_task_and_leaves(
         assert box.ok("runner", "leave").out == "left\n"
         assert process.wait(30) == 0
     finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_joined_machine_survives_a_lost_gateway_and_not_a_revoked_key(
+    stack: Product, tmp_path: Path
+) -> None:
+    made = stack.ok("key", "create", "desktop", "--scope", "runners", "--json").json
+    gate = Gate(int(stack.stack_file()["url"].rpartition(":")[2]))
+    box = Product(tmp_path / "desktop", {"RCLAUDE_API_KEY": made["secret"]})
+    command = box.command("runner", "join", f"http://127.0.0.1:{gate.port}", "--name", "desktop")
+    process = subprocess.Popen(command, env=box.env)
+
+    def state() -> str | None:
+        found = {one["name"]: one["state"] for one in stack.ok("runner", "list", "--json").json}
+        return found.get("desktop")
+
+    try:
+        until(lambda: state() == "joined", "the machine joins", 60, pause=0.3)
+        task = stack.submit("echo begun; sleep 8; echo over", "--provider", "machine")
+        until(lambda: "begun" in stack.output(task), "the task's beginning", 60, pause=0.2)
+        gate.shut()
+        until(lambda: state() == "away", "the machine is away", 30, pause=0.2)
+        gate.open()
+        until(lambda: state() == "joined", "the machine is back", 60, pause=0.2)
+        ended = stack.ended(task)
+        assert (ended["state"], len(ended["attempts"])) == ("succeeded", 1), ended
+        assert "over" in stack.output(task)
+        stack.ok("key", "revoke", made["id"])
+        assert process.wait(60) == 3
+        until(lambda: state() is None, "the machine is gone", 60, pause=0.3)
+    finally:
+        gate.close()
         process.kill()
         process.wait()

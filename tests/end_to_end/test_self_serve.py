@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +22,8 @@ from clouds.codespaces import Codespaces
 from clouds.container_groups import ContainerGroups
 from clouds.fly_machines import Fly
 from clouds.machines import Processes
-from product import Product, product
+from docker_host import ROOT
+from product import Product, clean_environment, product
 from remote_claude.runtime.embedded.home import free_port
 from servers import until
 
@@ -118,6 +121,12 @@ def test_fly_is_planned_made_resumed_upgraded_and_removed(
         *init, "--yes", "--json"
     )
     assert (refused.lines[-1]["error"]["code"], doubles.fly.apps) == ("checks_failed", {})
+    relayed = Product(tmp_path / "laptop", of_fly(url))
+    by_relay = ["--relay-url" if argument == "--gateway-url" else argument for argument in init]
+    said = relayed.ok(*by_relay, "--yes", "--json").json
+    assert said["settings"]["RCLAUDE_RUNNER_RELAY_URL"] == "wss://rclaude.example.com"
+    assert "RCLAUDE_RUNNER_GATEWAY_URL" not in said["settings"]
+    assert "RCLAUDE_RUNNER_RELAY_TOKEN" in said["next"][0]
     made = one.ok(*init, "--yes", "--json").json
     place = one.home / "self_hosted.json"
     place.write_text(
@@ -128,6 +137,28 @@ def test_fly_is_planned_made_resumed_upgraded_and_removed(
     assert TOKEN not in place.read_text()
     assert one.ok("destroy", "--self-hosted", "--yes", "--json").json["resources"] == 1
     assert (doubles.fly.apps, place.exists()) == ({}, False)
+
+
+def test_a_suite_for_the_real_vendor_passes_on_its_double_and_fails_without_credentials(
+    vendors: tuple[Vendors, str],
+) -> None:
+    doubles, url = vendors
+    command = [sys.executable, "-m", "vendors", "fly"]
+    environment = {
+        **clean_environment(),
+        "PYTHONPATH": str(ROOT / "tests"),
+        "RCLAUDE_RUNNER_FLY_POLL_S": "0.2",
+        "TEST_DEADLINE_S": "1",
+    }
+    environment.pop("FLY_API_TOKEN", None)
+    bare = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert (bare.returncode, "nothing was tested" in bare.stderr) == (2, True)
+    done = subprocess.run(
+        command, env={**environment, **of_fly(url)}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (doubles.processes.started, doubles.fly.machines) == (4, {})
+    assert TOKEN not in done.stdout + done.stderr
 
 
 def offers(one: Product, provider: str) -> bool:

@@ -130,6 +130,7 @@ COMMANDS = {
     "provider": CommandEntry(
         "providers", "provider_app", "Where tasks run: compute providers and their credentials."
     ),
+    "relay": CommandEntry("relay", "relay", "Let workers meet a stack that has no public address."),
     "runner": CommandEntry(
         "runner", "runner_app", "Machines of your own that run tasks of a server elsewhere."
     ),

@@ -31,6 +31,10 @@ def init(
     gateway_url: Annotated[
         str, typer.Option(help="Where workers reach your server from the internet: wss://HOST[:PORT].")
     ] = "",
+    relay_url: Annotated[
+        str,
+        typer.Option(help="In place of --gateway-url: a relay that your server dials: wss://HOST[:PORT]."),
+    ] = "",
     gateway_cidr: Annotated[
         str, typer.Option(help="Addresses of the server, such as 203.0.113.7/32; otherwise looked up.")
     ] = "",
@@ -65,7 +69,20 @@ def init(
     """Choose where tasks run, make what they need there, and let this machine's stack use it."""
     _must(self_hosted, "init")
     before = deployment.load()
-    given = Answers(cloud, name, account, region, gateway_url, gateway_cidr, 443, image, budget)
+    if gateway_url and relay_url:
+        raise CliError("--gateway-url and --relay-url: give one of them", Exit.USAGE)
+    given = Answers(
+        cloud,
+        name,
+        account,
+        region,
+        gateway_url or relay_url,
+        gateway_cidr,
+        443,
+        image,
+        bool(relay_url),
+        budget,
+    )
     if before is not None and not before.settings and given == replace(Answers(""), name=name, budget=budget):
         render.note(f"going on with {before.answers.name} in {before.answers.cloud}, which was interrupted")
         given = before.answers
@@ -184,6 +201,12 @@ def _deploy(chosen: CloudAccount, before: Deployment | None) -> Deployed:
     """Written down before anything is made, and again with what the runner needs."""
     Deployment(chosen.answers, before.settings if before else {}, before.release if before else "").save()
     done = chosen.deploy(render.note)
+    if chosen.answers.relay:
+        settings = {
+            name.replace("_GATEWAY_URL", "_RELAY_URL"): value for name, value in done.settings.items()
+        }
+        following = 'export RCLAUDE_RUNNER_RELAY_TOKEN="..."  # that of the relay'
+        done = replace(done, settings=settings, steps=(*done.steps, following))
     Deployment(chosen.answers, done.settings, release()).save()
     known, current = profiles.load()
     if current is not None:

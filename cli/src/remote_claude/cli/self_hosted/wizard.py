@@ -20,7 +20,8 @@ REGIONS = {"gcp": "europe-west1", "azure": "westeurope"}
 ACCOUNTS = {"gcp": "Project id", "azure": "Subscription id"}
 REACHABILITY = (
     "Tasks in a cloud dial your server, so it needs an address that they reach from there: a public name, or that of a tunnel "
-    "to this machine. A laptop has neither: run the server on a machine that has, or choose local or docker."
+    "to this machine (--gateway-url). A laptop has neither: let workers meet it at a relay (`rclaude relay` on a small machine "
+    "with a public name; --relay-url), run the server elsewhere, or choose local or docker."
 )
 
 
@@ -63,7 +64,12 @@ def _asked(answers: Answers) -> Answers:
         answers = replace(answers, image=_text("The worker's image, in a registry that Azure can pull from"))
     if cloud not in ON_THIS_MACHINE and not answers.gateway_url:
         render.note(REACHABILITY)
-        answers = replace(answers, gateway_url=_text("Address of your server (wss://HOST)"))
+        relay = _choice("Do workers reach your server, or a relay", ("server", "relay"), "server") == "relay"
+        answers = replace(
+            answers,
+            gateway_url=_text(f"Address of your {'relay' if relay else 'server'} (wss://HOST)"),
+            relay=relay,
+        )
     return answers
 
 

@@ -107,7 +107,7 @@ class RunnerLifecycle:
             if self._dependencies.websocket_url is None and UnixSocket not in self._provider.transports:
                 raise SandboxUnavailable(
                     f"workers of the provider {self._provider.name} reach their runner through the gateway: set "
-                    "RCLAUDE_RUNNER_GATEWAY_URL"
+                    "RCLAUDE_RUNNER_GATEWAY_URL, or RCLAUDE_RUNNER_RELAY_URL"
                 )
             await self._provider.check()
         except SandboxUnavailable as error:
@@ -198,7 +198,9 @@ def provider_runner(runtime: Runtime, settings: RunnerSettings, provider: str) -
         ProviderSettings(runner=runner_id(runtime, folder), home=folder, environment=os.environ),
     )
     agents = _agents(runtime.environment, settings)
-    return RunnerLifecycle(runtime, settings, made, folder, agents, websocket_url=settings.gateway_url)
+    return RunnerLifecycle(
+        runtime, settings, made, folder, agents, websocket_url=settings.gateway_url or settings.relay_url
+    )
 
 
 def machine_runner(

@@ -12,6 +12,7 @@ from remote_claude.runner.forges import commenting, opening
 from remote_claude.runner.handlers import Accesses
 from remote_claude.runner.machines.registry import Machines, TaskRunner
 from remote_claude.runner.projections.held import HeldView
+from remote_claude.runner.relayed import RelayedWorkers
 from remote_claude.runner.runner_lifecycle import machine_runner, provider_runner
 from remote_claude.runner.sessions import WorkerListener, WorkerSession
 from remote_claude.runner.settings import RunnerSettings
@@ -44,6 +45,8 @@ def build(runtime: Runtime) -> Service:
 
     background = {f"execute {name}": runner.run for name, runner in runners.items()}
     background |= {f"keep leases of {name}": runner.keep_leases for name, runner in runners.items()}
+    if settings.relay_url is not None:
+        background["relay"] = RelayedWorkers(settings.relay_url, settings.relay_token, listener_of).run
     pull_requests, comments = opening.outbox(runtime, settings), commenting.outbox(runtime, settings)
     routes = api.router(
         listener_of, runtime.verifier, session_of, machines, runtime.log, Accesses(runtime.log, runtime.clock)

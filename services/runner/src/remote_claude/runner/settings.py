@@ -37,6 +37,10 @@ class RunnerSettings(Settings):
     """Compute providers, separated by commas. Each has a runner of its own."""
     gateway_url: str | None = None
     """`ws://` or `wss://`: where workers with a network of their own reach the gateway."""
+    relay_url: str | None = None
+    """`ws://` or `wss://`: a relay that this stack dials, and where workers meet it, for a stack without a public address."""
+    relay_token: str = ""
+    """What the relay has in `RCLAUDE_RELAY_TOKEN`."""
     allow_noop: bool = True
     """Whether the agent `noop` may be asked for: nothing is run, for benchmarks and health checks."""
     sample_s: float = 5.0

@@ -23,6 +23,8 @@ class Answers:
     gateway_cidr: str = ""
     gateway_port: int = 443
     image: str = ""
+    relay: bool = False
+    """Whether the address of the gateway is that of a relay, which the server dials."""
     budget: int = 0
     """Dollars a month; 0 for no limit."""
 

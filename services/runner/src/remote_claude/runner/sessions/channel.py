@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
-from websockets.asyncio.server import ServerConnection
+from websockets.asyncio.connection import Connection
 from websockets.exceptions import ConnectionClosed
 
 from remote_claude.worker.protocol.messages import MAX_MESSAGE
@@ -30,9 +30,9 @@ class Channel(Protocol):
 
 
 class SocketChannel:
-    """Over the runner's unix socket."""
+    """Over the runner's unix socket, or a relay."""
 
-    def __init__(self, ws: ServerConnection) -> None:
+    def __init__(self, ws: Connection) -> None:
         self.ws = ws
 
     async def send(self, data: str | bytes) -> None:
