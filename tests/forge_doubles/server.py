@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import forge_schemas as published
+
 from .base import TOKEN, ForgeDouble, Refused
 from .github import GitHubDouble
 
@@ -63,8 +65,10 @@ def forge_double(root: Path, of: type[ForgeDouble] = GitHubDouble) -> Iterator[F
 
         def _rest(self, path: str, query: str, body: bytes) -> None:
             asked = {name: values[0] for name, values in parse_qs(query).items()}
+            request = json.loads(body) if body else None
             try:
-                document = double.rest(self.command, path, asked, json.loads(body) if body else None)
+                document = double.rest(self.command, path, asked, request)
+                published.check(double.kind, self.command, path, asked, request, document)
             except Refused as refused:
                 self._send(refused.status, refused.document)
             except (LookupError, StopIteration):

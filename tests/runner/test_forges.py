@@ -10,6 +10,7 @@ from typing import TypeVar
 import httpx2
 import pytest
 
+import forge_schemas
 from forge_doubles import DOUBLES, TOKEN, ForgeDouble, forge_double
 from product import git, repository
 from remote_claude.outbound.forges import Forge, Forges
@@ -89,6 +90,18 @@ def test_what_the_forge_says_is_passed_on(forge: ForgeDouble) -> None:
     missing = forge.example.rpartition("/")[0] + "/none"
     with pytest.raises(ForgeFailed, match=f"no repository {missing}"):
         opened(forge, name=missing)
+
+
+@pytest.mark.parametrize("kind", [double.kind for double in DOUBLES])
+def test_what_a_vendor_does_not_publish_is_refused(kind: str) -> None:
+    listing = {"azure": "/o/_apis/git/repositories", "gitlab": "/projects", "bitbucket": "/repositories"}
+    path = listing.get(kind, "/user/repos")
+    forge_schemas.check(kind, "GET", path, {}, None, None)
+    one = [{"unknown": 1}]
+    answer = {"azure": {"value": one}, "bitbucket": {"values": one}}.get(kind, one)
+    for query, found, where in (({"unknown": "1"}, None, path), ({}, answer, path), ({}, None, "/unknown")):
+        with pytest.raises(AssertionError, match="unknown"):
+            forge_schemas.check(kind, "GET", where, query, None, found)
 
 
 def test_options_feedback_and_comments(forge: ForgeDouble) -> None:
