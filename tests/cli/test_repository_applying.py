@@ -203,6 +203,16 @@ def test_what_the_agent_built_on_an_untracked_file_stays_untracked(repo: Repo, s
     assert (repo.path / "new.txt").read_text() == "agent\n"
 
 
+def test_a_commit_that_needs_an_untracked_file_says_that_it_is_untracked(
+    repo: Repo, sandbox: Sandbox
+) -> None:
+    repo.write({"untracked.txt": "mine\n"})
+    result = sandbox.result(repo, edits({"untracked.txt": "agent's\n"}))
+    said = str(refused(repo, result))
+    assert "untracked.txt: is not tracked by Git here" in said
+    assert "staged" not in said
+
+
 def test_an_ignored_file_of_the_same_name_is_never_overwritten(repo: Repo, sandbox: Sandbox) -> None:
     def agent(workspace: Path) -> None:
         Repo(workspace).write({"secret.log": "agent\n", ".gitignore": "\n", "src/b.txt": "x\n"})

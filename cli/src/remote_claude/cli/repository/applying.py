@@ -155,11 +155,12 @@ class _Apply:
             new_index = self._merge(
                 index_tree, agent_tree, "differs from what was sent in what you have staged"
             )
+            self._name_untracked(index_tree)
             reason = "the agent built on changes that aren't committed here, or others were committed since"
             new_head = self._merge(head_tree, agent_tree, reason)
             if self.reasons:
                 self._refuse(
-                    "Commit your own changes and apply again",
+                    "Commit your own changes (`git add` what is not tracked) and apply again",
                     f"take it into the working tree, without a commit: `rclaude apply {self.task} --no-commit`",
                 )
         else:
@@ -203,6 +204,15 @@ class _Apply:
             conflicts=conflicts,
             unfiltered=unfiltered(self.scratch, self.result, here),
         )
+
+    def _name_untracked(self, index: str) -> None:
+        """Give the true reason for files that were sent untracked: the index has no other version of them."""
+        tracked = {entry.partition(b"\t")[2] for entry in self._entries(index)}
+        self.reasons |= {
+            name: "is not tracked by Git here, and the agent changed it"
+            for name in self.reasons
+            if os.fsencode(name) not in tracked
+        }
 
     def _merge_index(self, index: str, agent: str, *, leave: Collection[str]) -> tuple[str, tuple[str, ...]]:
         """The index with the agent's changes, but for files where the two contradict each other, and those to `leave`."""
