@@ -22,7 +22,7 @@ from remote_claude.gateway.api import webhooks as webhooks_api
 from remote_claude.gateway.api.batch_handlers import Batches
 from remote_claude.gateway.api.output import Results
 from remote_claude.gateway.api.reading import TaskReading
-from remote_claude.gateway.api.starter_handlers import Starters
+from remote_claude.gateway.api.schedule_and_trigger_handlers import Starters
 from remote_claude.gateway.api.stream import Stream
 from remote_claude.gateway.api.submissions import Submissions
 from remote_claude.gateway.consumers import LogConsumer, OutputConsumer

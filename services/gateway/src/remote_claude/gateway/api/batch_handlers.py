@@ -21,7 +21,7 @@ from remote_claude.contracts.refusals import NotCaughtUp, Refusal
 from remote_claude.edge.problems import Problem
 from remote_claude.eventsourcing import CommandHandler, Decider, LogUnavailable, stream_id
 from remote_claude.gateway.api.models import SubmitRequest
-from remote_claude.gateway.api.starter_handlers import acting
+from remote_claude.gateway.api.schedule_and_trigger_handlers import acting
 from remote_claude.gateway.api.submissions import NAMESPACE, Submissions
 from remote_claude.gateway.domain import batches as domain
 from remote_claude.gateway.domain.refusals import (

@@ -19,7 +19,7 @@ from remote_claude.edge.models import problems
 from remote_claude.edge.problems import Problem
 from remote_claude.gateway.api import models
 from remote_claude.gateway.api.answers import data_key
-from remote_claude.gateway.api.starter_handlers import Starters
+from remote_claude.gateway.api.schedule_and_trigger_handlers import Starters
 from remote_claude.gateway.domain import forge_events as domain
 from remote_claude.gateway.domain.refusals import TriggerNotFound
 from remote_claude.gateway.projections import starters as view
