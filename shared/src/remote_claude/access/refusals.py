@@ -61,7 +61,7 @@ class OrgNotFound(NotAdmitted):
     status: ClassVar[int] = 404
 
     def __init__(self, org: str) -> None:
-        super().__init__(f"You are in no organisation {org[:64]!r}. `GET /v1/orgs` lists yours.")
+        super().__init__(f"You are in no organisation {org[:64]!r}. `rclaude org list` shows yours.")
 
 
 class NoOrganisation(NotAdmitted):

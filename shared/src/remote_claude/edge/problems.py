@@ -22,6 +22,7 @@ from remote_claude.access.kek import KeyUnusable
 from remote_claude.access.keyring import KeyErased
 from remote_claude.contracts.refusals import Refusal
 from remote_claude.edge.html import refused
+from remote_claude.edge.invalid_fields import words
 from remote_claude.eventsourcing.log import LogUnavailable
 
 log = structlog.get_logger(__name__)
@@ -189,9 +190,9 @@ def install(app: FastAPI, allowed: Callable[[str], list[str]]) -> None:
 
 def _invalid(error: RequestValidationError) -> Problem:
     fields = [
-        {"field": ".".join(str(part) for part in e["loc"] if part != "body"), "message": e["msg"]}
+        {"field": ".".join(str(part) for part in e["loc"] if part != "body"), "message": words(e)}
         for e in error.errors()
     ]
     first = fields[0]
-    detail = f"{first['field']}: {first['message']}" if first["field"] else first["message"]
+    detail = f"{first['field'] or 'The body'} {first['message']}."
     return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_request", detail, errors=fields)

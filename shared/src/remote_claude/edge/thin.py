@@ -82,7 +82,7 @@ def _query(model: type[BaseModel]) -> Make:
         try:
             return model.model_validate(dict(request.query_params))
         except ValidationError as error:
-            errors = error.errors(include_url=False, include_context=False, include_input=False)
+            errors = error.errors(include_url=False, include_input=False)
             raise RequestValidationError([{**e, "loc": ("query", *e["loc"])} for e in errors]) from error
 
     return make

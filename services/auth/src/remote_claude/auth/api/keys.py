@@ -120,7 +120,7 @@ def add_routes(
     async def revoke_key(principal: Caller, key: str) -> Response:
         """Refuse a key from here on, everywhere, on open connections too."""
         if not is_id("key", key):
-            raise KeyNotFound(f"There is no key {key[:64]!r}. `GET /v1/keys` lists yours.")
+            raise KeyNotFound(f"There is no key {key[:64]!r}. `rclaude key list` shows yours.")
         by = None if principal.role in ADMINS else principal.user
         position = await keys.revoke(key=key, org=principal.org, reason="revoked", owner=by)
         await runtime.verifier.wait_for(position, KNOWN_WITHIN_S)

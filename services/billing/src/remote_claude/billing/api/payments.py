@@ -147,7 +147,8 @@ def add_routes(
         if other:
             by_contract(plan)
         if other and account.plan is not None and account.stripe_customer is None:
-            raise Problem(409, "checkout_needed", "A larger plan needs a card: POST /v1/billing/checkout.")
+            detail = "A larger plan needs a card: `rclaude billing upgrade` leads to it."
+            raise Problem(409, "checkout_needed", detail)
         try:
             await accounts.set_plan(
                 principal.org, plan.plan, when="period_end", actor=principal.user, reason="customer"

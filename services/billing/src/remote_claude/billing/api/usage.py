@@ -256,4 +256,4 @@ def _included(line: Line, quantity: int) -> int:
 
 
 def _task_not_found(task: str) -> Problem:
-    return Problem(404, "task_not_found", f"There is no task {task[:64]!r}. `GET /v1/tasks` lists yours.")
+    return Problem(404, "task_not_found", f"There is no task {task[:64]!r}. `rclaude list` shows yours.")

@@ -18,6 +18,7 @@ from remote_claude.contracts.refusals import NotCaughtUp
 from remote_claude.edge.bodies import bounded_body
 from remote_claude.edge.caller import Caller
 from remote_claude.edge.freshness import POSITION_WAIT_S, Freshness, MinPosition
+from remote_claude.edge.invalid_fields import words
 from remote_claude.edge.models import json_body, problems
 from remote_claude.edge.paging import CursorText, Limit
 from remote_claude.edge.problems import Problem
@@ -237,9 +238,9 @@ def _requests(body: BatchRequest) -> list[tuple[str, models.SubmitRequest]]:
         try:
             request = models.SubmitRequest.model_validate(fields)
         except ValidationError as error:  # such as one without a prompt
-            first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+            first = error.errors(include_url=False, include_input=False)[0]
             place = ".".join(str(part) for part in first["loc"])
-            raise BatchInvalid(number, f"{place}: {first['msg']}") from error
+            raise BatchInvalid(number, f"{place} {words(first)}") from error
         check_prompt(request.prompt)
         if RESERVED & request.labels.keys() or len(request.labels) + len(RESERVED) > models.MAX_LABELS:
             raise BatchInvalid(number, "the labels `batch` and `batch-item` are set by the batch itself")

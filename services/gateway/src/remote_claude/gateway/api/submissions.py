@@ -92,9 +92,7 @@ def parse_as(model: type[Model], body: bytes) -> Model:
     try:
         return model.model_validate_json(body)
     except ValidationError as error:
-        raise RequestValidationError(
-            error.errors(include_url=False, include_context=False, include_input=False)
-        ) from error
+        raise RequestValidationError(error.errors(include_url=False, include_input=False)) from error
 
 
 class Submissions:

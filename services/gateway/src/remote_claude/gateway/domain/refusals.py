@@ -13,7 +13,7 @@ class TaskNotFound(Refusal):
     status = 404
 
     def __init__(self, task: str) -> None:
-        super().__init__(f"There is no task {task[:64]!r}. `GET /v1/tasks` lists yours.")
+        super().__init__(f"There is no task {task[:64]!r}. `rclaude list` shows yours.")
 
 
 class NotInTeam(Refusal):
@@ -238,7 +238,7 @@ class BatchNotFound(Refusal):
     status = 404
 
     def __init__(self, batch: str) -> None:
-        super().__init__(f"There is no batch {batch[:64]!r}. `GET /v1/batches` lists yours.")
+        super().__init__(f"There is no batch {batch[:64]!r}. `rclaude batches` shows yours.")
 
 
 class BatchAlreadyEnded(Refusal):

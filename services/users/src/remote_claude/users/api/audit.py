@@ -18,7 +18,7 @@ from remote_claude.edge.paging import Limit
 from remote_claude.eventsourcing.actors import OPERATOR
 from remote_claude.runtime.service import Runtime
 from remote_claude.users.api.support import TAGS, Support
-from remote_claude.users.projections import directory
+from remote_claude.users.projections import directory, members
 from remote_claude.users.projections.audit import AuditView, EntryRow, entries
 from remote_claude.users.projections.teams import teams
 
@@ -67,7 +67,7 @@ def add_routes(api: APIRouter, runtime: Runtime, support: Support) -> None:
             runtime.pool, principal.org, MAX_POSITION if before is None else before, limit + 1
         )
         found = []
-        accounts = {a.id: a.name for a in await directory.service_accounts(runtime.pool, principal.org)}
+        accounts = {a.id: a.name for a in await members.service_accounts(runtime.pool, principal.org)}
         accounts |= {t.id: t.name for t in await teams(runtime.pool, principal.org)}
         for row in rows[:limit]:
             sealed = accounts.get(row.person or "")

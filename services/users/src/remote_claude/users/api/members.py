@@ -29,7 +29,7 @@ from remote_claude.users.domain.commands import ChangeRole, RemoveMember, Transf
 from remote_claude.users.domain.organisation import MemberNotFound
 from remote_claude.users.domain.service_accounts import ServiceAccountNotFound
 from remote_claude.users.handlers import Directory
-from remote_claude.users.projections import directory as view
+from remote_claude.users.projections import members as members_view
 
 
 def add_routes(api: APIRouter, runtime: Runtime, directory: Directory, support: Support) -> None:
@@ -41,8 +41,8 @@ def add_routes(api: APIRouter, runtime: Runtime, directory: Directory, support: 
     async def list_members(principal: Caller) -> MemberList:
         """The members of the organisation, and its open invitations."""
         org = principal.org
-        found = await view.members(runtime.pool, org)
-        invited = await view.invitations(runtime.pool, org)
+        found = await members_view.members(runtime.pool, org)
+        invited = await members_view.invitations(runtime.pool, org)
         members = [
             MemberAnswer(
                 user=row.user,
@@ -104,7 +104,7 @@ def add_routes(api: APIRouter, runtime: Runtime, directory: Directory, support: 
                 created_by=row.created_by,
                 created_at=row.created_at,
             )
-            for row in await view.service_accounts(runtime.pool, principal.org)
+            for row in await members_view.service_accounts(runtime.pool, principal.org)
         ]
         return ServiceAccountList(service_accounts=found, as_of=fresh.as_of)
 

@@ -28,6 +28,7 @@ from remote_claude.users.api.support import KNOWN_WITHIN_S, TAGS, Support
 from remote_claude.users.domain.commands import DeleteOrg, RenameOrg, RestoreOrg
 from remote_claude.users.handlers import Directory
 from remote_claude.users.projections import directory as view
+from remote_claude.users.projections import members
 from remote_claude.users.projections.teams import teams
 
 ORG_COMES_BACK_WITHIN = timedelta(days=30)
@@ -47,7 +48,7 @@ def add_routes(api: APIRouter, runtime: Runtime, directory: Directory, support: 
             found = await view.person(runtime.pool, identity.user)
         name, email = found or (None, None)
         if isinstance(identity.credential, ServiceAccountKey) and identity.org is not None:
-            accounts = await view.service_accounts(runtime.pool, identity.org)
+            accounts = await members.service_accounts(runtime.pool, identity.org)
             known = {account.id: account.name for account in accounts}
             known |= {team.id: team.name for team in await teams(runtime.pool, identity.org)}
             name = known.get(identity.user)

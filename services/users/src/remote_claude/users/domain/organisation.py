@@ -78,7 +78,7 @@ class MemberNotFound(Refusal):
 
     def __init__(self, user: str) -> None:
         super().__init__(
-            f"{user[:64]!r} is not a member of this organisation. `GET /v1/org/members` lists them."
+            f"{user[:64]!r} is not a member of this organisation. `rclaude org member list` shows them."
         )
 
 

@@ -1,4 +1,4 @@
-"""Who there is: people, organisations, memberships, open invitations. Names stay sealed; they are opened at the query."""
+"""The view `users_directory`: people, organisations, memberships, open invitations. Names stay sealed; they are opened at the query."""
 
 from __future__ import annotations
 
@@ -234,44 +234,12 @@ class OrgRow:
     created_at: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MemberRow:
-    """A member of an organisation. The name is None for a person whom the view does not know yet."""
-
-    user: str
-    name: Sealed | None
-    email: Sealed | None
-    role: Role
-    joined_at: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InvitationRow:
-    """An invitation that is open. It may have expired."""
-
-    id: str
-    role: Role
-    email: Sealed | None
-    invited_by: str
-    expires_at: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServiceAccountRow:
-    """A service account that has not been removed."""
-
-    id: str
-    name: Sealed
-    created_by: str
-    created_at: str
-
-
 async def person(pool: Pool, user: str) -> tuple[Sealed, Sealed | None] | None:
     """Name and e-mail of a person; None for one who is unknown here."""
     async with reading(pool, DirectoryView, org=None) as connection:
         found = await connection.execute("SELECT * FROM person WHERE id = %s", [user])
         row = await found.fetchone()
-    return (Sealed(key=row["name_key"], box=row["name_box"]), _sealed(row, "email")) if row else None
+    return (Sealed(key=row["name_key"], box=row["name_box"]), sealed(row, "email")) if row else None
 
 
 async def organisations(pool: Pool, user: str) -> list[OrgRow]:
@@ -361,62 +329,7 @@ async def organisation_name(pool: Pool, org: str) -> Sealed | None:
     async with reading(pool, DirectoryView, org=org) as connection:
         found = await connection.execute("SELECT name_key, name_box FROM organisation WHERE id = %s", [org])
         row = await found.fetchone()
-    return _sealed(row, "name") if row else None
-
-
-async def members(pool: Pool, org: str) -> list[MemberRow]:
-    """The members of an organisation, in the order of joining."""
-    async with reading(pool, DirectoryView, org=org) as connection:
-        found = await connection.execute(
-            "SELECT m.person AS user, m.role, m.joined_at, p.* FROM member m LEFT JOIN person p ON p.id = m.person"
-            " WHERE m.org = %s ORDER BY m.joined_at, m.person",
-            [org],
-        )
-        return [
-            MemberRow(
-                user=row["user"],
-                name=_sealed(row, "name"),
-                email=_sealed(row, "email"),
-                role=row["role"],
-                joined_at=row["joined_at"],
-            )
-            for row in await found.fetchall()
-        ]
-
-
-async def invitations(pool: Pool, org: str) -> list[InvitationRow]:
-    """The open invitations of an organisation."""
-    async with reading(pool, DirectoryView, org=org) as connection:
-        found = await connection.execute(
-            "SELECT * FROM invitation WHERE org = %s ORDER BY expires_at, id", [org]
-        )
-        return [
-            InvitationRow(
-                id=row["id"],
-                role=row["role"],
-                email=_sealed(row, "email"),
-                invited_by=row["invited_by"],
-                expires_at=row["expires_at"],
-            )
-            for row in await found.fetchall()
-        ]
-
-
-async def service_accounts(pool: Pool, org: str) -> list[ServiceAccountRow]:
-    """The service accounts of an organisation, in the order in which they were made."""
-    async with reading(pool, DirectoryView, org=org) as connection:
-        found = await connection.execute(
-            "SELECT * FROM service_account WHERE org = %s ORDER BY created_at, id", [org]
-        )
-        return [
-            ServiceAccountRow(
-                id=row["id"],
-                name=Sealed(key=row["name_key"], box=row["name_box"]),
-                created_by=row["created_by"],
-                created_at=row["created_at"],
-            )
-            for row in await found.fetchall()
-        ]
+    return sealed(row, "name") if row else None
 
 
 async def to_erase(pool: Pool, now: str) -> list[str]:
@@ -426,6 +339,6 @@ async def to_erase(pool: Pool, now: str) -> list[str]:
         return [row["id"] for row in await found.fetchall()]
 
 
-def _sealed(row: dict[str, Any], column: str) -> Sealed | None:
+def sealed(row: dict[str, Any], column: str) -> Sealed | None:
     key, box = row[f"{column}_key"], row[f"{column}_box"]
     return Sealed(key=key, box=box) if key is not None else None
