@@ -2,7 +2,6 @@
 # Build the product's images: `deploy/images/build.sh [TARGET...]`, by default all services, admin and worker.
 # `development` is the image of compose.development.yaml.
 # BASE names the base image; without one, deploy/images/base.sh makes it. PREFIX is put before each image's name.
-# STAGE is the stage of the Dockerfile to build, instead of the one that belongs to the target.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 prefix=${PREFIX:-remote-claude}
@@ -16,7 +15,7 @@ for name in "$@"; do
         admin | worker | development) target=$name ;;
         *) target=service ;;
     esac
-    docker build --quiet --network "${BUILD_NETWORK:-host}" --file deploy/images/Dockerfile --target "${STAGE:-$target}" \
+    docker build --quiet --network "${BUILD_NETWORK:-host}" --file deploy/images/Dockerfile --target "$target" \
         --build-arg "BASE=$BASE" --build-arg "SERVICE=$name" --build-arg "VERSION=$version" --build-arg "REVISION=$revision" \
         ${WORKER_AGENTS+--build-arg "WORKER_AGENTS=$WORKER_AGENTS"} \
         --tag "$prefix/$name:${TAG:-latest}" . > /dev/null

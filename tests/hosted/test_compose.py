@@ -62,14 +62,10 @@ class Compose:
 
 
 @pytest.fixture(scope="module")
-def compose(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Compose]:
-    """The whole product in its development profile, up and healthy. Nothing of it is left afterwards.
-
-    At night each service runs in its own image. By day they share one, which takes a minute less to build.
-    """
-    here = [item for item in request.session.items if item.path == request.path]
+def compose(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Compose]:
+    """The whole product in its development profile, up and healthy. Nothing of it is left afterwards."""
     with docker_engine() as engine:
-        images = engine | _images(engine, each=any(item.get_closest_marker("nightly") for item in here))
+        images = engine | _images(engine)
         folder = tmp_path_factory.mktemp("compose") / "compose"
         shutil.copytree(ROOT / "deploy/compose", folder, ignore=shutil.ignore_patterns("secrets", ".env"))
         shutil.copytree(ROOT / "deploy/observability", folder.parent / "observability")
@@ -100,27 +96,15 @@ STACK = (*SERVICES, "edge", "identity", "mail", "stripe", "prometheus")
 """Without Grafana and the collector, whose images only a registry has."""
 
 
-def _images(engine: dict[str, str], *, each: bool) -> dict[str, str]:
-    """Build the product's images, and those of the servers on the same base; no registry is asked.
-
-    Unless `each` service gets its own, all of them get the one with every service's distribution.
-    """
+def _images(engine: dict[str, str]) -> dict[str, str]:
+    """Build the product's images, and those of the servers on the same base; no registry is asked."""
     base = base_image(engine)
-    build = ("bash", str(ROOT / "deploy/images/build.sh"))
-    services = SERVICES if each else ()
-    docker(engine | {"WORKER_AGENTS": ""}, *build, *services, "admin", "worker", "development", timeout_s=900)
+    docker(
+        engine | {"WORKER_AGENTS": ""},
+        "bash", str(ROOT / "deploy/images/build.sh"), *SERVICES, "admin", "worker", "development",
+        timeout_s=900,
+    )  # fmt: skip
     with TemporaryDirectory() as context:
-        if not each:
-            shared = "remote-claude-test"
-            docker(engine | {"STAGE": "service", "PREFIX": shared}, *build, "admin", timeout_s=900)
-            for name in SERVICES:
-                one = Path(context, name)
-                one.mkdir()
-                (one / "Dockerfile").write_text(f"FROM {shared}/admin\nENV SERVICE={name}\n")
-                docker(
-                    engine | {"DOCKER_BUILDKIT": "0"},
-                    "docker", "build", "--quiet", "--tag", f"remote-claude/{name}", str(one),
-                )  # fmt: skip
         shutil.copytree(ROOT / "tests/containers", context, dirs_exist_ok=True)
         shutil.copy2(BIN / "nats-server", context)
         for name in INFRASTRUCTURE:
