@@ -252,11 +252,17 @@ def _error(status: int, kind: str, message: str) -> Response:
 @contextmanager
 def serving_in_a_thread(*turns: Turn, **more: Any) -> Iterator[MessagesApi]:
     """The same in a thread of its own, for tests that run the product's commands."""
-    ready, over, found = Event(), Event(), list[MessagesApi]()
+    with served_in_a_thread(MessagesApi(turns, **more)) as api:
+        yield api
+
+
+@contextmanager
+def served_in_a_thread(api: Api) -> Iterator[Api]:
+    """Any of these services in a thread of its own."""
+    ready, over = Event(), Event()
 
     async def serve() -> None:
-        async with messages_api(*turns, **more) as api:
-            found.append(api)
+        async with served(api):
             ready.set()
             await asyncio.to_thread(over.wait)
 
@@ -264,7 +270,7 @@ def serving_in_a_thread(*turns: Turn, **more: Any) -> Iterator[MessagesApi]:
     thread.start()
     try:
         assert ready.wait(30)
-        yield found[0]
+        yield api
     finally:
         over.set()
         thread.join()

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from messages_api import serving_in_a_thread, text
+from messages_api import served_in_a_thread, serving_in_a_thread, text
+from model_services import AWS_KEY, AWS_SECRET, REGION, BedrockService, OpenAiService
 from product import Product, product
 from tls_hosts import https_host
 
@@ -91,3 +92,31 @@ def test_a_model_key_of_ones_own_is_used_and_not_charged(stack: Product) -> None
         assert "rclaude model add" in stack.run("run", "--no-repo", "hello").err
         stack.ok("model", "remove", "anthropic")
         assert stack.ok("model", "list", "--json").json == []
+
+
+@pytest.mark.timeout(300)
+def test_keys_of_other_services_are_checked_stored_and_used_by_the_agents_that_can(stack: Product) -> None:
+    with served_in_a_thread(OpenAiService([])) as openai, served_in_a_thread(BedrockService([])) as bedrock:
+        own = ("model", "add", "own", "--kind", "openai", "--base-url", f"{openai.base_url}/v1")
+        refused = stack.run(*own, stdin=b"sk-another")
+        assert "Incorrect API key" in refused.err
+        stack.ok(*own, "--model", openai.model, stdin=b"sk-made-up-for-this-test")
+        needed = stack.run("run", "--no-repo", "hello")
+        assert "There is no key for the model of the agent 'claude'" in needed.err
+        region = ("--region", REGION, "--base-url", bedrock.base_url)
+        aws = ("model", "add", "aws", "--kind", "bedrock", *region)
+        assert "needs `model`" in stack.run(*aws, stdin=b"x").err
+        sonnet = "us.anthropic.claude-sonnet-5-20260101-v1:0"
+        stack.ok(*aws, "--model", sonnet, stdin=f"{AWS_KEY}:{AWS_SECRET}".encode())
+        shown = stack.ok("model", "list", "--json").json
+        assert [(m["name"], m["provider"], m["model"], m["used"]) for m in shown] == [
+            ("aws", "bedrock", sonnet, False),
+            ("own", "openai", openai.model, True),
+        ]
+        ended = stack.run("run", "--no-repo", "--json", "hello")
+        assert ended.code == 0, ended.out + ended.err
+        assert ended.json["usage"]["customer_model_nano_usd"] > 0
+        missing = stack.run("run", "--no-repo", "--agent", "codex", "hello")
+        assert "npm @agentclientprotocol/codex-acp" in missing.err
+        for name in ("own", "aws"):
+            stack.ok("model", "remove", name)
