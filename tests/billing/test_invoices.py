@@ -20,11 +20,16 @@ from remote_claude.billing.domain.coupons import CouponExhausted, CouponTaken, U
 from remote_claude.billing.domain.invoicing import CreditTooLarge, GrantCredit
 from remote_claude.billing.domain.plans import builtin
 from remote_claude.billing.period_closing import NotConserved
+from remote_claude.billing.projections import bills
 from remote_claude.billing.projections.breakdown import breakdown
 from remote_claude.billing.projections.conservation import conservation
+from remote_claude.billing.projections.issued import InvoicesView
 from remote_claude.billing.projections.payments import PaymentsView
+from remote_claude.billing.projections.usage import UsageView
 from remote_claude.billing.rederive import differences, rederive
 from remote_claude.billing.storage import Storage
+from remote_claude.billing.stripe_adapter import Stripe
+from remote_claude.billing.stripe_worker import Payments
 from remote_claude.contracts.billing import (
     AdjustmentPosted,
     CouponCreated,
@@ -33,12 +38,15 @@ from remote_claude.contracts.billing import (
     CreditNoteIssued,
     InvoiceIssued,
     InvoiceNumberAssigned,
+    InvoicePaid,
 )
 from remote_claude.contracts.payments import InvoiceMirrored, StripeObjectObserved
 from remote_claude.contracts.prices import PerUnit, PriceBook
 from remote_claude.contracts.scheduler import TaskAssigned
 from remote_claude.eventsourcing.postgres.projector import Projector
+from remote_claude.eventsourcing.postgres.rebuild import rebuild
 from remote_claude.eventsourcing.tail import Tail
+from stripe_double import KEY, SECRET, stripe_double
 
 ORG, OTHER = "org_01", "org_02"
 ASSIGNED = next(event for event in EXAMPLES if isinstance(event, TaskAssigned))
@@ -103,6 +111,72 @@ async def test_a_credit_note_takes_back_no_more_than_the_invoice_and_its_part_of
         await ledger.invoices.correct(ORG, issued.number, 2262, "too much", "operator")
     rest = await ledger.invoices.correct(ORG, issued.number, None, "goodwill", "operator")
     assert (rest.total, rest.refund) == (2261, "manual")
+
+
+async def test_a_credit_note_is_rederived_byte_for_byte(ledger: Books) -> None:
+    await ledger.accounts.open_account(ORG, "pro")
+    await tax(ledger, DE="19")
+    await ledger.invoices.change_customer(ORG, ADDRESS, "DE", "user_01")
+    ledger.now = DECEMBER
+    [issued] = await ledger.close(ORG)
+    notes = [
+        await ledger.invoices.correct(ORG, issued.number, amount, "charged twice", "operator")
+        for amount in (1190, None)
+    ]
+    again = [
+        (one.number, await differences(ledger.invoices, one, derived))
+        async for one, derived, _ in rederive(ledger.log, ledger.pool, ledger.invoices, [issued])
+    ]
+    assert again == [(one.number, []) for one in (issued, *notes)]
+    [*_, (note, derived, _)] = [
+        found async for found in rederive(ledger.log, ledger.pool, ledger.invoices, [issued])
+    ]
+    changed = replace(derived, json=derived.json.replace(b"charged twice", b"charged once!"))
+    assert await differences(ledger.invoices, note, changed) == ["JSON"]
+
+
+async def test_a_rebuild_takes_no_entry_away(ledger: Books) -> None:
+    await ledger.accounts.open_account(ORG, "enterprise")
+    task = await ledger.run_task(ORG, vcpu_ms=100, nano_usd=10**9)
+    await ledger.close(ORG, early=True)
+    await ledger.use(ORG, task, 2, 250)  # late: after the closing
+    await ledger.use(ORG, task, 1, 100)  # a second time
+    await ledger.read()
+    async with ledger.pool.connection() as connection:
+        before = await bills.evidence(connection, ORG, period="2026-11")
+    for view in (UsageView(), InvoicesView()):
+        await assert_rebuild_equals_live(view, ledger.pool, ledger.log)
+        assert (await rebuild(view, ledger.pool, ledger.log)).equal
+    async with ledger.pool.connection() as connection:
+        assert await bills.evidence(connection, ORG, period="2026-11") == before
+    assert sum(e.quantity for e in before if e.meter == "vcpu_ms") == 250
+
+
+async def test_a_webhook_that_comes_before_its_object_is_known_is_followed(ledger: Books) -> None:
+    """Stripe reports that an invoice is paid before the log has it as mirrored: it is paid, once."""
+    await ledger.accounts.open_account(ORG, "pro")
+    [issued] = await ledger.close(ORG, early=True)
+    with stripe_double() as double:
+        double.delivery = "hold"
+        client = Stripe(KEY, SECRET, double.url)
+        session = await client.checkout(
+            ORG, "pro", "user_01", customer=None, back="http://x/", text="Pro", key="k1"
+        )
+        double.complete(session.page or "")
+        await client.fetch(session.object)
+        document = await ledger.document(ORG, issued.json_sha256)
+        made = await client.mirror(document, session.customer or "", "key-1")
+        payments = Payments(client, ledger.accounts, ledger.invoices, lambda: ledger.now)
+        for _ in range(2):
+            found = await client.fetch(made.object)
+            assert found is not None
+            await payments.follow(found)
+        await ledger.record(
+            InvoiceMirrored(org=ORG, invoice=issued.invoice, object=made.object, status=made.status)
+        )
+    assert (await ledger.invoices.invoice(ORG, issued.number)).state == "paid"
+    paid = [r async for batch in ledger.log.read() for r in batch if r.type == InvoicePaid.type]
+    assert len(paid) == 1
 
 
 async def test_usage_that_comes_late_is_an_adjustment_of_its_own_period_on_the_next_invoice(
@@ -346,5 +420,8 @@ async def test_the_margin_is_the_bill_less_what_its_use_costs_where_it_ran(ledge
     [found] = await margin.margins(ledger.pool, costs, 1)
     assert (found.plan, found.revenue) == ("enterprise", 2 * 11 * 10**9 + 10**9)
     assert found.cost == (4 + 9) * 10**9 + 8 * 10**8
+    assert {name: (one.revenue, one.cost) for name, one in found.providers.items()} == {
+        "ecs": (11 * 10**9, 9 * 10**9), "local": (12 * 10**9, 4 * 10**9 + 8 * 10**8),
+    }  # fmt: skip
     with pytest.raises(margin.InvalidCosts):
         margin.parse('[providers.ecs]\nvcpu_ms = "9"\n')

@@ -9,7 +9,13 @@ import pytest
 from event_examples import UNUSED, USED, admission
 from remote_claude.contracts import REGISTRY, Event, Sealed
 from remote_claude.contracts.billing import Entitlements, PeriodOpened
-from remote_claude.contracts.gateway import WebhookAdded, WebhookDelivered, WebhookFailed, WebhookRemoved
+from remote_claude.contracts.gateway import (
+    WebhookAdded,
+    WebhookDelivered,
+    WebhookFailed,
+    WebhookRemoved,
+    WebhookReplayRequested,
+)
 from remote_claude.contracts.model_prices import list_prices
 from remote_claude.contracts.prices import PriceBook
 from remote_claude.contracts.runner import AttemptFinished, Cumulative, ModelUse, TaskStarted, UsageRecorded
@@ -116,6 +122,17 @@ def told(world: World) -> World:
         WebhookAdded(hook="hook_1", org=ORG, url=sealed, secret=sealed),
         WebhookDelivered(task="task_1", org=ORG, hook="hook_1", status=200),
         WebhookFailed(task="task_2", org=ORG, hook="hook_1", reason="gone", status=410),
+        WebhookReplayRequested(
+            hook="hook_1",
+            org=ORG,
+            user="user_1",
+            task="task_2",
+            state="failed",
+            event="e",
+            position=7,
+            ended_at="2026-11-22T12:00:00.000000Z",
+        ),
+        WebhookDelivered(task="task_2", org=ORG, hook="hook_1", status=200),
         WebhookRemoved(hook="hook_1", org=ORG),
     )
     return world
@@ -278,6 +295,7 @@ MUTANTS: list[tuple[str, Mutant]] = [
     ("a webhook gets tasks that have ended", changed(WebhookFailed, task="task_9")),
     ("a delivery to a webhook has one outcome", repeated(WebhookDelivered)),
     ("a delivery to a webhook has one outcome", changed(WebhookFailed, task="task_1")),
+    ("a delivery to a webhook has one outcome", dropped(WebhookReplayRequested)),
 ]  # fmt: skip
 
 

@@ -108,6 +108,24 @@ class TestAdmission:
         [event] = world.record(submitted()).when().events
         assert isinstance(event, TaskRejected)
 
+    def test_a_failed_task_that_is_charged_as_an_execution_says_so(self) -> None:
+        world = settled(on_plan("free", FREE), joined(), submitted("task_0"), started("task_0"))
+        [ended] = world.record(finished("failed", "task_0")).when().events
+        assert isinstance(ended, TaskFailed)
+        assert [(s.meter, s.settled, s.released) for s in ended.settlements] == [("executions", 1, 0)]
+
+    def test_an_upgrade_takes_effect_with_the_next_submission(self) -> None:
+        one = FREE.model_copy(update={"executions_per_month": 1})
+        world = given(on_plan("free", one), submitted("task_0"), submitted("task_2")).when().recorded()
+        assert isinstance(world.history[-1].event, TaskRejected)
+        larger = one.model_copy(update={"executions_per_month": 2, "vcpu_millis": 4000})
+        world.record(on_plan("pro", larger), submitted("task_3"), submitted("task_4"))
+        admitted, refused = world.when().events
+        assert isinstance(admitted, TaskAdmitted)
+        assert isinstance(refused, TaskRejected)
+        assert (admitted.task, refused.task) == ("task_3", "task_4")
+        assert "plan pro allows 2" in refused.detail
+
     def test_an_execution_is_given_back_in_the_month_it_was_reserved_in(self) -> None:
         one = FREE.model_copy(update={"executions_per_month": 1})
         world = given(on_plan("free", one), submitted("task_0")).when().recorded()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from datetime import date, timedelta
 from pathlib import Path
@@ -30,7 +31,7 @@ from remote_claude.billing.stripe_adapter import Stripe
 from remote_claude.billing.stripe_worker import Payments
 from remote_claude.billing.watch import BillingWatch
 from remote_claude.contracts import model_prices
-from remote_claude.contracts.billing import CouponCreated, CouponTerms, CreditGranted, Seller
+from remote_claude.contracts.billing import CouponCreated, CouponTerms, CreditGranted, InvoiceIssued, Seller
 from remote_claude.contracts.model_prices import InvalidModelPrices, ModelPrices, list_prices
 from remote_claude.eventsourcing import new_event_id
 from remote_claude.runtime.admin.command_support import CommandRefused, require
@@ -226,7 +227,7 @@ def _change(before: int, after: int) -> str:
 
 
 async def margin(runtime: Runtime, file: Path, last: int, as_json: bool) -> None:
-    """Show revenue and cost by organisation and by plan."""
+    """Show revenue and cost by organisation, by plan and by provider."""
     costs = _costs(file)
     await caught_up(runtime.log, runtime.pool, UsageView.name)
     found = await margins.margins(runtime.pool, costs, last)
@@ -239,10 +240,13 @@ async def margin(runtime: Runtime, file: Path, last: int, as_json: bool) -> None
         typer.echo(f"{m.org}\t{m.period}\t{m.plan}\t{_margin([m])}")
     for plan, parts in sorted(by_plan.items()):
         typer.echo(f"plan {plan}\tall\t\t{_margin(parts)}")
+    for provider in sorted({name for m in found for name in m.providers}):
+        parts_there = [m.providers[provider] for m in found if provider in m.providers]
+        typer.echo(f"provider {provider}\tall\t\t{_margin(parts_there)}")
     typer.echo(f"all\tall\t\t{_margin(found)}")
 
 
-def _margin(parts: list[margins.Margin]) -> str:
+def _margin(parts: Sequence[margins.Margin | margins.ProviderMargin]) -> str:
     revenue, cost = sum(m.revenue for m in parts), sum(m.cost for m in parts)
     return f"revenue {revenue / NANO:.2f}, cost {cost / NANO:.2f}, margin {(revenue - cost) / NANO:+.2f}"
 
@@ -269,7 +273,7 @@ async def rederive(runtime: Runtime, invoice: str | None) -> None:
         await _org_of(runtime, invoice)
     found = await find_invoices(runtime.pool, named=invoice)
     wanted = [(await invoices.invoice(row["org"], row["invoice"])).issued for row in found]
-    different = 0
+    different = made_again = 0
     async for issued, derived, read in rederiving.rederive(runtime.log, runtime.pool, invoices, wanted):
         wrong = await rederiving.differences(invoices, issued, derived)
         for name, made, recorded in (
@@ -280,13 +284,19 @@ async def rederive(runtime: Runtime, invoice: str | None) -> None:
             typer.echo(f"{name} {len(made):,} bytes, sha256 {recorded}: {verdict}")
         if "PDF" in wrong and issued.renderer != renderer():
             typer.echo(f"the PDF was made by {issued.renderer}, this is {renderer()}: compare it there")
+        made_again += 1
         if wrong:
             different += 1
             typer.echo(f"{issued.number} can't be derived again: {' and '.join(wrong)} differ", err=True)
         else:
-            typer.echo(f"{issued.number} follows from {read:,} events up to position {issued.closed_at:,}")
+            about = (
+                f"events up to position {issued.closed_at:,}"
+                if isinstance(issued, InvoiceIssued)
+                else "events"
+            )
+            typer.echo(f"{issued.number} follows from {read:,} {about}")
     if different:
-        raise CommandRefused(f"{different} of {len(wanted)} invoices differ; see above")
+        raise CommandRefused(f"{different} of {made_again} documents differ; see above")
 
 
 async def publish(runtime: Runtime, file: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections import Counter
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Annotated, Any
@@ -10,12 +11,16 @@ from typing import Annotated, Any
 from psycopg import AsyncConnection
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
+from remote_claude.billing.domain.rating import allocate
 from remote_claude.billing.projections import bills
 from remote_claude.contracts.prices import Price
 from remote_claude.eventsourcing.postgres.schemas import Pool, borrow
 
+NO_PROVIDER = "-"
+"""What is charged and was used at no provider."""
+
 USED = """
-SELECT coalesce(t.provider, 'default') AS provider, k.key, sum(k.value::numeric)
+SELECT coalesce(t.provider, '-') AS provider, k.key, sum(k.value::numeric)
 FROM billing_usage.usage u LEFT JOIN billing_usage.task t USING (org, task), LATERAL jsonb_each_text(u.metered) k
 WHERE u.org = %s AND u.period = %s AND k.key IN ('vcpu_ms', 'gib_ms', 'egress_bytes', 'model_nano_usd')
 GROUP BY 1, 2
@@ -64,14 +69,27 @@ class Costs(BaseModel):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderMargin:
+    """What is charged for use at a provider, and what that use costs, in billionths of the currency's unit."""
+
+    revenue: int = 0
+    cost: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Margin:
-    """A period of an organisation: billionths of the currency's unit."""
+    """A period of an organisation: billionths of the currency's unit. The sum over `providers`.
+
+    A line of a meter that providers are paid for is split by how much was used at each. What is charged for anything else, as
+    a subscription, is under the provider `-`.
+    """
 
     org: str
     period: str
     plan: str
     revenue: int
     cost: int
+    providers: dict[str, ProviderMargin]
 
 
 def parse(text: str) -> dict[str, Costs]:
@@ -97,9 +115,27 @@ async def _margin(
     connection: AsyncConnection[Any], costs: dict[str, Costs], org: str, period: str, plans: str
 ) -> Margin:
     bill = await bills.period_bill(connection, org, period)
-    used = await (await connection.execute(USED, [org, period])).fetchall()
-    cost = sum(
-        (costs.get(provider, costs["default"]).of(meter, int(n)) for provider, meter, n in used), Fraction(0)
+    rows = await (await connection.execute(USED, [org, period])).fetchall()
+    used = {(provider, meter): int(quantity) for provider, meter, quantity in rows}
+    names = sorted({NO_PROVIDER, *(provider for provider, _ in used)})
+    cost = dict.fromkeys(names, Fraction(0))
+    for (provider, meter), quantity in used.items():
+        cost[provider] += costs.get(provider, costs["default"]).of(meter, quantity)
+    revenue = Counter[str]()
+    for line in bill.lines if bill is not None else ():
+        weights = [used.get((name, line.meter), 0) for name in names]
+        parts = allocate(line.amount_nano, weights) if any(weights) else [line.amount_nano]
+        revenue.update(dict(zip(names if any(weights) else [NO_PROVIDER], parts, strict=True)))
+    found = {
+        name: ProviderMargin(revenue=revenue[name], cost=round(cost[name]))
+        for name in names
+        if revenue[name] or cost[name]
+    }
+    return Margin(
+        org=org,
+        period=period,
+        plan=plans or "",
+        revenue=sum(one.revenue for one in found.values()),
+        cost=sum(one.cost for one in found.values()),
+        providers=found,
     )
-    revenue = bill.total_nano if bill is not None else 0
-    return Margin(org=org, period=period, plan=plans or "", revenue=revenue, cost=round(cost))

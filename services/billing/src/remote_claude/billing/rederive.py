@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import json
 import secrets
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -13,10 +15,12 @@ from psycopg.conninfo import make_conninfo
 from psycopg.errors import InsufficientPrivilege
 from psycopg_pool import AsyncConnectionPool
 
+from remote_claude.billing import documents
+from remote_claude.billing.domain.invoice import as_bytes, credit_note
 from remote_claude.billing.domain.invoicing import BillingRefusal
 from remote_claude.billing.period_closing import Derived, Invoices
 from remote_claude.billing.projections.usage import UsageView
-from remote_claude.contracts.billing import InvoiceIssued
+from remote_claude.contracts.billing import CreditNoteIssued, InvoiceIssued
 from remote_claude.eventsourcing import EventLog
 from remote_claude.eventsourcing.postgres.schemas import Pool, borrow, create_schema
 
@@ -29,8 +33,10 @@ class NoDatabase(BillingRefusal):
 
 async def rederive(
     log: EventLog, pool: Pool, invoices: Invoices, wanted: Sequence[InvoiceIssued]
-) -> AsyncIterator[tuple[InvoiceIssued, Derived, int]]:
-    """Each invoice as the log gives it, and how many events were read until then. The database is dropped afterwards.
+) -> AsyncIterator[tuple[InvoiceIssued | CreditNoteIssued, Derived, int]]:
+    """Each invoice as the log gives it, followed by its credit notes, and how many events were read until then.
+
+    The database is dropped afterwards.
 
     The log is read once, however many invoices there are. Raises `NoDatabase`.
     """
@@ -49,14 +55,30 @@ async def rederive(
                     await view.apply(connection, batch)
                     batch.clear()
                     issued = waiting.pop(0)
-                    yield issued, await invoices.derive(connection, issued.org, issued), read
+                    derived = await invoices.derive(connection, issued.org, issued)
+                    yield issued, derived, read
+                    for note in (await invoices.account(issued.org)).credit_notes.values():
+                        if note.corrects == issued.invoice:
+                            yield note, await derive_credit_note(note, derived), read
             if batch:
                 await view.apply(connection, batch)
                 batch.clear()
 
 
-async def differences(invoices: Invoices, issued: InvoiceIssued, derived: Derived) -> list[str]:
-    """Which documents of an invoice are not the same, byte for byte, as issued, as stored and as derived."""
+async def derive_credit_note(note: CreditNoteIssued, invoice: Derived) -> Derived:
+    """A credit note, made again from its event and the document that it corrects."""
+    document = credit_note(
+        json.loads(invoice.json), id=note.invoice, number=note.number, amount=note.total, reason=note.reason,
+        issued_at=note.issued_at,
+    )  # fmt: skip
+    contents = as_bytes(document)
+    return Derived(json=contents, pdf=await asyncio.to_thread(documents.pdf, contents))
+
+
+async def differences(
+    invoices: Invoices, issued: InvoiceIssued | CreditNoteIssued, derived: Derived
+) -> list[str]:
+    """Which documents of an invoice or a credit note are not the same, byte for byte, as issued, as stored and as derived."""
     wrong = []
     for name, made, recorded in (
         ("JSON", derived.json, issued.json_sha256),

@@ -108,7 +108,9 @@ class Checker:
         self._reserved: Counter[tuple[str, str]] = Counter()
         self._use = VerifiedUse()
         self._hooks: dict[str, str] = {}
-        self._settled: set[tuple[str, str]] = set()
+        self._settled: dict[tuple[str, str], int] = {}
+        self._replays: dict[tuple[str, str], int] = {}
+        """Deliveries by task and webhook: how many outcomes there are, and how many replays were asked for."""
 
     def check(self, recorded: RecordedEvent) -> None:
         """One event, in its turn."""
@@ -192,14 +194,18 @@ class Checker:
             self._violated(
                 "a webhook gets tasks of its own organisation", f"{kind} of {hook} in {data['org']}"
             )
+        if kind == "WebhookReplayRequested":
+            delivery = (data["task"], hook)
+            self._replays[delivery] = self._replays.get(delivery, 0) + 1
         if kind in WEBHOOK_OUTCOMES:
             name = data["task"]
             task = self._tasks.get(name)
             if task is None or task.org != data["org"] or task.terminal is None:
                 self._violated("a webhook gets tasks that have ended", f"{kind} of {name} for {hook}")
-            if (name, hook) in self._settled:
+            settled = self._settled.get((name, hook), 0)
+            if settled > self._replays.get((name, hook), 0):  # one of its own, one for each replay
                 self._violated("a delivery to a webhook has one outcome", f"{kind} of {name} for {hook}")
-            self._settled.add((name, hook))
+            self._settled[name, hook] = settled + 1
 
     def _check_scheduler(self, recorded: RecordedEvent, data: dict[str, Any]) -> None:
         kind, name = recorded.type, data["task"]

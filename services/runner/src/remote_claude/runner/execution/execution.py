@@ -189,9 +189,11 @@ class SandboxedExecution:
         if self._sandbox.upstream is not None:
             self._sandbox.prices = await read_model_prices(self._dependencies.runtime.log)
         user, team = submission.submitted.user, submission.submitted.team
-        if policy.has_budget(user, team):
+        if (model := self._sandbox.upstream) is not None:
             whose = MonthRequest(org=self._assigned.org, user=user, team=team)
-            self._sandbox.month = Month(self._dependencies.runtime.nats, whose)
+            reserved = submission.submitted.budget_nano_usd is not None
+            by_plan = model.terms.paid_by == "operator" and not reserved
+            self._sandbox.month = Month(self._dependencies.runtime.nats, whose, by_plan=by_plan)
         await self._lease.cover(self._held, unless=self._stopping.event)
         if (reason := self._stopping.reason) is not None:
             return self._stopped(reason)

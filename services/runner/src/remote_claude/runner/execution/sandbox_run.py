@@ -79,7 +79,7 @@ class SandboxRun:
         self.budget: Budget | None = None
         """What the attempt may spend on the model."""
         self.month: Month | None = None
-        """What its person and organisation may spend in a month, where that is bounded."""
+        """What its person and organisation may spend in a month; None where no model is used."""
         self.prices: ModelPrices | None = None
         """What its model calls cost, until it ends."""
         self.models: Sequence[str] = ()
