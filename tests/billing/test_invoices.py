@@ -28,8 +28,6 @@ from remote_claude.billing.projections.payments import PaymentsView
 from remote_claude.billing.projections.usage import UsageView
 from remote_claude.billing.rederive import differences, rederive
 from remote_claude.billing.storage import Storage
-from remote_claude.billing.stripe_adapter import Stripe
-from remote_claude.billing.stripe_worker import Payments
 from remote_claude.contracts.billing import (
     AdjustmentPosted,
     CouponCreated,
@@ -38,7 +36,6 @@ from remote_claude.contracts.billing import (
     CreditNoteIssued,
     InvoiceIssued,
     InvoiceNumberAssigned,
-    InvoicePaid,
 )
 from remote_claude.contracts.payments import InvoiceMirrored, StripeObjectObserved
 from remote_claude.contracts.prices import PerUnit, PriceBook
@@ -46,7 +43,6 @@ from remote_claude.contracts.scheduler import TaskAssigned
 from remote_claude.eventsourcing.postgres.projector import Projector
 from remote_claude.eventsourcing.postgres.rebuild import rebuild
 from remote_claude.eventsourcing.tail import Tail
-from stripe_double import KEY, SECRET, stripe_double
 
 ORG, OTHER = "org_01", "org_02"
 ASSIGNED = next(event for event in EXAMPLES if isinstance(event, TaskAssigned))
@@ -150,33 +146,6 @@ async def test_a_rebuild_takes_no_entry_away(ledger: Books) -> None:
     async with ledger.pool.connection() as connection:
         assert await bills.evidence(connection, ORG, period="2026-11") == before
     assert sum(e.quantity for e in before if e.meter == "vcpu_ms") == 250
-
-
-async def test_a_webhook_that_comes_before_its_object_is_known_is_followed(ledger: Books) -> None:
-    """Stripe reports that an invoice is paid before the log has it as mirrored: it is paid, once."""
-    await ledger.accounts.open_account(ORG, "pro")
-    [issued] = await ledger.close(ORG, early=True)
-    with stripe_double() as double:
-        double.delivery = "hold"
-        client = Stripe(KEY, SECRET, double.url)
-        session = await client.checkout(
-            ORG, "pro", "user_01", customer=None, back="http://x/", text="Pro", key="k1"
-        )
-        double.complete(session.page or "")
-        await client.fetch(session.object)
-        document = await ledger.document(ORG, issued.json_sha256)
-        made = await client.mirror(document, session.customer or "", "key-1")
-        payments = Payments(client, ledger.accounts, ledger.invoices, lambda: ledger.now)
-        for _ in range(2):
-            found = await client.fetch(made.object)
-            assert found is not None
-            await payments.follow(found)
-        await ledger.record(
-            InvoiceMirrored(org=ORG, invoice=issued.invoice, object=made.object, status=made.status)
-        )
-    assert (await ledger.invoices.invoice(ORG, issued.number)).state == "paid"
-    paid = [r async for batch in ledger.log.read() for r in batch if r.type == InvoicePaid.type]
-    assert len(paid) == 1
 
 
 async def test_usage_that_comes_late_is_an_adjustment_of_its_own_period_on_the_next_invoice(
