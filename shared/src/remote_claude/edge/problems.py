@@ -194,5 +194,6 @@ def _invalid(error: RequestValidationError) -> Problem:
         for e in error.errors()
     ]
     first = fields[0]
-    detail = f"{first['field'] or 'The body'} {first['message']}."
+    field, message = first["field"] or "The body", first["message"].rstrip(".")
+    detail = f"{field}: {message}." if message[:1].isupper() else f"{field} {message}."
     return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_request", detail, errors=fields)
