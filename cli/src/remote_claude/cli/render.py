@@ -331,7 +331,7 @@ QUANTITIES = {
     "vcpu_ms": ("vCPU-seconds", 1000),
     "gib_ms": ("GiB-seconds", 1000),
     "egress_bytes": ("bytes", 1),
-    "storage_byte_days": ("GiB-months of 30 days", 30 * 2**30),
+    "storage_byte_days": ("GiB-months", 30 * 2**30),
     "executions": ("executions", 1),
     "subscription": ("months", 1),
 }
@@ -339,19 +339,26 @@ QUANTITIES = {
 
 def quantity(meter: str, count: int) -> str:
     """A quantity of a meter in a unit that people use, exact."""
-    if meter == "model_nano_usd":
+    if meter.endswith("_nano_usd"):
         return money(count)
-    unit, scale = QUANTITIES[meter]
-    return f"{count / scale:,.3f} {unit}" if scale > 1 else f"{count:,} {unit}"
+    unit, scale = QUANTITIES.get(meter, (meter.rpartition("_")[2], 1))
+    if scale > 1:
+        return f"{count / scale:,.3f} {unit}"
+    return f"{count:,} {unit.removesuffix('s') if count == 1 else unit}"
+
+
+def meter_name(meter: str) -> str:
+    """A meter without its smallest unit, as tables show it."""
+    return meter.removesuffix("_nano_usd").removesuffix("_ms").removesuffix("_byte_days")
 
 
 def bill_lines(bill: dict[str, Any]) -> None:
     """The lines of a bill and its total."""
     rows = [
         (
-            line["meter"].removesuffix("_nano_usd").removesuffix("_ms"),
+            meter_name(line["meter"]),
             quantity(line["meter"], int(line["quantity"])),
-            f"{line['included']:,} free" if line["included"] else "",
+            f"{quantity(line['meter'], int(line['included']))} free" if line["included"] else "",
             f"{line['events']} event{'s' * (line['events'] != 1)}",
             money(int(line["amount_nano_usd"])),
         )

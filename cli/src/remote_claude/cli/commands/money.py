@@ -47,7 +47,7 @@ def usage(
     rows = [("executions", executions)]
     rows += [
         (
-            meter.removesuffix("_nano_usd").removesuffix("_ms").removesuffix("_byte_days"),
+            render.meter_name(meter),
             render.quantity(meter, int(used[meter])),
         )
         for meter in ("vcpu_ms", "gib_ms", "egress_bytes", "storage_byte_days", "model_nano_usd")
@@ -70,7 +70,11 @@ def _usage_by(by: str, last: int, as_csv: bool, as_json: bool) -> None:
     if as_csv:
         csv.writer(sys.stdout).writerows([(by, *meters), *rows])
         return
-    render.table((by, *meters), [(row[0], *(f"{n:,}" for n in row[1:])) for row in rows])
+    shown = [
+        (row[0], *(render.quantity(meter, int(n)) for meter, n in zip(meters, row[1:], strict=True)))
+        for row in rows
+    ]
+    render.table((by, *map(render.meter_name, meters)), shown)
 
 
 def bill(

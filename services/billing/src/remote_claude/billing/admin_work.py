@@ -70,6 +70,13 @@ def _costs(file: Path) -> dict[str, margins.Costs]:
         raise CommandRefused(f"{file}: {error}") from error
 
 
+def _amount(minor: int, currency: str) -> str:
+    """An amount in the currency's smallest unit, as people write it."""
+    digits = minor_digits(currency)
+    whole, part = divmod(minor, 10**digits)
+    return f"{whole:,}{f'.{part:0{digits}}' if digits else ''} {currency.upper()}"
+
+
 def _nano(amount: str) -> int:
     """Billionths of an amount in the currency's unit. Raises `CommandRefused`."""
     whole, _, part = amount.partition(".")
@@ -92,8 +99,8 @@ async def close(runtime: Runtime, now: bool, org: str | None) -> None:
             continue
         for invoice in issued:
             typer.echo(
-                f"{one} {invoice.period}: {invoice.number} ({invoice.invoice}) over {invoice.total}"
-                f" {invoice.currency} minor units"
+                f"{one} {invoice.period}: {invoice.number} ({invoice.invoice}) over"
+                f" {_amount(invoice.total, invoice.currency)}"
             )
         if not issued:
             typer.echo(f"{one}: nothing to close")
@@ -128,7 +135,7 @@ async def credit_note(runtime: Runtime, invoice: str, amount: str | None, reason
         raise CommandRefused(str(error)) from error
     back = {"stripe": "Stripe pays it back", "manual": "pay it back by hand", None: "so much less is due"}
     typer.echo(
-        f"{note.number} ({note.invoice}) over {note.total} {note.currency} minor units: {back[note.refund]}"
+        f"{note.number} ({note.invoice}) over {_amount(note.total, note.currency)}: {back[note.refund]}"
     )
 
 
