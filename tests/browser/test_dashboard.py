@@ -288,7 +288,8 @@ PAGES = (
     "/", "/new", "/new?model=m&budget=2.50&labels=a=b", "/usage", "/usage/charts", "/usage/charts?by=label&of=executions",
     "/usage/invoices", "/usage/plan", "/usage/analytics", "/settings", "/settings/sessions", "/settings/organisation",
     "/settings/members", "/settings/keys", "/settings/service-accounts", "/settings/secrets", "/settings/models",
-    "/settings/audit", "/settings/schedules", "/settings/webhooks", "/installation", "/installation/organisations",
+    "/settings/audit", "/settings/schedules", "/settings/webhooks", "/settings/teams", "/settings/support",
+    "/batches", "/installation", "/installation/organisations", "/installation/support",
 )  # fmt: skip
 
 

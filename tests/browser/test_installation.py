@@ -54,6 +54,42 @@ def test_what_is_parked_and_what_adds_up(opened: Opens) -> None:
     assert Axe().run(page).generate_report().startswith("Found 0")
 
 
+def test_a_ticket_is_opened_answered_by_the_operator_and_closed(stack: Product, opened: Opens) -> None:
+    page = opened("/settings/support")
+    page.get_by_role("textbox", name="Title").fill("Why?")
+    page.get_by_role("textbox", name="What happened").fill("No plan.")
+    page.get_by_role("button", name="Open the ticket").click()
+    expect(page.get_by_role("alert")).to_contain_text("has no tickets")
+    org = stack.api("/v1/session").json()["org"]
+    assert stack.admin("plan", "set", org, "self-hosted").code == 0
+    page.get_by_role("textbox", name="Title").fill("Tasks <b>stay</b> queued")
+    page.get_by_role("textbox", name="What happened").fill("Since noon.\nNone starts.")
+    page.get_by_role("button", name="Open the ticket").click()
+    expect(page.get_by_text("waits for an answer")).to_be_visible()
+    page.goto("/installation/support")
+    page.get_by_role("link", name="Tasks <b>stay</b> queued").click()
+    page.get_by_role("textbox", name="Answer").fill("The runner was full.")
+    page.get_by_role("button", name="Send the answer").click()
+    messages = page.get_by_role("list", name="Messages").get_by_role("listitem")
+    expect(messages).to_have_count(2)
+    assert Axe().run(page).generate_report().startswith("Found 0")
+    page.goto("/settings/support")
+    expect(page.get_by_role("list", name="Tickets")).to_contain_text("answered")
+    page.get_by_role("link", name="Tasks <b>stay</b> queued").click()
+    expect(messages.nth(1)).to_contain_text("The operator")
+    expect(messages.nth(1)).to_contain_text("The runner was full.")
+    page.get_by_role("textbox", name="Answer").fill("Now they run.")
+    page.get_by_role("button", name="Send the answer").click()
+    expect(messages).to_have_count(3)
+    page.get_by_role("button", name="Close").click()
+    page.get_by_role("button", name="Close the ticket").click()
+    expect(page.get_by_text("The ticket is closed")).to_be_visible()
+    page.goto("/installation/support")
+    expect(page.get_by_text("No open tickets")).to_be_visible()
+    page.get_by_role("button", name="Closed").click()
+    expect(page.get_by_role("link", name="Tasks <b>stay</b> queued")).to_be_visible()
+
+
 def test_an_owner_brings_a_deleted_organisation_back(opened: Opens) -> None:
     page = opened("/settings/organisation")
     page.get_by_role("region", name="New organisation").get_by_role("textbox", name="Name").fill("Phoenix")

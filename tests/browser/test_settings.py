@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -58,13 +59,20 @@ def test_a_schedule_is_made_and_removed(opened: Opens) -> None:
 
 
 def test_what_is_known_of_a_person_is_downloaded(stack: Product, opened: Opens, tmp_path: Path) -> None:
-    task = stack.submit("true")
+    task = stack.submit("echo kept")
+    stack.ended(task)
     page = opened("/settings")
     with page.expect_download() as download:
         page.get_by_role("button", name="Download your data").click()
-    download.value.save_as(tmp_path / "export.json")
-    found = json.loads((tmp_path / "export.json").read_text())
-    assert task in [one["id"] for one in found["tasks"]]
-    assert found["person"]["user"] == page.evaluate("fetch('/v1/me').then(answer => answer.json())")["user"]
+    download.value.save_as(tmp_path / "account.zip")
+    me = page.evaluate("fetch('/v1/me').then(answer => answer.json())")
+    with zipfile.ZipFile(tmp_path / "account.zip") as archive:
+        assert archive.testzip() is None
+        assert json.loads(archive.read("profile.json"))["user"] == me["user"]
+        [org, *_] = [one["id"] for one in json.loads(archive.read("organisations.json")) if one["personal"]]
+        tasks = [json.loads(line) for line in archive.read(f"{org}/tasks.jsonl").splitlines()]
+        assert task in [one["id"] for one in tasks]
+        assert b"kept" in archive.read(f"{org}/tasks/{task}/output.jsonl")
+        assert b"TaskSucceeded" in archive.read(f"{org}/tasks/{task}/events.jsonl")
     page.get_by_role("button", name="Delete the account").click()
     expect(page.get_by_role("button", name="Delete the account").last).to_be_disabled()

@@ -81,7 +81,14 @@ def test_candidates_are_compared(stack: Product, opened: Opens, tmp_path: Path) 
             "run", "--agent", "shell", "--detach", "--json", *labels, f"printf '{text}\\n' > a.txt", cwd=repo
         )
         stack.ended(done.json["id"])
-    page = opened("/compare/side-by-side")
+    judge = ("--label", "best-of=side-by-side", "--label", "judge-of=1", "--label", "kind=verdict")
+    stack.ended(stack.submit("true", *judge))
+    page = opened("/?q=verdict")
+    expect(page.get_by_role("list", name="Tasks").get_by_role("listitem")).to_have_count(1)
+    page.goto("/")
+    expect(page.get_by_role("link", name=re.compile("^printf")).first).to_be_visible()
+    expect(page.get_by_text("judge-of")).to_have_count(0)  # it stands beside its candidate
+    page.goto("/compare/side-by-side")
     candidates = page.get_by_role("list", name="Candidates").get_by_role("listitem")
     expect(candidates).to_have_count(2)
     expect(candidates.nth(0)).to_contain_text("best")
@@ -90,8 +97,30 @@ def test_candidates_are_compared(stack: Product, opened: Opens, tmp_path: Path) 
     assert Axe().run(page).generate_report().startswith("Found 0")
     page.get_by_role("link", name="Candidate 2").click()
     expect(page.get_by_role("link", name="Compare the candidates")).to_be_visible()
-    page.goto("/batches")
+
+
+def test_a_batch_is_watched_and_cancelled(stack: Product, opened: Opens) -> None:
+    page = opened("/batches")
     expect(page.get_by_text("No batches yet")).to_be_visible()
+    items = [{"key": "fast <i>", "prompt": "true"}, {"key": "slow", "prompt": "sleep 300"}]
+    with stack.client() as client:
+        body = {"name": "Weekly", "task": {"agent": "shell"}, "items": items}
+        assert client.post("/v1/batches", json=body).is_success
+    page.get_by_role("link", name="Weekly").click()
+    rows = page.get_by_role("list", name="Items").get_by_role("listitem")
+    expect(rows.nth(0)).to_contain_text("Succeeded")
+    expect(rows.nth(0)).to_contain_text("$0.")
+    expect(rows.nth(1)).to_contain_text("Running")
+    assert Axe().run(page).generate_report().startswith("Found 0")
+    page.get_by_role("button", name="Cancel the batch").click()
+    page.get_by_role("button", name="Cancel the batch").last.click()
+    expect(page.get_by_role("status", name="State")).to_have_text("Cancelled")
+    expect(rows.nth(1)).to_contain_text("Cancelled")
+    page.get_by_role("link", name="All batches").click()
+    expect(page.get_by_role("note", name="States of Weekly")).to_have_text("1 succeeded · 1 not succeeded")
+    page.get_by_role("link", name="Weekly").click()
+    page.get_by_role("link", name="fast <i>").click()
+    expect(page.get_by_role("heading", name="true")).to_be_visible()
 
 
 def test_a_link_for_reading_opens_for_anyone_until_it_is_revoked(

@@ -27,7 +27,7 @@ def test_ten_tasks_are_done_once_however_often_the_command_runs(
     first = stack.ok(*command, cwd=repo).json
     assert (first["state"], first["total"], first["submitted"]) == ("succeeded", 10, 10)
     assert first["states"] == {"succeeded": 10}
-    assert first["url"] == f"{stack.ok('status', '--json').json['url']}/?q={first['name']}"
+    assert first["url"] == f"{stack.ok('status', '--json').json['url']}/batches/{first['id']}"
     ids = [item["id"] for item in first["items"]]
     bills = [stack.ok("bill", id, "--json").json["total_nano_usd"] for id in ids]
     assert [item["cost_nano_usd"] for item in first["items"]] == bills

@@ -28,6 +28,8 @@ LIVE_SILENCE_S = 30.0
 RECONNECT_S = 0.5
 STARTING_PATIENCE_S = 120.0
 """How long to wait for the embedded stack of this home while it starts."""
+NOT_OURS = (404, 405, 501)
+"""Refusals that Remote Claude never makes without a problem document; a proxy before it may make the others."""
 
 
 class _Where(Retry, Credentials):
@@ -173,6 +175,11 @@ def translated() -> Iterator[None]:
     try:
         yield
     except errors.ApiError as error:
+        if not error.document and error.status in NOT_OURS:
+            message = (
+                f"the server answered {error.status} without a reason: is its address that of Remote Claude?"
+            )
+            raise CliError(message, Exit.UNREACHABLE, code="not_remote_claude") from error
         raise from_problem(error.status, dict(error.document)) from error
     except errors.Unreachable as error:
         raise CliError(

@@ -64,6 +64,7 @@ const terminal = createRoute({ getParentRoute: below, path: "/terminal", compone
 const groupPages = () => import("./pages/groups");
 const compare = createRoute({ getParentRoute: parent, path: "/compare/$group", component: lazyRouteComponent(groupPages, "Compare") });
 const batches = createRoute({ getParentRoute: parent, path: "/batches", component: lazyRouteComponent(groupPages, "Batches") });
+const batch = createRoute({ getParentRoute: parent, path: "/batches/$batch", component: lazyRouteComponent(groupPages, "BatchPage") });
 
 const billingPages = () => import("./pages/billing");
 const billing = createRoute({ getParentRoute: parent, path: "/usage", component: lazyRouteComponent(billingPages, "Billing") });
@@ -97,6 +98,9 @@ const inInstallation = () => installation;
 const overview = createRoute({ getParentRoute: inInstallation, path: "/", component: lazyRouteComponent(installationPages, "Overview") });
 const parkedEvents = createRoute({ getParentRoute: inInstallation, path: "/parked", component: lazyRouteComponent(installationPages, "Parked") });
 const organisations = createRoute({ getParentRoute: inInstallation, path: "/organisations", component: lazyRouteComponent(installationPages, "Organisations") });
+const supportPages = () => import("./pages/support");
+const installationTickets = createRoute({ getParentRoute: inInstallation, path: "/support", component: lazyRouteComponent(supportPages, "EveryTicket") });
+const installationTicket = createRoute({ getParentRoute: inInstallation, path: "/support/$ticket", component: lazyRouteComponent(supportPages, "AnyTicketPage") });
 const prices = createRoute({ getParentRoute: inInstallation, path: "/prices", component: lazyRouteComponent(installationPages, "Prices") });
 
 const join = createRoute({
@@ -125,6 +129,8 @@ const secrets = createRoute({ getParentRoute: inSettings, path: "/secrets", comp
 const models = createRoute({ getParentRoute: inSettings, path: "/models", component: lazyRouteComponent(settingsPages, "Models") });
 const audit = createRoute({ getParentRoute: inSettings, path: "/audit", component: lazyRouteComponent(settingsPages, "Audit") });
 const schedules = createRoute({ getParentRoute: inSettings, path: "/schedules", component: lazyRouteComponent(settingsPages, "Schedules") });
+const tickets = createRoute({ getParentRoute: inSettings, path: "/support", component: lazyRouteComponent(supportPages, "Tickets") });
+const ticket = createRoute({ getParentRoute: inSettings, path: "/support/$ticket", component: lazyRouteComponent(supportPages, "TicketPage") });
 const webhooks = createRoute({ getParentRoute: inSettings, path: "/webhooks", component: lazyRouteComponent(settingsPages, "Webhooks") });
 const allTasks = createRoute({
   getParentRoute: parent,
@@ -136,11 +142,11 @@ const allTasks = createRoute({
 
 export const router = createRouter({
   routeTree: root.addChildren([
-    tasks, allTasks, create, join, compare, batches, shared,
-    installation.addChildren([overview, parkedEvents, organisations, prices]),
+    tasks, allTasks, create, join, compare, batches, batch, shared,
+    installation.addChildren([overview, parkedEvents, organisations, prices, installationTickets, installationTicket]),
     billing.addChildren([usage, charts, invoices, invoice, plan, analytics]),
     task.addChildren([activity, changes, timeline, cost, terminal]),
-    settings.addChildren([general, sessions, organisation, members, teams, keys, serviceAccounts, secrets, models, schedules, webhooks, audit]),
+    settings.addChildren([general, sessions, organisation, members, teams, keys, serviceAccounts, secrets, models, schedules, webhooks, audit, tickets, ticket]),
   ]),
   defaultPreload: "intent",
   defaultPendingComponent: () => <Skeleton />,

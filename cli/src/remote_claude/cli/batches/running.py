@@ -134,10 +134,11 @@ class Run:
 
     @property
     def page(self) -> str:
-        """The URL of its tasks in the dashboard."""
+        """The URL of its page in the dashboard."""
         target = self._client.target
         org = target.profile.org if target.profile is not None else None
-        return f"{target.url}/?{urlencode({'q': self.name, **({'org': org} if org else {})})}"
+        query = f"?{urlencode({'org': org})}" if org else ""
+        return f"{target.url}/batches/{self.id}{query}"
 
     def summary(self) -> dict[str, Any]:
         """What became of the batch, for programs."""

@@ -42,11 +42,32 @@ def audit(
             e["action"],
             e["name"] or e["user"] or e["actor"] or "-",
             e["address"] or "-",
-            " ".join(f"{key}={value}" for key, value in e["details"].items()),
+            _details(e["details"]),
         )
         for e in _entries(limit)
     ]
     render.table(("time", "action", "who", "from", "details"), rows, elastic="details")
+
+
+def _details(details: dict[str, Any]) -> str:
+    """`scopes=tasks,org team=team_1`: as people read them. A key's owner may be a team."""
+    shown = {
+        "team" if key == "user" and str(value).startswith("team_") else key: value
+        for key, value in details.items()
+    }
+    return " ".join(f"{key}={_text(value)}" for key, value in shown.items())
+
+
+def _text(value: Any) -> str:
+    match value:
+        case list():
+            return ",".join(_text(one) for one in value)
+        case dict():
+            return ",".join(f"{key}:{_text(one)}" for key, one in value.items())
+        case bool():
+            return "yes" if value else "no"
+        case _:
+            return str(value)
 
 
 def _entries(limit: int) -> Iterator[dict[str, Any]]:

@@ -21,6 +21,10 @@ export type PermissionRequest = Schemas["PermissionAsked"];
 export type PermissionDecision = Schemas["PermissionAnswerRequest"]["decision"];
 export type Submission = Schemas["SubmitRequest"];
 export type Schedule = Schemas["ScheduleAnswer"];
+export type Batch = Schemas["BatchAnswer"];
+export type BatchItem = Schemas["BatchItemAnswer"];
+export type Ticket = Schemas["TicketAnswer"];
+export type TicketMessage = Schemas["TicketMessageAnswer"];
 export type Dimension = Schemas["UsageBreakdown"]["by"];
 
 /** A refusal: RFC 9457 as the server answers it, or what the browser could not do. */
@@ -52,7 +56,7 @@ export function setCsrf(token: string): void {
 const protect: Middleware = {
   onRequest({ request }) {
     const org = currentOrg();
-    if (org) request.headers.set("Rclaude-Org", org);
+    if (org && !request.headers.has("Rclaude-Org")) request.headers.set("Rclaude-Org", org);
     if (csrf && request.method !== "GET" && request.method !== "HEAD") request.headers.set("X-CSRF-Token", csrf);
     return request;
   },

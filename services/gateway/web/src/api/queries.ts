@@ -204,6 +204,51 @@ export const labelled = (label: string) =>
     },
   });
 
+/** Batches, the newest first, a page at a time. */
+export const batches = infiniteQueryOptions({
+  queryKey: [...LISTS, "batches"],
+  initialPageParam: undefined as string | undefined,
+  queryFn: ({ pageParam, signal }) => data(api.GET("/v1/batches", { params: { query: { limit: 50, cursor: pageParam } }, signal })),
+  getNextPageParam: (page) => page.next ?? undefined,
+});
+
+export const batch = (id: string, position?: number) =>
+  queryOptions({
+    queryKey: [...LISTS, "batches", id],
+    queryFn: ({ signal }) => data(api.GET("/v1/batches/{batch}", { params: { path: { batch: id }, query: { min_position: position } }, signal })),
+  });
+
+export const batchBill = (id: string) =>
+  queryOptions({
+    queryKey: [...LISTS, "batches", id, "bill"],
+    queryFn: ({ signal }) => data(api.GET("/v1/batches/{batch}/bill", { params: { path: { batch: id } }, signal })),
+  });
+
+export const tickets = queryOptions({
+  queryKey: ["tickets"],
+  queryFn: ({ signal }) => data(api.GET("/v1/org/tickets", { params: { query: { limit: 200 } }, signal })),
+});
+
+/** A ticket with its messages, as new as `position` at least. */
+export const ticket = (id: string, position?: number) =>
+  queryOptions({
+    queryKey: ["tickets", id],
+    queryFn: ({ signal }) => data(api.GET("/v1/org/tickets/{ticket}", { params: { path: { ticket: id }, query: { min_position: position } }, signal })),
+  });
+
+/** Tickets of every organisation, for the operator: the open ones, or the closed ones. */
+export const everyTicket = (closed: boolean) =>
+  queryOptions({
+    queryKey: ["installation", "tickets", closed],
+    queryFn: ({ signal }) => data(api.GET("/v1/support/tickets", { params: { query: { closed, limit: 200 } }, signal })),
+  });
+
+export const anyTicket = (id: string, position?: number) =>
+  queryOptions({
+    queryKey: ["installation", "tickets", "one", id],
+    queryFn: ({ signal }) => data(api.GET("/v1/support/tickets/{ticket}", { params: { path: { ticket: id }, query: { min_position: position } }, signal })),
+  });
+
 const taskPage = (cursor: string | undefined, signal: AbortSignal, label?: string) =>
   data(api.GET("/v1/tasks", { params: { query: { limit: 200, cursor, label: label ? [label] : undefined } }, signal }));
 

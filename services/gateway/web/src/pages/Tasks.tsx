@@ -1,9 +1,10 @@
 import { useInfiniteQuery, useMutation, useQueryClient } from "@tanstack/react-query";
-import { Link, useNavigate, useSearch } from "@tanstack/react-router";
+import { Link, useNavigate, useRouter, useSearch } from "@tanstack/react-router";
 import { useVirtualizer } from "@tanstack/react-virtual";
 import { GitBranch, Search, X } from "lucide-react";
-import { useEffect, useMemo, useRef, useState } from "react";
+import { memo, useCallback, useEffect, useMemo, useRef, useState } from "react";
 import { api, data, type TaskSummary } from "@/api/client";
+import { withOrg } from "@/api/org";
 import { LISTS, tasks } from "@/api/queries";
 import { repositoryName } from "@/text/format";
 import { visible } from "@/text/ansi";
@@ -37,7 +38,8 @@ export function Tasks() {
   }, [text, q, navigate]);
 
   const found = useInfiniteQuery(tasks({ state: FILTERS[show].states, q }));
-  const rows = useMemo(() => found.data?.pages.flatMap((page) => page.tasks) ?? [], [found.data]);
+  // A judge's task belongs to its candidate, and stands beside it in the comparison. A search finds it.
+  const rows = useMemo(() => (found.data?.pages ?? []).flatMap((page) => page.tasks).filter(({ labels }) => q || !("judge-of" in labels)), [found.data, q]);
   const filtered = show !== "all" || Boolean(q);
   if (found.isSuccess && rows.length === 0 && !found.hasNextPage && !filtered) return <FirstRun />;
 
@@ -45,19 +47,19 @@ export function Tasks() {
     <div className="flex h-full flex-col">
       <header className="flex flex-wrap items-center gap-x-4 gap-y-2 border-b border-line px-4 py-3 md:px-6">
         <h1 className="text-lg font-semibold tracking-tight">Tasks</h1>
-        <div role="group" aria-label="Show" className="order-3 flex w-full gap-1 overflow-x-auto md:order-none md:w-auto">
+        <div role="group" aria-label="Show" className="order-3 flex w-full overflow-x-auto md:gap-1 md:order-none md:w-auto">
           {(Object.keys(FILTERS) as Filter[]).map((name) => (
             <Link
               key={name}
               to="/"
               search={{ q, show: name === "all" ? undefined : name }}
               aria-current={name === show ? "true" : undefined}
-              className={`min-h-8 whitespace-nowrap rounded-full border px-3 py-1 text-sm ${name === show ? "border-line bg-surface font-medium shadow-xs" : "border-transparent text-muted hover:text-text"}`}
+              className={`min-h-8 whitespace-nowrap rounded-full border px-1.5 py-1 text-sm md:px-3 ${name === show ? "border-line bg-surface font-medium shadow-xs" : "border-transparent text-muted hover:text-text"}`}
             >
               {FILTERS[name].name}
             </Link>
           ))}
-          <Link to="/batches" className="min-h-8 whitespace-nowrap rounded-full px-3 py-1 text-sm text-muted hover:text-text">Batches</Link>
+          <Link to="/batches" className="min-h-8 whitespace-nowrap rounded-full px-1.5 py-1 text-sm text-muted md:px-3 hover:text-text">Batches</Link>
         </div>
         <div className="relative ml-auto min-w-0 flex-1 md:max-w-72">
           <Search className="pointer-events-none absolute left-2.5 top-2.5 size-4 text-muted" aria-hidden />
@@ -98,22 +100,23 @@ function List({ rows, more, fetching, fetchMore, search }: {
 }) {
   const box = useRef<HTMLDivElement>(null);
   const navigate = useNavigate();
+  const router = useRouter();
   const [current, setCurrent] = useState<string | null>(null);
   const [selected, select] = useState<ReadonlySet<string>>(new Set());
   const wide = useMedia("(min-width: 64rem)");
   const height = wide ? ROW.wide : ROW.narrow;
-  const list = useVirtualizer({ count: rows.length + (more ? 1 : 0), getScrollElement: () => box.current, estimateSize: () => height, overscan: 8 });
+  const list = useVirtualizer({ count: rows.length + (more ? 1 : 0), getScrollElement: () => box.current, estimateSize: () => height, overscan: 4 });
   useEffect(() => list.measure(), [list, height]);
   const items = list.getVirtualItems();
   const last = items.at(-1)?.index ?? 0;
   useEffect(() => {
     if (more && !fetching && last >= rows.length - 20) fetchMore();
   }, [more, fetching, last, rows.length, fetchMore]);
-  const toggle = (id: string) => {
-    const to = new Set(selected);
+  const toggle = useCallback((id: string) => select((before) => {
+    const to = new Set(before);
     if (!to.delete(id)) to.add(id);
-    select(to);
-  };
+    return to;
+  }), []);
   const latest = useRef({ rows, current, toggle });
   latest.current = { rows, current, toggle };
   useEffect(() => {
@@ -141,12 +144,26 @@ function List({ rows, more, fetching, fetchMore, search }: {
   return (
     <>
       <div ref={box} className="min-h-0 flex-1 overflow-y-auto" tabIndex={-1}>
-        <ul aria-label="Tasks" className="relative" style={{ height: list.getTotalSize() }}>
+        <ul
+          aria-label="Tasks"
+          className="relative"
+          style={{ height: list.getTotalSize() }}
+          onPointerOver={(event) => {
+            const task = taskOf(event.target);
+            if (task) void router.preloadRoute({ to: "/tasks/$task", params: { task } });
+          }}
+          onClick={(event) => {
+            const task = taskOf(event.target);
+            if (!task || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
+            event.preventDefault();
+            void navigate({ to: "/tasks/$task", params: { task } });
+          }}
+        >
           {items.map((item) => {
             const row = rows[item.index];
             return (
               <li key={item.key} aria-setsize={more ? -1 : rows.length} aria-posinset={item.index + 1} className="absolute inset-x-0 top-0" style={{ transform: `translateY(${item.start}px)`, height }}>
-                {row ? <Row task={row} wide={wide} current={row.id === current} selected={selected.has(row.id)} onToggle={() => toggle(row.id)} /> : <div className="skeleton mx-6 my-2 h-6" />}
+                {row ? <Row task={row} wide={wide} current={row.id === current} selected={selected.has(row.id)} toggle={toggle} /> : <div className="skeleton mx-6 my-2 h-6" />}
               </li>
             );
           })}
@@ -157,11 +174,14 @@ function List({ rows, more, fetching, fetchMore, search }: {
   );
 }
 
-function Row({ task, wide, current, selected, onToggle }: { task: TaskSummary; wide: boolean; current: boolean; selected: boolean; onToggle: () => void }) {
+/** The task whose link something is in. One listener of the list serves the links of all rows. */
+const taskOf = (target: EventTarget): string | undefined => (target as Element).closest<HTMLElement>("a[data-task]")?.dataset["task"];
+
+const Row = memo(function Row({ task, wide, current, selected, toggle }: { task: TaskSummary; wide: boolean; current: boolean; selected: boolean; toggle: (id: string) => void }) {
   const title = (
-    <Link to="/tasks/$task" params={{ task: task.id }} className="hostile block truncate font-medium after:absolute after:inset-0 after:left-12">
+    <a href={withOrg(`/tasks/${task.id}`)} data-task={task.id} className="hostile block truncate font-medium after:absolute after:inset-0 after:left-12">
       {visible(task.title ?? "Erased task")}
-    </Link>
+    </a>
   );
   const asks = task.waiting?.code === "permission";
   const reason = asks ? <span className="whitespace-nowrap font-medium text-warn">waits for an answer</span> : task.reason && <span className="truncate">{task.reason.replaceAll("_", " ")}</span>;
@@ -177,7 +197,7 @@ function Row({ task, wide, current, selected, onToggle }: { task: TaskSummary; w
           aria-label={`Select ${visible(task.title ?? task.id)}`}
           className={`absolute inset-0.5 size-4 accent-(--accent) ${selected ? "" : "opacity-0 focus:opacity-100 pointer:group-hover:opacity-100 group-focus-within:opacity-100"}`}
           checked={selected}
-          onChange={onToggle}
+          onChange={() => toggle(task.id)}
         />
       </span>
       {wide ? (
@@ -213,7 +233,7 @@ function Row({ task, wide, current, selected, onToggle }: { task: TaskSummary; w
       )}
     </div>
   );
-}
+});
 
 function Repository({ task }: { task: TaskSummary }) {
   if (!task.repo) return null;

@@ -1,2 +1,3 @@
 export { Batches } from "./groups/Batches";
+export { BatchPage } from "./groups/Batch";
 export { Compare } from "./groups/Compare";

@@ -39,11 +39,13 @@ export function useCommands(open: { palette: () => void; help: () => void; signO
       { name: "Schedules", run: () => void navigate({ to: "/settings/schedules" }) },
       ...(manages ? [{ name: "Webhooks and deliveries", run: () => void navigate({ to: "/settings/webhooks" }) }] : []),
       ...(manages ? [{ name: "Audit", keys: "g a", run: () => void navigate({ to: "/settings/audit" }) }] : []),
+      { name: "Support tickets", run: () => void navigate({ to: "/settings/support" }) },
       { name: "You, theme and notifications", keys: "g y", run: () => void navigate({ to: "/settings" }) },
       ...(operates ? [
         { name: "Installation", keys: "g i", run: () => void navigate({ to: "/installation" }) },
         { name: "Parked events and conservation", run: () => void navigate({ to: "/installation/parked" }) },
         { name: "Every organisation", run: () => void navigate({ to: "/installation/organisations" }) },
+        { name: "Tickets of every organisation", run: () => void navigate({ to: "/installation/support" }) },
         { name: "Plans and prices", run: () => void navigate({ to: "/installation/prices" }) },
       ] : []),
       { name: "Keyboard shortcuts", keys: "?", run: () => latest.current.help() },

@@ -6,13 +6,20 @@ export interface Part {
   name: string;
 }
 
+/** Which part is open: the one at the path, or above it. */
+function useIsHere(parts: readonly Part[]): (to: string) => boolean {
+  const path = useRouterState({ select: (state) => state.location.pathname });
+  const exact = parts.some(({ to }) => to === path);
+  return (to) => path === to || (!exact && to.split("/").length > 2 && path.startsWith(`${to}/`));
+}
+
 /** Links between the parts of a page. The one that is open scrolls into sight where there is no room for all. */
 export function Tabs({ label, parts }: { label: string; parts: readonly Part[] }) {
-  const path = useRouterState({ select: (state) => state.location.pathname });
+  const isHere = useIsHere(parts);
   return (
     <nav aria-label={label} className="mt-3 flex overflow-x-auto border-b border-line sm:gap-1">
       {parts.map(({ to, name }) => {
-        const here = path === to;
+        const here = isHere(to);
         return (
           <Link
             key={to}
@@ -38,7 +45,7 @@ export interface PartGroup {
 
 /** A page of many parts: a column of links beside what is open, or a row of them where there is no room for a column. */
 export function Sided({ title, groups, children }: { title: string; groups: readonly PartGroup[]; children: ReactNode }) {
-  const path = useRouterState({ select: (state) => state.location.pathname });
+  const isHere = useIsHere(groups.flatMap(({ parts }) => parts));
   return (
     <div className="flex h-full">
       <nav aria-label={title} className="hidden w-52 shrink-0 overflow-y-auto border-r border-line px-3 py-5 lg:block">
@@ -46,7 +53,7 @@ export function Sided({ title, groups, children }: { title: string; groups: read
           <div key={name} className="mb-5">
             <h2 className="mb-1 px-2.5 text-xs text-muted">{name}</h2>
             {parts.map(({ to, name }) => {
-              const here = path === to;
+              const here = isHere(to);
               return (
                 <Link key={to} to={to} aria-current={here ? "page" : undefined} className={`flex min-h-8 items-center rounded-lg px-2.5 text-sm ${here ? "bg-sunken font-medium" : "text-muted hover:bg-sunken hover:text-text"}`}>
                   {name}

@@ -1,4 +1,4 @@
-import { type ReactNode, useEffect, useState } from "react";
+import { type ReactNode, useSyncExternalStore } from "react";
 import { Problem, type State } from "@/api/client";
 import { ago, duration, moment } from "@/text/format";
 import { Button } from "./controls";
@@ -54,25 +54,46 @@ export function StateMark({ state, asks = false, named = false }: { state: State
   );
 }
 
-/** The time, once a second while it is looked at. */
-export function useNow(every = 1000, running = true): number {
-  const [now, tick] = useState(Date.now);
-  useEffect(() => {
-    if (!running) return;
-    const timer = window.setInterval(() => document.visibilityState === "visible" && tick(Date.now()), every);
-    return () => window.clearInterval(timer);
-  }, [every, running]);
-  return now;
+/** The time, with one timer for all that show it. It stands still while nobody looks. */
+class Ticker {
+  now = Date.now();
+  private readonly listeners = new Set<() => void>();
+  private timer: number | undefined;
+
+  constructor(private readonly every: number) {}
+
+  subscribe = (listener: () => void): (() => void) => {
+    if (this.listeners.size === 0) {
+      this.now = Date.now();
+      this.timer = window.setInterval(this.tick, this.every);
+    }
+    this.listeners.add(listener);
+    return () => {
+      this.listeners.delete(listener);
+      if (this.listeners.size === 0) window.clearInterval(this.timer);
+    };
+  };
+  read = (): number => this.now;
+
+  private readonly tick = (): void => {
+    if (document.visibilityState !== "visible") return;
+    this.now = Date.now();
+    for (const listener of this.listeners) listener();
+  };
 }
 
+const SECONDS = new Ticker(1_000);
+const TEN_SECONDS = new Ticker(10_000);
+const NEVER = (): (() => void) => () => {};
+
 export function Ago({ time }: { time: string }) {
-  const now = useNow(10_000);
+  const now = useSyncExternalStore(TEN_SECONDS.subscribe, TEN_SECONDS.read);
   return <time dateTime={time} title={moment(time)}>{ago(time, now)}</time>;
 }
 
 /** How long a task has run, counting while it does. */
 export function Took({ from, until }: { from: string | null; until: string | null }) {
-  const now = useNow(1000, from !== null && until === null);
+  const now = useSyncExternalStore(from !== null && until === null ? SECONDS.subscribe : NEVER, SECONDS.read);
   if (from === null) return <span className="text-muted">not started</span>;
   return <span className="tabular">{duration((until ? Date.parse(until) : Math.max(now, Date.parse(from))) - Date.parse(from))}</span>;
 }

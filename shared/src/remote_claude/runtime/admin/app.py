@@ -53,9 +53,10 @@ def _known_type(name: str | None) -> str | None:
 
     if name in REGISTRY.events:
         return name
-    near = difflib.get_close_matches(name, REGISTRY.events) or sorted(REGISTRY.events)
+    near = difflib.get_close_matches(name, REGISTRY.events)
+    advice = f"near it are {', '.join(near)}" if near else "docs/reference/asyncapi.json has all"
     raise typer.BadParameter(
-        f"this release has no event {name!r}; near it are {', '.join(near)}. One of another release is found by --subject"
+        f"this release has no event {name!r}; {advice}. One of another release is found by --subject"
     )
 
 

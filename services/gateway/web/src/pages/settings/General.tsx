@@ -1,7 +1,6 @@
 import { useMutation, useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 import { api, data } from "@/api/client";
-import { collectExport } from "@/api/export";
 import { me } from "@/api/queries";
 import { useSession } from "@/api/session";
 import { notifies, setNotifies } from "@/live/notify";
@@ -90,11 +89,12 @@ function Account({ name }: { name: string }) {
   const [asking, ask] = useState(false);
   const [typed, type] = useState("");
   const save = useMutation({
-    mutationFn: collectExport,
-    onSuccess: (text) => {
+    // Loaded when somebody wants it.
+    mutationFn: async () => (await import("@/api/export")).collectExport(),
+    onSuccess: (archive) => {
       const link = document.createElement("a");
-      link.href = URL.createObjectURL(new Blob([text], { type: "application/json" }));
-      link.download = "remote-claude-export.json";
+      link.href = URL.createObjectURL(archive);
+      link.download = "account.zip";
       link.click();
       URL.revokeObjectURL(link.href);
     },
@@ -108,7 +108,7 @@ function Account({ name }: { name: string }) {
       <Section title="Export">
         <div className="flex flex-wrap items-center gap-3">
           <Button busy={save.isPending} onClick={() => save.mutate()}>Download your data</Button>
-          <p className="min-w-56 flex-1 text-sm text-muted">One JSON file: you, your organisations, sessions, keys without their secrets, the tasks of this organisation, usage and invoices.</p>
+          <p className="min-w-56 flex-1 text-sm text-muted">One ZIP archive: you, your organisations, sessions, and of each organisation your teams, keys without their secrets, schedules, batches and tasks with their output, events and results. `rclaude account export` writes the same.</p>
         </div>
         {save.error && <p role="alert" className="mt-2 text-sm text-bad">{save.error.message}</p>}
       </Section>

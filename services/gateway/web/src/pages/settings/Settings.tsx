@@ -15,6 +15,7 @@ export function Settings() {
         { to: "/settings/keys", name: "API keys" },
         { to: "/settings/service-accounts", name: "Service accounts" },
         ...(manages ? ([{ to: "/settings/audit", name: "Audit" }] as const) : []),
+        { to: "/settings/support", name: "Support" },
       ],
     },
     {

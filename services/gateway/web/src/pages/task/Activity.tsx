@@ -54,13 +54,18 @@ function Rows({ task, live }: Conversation) {
   const { version } = live;
   // The prompt stands before what came of it, without a copy of all the rest.
   const count = live.rows.length + 1;
-  const row = (index: number): Row | undefined => (index === 0 ? { kind: "prompt", key: PROMPT, text: task.prompt ?? "" } : live.rows[index - 1]);
+  const { rows, dropped } = live;
+  const row = (index: number): Row | undefined => (index === 0 ? { kind: "prompt", key: PROMPT, text: task.prompt ?? "" } : rows[index - 1]);
+  // The same functions for as long as the rows are: with others the list measures all rows again. Rows are added in place.
+  const estimateSize = useCallback((index: number) => HEIGHTS[index === 0 ? "prompt" : (rows[index - 1]?.kind ?? "line")], [rows]);
+  // `dropped`: keys move when the first rows are dropped.
+  const getItemKey = useCallback((index: number) => (index === 0 ? PROMPT : (rows[index - 1]?.key ?? index)), [rows, dropped]);
   const list = useVirtualizer({
     count,
     getScrollElement: () => box.current,
-    estimateSize: (index) => HEIGHTS[row(index)?.kind ?? "line"],
-    getItemKey: (index) => row(index)?.key ?? index,
-    overscan: 20,
+    estimateSize,
+    getItemKey,
+    overscan: 10,
     paddingStart: 16,
     paddingEnd: 40,
   });

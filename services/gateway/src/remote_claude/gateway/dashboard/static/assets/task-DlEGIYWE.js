@@ -1,1 +1,0 @@
-import{t as e}from"./Activity-BMxaAZcy.js";import{t}from"./Task-BozeHCFh.js";export{e as Activity,t as TaskPage};

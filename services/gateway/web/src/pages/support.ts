@@ -1,0 +1,2 @@
+export { AnyTicketPage, EveryTicket } from "./support/Operator";
+export { TicketPage, Tickets } from "./support/Tickets";
