@@ -54,7 +54,7 @@ def test_every_address_of_the_page_is_answered_with_the_page() -> None:
     routes = re.findall(r'path: "/([\w-]*)', (WEB / "src/router.tsx").read_text())
     below = {
         "changes", "timeline", "cost", "terminal", "parked", "organisations", "prices", "charts", "invoices", "plan", "analytics", "organisation", "keys", "sessions", "members",
-        "teams", "service-accounts", "secrets", "models", "schedules", "webhooks", "audit", "",
+        "teams", "service-accounts", "secrets", "models", "schedules", "webhooks", "audit", "support", "",
     }  # fmt: skip
     assert set(routes) - below == set(PLACES)
 
