@@ -27,6 +27,7 @@ from remote_claude.gateway.domain.webhooks import (
     headers,
     initial_state,
     secret_of,
+    slack_body,
 )
 
 SEALED = Sealed(key="org_1", box="c2VhbGVk")
@@ -71,6 +72,20 @@ def test_a_webhook_is_added_and_removed_once() -> None:
     webhook.given(ADDED).when(REMOVE).then(REMOVED)
     webhook.given(ADDED, REMOVED).when(REMOVE).then()
     webhook.given(ADDED, REMOVED).when(ADD).then()
+
+
+def test_a_slack_message_is_a_text_with_a_link_and_without_markup_of_others() -> None:
+    end = {"task": "task_1", "org": "org_1", "state": "timed_out", "event": "e", "position": 7}
+    assert slack_body(end, "https://rc.example") == (
+        b'{"text":"<https://rc.example/tasks/task_1|task_1> *timed out*"}'
+    )
+    asked = end | {"state": "running", "permission": "p", "tool": "Bash <!channel> & more"}
+    assert slack_body(asked, "") == (
+        b'{"text":"`task_1` asks for a permission: Bash &lt;!channel&gt; &amp; more. '
+        b'Answer: `rclaude answer task_1`"}'
+    )
+    alert = {"meter": "executions", "percent": 80, "used": 80, "limit": 100, "period": "2026-11"}
+    assert b"*80 %* of the quota of executions" in slack_body(alert, "")
 
 
 def test_what_was_never_added_can_not_be_removed() -> None:

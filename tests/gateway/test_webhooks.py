@@ -28,6 +28,7 @@ from remote_claude.eventsourcing.postgres.outbox_table import effect
 from remote_claude.eventsourcing.postgres.projector import Projector, ProjectorState
 from remote_claude.eventsourcing.postgres.rebuild import rebuild
 from remote_claude.eventsourcing.postgres.tables import append
+from remote_claude.gateway.domain.webhooks import Format
 from remote_claude.gateway.handlers import WebhookHandlers
 from remote_claude.gateway.projections.webhooks import DeliveryRow, WebhooksView, webhooks
 from remote_claude.runtime.embedded.home import free_port
@@ -38,10 +39,10 @@ from servers import Broker, until
 OUTCOMES = (WebhookDelivered.type, WebhookFailed.type)
 
 
-async def add(host: Host, org: str, url: str) -> tuple[str, str]:
+async def add(host: Host, org: str, url: str, format: Format = "standard") -> tuple[str, str]:
     """A hook that the view knows, and its secret."""
     runtime, hook = host.runtime, new_id("hook")
-    secret, _ = await WebhookHandlers(runtime.log, runtime.keyring, runtime.clock).add(hook, org, url)
+    secret, _ = await WebhookHandlers(runtime.log, runtime.keyring, runtime.clock).add(hook, org, url, format)
     await seen(host)
     return hook, secret
 
@@ -102,6 +103,16 @@ async def a_gateway(broker: Broker, dsn: str, folder: Path, **settings: Any) -> 
 def receiver() -> Any:
     with receiving() as receiver:
         yield receiver
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_slack_webhook_gets_a_text(stack: Stack, member: Member, receiver: Receiver) -> None:
+    await add(stack.host, member.org, receiver.url, "slack")
+    task = await end(stack, member)
+    await outcomes(stack.host, member.org)
+    [got] = receiver.heard
+    assert got.body["text"].endswith("*cancelled*")
+    assert task in got.body["text"]
 
 
 @pytest.mark.asyncio(loop_scope="module")

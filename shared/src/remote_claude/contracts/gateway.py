@@ -215,6 +215,8 @@ class WebhookAdded(WebhookEvent):
 
     url: Sealed
     secret: Sealed
+    format: Literal["standard", "slack"] = "standard"
+    """What is posted: a signed message of Standard Webhooks, or a text for a Slack-compatible incoming webhook."""
 
 
 class WebhookRemoved(WebhookEvent):

@@ -18,10 +18,13 @@ Hook = Annotated[str, typer.Argument(help="The webhook's id, hook_...")]
 @app.command()
 def create(
     url: Annotated[str, typer.Argument(help="Where to post to, http:// or https://.")],
+    slack: Annotated[
+        bool, typer.Option("--slack", help="Post a text, as an incoming webhook of Slack takes it.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Add a webhook; prints its id and its signing secret, which is shown only now."""
-    made = connect().post("/v1/webhooks", {"url": url})
+    made = connect().post("/v1/webhooks", {"url": url, "format": "slack" if slack else "standard"})
     if as_json:
         render.emit(made)
         return

@@ -259,7 +259,9 @@ class WebhookHandlers:
     ) -> None:
         self._keyring, self._handler = keyring, CommandHandler(log, clock, event_id)
 
-    async def add(self, hook: str, org: str, url: str) -> tuple[str, int]:
+    async def add(
+        self, hook: str, org: str, url: str, format: webhooks.Format = "standard"
+    ) -> tuple[str, int]:
         """Record a webhook under a new id. Returns its signing secret, and the position of its event.
 
         Raises `WebhookUrlRefused`, and `KeyErased` without the organisation's key.
@@ -273,6 +275,7 @@ class WebhookHandlers:
                 org=org,
                 url=key.seal(url, webhook_url_context(hook)),
                 secret=key.seal(secret, webhook_secret_context(hook)),
+                format=format,
             )
         )
         return secret, position

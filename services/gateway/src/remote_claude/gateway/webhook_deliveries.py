@@ -22,7 +22,7 @@ from remote_claude.eventsourcing.events import Clock
 from remote_claude.eventsourcing.postgres.effects import Done, Outbox, Park, Retry, Verdict
 from remote_claude.eventsourcing.postgres.outbox_table import OutboxRow
 from remote_claude.eventsourcing.postgres.schemas import Pool
-from remote_claude.gateway.domain.webhooks import body, headers
+from remote_claude.gateway.domain.webhooks import body, headers, slack_body
 from remote_claude.gateway.projections.webhooks import DeliveryRow, WebhooksView, webhooks
 from remote_claude.gateway.settings import GatewaySettings
 from remote_claude.outbound import AddressRefused, AllowedHosts, CheckedTransport
@@ -33,10 +33,17 @@ class Deliveries:
     """Posts to hooks. Follows no redirect, and reads nothing of an answer but its status."""
 
     def __init__(
-        self, client: httpx2.AsyncClient, pool: Pool, keyring: Keyring, clock: Clock, *, timeout_s: float
+        self,
+        client: httpx2.AsyncClient,
+        pool: Pool,
+        keyring: Keyring,
+        clock: Clock,
+        *,
+        timeout_s: float,
+        public_url: str,
     ) -> None:
         self._client, self._pool, self._keyring, self._clock = client, pool, keyring, clock
-        self._timeout_s = timeout_s
+        self._timeout_s, self._public_url = timeout_s, public_url.rstrip("/")
 
     async def perform(self, row: OutboxRow) -> Verdict:
         """Post it. Done with any 2xx; with 410 the receiver refuses all further tries."""
@@ -49,7 +56,8 @@ class Deliveries:
             secret = await self._keyring.open(hook.secret, webhook_secret_context(hook.hook))
         except KeyErased:
             return Park("key_erased")
-        content = body(row.payload, row.occurred_at)
+        slack = hook.format == "slack"
+        content = slack_body(row.payload, self._public_url) if slack else body(row.payload, row.occurred_at)
         signed = headers(secret, row.key, int(self._clock().timestamp()), content)
         try:
             async with asyncio.timeout(self._timeout_s):
@@ -99,7 +107,12 @@ def outbox(runtime: Runtime, settings: GatewaySettings) -> Outbox:
             transport=CheckedTransport(allowed), timeout=settings.webhook_timeout_s, follow_redirects=False
         ) as client:
             yield Deliveries(
-                client, runtime.pool, runtime.keyring, runtime.clock, timeout_s=settings.webhook_timeout_s
+                client,
+                runtime.pool,
+                runtime.keyring,
+                runtime.clock,
+                timeout_s=settings.webhook_timeout_s,
+                public_url=runtime.settings.public_url,
             )
 
     return Outbox(

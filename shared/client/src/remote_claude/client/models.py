@@ -1144,9 +1144,13 @@ class NewToken(TypedDict):
 
 
 class NewWebhook(TypedDict):
-    """`url` is where to post to: http:// or https://, of at most 2,048 characters."""
+    """`url` is where to post to: http:// or https://, of at most 2,048 characters.
+
+    `format` `slack` posts a text for a Slack-compatible incoming webhook instead of a signed message.
+    """
 
     url: str
+    format: NotRequired[Literal["standard", "slack"]]
 
 
 class OpenSessionAnswer(TypedDict):
@@ -2109,6 +2113,7 @@ class WebhookAnswer(TypedDict):
 
     id: str
     url: str | None
+    format: Literal["standard", "slack"]
     added_at: str
     pending: int
     delivered: int

@@ -21,6 +21,7 @@ from remote_claude.gateway.api.models import StrictRequest
 from remote_claude.gateway.domain.refusals import TaskNotFound
 from remote_claude.gateway.domain.webhooks import (
     ENDS,
+    Format,
     NothingToReplay,
     WebhookNotFound,
     WebhookUrlRefused,
@@ -42,9 +43,13 @@ EVENTS_AT_ONCE = 200
 
 
 class NewWebhook(StrictRequest):
-    """`url` is where to post to: http:// or https://, of at most 2,048 characters."""
+    """`url` is where to post to: http:// or https://, of at most 2,048 characters.
+
+    `format` `slack` posts a text for a Slack-compatible incoming webhook instead of a signed message.
+    """
 
     url: str
+    format: Format = "standard"
 
 
 class WebhookCreated(BaseModel):
@@ -61,6 +66,7 @@ class WebhookAnswer(BaseModel):
 
     id: str
     url: str | None
+    format: Format
     added_at: str
     pending: int
     delivered: int
@@ -138,7 +144,7 @@ def add_routes(
         except AddressRefused as error:
             raise WebhookUrlRefused(f"{error}.") from error
         hook = runtime.new_id("hook")
-        secret, position = await handlers.add(hook, principal.org, body.url)
+        secret, position = await handlers.add(hook, principal.org, body.url, body.format)
         return WebhookCreated(id=hook, url=body.url, secret=secret, position=position)
 
     @api.get("/v1/webhooks", tags=TAGS, dependencies=reads, responses=problems(403, 503))
@@ -235,6 +241,7 @@ async def _shown(runtime: Runtime, hook: view.Webhook) -> WebhookAnswer:
     return WebhookAnswer(
         id=hook.hook,
         url=url,
+        format=hook.format,
         added_at=hook.added_at,
         pending=hook.pending,
         delivered=hook.delivered,

@@ -6,7 +6,7 @@ from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, ClassVar, assert_never
+from typing import Any, ClassVar, Literal, assert_never
 from urllib.parse import urlsplit
 
 from standardwebhooks import Webhook
@@ -25,6 +25,9 @@ from remote_claude.contracts.scheduler import (
 SECRET = "whsec_"  # noqa: S105  # the prefix of every secret
 MAX_URL = 2048
 QUOTA_ALERT = "quota.threshold_reached"
+
+Format = Literal["standard", "slack"]
+"""What is posted to a webhook."""
 
 ENDS: Mapping[str, str] = {
     TaskSucceeded.type: "succeeded",
@@ -68,6 +71,7 @@ class AddWebhook:
     org: str
     url: Sealed
     secret: Sealed
+    format: Format = "standard"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,9 +113,9 @@ initial_state: State = NotAdded()
 def decide(command: Command, state: State) -> list[Event]:
     """The events to record; none when it is recorded already. Raises `WebhookNotFound`."""
     match command:
-        case AddWebhook(hook=hook, org=org, url=url, secret=secret):
+        case AddWebhook(hook=hook, org=org, url=url, secret=secret, format=format):
             if isinstance(state, NotAdded):
-                return [WebhookAdded(hook=hook, org=org, url=url, secret=secret)]
+                return [WebhookAdded(hook=hook, org=org, url=url, secret=secret, format=format)]
         case RemoveWebhook(hook=hook, org=org):
             if isinstance(state, NotAdded):
                 raise WebhookNotFound(hook)
@@ -165,6 +169,27 @@ def body(payload: Mapping[str, Any], occurred_at: str) -> bytes:
         return canonical_json({"type": QUOTA_ALERT, "timestamp": ended_at, "data": data})
     kind = "permission_requested" if "permission" in data else data["state"]
     return canonical_json({"type": f"task.{kind}", "timestamp": ended_at, "data": data})
+
+
+def slack_body(payload: Mapping[str, Any], public_url: str) -> bytes:
+    """The message for a Slack-compatible incoming webhook: `text` in Slack's `mrkdwn`, with a link to the task."""
+    if "task" not in payload:
+        text = (
+            f"*{payload['percent']} %* of the quota of {payload['meter']} are used: "
+            f"{payload['used']} of {payload['limit']} in {payload['period']}"
+        )
+        return canonical_json({"text": slack_text(text)})
+    task = payload["task"]
+    link = f"<{public_url}/tasks/{task}|{task}>" if public_url else f"`{task}`"
+    if "permission" in payload:
+        asks = slack_text(f"asks for a permission: {payload['tool']}. Answer: ")
+        return canonical_json({"text": f"{link} {asks}`rclaude answer {task}`"})
+    return canonical_json({"text": f"{link} *{payload['state'].replace('_', ' ')}*"})
+
+
+def slack_text(text: str) -> str:
+    """The three characters that Slack reads as markup are escaped (docs.slack.dev, *Formatting message text*)."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def headers(secret: str, key: str, sent_at: int, content: bytes) -> dict[str, str]:

@@ -30,7 +30,7 @@ from remote_claude.eventsourcing.postgres.outbox_table import EffectChanges, Out
 from remote_claude.eventsourcing.postgres.schemas import Pool
 from remote_claude.eventsourcing.postgres.tables import TableRow, append, delete, reading, upsert
 from remote_claude.eventsourcing.views import View
-from remote_claude.gateway.domain.webhooks import ENDS
+from remote_claude.gateway.domain.webhooks import ENDS, Format
 
 
 class Tables(TableRow, registry=registry()):
@@ -47,6 +47,7 @@ class WebhookRow(Tables, table=True):
     added_at: str
     url: dict[str, Any] = Field(sa_type=JSONB)
     secret: dict[str, Any] = Field(sa_type=JSONB)
+    format: str
     delivered: int = Field(sa_type=BigInteger)
     failed: int = Field(sa_type=BigInteger)
     last: str | None
@@ -80,7 +81,7 @@ class OutcomeRow(Tables, table=True):
 
 class WebhooksView(View):
     name: ClassVar[str] = "gateway_webhooks"
-    version: ClassVar[int] = 5
+    version: ClassVar[int] = 6
     tables: ClassVar[MetaData] = Tables.metadata
     handles: ClassVar[frozenset[str]] = frozenset(
         {event.type for event in (WebhookAdded, WebhookRemoved, WebhookReplayRequested)}
@@ -137,6 +138,7 @@ def _hook(added: WebhookAdded, recorded: RecordedEvent) -> dict[str, Any]:
         "added_at": recorded.occurred_at,
         "url": added.url.model_dump(),
         "secret": added.secret.model_dump(),
+        "format": added.format,
         "delivered": 0,
         "failed": 0,
         "last": None,
@@ -219,6 +221,7 @@ class Webhook:
     added_at: str
     url: Sealed
     secret: Sealed
+    format: Format
     delivered: int
     failed: int
     last: str | None
