@@ -35,6 +35,7 @@ MAX_CONNECTIONS = 256
 HEAD_S = 30.0
 """How long the head of a request may take."""
 PIECE = 64 * 1024
+ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 
 _HOP_BY_HOP = frozenset(
     (b"connection", b"keep-alive", b"proxy-connection", b"proxy-authorization", b"te", b"upgrade", b"host")
@@ -173,9 +174,9 @@ class EgressProxy:
         outcome: Outcome = "closed"
         detail = ""
         try:
-            if request.method == b"CONNECT":
-                writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
-            else:
+            if request.method == b"CONNECT" and not swapper.placeholders:
+                writer.write(ESTABLISHED)
+            elif request.method != b"CONNECT":
                 head = _forwarded(request)
                 counted.add_sent(len(head))
                 far_writer.write(head)
@@ -205,7 +206,11 @@ class EgressProxy:
         """Be the host for the sandbox, and the sandbox for the host."""
         assert self._authority is not None
         await far[1].start_tls(_trusted(), server_hostname=host)
-        await near[1].start_tls(self._authority.context(host))
+        context = self._authority.context(host)
+        near[1].write(
+            ESTABLISHED
+        )  # at once before TLS starts: what the sandbox answers earlier would be lost
+        await near[1].start_tls(context)
         after = await exchange(near, far, swapper, counted)
         if after is not None:
             near[1].write(after)
