@@ -20,7 +20,8 @@ from event_logs import until
 from remote_claude.access.keyring import Keyring
 from remote_claude.billing.domain.account import Account
 from remote_claude.billing.handlers import Accounts
-from remote_claude.billing.period_closing import Invoices
+from remote_claude.billing.invoice_issuing import InvoiceIssuer
+from remote_claude.billing.invoices import Invoices
 from remote_claude.billing.projections.caught_up import caught_up
 from remote_claude.billing.projections.issued import InvoicesView
 from remote_claude.billing.projections.mail import MailView
@@ -58,6 +59,7 @@ class Books:
         self.objects = Objects(str(self.folder), self.keyring)
         self.accounts = Accounts(self.log, lambda: self.now)
         self.invoices = Invoices(self.log, self.pool, self.objects, lambda: self.now, self.keyring)
+        self.issuer = InvoiceIssuer(self.invoices, self.log, self.pool, lambda: self.now)
 
     async def record(self, *events: Event) -> None:
         """Append events to where their producer keeps them."""
@@ -100,7 +102,7 @@ class Books:
         return await self.invoices.account(org)
 
     async def close(self, org: str, *, early: bool = False) -> list[InvoiceIssued]:
-        return await self.invoices.close(org, early=early)
+        return await self.issuer.close(org, early=early)
 
     async def document(self, org: str, sha256: str) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(await self.invoices.stored(org, sha256))

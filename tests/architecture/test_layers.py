@@ -29,7 +29,7 @@ OWN_LAYERS: dict[str, dict[str, int]] = {
     "scheduler": {"settings": 0, "leadership": 2, "terms": 3, "broker_requests": 4, "process": 4, "metrics": 4},
     "billing": {
         "settings": 0, "documents": 0, "invoice_signing": 0, "stripe_adapter": 0, "plan_sizes": 1, "simulation": 2, "margin": 2, "month_answers": 2, "sla": 2,
-        "period_closing": 3, "exports": 3, "coupons": 3, "stripe_worker": 3, "mails": 3, "rederive": 3, "watch": 4, "storage": 4, "metrics": 4, "admin_work": 4, "invoice_admin": 4, "sla_admin": 4,
+        "invoices": 3, "invoice_issuing": 3, "exports": 3, "coupons": 3, "stripe_worker": 3, "mails": 3, "rederive": 3, "watch": 4, "storage": 4, "metrics": 4, "admin_work": 4, "invoice_admin": 4, "sla_admin": 4,
     },
     "runner": {
         "agents": 0, "worker": 0, "unix_sockets": 0, "providers": 1, "egress": 2, "sessions": 2, "model_proxy": 2,

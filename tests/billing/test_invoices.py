@@ -19,7 +19,7 @@ from remote_claude.billing.coupons import Coupons
 from remote_claude.billing.domain.coupons import CouponExhausted, CouponTaken, UnknownCoupon
 from remote_claude.billing.domain.invoicing import CreditTooLarge, GrantCredit
 from remote_claude.billing.domain.plans import builtin
-from remote_claude.billing.period_closing import NotConserved
+from remote_claude.billing.invoice_issuing import NotConserved
 from remote_claude.billing.projections import bills
 from remote_claude.billing.projections.breakdown import breakdown
 from remote_claude.billing.projections.conservation import conservation
@@ -95,7 +95,7 @@ async def test_a_credit_note_takes_back_no_more_than_the_invoice_and_its_part_of
     await ledger.invoices.change_customer(ORG, ADDRESS, "DE", "user_01")
     ledger.now = DECEMBER
     [issued] = await ledger.close(ORG)
-    note = await ledger.invoices.correct(ORG, issued.number, 1190, "charged twice", "operator")
+    note = await ledger.issuer.correct(ORG, issued.number, 1190, "charged twice", "operator")
     document = await ledger.document(ORG, note.json_sha256)
     assert (document["document"], document["subtotal"], document["tax"]) == ("credit_note", 1000, 190)
     assert (note.number, note.refund) == ("INV-000002", None)
@@ -104,8 +104,8 @@ async def test_a_credit_note_takes_back_no_more_than_the_invoice_and_its_part_of
     assert paid.paid is not None
     assert paid.paid.amount == 3451 - 1190
     with pytest.raises(CreditTooLarge):
-        await ledger.invoices.correct(ORG, issued.number, 2262, "too much", "operator")
-    rest = await ledger.invoices.correct(ORG, issued.number, None, "goodwill", "operator")
+        await ledger.issuer.correct(ORG, issued.number, 2262, "too much", "operator")
+    rest = await ledger.issuer.correct(ORG, issued.number, None, "goodwill", "operator")
     assert (rest.total, rest.refund) == (2261, "manual")
 
 
@@ -116,16 +116,16 @@ async def test_a_credit_note_is_rederived_byte_for_byte(ledger: Books) -> None:
     ledger.now = DECEMBER
     [issued] = await ledger.close(ORG)
     notes = [
-        await ledger.invoices.correct(ORG, issued.number, amount, "charged twice", "operator")
+        await ledger.issuer.correct(ORG, issued.number, amount, "charged twice", "operator")
         for amount in (1190, None)
     ]
     again = [
         (one.number, await differences(ledger.invoices, one, derived))
-        async for one, derived, _ in rederive(ledger.log, ledger.pool, ledger.invoices, [issued])
+        async for one, derived, _ in rederive(ledger.log, ledger.pool, ledger.issuer, [issued])
     ]
     assert again == [(one.number, []) for one in (issued, *notes)]
     [*_, (note, derived, _)] = [
-        found async for found in rederive(ledger.log, ledger.pool, ledger.invoices, [issued])
+        found async for found in rederive(ledger.log, ledger.pool, ledger.issuer, [issued])
     ]
     changed = replace(derived, json=derived.json.replace(b"charged twice", b"charged once!"))
     assert await differences(ledger.invoices, note, changed) == ["JSON"]
@@ -296,7 +296,7 @@ async def test_a_coupon_is_a_line_of_so_many_invoices_and_takes_no_more_than_all
     assert [line["amount"] for line in document["lines"] if line["kind"] == "coupon"] == [-580, -2320]
     again = [
         await differences(ledger.invoices, one, derived)
-        async for one, derived, _ in rederive(ledger.log, ledger.pool, ledger.invoices, issued)
+        async for one, derived, _ in rederive(ledger.log, ledger.pool, ledger.issuer, issued)
     ]
     assert again == [[], [], []]
 
@@ -348,7 +348,7 @@ async def test_storage_is_measured_once_a_day_and_is_a_line_that_belongs_to_nobo
     lines = (await ledger.document(ORG, issued.json_sha256))["lines"]
     [line] = [line for line in lines if line["meter"] == "storage_byte_days"]
     assert line["amount"] == round(3 * stored * 10**6 / 10**7)
-    [(_, again, _)] = [found async for found in rederive(ledger.log, ledger.pool, ledger.invoices, [issued])]
+    [(_, again, _)] = [found async for found in rederive(ledger.log, ledger.pool, ledger.issuer, [issued])]
     assert await differences(ledger.invoices, issued, again) == []
 
 
@@ -370,7 +370,7 @@ async def test_every_invoice_is_rederived_in_one_reading_of_the_log(ledger: Book
     issued = [*await ledger.close(ORG, early=True), *await ledger.close(OTHER, early=True)]
     again = [
         (one.number, await differences(ledger.invoices, one, derived))
-        async for one, derived, _ in rederive(ledger.log, ledger.pool, ledger.invoices, issued)
+        async for one, derived, _ in rederive(ledger.log, ledger.pool, ledger.issuer, issued)
     ]
     assert again == [("INV-000001", []), ("INV-000002", [])]
 

@@ -97,7 +97,7 @@ def test_an_owner_brings_a_deleted_organisation_back(opened: Opens) -> None:
     expect(page.get_by_role("heading", name="Run your first task")).to_be_visible()
     page.goto("/settings/organisation")
     page.get_by_role("button", name="Delete the organisation").click()
-    page.get_by_role("button", name="Delete the organisation").last.click()
+    page.get_by_role("dialog").get_by_role("button", name="Delete the organisation").click()
     page.wait_for_url("/")
     page.goto("/settings/organisation")
     page.get_by_role("button", name="Bring Phoenix back").click()

@@ -30,7 +30,7 @@ def test_a_terminal_opens_in_the_sandbox_of_a_task_that_runs(stack: Product, ope
     page.keyboard.type("exit 3\n")
     expect(page.get_by_text("The shell has ended with 3.")).to_be_visible()
     page.get_by_role("button", name="Cancel the task").click()
-    page.get_by_role("button", name="Cancel the task").last.click()
+    page.get_by_role("dialog").get_by_role("button", name="Cancel the task").click()
     expect(page.get_by_text("The sandbox is gone")).to_be_visible()
 
 
@@ -113,7 +113,7 @@ def test_a_batch_is_watched_and_cancelled(stack: Product, opened: Opens) -> None
     expect(rows.nth(1)).to_contain_text("Running")
     assert Axe().run(page).generate_report().startswith("Found 0")
     page.get_by_role("button", name="Cancel the batch").click()
-    page.get_by_role("button", name="Cancel the batch").last.click()
+    page.get_by_role("dialog").get_by_role("button", name="Cancel the batch").click()
     expect(page.get_by_role("status", name="State")).to_have_text("Cancelled")
     expect(rows.nth(1)).to_contain_text("Cancelled")
     page.get_by_role("link", name="All batches").click()

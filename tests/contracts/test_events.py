@@ -55,6 +55,8 @@ def holds(read: Any, written: Any) -> bool:
     """Whether everything that was written came back."""
     if isinstance(written, dict):
         return all(name in read and holds(read[name], value) for name, value in written.items())
+    if isinstance(written, list):
+        return len(read) == len(written) and all(map(holds, read, written))
     return bool(read == written)
 
 

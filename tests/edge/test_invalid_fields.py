@@ -47,3 +47,9 @@ def test_a_wrong_field_is_named_in_words(field: str, value: Any, said: str) -> N
         Body.model_validate({field: value})
     [error] = refused.value.errors(include_url=False, include_input=False)
     assert words(error) == said
+
+
+def test_an_error_of_our_own_keeps_its_sentence() -> None:
+    error = {"type": "model", "msg": "bedrock needs `model`", "ctx": {}}
+    assert words(error) == "bedrock needs `model`"
+    assert words({"type": "model_type", "msg": "Input should be"}) == "has to be an object"

@@ -121,7 +121,7 @@ async def test_a_search_goes_on_where_its_page_ended(member: Member) -> None:
 
 async def test_agents_are_listed_with_whether_a_runner_offers_them(member: Member) -> None:
     page = (await member.http.get("/v1/agents")).json()
-    names = ("claude", "noop", "opencode", "shell")
+    names = ("claude", "codex", "gemini", "noop", "opencode", "shell")
     assert page["agents"] == [{"name": name, "offered": False, "needs_model_key": False} for name in names]
     assert (page["providers"], page["capabilities"]) == ([], [])
 

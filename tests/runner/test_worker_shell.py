@@ -61,7 +61,7 @@ async def test_an_unknown_agent_is_refused_with_a_sentence() -> None:
     async with worker(task("hello", agent="copilot"), Stored()) as one:
         result = await one.result()
     assert result.reason == "agent_unavailable"
-    assert "there are claude, opencode, shell" in result.summary
+    assert "there are claude, codex, gemini, opencode, shell" in result.summary
 
 
 async def test_broken_utf8_becomes_replacement_characters() -> None:

@@ -57,7 +57,8 @@ def words(error: Mapping[str, Any]) -> str:
     kind, context = str(error["type"]), error.get("ctx") or {}
     if kind == "string_too_short" and context.get("min_length") == 1:
         return "is empty"
-    text = WORDS.get(kind) or KINDS.get(kind.partition("_")[0])
+    first, more, _ = kind.partition("_")
+    text = WORDS.get(kind) or (KINDS.get(first) if more else None)  # a validator of ours may call an error "model"
     if text is None:
         return str(error["msg"])
     try:

@@ -18,7 +18,7 @@ from remote_claude.eventsourcing.events import parse_timestamp
 from remote_claude.runtime.ids import new_id
 
 ROTATED_AFTER = timedelta(days=30)
-LOOKS_S = 3600.0
+POLL_S = 3600.0
 TOKEN_LASTS = timedelta(minutes=5)
 STREAM = stream_id("auth", None, "signing", "tokens")
 
@@ -34,7 +34,7 @@ class SigningKeys:
     async def run(self) -> None:
         """Replace the key when its time has come; never ends by itself."""
         while True:
-            await asyncio.sleep(LOOKS_S)
+            await asyncio.sleep(POLL_S)
             await self.rotate()
 
     async def rotate(self) -> None:

@@ -22,7 +22,8 @@ from remote_claude.billing.domain.invoice import NANO, minor_digits
 from remote_claude.billing.domain.invoicing import BillingRefusal, GrantCredit
 from remote_claude.billing.domain.plans import Catalog, InvalidPlans, parse
 from remote_claude.billing.handlers import Accounts, VersionTaken
-from remote_claude.billing.period_closing import Invoices
+from remote_claude.billing.invoice_issuing import InvoiceIssuer
+from remote_claude.billing.invoices import Invoices
 from remote_claude.billing.projections.caught_up import caught_up
 from remote_claude.billing.projections.issued import InvoicesView, find_invoices, state_of
 from remote_claude.billing.projections.usage import UsageView
@@ -43,6 +44,10 @@ OPERATOR = "operator"
 
 def _invoices(runtime: Runtime) -> Invoices:
     return Invoices(runtime.log, runtime.pool, runtime.objects, runtime.clock, runtime.keyring)
+
+
+def _issuer(runtime: Runtime) -> InvoiceIssuer:
+    return InvoiceIssuer(_invoices(runtime), runtime.log, runtime.pool, runtime.clock)
 
 
 async def _org_of(runtime: Runtime, invoice: str) -> str:
@@ -87,12 +92,13 @@ def _nano(amount: str) -> int:
 
 async def close(runtime: Runtime, now: bool, org: str | None) -> None:
     """Close and issue, organisation by organisation; one that is refused keeps no other from it."""
-    invoices, refused = _invoices(runtime), 0
+    issuer, refused = _issuer(runtime), 0
+    invoices = issuer.invoices
     if org is not None and (await invoices.account(org)).opened_at is None:
         raise CommandRefused(str(UnknownOrganisation(org)))
     for one in [org] if org is not None else await invoices.organisations():
         try:
-            issued = await invoices.close(one, early=now, actor=OPERATOR)
+            issued = await issuer.close(one, early=now, actor=OPERATOR)
         except BillingRefusal as error:
             refused += 1
             typer.echo(f"{one}: {error}", err=True)
@@ -126,11 +132,11 @@ async def paid(runtime: Runtime, invoice: str, reference: str | None) -> None:
 async def credit_note(runtime: Runtime, invoice: str, amount: str | None, reason: str) -> None:
     """Correct an invoice."""
     org = await _org_of(runtime, invoice)
-    invoices = _invoices(runtime)
-    currency = (await invoices.invoice(org, invoice)).issued.currency
+    issuer = _issuer(runtime)
+    currency = (await issuer.invoices.invoice(org, invoice)).issued.currency
     minor = None if amount is None else _nano(amount) // (NANO // 10 ** minor_digits(currency))
     try:
-        note = await invoices.correct(org, invoice, minor, reason, OPERATOR)
+        note = await issuer.correct(org, invoice, minor, reason, OPERATOR)
     except BillingRefusal as error:
         raise CommandRefused(str(error)) from error
     back = {"stripe": "Stripe pays it back", "manual": "pay it back by hand", None: "so much less is due"}
@@ -275,13 +281,14 @@ async def reconcile(runtime: Runtime) -> None:
 async def rederive(runtime: Runtime, invoice: str | None) -> None:
     """Make an invoice again, or all of them, and compare. Raises `CommandRefused` where one differs."""
     await caught_up(runtime.log, runtime.pool, InvoicesView.name)
-    invoices = _invoices(runtime)
+    issuer = _issuer(runtime)
+    invoices = issuer.invoices
     if invoice is not None:
         await _org_of(runtime, invoice)
     found = await find_invoices(runtime.pool, named=invoice)
     wanted = [(await invoices.invoice(row["org"], row["invoice"])).issued for row in found]
     different = made_again = 0
-    async for issued, derived, read in rederiving.rederive(runtime.log, runtime.pool, invoices, wanted):
+    async for issued, derived, read in rederiving.rederive(runtime.log, runtime.pool, issuer, wanted):
         wrong = await rederiving.differences(invoices, issued, derived)
         for name, made, recorded in (
             ("JSON", derived.json, issued.json_sha256),

@@ -9,7 +9,7 @@ import structlog
 
 from remote_claude.billing.domain.invoicing import BillingRefusal
 from remote_claude.billing.handlers import Accounts
-from remote_claude.billing.period_closing import Invoices
+from remote_claude.billing.invoice_issuing import InvoiceIssuer
 from remote_claude.billing.projections.issued import InvoicesView
 from remote_claude.billing.projections.mail import MailView
 from remote_claude.billing.projections.payments import PaymentsView
@@ -99,15 +99,15 @@ class AccountOpener:
 class PeriodCloser:
     """Closes periods and issues invoices once they are over for a grace."""
 
-    def __init__(self, invoices: Invoices, grace: timedelta) -> None:
-        self._invoices, self._grace = invoices, grace
+    def __init__(self, issuer: InvoiceIssuer, grace: timedelta) -> None:
+        self._issuer, self._grace = issuer, grace
 
     async def run(self) -> None:
         """Never ends by itself. An organisation that can't be closed keeps no other from it."""
         while True:
-            for org in await self._invoices.organisations():
+            for org in await self._issuer.invoices.organisations():
                 try:
-                    await self._invoices.close(org, grace=self._grace)
+                    await self._issuer.close(org, grace=self._grace)
                 except (BillingRefusal, UndecodableEvent) as error:
                     log.error("a period can't be closed", org=org, detail=str(error))
             await asyncio.sleep(CLOSE_CHECK_S)

@@ -6,7 +6,7 @@ from contextlib import aclosing
 
 from remote_claude.billing.domain.coupons import COUPON, UnknownCoupon, coupon_stream
 from remote_claude.billing.domain.invoicing import RedeemCoupon
-from remote_claude.billing.period_closing import Invoices
+from remote_claude.billing.invoices import Invoices
 from remote_claude.contracts.billing import CouponAssigned, CouponCreated, CouponRedeemed
 from remote_claude.eventsourcing import Clock, CommandHandler, EventLog, timestamp
 

@@ -15,7 +15,7 @@ from typing import Any
 from remote_claude.billing.domain.invoicing import BillingRefusal
 from remote_claude.billing.handlers import account_stream
 from remote_claude.billing.invoice_signing import SigningKey
-from remote_claude.billing.period_closing import Invoices
+from remote_claude.billing.invoices import Invoices
 from remote_claude.billing.projections import bills
 from remote_claude.billing.projections.usage import UsageView
 from remote_claude.contracts.base import canonical_json

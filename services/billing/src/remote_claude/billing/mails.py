@@ -8,7 +8,7 @@ from typing import Any
 
 from remote_claude.access.keyring import KeyErased
 from remote_claude.billing.domain.invoice import minor_digits
-from remote_claude.billing.period_closing import Invoices
+from remote_claude.billing.invoices import Invoices
 from remote_claude.billing.projections.mail import MailRow, MailView
 from remote_claude.contracts.billing import MailFailed, MailSent
 from remote_claude.eventsourcing.postgres.effects import Done, Outbox, Park, Retry, Verdict

@@ -18,7 +18,8 @@ from psycopg_pool import AsyncConnectionPool
 from remote_claude.billing import documents
 from remote_claude.billing.domain.invoice import as_bytes, credit_note
 from remote_claude.billing.domain.invoicing import BillingRefusal
-from remote_claude.billing.period_closing import Derived, Invoices
+from remote_claude.billing.invoice_issuing import Derived, InvoiceIssuer
+from remote_claude.billing.invoices import Invoices
 from remote_claude.billing.projections.usage import UsageView
 from remote_claude.contracts.billing import CreditNoteIssued, InvoiceIssued
 from remote_claude.eventsourcing import EventLog
@@ -32,7 +33,7 @@ class NoDatabase(BillingRefusal):
 
 
 async def rederive(
-    log: EventLog, pool: Pool, invoices: Invoices, wanted: Sequence[InvoiceIssued]
+    log: EventLog, pool: Pool, issuer: InvoiceIssuer, wanted: Sequence[InvoiceIssued]
 ) -> AsyncIterator[tuple[InvoiceIssued | CreditNoteIssued, Derived, int]]:
     """Each invoice as the log gives it, followed by its credit notes, and how many events were read until then.
 
@@ -55,9 +56,9 @@ async def rederive(
                     await view.apply(connection, batch)
                     batch.clear()
                     issued = waiting.pop(0)
-                    derived = await invoices.derive(connection, issued.org, issued)
+                    derived = await issuer.derive(connection, issued.org, issued)
                     yield issued, derived, read
-                    for note in (await invoices.account(issued.org)).credit_notes.values():
+                    for note in (await issuer.invoices.account(issued.org)).credit_notes.values():
                         if note.corrects == issued.invoice:
                             yield note, await derive_credit_note(note, derived), read
             if batch:

@@ -8,16 +8,17 @@ from remote_claude.billing import api, mails
 from remote_claude.billing.consumers import AccountOpener, PeriodCloser
 from remote_claude.billing.exports import Exports
 from remote_claude.billing.handlers import Accounts
+from remote_claude.billing.invoice_issuing import InvoiceIssuer
 from remote_claude.billing.invoice_signing import SigningKey, make_unless_lost
+from remote_claude.billing.invoices import Invoices
 from remote_claude.billing.metrics import Audit
 from remote_claude.billing.month_answers import Months
-from remote_claude.billing.period_closing import Invoices
 from remote_claude.billing.projections.issued import InvoicesView
 from remote_claude.billing.projections.mail import MailView
 from remote_claude.billing.projections.payments import PaymentsView
 from remote_claude.billing.projections.usage import UsageView
 from remote_claude.billing.settings import BillingSettings
-from remote_claude.billing.storage import LOOK_EVERY_S, Storage
+from remote_claude.billing.storage import STORAGE_POLL_S, Storage
 from remote_claude.billing.stripe_adapter import Stripe
 from remote_claude.billing.stripe_worker import Payments, outbox
 from remote_claude.billing.watch import (
@@ -59,7 +60,7 @@ def build(runtime: Runtime) -> Service:
 
     background: dict[str, Callable[[], Awaitable[None]]] = {
         "watch quotas": lambda: every(QUOTAS_EVERY_S, watch.quotas, live),
-        "measure storage": lambda: every(LOOK_EVERY_S, storage.measure, live),
+        "measure storage": lambda: every(STORAGE_POLL_S, storage.measure, live),
         "watch unpaid invoices": lambda: every(DUNNING_EVERY_S, watch.unpaid, live),
     }
     stripe: Stripe | None = None
@@ -89,7 +90,8 @@ def build(runtime: Runtime) -> Service:
             await accounts.open_account(owner.load(runtime.settings.owner_file).org, "self-hosted", allowed)
 
     if settings.close_after_s is not None:
-        background["close periods"] = PeriodCloser(invoices, timedelta(seconds=settings.close_after_s)).run
+        issuer = InvoiceIssuer(invoices, runtime.log, runtime.pool, runtime.clock)
+        background["close periods"] = PeriodCloser(issuer, timedelta(seconds=settings.close_after_s)).run
 
     return Service(
         name="billing",

@@ -61,7 +61,7 @@ async def _reports(
     from remote_claude.billing import sla
     from remote_claude.billing.admin_work import OPERATOR
     from remote_claude.billing.domain.invoicing import GrantCredit
-    from remote_claude.billing.period_closing import Invoices
+    from remote_claude.billing.invoices import Invoices
     from remote_claude.billing.projections.caught_up import caught_up
     from remote_claude.billing.projections.usage import UsageView
 

@@ -6,12 +6,12 @@ import structlog
 from obstore.exceptions import BaseError
 
 from remote_claude.billing.domain.invoicing import MeasureStorage
-from remote_claude.billing.period_closing import Invoices
+from remote_claude.billing.invoices import Invoices
 from remote_claude.contracts.billing import StorageMeasured
 from remote_claude.eventsourcing import Clock, timestamp
 from remote_claude.runtime.objects import Objects
 
-LOOK_EVERY_S = 60.0
+STORAGE_POLL_S = 60.0
 """How soon after midnight a day is measured."""
 
 log = structlog.get_logger(__name__)

@@ -10,7 +10,7 @@ from typing import Any
 
 from remote_claude.billing.domain.invoicing import FailPayment, Observe, PayInvoice
 from remote_claude.billing.handlers import Accounts
-from remote_claude.billing.period_closing import Invoices
+from remote_claude.billing.invoices import Invoices
 from remote_claude.billing.projections.payments import PaymentRow, PaymentsView
 from remote_claude.billing.stripe_adapter import MISSING, Observed, Stripe, StripeRefused, StripeUnavailable
 from remote_claude.contracts.payments import (

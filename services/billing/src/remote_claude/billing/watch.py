@@ -13,7 +13,7 @@ from psycopg import AsyncConnection
 from remote_claude.billing.domain.account import BILLING
 from remote_claude.billing.domain.invoicing import ReachThreshold, RecordDrift
 from remote_claude.billing.handlers import Accounts
-from remote_claude.billing.period_closing import Invoices
+from remote_claude.billing.invoices import Invoices
 from remote_claude.billing.projections import bills
 from remote_claude.billing.projections.issued import find_invoices
 from remote_claude.billing.stripe_adapter import Stripe, StripeRefused, StripeUnavailable

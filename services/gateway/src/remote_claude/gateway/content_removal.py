@@ -26,7 +26,7 @@ from remote_claude.gateway.projections.contents import DueContent
 from remote_claude.runtime.manifests import Manifest
 from remote_claude.runtime.objects import ObjectNotFound, Objects
 
-LOOK_EVERY_S = 3600.0
+POLL_S = 3600.0
 WRITTEN_AGAIN = timedelta(days=1)
 """An object that was written within this time stays: what refers to it may not be recorded yet."""
 SILENCE_S = 7200.0
@@ -51,7 +51,7 @@ class ContentRemoval:
             ):
                 if mine:
                     await self.remove(self._clock())
-            await asyncio.sleep(LOOK_EVERY_S)
+            await asyncio.sleep(POLL_S)
 
     async def due(self, now: datetime) -> dict[str, list[DueContent]]:
         """What is due at a time, by organisation."""

@@ -8,7 +8,7 @@ from remote_claude.gateway.domain.lifecycle import TaskProgress
 from remote_claude.gateway.domain.refusals import MessageNotTaken
 from remote_claude.runtime.agent_output import OutputStream, OutputUnavailable
 
-LOOKS_S = (0.0, 0.3)
+POLL_AFTER_S = (0.0, 0.3)
 """When the output is looked at after the message was recorded: at once, and when the runner should have had it."""
 LAST_FRAMES = 8
 """An agent that had ended before shows it in one of so many frames at the end of the output."""
@@ -31,7 +31,7 @@ class MessageDelivery:
         """Raises `MessageNotTaken` where the agent has ended without the message. Output that can't be read says nothing."""
         if self._attempt is None:
             return
-        for pause in LOOKS_S:
+        for pause in POLL_AFTER_S:
             await asyncio.sleep(pause)
             try:
                 missed = await self._missed(self._attempt, text)

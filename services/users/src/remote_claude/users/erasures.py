@@ -11,7 +11,7 @@ from remote_claude.runtime.service import Runtime
 from remote_claude.users.handlers import Directory
 from remote_claude.users.projections import directory as view
 
-LOOKS_S = 600.0
+POLL_S = 600.0
 
 
 class Erasures:
@@ -24,7 +24,7 @@ class Erasures:
         """Never ends by itself."""
         await self.finish()
         while True:
-            await asyncio.sleep(LOOKS_S)
+            await asyncio.sleep(POLL_S)
             await self.erase_due()
 
     async def finish(self) -> None:

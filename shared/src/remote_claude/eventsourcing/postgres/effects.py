@@ -39,7 +39,7 @@ from remote_claude.eventsourcing.traces import of_event
 from remote_claude.eventsourcing.views import View
 
 FIRST_PAUSE, LAST_PAUSE = 1.0, 300.0
-LOOK_S = 1.0  # at the latest, when the view does not move or is another process's
+POLL_S = 1.0  # at the latest, when the view does not move or is another process's
 REST_S = 0.1  # at the earliest, however fast the view moves
 IN_ALL, IN_A_LANE = 32, 4  # at a time; one in a lane whose last attempt failed
 
@@ -144,7 +144,7 @@ class OutboxWorker:
                     await self._until_ours()
                 except (psycopg.Error, EventLogError, OSError) as error:
                     _log.warning("an outbox waits", view=self.outbox.view.name, error=repr(error))
-                    await asyncio.sleep(LOOK_S)
+                    await asyncio.sleep(POLL_S)
 
     async def _look(self, effects: Effects, lanes: asyncio.TaskGroup) -> None:
         """See that every lane is served, and wait until the view has moved."""
@@ -157,7 +157,7 @@ class OutboxWorker:
                 self._served.add(lane)
                 lanes.create_task(self._serve(lane, effects))
         await asyncio.sleep(REST_S)
-        await self._projector.wait_for(position + 1, LOOK_S)
+        await self._projector.wait_for(position + 1, POLL_S)
 
     @property
     def _ours(self) -> bool:
@@ -166,15 +166,15 @@ class OutboxWorker:
     async def _until_ours(self) -> None:
         """Until the view is kept here, and holds what the log holds now: most of what was settled is gone by then."""
         while not self._ours:
-            await self._projector.wait_for(self._projector.position + 1, LOOK_S)
+            await self._projector.wait_for(self._projector.position + 1, POLL_S)
         while True:
             try:
                 end = await self._eventlog.last_position()
                 break
             except EventLogError as error:
                 _log.warning("an outbox waits", view=self.outbox.view.name, error=repr(error))
-                await asyncio.sleep(LOOK_S)
-        while self._ours and not await self._projector.wait_for(end, LOOK_S):
+                await asyncio.sleep(POLL_S)
+        while self._ours and not await self._projector.wait_for(end, POLL_S):
             pass
 
     async def _serve(self, lane: str, effects: Effects) -> None:
@@ -199,7 +199,7 @@ class OutboxWorker:
                     await asyncio.sleep(max(pause if r.after is None else r.after for r in retries))
         except (psycopg.Error, EventLogError, OSError) as error:
             _log.warning("an outbox waits", view=self.outbox.view.name, lane=lane, error=repr(error))
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(POLL_S)
         except Exception:  # the other lanes go on
             self.lane_failures += 1
             _log.exception("a lane of an outbox failed", view=self.outbox.view.name, lane=lane)
@@ -288,7 +288,7 @@ class OutboxWorker:
                 if isinstance(error, EventTooLarge | AppendRefused) and not isinstance(error, NotPermitted):
                     raise
                 _log.warning("an outcome waits for the log", key=row.key, error=repr(error))
-                await asyncio.sleep(LOOK_S)
+                await asyncio.sleep(POLL_S)
 
     async def _lanes(self) -> list[str]:
         async with reading(self._pool, self.outbox.view, org=None) as connection:

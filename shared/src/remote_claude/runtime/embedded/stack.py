@@ -42,7 +42,7 @@ log = logging.getLogger(__name__)
 
 LOG = "log"
 """What `/readyz` calls the event log."""
-LOOKS_S, RESTARTS_APART_S = 2.0, 30.0
+POLL_S, RESTARTS_APART_S = 2.0, 30.0
 SILENT_S, PRINT_EVERY_S = 60.0, 5.0
 """How long services may give no answer at all before they are started again; how often the log says what they wait for."""
 ROOM = 32 * 1024 * 1024
@@ -152,7 +152,7 @@ async def _watch(supervisor: Supervisor, url: str, home: Home) -> None:
     watching = asyncio.create_task(supervisor.wait())
     host, _, port = url.removeprefix("http://").partition(":")
     try:
-        while not (await asyncio.wait([watching], timeout=LOOKS_S))[0]:
+        while not (await asyncio.wait([watching], timeout=POLL_S))[0]:
             log_is_unready = LOG in (await asyncio.to_thread(_unready, host, int(port)) or {})
             if log_is_unready and shutil.disk_usage(home.nats).free >= ROOM:
                 log.warning("the broker takes no events although its disk has room: it is started again")

@@ -8,8 +8,8 @@ from remote_claude.billing.api import breakdown, customers, invoices, months, op
 from remote_claude.billing.coupons import Coupons
 from remote_claude.billing.exports import Exports
 from remote_claude.billing.handlers import Accounts
+from remote_claude.billing.invoices import Invoices
 from remote_claude.billing.month_answers import Months
-from remote_claude.billing.period_closing import Invoices
 from remote_claude.billing.projections.usage import UsageView
 from remote_claude.billing.stripe_adapter import Stripe
 from remote_claude.edge.freshness import Freshness

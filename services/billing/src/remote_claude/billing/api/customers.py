@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from remote_claude.billing.api.invoice_models import InvoiceDraft
 from remote_claude.billing.api.usage import PeriodId
 from remote_claude.billing.coupons import Coupons
-from remote_claude.billing.period_closing import Invoices
+from remote_claude.billing.invoices import Invoices
 from remote_claude.contracts.billing import CouponTerms
 from remote_claude.edge.caller import Caller
 from remote_claude.edge.freshness import Freshness

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from remote_claude.billing.api.invoice_models import InvoiceContents, InvoiceExport, InvoiceLine
 from remote_claude.billing.domain.account import Invoiced
 from remote_claude.billing.exports import Exports, Link
-from remote_claude.billing.period_closing import Invoices
+from remote_claude.billing.invoices import Invoices
 from remote_claude.billing.projections import bills
 from remote_claude.billing.projections.usage import UsageView
 from remote_claude.edge.caller import Caller

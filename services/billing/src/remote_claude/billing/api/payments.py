@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from remote_claude.billing.domain.account import NoAccount, UnknownPlan
 from remote_claude.billing.handlers import Accounts
-from remote_claude.billing.period_closing import Invoices
+from remote_claude.billing.invoices import Invoices
 from remote_claude.billing.stripe_adapter import BadSignature, Stripe, StripeRefused, StripeUnavailable
 from remote_claude.contracts.billing import (
     Plan,

@@ -40,7 +40,7 @@ from remote_claude.runtime.objects import ObjectNotFound
 from remote_claude.runtime.service import Runtime
 
 BATCH = Decider(domain.initial_state, domain.decide, domain.evolve)
-LOOK_S, BUSY_LOOK_S = 1.0, 0.2
+POLL_S, BUSY_POLL_S = 1.0, 0.2
 """Seconds between two looks for what is to be done: while no batch runs here, and while one does."""
 AT_ONCE = 32
 """How many tasks of a batch are submitted side by side."""
@@ -122,7 +122,7 @@ class Batches:
                     log.warning("a batch's next step is tried again", batch=batch.batch, why=str(error))
             self._cancelled &= {item.task for items in found.values() for item in items if item.task}
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(BUSY_LOOK_S if running else LOOK_S):
+                async with asyncio.timeout(BUSY_POLL_S if running else POLL_S):
                     await self._woken.wait()
             self._woken.clear()
 
@@ -155,7 +155,7 @@ class Batches:
         )
         reached = [position for position in positions if isinstance(position, int)]
         if reached:
-            await self._runtime.projectors[BatchesView.name].wait_for(max(reached), LOOK_S)
+            await self._runtime.projectors[BatchesView.name].wait_for(max(reached), POLL_S)
         for failure in positions:
             if isinstance(failure, BaseException):
                 raise failure

@@ -37,7 +37,7 @@ from remote_claude.runtime.service import Runtime
 
 SCHEDULE = Decider(schedules.initial_state, schedules.decide, schedules.evolve)
 TRIGGER = Decider(triggers.initial_state, triggers.decide, triggers.evolve)
-LOOK_S = 1.0
+POLL_S = 1.0
 """Seconds between two looks for what is due. A schedule is due to the minute."""
 
 log = structlog.get_logger(__name__)
@@ -163,7 +163,7 @@ class Starters:
                     log.warning(
                         "a schedule's task is tried again", schedule=schedule.schedule, why=str(error)
                     )
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(POLL_S)
 
     async def _start_due(self, schedule: Schedule, now: datetime) -> None:
         due = schedule.pending

@@ -19,10 +19,11 @@ export function Webhooks() {
   const cache = useQueryClient();
   const found = useQuery({ ...webhooks, refetchInterval: 5_000 });
   const [url, setUrl] = useState("");
+  const [format, setFormat] = useState<"standard" | "slack">("standard");
   const [opened, open] = useState<string | null>(null);
   const [removing, askToRemove] = useState<Webhook | null>(null);
   const add = useMutation({
-    mutationFn: () => data(api.POST("/v1/webhooks", { body: { url: url.trim() } })),
+    mutationFn: () => data(api.POST("/v1/webhooks", { body: { url: url.trim(), format } })),
     onSuccess: async ({ position }) => {
       setUrl("");
       cache.setQueryData(webhooks.queryKey, await data(api.GET("/v1/webhooks", { params: { query: { min_position: position } } })));
@@ -50,9 +51,15 @@ export function Webhooks() {
           <Field label="New webhook" error={add.error?.message} className="min-w-56 flex-1">
             <input className="field" type="url" required maxLength={2048} placeholder="https://example.com/hooks/tasks" value={url} onChange={(event) => setUrl(event.target.value)} />
           </Field>
+          <Field label="Message">
+            <select className="field" value={format} onChange={(event) => setFormat(event.target.value as typeof format)}>
+              <option value="standard">Signed JSON</option>
+              <option value="slack">Text for Slack</option>
+            </select>
+          </Field>
           <Button type="submit" look="primary" className="min-h-[38px]" busy={add.isPending} disabled={!url.trim()}>Add</Button>
         </div>
-        <p className="text-sm text-muted">The address gets a signed message when a task ends, again and again until it answers with 2xx.</p>
+        <p className="text-sm text-muted">The address gets a message when a task ends, again and again until it answers with 2xx.</p>
         {add.data && (
           <div role="status" className="rounded-lg border border-ok/40 bg-ok/5 p-3">
             <p className="text-sm font-medium">This secret signs every message. It is shown this once.</p>

@@ -8,7 +8,7 @@ from pathlib import Path
 
 PATIENCE_S = 5.0
 """A message that is not written by then is not waited for any longer."""
-LOOK_S = 0.02
+POLL_S = 0.02
 
 
 class Transcript:
@@ -25,7 +25,7 @@ class Transcript:
         with suppress(TimeoutError):
             async with asyncio.timeout(PATIENCE_S):
                 while not await asyncio.to_thread(self._has, session, message.encode()):  # noqa: ASYNC110 - a file of another process
-                    await asyncio.sleep(LOOK_S)
+                    await asyncio.sleep(POLL_S)
 
     def _has(self, session: str, message: bytes) -> bool:
         """Whether it is among what was written since the last message that was found."""

@@ -1,1 +1,0 @@
-import{t as e}from"./Activity-Bn4TD0GY.js";import{t}from"./Task-CgjXqXrR.js";export{e as Activity,t as TaskPage};
