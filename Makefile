@@ -46,7 +46,7 @@ demo: install  ## Run one task from a failing test to an applied commit and its 
 
 test: install  ## Lint, type-check and run every test against real servers
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
-	@$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
+	@$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder
 
 nightly: install  ## What takes long: faults, standbys and the simulator at their full size
 	@RCLAUDE_TEST_EXEC=1 $(BIN)/pytest -m nightly --timeout 3600 --override-ini log_cli=true
