@@ -58,7 +58,9 @@ def words(error: Mapping[str, Any]) -> str:
     if kind == "string_too_short" and context.get("min_length") == 1:
         return "is empty"
     first, more, _ = kind.partition("_")
-    text = WORDS.get(kind) or (KINDS.get(first) if more else None)  # a validator of ours may call an error "model"
+    text = WORDS.get(kind) or (
+        KINDS.get(first) if more else None
+    )  # a validator of ours may call an error "model"
     if text is None:
         return str(error["msg"])
     try:

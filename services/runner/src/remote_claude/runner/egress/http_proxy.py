@@ -24,9 +24,9 @@ from remote_claude.outbound import AddressRefused, AllowedHosts, connect
 from remote_claude.outbound.hosts import split_port
 from remote_claude.runner import unix_sockets
 from remote_claude.runner.egress.authority import Authority
+from remote_claude.runner.egress.http_exchange import exchange
 from remote_claude.runner.egress.placeholders import Placeholder, Swapper
 from remote_claude.runner.egress.policy import NetworkPolicy
-from remote_claude.runner.egress.http_exchange import exchange
 
 log = structlog.get_logger(__name__)
 
