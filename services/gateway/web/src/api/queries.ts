@@ -1,4 +1,5 @@
 import { infiniteQueryOptions, QueryClient, queryOptions } from "@tanstack/react-query";
+import { stream } from "@/live/stream";
 import { api, data, type Dimension, Problem, type State, type Submission, type TaskSummary } from "./client";
 
 export const client = new QueryClient({
@@ -208,14 +209,14 @@ export const labelled = (label: string) =>
 export const batches = infiniteQueryOptions({
   queryKey: [...LISTS, "batches"],
   initialPageParam: undefined as string | undefined,
-  queryFn: ({ pageParam, signal }) => data(api.GET("/v1/batches", { params: { query: { limit: 50, cursor: pageParam } }, signal })),
+  queryFn: ({ pageParam, signal }) => data(api.GET("/v1/batches", { params: { query: { limit: 50, cursor: pageParam, min_position: stream.position } }, signal })),
   getNextPageParam: (page) => page.next ?? undefined,
 });
 
 export const batch = (id: string, position?: number) =>
   queryOptions({
     queryKey: [...LISTS, "batches", id],
-    queryFn: ({ signal }) => data(api.GET("/v1/batches/{batch}", { params: { path: { batch: id }, query: { min_position: position } }, signal })),
+    queryFn: ({ signal }) => data(api.GET("/v1/batches/{batch}", { params: { path: { batch: id }, query: { min_position: Math.max(position ?? 0, stream.position) } }, signal })),
   });
 
 export const batchBill = (id: string) =>

@@ -37,6 +37,8 @@ type TaskMessage = StateMessage | OutputMessage | EndMessage;
 type Message =
   | TaskMessage
   | { type: "changed"; tasks: string[] | null; position: number }
+  | { type: "batch"; batch: string; position: number }
+  | { type: "ended"; tasks: { task: string; state: State; position: number }[]; position: number }
   | { type: "heartbeat"; position: number }
   | { type: "error"; code: string; status: number; detail: string; task?: string };
 
@@ -64,6 +66,8 @@ class Stream {
   private wanted = false;
   onSignedOut: () => void = () => {};
   connection: Connection = "connecting";
+  /** Of the newest change that the page was told of. */
+  position = 0;
 
   start(): void {
     if (this.wanted) return;
@@ -167,8 +171,11 @@ class Stream {
     }
     switch (message.type) {
       case "changed":
-        for (const follower of this.followers) follower(message.tasks, message.position);
+      case "batch":
+        this.position = Math.max(this.position, message.position);
+        for (const follower of this.followers) follower(message.type === "changed" ? message.tasks : null, message.position);
         return;
+      case "ended": // `changed` has said so too
       case "heartbeat":
         return;
       case "error":

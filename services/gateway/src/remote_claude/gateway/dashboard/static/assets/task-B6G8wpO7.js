@@ -1,1 +1,0 @@
-import{t as e}from"./Activity-B80O10LR.js";import{t}from"./Task-CzRnesSZ.js";export{e as Activity,t as TaskPage};

@@ -1,0 +1,1 @@
+import{t as e}from"./Activity-Npt799L2.js";import{t}from"./Task-CbW0nC8v.js";export{e as Activity,t as TaskPage};
