@@ -66,7 +66,7 @@ def flatten(used: Cumulative) -> Quantities:
     for use in used.model_use:
         meter = "model_tokens" if use.paid_by == "operator" else "customer_model_tokens"
         for kind, count in use.quantities.items():
-            found[key_text(Key(meter, use.model, kind))] += count
+            found[f"{meter}|{use.model}|{kind}"] += count  # as `key_text`, at a tenth of its time
     return {key: count for key, count in found.items() if count}
 
 
@@ -96,8 +96,10 @@ class MeteringRows:
         self.new_lost: list[Row] = []
         self.sums: defaultdict[tuple[Any, ...], list[int]] = defaultdict(lambda: [0, 0, 0])
         """By place, day and key: metered, written off, events."""
+        self._charged: Counter[tuple[str, str, str, str, str]] = Counter()
+        """By organisation, period, task, day and key, without what was written off: `expand` adds it up by group."""
         self.groups: defaultdict[tuple[str, ...], Counter[str]] = defaultdict(Counter)
-        """By organisation, dimension, day, group and period: each meter without what was written off."""
+        """By organisation, dimension, day, group and period: each meter."""
         self.models: Counter[tuple[str, ...]] = Counter()
         """By organisation, day, model and kind of token."""
         self.used: defaultdict[tuple[str, str], list[tuple[str, str, int]]] = defaultdict(list)
@@ -139,20 +141,27 @@ class MeteringRows:
         written_off: int = 0,
         events: int = 0,
     ) -> None:
-        """Add to the sums of the period, of the groups that the task belongs to, and of the task."""
+        """Add to the sums of the period, and to what `expand` adds up."""
         sums = self.sums[(*place, day, key)]
         sums[0] += metered
         sums[1] += written_off
         sums[2] += events
-        if not (quantity := metered - written_off):
-            return
-        meter, *detail = key.split("|")
-        for dimension, name in _groups(self.tasks.get((place.org, task))):
-            self.groups[place.org, dimension, day, name, place.period][meter] += quantity
-        if detail:
-            model, token = detail
-            self.models[place.org, day, model, token] += quantity
-        self.used[place.org, task].append((day, meter, quantity))
+        if quantity := metered - written_off:
+            self._charged[place.org, place.period, task, day, key] += quantity
+
+    def expand(self) -> None:
+        """Add up what this batch has charged by the groups that each task belongs to, by model, and by task.
+
+        Once for a batch: an attempt has many samples in one.
+        """
+        for (org, period, task, day, key), quantity in self._charged.items():
+            meter, *detail = key.split("|")
+            for dimension, name in _groups(self.tasks.get((org, task))):
+                self.groups[org, dimension, day, name, period][meter] += quantity
+            if detail:
+                model, token = detail
+                self.models[org, day, model, token] += quantity
+            self.used[org, task].append((day, meter, quantity))
 
     def add_to(
         self,
@@ -246,17 +255,21 @@ class MeteringRows:
         return row
 
     def _count(self, row: Row, place: SumPlace, metered: Quantities, written_off: Quantities) -> None:
+        counted, taken_back = row["metered"], row["written_off"]
         for key in metered.keys() | written_off.keys():
-            known = _counts(row, key)
-            for name, quantities in (("metered", metered), ("written_off", written_off)):
-                if key in quantities:
-                    row[name] = {**row[name], key: row[name].get(key, 0) + quantities[key]}
-            more = metered.get(key, 0), written_off.get(key, 0)
-            self.sum(place, row["task"], row["day"], key, *more, events=_counts(row, key) - known)
-        row["meters"] = sorted({key.split("|")[0] for key in row["metered"] if _counts(row, key)})
+            known = counted.get(key, 0) - taken_back.get(key, 0)
+            more, less = metered.get(key, 0), written_off.get(key, 0)
+            if key in metered:
+                counted[key] = counted.get(key, 0) + more
+            if key in written_off:
+                taken_back[key] = taken_back.get(key, 0) + less
+            events = bool(known + more - less) - bool(known)
+            self.sum(place, row["task"], row["day"], key, more, less, events)
 
     def changed_usage(self) -> Iterable[Row]:
         """The rows of attempts that this batch has changed."""
+        for row in self._changed.values():
+            row["meters"] = sorted({key.split("|")[0] for key in row["metered"] if _counts(row, key)})
         return self._changed.values()
 
 

@@ -59,6 +59,7 @@ class UsageView(View):
         state = await _load(connection, events)
         for recorded in events:
             metering.fold(state, recorded)
+        state.expand()
         totals = await load(connection, Total, state.sums)
         groups = await load(connection, Group, state.groups)
         models = await load(connection, ModelDay, state.models)
