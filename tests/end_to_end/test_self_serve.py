@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -199,7 +200,7 @@ def test_from_nothing_to_a_task_on_fly_and_on_four_other_clouds_and_back(
         assert (list(doubles.fly.apps), doubles.fly.tokens) == (["mine"], {f"Bearer {TOKEN}"})
         one.ok("up", "--detach", "--port", str(port))
         for name in ("fly", *OTHERS):
-            until(lambda name=name: offers(one, name), f"a runner with {name}", 60, pause=0.3)  # type: ignore[misc]
+            until(partial(offers, one, name), f"a runner with {name}", 60, pause=0.3)
             task = one.ok(
                 "run",
                 "--provider",

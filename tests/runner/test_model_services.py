@@ -118,12 +118,13 @@ async def test_openai_is_measured_streamed_or_not_and_hosted_tools_are_refused()
                 last = event
             assert last.type == "response.completed"
             OpenAiResponse.model_validate(last.response.model_dump(), strict=True)
-            for hosted in (
+            hosted_tools: Any = (
                 {"type": "web_search"},
                 {"type": "mcp", "server_label": "x", "server_url": "https://x.example"},
-            ):
+            )
+            for hosted in hosted_tools:
                 with pytest.raises(openai.PermissionDeniedError, match="may not use tool"):
-                    await client.responses.create(model=api.model, input="hi", tools=[hosted])  # type: ignore[list-item]  # a hosted tool of any kind
+                    await client.responses.create(model=api.model, input="hi", tools=[hosted])
             picture: Any = [
                 {"role": "user", "content": [{"type": "input_image", "image_url": "https://x.example/1"}]}
             ]

@@ -92,17 +92,15 @@ async def cut(proxy: Proxy, client: Client) -> None:
     await until(lambda: client.stats["reconnects"] > before)
 
 
-@pytest.fixture
-def tries_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("remote_claude.runtime.agent_output.ANSWERS_WITHIN_S", 0.0)
-    monkeypatch.setattr("remote_claude.runtime.agent_output.TIMEOUT_S", 2.0)
+def trying_once(client: Client) -> OutputStream:
+    """One that gives a write up when its first answer does not come."""
+    return OutputStream(client, timeout_s=2.0, answers_within_s=0.0)
 
 
-@pytest.mark.usefixtures("tries_once")
 async def test_what_was_given_up_while_the_broker_was_away_and_landed_after_all_is_there_once(
     fresh_nats: Broker, client: Client, tmp_path: Path
 ) -> None:
-    stream, called = OutputStream(client), list[str]()
+    stream, called = trying_once(client), list[str]()
     output = kept(stream, tmp_path / "output.jsonl", called)
     await output.store(1, [A])
     fresh_nats.kill()
@@ -124,7 +122,6 @@ async def test_what_was_given_up_while_the_broker_was_away_and_landed_after_all_
     assert sealed.frames == 4
 
 
-@pytest.mark.usefixtures("tries_once")
 @pytest.mark.parametrize("landed", [True, False])
 async def test_what_was_given_up_again_and_again_is_there_once(
     fresh_nats: Broker, client: Client, landed: bool
@@ -132,7 +129,7 @@ async def test_what_was_given_up_again_and_again_is_there_once(
     stream = OutputStream(client)
     async with Proxy(fresh_nats) as proxy:
         through = await connect(fresh_nats, proxy.url)
-        writer = OutputStream(through).writer(ORG, TASK, 1)
+        writer = trying_once(through).writer(ORG, TASK, 1)
         await writer.write([A])
 
         async def give_up(*given: dict[str, Any]) -> None:
@@ -151,13 +148,12 @@ async def test_what_was_given_up_again_and_again_is_there_once(
         await through.close()
 
 
-@pytest.mark.usefixtures("tries_once")
 async def test_what_may_have_landed_is_not_taken_for_something_else(
     fresh_nats: Broker, client: Client
 ) -> None:
     async with Proxy(fresh_nats) as proxy:
         through = await connect(fresh_nats, proxy.url)
-        writer = OutputStream(through).writer(ORG, TASK, 1)
+        writer = trying_once(through).writer(ORG, TASK, 1)
         proxy.drops_answers = True
         with pytest.raises(NatsError):
             await writer.write([A])

@@ -212,7 +212,8 @@ def test_a_database_that_verifies_its_clients_takes_only_those_of_its_authority(
         running_postgres({}, binaries=debian) as database,
         psycopg.connect(database.dsn, autocommit=True) as admin,
     ):
-        data = Path(str(admin.execute("SHOW data_directory").fetchone()[0]))  # type: ignore[index]  # it has one row
+        [(shown,)] = admin.execute("SHOW data_directory").fetchall()
+        data = Path(shown)
         for name in ("ca.pem", "server.pem", "server.key"):
             (data / name).write_bytes((known.folder / name).read_bytes())
             (data / name).chmod(0o600)

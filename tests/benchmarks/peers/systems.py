@@ -21,6 +21,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Protocol
@@ -91,7 +92,7 @@ class Ours:
             assert answer["state"] == "succeeded", answer
             return answer["task"]["attempts"][0]["started_at"]
 
-        yield [lambda client=client: call(client) for client in clients]  # type: ignore[misc]  # a lambda's default has no type
+        yield [partial(call, client) for client in clients]
         for client in clients:
             client.close()
 
@@ -160,7 +161,7 @@ class RestateSystem:
         clients = [Http("127.0.0.1", self.port) for _ in range(number)]
         await asyncio.gather(*(client.open() for client in clients))
         body = orjson.dumps("nothing")
-        yield [lambda client=client: client.ask("POST", "/noop/run", "none", body) for client in clients]  # type: ignore[misc]  # as above
+        yield [partial(client.ask, "POST", "/noop/run", "none", body) for client in clients]
         for client in clients:
             client.close()
 

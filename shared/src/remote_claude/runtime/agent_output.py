@@ -68,11 +68,17 @@ class OutputChunk:
 
 
 class OutputStream:
-    """Writes and reads the frames of attempts."""
+    """Writes and reads the frames of attempts.
 
-    def __init__(self, nats: Client) -> None:
-        self._nats = nats
-        self._js = nats.jetstream(timeout=TIMEOUT_S)
+    One request waits `timeout_s` for its answer; a write is tried for `answers_within_s`.
+    """
+
+    def __init__(
+        self, nats: Client, *, timeout_s: float = TIMEOUT_S, answers_within_s: float = ANSWERS_WITHIN_S
+    ) -> None:
+        self._nats, self._timeout_s = nats, timeout_s
+        self.answers_within_s = answers_within_s
+        self._js = nats.jetstream(timeout=timeout_s)
         self._places = _Places()
         self._reading = asyncio.Semaphore(READS_AT_ONCE)
 
@@ -120,7 +126,7 @@ class OutputStream:
         after the broker was lost: what was written in between has to be read.
         """
         wire = Wire.over(self._nats)
-        direct = DirectReader(wire, STREAM, _Frames(), timeout=TIMEOUT_S)
+        direct = DirectReader(wire, STREAM, _Frames(), timeout=self._timeout_s)
         reader = Reader(
             wire,
             direct,
@@ -129,7 +135,7 @@ class OutputStream:
             LogStats(),
             name="output",
             heartbeat=HEARTBEAT_S,
-            timeout=TIMEOUT_S,
+            timeout=self._timeout_s,
         )
         while True:
             epoch = wire.epoch
@@ -179,7 +185,7 @@ class OutputStream:
                     f"$JS.API.DIRECT.GET.{STREAM}",
                     orjson.dumps(request),
                     last=lambda headers, _: status(headers) > 0,
-                    timeout=TIMEOUT_S,
+                    timeout=self._timeout_s,
                 )
         except LogUnavailable as error:
             raise OutputUnavailable(str(error)) from error
@@ -261,7 +267,7 @@ class OutputWriter:
         """Append one message. Without an answer the same is sent again; then it may have landed before."""
         data = orjson.dumps({"first": self.frames + len(self._landed) + 1, "frames": frames})
         loop = asyncio.get_running_loop()
-        until = loop.time() + ANSWERS_WITHIN_S
+        until = loop.time() + self._stream.answers_within_s
         while True:
             try:
                 self._sequence = await self._stream.publish(self._subject, data, self._sequence)

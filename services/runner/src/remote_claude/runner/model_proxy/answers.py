@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from remote_claude.contracts.runner import ModelUse
-from remote_claude.runner.model_proxy.model_usage import object_of, parsed, text_of
+from remote_claude.runner.model_proxy.model_usage import PaymentTerms, object_of, parsed, text_of
 
 MAX_EVENT = 1024 * 1024
 """Bytes of one event of a stream that is read; longer ones pass by unread."""
@@ -40,6 +40,17 @@ class AnswerUsage(ABC):
     @abstractmethod
     def uses(self) -> list[ModelUse] | None:
         """What was used, as far as it has been read; None when nothing has been said of it."""
+
+
+class NamedModelUsage(AnswerUsage):
+    """The same where the request's path names the model, and the answer need not."""
+
+    def __init__(self, terms: PaymentTerms, model: str) -> None:
+        super().__init__()
+        self._terms, self._model = terms, model
+        self._usage: dict[str, Any] = {}
+        """As the service has said it."""
+        self._output_bytes = 0
 
 
 class AnswerReader:

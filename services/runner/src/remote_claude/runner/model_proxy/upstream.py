@@ -26,9 +26,9 @@ class Upstream:
 
     base_url: str
     credential: ModelCredential = field(repr=False)
-    terms: PaymentTerms = PaymentTerms()  # noqa: RUF009  frozen
+    terms: PaymentTerms = field(default_factory=PaymentTerms)
     api: ModelApi = field(default_factory=AnthropicApi)
-    access: ModelAccess = ModelAccess(base_url=DEFAULT_URLS["anthropic"])  # noqa: RUF009  frozen
+    access: ModelAccess = field(default_factory=lambda: ModelAccess(base_url=DEFAULT_URLS["anthropic"]))
 
     @classmethod
     def from_environment(cls, env: Mapping[str, str]) -> Upstream | None:

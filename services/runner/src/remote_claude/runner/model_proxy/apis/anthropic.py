@@ -10,7 +10,7 @@ import orjson
 
 from remote_claude.contracts.runner import ModelUse
 from remote_claude.runner.model_proxy.answers import AnswerUsage
-from remote_claude.runner.model_proxy.apis.base import ModelRoute
+from remote_claude.runner.model_proxy.apis.base import ModelApi, ModelRoute
 from remote_claude.runner.model_proxy.model_usage import (
     PaymentTerms,
     count_of,
@@ -24,7 +24,7 @@ from remote_claude.runner.model_proxy.model_usage import (
 _MODELS = re.compile(r"/v1/models(/[A-Za-z0-9][A-Za-z0-9._:@-]*)?")
 
 
-class AnthropicApi:
+class AnthropicApi(ModelApi):
     """The two calls that an agent needs, and the list of models."""
 
     def route(self, method: str, path: str) -> ModelRoute | None:
@@ -33,12 +33,6 @@ class AnthropicApi:
         if method == "POST" and path == "/v1/messages":
             return ModelRoute(MessagesUsage)
         return ModelRoute() if method == "POST" and path == "/v1/messages/count_tokens" else None
-
-    def target(self, path: str) -> str:
-        return path
-
-    def complete(self, request: dict[str, Any]) -> bool:
-        return False
 
 
 class MessagesUsage(AnswerUsage):

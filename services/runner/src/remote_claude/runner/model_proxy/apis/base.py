@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from remote_claude.runner.model_proxy.answers import AnswerUsage
 from remote_claude.runner.model_proxy.model_usage import PaymentTerms
@@ -21,17 +22,17 @@ class ModelRoute:
     model: str | None = None
 
 
-class ModelApi(Protocol):
+class ModelApi(ABC):
     """One API. `path` is percent-encoded."""
 
+    @abstractmethod
     def route(self, method: str, path: str) -> ModelRoute | None:
         """What the request is; None if it is not allowed."""
-        ...
 
     def target(self, path: str) -> str:
         """What follows the address of the service."""
-        ...
+        return path
 
     def complete(self, request: dict[str, Any]) -> bool:
         """Add to a metered request what makes its answer say what it used. Returns whether it was changed."""
-        ...
+        return False

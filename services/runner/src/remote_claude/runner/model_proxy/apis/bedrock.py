@@ -8,11 +8,10 @@ from typing import Any
 from urllib.parse import unquote
 
 from remote_claude.contracts.runner import ModelUse
-from remote_claude.runner.model_proxy.answers import AnswerUsage
+from remote_claude.runner.model_proxy.answers import NamedModelUsage
 from remote_claude.runner.model_proxy.apis.anthropic import MessagesUsage
-from remote_claude.runner.model_proxy.apis.base import ModelRoute
+from remote_claude.runner.model_proxy.apis.base import ModelApi, ModelRoute
 from remote_claude.runner.model_proxy.model_usage import (
-    PaymentTerms,
     count_of,
     object_of,
     text_of,
@@ -26,7 +25,7 @@ _MODEL = re.compile(
 )
 
 
-class BedrockApi:
+class BedrockApi(ModelApi):
     """InvokeModel is for models of Anthropic, whose answers say what they used; Converse says it for all models."""
 
     def route(self, method: str, path: str) -> ModelRoute | None:
@@ -42,21 +41,9 @@ class BedrockApi:
             return None
         return ModelRoute(partial(MessagesUsage, model=model), model)
 
-    def target(self, path: str) -> str:
-        return path
 
-    def complete(self, request: dict[str, Any]) -> bool:
-        return False
-
-
-class ConverseUsage(AnswerUsage):
+class ConverseUsage(NamedModelUsage):
     """The last event of a stream, `metadata`, says what it used."""
-
-    def __init__(self, terms: PaymentTerms, model: str) -> None:
-        super().__init__()
-        self._terms, self._model = terms, model
-        self._usage: dict[str, Any] = {}
-        self._output_bytes = 0
 
     def event(self, event: dict[str, Any]) -> None:
         if "error" in event:

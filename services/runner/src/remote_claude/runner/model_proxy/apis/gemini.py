@@ -7,10 +7,9 @@ from functools import partial
 from typing import Any
 
 from remote_claude.contracts.runner import ModelUse
-from remote_claude.runner.model_proxy.answers import AnswerUsage
-from remote_claude.runner.model_proxy.apis.base import ModelRoute
+from remote_claude.runner.model_proxy.answers import NamedModelUsage
+from remote_claude.runner.model_proxy.apis.base import ModelApi, ModelRoute
 from remote_claude.runner.model_proxy.model_usage import (
-    PaymentTerms,
     count_of,
     list_of,
     object_of,
@@ -25,7 +24,7 @@ _CALL = re.compile(
 )
 
 
-class GeminiApi:
+class GeminiApi(ModelApi):
     """A stream is one of server-sent events: `?alt=sse`."""
 
     def route(self, method: str, path: str) -> ModelRoute | None:
@@ -38,21 +37,9 @@ class GeminiApi:
             partial(GeminiUsage, model=found[1]) if found[2] != "countTokens" else None, found[1]
         )
 
-    def target(self, path: str) -> str:
-        return path
 
-    def complete(self, request: dict[str, Any]) -> bool:
-        return False
-
-
-class GeminiUsage(AnswerUsage):
+class GeminiUsage(NamedModelUsage):
     """Each part of a stream says what was used so far; the last one has the reason of its end."""
-
-    def __init__(self, terms: PaymentTerms, model: str) -> None:
-        super().__init__()
-        self._terms, self._model = terms, model
-        self._usage: dict[str, Any] = {}
-        self._output_bytes = 0
 
     def event(self, event: dict[str, Any]) -> None:
         if "error" in event:

@@ -7,7 +7,7 @@ from typing import Any
 
 from remote_claude.contracts.runner import ModelUse
 from remote_claude.runner.model_proxy.answers import AnswerUsage
-from remote_claude.runner.model_proxy.apis.base import ModelRoute
+from remote_claude.runner.model_proxy.apis.base import ModelApi, ModelRoute
 from remote_claude.runner.model_proxy.model_usage import (
     PaymentTerms,
     count_of,
@@ -22,7 +22,7 @@ _MODELS = re.compile(r"/v1/models(/[A-Za-z0-9][A-Za-z0-9._:@/%-]*)?")
 CHAT = "/v1/chat/completions"
 
 
-class OpenAiApi:
+class OpenAiApi(ModelApi):
     """The address of such a service ends with the `/v1` that paths begin with here."""
 
     def route(self, method: str, path: str) -> ModelRoute | None:

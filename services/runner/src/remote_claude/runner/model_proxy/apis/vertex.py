@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 from functools import partial
-from typing import Any
 from urllib.parse import unquote
 
 from remote_claude.runner.model_proxy.apis.anthropic import MessagesUsage
-from remote_claude.runner.model_proxy.apis.base import ModelRoute
+from remote_claude.runner.model_proxy.apis.base import ModelApi, ModelRoute
 
 
-class VertexApi:
+class VertexApi(ModelApi):
     """Only the project and the region of the credential are asked in."""
 
     def __init__(self, region: str, project: str) -> None:
@@ -26,9 +25,3 @@ class VertexApi:
         if model == "count-tokens":
             return ModelRoute()
         return ModelRoute(partial(MessagesUsage, model=model), model)
-
-    def target(self, path: str) -> str:
-        return path
-
-    def complete(self, request: dict[str, Any]) -> bool:
-        return False
